@@ -1,0 +1,271 @@
+"""Artefacts on disk: written whole or not at all, read without running anything.
+
+Every writer goes through `replacing`, which writes to a temporary name in the same folder and renames.
+`Stage` keeps one small JSON per stage beside its outputs: what made them, from which inputs, finished or not.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pickle
+import platform
+import shlex
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+
+class UserError(Exception):
+    """Something the user can put right: one line that says what is wrong, where, and what would be right."""
+
+
+# ---------------------------------------------------------------- writing
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content) -> None:
+    """Write plain values (numpy scalars and arrays become numbers and lists, NaN becomes null)."""
+    write_text(path, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def write_csv(path: str | Path, table: pd.DataFrame, index: bool = False) -> None:
+    """Write a table, bytes depending on its content alone."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=index, lineterminator="\n")
+
+
+def write_npy(path: str | Path, array: np.ndarray) -> None:
+    """Write one array as .npy."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def write_npz(path: str | Path, **arrays) -> None:
+    """Write named arrays as .npz (no objects inside: readable with allow_pickle off)."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def write_pickle(path: str | Path, array: np.ndarray) -> None:
+    """Write one array as a pickle, streamed from its own memory (no second copy)."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        pickle.dump(np.ascontiguousarray(array), file, protocol=5)
+
+
+def write_figure(figure, path: str | Path, formats: tuple[str, ...] = ("png",), dpi: int = 150) -> list[Path]:
+    """Save and close a matplotlib figure as `path` with each of the suffixes; returns the written paths."""
+    import matplotlib.pyplot as plt
+
+    written = []
+    for suffix in formats:
+        target = Path(path).with_name(f"{Path(path).name}.{suffix}")
+        # no creation date: the same figure gives the same bytes
+        stamp = {"CreationDate": None} if suffix == "pdf" else {}
+        with replacing(target) as temporary:
+            figure.savefig(temporary, dpi=dpi, metadata=stamp)
+        written.append(target)
+    plt.close(figure)
+    return written
+
+
+# ---------------------------------------------------------------- reading
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Admits what numpy needs to rebuild an array of numbers or text, and nothing else."""
+
+    ALLOWED = {
+        (module, name)
+        for package in ("numpy.core", "numpy._core")
+        for module, name in (
+            (f"{package}.multiarray", "_reconstruct"),
+            (f"{package}.multiarray", "scalar"),
+            (f"{package}.numeric", "_frombuffer"),
+        )
+    } | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+
+    def find_class(self, module, name):
+        if (module, name) not in self.ALLOWED:
+            raise UserError(f"it holds {module}.{name}, and only numpy arrays are read")
+        return super().find_class(module, name)
+
+
+def read_pickle(path: str | Path) -> np.ndarray:
+    """Read an array from a pickle that may hold numpy arrays and nothing else.
+
+    Raises UserError where the file is missing, damaged, or holds anything but an array.
+    """
+    path = need_file(path)
+    try:
+        with open(path, "rb") as file:
+            array = _ArrayUnpickler(file).load()
+    except UserError as error:
+        raise UserError(f"{path} was not read: {error}") from None
+    except Exception as error:
+        raise UserError(f"{path} is not a readable array pickle ({type(error).__name__}): make it again") from None
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path} holds a {type(array).__name__}, not an array: make it again")
+    return array
+
+
+def read_npy(path: str | Path, mmap: bool = False) -> np.ndarray:
+    """Read one .npy array, mapped read-only into memory if `mmap`; UserError where it is missing or damaged."""
+    path = need_file(path)
+    try:
+        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path} is not a readable .npy array ({error}): make it again") from None
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz file; UserError where it is missing or damaged."""
+    path = need_file(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except Exception as error:
+        raise UserError(f"{path} is not a readable .npz file ({type(error).__name__}): make it again") from None
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a JSON object; UserError where it is missing or damaged."""
+    path = need_file(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not readable JSON ({error}): make it again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no JSON object: make it again")
+    return content
+
+
+def read_csv(path: str | Path, hint: str = "", **options) -> pd.DataFrame:
+    """Read a table; UserError where it is missing, empty or no csv."""
+    path = need_file(path, hint)
+    try:
+        return pd.read_csv(path, **options)
+    except (ValueError, KeyError, OSError) as error:  # pandas' parser errors are ValueErrors
+        raise UserError(f"{path} is not a readable table ({str(error).splitlines()[0]})") from None
+
+
+def need_file(path: str | Path, hint: str = "") -> Path:
+    """`path` if it is a file, else UserError with `hint` (what to run to get it)."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist" + (f": {hint}" if hint else ""))
+    return path
+
+
+def sha256(path: str | Path) -> str:
+    """Hex digest of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ---------------------------------------------------------------- what made it
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that numbers depend on."""
+    packages = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "wfdb", "captum", "matplotlib")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+
+
+class Stage:
+    """One stage's folder: claimed while it runs, described by `<name>.json`, resumable, never mixed up.
+
+    with Stage(folder, "tcav", settings, overwrite=args.overwrite) as stage:
+        if stage.finished: ...           # same command, nothing to do
+        ...                              # files of an interrupted run are still there when stage.resumed
+        stage.finish(inputs=[...], outputs=[...], counts={...})
+
+    `settings` are the plain values that the result depends on; a folder that holds other settings is refused
+    with the difference, unless `overwrite`. A second process on the same folder is refused.
+    """
+
+    def __init__(self, folder: str | Path, name: str, settings: dict, overwrite: bool = False):
+        self.folder, self.name = Path(folder), name
+        self.settings = json.loads(json.dumps(_plain(settings)))
+        self.overwrite = overwrite
+        self.path = self.folder / f"{name}.json"
+        self.finished = self.resumed = False
+
+    def __enter__(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.folder / f".{self.name}.lock", "w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._open()
+        except BlockingIOError:
+            self._lock.close()
+            raise UserError(f"another process is writing {self.folder} ({self.name}): wait for it, or end it") from None
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def _open(self):
+        if self.path.is_file() and not self.overwrite:
+            before = read_json(self.path)
+            self._refuse_difference(before.get("settings", {}))
+            self.finished = before.get("status") == "finished"
+            self.resumed = not self.finished
+        if not self.finished:
+            write_json(self.path, {"stage": self.name, "status": "running", "settings": self.settings})
+
+    def _refuse_difference(self, before):
+        differing = [key for key in {**before, **self.settings} if before.get(key) != self.settings.get(key)]
+        if differing:
+            shown = "; ".join(f"{key}: {before.get(key)!r} there, {self.settings.get(key)!r} here" for key in differing)
+            raise UserError(f"{self.folder} holds a run with other settings ({shown}): "
+                            "--overwrite to start anew, or choose another folder")
+
+    def finish(self, inputs=(), outputs=(), counts=None):
+        """Mark the stage finished and store command, versions, counts and the hashes of inputs and outputs."""
+        write_json(self.path, {
+            "stage": self.name, "status": "finished", "settings": self.settings,
+            "command": shlex.join(["python", *sys.argv]), "versions": versions(), "counts": counts or {},
+            "inputs": {str(path): sha256(path) for path in inputs},
+            "outputs": {os.path.relpath(path, self.folder): sha256(path) for path in outputs},
+        })
+        self.finished = True
+
+    def __exit__(self, *_):
+        self._lock.close()
+
+

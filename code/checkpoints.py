@@ -1,0 +1,105 @@
+"""Checkpoints: plain dicts of tensors and plain values that say themselves what they are.
+
+Later stages take task, labels, leads, crop length and sampling rate from here, never from the command line.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from artefacts import UserError, need_file, replacing
+from labels import TASKS
+from models import get_model
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a checkpoint says of itself (plain values only)."""
+
+    modelname: str
+    task: str
+    labels: tuple[str, ...]          # class names; the leads for a regression task
+    leads: tuple[str, ...]           # input leads, in the model's order
+    sampling_rate: int               # Hz
+    crop_seconds: float              # length of the input the model was trained on
+    folds: dict                      # {"train": [...], "validation": [...], "test": [...]}
+    seed: int
+    run_name: str | None = None
+    thresholds: tuple[float, ...] | None = None  # probability of best F1 on the validation fold, per class (NaN: no positive)
+
+    @property
+    def crop(self) -> int:
+        """Input length in samples."""
+        return round(self.crop_seconds * self.sampling_rate)
+
+    @property
+    def run_folder_name(self) -> str:
+        """<modelname>_<task>[_<run_name>]"""
+        return "_".join(part for part in (self.modelname, self.task, self.run_name) if part)
+
+    def index(self, label: str) -> int:
+        """Output index of a label; UserError names those the model knows."""
+        if label not in self.labels:
+            raise UserError(f"the model does not know {label!r}: it knows {', '.join(self.labels)}")
+        return self.labels.index(label)
+
+
+def save_checkpoint(path: str | Path, model: torch.nn.Module, info: ModelInfo, **training_state) -> None:
+    """Write weights, info and any further plain training state, whole or not at all."""
+    content = {"model": model.state_dict(), "info": asdict(info), **training_state}
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def find_checkpoint(model_path: str | Path | None) -> Path:
+    """The checkpoint file that --model_path means: a file, or a run folder with checkpoints/best_model.ckpt."""
+    if model_path is None:
+        raise UserError("--model_path is needed: a checkpoint that train_model.py wrote, or its run folder")
+    path = Path(model_path)
+    path = path / "checkpoints" / "best_model.ckpt" if path.is_dir() else path
+    return need_file(path, "train one with python code/train_model.py")
+
+
+def load_checkpoint(model_path: str | Path, device="cpu") -> tuple[dict, ModelInfo]:
+    """Read a checkpoint with weights_only; UserError where it is missing, damaged or not one of ours."""
+    path = find_checkpoint(model_path)
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise UserError(f"{path} is not a readable checkpoint ({type(error).__name__}): train it again") from None
+    try:
+        stored = {field.name: content["info"][field.name] for field in fields(ModelInfo)}
+        info = ModelInfo(**{name: tuple(value) if isinstance(value, list | tuple) else value for name, value in stored.items()})
+    except (KeyError, TypeError, IndexError):
+        raise UserError(f"{path} is no checkpoint of train_model.py (it does not say what it is)") from None
+    if info.task not in TASKS or "model" not in content:
+        raise UserError(f"{path} is no checkpoint of train_model.py (task {info.task!r})")
+    return content, info
+
+
+def load_model(model_path: str | Path, device="cpu") -> torch.nn.Module:
+    """The trained network in evaluation mode, its ModelInfo as `.info`; strict about names and shapes."""
+    content, info = load_checkpoint(model_path, device)
+    model = get_model(info.modelname, len(info.labels), len(info.leads))
+    try:
+        model.load_state_dict(content["model"], strict=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{find_checkpoint(model_path)} does not fit {info.modelname}: {reason}") from None
+    model.info = info
+    return model.to(device).eval()
+
+
+def run_folder(output_path: str | Path, info: ModelInfo) -> Path:
+    """<output_path>/<modelname>_<task>[_<run_name>]; an output_path that already ends in it is used as it is."""
+    output_path = Path(output_path)
+    return output_path if output_path.name == info.run_folder_name else output_path / info.run_folder_name
+
+
+def check_against(args, info: ModelInfo) -> None:
+    """UserError where an option contradicts what the checkpoint says of itself."""
+    for option in ("modelname", "task", "run_name", "sampling_rate"):
+        wanted, stored = getattr(args, option, None), getattr(info, option)
+        if wanted is not None and wanted != stored:
+            raise UserError(f"--{option} {wanted} contradicts the checkpoint, which is of {option} {stored}: "
+                            "leave the option out, or choose another checkpoint")

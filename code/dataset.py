@@ -1,0 +1,157 @@
+"""The preprocessed data set: signals, labels and the enriched table, in one row order.
+
+Reads what preprocessing.py wrote into one folder; every later stage gets its records from here.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from artefacts import UserError, read_csv, read_npy, read_pickle
+from labels import LEADS, REGRESSION_TASKS, TASKS
+
+HINT = "run python code/preprocessing.py first (--data_path names the folder)"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Records of one data set; every array and the table share one row order.
+
+    table          enriched table, indexed by ecg_id
+    signals        # (N, T, 12) float32 mV
+    sampling_rate  Hz
+    task           name of the task or None; then `labels` and `labelled` are None too
+    labels         # (N, classes) 0/1, or (N, 12) mV for a regression task (NaN where not measured)
+    labelled       # (N,) bool: the record has at least one label of the task (regression: all 12 values)
+    path           the folder it was read from
+    """
+
+    table: pd.DataFrame
+    signals: np.ndarray
+    sampling_rate: int
+    path: Path
+    task: str | None = None
+    labels: np.ndarray | None = None
+    labelled: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.table)
+
+    @property
+    def ecg_id(self) -> np.ndarray:
+        """(N,) int"""
+        return self.table.index.to_numpy()
+
+    @property
+    def patient_id(self) -> np.ndarray:
+        """(N,) the unit of every split, bootstrap and permutation"""
+        return self.table["patient_id"].to_numpy()
+
+    @property
+    def fold(self) -> np.ndarray:
+        """(N,) int 1..10"""
+        return self.table["strat_fold"].to_numpy()
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the label columns."""
+        return TASKS[self.task]
+
+    def rows(self, index) -> "Dataset":
+        """The records at `index` (integer positions or a boolean mask), in that order."""
+        index = np.asarray(index)
+        index = np.flatnonzero(index) if index.dtype == bool else index.astype(int)
+        picked = {name: getattr(self, name)[index] for name in ("labels", "labelled") if getattr(self, name) is not None}
+        return replace(self, table=self.table.iloc[index], signals=self.signals[index], **picked)
+
+    def in_folds(self, folds) -> "Dataset":
+        """The records whose strat_fold is one of `folds`."""
+        return self.rows(np.isin(self.fold, list(folds)))
+
+    def positions(self, ecg_ids) -> np.ndarray:
+        """Row of each ecg_id; UserError names those that are not there."""
+        rows = self.table.index.get_indexer(list(ecg_ids))
+        missing = [str(ecg_id) for ecg_id, row in zip(ecg_ids, rows, strict=True) if row < 0]
+        if missing:
+            raise UserError(f"no record with ecg_id {', '.join(missing)} in {self.path} (it has {len(self)} records)")
+        return rows
+
+    def r_peaks(self, row: int) -> np.ndarray:
+        """R-peaks of one record in samples at this data set's sampling rate (the table holds them at 100 Hz)."""
+        return parse_r_peaks(self.table["r_peaks"].iloc[row]) * self.sampling_rate // 100
+
+
+def parse_r_peaks(text) -> np.ndarray:
+    """'114 207 299' -> int array (samples at 100 Hz); a blank cell gives an empty array."""
+    return np.array([int(word) for word in str(text).split()], dtype=int) if isinstance(text, str) else np.array([], dtype=int)
+
+
+def load_table(data_path: str | Path) -> pd.DataFrame:
+    """The enriched table, indexed by ecg_id."""
+    path = Path(data_path) / "ptbxl_database_enriched.csv"
+    table = read_csv(path, HINT, low_memory=False, dtype={"r_peaks": "string"})
+    missing = [column for column in ("ecg_id", "patient_id", "strat_fold", "r_peaks") if column not in table]
+    if missing:
+        raise UserError(f"{path} lacks the column {', '.join(missing)}: {HINT}")
+    table["r_peaks"] = table["r_peaks"].astype(object).where(table["r_peaks"].notna(), "")
+    return table.set_index("ecg_id")
+
+
+def load_dataset(data_path: str | Path, task: str | None = None, sampling_rate: int = 100, limit: int | None = None) -> Dataset:
+    """Read signals, table and, for a task, labels from the folder that preprocessing.py wrote.
+
+    Raises UserError where a file is missing or damaged, or the row counts do not agree.
+    """
+    data_path = Path(data_path)
+    signals_path = data_path / f"raw{sampling_rate}.pkl"
+    if not signals_path.is_file():
+        raise UserError(f"{signals_path} does not exist: {HINT}")
+    signals, table = read_pickle(signals_path), load_table(data_path)
+    if signals.ndim != 3 or signals.shape[2] != len(LEADS) or len(signals) != len(table):
+        raise UserError(f"{signals_path} is {signals.shape}, the table has {len(table)} rows: "
+                        f"they belong to different runs; {HINT}")
+    labels, labelled = load_labels(data_path, task, table) if task else (None, None)
+    data = Dataset(table, signals, sampling_rate, data_path, task, labels, labelled)
+    return data.rows(np.arange(min(limit, len(data)))) if limit else data
+
+
+def load_labels(data_path: Path, task: str, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of a task and the mask of the records that have any."""
+    if task not in TASKS:
+        raise UserError(f"unknown task {task!r}: accepted are {', '.join(TASKS)}")
+    if task in REGRESSION_TASKS:
+        return _amplitudes(task, table)
+    path = data_path / f"multihot_{task}.npy"
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: {HINT}")
+    labels = read_npy(path)
+    if labels.shape != (len(table), len(TASKS[task])):
+        raise UserError(f"{path} is {labels.shape}, expected {(len(table), len(TASKS[task]))}: {HINT}")
+    return labels, labels.any(axis=1)
+
+
+def _amplitudes(task, table):
+    """Amplitude targets in mV, one per lead; NaN where a wave was not measured."""
+    columns = [REGRESSION_TASKS[task] + lead for lead in LEADS]
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise UserError(f"the enriched table lacks {', '.join(missing)}: {HINT}")
+    values = table[columns].to_numpy(dtype=np.float32)
+    return values, np.isfinite(values).all(axis=1)
+
+
+def centre_crop(signals: np.ndarray, length: int) -> np.ndarray:
+    """The middle `length` samples: (N, T, leads) -> (N, length, leads); a view."""
+    start = (signals.shape[1] - length) // 2
+    if start < 0:
+        raise UserError(f"records of {signals.shape[1]} samples are shorter than the model's crop of {length}")
+    return signals[:, start:start + length]
+
+
+def window_starts(n_samples: int, length: int) -> np.ndarray:
+    """Starts of the windows of `length` at half stride that lie within the record; the last one ends at its end."""
+    if length > n_samples:
+        raise UserError(f"records of {n_samples} samples are shorter than the model's crop of {length}")
+    starts = np.arange(0, n_samples - length + 1, max(length // 2, 1))
+    return starts if starts[-1] == n_samples - length else np.append(starts, n_samples - length)

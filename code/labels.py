@@ -1,0 +1,133 @@
+"""The vocabulary: leads, SCP statements, label mappings and tasks.
+
+Everything that names a class or a lead takes the name and the order from here.
+"""
+
+import re
+
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+# PTB-XL's 71 SCP-ECG statements (scp_statements.csv, Wagner et al., Sci Data 7:154, CC BY 4.0):
+# statement -> (superclass, subclass, is a form statement, is a rhythm statement, description).
+# A superclass makes it a diagnostic statement; four are diagnostic and form at once.
+STATEMENTS = {
+    "NDT": ("STTC", "STTC", True, False, "non-diagnostic T abnormalities"),
+    "NST_": ("STTC", "NST_", True, False, "non-specific ST changes"),
+    "DIG": ("STTC", "STTC", True, False, "digitalis-effect"),
+    "LNGQT": ("STTC", "STTC", True, False, "long QT-interval"),
+    "NORM": ("NORM", "NORM", False, False, "normal ECG"),
+    "IMI": ("MI", "IMI", False, False, "inferior myocardial infarction"),
+    "ASMI": ("MI", "AMI", False, False, "anteroseptal myocardial infarction"),
+    "LVH": ("HYP", "LVH", False, False, "left ventricular hypertrophy"),
+    "LAFB": ("CD", "LAFB/LPFB", False, False, "left anterior fascicular block"),
+    "ISC_": ("STTC", "ISC_", False, False, "non-specific ischemic"),
+    "IRBBB": ("CD", "IRBBB", False, False, "incomplete right bundle branch block"),
+    "1AVB": ("CD", "_AVB", False, False, "first degree AV block"),
+    "IVCD": ("CD", "IVCD", False, False, "non-specific intraventricular conduction disturbance (block)"),
+    "ISCAL": ("STTC", "ISCA", False, False, "ischemic in anterolateral leads"),
+    "CRBBB": ("CD", "CRBBB", False, False, "complete right bundle branch block"),
+    "CLBBB": ("CD", "CLBBB", False, False, "complete left bundle branch block"),
+    "ILMI": ("MI", "IMI", False, False, "inferolateral myocardial infarction"),
+    "LAO/LAE": ("HYP", "LAO/LAE", False, False, "left atrial overload/enlargement"),
+    "AMI": ("MI", "AMI", False, False, "anterior myocardial infarction"),
+    "ALMI": ("MI", "AMI", False, False, "anterolateral myocardial infarction"),
+    "ISCIN": ("STTC", "ISCI", False, False, "ischemic in inferior leads"),
+    "INJAS": ("MI", "AMI", False, False, "subendocardial injury in anteroseptal leads"),
+    "LMI": ("MI", "LMI", False, False, "lateral myocardial infarction"),
+    "ISCIL": ("STTC", "ISCI", False, False, "ischemic in inferolateral leads"),
+    "LPFB": ("CD", "LAFB/LPFB", False, False, "left posterior fascicular block"),
+    "ISCAS": ("STTC", "ISCA", False, False, "ischemic in anteroseptal leads"),
+    "INJAL": ("MI", "AMI", False, False, "subendocardial injury in anterolateral leads"),
+    "ISCLA": ("STTC", "ISCA", False, False, "ischemic in lateral leads"),
+    "RVH": ("HYP", "RVH", False, False, "right ventricular hypertrophy"),
+    "ANEUR": ("STTC", "STTC", False, False, "ST-T changes compatible with ventricular aneurysm"),
+    "RAO/RAE": ("HYP", "RAO/RAE", False, False, "right atrial overload/enlargement"),
+    "EL": ("STTC", "STTC", False, False, "electrolytic disturbance or drug (former EDIS)"),
+    "WPW": ("CD", "WPW", False, False, "Wolf-Parkinson-White syndrome"),
+    "ILBBB": ("CD", "ILBBB", False, False, "incomplete left bundle branch block"),
+    "IPLMI": ("MI", "IMI", False, False, "inferoposterolateral myocardial infarction"),
+    "ISCAN": ("STTC", "ISCA", False, False, "ischemic in anterior leads"),
+    "IPMI": ("MI", "IMI", False, False, "inferoposterior myocardial infarction"),
+    "SEHYP": ("HYP", "SEHYP", False, False, "septal hypertrophy"),
+    "INJIN": ("MI", "IMI", False, False, "subendocardial injury in inferior leads"),
+    "INJLA": ("MI", "AMI", False, False, "subendocardial injury in lateral leads"),
+    "PMI": ("MI", "PMI", False, False, "posterior myocardial infarction"),
+    "3AVB": ("CD", "_AVB", False, False, "third degree AV block"),
+    "INJIL": ("MI", "IMI", False, False, "subendocardial injury in inferolateral leads"),
+    "2AVB": ("CD", "_AVB", False, False, "second degree AV block"),
+    "ABQRS": ("", "", True, False, "abnormal QRS"),
+    "PVC": ("", "", True, False, "ventricular premature complex"),
+    "STD_": ("", "", True, False, "non-specific ST depression"),
+    "VCLVH": ("", "", True, False, "voltage criteria (QRS) for left ventricular hypertrophy"),
+    "QWAVE": ("", "", True, False, "Q waves present"),
+    "LOWT": ("", "", True, False, "low amplitude T-waves"),
+    "NT_": ("", "", True, False, "non-specific T-wave changes"),
+    "PAC": ("", "", True, False, "atrial premature complex"),
+    "LPR": ("", "", True, False, "prolonged PR interval"),
+    "INVT": ("", "", True, False, "inverted T-waves"),
+    "LVOLT": ("", "", True, False, "low QRS voltages in the frontal and horizontal leads"),
+    "HVOLT": ("", "", True, False, "high QRS voltage"),
+    "TAB_": ("", "", True, False, "T-wave abnormality"),
+    "STE_": ("", "", True, False, "non-specific ST elevation"),
+    "PRC(S)": ("", "", True, False, "premature complex(es)"),
+    "SR": ("", "", False, True, "sinus rhythm"),
+    "AFIB": ("", "", False, True, "atrial fibrillation"),
+    "STACH": ("", "", False, True, "sinus tachycardia"),
+    "SARRH": ("", "", False, True, "sinus arrhythmia"),
+    "SBRAD": ("", "", False, True, "sinus bradycardia"),
+    "PACE": ("", "", False, True, "normal functioning artificial pacemaker"),
+    "SVARR": ("", "", False, True, "supraventricular arrhythmia"),
+    "BIGU": ("", "", False, True, "bigeminal pattern (unknown origin, SV or Ventricular)"),
+    "AFLT": ("", "", False, True, "atrial flutter"),
+    "SVTAC": ("", "", False, True, "supraventricular tachycardia"),
+    "PSVT": ("", "", False, True, "paroxysmal supraventricular tachycardia"),
+    "TRIGU": ("", "", False, True, "trigeminal pattern (unknown origin, SV or Ventricular)"),
+}
+
+
+def _label_mappings():
+    """Sorted label names of the six classification tasks."""
+    diagnostic = {code: row for code, row in STATEMENTS.items() if row[0]}
+    return {
+        "superdiagnostic": sorted({row[0] for row in diagnostic.values()}),
+        "subdiagnostic": sorted({row[1] for row in diagnostic.values()}),
+        "diagnostic": sorted(diagnostic),
+        "form": sorted(code for code, row in STATEMENTS.items() if row[2]),
+        "rhythm": sorted(code for code, row in STATEMENTS.items() if row[3]),
+        "all": sorted(STATEMENTS),
+    }
+
+
+LABEL_MAPPINGS = _label_mappings()
+
+# Regression tasks: task -> prefix of the 12 amplitude columns (mV) of the enriched table.
+REGRESSION_TASKS = {"P_Wave_Amplitude": "P_Amp_", "R_Peak_Amplitude": "R_Amp_", "T_Wave_Amplitude": "T_Amp_"}
+
+# task -> label names; the targets of a regression task are the leads.
+TASKS = {**LABEL_MAPPINGS, **{task: list(LEADS) for task in REGRESSION_TASKS}}
+
+
+def is_regression(task: str) -> bool:
+    """Whether `task` predicts amplitudes (mV per lead) instead of label probabilities."""
+    return task in REGRESSION_TASKS
+
+
+def labels_of_statement(statement: str, task: str) -> list[str]:
+    """Labels of `task` that an SCP statement implies: none or one; unknown statements give none."""
+    if statement not in STATEMENTS:
+        return []
+    superclass, subclass, form, rhythm, _ = STATEMENTS[statement]
+    implied = {
+        "superdiagnostic": superclass,
+        "subdiagnostic": subclass,
+        "diagnostic": statement if superclass else "",
+        "form": statement if form else "",
+        "rhythm": statement if rhythm else "",
+        "all": statement,
+    }[task]
+    return [implied] if implied else []
+
+
+def slug(label: str) -> str:
+    """A label as part of a file name; distinct labels stay distinct (LAFB/LPFB -> LAFB-LPFB, ISC_ -> ISC_)."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", label).strip("-")

@@ -1,0 +1,62 @@
+"""The three networks: sizes, lengths, batches, and that they are fit to be explained."""
+
+import pytest
+import torch
+from artefacts import UserError
+from models import MODELS, get_model
+
+PARAMETERS = {"lenet": 73_271, "resnet": 3_689_879, "xresnet": 905_751}
+STEPS = {"lenet": 5, "resnet": 8, "xresnet": 8}
+
+
+@pytest.fixture(params=MODELS)
+def name(request):
+    return request.param
+
+
+def test_parameter_counts_are_the_papers(name):
+    assert sum(p.numel() for p in get_model(name, 23).parameters()) == PARAMETERS[name]
+
+
+def test_any_batch_size_and_length(name):
+    model = get_model(name, 5).eval()
+    x = torch.randn(3, 12, 1000)
+    for length in (max(model.min_length, 95), 250, 251, 1000):
+        together = model(x[..., :length])
+        assert together.shape == (3, 5)
+        torch.testing.assert_close(torch.cat([model(row[None, :, :length]) for row in x]), together, atol=1e-5, rtol=1e-4)
+
+
+def test_too_short_or_wrong_leads_is_said(name):
+    model = get_model(name, 5).eval()
+    with pytest.raises(ValueError, match="12"):
+        model(torch.zeros(1, 3, 250))
+    if model.min_length > 1:
+        with pytest.raises(ValueError, match="at least"):
+            model(torch.zeros(1, 12, model.min_length - 1))
+    model(torch.zeros(1, 12, model.min_length))
+
+
+def test_no_module_is_used_twice_or_has_two_names(name):
+    model = get_model(name, 5).eval()
+    calls = {}
+    leaves = [(label, module) for label, module in model.named_modules(remove_duplicate=False) if not list(module.children())]
+    assert len({id(module) for _, module in leaves}) == len(leaves)
+    for label, module in leaves:
+        module.register_forward_hook(lambda *_, label=label: calls.update({label: calls.get(label, 0) + 1}))
+    model(torch.randn(2, 12, 250))
+    assert set(calls.values()) == {1}
+    assert all(label in calls for label, module in leaves if list(module.parameters()))
+
+
+def test_cam_layer_is_the_last_map_before_pooling(name):
+    model = get_model(name, 5).eval()
+    seen = []
+    dict(model.named_modules())[model.cam_layer].register_forward_hook(lambda *args: seen.append(args[2].shape))
+    model(torch.randn(2, 12, 250))
+    assert seen[0][-1] == STEPS[name]
+
+
+def test_unknown_model_names_the_known():
+    with pytest.raises(UserError, match="lenet, resnet, xresnet"):
+        get_model("vgg", 5)
