@@ -1,0 +1,68 @@
+"""Statistics that the stages share: intervals over patients, multiple testing, permutation p-values."""
+
+import numpy as np
+from scipy.stats import norm
+
+
+def patient_weights(patients: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
+    """Bootstrap over patients as weights (n_resamples, N): how often each record counts in each resample.
+
+    A patient is drawn with all of their records, as many patients as there are.
+    """
+    _, index = np.unique(patients, return_inverse=True)
+    n_patients = index.max() + 1
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n_resamples)
+    return draws[:, index]
+
+
+def percentile_interval(values: np.ndarray, level: float = 0.95, axis: int = 0) -> tuple:
+    """Percentile interval of bootstrap values along `axis`, NaN values (undefined resamples) left out."""
+    tail = (1 - level) / 2
+    if not np.isfinite(values).any():
+        return np.nan, np.nan
+    low, high = np.nanquantile(values, [tail, 1 - tail], axis=axis)
+    return low, high
+
+
+def bootstrap_mean(values: np.ndarray, patients: np.ndarray, n_resamples: int = 1000, seed: int = 0, level: float = 0.95):
+    """Mean over records of `values` (N, ...) with its bootstrap interval over patients: (mean, low, high), each (...)."""
+    values = np.asarray(values, dtype=float)
+    weights = patient_weights(patients, n_resamples, seed)
+    flat = values.reshape(len(values), -1)
+    resampled = weights @ flat / weights.sum(axis=1, keepdims=True)
+    low, high = percentile_interval(resampled, level)
+    return tuple(np.reshape(part, values.shape[1:]) for part in (flat.mean(axis=0), low, high))
+
+
+def wilson_interval(successes, trials, level: float = 0.95) -> tuple:
+    """Wilson score interval of a proportion (Wilson, JASA 22 (1927) 209); NaN for no trials."""
+    successes, trials = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
+    z = norm.ppf((1 + level) / 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = successes / trials
+        centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+        half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    return centre - half, centre + half
+
+
+def holm(p_values) -> np.ndarray:
+    """Holm's step-down correction (Scand J Stat 6 (1979) 65); NaN stays NaN and does not count in the family."""
+    p_values = np.asarray(p_values, dtype=float)
+    corrected = np.full(p_values.shape, np.nan)
+    tested = np.flatnonzero(np.isfinite(p_values.ravel()))
+    order = tested[np.argsort(p_values.ravel()[tested], kind="stable")]
+    stepped = p_values.ravel()[order] * np.arange(len(order), 0, -1)
+    corrected.ravel()[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return corrected
+
+
+def permutation_p(observed, null, axis: int = 0):
+    """p = (1 + number of null values >= observed) / (1 + number of null values); its floor is 1 / (1 + M).
+
+    Ties within rounding count as >=. For a two-sided test give absolute deviations. (Phipson & Smyth 2010)
+    """
+    null = np.asarray(null, dtype=float)
+    tolerance = 1e-12 * np.maximum(1, np.abs(observed))
+    reached = (null >= np.expand_dims(observed - tolerance, axis)).sum(axis=axis)
+    return (1 + reached) / (1 + null.shape[axis])
