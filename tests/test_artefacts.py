@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+
 from artefacts import Stage, UserError, read_npz, read_pickle, replacing, write_npz, write_pickle
 
 

@@ -1,6 +1,7 @@
 """The shared command line: list syntax, aliases, one-line errors."""
 
 import pytest
+
 from artefacts import UserError
 from cli import check_names, stage_parser
 

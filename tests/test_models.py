@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from artefacts import UserError
 from models import MODELS, get_model
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+
 from stats import bootstrap_mean, holm, patient_weights, permutation_p, wilson_interval
 
 
