@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
+
 from artefacts import UserError, need_file, replacing
 from labels import TASKS
 from models import get_model

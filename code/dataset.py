@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
 from artefacts import UserError, read_csv, read_npy, read_pickle
 from labels import LEADS, REGRESSION_TASKS, TASKS
 

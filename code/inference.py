@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
+from tqdm import tqdm
+
 from dataset import centre_crop, window_starts
 from labels import LEADS
-from tqdm import tqdm
 
 PROTOCOLS = ("centre_crop", "windows")
 

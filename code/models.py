@@ -8,8 +8,9 @@ batch size and any length from `min_length` samples on. Facts of the architectur
 from collections import OrderedDict
 
 import torch
-from artefacts import UserError
 from torch import Tensor, nn
+
+from artefacts import UserError
 
 
 class Add(nn.Module):
