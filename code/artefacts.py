@@ -260,12 +260,29 @@ class Stage:
         write_json(self.path, {
             "stage": self.name, "status": "finished", "settings": self.settings,
             "command": shlex.join(["python", *sys.argv]), "versions": versions(), "counts": counts or {},
-            "inputs": {str(path): sha256(path) for path in inputs},
-            "outputs": {os.path.relpath(path, self.folder): sha256(path) for path in outputs},
+            "inputs": self._hashes(inputs), "outputs": self._hashes(outputs),
         })
         self.finished = True
+
+    def _hashes(self, paths):
+        """Paths relative to this folder, so that a moved tree can still be verified."""
+        return {os.path.relpath(path, self.folder): sha256(path) for path in paths}
 
     def __exit__(self, *_):
         self._lock.close()
 
 
+def broken_link(json_path: str | Path) -> str | None:
+    """The first input or output of a finished stage that is missing or has changed since, in words; None if all hold."""
+    json_path = Path(json_path)
+    content = read_json(json_path)
+    if content.get("status") != "finished":
+        return f"{json_path}: the stage is not finished"
+    for kind in ("inputs", "outputs"):
+        for name, digest in content.get(kind, {}).items():
+            path = json_path.parent / name
+            if not path.is_file():
+                return f"{json_path}: {kind[:-1]} {os.path.normpath(path)} is missing"
+            if sha256(path) != digest:
+                return f"{json_path}: {kind[:-1]} {os.path.normpath(path)} has changed since"
+    return None

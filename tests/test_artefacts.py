@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from artefacts import Stage, UserError, read_npz, read_pickle, replacing, write_npz, write_pickle
+from artefacts import Stage, UserError, broken_link, read_npz, read_pickle, replacing, write_npz, write_pickle
 
 
 def test_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
@@ -77,3 +77,21 @@ def test_stage_finishes_resumes_and_refuses_other_settings(tmp_path):
 def test_a_second_process_is_refused(tmp_path):
     with (Stage(tmp_path, "tcav", {}), pytest.raises(UserError, match="another process"), Stage(tmp_path, "tcav", {})):
         pass
+
+
+def test_the_first_broken_link_is_named(tmp_path):
+    made_from, made = tmp_path / "in.csv", tmp_path / "run" / "out.csv"
+    made_from.write_text("1")
+    with Stage(tmp_path / "run", "tcav", {}) as stage:
+        made.write_text("2")
+        assert "not finished" in broken_link(stage.path)
+        stage.finish(inputs=[made_from], outputs=[made])
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("in.csv", "run"):
+        (tmp_path / name).rename(moved / name)
+    assert broken_link(moved / "run" / "tcav.json") is None
+    (moved / "run" / "out.csv").write_text("3")
+    assert "out.csv has changed" in broken_link(moved / "run" / "tcav.json")
+    (moved / "in.csv").unlink()
+    assert "in.csv is missing" in broken_link(moved / "run" / "tcav.json")
