@@ -1,0 +1,114 @@
+"""The shell scripts: which Python they choose, from where they can be called, and what they say to wrong options."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT
+
+SCRIPTS = [*sorted(path.name for path in ROOT.glob("*.sh")), ".ci/run"]
+
+
+def bash(command, cwd, path=None, **environment):
+    surroundings = {**os.environ, **environment, **({"PATH": path} if path else {})}
+    return subprocess.run(["bash", "-c", command], cwd=cwd, capture_output=True, text=True, env=surroundings)
+
+
+def stub(folder, name, body):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of what setting up needs, without an environment."""
+    folder = tmp_path / "a project"
+    folder.mkdir()
+    for name in ("setup_env.sh", "requirements.txt", "environment.yml"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+SET_UP = 'set -euo pipefail; root="{0}"; source "{0}/setup_env.sh"; setup_env; echo "chosen: $PYTHON"'
+
+
+def test_an_active_environment_that_has_everything_is_used_as_it_is(project, tmp_path):
+    stubs = tmp_path / "stubs"
+    stub(stubs, "conda", "echo conda was called >&2; exit 1")
+    stub(stubs, "python", f'exec "{sys.executable}" "$@"')
+    done = bash(SET_UP.format(project), tmp_path, f"{stubs}:/usr/bin:/bin")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"chosen: {sys.executable}"
+    assert not (project / ".venv").exists()
+
+
+@pytest.mark.parametrize("tool", ["conda", "mamba", "micromamba"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_conda_makes_the_environment_once(project, tmp_path, tool, exists):
+    stubs, log = tmp_path / "stubs", tmp_path / "log"
+    stub(stubs, "python", "exit 1")
+    stub(stubs, tool, f"""echo "$@" >> {log}
+case "$1 $2" in
+  "env list") echo "base /opt/base"; {'echo "xai4ecg /opt/xai4ecg"' if exists else ':'} ;;
+  "run -n") shift 3; shift; exec "{sys.executable}" "$@" ;;
+esac""")
+    done = bash(SET_UP.format(project), tmp_path, f"{stubs}:/usr/bin:/bin")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"chosen: {sys.executable}"
+    assert (f"env create -y -f {project}/environment.yml" in log.read_text()) != exists
+
+
+def test_without_conda_a_virtual_environment_is_made_with_pip(project, tmp_path):
+    stubs, log = tmp_path / "stubs", tmp_path / "log"
+    stub(stubs, "python", "exit 1")
+    fake = (f'echo "$@" >> {log}; if [ "$2" = venv ]; then mkdir -p "${{@: -1}}/bin"; cp "$0" "${{@: -1}}/bin/python"; fi; '
+            f'case "$*" in *"import torch"*) grep -q requirements.txt {log};; esac')
+    for name in ("python3.11", "python3"):
+        stub(stubs, name, fake)
+    done = bash(SET_UP.format(project), tmp_path, f"{stubs}:/usr/bin:/bin")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"chosen: {project}/.venv/bin/python"
+    assert f"-m pip install -q -r {project}/requirements.txt" in log.read_text()
+
+
+def test_no_python_is_said_in_one_line(project, tmp_path):
+    stubs = tmp_path / "stubs"
+    for name in ("python", "python3", "python3.11", "python3.12", "python3.13", "python3.14"):
+        stub(stubs, name, "exit 1")
+    done = bash(SET_UP.format(project), tmp_path, f"{stubs}:/usr/bin:/bin")
+    assert done.returncode != 0
+    assert done.stderr.strip() == "error: Python 3.11 or newer was not found: install it, or conda, and run this again"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_parse_and_can_be_run(script):
+    assert subprocess.run(["bash", "-n", ROOT / script]).returncode == 0
+    assert script == "setup_env.sh" or os.access(ROOT / script, os.X_OK)
+
+
+@pytest.mark.parametrize("words", ["--nonsense", "--models", "--data_path", "--models --demo"])
+def test_reproduce_results_refuses_what_it_does_not_know(words, tmp_path):
+    done = bash(f'"{ROOT}/reproduce_results.sh" {words}', tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_reproduce_results_explains_itself_from_anywhere(tmp_path):
+    done = bash(f'"{ROOT}/reproduce_results.sh" --help', tmp_path)
+    assert done.returncode == 0
+    assert "--demo" in done.stdout
+
+
+def test_one_list_of_packages_serves_both_ways_of_installing():
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+    assert all(line.count("==") == 1 for line in lines)
+    assert lines[0].startswith("torch==")
+    environment = (ROOT / "environment.yml").read_text()
+    assert "name: xai4ecg" in environment
+    assert "python=3.11" in environment
+    assert "- -r requirements.txt" in environment
