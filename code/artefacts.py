@@ -240,6 +240,7 @@ class Stage:
         return self
 
     def _open(self):
+        self._before = self.path.read_text(encoding="utf-8") if self.path.is_file() else None
         if self.path.is_file() and not self.overwrite:
             before = read_json(self.path)
             self._refuse_difference(before.get("settings", {}))
@@ -254,6 +255,13 @@ class Stage:
             shown = "; ".join(f"{key}: {before.get(key)!r} there, {self.settings.get(key)!r} here" for key in differing)
             raise UserError(f"{self.folder} holds a run with other settings ({shown}): "
                             "--overwrite to start anew, or choose another folder")
+
+    def withdraw(self):
+        """Leave the stage file as it was found: for a stage that stops at its checks, before writing anything."""
+        if self._before is None:
+            self.path.unlink(missing_ok=True)
+        else:
+            write_text(self.path, self._before)
 
     def finish(self, inputs=(), outputs=(), counts=None):
         """Mark the stage finished and store command, versions, counts and the hashes of inputs and outputs."""

@@ -95,3 +95,15 @@ def test_the_first_broken_link_is_named(tmp_path):
     assert "out.csv has changed" in broken_link(moved / "run" / "tcav.json")
     (moved / "in.csv").unlink()
     assert "in.csv is missing" in broken_link(moved / "run" / "tcav.json")
+
+
+def test_a_stage_that_stops_at_its_checks_leaves_the_stage_file_as_it_was(tmp_path):
+    with Stage(tmp_path, "tcav", {"seed": 0}) as stage:
+        stage.withdraw()
+    assert not (tmp_path / "tcav.json").exists()
+    with Stage(tmp_path, "tcav", {"seed": 0}) as stage:
+        stage.finish(counts={"n": 3})
+    before = (tmp_path / "tcav.json").read_text()
+    with Stage(tmp_path, "tcav", {"seed": 1}, overwrite=True) as stage:
+        stage.withdraw()
+    assert (tmp_path / "tcav.json").read_text() == before

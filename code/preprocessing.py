@@ -1,0 +1,185 @@
+"""Turn a data set in PTB-XL's layout into the arrays and the table that every later stage reads.
+
+Reads:   <data_path>/ptbxl_database.csv, the records it names, and where present
+         <data_path>/ptbxl_plus/features/unig_features.csv (Uni-G measurements)
+Writes:  <output_path>/raw100.pkl (float32 (N, 1000, 12), mV), multihot_<task>.npy and mask_<task>.npy,
+         ptbxl_database_enriched.csv (R-peaks, measurements, concepts), skipped_records.csv, preprocessing.json
+Example: python code/preprocessing.py --data_path data/ptbxl/
+"""
+
+import argparse
+import os
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from artefacts import Stage, UserError, read_csv, sha256, write_csv, write_npy, write_pickle
+from cli import run, stage_parser
+from enrich import FEATURES, enrich
+from labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS
+from records import Problem, describe_problems, read_records, refuse
+from statements import count_classes, encode, parse_column
+
+COLUMNS = ("ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold")
+FILE_COLUMNS = {100: "filename_lr", 500: "filename_hr"}
+VERSIONS = {21837: "PTB-XL 1.0.1", 21801: "PTB-XL 1.0.2", 21799: "PTB-XL 1.0.3"}
+ADDON_FILES = ("r-peaks.csv", "r_peaks.csv", "concepts.csv")
+
+
+def percent(text: str) -> float:
+    """A likelihood from 0 to 100."""
+    value = float(text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 100")
+    return value
+
+
+def get_args_parser():
+    parser = stage_parser(
+        __doc__, "data_path", "output_path", "sampling_rate", "limit", "overwrite",
+        data_path={"help": "folder with ptbxl_database.csv and the records (default: data/ptbxl/)"},
+        output_path={"default": None, "help": "folder for the results (default: the data set's own)"},
+        sampling_rate={"help": "which records to read, Hz; 500 gives raw500.pkl (5 times the size)"})
+    parser.add_argument("--min_likelihood", type=percent, default=0.0, metavar="PERCENT",
+                        help="count a diagnostic statement only from this likelihood on (default 0: any); "
+                             "form and rhythm statements carry none and always count")
+    parser.add_argument("--measure_at", choices=("auto", "100", "500"), default="auto",
+                        help="sampling rate that waves are measured at; auto: 500 Hz where that file is there "
+                             "(amplitudes read off 100 Hz are less exact)")
+    parser.add_argument("--addons", default=None, metavar="DIR",
+                        help="folder with published r-peaks.csv and / or concepts.csv to use instead of our own")
+    parser.add_argument("--skip_bad", action="store_true",
+                        help="drop records that cannot be used and list them in skipped_records.csv")
+    return parser
+
+
+def main(args):
+    data_path = Path(args.data_path)
+    folder = Path(args.output_path) if args.output_path else data_path
+    table = read_database(data_path, FILE_COLUMNS[args.sampling_rate])
+    name = "preprocessing" if args.sampling_rate == 100 else f"preprocessing{args.sampling_rate}"
+    with Stage(folder, name, settings(args, data_path, folder), args.overwrite) as stage:
+        if stage.finished:
+            print(f"{folder} is finished: {stage.path.name} says what made it (--overwrite makes it again)")
+            return
+        try:
+            make(args, table, data_path, folder, stage)
+        except UserError:
+            stage.withdraw()
+            raise
+
+
+def settings(args, data_path, folder):
+    """What the results depend on: options, and the hashes of the tables they are made from."""
+    addons = [Path(args.addons) / file for file in ADDON_FILES] if args.addons else []
+    tables = [data_path / "ptbxl_database.csv", data_path / FEATURES, *addons]
+    return {"data_path": os.path.relpath(data_path, folder), "sampling_rate": args.sampling_rate, "limit": args.limit,
+            "min_likelihood": args.min_likelihood, "measure_at": args.measure_at, "skip_bad": args.skip_bad,
+            "tables": {path.name: sha256(path) for path in tables if path.is_file()}}
+
+
+def read_database(data_path: Path, file_column: str) -> pd.DataFrame:
+    """ptbxl_database.csv indexed by ecg_id; UserError where it lacks a column or its ids or folds are not usable."""
+    path = data_path / "ptbxl_database.csv"
+    table = read_csv(path, "run ./download_data.sh, or python code/simulate_ptbxl.py (--data_path names the folder)",
+                     low_memory=False)
+    missing = [column for column in (*COLUMNS, file_column) if column not in table]
+    if missing:
+        raise UserError(f"{path} lacks the column {', '.join(missing)}: it is not PTB-XL's table")
+    if not len(table):
+        raise UserError(f"{path} has no rows")
+    ids = pd.to_numeric(table["ecg_id"], errors="coerce")
+    if ids.isna().any() or ids.duplicated().any():
+        raise UserError(f"{path}: ecg_id must be a number and occur once (see line "
+                        f"{int(np.flatnonzero(ids.isna() | ids.duplicated())[0]) + 2})")
+    return table.assign(ecg_id=ids.astype(int)).set_index("ecg_id")
+
+
+def row_problems(table: pd.DataFrame) -> list[Problem]:
+    """Rows that could not be assigned to a patient or a fold."""
+    fold = pd.to_numeric(table["strat_fold"], errors="coerce")
+    checks = {"no patient_id": (table["patient_id"].isna(), "blank"),
+              "wrong strat_fold": (~fold.isin(range(1, 11)), "not one of 1 to 10")}
+    return [Problem(int(ecg_id), kind, f"{kind.split()[-1]} is {text}")
+            for kind, (bad, text) in checks.items() for ecg_id in table.index[bad]]
+
+
+def make(args, table, data_path, folder, stage):
+    """Read, check, measure; then write everything."""
+    version = describe_version(data_path, table)
+    print(version)
+    table = table.head(args.limit) if args.limit else table
+    codes, problems = parse_column(table)
+    problems += row_problems(table)
+    records = read_records(data_path, table[FILE_COLUMNS[args.sampling_rate]], table.index, args.sampling_rate)
+    problems += records.problems
+    if not args.skip_bad:
+        refuse(problems, len(table))
+    good = ~table.index.isin([problem.ecg_id for problem in problems])
+    if not good.any():
+        raise UserError(f"none of the {len(table)} records can be used: {describe_problems(problems)}")
+    signals = records.signals if good.sum() == len(records.signals) else records.signals[good[records.kept]]
+    table, codes = table[good], [code for code, fine in zip(codes, good, strict=True) if fine]
+    labels = encode(codes, args.min_likelihood)
+    enriched = enrich(table, signals, data_path, args.sampling_rate, args.measure_at, args.addons)
+    classes = count_classes(labels.multihot)
+    outputs = write(folder, args.sampling_rate, signals, labels.multihot, enriched.table, problems)
+    tell(classes, labels.unknown, enriched.counts, problems)
+    stage.finish(inputs=[data_path / "ptbxl_database.csv"], outputs=outputs, counts={
+        "version": version, "records": len(table), "skipped": len({problem.ecg_id for problem in problems}),
+        "patients": int(table["patient_id"].nunique()), "headers_sha256": records.digest,
+        "classes": classes, "unknown_statements": labels.unknown, **enriched.counts})
+    print(f"{len(table)} records of {table['patient_id'].nunique()} patients -> " + ", ".join(map(str, outputs)))
+
+
+def describe_version(data_path: Path, table: pd.DataFrame) -> str:
+    """Which release of PTB-XL the table is, by its count."""
+    if (data_path / "planted_causes.csv").is_file():
+        return f"a simulated cohort of {len(table)} records"
+    known = ", ".join(f"{name[-5:]}: {count:,}" for count, name in VERSIONS.items())
+    return VERSIONS.get(len(table), f"a subset of {len(table):,} records (PTB-XL {known})")
+
+
+def write(folder, sampling_rate, signals, multihot, table, problems):
+    """All outputs; returns their paths."""
+    skipped = pd.DataFrame(problems, columns=Problem._fields).sort_values("ecg_id", kind="stable")
+    masks = {task: array.any(axis=1) for task, array in multihot.items()}
+    for task, prefix in REGRESSION_TASKS.items():
+        masks[task] = table[[prefix + lead for lead in LEADS]].notna().all(axis=1).to_numpy()
+    paths = [folder / f"raw{sampling_rate}.pkl", folder / "ptbxl_database_enriched.csv", folder / "skipped_records.csv"]
+    write_pickle(paths[0], signals)
+    write_csv(paths[1], table.reset_index())
+    write_csv(paths[2], skipped)
+    arrays = {**{f"multihot_{task}": array for task, array in multihot.items()},
+              **{f"mask_{task}": mask for task, mask in masks.items()}}
+    for name, array in arrays.items():
+        write_npy(folder / f"{name}.npy", array)
+        paths.append(folder / f"{name}.npy")
+    return paths
+
+
+def tell(classes, unknown, counts, problems):
+    """What was found, a few lines per task."""
+    for task in LABEL_MAPPINGS:
+        found = classes[task]
+        line = f"{task}: {found['labelled']} labelled, {found['unlabelled']} without a label: " + \
+            ", ".join(f"{name} {count}" for name, count in found["classes"].items())
+        print("\n".join(textwrap.wrap(line, 120, subsequent_indent="  ", break_on_hyphens=False)))
+    print("concepts: " + ", ".join(f"{name} {count['true']}" for name, count in counts["concepts"].items()))
+    for what, source in counts["sources"].items():
+        print(f"{what}: " + ", ".join(f"{name} ({count})" for name, count in source.items()))
+    if counts["amplitudes_clipped"]:
+        print(f"{counts['amplitudes_clipped']} amplitudes beyond what a heart produces were clipped")
+    warnings = {"statements that are not among PTB-XL's 71": ", ".join(f"{name} ({n})" for name, n in unknown.items()),
+                "records measured at 100 Hz because of their 500 Hz file": counts["not_measured_at_500_hz"],
+                "records dropped": describe_problems(problems)}
+    for what, text in warnings.items():
+        if text:
+            print(f"warning: {what}: {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run(main, get_args_parser())
