@@ -1,0 +1,156 @@
+"""The cardiologist's concepts: rules over the measurement table, judged True, False or blank.
+
+Works on Uni-G's columns (PTB-XL+) and on those of `waves` alike: same names, mV, ms; S and Q are negative.
+A rule that lacks what it needs is blank (pandas' three-valued logic: True or blank is True), and blank is no negative.
+Thresholds of the voltage and duration rules are those that reproduce the published flags (Wagner et al. 2024); the
+infarction rules follow the universal definition (Thygesen et al., J Am Coll Cardiol 72 (2018) 2231).
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
+Q_GROUPS = (("I", "aVL"), CHEST, ("II", "III", "aVF"))
+NEIGHBOURS = (("aVL", "I"), ("II", "aVF"), ("aVF", "III"), *itertools.pairwise(CHEST))
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A rule: its judge (table -> boolean column with blanks), what it says, and the labels it is a criterion of."""
+
+    judge: Callable
+    description: str
+    pathologies: tuple[str, ...] = ()
+
+
+class _Columns:
+    """The table's columns as numbers that may be blank; a column that is not there is blank throughout."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __getitem__(self, name):
+        values = self.table[name] if name in self.table else pd.Series(np.nan, index=self.table.index)
+        return pd.to_numeric(values, errors="coerce").astype("Float64")
+
+
+def _any(judgements):
+    judgements = list(judgements)
+    result = judgements[0]
+    for judgement in judgements[1:]:
+        result = result | judgement
+    return result
+
+
+def _two_of(judgements):
+    """At least two of them are True."""
+    judgements = list(judgements)
+    return _any(a & b for i, a in enumerate(judgements) for b in judgements[i + 1:])
+
+
+def _larger(columns, names, limit):
+    return _any(columns[name].abs() > limit for name in names)
+
+
+def _rs_lvh(c):
+    return _larger(c, [f"{wave}_Amp_{lead}" for wave in "RS" for lead in ("I", "II", "III")], 2.0)
+
+
+def _s12_lvh(c):
+    return _larger(c, ["S_Amp_V1", "S_Amp_V2"], 2.0)
+
+
+def _r56_lvh(c):
+    return _larger(c, ["R_Amp_V5", "R_Amp_V6"], 3.0)
+
+
+def _lewis(c):
+    return (c["R_Amp_I"] + c["S_Amp_III"].abs()) - (c["R_Amp_III"] + c["S_Amp_I"].abs()) > 1.6
+
+
+def _sokolow_lyon(c):
+    return c["S_Amp_V1"].abs() + c["R_Amp_V5"] > 3.5
+
+
+def _elevated(c, lead):
+    """J-point elevation; in V2 and V3 the limit depends on sex and age (0 = male)."""
+    level = c[f"J_Amp_{lead}"]
+    if lead not in ("V2", "V3"):
+        return level >= 0.1
+    female, old = c["sex"] == 1, c["age"] >= 40
+    return (female & (level >= 0.15)) | (~female & old & (level >= 0.2)) | (~female & ~old & (level >= 0.25))
+
+
+def _st_elevation(c):
+    return _any(_elevated(c, a) & _elevated(c, b) for a, b in NEIGHBOURS)
+
+
+def _depressed(c, lead):
+    """ST depression, or an inverted T under a prominent R."""
+    inverted = (c[f"T_Amp_{lead}"] < -0.1) & (c[f"R_Amp_{lead}"] > c[f"S_Amp_{lead}"].abs())
+    return (c[f"J_Amp_{lead}"] <= -0.05) | inverted
+
+
+def _st_depression(c):
+    return _any(_depressed(c, a) & _depressed(c, b) for a, b in NEIGHBOURS)
+
+
+def _qs(c, lead):
+    return (c[f"R_Amp_{lead}"] == 0) & (c[f"Q_Amp_{lead}"] < 0)
+
+
+def _pathological_q(c, lead):
+    return _qs(c, lead) | ((c[f"Q_Dur_{lead}"] >= 30) & (c[f"Q_Amp_{lead}"] <= -0.1))
+
+
+def _mi_q_peak(c):
+    return _any(_two_of(_pathological_q(c, lead) for lead in group) for group in Q_GROUPS)
+
+
+def _mi_v2v3(c):
+    v2, v3 = (_qs(c, lead) | (c[f"Q_Dur_{lead}"] > 20) for lead in ("V2", "V3"))
+    return v2 & v3
+
+
+def _mi_r_peak(c):
+    tall = [(c[f"R_Dur_{lead}"] > 40) & (c[f"R_Amp_{lead}"] > c[f"S_Amp_{lead}"].abs()) & (c[f"T_Amp_{lead}"] > 0)
+            for lead in ("V1", "V2")]
+    return tall[0] & tall[1] & (c["QRS_Dur_Global"] <= 120)
+
+
+def _mi_all(c):
+    return _mi_q_peak(c) | _mi_v2v3(c) | _mi_r_peak(c)
+
+
+LVH, MI = ("LVH",), ("IMI", "AMI")
+
+CONCEPTS = {
+    "RS-LVH": Concept(_rs_lvh, "R or S over 2.0 mV in I, II or III", LVH),
+    "S12-LVH": Concept(_s12_lvh, "S over 2.0 mV in V1 or V2", LVH),
+    "R56-LVH": Concept(_r56_lvh, "R over 3.0 mV in V5 or V6", LVH),
+    "QRS-LVH": Concept(lambda c: c["QRS_Dur_Global"] > 90, "QRS longer than 90 ms", LVH),
+    "LI-LVH": Concept(_lewis, "Lewis index (R_I + S_III) - (R_III + S_I) over 1.6 mV", LVH),
+    "SLI-LVH": Concept(_sokolow_lyon, "Sokolow-Lyon index S_V1 + R_V5 over 3.5 mV", LVH),
+    "QRS-CLBBB": Concept(lambda c: c["QRS_Dur_Global"] > 120, "QRS longer than 120 ms", ("CLBBB", "ILBBB")),
+    "ST-ELEV-MI": Concept(_st_elevation, "J-point raised by 0.1 mV in two neighbouring leads (V2, V3: by sex and age)", MI),
+    "ST-DEPR-MI": Concept(_st_depression, "J-point lowered by 0.05 mV or T inverted over 0.1 mV in two neighbouring leads", MI),
+    "MI-QPeak": Concept(_mi_q_peak, "Q of 30 ms and 0.1 mV, or QS, in two leads of a group", MI),
+    "MI-V2V3": Concept(_mi_v2v3, "Q longer than 20 ms or QS in V2 and V3", MI),
+    "MI-RPeak": Concept(_mi_r_peak, "R longer than 40 ms and larger than S, T upright, in V1 and V2, QRS not over 120 ms", MI),
+    "MI-All": Concept(_mi_all, "MI-QPeak, MI-V2V3 or MI-RPeak", MI),
+    "Sex": Concept(lambda c: c["sex"] == 1, "female"),
+    "Age75": Concept(lambda c: c["age"] >= 75, "75 years or older"),
+}
+
+
+def judge(table: pd.DataFrame) -> pd.DataFrame:
+    """Judge every concept on a table of measurements (mV, ms) with the columns sex (1 = female) and age.
+
+    Returns one column per concept, of dtype boolean: True, False, or blank where it cannot be judged.
+    """
+    columns = _Columns(table)
+    return pd.DataFrame({name: concept.judge(columns) for name, concept in CONCEPTS.items()}, index=table.index)

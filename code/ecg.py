@@ -1,0 +1,113 @@
+"""Measuring ECGs: R-peaks, waves, segments. The front of rpeaks, median_beat, fiducials, waves and segments.
+
+    import ecg
+    ecg.detect_r_peaks(signal, sampling_rate=100)        # samples
+    ecg.measure(signal, 100)["R_Amp_V5"]                 # mV
+    ecg.measure_all(signals, 100)                        # one row per record
+    ecg.segment(signal, 100)                             # (T, 12, 24)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+import fiducials
+import median_beat
+import rpeaks
+import waves
+from artefacts import UserError
+from labels import LEADS
+from median_beat import RATE, MedianBeats
+
+CHUNK = 64  # records at a time: about 100 MB
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is found in n records.
+
+    beats      their median beats
+    fiducials  global wave positions in the median beats
+    rr         # (n,) typical RR interval in samples at median_beat.RATE
+    length     duration of the records in samples at median_beat.RATE
+    """
+
+    beats: MedianBeats
+    fiducials: fiducials.Fiducials
+    rr: np.ndarray
+    length: int
+
+
+def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
+    """R-peaks, median beats and fiducials of a few records (n, T, 12) in mV; see `measure_all` for many."""
+    signals = _checked(signals, sampling_rate)
+    fine = rpeaks.at_rate(rpeaks.clean(signals), sampling_rate, RATE)
+    peaks = [found * RATE // sampling_rate for found in rpeaks.detect_all(signals, sampling_rate)]
+    stride = max(RATE // sampling_rate, 1)
+    beats = median_beat.median_beats(fine, peaks, stride if stride * sampling_rate == RATE else 1)
+    rr = _typical_rr(beats.peaks, fine.shape[2])
+    return Analysis(beats, fiducials.find(beats.beats, rr), rr, fine.shape[2])
+
+
+def _checked(signals, sampling_rate):
+    signals = np.asarray(signals)
+    if signals.ndim != 3 or signals.shape[2] != len(LEADS):
+        raise UserError(f"signals of shape {signals.shape}: (records, samples, {len(LEADS)} leads) is needed")
+    if not 50 <= sampling_rate <= 2000:
+        raise UserError(f"sampling rate {sampling_rate} Hz: between 50 and 2000 is needed")
+    return signals
+
+
+def _typical_rr(peaks, length):
+    """Median RR interval (n,); the record's length where there are fewer than two beats."""
+    gaps = np.where(peaks[:, 1:] >= 0, np.diff(peaks, axis=1), -1).astype(float)
+    gaps[gaps < 0] = np.nan
+    gaps = np.concatenate([gaps, np.where(np.isfinite(gaps).any(axis=1, keepdims=True), np.nan, length)], axis=1)
+    return np.nanmedian(gaps, axis=1)
+
+
+def detect_r_peaks(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """R-peaks of one record (T, 12) in mV as sorted sample numbers at `sampling_rate`; empty where nothing beats."""
+    found = analyse(np.asarray(signal)[None], sampling_rate)
+    return _in_samples(found.beats.peaks[0], sampling_rate, len(signal))
+
+
+def _in_samples(peaks, sampling_rate, n_samples):
+    """Positions at RATE as samples at another rate."""
+    positions = np.round(peaks[peaks >= 0] * sampling_rate / RATE).astype(int)
+    return np.unique(np.clip(positions, 0, n_samples - 1))
+
+
+def measure(signal: np.ndarray, sampling_rate: int) -> pd.Series:
+    """Measurements of one record (T, 12) in mV: a row of `measure_all`."""
+    return measure_all(np.asarray(signal)[None], sampling_rate, progress=False).iloc[0]
+
+
+def measure_all(signals: np.ndarray, sampling_rate: int, progress: bool = True) -> pd.DataFrame:
+    """Measure many records.
+
+    signals        # (N, T, 12) mV, any sampling rate between 50 and 2000 Hz
+    sampling_rate  Hz
+
+    Returns one row per record: `r_peaks` (text, samples at 100 Hz) and the measurements of `waves`, NaN where they
+    cannot be made. Memory is bounded by chunks whatever N is. Raises UserError for signals of another shape.
+    """
+    _checked(signals[:1], sampling_rate)
+    tables = []
+    for start in tqdm(range(0, len(signals), CHUNK), desc="measuring", unit_scale=CHUNK, unit="records", disable=not progress):
+        found = analyse(signals[start:start + CHUNK], sampling_rate)
+        table = waves.measure(found.beats.beats, found.fiducials, found.rr)
+        n_samples = found.length * 100 // RATE
+        texts = [" ".join(map(str, _in_samples(row, 100, n_samples))) for row in found.beats.peaks]
+        table.insert(0, "r_peaks", pd.Series(texts, dtype=object))
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"r_peaks": []})
+
+
+def segment(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """Soft segments (T, 12, 24) of one record (T, 12) in mV; see `segments`."""
+    import segments  # it builds on this file
+
+    return segments.from_signals(np.asarray(signal)[None], sampling_rate)[0]

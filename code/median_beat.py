@@ -1,0 +1,141 @@
+"""One beat that stands for the record: the median of its dominant beats, aligned by their QRS to 2 ms.
+
+Beats are aligned on a 500 Hz grid (band-limited interpolation) but sampled at the record's own rate, each at its
+own phase: the median then costs a fifth and loses nothing that the record had.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rpeaks import at_rate
+
+RATE = 500  # Hz of everything that is measured on a median beat
+BEFORE, AFTER = 0.5, 0.7  # s around R
+CENTRE = int(BEFORE * RATE)  # index of R in a median beat
+WIDTH = int((BEFORE + AFTER) * RATE)
+QRS_REACH = 0.08  # s to both sides of R: what beats are aligned and compared by
+MAX_LAG = 0.04  # s
+SAME_BEAT = 0.9  # correlation of two QRS complexes over all leads that makes them one class
+PQ = (0.10, 0.06)  # s before R: where each beat's baseline is read
+
+
+@dataclass(frozen=True)
+class MedianBeats:
+    """Median beats of n records; B is the largest number of beats.
+
+    beats      # (n, 12, WIDTH) mV at RATE, R at CENTRE; NaN for records without a beat
+    peaks      # (n, B) position of R in samples at RATE, aligned over beats; -1 where there is no beat
+    dominant   # (n, B) bool: the beat is of the class that was averaged
+    """
+
+    beats: np.ndarray
+    peaks: np.ndarray
+    dominant: np.ndarray
+
+
+def median_beats(fine: np.ndarray, peaks: list[np.ndarray], stride: int) -> MedianBeats:
+    """Median beats of records.
+
+    fine    # (n, 12, T) mV at RATE
+    peaks   n int arrays, samples at RATE
+    stride  samples at RATE between the samples that the record really had (5 for 100 Hz)
+    """
+    table = pad(peaks)  # (n, B)
+    if table.shape[1] == 0:
+        return MedianBeats(np.full((len(fine), 12, WIDTH), np.nan, np.float32), table, table >= 0)
+    table, dominant = _align(fine, table, stride)
+    coarse = _median(_windows(fine, table, dominant, stride), dominant)
+    return MedianBeats(at_rate(coarse, RATE // stride, RATE), table, dominant)
+
+
+def pad(rows: list[np.ndarray], fill: int = -1) -> np.ndarray:
+    """Ragged int arrays as one table (n, B), short rows filled up."""
+    table = np.full((len(rows), max(map(len, rows), default=0)), fill)
+    for row, values in zip(table, rows, strict=True):
+        row[:len(values)] = values
+    return table
+
+
+def gather(fine: np.ndarray, peaks: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Samples of all leads around every beat: (n, 12, T), (n, B), (W,) -> (n, B, 12, W); the ends are held."""
+    index = np.clip(peaks[:, :, None] + offsets, 0, fine.shape[2] - 1)  # (n, B, W)
+    return fine[np.arange(len(fine))[:, None, None, None], np.arange(12)[:, None], index[:, :, None, :]]
+
+
+def _align(fine, table, stride):
+    """R-peaks shifted so that the QRS of each beat lies on that of the typical one, and who is like it."""
+    lag, reach = int(MAX_LAG * RATE), int(QRS_REACH * RATE)
+    present = table >= 0
+    around = gather(fine, table, np.arange(-reach - lag, reach + lag + 1))  # (n, B, 12, W)
+    middle = around[..., lag:-lag:stride]
+    template = middle[np.arange(len(fine)), _medoid(middle, present)]  # (n, 12, w)
+    for _ in range(2):
+        likeness, shift = _best_lag(around, template, lag, stride)
+        dominant = present & (likeness > SAME_BEAT)
+        steps = lag + shift[..., None] + np.arange(-reach, reach + 1, stride) + reach
+        aligned = np.take_along_axis(around, steps[:, :, None, :], axis=3)
+        template = _median(np.moveaxis(aligned, 1, -1), dominant)
+    return np.where(dominant, table + shift, table), dominant
+
+
+def _unit(windows):
+    """Windows (..., 12, w) without the level of each lead, as vectors of length 1 (0 for flat ones)."""
+    flat = (windows - windows.mean(axis=-1, keepdims=True)).reshape(*windows.shape[:-2], -1)
+    return flat / np.maximum(np.linalg.norm(flat, axis=-1, keepdims=True), 1e-9)
+
+
+def _medoid(windows, present):
+    """Per record the beat that most others are like."""
+    unit = _unit(windows)
+    likeness = np.einsum("nbf,ncf->nbc", unit, unit) * present[:, None, :]
+    votes = (likeness > SAME_BEAT).sum(axis=2) + likeness.mean(axis=2)
+    return np.where(present, votes, -np.inf).argmax(axis=1)
+
+
+def _best_lag(around, template, lag, stride):
+    """Correlation with the template (n, B) at the best lag, and that lag (n, B) in samples at RATE."""
+    width = template.shape[-1]
+    target = _unit(template)
+    best = np.full(around.shape[:2], -2.0, np.float32)
+    shift = np.zeros(around.shape[:2], int)
+    for step in range(2 * lag + 1):
+        window = around[..., step:step + width * stride:stride]
+        likeness = np.einsum("nbf,nf->nb", _unit(window), target)
+        better = likeness > best
+        best, shift = np.where(better, likeness, best), np.where(better, step - lag, shift)
+    return best, shift
+
+
+def _windows(fine, table, dominant, stride):
+    """Beats (n, 12, W, B) at the record's own rate, without baseline; NaN beyond the record's ends."""
+    offsets = np.arange(-CENTRE, WIDTH - CENTRE, stride)
+    beats = gather(fine, table, offsets)  # (n, B, 12, W)
+    levels = gather(fine, table, -np.arange(int(PQ[1] * RATE), int(PQ[0] * RATE))).mean(axis=3)  # (n, B, 12)
+    beats = beats - _baseline(levels, table, dominant, offsets)
+    where = table[:, :, None] + offsets
+    outside = (where < 0) | (where >= fine.shape[2])
+    beats[np.broadcast_to(outside[:, :, None, :], beats.shape)] = np.nan
+    return np.moveaxis(beats, 1, -1)
+
+
+def _baseline(levels, table, dominant, offsets):
+    """Straight lines from each beat's PQ level to the neighbours' (n, B, 12, W); level where a neighbour is no dominant beat."""
+    knot = -int((PQ[0] + PQ[1]) / 2 * RATE)
+    slope = np.zeros(levels.shape, np.float32)  # of the line to the next beat
+    linked = dominant[:, :-1] & dominant[:, 1:]
+    gap = np.where(linked, table[:, 1:] - table[:, :-1], 1)
+    slope[:, :-1] = np.where(linked[..., None], np.diff(levels, axis=1) / gap[..., None], 0)
+    before = np.concatenate([np.zeros_like(slope[:, :1]), slope[:, :-1]], axis=1)
+    distance = (offsets - knot).astype(np.float32)
+    return levels[..., None] + np.where(distance >= 0, slope[..., None], before[..., None]) * distance
+
+
+def _median(beats, dominant):
+    """Median over the last axis of (n, 12, W, B), of the beats that are dominant and have a value there."""
+    values = np.where(dominant[:, None, None, :], beats, np.nan)
+    values.sort(axis=-1)  # NaN last
+    count = np.isfinite(values).sum(axis=-1, keepdims=True)
+    low = np.take_along_axis(values, np.maximum(count - 1, 0) // 2, axis=-1)
+    high = np.take_along_axis(values, np.minimum(count // 2, values.shape[-1] - 1), axis=-1)
+    return ((low + high) / 2)[..., 0]

@@ -1,0 +1,79 @@
+"""Amplitudes and durations of the waves of median beats, in Uni-G's naming and conventions.
+
+Amplitudes in mV against the level at QRS onset: Q and S negative, R and R' (`Rp`) positive, 0 where the wave is absent;
+a QRS with no positive part (QS) is a Q, as Uni-G has it. T_Amp and P_Amp are the larger deflection with its sign,
+TP_/PP_ and TN_/PN_ the positive and the negative part. Durations in ms.
+"""
+
+import numpy as np
+import pandas as pd
+
+from deflections import QRS_WAVES, between, deflections, level
+from fiducials import Fiducials, ms
+from labels import LEADS
+from median_beat import RATE
+
+
+def measure(beats: np.ndarray, at: Fiducials, rr: np.ndarray) -> pd.DataFrame:
+    """Measurements of median beats (n, 12, W) mV, one row each; NaN where there is no beat.
+
+    at  fiducials of the beats;  rr  (n,) typical RR interval in samples at RATE
+    """
+    beats = beats - level(beats, at.QRS_on - ms(8), at.QRS_on)[..., None]
+    columns = {**_qrs(beats, at), **_st(beats, at), **_t_wave(beats, at), **_p_wave(beats, at), **_global(beats, at, rr)}
+    return pd.DataFrame(columns).where(np.isfinite(at.QRS_on)[:, None]).astype(np.float32)
+
+
+def _per_lead(wave, quantity, values):
+    return {f"{wave}_{quantity}_{lead}": values[:, i] for i, lead in enumerate(LEADS)}
+
+
+def _qrs(beats, at):
+    found = deflections(beats, at.QRS_on, at.QRS_off)
+    columns = {}
+    for wave in QRS_WAVES:
+        columns |= _per_lead(wave, "Amp", found.amplitude[wave]) | _per_lead(wave, "Dur", found.duration[wave])
+    return columns
+
+
+def _st(beats, at):
+    """Levels at the J-point (end of QRS) and 40, 60 and 80 ms after it."""
+    columns = _per_lead("J", "Amp", level(beats, at.QRS_off - ms(2), at.QRS_off + ms(2)))
+    for delay in (40, 60, 80):
+        columns |= _per_lead(f"ST{delay}", "Amp", level(beats, at.QRS_off + ms(delay - 4), at.QRS_off + ms(delay + 4)))
+    return columns
+
+
+def _deflections(beats, mask, wave):
+    """Positive part, negative part and the larger of both with its sign, of the samples in mask (n, W)."""
+    values = np.where(mask[:, None, :], beats, 0)
+    positive, negative = values.max(axis=2), values.min(axis=2)
+    larger = np.where(positive >= -negative, positive, negative)
+    return _per_lead(wave, "Amp", larger) | _per_lead(f"{wave}P", "Amp", positive) | _per_lead(f"{wave}N", "Amp", negative)
+
+
+def _t_wave(beats, at):
+    return _deflections(beats, between(at.T_on, at.T_off, beats.shape[2]), "T")
+
+
+def _p_wave(beats, at):
+    """P against its own baseline, the line from P onset to P offset; 0 where there is no P wave."""
+    levels = level(beats, at.P_on - ms(8), at.P_on)
+    return _deflections(beats - np.nan_to_num(levels)[..., None], between(at.P_on, at.P_off, beats.shape[2]), "P")
+
+
+def _global(beats, at, rr):
+    to_ms = 1000 / RATE
+    inside = between(at.QRS_on, at.QRS_off, beats.shape[2])[:, None, :]
+    area = np.where(inside, beats, 0).sum(axis=2)
+    return {
+        "P_Found_Global": np.isfinite(at.P_on).astype(float),
+        "P_Dur_Global": (at.P_off - at.P_on) * to_ms,
+        "PR_Int_Global": (at.QRS_on - at.P_on) * to_ms,
+        "QRS_Dur_Global": (at.QRS_off - at.QRS_on) * to_ms,
+        "QT_Int_Global": (at.T_off - at.QRS_on) * to_ms,
+        "ST_Dur_Global": (at.T_on - at.QRS_off) * to_ms,
+        "T_Dur_Global": (at.T_off - at.T_on) * to_ms,
+        "RR_Mean_Global": rr * to_ms,
+        "QRS_Axis_Global": np.degrees(np.arctan2((area[:, 5] + area[:, 1] * 0) * 2 / np.sqrt(3), area[:, 0])),
+    }
