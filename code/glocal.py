@@ -1,0 +1,222 @@
+"""Glocal maps: how much relevance a patient group's model output places on each lead x segment, with intervals.
+
+M[l, k] = sum_t |a(t, l)| s(t, l, k) / sum_t s(t, l, k) per record, with attribution a and soft segments s
+(Wagner et al. 2024); a group's map is the mean over its records. Beside this density stands the share of a record's
+whole relevance that falls into the cell, which adds up to 1 over the cells.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pandas as pd
+
+from labels import LEADS
+from segments import SEGMENTS
+from stats import patient_weights, percentile_interval, permutation_p
+
+MIN_TIME = 1.0  # samples: a cell with less of a record in it counts as empty (no P wave in atrial fibrillation)
+TOP = 5         # cells that the paper lists
+
+
+@dataclass(frozen=True)
+class CellMaps:
+    """Sums per record, lead and segment, from which every map and score is made.
+
+    relevance  # (n, 12, 24) sum_t |a| s
+    signed     # (n, 12, 24) sum_t a s
+    time       # (n, 12, 24) sum_t s, in samples
+    patients   # (n,) patient of each record
+    """
+
+    relevance: np.ndarray
+    signed: np.ndarray
+    time: np.ndarray
+    patients: np.ndarray
+
+    def __len__(self):
+        return len(self.patients)
+
+    @property
+    def filled(self) -> np.ndarray:
+        """(n, 12, 24) the cell exists in the record."""
+        return self.time >= MIN_TIME
+
+    @property
+    def explained(self) -> np.ndarray:
+        """(n,) the record's map is not zero everywhere (a rectified CAM may be)."""
+        return self.relevance.sum(axis=(1, 2)) > 0
+
+    @property
+    def n_patients(self) -> int:
+        """Patients in the group."""
+        return len(np.unique(self.patients))
+
+    def rows(self, index) -> "CellMaps":
+        """The records at `index` (positions or mask)."""
+        return CellMaps(*(getattr(self, field.name)[index] for field in fields(self)))
+
+
+def cell_maps(attributions: np.ndarray, segments: np.ndarray, patients, coverage: np.ndarray | None = None) -> CellMaps:
+    """Relevance per lead and segment of each record.
+
+    attributions  # (n, T, 12) signed
+    segments      # (n, T, 12, 24) soft membership, adding up to 1 over the segments
+    coverage      # (T,) how many windows explained a sample; the map is divided by it, samples with 0 are left out
+    """
+    if attributions.shape != segments.shape[:3]:
+        raise ValueError(f"attributions {attributions.shape} do not fit segments {segments.shape}")
+    if coverage is not None:
+        seen = coverage > 0
+        attributions = attributions[:, seen] * (coverage.max() / coverage[seen])[None, :, None]
+        segments = segments[:, seen]
+    parts = [_sums(a, s) for a, s in zip(attributions, segments, strict=True)]
+    stacked = np.array(parts, dtype=np.float64).reshape(len(parts), 3, *segments.shape[2:])
+    return CellMaps(stacked[:, 0], stacked[:, 1], stacked[:, 2], np.asarray(patients))
+
+
+def _sums(attribution, segment):
+    """(3, 12, 24) of one record: sums of |a| s, a s and s over time."""
+    weights = np.stack([np.abs(attribution), attribution, np.ones_like(attribution)]).transpose(2, 0, 1)  # (12, 3, T)
+    return np.matmul(weights.astype(np.float64), segment.transpose(1, 0, 2).astype(np.float64)).transpose(1, 0, 2)
+
+
+def concatenate(parts: list[CellMaps]) -> CellMaps:
+    """Batches of records as one."""
+    return CellMaps(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(CellMaps)))
+
+
+# ---------------------------------------------------------------- one record
+
+def density(maps: CellMaps, signed: bool = False) -> np.ma.MaskedArray:
+    """M of each record (n, 12, 24), in the attribution's unit; empty cells and records without relevance masked."""
+    sums = maps.signed if signed else maps.relevance
+    empty = ~maps.filled | ~maps.explained[:, None, None]
+    return np.ma.MaskedArray(np.divide(sums, maps.time, out=np.zeros_like(sums), where=~empty), mask=empty)
+
+
+def shares(sums: np.ndarray) -> np.ndarray:
+    """Cells' share of each record's total (n, 12, 24), adding up to 1; 0 everywhere for a record whose total is 0."""
+    totals = sums.sum(axis=(1, 2), keepdims=True)
+    return np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0)
+
+
+def relative_density(maps: CellMaps) -> np.ma.MaskedArray:
+    """Density over the record's mean |a| (n, 12, 24): 1 is what an even map has; free of the output's scale."""
+    values = density(maps)
+    mean = maps.relevance.sum(axis=(1, 2)) / np.maximum(maps.time.sum(axis=(1, 2)), MIN_TIME)
+    mean = np.where(maps.explained, mean, 1.0)
+    return values / mean[:, None, None]
+
+
+# ---------------------------------------------------------------- one group
+
+def group_mean(values: np.ma.MaskedArray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Mean over the records that have the cell: (n, ...) -> (...), or (R, ...) for weights (R, n).
+
+    NaN only where no record (of non-zero weight) has the cell.
+    """
+    values = np.ma.asarray(values)
+    rows = np.ones((1, len(values))) if weights is None else weights
+    there = ~np.ma.getmaskarray(values).reshape(len(values), -1)
+    total = rows @ values.filled(0).reshape(len(values), -1)
+    count = rows @ there.astype(float)
+    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    mean = mean.reshape(len(rows), *values.shape[1:])
+    return mean[0] if weights is None else mean
+
+
+def group_interval(values: np.ma.MaskedArray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile interval of `group_mean` over bootstrap `weights` (R, n) of patients; NaN in empty cells."""
+    resampled = group_mean(values, weights).reshape(len(weights), -1)
+    there = np.isfinite(resampled).any(axis=0)
+    bounds = np.full((2, resampled.shape[1]), np.nan)
+    if there.any():
+        bounds[:, there] = percentile_interval(resampled[:, there])
+    return tuple(bounds.reshape(2, *values.shape[1:]))
+
+
+def ranks(mean: np.ndarray) -> np.ndarray:
+    """1 for the cell of highest value, NaN for empty ones; ties by lead, then segment."""
+    flat = mean.ravel()
+    order = np.argsort(np.where(np.isfinite(flat), -flat, np.inf), kind="stable")
+    ranked = np.empty(flat.size)
+    ranked[order] = np.arange(1, flat.size + 1)
+    return np.where(np.isfinite(flat), ranked, np.nan).reshape(mean.shape)
+
+
+def top_frequency(values: np.ma.MaskedArray, weights: np.ndarray, top: int = TOP) -> np.ndarray:
+    """How often each cell is among the `top` ones over bootstrap resamples of the patients."""
+    hits = np.zeros(values.shape[1:])
+    for resampled in group_mean(values, weights):
+        hits += ranks(resampled) <= top
+    return hits / len(weights)
+
+
+def segment_table(maps: CellMaps, n_resamples: int = 1000, seed: int = 0, leads=LEADS, segments=SEGMENTS) -> pd.DataFrame:
+    """The group's map as a tidy table, one row per lead and segment.
+
+    density, low, high: mean of M with its 95 % interval over patients; share, share_low, share_high: of all relevance;
+    signed, signed_low, signed_high: the same as density without the modulus; time_share: the cell's part of lead x time
+    (what an even map would have as its share); rank by density; top5: part of the resamples that have the cell in the top 5.
+    """
+    weights = patient_weights(maps.patients, n_resamples, seed).astype(float)
+    columns = {}
+    for name, values in _mapped(maps).items():
+        low, high = group_interval(values, weights)
+        prefix = "" if name == "density" else f"{name}_"
+        columns |= {name: group_mean(values), f"{prefix}low": low, f"{prefix}high": high}
+    columns["time_share"] = group_mean(shares(maps.time))
+    columns["rank"] = ranks(columns["density"])
+    columns["top5"] = top_frequency(density(maps), weights)
+    columns["n_records"] = (~np.ma.getmaskarray(density(maps))).sum(axis=0)
+    table = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
+    table.insert(0, "lead", np.repeat(leads, len(segments)))
+    table.insert(1, "segment", np.tile(segments, len(leads)))
+    table["rank"] = table["rank"].astype("Int64")
+    order = ["density", "share", "low", "high", "rank"]
+    return table[["lead", "segment", *order, *(name for name in table if name not in ("lead", "segment", *order))]]
+
+
+def _mapped(maps):
+    unexplained = np.broadcast_to(~maps.explained[:, None, None], maps.time.shape)
+    share = np.ma.MaskedArray(shares(maps.relevance), mask=unexplained)
+    return {"density": density(maps), "share": share, "signed": density(maps, signed=True)}
+
+
+# ---------------------------------------------------------------- two groups
+
+def patient_means(values: np.ma.MaskedArray, patients: np.ndarray) -> tuple[np.ma.MaskedArray, np.ndarray]:
+    """One map per patient, the mean over their records; (patients, ...) and the patients in that order."""
+    who, index = np.unique(patients, return_inverse=True)
+    belongs = (index == np.arange(len(who))[:, None]).astype(float)  # (patients, n)
+    mean = group_mean(values, belongs)
+    return np.ma.masked_invalid(mean), who
+
+
+def contrast(first: CellMaps, second: CellMaps, n_permutations: int = 10_000, seed: int = 0) -> dict[str, np.ndarray]:
+    """Difference of two groups' relative densities per cell, tested by permuting the group over patients.
+
+    Each patient counts once, with the mean of their records; patients who are in both groups are left out and counted.
+    Returns first, second, difference, p (two-sided, floor 1 / (1 + n_permutations)), each (12, 24), NaN where a group
+    has nobody with the cell, and n_first, n_second, n_both.
+    """
+    maps, who = zip(*(patient_means(relative_density(group), group.patients) for group in (first, second)), strict=True)
+    both = np.intersect1d(*who)
+    alone = [values[~np.isin(names, both)] for values, names in zip(maps, who, strict=True)]
+    n_first, n_second = map(len, alone)
+    if min(n_first, n_second) < 2:
+        raise ValueError(f"a contrast needs two patients per group, here are {n_first} and {n_second} ({len(both)} in both)")
+    pooled = np.ma.concatenate(alone)
+    observed = _difference(pooled, np.r_[np.ones(n_first), np.zeros(n_second)][None])[0]
+    members = np.argsort(np.random.default_rng(seed).random((n_permutations, len(pooled))), axis=1) < n_first
+    null = _difference(pooled, members.astype(float))
+    # a draw that leaves one group without the cell says nothing: it counts against significance
+    p = permutation_p(np.abs(observed), np.where(np.isfinite(null), np.abs(null), np.inf))
+    return {"first": group_mean(alone[0]), "second": group_mean(alone[1]), "difference": observed,
+            "p": np.where(np.isfinite(observed), p, np.nan),
+            "n_first": n_first, "n_second": n_second, "n_both": len(both)}
+
+
+def _difference(values, members):
+    """Mean of the members less mean of the others, (R, 12, 24) for members (R, n) of 0 and 1."""
+    return group_mean(values, members) - group_mean(values, 1 - members)
