@@ -59,24 +59,25 @@ class CellMaps:
 def cell_maps(attributions: np.ndarray, segments: np.ndarray, patients, coverage: np.ndarray | None = None) -> CellMaps:
     """Relevance per lead and segment of each record.
 
-    attributions  # (n, T, 12) signed
+    attributions  # (n, T, 12) signed; NaN where nothing was explained: those leads and samples take no time either
     segments      # (n, T, 12, 24) soft membership, adding up to 1 over the segments
-    coverage      # (T,) how many windows explained a sample; the map is divided by it, samples with 0 are left out
+    coverage      # (T,) share of the windows that saw a sample: a mean over windows is divided by it
     """
     if attributions.shape != segments.shape[:3]:
         raise ValueError(f"attributions {attributions.shape} do not fit segments {segments.shape}")
     if coverage is not None:
         seen = coverage > 0
-        attributions = attributions[:, seen] * (coverage.max() / coverage[seen])[None, :, None]
-        segments = segments[:, seen]
+        attributions, segments = attributions[:, seen] / coverage[seen][:, None], segments[:, seen]
     parts = [_sums(a, s) for a, s in zip(attributions, segments, strict=True)]
     stacked = np.array(parts, dtype=np.float64).reshape(len(parts), 3, *segments.shape[2:])
     return CellMaps(stacked[:, 0], stacked[:, 1], stacked[:, 2], np.asarray(patients))
 
 
 def _sums(attribution, segment):
-    """(3, 12, 24) of one record: sums of |a| s, a s and s over time."""
-    weights = np.stack([np.abs(attribution), attribution, np.ones_like(attribution)]).transpose(2, 0, 1)  # (12, 3, T)
+    """(3, 12, 24) of one record: sums of |a| s, a s and s over the samples of each lead that were explained."""
+    known = np.isfinite(attribution)
+    filled = np.where(known, attribution, 0)
+    weights = np.stack([np.abs(filled), filled, known]).transpose(2, 0, 1)  # (12, 3, T)
     return np.matmul(weights.astype(np.float64), segment.transpose(1, 0, 2).astype(np.float64)).transpose(1, 0, 2)
 
 

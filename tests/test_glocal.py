@@ -114,11 +114,21 @@ def test_a_cell_that_some_records_lack_is_the_mean_of_the_others():
 
 
 def test_coverage_evens_out_the_windows_and_leaves_out_what_none_saw():
-    coverage = np.repeat([0, 1, 2, 0], T // 4)
-    attributions = np.ones((1, T, 12)) * (coverage / 2)[:, None]  # the mean over windows of maps of ones
+    coverage = np.repeat([0, 0.5, 1, 0], T // 4)
+    attributions = np.ones((1, T, 12)) * coverage[:, None]  # the mean over two windows whose maps are 1 where they look
+    attributions[:, coverage == 0] = np.nan
     maps = cell_maps(attributions, hard_segments(), [1], coverage)
     np.testing.assert_allclose(density(maps).compressed(), 1)
     assert np.ma.getmaskarray(density(maps))[0, 0].tolist() == [True] * 6 + [False] * 12 + [True] * 6
+
+
+def test_leads_that_the_model_does_not_take_are_empty():
+    attributions = np.ones((1, T, 12))
+    attributions[:, :, 3] = np.nan
+    maps = cell_maps(attributions, hard_segments(), [1])
+    assert np.ma.getmaskarray(density(maps))[0].all(axis=1).tolist() == [lead == "aVR" for lead in LEADS]
+    assert shares(maps.time)[0, 3].sum() == shares(maps.relevance)[0, 3].sum() == 0
+    assert shares(maps.relevance).sum() == pytest.approx(1)
 
 
 def test_a_record_without_relevance_counts_nowhere():
