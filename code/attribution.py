@@ -1,0 +1,219 @@
+"""The front door of attribution: METHODS, attribute(), explain() and attribute_records().
+
+    attribution.attribute(model, x, target, method="lrp", preset="epsilon")     # (N, leads, T) -> (N, leads, T)
+
+Maps are signed and explain logits. A method declares what it claims; it is held to that and to nothing else.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import cam
+import gradients
+import lrp
+import occlusion
+from artefacts import UserError
+from dataset import window_starts
+from inference import to_input
+from labels import LEADS
+
+
+@dataclass(frozen=True)
+class Method:
+    """One attribution method and what it declares of itself.
+
+    function       (model, x, target, **options) -> (map (N, leads, T), facts: logit and what else is known)
+    axioms         "completeness": the map sums to f(x) - f(baseline), up to a stored gap;
+                   "conservation": input + biases + stabilisers = logit, in a ledger;
+                   "implementation_invariance": depends on the function that the network computes, not on how it is written
+    has_lead_axis  False: one value per sample, repeated over the leads for drawing, no statement about leads
+    signed         False: never negative
+    linear         the map of a mean of logits is the mean of the maps
+    """
+
+    function: Callable
+    description: str
+    axioms: tuple[str, ...] = ()
+    has_lead_axis: bool = True
+    signed: bool = True
+    linear: bool = True
+
+
+def _lrp(model, x, target, preset="epsilon_plus"):
+    relevance, ledger = lrp.lrp(model, x, target, preset)
+    return relevance, {"logit": ledger.logit.to(x.dtype), "ledger": ledger}
+
+
+INVARIANT = "implementation_invariance"
+METHODS = {
+    "saliency": Method(gradients.saliency, "gradient of the logit", (INVARIANT,)),
+    "input_x_gradient": Method(gradients.input_x_gradient, "input times gradient", (INVARIANT,)),
+    "smoothgrad": Method(gradients.smoothgrad, "gradient, averaged under noise", (INVARIANT,)),
+    "ig": Method(gradients.integrated_gradients, "Integrated Gradients, midpoint rule", ("completeness", INVARIANT)),
+    "gradcam": Method(cam.grad_cam, "Grad-CAM of the last convolutional map", has_lead_axis=False, signed=False, linear=False),
+    "hirescam": Method(cam.hires_cam, "HiResCAM of the last convolutional map", has_lead_axis=False),
+    "guided_gradcam": Method(cam.guided_grad_cam, "guided backpropagation times Grad-CAM", linear=False),
+    "lrp": Method(_lrp, "layer-wise relevance propagation (presets)", ("conservation",)),
+    "occlusion": Method(occlusion.occlusion, "fall of the logit without a piece of a lead", (INVARIANT,)),
+    "random": Method(gradients.random_control, "control: noise"),
+    "input_magnitude": Method(gradients.input_magnitude, "control: |signal|", signed=False),
+}
+
+
+@dataclass
+class Explanation:
+    """Maps of a batch and what is known of them.
+
+    attributions  (N, leads, T)
+    logit         (N,) of the target
+    ledger        LRP: where the logit went (lrp.Ledger)
+    gap           Integrated Gradients: f(x) - f(baseline) - sum of the map, logit (N,)
+    """
+
+    attributions: Tensor
+    logit: Tensor
+    ledger: lrp.Ledger | None = None
+    gap: Tensor | None = None
+    difference: Tensor | None = None
+    steps: Tensor | None = None
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode while the context lasts; each module's own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def get_method(method: str) -> Method:
+    """A method by name; UserError names those there are."""
+    if method not in METHODS:
+        raise UserError(f"unknown method {method!r}: accepted are {', '.join(METHODS)}")
+    return METHODS[method]
+
+
+def explain(model: nn.Module, x: Tensor, target, method: str = "saliency", **options) -> Explanation:
+    """Maps of a batch x (N, leads, T) for `target` (one index or one per record), with logit and ledger or gap.
+
+    The model's weights, hooks and modes are as before afterwards, whatever happens. Raises UserError for an unknown method or
+    preset, a target that the model does not have, and an input that is not finite.
+    """
+    function = get_method(method).function
+    target = _targets(model, x, target)
+    if not torch.isfinite(x).all():
+        raise UserError("the input has values that are not finite (NaN or infinite): it cannot be explained")
+    if len(x) == 0:
+        return Explanation(torch.zeros_like(x), x.new_zeros(0))
+    with evaluating(model), torch.enable_grad():
+        attributions, facts = function(model, x.detach(), target, **options)
+    return Explanation(attributions.detach(), **facts)
+
+
+def attribute(model: nn.Module, x: Tensor, target, method: str = "saliency", **options) -> Tensor:
+    """Signed maps (N, leads, T) of a batch x (N, leads, T) for `target`: see explain()."""
+    return explain(model, x, target, method, **options).attributions
+
+
+def _targets(model, x, target):
+    """Targets as a tensor (N,) on x's device, checked."""
+    target = torch.as_tensor(target, device=x.device)
+    if target.dtype.is_floating_point or target.dtype == torch.bool or target.shape not in ((), (len(x),)):
+        raise UserError(f"target must be one output index or one per record ({len(x)}), got {tuple(target.shape)} {target.dtype}")
+    target = target.long().expand(len(x))
+    n_outputs = [module for module in model.modules() if isinstance(module, nn.Linear)][-1].out_features
+    if len(target) and not 0 <= int(target.min()) <= int(target.max()) < n_outputs:
+        raise UserError(f"target {target.tolist()[:5]} is not among the model's outputs 0 .. {n_outputs - 1}")
+    return target
+
+
+@dataclass
+class RecordExplanation:
+    """Maps of whole records.
+
+    attributions  # (N, T, 12) float32; NaN for leads that the model does not take and for samples that no window covers
+    coverage      # (T,) share of the windows that see each sample: the sum of a map explains the mean logit as it is, a mean over
+                  # time or a drawing in which edges and middle are comparable divides by it
+    logit         # (N,) mean over the windows
+    ledger        # (N, 4) logit, input, bias, stabiliser (mean over the windows), or None
+    gap           # (N,) completeness gap of the mean logit, or None
+    """
+
+    attributions: np.ndarray
+    coverage: np.ndarray
+    logit: np.ndarray
+    ledger: np.ndarray | None = None
+    gap: np.ndarray | None = None
+
+
+WINDOWS = ("windows", "centre_crop")
+
+
+def starts_of(n_samples: int, crop: int, window: str) -> np.ndarray:
+    """Starts of the pieces of a record that a protocol looks at."""
+    if window not in WINDOWS:
+        raise UserError(f"unknown window {window!r}: accepted are {', '.join(WINDOWS)}")
+    starts = window_starts(n_samples, crop)  # also refuses a record shorter than the crop
+    return starts if window == "windows" else np.array([(n_samples - crop) // 2])
+
+
+def explain_records(model, signals: np.ndarray, target, method: str = "saliency", window: str = "centre_crop",
+                    batch_size: int = 128, **options) -> RecordExplanation:
+    """Maps of whole records (N, T, 12) mV: of the centre crop's logit, or of the mean logit of the windows at half stride.
+
+    The latter is the mean of the windows' maps, each at its place (exactly so for methods that are linear in the output;
+    for Grad-CAM, which is not, by definition). `target` is one index or one per record; `options` go to the method, those that
+    are arrays (N, T, 12) are cut to the windows like the signals. At most `batch_size` windows are computed at a time.
+    """
+    info, device = model.info, next(model.parameters()).device
+    starts = starts_of(signals.shape[1], info.crop, window)
+    target = np.broadcast_to(np.asarray(target), (len(signals),))
+    columns = [LEADS.index(lead) for lead in info.leads]
+    maps = np.zeros(signals.shape, dtype=np.float32)
+    facts = {"logit": [], "ledger": [], "gap": []}
+    per_pass = max(1, batch_size // len(starts))
+    for first in range(0, len(signals), per_pass):
+        rows = slice(first, first + per_pass)
+        cut = lambda array, rows=rows: torch.cat([  # noqa: E731
+            to_input(array[rows, start:start + info.crop], info.leads, device) for start in starts])
+        own = {name: cut(value) if getattr(value, "shape", None) == signals.shape else value for name, value in options.items()}
+        n = len(signals[rows])
+        targets = torch.tensor(np.tile(target[rows], len(starts)), device=device)
+        done = explain(model, cut(signals), targets, method, **own)
+        pieces = done.attributions.view(len(starts), n, -1, info.crop).permute(0, 1, 3, 2).cpu().numpy() / len(starts)
+        for start, piece in zip(starts, pieces, strict=True):
+            maps[rows, start:start + info.crop][:, :, columns] += piece
+        _collect(facts, done, len(starts))
+    coverage = np.zeros(signals.shape[1])
+    for start in starts:
+        coverage[start:start + info.crop] += 1 / len(starts)
+    maps[:, coverage == 0] = np.nan
+    maps[:, :, [index for index in range(len(LEADS)) if index not in columns]] = np.nan
+    joined = {name: np.concatenate(parts) for name, parts in facts.items() if parts}
+    return RecordExplanation(maps, coverage, joined.pop("logit", np.zeros(0)), **joined)
+
+
+def _collect(facts, done, n_windows):
+    """Append a batch's facts, averaged over its windows (the first axis of its batch)."""
+    mean = lambda values: values.view(n_windows, -1).mean(dim=0).cpu().numpy()  # noqa: E731
+    facts["logit"].append(mean(done.logit))
+    if done.ledger:
+        book = done.ledger
+        facts["ledger"].append(np.stack([mean(part) for part in (book.logit, book.input, book.bias, book.stabiliser)], axis=1))
+    if done.gap is not None:
+        facts["gap"].append(mean(done.gap))
+
+
+def attribute_records(model, signals: np.ndarray, target, method: str = "saliency", window: str = "centre_crop",
+                      **options) -> np.ndarray:
+    """Signed maps (N, T, 12) of whole records (N, T, 12) mV: the attributions of explain_records()."""
+    return explain_records(model, signals, target, method, window, **options).attributions

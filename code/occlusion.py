@@ -1,0 +1,45 @@
+"""Occlusion: how much the target logit falls when a piece of one lead is replaced by its isoelectric level."""
+
+import torch
+from torch import Tensor
+
+from artefacts import UserError
+from gradients import target_logit
+
+
+def window_regions(n_leads: int, n_samples: int, window: int) -> Tensor:
+    """Labels (n_leads, n_samples) of the pieces of `window` samples, counted from 0 in each lead."""
+    return (torch.arange(n_samples) // window).expand(n_leads, n_samples)
+
+
+def isoelectric(x: Tensor) -> Tensor:
+    """Median over time per record and lead, (N, leads, 1) mV: most of a beat lies on its isoelectric line."""
+    return x.median(dim=2, keepdim=True).values
+
+
+@torch.no_grad()
+def occlusion(model, x, target, window: int = 10, regions: Tensor | None = None, fill: Tensor | float | None = None,
+              batch_size: int = 256):
+    """Fall of the logit for each piece, at every sample of the piece: (N, leads, T).
+
+    The pieces are windows of `window` samples per lead or, where given, `regions` (N, leads, T): equal numbers within a lead
+    are one piece (a segment over all beats), negative ones are left alone. `fill` replaces them (default: the lead's median).
+    """
+    if regions is None:
+        if window < 1:
+            raise UserError(f"an occlusion window needs at least 1 sample, got {window}")
+        regions = window_regions(x.shape[1], x.shape[2], window).expand(x.shape)
+    if regions.shape != x.shape:
+        raise UserError(f"regions are {tuple(regions.shape)}, the input is {tuple(x.shape)}")
+    regions = regions.to(x.device)
+    filled = isoelectric(x).expand_as(x) if fill is None else torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand_as(x)
+    logit, result = target_logit(model, x, target), torch.zeros_like(x)
+    for record in range(len(x)):
+        leads = torch.arange(x.shape[1], device=x.device)
+        pieces = torch.unique(torch.stack((leads.repeat_interleave(x.shape[2]), regions[record].flatten())), dim=1)
+        for lead, label in zip(*(part.split(batch_size) for part in pieces[:, pieces[1] >= 0]), strict=True):
+            inside = (leads[None, :, None] == lead[:, None, None]) & (regions[record][None] == label[:, None, None])
+            changed = torch.where(inside, filled[record], x[record])
+            fall = logit[record] - target_logit(model, changed, target[record].expand(len(lead)))
+            result[record] += (inside * fall[:, None, None]).sum(dim=0)
+    return result, {"logit": logit}
