@@ -74,6 +74,6 @@ def select_pathology(strategy: str, pathology: str, data, logits: np.ndarray, in
     if not len(rows):
         folds = ", ".join(str(fold) for fold in np.unique(data.fold)) or "none"
         raise UserError(f"no record of {pathology} for strategy {strategy}: of {len(data)} records (folds {folds}) "
-                        f"{int(label.sum())} have the label, {int(positive.sum())} are predicted, {int((label & positive).sum())} are both; "
-                        "choose another strategy, more folds, or other pathologies")
+                        f"{int(label.sum())} have the label, {int(positive.sum())} are predicted, "
+                        f"{int((label & positive).sum())} are both; choose another strategy, more folds, or other pathologies")
     return rows
