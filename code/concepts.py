@@ -76,9 +76,14 @@ def _sokolow_lyon(c):
     return c["S_Amp_V1"].abs() + c["R_Amp_V5"] > 3.5
 
 
+def _j_level(c, lead):
+    """Level at the J-point; Uni-G calls it ST_Amp."""
+    return c[f"J_Amp_{lead}"] if f"J_Amp_{lead}" in c.table else c[f"ST_Amp_{lead}"]
+
+
 def _elevated(c, lead):
     """J-point elevation; in V2 and V3 the limit depends on sex and age (0 = male)."""
-    level = c[f"J_Amp_{lead}"]
+    level = _j_level(c, lead)
     if lead not in ("V2", "V3"):
         return level >= 0.1
     female, old = c["sex"] == 1, c["age"] >= 40
@@ -92,7 +97,7 @@ def _st_elevation(c):
 def _depressed(c, lead):
     """ST depression, or an inverted T under a prominent R."""
     inverted = (c[f"T_Amp_{lead}"] < -0.1) & (c[f"R_Amp_{lead}"] > c[f"S_Amp_{lead}"].abs())
-    return (c[f"J_Amp_{lead}"] <= -0.05) | inverted
+    return (_j_level(c, lead) <= -0.05) | inverted
 
 
 def _st_depression(c):

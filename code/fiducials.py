@@ -74,19 +74,27 @@ def last(condition: np.ndarray, otherwise: int) -> np.ndarray:
     return np.where(condition.any(axis=-1), reverse, otherwise)
 
 
-QRS_SHARE = 0.08  # of the fastest QRS slope: below it the complex has not begun or is over
-QRS_REACH = 130  # ms to both sides of R
+QRS_SMOOTHING = 20  # ms
+ONSET_SHARE, OFFSET_SHARE = 0.04, 0.06  # of the fastest QRS slope: below it the complex has not begun or is over
+QRS_HOLD = 16  # ms that it has to stay below
+QRS_REACH = 150, 160  # ms before and after R
 
 
 def _qrs(leads):
-    activity = _activity(leads, ms(10))
-    time = np.arange(WIDTH)
-    peak = np.where(np.abs(time - CENTRE) <= ms(80), activity, 0).max(axis=1, keepdims=True)
-    quiet = activity < QRS_SHARE * peak
-    calm = ndimage.minimum_filter1d(quiet.astype(np.uint8), ms(12), axis=1).astype(bool)
-    onset = last(calm & (time < CENTRE - ms(16)) & (time > CENTRE - ms(QRS_REACH)), CENTRE - ms(QRS_REACH)) + ms(6)
-    offset = first(calm & (time > CENTRE + ms(16)) & (time < CENTRE + ms(QRS_REACH)), CENTRE + ms(QRS_REACH)) - ms(6)
+    activity = _activity(leads, ms(QRS_SMOOTHING))
+    time = np.arange(WIDTH) - CENTRE
+    fastest = np.where(np.abs(time) <= ms(80), activity, 0).max(axis=1, keepdims=True)
+    noise = np.quantile(activity[:, :CENTRE - ms(100)], 0.2, axis=1, keepdims=True)
+    before = _calm(activity < ONSET_SHARE * fastest + noise) & (time < -ms(16)) & (time > -ms(QRS_REACH[0]))
+    after = _calm(activity < OFFSET_SHARE * fastest + noise) & (time > ms(16)) & (time < ms(QRS_REACH[1]))
+    onset = last(before, CENTRE - ms(QRS_REACH[0])) + ms(QRS_HOLD / 2)
+    offset = first(after, CENTRE + ms(QRS_REACH[1])) - ms(QRS_HOLD / 2)
     return onset.astype(float), offset.astype(float)
+
+
+def _calm(below):
+    """Positions in the middle of at least QRS_HOLD of True."""
+    return ndimage.minimum_filter1d(below.astype(np.uint8), ms(QRS_HOLD), axis=1).astype(bool)
 
 
 def _size(leads, start, stop):

@@ -21,7 +21,7 @@ SEGMENTS = (
     "T-Onset", "(t", "T-Peak", "t)", "T-Offset", "tp",
 )
 HALF_WIDTH = 0.02  # s: a point class fades to nothing that far from its point
-J_DELAY = 20  # ms after QRS offset
+J_DELAY = 10  # ms after QRS offset
 FOLDER = "ptbxl_segmentations"
 
 # point -> the stretch that follows it

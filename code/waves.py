@@ -21,7 +21,9 @@ def measure(beats: np.ndarray, at: Fiducials, rr: np.ndarray) -> pd.DataFrame:
     """
     beats = beats - level(beats, at.QRS_on - ms(8), at.QRS_on)[..., None]
     columns = {**_qrs(beats, at), **_st(beats, at), **_t_wave(beats, at), **_p_wave(beats, at), **_global(beats, at, rr)}
-    return pd.DataFrame(columns).where(np.isfinite(at.QRS_on)[:, None]).astype(np.float32)
+    values = np.stack(list(columns.values()), axis=1)
+    values[~np.isfinite(at.QRS_on)] = np.nan
+    return pd.DataFrame(values.astype(np.float32), columns=list(columns))
 
 
 def _per_lead(wave, quantity, values):
@@ -37,10 +39,10 @@ def _qrs(beats, at):
 
 
 def _st(beats, at):
-    """Levels at the J-point (end of QRS) and 40, 60 and 80 ms after it."""
+    """Levels at the J-point (end of QRS) and 20, 60 and 80 ms after it."""
     columns = _per_lead("J", "Amp", level(beats, at.QRS_off - ms(2), at.QRS_off + ms(2)))
-    for delay in (40, 60, 80):
-        columns |= _per_lead(f"ST{delay}", "Amp", level(beats, at.QRS_off + ms(delay - 4), at.QRS_off + ms(delay + 4)))
+    for delay in (20, 60, 80):
+        columns |= _per_lead("ST", f"Amp{delay}ms", level(beats, at.QRS_off + ms(delay - 4), at.QRS_off + ms(delay + 4)))
     return columns
 
 
