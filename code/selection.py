@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
 
 from artefacts import UserError
+from evaluation import sigmoid
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,7 @@ def predicted_positive(logits: np.ndarray, thresholds) -> np.ndarray:
     """(N, classes) bool: probability above the class's threshold; .5 where the checkpoint has none (None or NaN)."""
     thresholds = np.full(logits.shape[1], 0.5) if thresholds is None else np.asarray(thresholds, dtype=float)
     thresholds = np.where(np.isfinite(thresholds), thresholds, 0.5)
-    return probability(logits) > thresholds
-
-
-def probability(logits: np.ndarray) -> np.ndarray:
-    """Sigmoid of the logits, float64."""
-    return expit(np.asarray(logits, dtype=float))
+    return sigmoid(logits) > thresholds
 
 
 def select(strategy: str, label: np.ndarray, positive: np.ndarray, logit: np.ndarray, n_samples: int | None = None) -> np.ndarray:
@@ -62,14 +57,16 @@ def select(strategy: str, label: np.ndarray, positive: np.ndarray, logit: np.nda
     return kept[order][:min(limits, default=None)]
 
 
-def select_pathology(strategy: str, pathology: str, data, logits: np.ndarray, info, n_samples: int | None = None) -> np.ndarray:
+def select_pathology(strategy: str, pathology: str, data, logits: np.ndarray, info, n_samples: int | None = None,
+                     positive: np.ndarray | None = None) -> np.ndarray:
     """Rows of `data` (a Dataset of info.task) that the strategy chooses for one label of the model.
 
+    `positive` (N, classes) replaces the predictions at info's thresholds, where records come from several models.
     UserError where none is left, with what there is.
     """
     column = info.index(pathology)
     label = data.labels[:, column].astype(bool)
-    positive = predicted_positive(logits, info.thresholds)[:, column]
+    positive = (predicted_positive(logits, info.thresholds) if positive is None else positive)[:, column]
     rows = select(strategy, label, positive, logits[:, column], n_samples)
     if not len(rows):
         folds = ", ".join(str(fold) for fold in np.unique(data.fold)) or "none"
