@@ -15,6 +15,7 @@ from segments import SEGMENTS
 from stats import patient_weights, percentile_interval, permutation_p
 
 MIN_TIME = 1.0  # samples: a cell with less of a record in it counts as empty (no P wave in atrial fibrillation)
+COMMON = 0.5    # of the group's records must have a cell for it to be ranked: a wave that one patient has speaks for no group
 TOP = 5         # cells that the paper lists
 
 
@@ -45,6 +46,11 @@ class CellMaps:
     def explained(self) -> np.ndarray:
         """(n,) the record's map is not zero everywhere (a rectified CAM may be)."""
         return self.relevance.sum(axis=(1, 2)) > 0
+
+    @property
+    def common(self) -> np.ndarray:
+        """(12, 24) the cell exists in at least half of the explained records."""
+        return self.filled[self.explained].mean(axis=0) >= COMMON if self.explained.any() else np.zeros(self.time.shape[1:], bool)
 
     @property
     def n_patients(self) -> int:
@@ -126,10 +132,16 @@ def group_mean(values: np.ma.MaskedArray, weights: np.ndarray | None = None) -> 
     return mean[0] if weights is None else mean
 
 
-def group_interval(values: np.ma.MaskedArray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile interval of `group_mean` over bootstrap `weights` (R, n) of patients; NaN in empty cells."""
+def group_interval(values: np.ma.MaskedArray, patients: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile interval of `group_mean` over bootstrap `weights` (R, n) of the patients.
+
+    NaN for cells that fewer than two patients have: one patient says nothing of the spread between patients.
+    """
     resampled = group_mean(values, weights).reshape(len(weights), -1)
-    there = np.isfinite(resampled).any(axis=0)
+    has_cell = ~np.ma.getmaskarray(values).reshape(len(values), -1)
+    _, index = np.unique(patients, return_inverse=True)
+    n_patients = sum(has_cell[index == patient].any(axis=0).astype(int) for patient in range(index.max() + 1))
+    there = n_patients > 1
     bounds = np.full((2, resampled.shape[1]), np.nan)
     if there.any():
         bounds[:, there] = percentile_interval(resampled[:, there])
@@ -137,7 +149,7 @@ def group_interval(values: np.ma.MaskedArray, weights: np.ndarray) -> tuple[np.n
 
 
 def ranks(mean: np.ndarray) -> np.ndarray:
-    """1 for the cell of highest value, NaN for empty ones; ties by lead, then segment."""
+    """1 for the cell of highest value, NaN for NaN; ties by lead, then segment."""
     flat = mean.ravel()
     order = np.argsort(np.where(np.isfinite(flat), -flat, np.inf), kind="stable")
     ranked = np.empty(flat.size)
@@ -145,11 +157,16 @@ def ranks(mean: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(flat), ranked, np.nan).reshape(mean.shape)
 
 
-def top_frequency(values: np.ma.MaskedArray, weights: np.ndarray, top: int = TOP) -> np.ndarray:
-    """How often each cell is among the `top` ones over bootstrap resamples of the patients."""
-    hits = np.zeros(values.shape[1:])
-    for resampled in group_mean(values, weights):
-        hits += ranks(resampled) <= top
+def cell_ranks(maps: CellMaps) -> np.ndarray:
+    """Ranks (12, 24) of the group's densities, NaN for cells that fewer than half of its records have."""
+    return ranks(np.where(maps.common, group_mean(density(maps)), np.nan))
+
+
+def top_frequency(maps: CellMaps, weights: np.ndarray, top: int = TOP) -> np.ndarray:
+    """How often each cell is among the `top` ones over bootstrap `weights` (R, n) of the patients."""
+    hits = np.zeros(maps.time.shape[1:])
+    for resampled in group_mean(density(maps), weights):
+        hits += ranks(np.where(maps.common, resampled, np.nan)) <= top
     return hits / len(weights)
 
 
@@ -158,17 +175,18 @@ def segment_table(maps: CellMaps, n_resamples: int = 1000, seed: int = 0, leads=
 
     density, low, high: mean of M with its 95 % interval over patients; share, share_low, share_high: of all relevance;
     signed, signed_low, signed_high: the same as density without the modulus; time_share: the cell's part of lead x time
-    (what an even map would have as its share); rank by density; top5: part of the resamples that have the cell in the top 5.
+    (what an even map would have as its share); rank by density among the cells that half of the records have; top5: part of
+    the resamples that have the cell in the top 5; n_records that have the cell. Intervals need two patients.
     """
     weights = patient_weights(maps.patients, n_resamples, seed).astype(float)
     columns = {}
     for name, values in _mapped(maps).items():
-        low, high = group_interval(values, weights)
+        low, high = group_interval(values, maps.patients, weights)
         prefix = "" if name == "density" else f"{name}_"
         columns |= {name: group_mean(values), f"{prefix}low": low, f"{prefix}high": high}
     columns["time_share"] = group_mean(shares(maps.time))
-    columns["rank"] = ranks(columns["density"])
-    columns["top5"] = top_frequency(density(maps), weights)
+    columns["rank"] = cell_ranks(maps)
+    columns["top5"] = top_frequency(maps, weights)
     columns["n_records"] = (~np.ma.getmaskarray(density(maps))).sum(axis=0)
     table = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
     table.insert(0, "lead", np.repeat(leads, len(segments)))

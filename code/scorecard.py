@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from artefacts import UserError, read_csv
-from glocal import TOP, CellMaps, density, group_mean, ranks, shares
+from glocal import TOP, CellMaps, cell_ranks, group_mean, shares
 from labels import LEADS, labels_of_statement
 from segments import SEGMENTS
 from stats import percentile_interval, permutation_p
@@ -202,13 +202,12 @@ def score(maps: CellMaps, card: Card, weights: np.ndarray, n_permutations: int =
     observed = float(lift(share, time, card.cells))
     low, high = percentile_interval(lift(*group_shares(maps, weights), card.cells))
     null, same = permutation_null(share, time, card.cells, n_permutations, seed)
-    mean = group_mean(density(maps))
-    top = ranks(mean) <= TOP
+    top = cell_ranks(maps) <= TOP
     return {
         "share": float((share * card.cells).sum()), "chance": float((time * card.cells).sum()),
         "lift": observed, "low": float(low), "high": float(high),
         "p": float(permutation_p(observed, null)), "p_floor": max(1 / (1 + n_permutations), float(same)),
-        "top5_precision": float(card.cells[top].mean()), "top5_chance": float(card.cells[np.isfinite(mean)].mean()),
+        "top5_precision": float(card.cells[top].mean()), "top5_chance": float(card.cells[maps.common].mean()),
         "sign_agreement": sign_agreement(maps, card), "n_cells": card.n_cells,
     }
 

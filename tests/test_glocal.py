@@ -46,9 +46,9 @@ def random_maps(n, seed=0, patients=None):
 # ---------------------------------------------------------------- known answers
 
 def test_all_mass_in_one_cell():
-    attributions = np.zeros((1, T, 12))
-    attributions[0, 100:110, 7] = -3.0  # V2, samples 100-109 are segment 10, R-Peak
-    table = segment_table(cell_maps(attributions, hard_segments(), [1]), n_resamples=50)
+    attributions = np.zeros((2, T, 12))
+    attributions[:, 100:110, 7] = -3.0  # V2, samples 100-109 are segment 10, R-Peak
+    table = segment_table(cell_maps(attributions, hard_segments(2), [1, 2]), n_resamples=50)
     cell = table[(table["lead"] == "V2") & (table["segment"] == "R-Peak")].iloc[0]
     assert cell[["density", "share", "low", "high", "signed", "rank", "top5"]].tolist() == [3, 1, 3, 3, -3, 1, 1]
     rest = table.drop(cell.name)
@@ -164,13 +164,34 @@ def test_ranks_put_the_highest_first_and_leave_empty_cells_out():
     assert np.isnan(ranked[0, 1])
 
 
+def test_a_wave_that_few_records_have_is_not_ranked():
+    """One record of three has a Q wave, and a very bright one."""
+    segments, attributions = hard_segments(3), np.ones((3, T, 12))
+    segments[1:, :, :, 9] += segments[1:, :, :, 8]
+    segments[1:, :, :, 8] = 0
+    attributions[0, 80:90] = 50
+    table = segment_table(cell_maps(attributions, segments, [1, 2, 3]), n_resamples=50)
+    q_peak = table[table["segment"] == "Q-Peak"]
+    assert q_peak["density"].eq(50).all()
+    assert q_peak["rank"].isna().all()
+    assert q_peak[["low", "high"]].isna().all(axis=None)
+    assert q_peak["top5"].eq(0).all()
+    assert q_peak["n_records"].eq(1).all()
+    assert table["rank"].max() == 276
+
+
 # ---------------------------------------------------------------- intervals
+
+def interval_of(maps, n_resamples, seed):
+    """Interval of the group's densities."""
+    return group_interval(density(maps), maps.patients, patient_weights(maps.patients, n_resamples, seed).astype(float))
+
 
 def test_interval_equals_a_plain_bootstrap_over_patients():
     patients = np.array([1, 1, 2, 3, 4, 4, 4, 5])
     maps = random_maps(8, patients=patients)
     weights = patient_weights(patients, 300, seed=5).astype(float)
-    low, high = group_interval(density(maps), weights)
+    low, high = group_interval(density(maps), patients, weights)
     values = density(maps).data
     plain = [np.repeat(values, draw.astype(int), axis=0).mean(axis=0) for draw in weights]
     np.testing.assert_allclose(low, np.percentile(plain, 2.5, axis=0))
@@ -181,7 +202,7 @@ def test_interval_widens_when_records_come_from_few_patients():
     maps = random_maps(40)
     few = maps.rows(np.arange(40) % 4)
     as_if = CellMaps(few.relevance, few.signed, few.time, np.arange(40))
-    widths = [np.mean(np.subtract(*group_interval(density(group), patient_weights(group.patients, 400, 0).astype(float))[::-1]))
+    widths = [np.mean(np.subtract(*interval_of(group, 400, 0)[::-1]))
               for group in (few, as_if)]
     assert widths[0] > 2 * widths[1]
 
@@ -192,7 +213,7 @@ def test_interval_covers_the_truth_as_often_as_it_says():
     for seed in range(60):
         relevance = rng.gamma(2.0, 1.0, size=(40, 12, 24)) * 5
         maps = CellMaps(relevance, relevance, np.full((40, 12, 24), 5.0), np.arange(40))
-        low, high = group_interval(density(maps), patient_weights(maps.patients, 200, seed).astype(float))
+        low, high = interval_of(maps, 200, seed)
         covered.append(((low <= 2) & (high >= 2)).mean())
     assert np.mean(covered) == pytest.approx(0.935, abs=0.025)  # percentile intervals of 40 skewed values fall a little short
 

@@ -1,0 +1,207 @@
+"""Patient groups for glocal maps: who is in them, their aligned beats, and their relevance by beat and by segment.
+
+    pool = load_pool(models, data, folds)                      # logits of every record, by the model that may explain it
+    group = make_group(pool, "LVH", "true_positives", 100)     # records
+    fill_group(group, pool, ["saliency"], seed=0)              # beats, heat and cell sums per method
+"""
+
+import inspect
+from dataclasses import dataclass, field
+
+import numpy as np
+from tqdm import tqdm
+
+from artefacts import UserError
+from attribution import METHODS, explain_records, starts_of
+from beats import Beats, cut_beats, find_beats, group_beat
+from dataset import Dataset
+from evaluation import sigmoid
+from glocal import cell_maps, concatenate
+from inference import predict
+from segments import load_segments
+from selection import predicted_positive, select_pathology
+
+CONTROLS = ("random", "input_magnitude")  # what a map looks like without a model, and what of it is signal amplitude
+BATCH = 32  # records whose segments are in memory at once (1.2 MB each at 100 Hz)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Records that may be chosen, each with the model that explains it.
+
+    models    one, or one per fold under cross-fitting
+    model_of  # (N,) index into models
+    logits    # (N, classes) mean over windows
+    positive  # (N, classes) predicted at that model's thresholds
+    """
+
+    models: list
+    data: Dataset
+    model_of: np.ndarray
+    logits: np.ndarray
+    positive: np.ndarray
+
+    @property
+    def info(self):
+        """What the models have in common (task, labels, leads, crop, sampling rate)."""
+        return self.models[0].info
+
+
+@dataclass
+class Group:
+    """One pathology's records and what was found of them.
+
+    rows      # (n,) positions in the pool's data, highest logit first
+    beats     complete beats of these records, in the explained part
+    windows   # (B, L, 12) mV, the beats
+    heat      method -> (L, 12) mean |attribution| over the beats;  signed_heat likewise without the modulus
+    cells     method -> CellMaps of the n records
+    """
+
+    pathology: str
+    rows: np.ndarray
+    data: Dataset
+    probability: np.ndarray  # (n, classes)
+    logit: np.ndarray        # (n,) of the pathology
+    beats: Beats | None = None
+    windows: np.ndarray | None = None
+    heat: dict = field(default_factory=dict)
+    signed_heat: dict = field(default_factory=dict)
+    cells: dict = field(default_factory=dict)
+
+    @property
+    def n_patients(self) -> int:
+        """Patients in the group."""
+        return len(np.unique(self.data.patient_id))
+
+    @property
+    def counts(self) -> str:
+        """'12 records, 11 patients, 118 beats' for figures and messages."""
+        parts = [(len(self.rows), "record"), (self.n_patients, "patient"), (len(self.beats), "beat")]
+        return ", ".join(f"{number:,} {name}{'' if number == 1 else 's'}" for number, name in parts)
+
+    def median_beat(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Median beat with its 5-95 % band, mV, each (L, 12)."""
+        return group_beat(self.windows)
+
+
+# ---------------------------------------------------------------- who
+
+def load_pool(models: list, data: Dataset, folds, progress: bool = False) -> Pool:
+    """Records of `folds` with one model; with several, each model's own test folds (cross-fitting)."""
+    models = list(models)
+    parts = [np.isin(data.fold, list(_folds_of(model, models, folds))) for model in models]
+    model_of = np.concatenate([np.full(part.sum(), index) for index, part in enumerate(parts)]).astype(int)
+    rows = np.concatenate([np.flatnonzero(part) for part in parts])
+    if not len(rows):
+        raise UserError(f"no record is in fold {', '.join(map(str, folds))}: the data set has folds "
+                        f"{', '.join(map(str, np.unique(data.fold)))}")
+    logits = np.concatenate([predict(model, data.signals[part], progress=progress)
+                             for model, part in zip(models, parts, strict=True)])
+    positive = np.concatenate([predicted_positive(logits[model_of == index], model.info.thresholds)
+                               for index, model in enumerate(models)])
+    order = np.argsort(rows, kind="stable")
+    return Pool(models, data.rows(rows[order]), model_of[order], logits[order], positive[order])
+
+
+def _folds_of(model, models, folds):
+    return folds if len(models) == 1 else model.info.folds["test"]
+
+
+def check_cross_fit(infos) -> None:
+    """UserError unless checkpoints differ in nothing but their folds, and no fold is tested by two of them."""
+    same = ("modelname", "task", "labels", "leads", "sampling_rate", "crop_seconds")
+    for name in same:
+        values = [getattr(info, name) for info in infos]
+        if any(value != values[0] for value in values):
+            raise UserError(f"--cross_fit: the checkpoints differ in {name}: {', '.join(map(str, values))[:300]}")
+    tested = [fold for info in infos for fold in info.folds["test"]]
+    twice = sorted({fold for fold in tested if tested.count(fold) > 1})
+    if twice:
+        raise UserError(f"--cross_fit: more than one checkpoint has fold {', '.join(map(str, twice))} as its test fold; "
+                        "train each with its own (train_model.py --test_folds)")
+
+
+def seen_folds(models, folds) -> list[int]:
+    """Those of `folds` that the (single) model was trained or chosen on: explanations there are not held out."""
+    if len(models) > 1:
+        return []
+    used = models[0].info.folds
+    return sorted(set(folds) & {*used.get("train", []), *used.get("validation", [])})
+
+
+def make_group(pool: Pool, pathology: str, strategy: str, n_samples: int) -> Group:
+    """The records of one pathology; UserError where there is none."""
+    column = pool.info.index(pathology)
+    rows = select_pathology(strategy, pathology, pool.data, pool.logits, pool.info, n_samples, pool.positive)
+    return Group(pathology, rows, pool.data.rows(rows), sigmoid(pool.logits[rows]), pool.logits[rows, column])
+
+
+def label_bars(group: Group, labels, top: int = 5) -> list[tuple[str, float, float]]:
+    """(label, share of the group that has it, mean predicted probability): the pathology, then the most frequent others."""
+    share, probability = group.data.labels.mean(axis=0), group.probability.mean(axis=0)
+    own = list(labels).index(group.pathology)
+    others = [index for index in np.lexsort((-probability, -share)) if index != own]
+    return [(labels[index], float(share[index]), float(probability[index])) for index in [own, *others][:top]]
+
+
+# ---------------------------------------------------------------- what
+
+def fill_group(group: Group, pool: Pool, methods, window: str = "windows", seed: int = 0, stored: dict | None = None,
+               progress: bool = False) -> None:
+    """Cut the group's beats and map its relevance with every method.
+
+    `stored` maps a method to its attributions (n, T, 12) of these records in this order, where they were computed before.
+    """
+    data, target = group.data, pool.info.index(group.pathology)
+    coverage = explained_samples(pool.info, data.signals.shape[1], window)
+    span = np.flatnonzero(coverage)
+    group.beats = find_beats([data.r_peaks(row) for row in range(len(data))], data.signals.shape[1], data.sampling_rate,
+                             (span[0], span[-1] + 1))
+    if not len(group.beats):
+        raise UserError(f"no complete beat in the {len(data)} records of {group.pathology}: the table's r_peaks are blank, or "
+                        "the explained part is shorter than a beat")
+    group.windows = cut_beats(data.signals, group.beats)
+    parts = {method: [] for method in methods}
+    heat = {method: np.zeros((2, *group.windows.shape[1:])) for method in methods}
+    for start in tqdm(range(0, len(data), BATCH), desc=group.pathology, disable=not progress, leave=False):
+        rows = np.arange(start, min(start + BATCH, len(data)))
+        segments = load_segments(data, rows)
+        beats = group.beats.of_records(np.isin(np.arange(len(data)), rows))
+        for method in methods:
+            maps = (stored or {}).get(method)
+            maps = _explain(group, pool, rows, target, method, window, seed, segments) if maps is None else maps[rows]
+            parts[method].append(cell_maps(maps, segments, data.patient_id[rows], coverage))
+            cut = cut_beats(maps / np.where(coverage > 0, coverage, np.nan)[:, None], beats)
+            heat[method] += np.abs(cut).sum(axis=0), cut.sum(axis=0)
+    for method in methods:
+        group.cells[method] = concatenate(parts[method])
+        group.heat[method], group.signed_heat[method] = heat[method] / len(group.beats)
+
+
+def explained_samples(info, n_samples: int, window: str) -> np.ndarray:
+    """(T,) share of the windows that see each sample, as explain_records() has it."""
+    starts = starts_of(n_samples, info.crop, window)
+    seen = np.zeros(n_samples)
+    for start in starts:
+        seen[start:start + info.crop] += 1 / len(starts)
+    return seen
+
+
+def method_options(method: str, seed: int, segments: np.ndarray) -> dict:
+    """Options of a method's call: the seed where it draws, the segments where it takes pieces of leads away."""
+    takes = inspect.signature(METHODS[method].function).parameters
+    options = {"seed": seed} if "seed" in takes else {}
+    return options | ({"regions": segments.argmax(axis=-1)} if "regions" in takes else {})
+
+
+def _explain(group, pool, rows, target, method, window, seed, segments):
+    """Attributions (n, T, 12) of some of the group's records, each by its own model."""
+    maps = np.empty(group.data.signals[rows].shape, dtype=np.float32)
+    model_of = pool.model_of[group.rows[rows]]
+    for index in np.unique(model_of):
+        mine = model_of == index
+        options = method_options(method, seed, segments[mine])
+        signals = group.data.signals[rows[mine]]
+        maps[mine] = explain_records(pool.models[index], signals, target, method, window, **options).attributions
+    return maps
