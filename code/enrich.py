@@ -14,24 +14,19 @@ import pandas as pd
 from tqdm import tqdm
 
 from artefacts import UserError, read_csv
+from concepts import CONCEPTS, judge
 from ecg import measure_all
+from labels import LEADS
 from records import Problem, describe_problems, read_records
-
-try:
-    from concepts import CONCEPTS, judge
-except ImportError:
-    CONCEPTS = {}
-
-    def judge(table):
-        return pd.DataFrame(index=table.index)
 
 CHUNK = 256  # records measured at a time: bounds the memory, not the result
 FEATURES = Path("ptbxl_plus") / "features" / "unig_features.csv"
-UNI_G_NAMES = {"QRS_AxisFront_Global": "QRS_Axis_Global"}  # where PTB-XL+ names a column differently
+# where PTB-XL+ names a column differently; its ST_Amp is the level at the J-point
+UNI_G_NAMES = {"QRS_AxisFront_Global": "QRS_Axis_Global"} | {f"ST_Amp_{lead}": f"J_Amp_{lead}" for lead in LEADS}
 MISSING = "missing"
 
-# Largest credible amplitude (mV) by the wave's letter: PTB-XL+ has T waves of -20 mV.
-LIMITS_MV = {"P": 1.0, "Q": 6.0, "R": 6.0, "S": 6.0, "T": 3.0, "J": 3.0}
+# Largest credible amplitude (mV) by the wave's first letter: PTB-XL+ has T waves of -20 mV, hearts make S waves of -8 mV.
+LIMITS_MV = {"P": 1.0, "Q": 10.0, "R": 10.0, "S": 10.0, "T": 4.0, "J": 4.0}
 
 
 class Enriched(NamedTuple):
@@ -147,7 +142,10 @@ def read_features(data_path: Path) -> pd.DataFrame | None:
 
 
 def _with_features(measured, features, ours):
-    """Every measurement that Uni-G has too is Uni-G's, for all records: two sources are never mixed in one column."""
+    """Every measurement that Uni-G has too is Uni-G's, for all records: two sources are never mixed in one column.
+
+    A record that Uni-G lacks is blank there; measurements that only we make stay ours.
+    """
     if features is None:
         return measured, ours
     shared = [column for column in measured if column in features]

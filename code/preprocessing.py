@@ -9,6 +9,7 @@ Example: python code/preprocessing.py --data_path data/ptbxl/
 
 import argparse
 import os
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -16,16 +17,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from artefacts import Stage, UserError, read_csv, sha256, write_csv, write_npy, write_pickle
+from artefacts import Stage, UserError, read_csv, read_json, sha256, write_csv, write_npy, write_pickle
 from cli import run, stage_parser
 from enrich import FEATURES, enrich
-from labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS
+from labels import LEADS, REGRESSION_TASKS
 from records import Problem, describe_problems, read_records, refuse
 from statements import count_classes, encode, parse_column
 
 COLUMNS = ("ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold")
 FILE_COLUMNS = {100: "filename_lr", 500: "filename_hr"}
 VERSIONS = {21837: "PTB-XL 1.0.1", 21801: "PTB-XL 1.0.2", 21799: "PTB-XL 1.0.3"}
+STAGE_NAMES = {100: "preprocessing", 500: "preprocessing500"}
+TABLE = "ptbxl_database_enriched.csv"
 ADDON_FILES = ("r-peaks.csv", "r_peaks.csv", "concepts.csv")
 
 
@@ -60,8 +63,7 @@ def main(args):
     data_path = Path(args.data_path)
     folder = Path(args.output_path) if args.output_path else data_path
     table = read_database(data_path, FILE_COLUMNS[args.sampling_rate])
-    name = "preprocessing" if args.sampling_rate == 100 else f"preprocessing{args.sampling_rate}"
-    with Stage(folder, name, settings(args, data_path, folder), args.overwrite) as stage:
+    with Stage(folder, STAGE_NAMES[args.sampling_rate], settings(args, data_path, folder), args.overwrite) as stage:
         if stage.finished:
             print(f"{folder} is finished: {stage.path.name} says what made it (--overwrite makes it again)")
             return
@@ -124,6 +126,7 @@ def make(args, table, data_path, folder, stage):
     signals = records.signals if good.sum() == len(records.signals) else records.signals[good[records.kept]]
     table, codes = table[good], [code for code, fine in zip(codes, good, strict=True) if fine]
     labels = encode(codes, args.min_likelihood)
+    check_sibling(args, folder, stage, table)
     enriched = enrich(table, signals, data_path, args.sampling_rate, args.measure_at, args.addons)
     classes = count_classes(labels.multihot)
     outputs = write(folder, args.sampling_rate, signals, labels.multihot, enriched.table, problems)
@@ -132,7 +135,30 @@ def make(args, table, data_path, folder, stage):
         "version": version, "records": len(table), "skipped": len({problem.ecg_id for problem in problems}),
         "patients": int(table["patient_id"].nunique()), "headers_sha256": records.digest,
         "classes": classes, "unknown_statements": labels.unknown, **enriched.counts})
-    print(f"{len(table)} records of {table['patient_id'].nunique()} patients -> " + ", ".join(map(str, outputs)))
+    names = ", ".join(path.name for path in outputs if path.suffix != ".npy")
+    print(f"{len(table)} records of {table['patient_id'].nunique()} patients -> {folder}: {names}, "
+          "multihot_<task>.npy, mask_<task>.npy")
+
+
+def check_sibling(args, folder, stage, table):
+    """100 and 500 Hz share one table and one set of labels: both must come from the same records and settings."""
+    other = {100: 500, 500: 100}[args.sampling_rate]
+    path = folder / STAGE_NAMES[other]
+    path = path.with_name(f"{path.name}.json")
+    if not path.is_file():
+        return
+    before = read_json(path).get("settings", {})
+    differing = [key for key in stage.settings if key != "sampling_rate" and before.get(key) != stage.settings[key]]
+    ids = read_csv(folder / TABLE, usecols=["ecg_id"])["ecg_id"] if (folder / TABLE).is_file() else []
+    if not differing and list(ids) == list(table.index):
+        return
+    if not args.overwrite:
+        why = f"with other settings ({', '.join(differing)})" if differing else "of other records"
+        raise UserError(f"{folder} holds raw{other}.pkl made {why}, and both share one table: --overwrite to replace it, "
+                        "or choose another folder")
+    for stale in (folder / f"raw{other}.pkl", path):
+        stale.unlink(missing_ok=True)
+    print(f"warning: raw{other}.pkl was removed: it does not belong to the new table", file=sys.stderr)
 
 
 def describe_version(data_path: Path, table: pd.DataFrame) -> str:
@@ -149,7 +175,7 @@ def write(folder, sampling_rate, signals, multihot, table, problems):
     masks = {task: array.any(axis=1) for task, array in multihot.items()}
     for task, prefix in REGRESSION_TASKS.items():
         masks[task] = table[[prefix + lead for lead in LEADS]].notna().all(axis=1).to_numpy()
-    paths = [folder / f"raw{sampling_rate}.pkl", folder / "ptbxl_database_enriched.csv", folder / "skipped_records.csv"]
+    paths = [folder / f"raw{sampling_rate}.pkl", folder / TABLE, folder / "skipped_records.csv"]
     write_pickle(paths[0], signals)
     write_csv(paths[1], table.reset_index())
     write_csv(paths[2], skipped)
@@ -162,23 +188,30 @@ def write(folder, sampling_rate, signals, multihot, table, problems):
 
 
 def tell(classes, unknown, counts, problems):
-    """What was found, a few lines per task."""
-    for task in LABEL_MAPPINGS:
-        found = classes[task]
-        line = f"{task}: {found['labelled']} labelled, {found['unlabelled']} without a label: " + \
-            ", ".join(f"{name} {count}" for name, count in found["classes"].items())
-        print("\n".join(textwrap.wrap(line, 120, subsequent_indent="  ", break_on_hyphens=False)))
-    print("concepts: " + ", ".join(f"{name} {count['true']}" for name, count in counts["concepts"].items()))
+    """What was found, a few lines per task; task `all` is the others together."""
+    for task, found in classes.items():
+        present = ", ".join(f"{name} {count}" for name, count in found["classes"].items() if count)
+        absent = " ".join(name for name, count in found["classes"].items() if not count)
+        line = f"{task}: {found['labelled']} records with a label, {found['unlabelled']} without"
+        say(line if task == "all" else f"{line}: {present}" + (f"; none: {absent}" if absent else ""))
+    say("concepts: " + ", ".join(f"{name} {count['true']}" for name, count in counts["concepts"].items()))
     for what, source in counts["sources"].items():
-        print(f"{what}: " + ", ".join(f"{name} ({count})" for name, count in source.items()))
+        say(f"{what}: " + ", ".join(f"{name} ({count})" for name, count in source.items()))
     if counts["amplitudes_clipped"]:
-        print(f"{counts['amplitudes_clipped']} amplitudes beyond what a heart produces were clipped")
+        say(f"{counts['amplitudes_clipped']} amplitudes beyond what a heart produces were clipped")
     warnings = {"statements that are not among PTB-XL's 71": ", ".join(f"{name} ({n})" for name, n in unknown.items()),
                 "records measured at 100 Hz because of their 500 Hz file": counts["not_measured_at_500_hz"],
                 "records dropped": describe_problems(problems)}
     for what, text in warnings.items():
         if text:
             print(f"warning: {what}: {text}", file=sys.stderr)
+
+
+def say(line):
+    """Print wrapped, a name never parted from its count (a no-break space holds them together)."""
+    line = re.sub(r"(\S) (?=\(?\d)", "\\1\N{NO-BREAK SPACE}", line)
+    wrapped = textwrap.wrap(line, 120, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+    print("\n".join(wrapped).replace("\N{NO-BREAK SPACE}", " "))
 
 
 if __name__ == "__main__":

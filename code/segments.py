@@ -58,7 +58,7 @@ def segmentation_folders(data_path: str | Path) -> list[Path]:
     made = Path(data_path) / "preprocessing.json"
     if made.is_file():
         source = read_json(made).get("settings", {}).get("data_path")
-        folders += [Path(source) / FOLDER] if source else []
+        folders += [Path(data_path) / source / FOLDER] if source else []  # relative to the folder it is noted in
     return [folder for folder in folders if folder.is_dir()]
 
 
