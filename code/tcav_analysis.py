@@ -1,0 +1,289 @@
+"""Global concept analysis (TCAV): does the model use the cardiologist's concepts, and at which layer?
+
+Reads:  <data_path> (raw100.pkl, multihot_<task>.npy, ptbxl_database_enriched.csv) and a checkpoint.
+Writes: <output_path>/<modelname>_<task>[_<run_name>]/tcav/: scores.csv, runs.csv, cavs.npz, figures, TensorBoard events.
+
+CAVs are fitted on folds 1-8 and class records come from --folds (10), so never the same patient. Per concept, layer and
+pathology: score, the share of the class's records whose logit grows along the CAV, mean over --n_runs draws of random
+negatives (score_low, score_high: 95 % of the runs); magnitude, the mean cosine of their gradients with the CAV; p, how
+rarely a pseudo-concept (the flags dealt out anew among the patients, --n_null times) reaches the magnitude, two-sided;
+p_max_t, corrected over layers and pathologies; p_corrected, over the concepts too. The smallest p_corrected that can come out
+is (number of concepts) / (n_null + 1). The score is an effect, not a test: gradients of one class are nearly the same for
+all records in upper layers, so random CAVs score exactly 0 or 1 there in a large part of draws.
+
+Example:
+    python code/tcav_analysis.py --modeltype=lenet --model_checkpoint_path=path/to/model.ckpt --logdir=path/to/output/
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from activations import POOLS, class_gradients, collect, layer_groups, layer_names, layer_sizes
+from artefacts import Stage, UserError, sha256, write_csv
+from cav import CAVS, COORDINATES, MAX_WHITE
+from checkpoints import check_against, find_checkpoint, load_model, run_folder
+from cli import check_names, positive_int, run, select_device, stage_parser
+from concept_sets import MATCHES, concept_set, flag_column, reason_against, relative_sets, strata_of
+from concepts import CONCEPTS
+from dataset import load_dataset
+from inference import PROTOCOLS
+from labels import is_regression
+from tcav import Outcome, Plan, make_layer, run_concept
+from tcav_figures import write_figures
+from tcav_tables import ALPHA, apply_cavs, in_order, read_cavs, runs_table, scores_table, write_cavs
+
+TRAINING_FOLDS = tuple(range(1, 9))
+
+
+def _count(text):
+    value = int(text)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+def get_args_parser():
+    """Options of this stage."""
+    parser = stage_parser(__doc__, "data_path", "output_path", "model_path", "modelname", "task", "run_name", "folds",
+                          "limit", "seed", "gpu", "device", "threads", "overwrite",
+                          folds={"help": "folds that class records come from, 9 or 10 (CAVs are fitted on 1-8)"})
+    parser.add_list_argument("--concepts", default=None, help="any True/False/blank columns of the enriched table "
+                             f"(default: those of {', '.join(CONCEPTS)} that have enough records)")
+    parser.add_list_argument("--pathologies", default=None, help="labels of the task (default: all with class records)")
+    parser.add_list_argument("--layers", default=None, help="names as in scores.csv (default: every module of lenet; "
+                             "stem, each block, pool and head of resnet and xresnet)")
+    parser.add_list_argument("--relative", default=None, metavar="CONCEPT",
+                             help="two or more concepts, each also tested against the others' records (relative TCAV)")
+    parser.add_list_argument("--match", default=[], help="draw negatives of equal label, age (decade), sex: any of "
+                             f"{', '.join(MATCHES)}; asks whether the concept matters beyond them")
+    parser.add_argument("--min_positives", type=positive_int, default=20, help="training records a concept needs on either side")
+    parser.add_argument("--cav", choices=tuple(CAVS), default="means", help="difference of means (seconds), batched logistic "
+                        "regression (some ten times slower), scikit-learn's SGDClassifier or LinearSVC (slow: lower --n_null)")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="windows", help="activations of the centre crop (as the paper) "
+                        "or averaged over windows of the whole record, on which concepts are judged (default)")
+    parser.add_argument("--pool", choices=POOLS, default="time", help="layers as their mean over time (default: beats are not "
+                        "aligned, so a position in time means nothing), or all values (none; as captum and the paper)")
+    parser.add_argument("--coordinates", choices=COORDINATES, default=None, help="cosines where the training activations are "
+                        "white (default with --pool time), or in the layer's own coordinates, where few directions dominate")
+    parser.add_argument("--n_runs", type=positive_int, default=30, help="draws of negatives per concept; spread needs at least 2")
+    parser.add_argument("--n_null", type=_count, default=1000, help="pseudo-concepts for p; 0: no test")
+    parser.add_argument("--test_runs", type=positive_int, default=10,
+                        help="draws that the tested magnitude is averaged over, for concepts and pseudo-concepts alike")
+    parser.add_argument("--max_memory", type=float, default=4.0, metavar="GB",
+                        help="for activations and gradients; beyond it, layers are done in several passes over the records")
+    parser.add_argument("--apply", default=None, metavar="CAVS.NPZ",
+                        help="no new CAVs: project the records of --folds on stored ones, score their classes -> tcav_applied/")
+    return parser
+
+
+# ---------------------------------------------------------------- what is asked for, checked before anything runs
+
+def _load(args):
+    """Model, data set and device, all options checked against the checkpoint."""
+    device = select_device(args)
+    model = load_model(args.model_path, device)
+    check_against(args, model.info)
+    if is_regression(model.info.task):
+        raise UserError(f"the model predicts amplitudes ({model.info.task}); TCAV needs one of a classification task")
+    check_names("matching", args.match, MATCHES)
+    wrong = [fold for fold in args.folds if fold not in (9, 10)]
+    if wrong and not args.apply:
+        raise UserError(f"--folds {' '.join(map(str, wrong))}: CAVs are fitted on folds 1-8, class records come from 9 and 10")
+    check_names("layer", args.layers or [], layer_names(model))
+    return model, load_dataset(args.data_path, model.info.task, model.info.sampling_rate, args.limit)
+
+
+def _classes(args, model, evaluated):
+    """Labels to score, in the order of figures, and their outputs; classes without records are named."""
+    asked = check_names("pathology", args.pathologies or model.info.labels, model.info.labels)
+    counts = {label: int((evaluated.labels[:, model.info.index(label)] > 0).sum()) for label in asked}
+    empty = [label for label, n in counts.items() if n == 0]
+    if len(empty) == len(asked) or (empty and args.pathologies):
+        raise UserError(f"no record of {', '.join(empty)} in fold {' '.join(map(str, args.folds))}")
+    if empty:
+        print(f"left out, no record in fold {' '.join(map(str, args.folds))}: {', '.join(empty)}")
+    labels = in_order([label for label in asked if counts[label]], model.info.task)
+    return labels, [model.info.index(label) for label in labels], [counts[label] for label in labels]
+
+
+def _concepts(args, training):
+    """Concept sets that can be tested; asked-for ones that cannot are an error, default ones are named and left out."""
+    asked = list(args.concepts or ([] if args.relative else [name for name in CONCEPTS if name in training.table]))
+    strata = strata_of(training.table, training.labels, args.match)
+    columns = {name: _flags(training, name) for name in [*asked, *(args.relative or [])]}
+    sets = [concept_set(name, flags, training.patient_id, strata) for name, flags in columns.items()]
+    if args.relative:
+        if len(set(args.relative)) < 2:
+            raise UserError("--relative needs at least two concepts")
+        sets += relative_sets({name: columns[name] for name in args.relative}, training.patient_id, strata)
+    kept = []
+    for concept in sets:
+        reason = reason_against(concept, args.min_positives)
+        if reason and (args.concepts or args.relative):
+            raise UserError(f"concept {concept.name} cannot be tested: {reason}")
+        if reason:
+            print(f"left out: {concept.name} ({reason})")
+        else:
+            kept.append(concept)
+    if not kept:
+        raise UserError(f"none of the concepts has {args.min_positives} positives and negatives in the training folds")
+    return kept
+
+
+def _flags(training, name):
+    if name not in training.table:
+        usable = [c for c in training.table if c in CONCEPTS or c.startswith("decoy_")]
+        raise UserError(f"unknown concept {name}: no such column in the enriched table; it has {', '.join(usable)}")
+    return flag_column(training.table, name)
+
+
+def _plan(args, n_concepts):
+    coordinates = args.coordinates or ("white" if args.pool == "time" else "plain")
+    plan = Plan(args.cav, coordinates, args.n_runs, args.n_null, min(args.test_runs, args.n_runs), args.seed)
+    plan.check(n_concepts)
+    return plan
+
+
+def _warn_equal_classes(concepts, training, labels, columns):
+    """A concept that is as frequent in a class as outside it can separate nothing by way of the class; say so."""
+    for concept in concepts:
+        member = training.labels[concept.rows][:, columns] > 0
+        constant = [label for label, column in zip(labels, member.T, strict=True)
+                    if column.any() and len(np.unique(concept.flags[column])) == 1]
+        if constant and concept.against == "random":
+            print(f"note: {concept.name} is the same in all training records of {', '.join(constant)}")
+
+
+# ---------------------------------------------------------------- running
+
+def analyse(model, training, evaluated, concepts, columns, layers, plan, protocol="windows", pool="time", max_memory=4.0,
+            progress=True):
+    """Outcomes of all concepts, and the mean training activation of each layer. Layers run in groups that fit the memory.
+
+    `training` and `evaluated` are Datasets, `columns` the outputs to score, `max_memory` in GB.
+    """
+    members = np.zeros((len(evaluated), len(model.info.labels)), dtype=bool)
+    members[:, columns] = evaluated.labels[:, columns] > 0
+    groups = _groups(model, layers, len(training) + int(members.sum()), plan, pool, max_memory)
+    outcomes, means = {id(concept): Outcome(concept) for concept in concepts}, {}
+    for group in groups:
+        activations = collect(model, training.signals, group, protocol, pool, progress=progress)
+        gradients = class_gradients(model, evaluated.signals, members, group, protocol, pool, progress=progress)
+        ready = [make_layer(name, activations.pop(name), [gradients[column][name] for column in columns], plan.coordinates,
+                            next(model.parameters()).device) for name in group]
+        means.update({layer.name: layer.space.mean for layer in ready})
+        for concept in tqdm(concepts, desc="concepts", disable=not progress, leave=False):
+            run_concept(concept, ready, plan, outcomes[id(concept)])
+    return list(outcomes.values()), means
+
+
+def _groups(model, layers, n_rows, plan, pool, max_memory):
+    sizes = layer_sizes(model, layers, pool)
+    wide = [name for name, size in sizes.items() if size > MAX_WHITE]
+    if plan.coordinates == "white" and wide:
+        raise UserError(f"--coordinates white needs at most {MAX_WHITE} dimensions ({', '.join(wide)} have more): "
+                        "take --pool time, or --coordinates plain")
+    # activations, the same in the layer's space, and room for the draws
+    return layer_groups(sizes, 2 * n_rows, max_memory * 1e9)
+
+
+def _write(stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash):
+    scores = scores_table(outcomes, labels, n_class, plan, model.info.task,
+                          {name: concept.pathologies for name, concept in CONCEPTS.items()})
+    paths = [stage.folder / name for name in ("scores.csv", "runs.csv", "cavs.npz")]
+    write_csv(paths[0], scores)
+    write_csv(paths[1], runs_table(outcomes, labels))
+    write_cavs(paths[2], outcomes, means, {"checkpoint": checkpoint_hash, "protocol": args.protocol, "pool": args.pool,
+                                           "cav": args.cav, "coordinates": plan.coordinates})
+    return scores, paths
+
+
+def _draw(stage, path):
+    """Figures from the table as it lies on disk, and scores and figures for TensorBoard."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    scores = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    events = stage.folder / "tensorboard"
+    shutil.rmtree(events, ignore_errors=True)
+    with SummaryWriter(events) as writer:
+        number = {layer: step for step, layer in enumerate(scores["layer"].drop_duplicates())}
+        for row in scores.itertuples():
+            writer.add_scalar(f"tcav_{row.run_kind}/{row.concept}/{row.pathology}", row.score, number[row.layer])
+        return write_figures(scores, stage.folder, writer=writer)
+
+
+def _settings(args, model, labels, concepts, plan, checkpoint_hash):
+    return {**vars(plan), "checkpoint": checkpoint_hash, "concepts": [(c.name, c.against) for c in concepts], "labels": labels,
+            "layers": args.layers or layer_names(model), "folds": args.folds, "limit": args.limit, "match": args.match,
+            "protocol": args.protocol, "pool": args.pool}
+
+
+def _train_and_test(args, model, data):
+    training, evaluated = data.in_folds(TRAINING_FOLDS), data.in_folds(args.folds)
+    labels, columns, n_class = _classes(args, model, evaluated)
+    concepts = _concepts(args, training)
+    plan = _plan(args, max(sum(c.against == kind for c in concepts) for kind in ("random", "others")))
+    _warn_equal_classes(concepts, training, labels, columns)
+    layers = args.layers or layer_names(model)
+    _groups(model, layers, len(training) + sum(n_class), plan, args.pool, args.max_memory)
+    if plan.n_null:
+        print(f"{len(concepts)} concepts x {len(layers)} layers x {len(labels)} pathologies; smallest possible corrected p: "
+              f"{plan.floor(len(concepts)):.2g}")
+    checkpoint = find_checkpoint(args.model_path)
+    checkpoint_hash = sha256(checkpoint)
+    folder = run_folder(args.output_path, model.info) / "tcav"
+    with Stage(folder, "tcav", _settings(args, model, labels, concepts, plan, checkpoint_hash), args.overwrite) as stage:
+        if stage.finished:
+            print(f"{folder} already holds this analysis (--overwrite to do it again)")
+            return
+        outcomes, means = analyse(model, training, evaluated, concepts, columns, layers, plan, args.protocol, args.pool,
+                                  args.max_memory)
+        scores, paths = _write(stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash)
+        paths += _draw(stage, paths[0])
+        stage.finish([checkpoint], paths, {"concepts": len(concepts), "layers": len(layers), "pathologies": len(labels),
+                                           "training_records": len(training)})
+    found = scores[(scores["p_corrected"] < ALPHA) & scores["cav_valid"]]
+    print(f"{len(found)} of {len(scores)} cells significant (corrected p < {ALPHA}), in "
+          f"{found['concept'].nunique()} of {scores['concept'].nunique()} concepts; written to {folder}:")
+    print("\n".join(f"  {path}" for path in paths))
+
+
+def _apply(args, model, data):
+    """Stored CAVs on the records of --folds."""
+    checkpoint = find_checkpoint(args.model_path)
+    stored = read_cavs(Path(args.apply), sha256(checkpoint))
+    evaluated = data.in_folds(args.folds)
+    labels, columns, _ = _classes(args, model, evaluated)
+    folder = run_folder(args.output_path, model.info) / "tcav_applied"
+    settings = {"cavs": sha256(args.apply), "folds": args.folds, "labels": labels, "limit": args.limit,
+                "data": sha256(data.path / "ptbxl_database_enriched.csv")}
+    with Stage(folder, "tcav_applied", settings, args.overwrite) as stage:
+        if stage.finished:
+            print(f"{folder} already holds this (--overwrite to do it again)")
+            return
+        members = np.zeros((len(evaluated), len(model.info.labels)), dtype=bool)
+        members[:, columns] = evaluated.labels[:, columns] > 0
+        projections, scores = apply_cavs(stored, model, evaluated.signals, members, labels, columns, progress=True)
+        names = [f"{concept}/{kind}" for concept, kind in zip(stored["concepts"], stored["run_kinds"], strict=True)]
+        table = pd.concat([pd.DataFrame(values, columns=names).assign(ecg_id=evaluated.ecg_id, layer=layer)
+                           for layer, values in projections.items()])[["ecg_id", "layer", *names]]
+        paths = [folder / "projections.csv", folder / "scores.csv"]
+        write_csv(paths[0], table.round(6))
+        write_csv(paths[1], scores)
+        stage.finish([checkpoint, args.apply], paths, {"records": len(evaluated)})
+    print(f"{len(names)} CAVs x {len(projections)} layers on {len(evaluated)} records written to {folder}:")
+    print("\n".join(f"  {path}" for path in paths))
+
+
+def main(args):
+    """Check what is asked, analyse, write, say where."""
+    model, data = _load(args)
+    (_apply if args.apply else _train_and_test)(args, model, data)
+
+
+if __name__ == "__main__":
+    run(main, get_args_parser())
