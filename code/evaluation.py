@@ -24,39 +24,56 @@ def evaluable(labels: np.ndarray) -> np.ndarray:
 
 # ---------------------------------------------------------------- ranking metrics
 
-def _sorted_weights(scores, positive, weights, owner):
-    """Per chunk of resamples: summed weights of positives and negatives in each group of tied scores, descending."""
-    order = np.argsort(-scores, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
-    owner = order if owner is None else owner[order]
-    is_positive = positive[order].astype(bool)
-    step = max(1, CHUNK // len(order))
-    for first in range(0, len(weights), step):
-        ordered = weights[first:first + step, owner].astype(np.float64)
-        positives = np.where(is_positive, ordered, 0)
-        negatives = ordered - positives
-        if len(starts) < len(order):
-            positives, negatives = (np.add.reduceat(part, starts, axis=1) for part in (positives, negatives))
-        yield positives, negatives
-
-
-def ranking(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray, owner=None) -> tuple[np.ndarray, np.ndarray]:
+def ranking(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Area under the ROC curve and average precision per resample: two arrays (R,).
 
-    scores, positive (n,); weights (R, N). `owner` (n,) is the record that an entry belongs to, where entries are not
-    records themselves (micro average). Ties count half in the AUC; a resample without a positive or a negative is NaN.
+    scores, positive (N,); weights (R, N). Ties count half in the AUC; a resample without a positive or a negative is NaN.
+    Each positive is compared with every record at once, for all resamples in one matrix product: few are positive.
     """
-    areas, precisions = [], []
-    for positives, negatives in _sorted_weights(scores, positive, weights, owner):
-        found = np.cumsum(positives, axis=1)
-        wrong = np.cumsum(negatives, axis=1)
-        n_positive, n_negative = found[:, -1], wrong[:, -1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            # a negative is outranked by the positives above it and half of those level with it
-            areas.append(np.einsum("rn,rn->r", negatives, found - 0.5 * positives) / (n_positive * n_negative))
-            share = np.where(found > 0, found / (found + wrong), 0)
-            precisions.append(np.einsum("rn,rn->r", positives, share) / n_positive)
-    return np.concatenate(areas), np.concatenate(precisions)
+    positive = positive.astype(bool)
+    found, rest = np.flatnonzero(positive), np.flatnonzero(~positive)
+    w_found, w_rest = weights[:, found], weights[:, rest]
+    outranked, precision = np.zeros(len(weights)), np.zeros(len(weights))
+    step = max(1, CHUNK // len(scores))
+    for first in range(0, len(found), step):
+        part = slice(first, first + step)
+        own = scores[found[part], None]
+        # weight of the records that rank at least as high as each positive, and of negatives that rank the same: (R, P)
+        hits, wrong, level = (w @ compared.T.astype(w.dtype) for w, compared in (
+            (w_found, scores[found] >= own), (w_rest, scores[rest] >= own), (w_rest, scores[rest] == own)))
+        total = w_rest.sum(axis=1, keepdims=True, dtype=np.float64)
+        outranked += np.einsum("rp,rp->r", w_found[:, part], total - wrong + 0.5 * level)
+        share = hits.astype(np.float64) / np.maximum(hits + wrong, 1e-30)
+        precision += np.einsum("rp,rp->r", w_found[:, part], share)
+    n_found, n_rest = (w.sum(axis=1, dtype=np.float64) for w in (w_found, w_rest))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return outranked / (n_found * n_rest), precision / n_found
+
+
+def micro_auc(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUC over all (record, class) entries together, per resample (R,). scores, labels (N, C); weights (R, N).
+
+    The entries of a record come and go together, so that each resample is a quadratic form in its weights: entry (i, j)
+    of the matrix says how often a positive of record i outranks a negative of record j.
+    """
+    labels = labels.astype(bool)
+    order = np.argsort(scores[labels], kind="stable")
+    positives, owner = scores[labels][order], np.nonzero(labels)[0][order]
+    above = np.zeros(len(weights))
+    step = max(1, CHUNK // len(labels))
+    for first in range(0, len(labels), step):
+        part = range(first, min(first + step, len(labels)))
+        wins = np.empty((len(labels), len(part)), dtype=np.result_type(weights, np.float32))
+        for column, record in enumerate(part):
+            negatives = scores[record][~labels[record]]
+            # the positives from `right` on outrank a negative, those from `left` on are at least level with it
+            outranked = sum(np.bincount(np.searchsorted(positives, negatives, side), minlength=len(positives) + 1)
+                            for side in ("left", "right"))
+            wins[:, column] = np.bincount(owner, np.cumsum(outranked)[:-1] / 2, len(labels))
+        above += np.einsum("rn,rn->r", weights @ wins, weights[:, part], dtype=np.float64)
+    n_found, n_rest = (weights.astype(np.float64) @ mask.sum(axis=1) for mask in (labels, ~labels))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return above / (n_found * n_rest)
 
 
 def macro_auc(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -71,22 +88,21 @@ def fmax(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> 
 
     Precision is averaged over the records with a prediction, recall over all with a label (Radivojac et al. 2013).
     """
-    n_labels = labels.sum(axis=1)
-    best = np.zeros(len(weights))
-    for threshold in FMAX_THRESHOLDS:
-        called = probabilities >= threshold
-        n_called = called.sum(axis=1)
-        hits = (called & labels.astype(bool)).sum(axis=1)
-        precision = _weighted_mean(hits / np.maximum(n_called, 1), weights * (n_called > 0))
-        recall = _weighted_mean(hits / np.maximum(n_labels, 1), weights * (n_labels > 0))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            best = np.fmax(best, 2 * precision * recall / (precision + recall))
-    return best
+    labels = labels.astype(bool)
+    called = np.stack([(probabilities >= threshold).sum(axis=1) for threshold in FMAX_THRESHOLDS], axis=1)  # (N, thresholds)
+    hits = np.stack([((probabilities >= threshold) & labels).sum(axis=1) for threshold in FMAX_THRESHOLDS], axis=1)
+    labelled = labels.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = weights @ (hits / np.maximum(called, 1)) / (weights @ (called > 0))
+        recall = weights @ (hits / np.maximum(labelled, 1)) / (weights @ (labelled > 0))
+        score = np.where(precision + recall > 0, 2 * precision * recall / (precision + recall), 0)
+    return score.max(axis=1)
 
 
 def _weighted_mean(values, weights):
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return weights @ values / weights.sum(axis=1)
+    """Mean over records (N, ...) per resample: (R, ...)."""
+    total = weights.sum(axis=1)
+    return weights @ values / (total if values.ndim == 1 else total[:, None])
 
 
 # ---------------------------------------------------------------- probabilities
@@ -136,6 +152,7 @@ def _with_interval(values, n, **more):
 
 
 def _weights(patients, n_resamples, seed):
+    """The estimate's weights (ones) and then those of the resamples: (1 + R, N), small integers, exact in float32."""
     once = np.ones((1, len(patients)), dtype=np.float32)
     return np.concatenate((once, patient_weights(patients, n_resamples, seed).astype(np.float32))) if n_resamples else once
 
@@ -145,40 +162,34 @@ def classification_metrics(logits: np.ndarray, labels: np.ndarray, names, patien
     """All scores of a classification task, each as {value, low, high, n}; intervals by bootstrap over patients.
 
     logits, labels (N, C); names (C,); patients (N,). Classes without a positive (or a negative) among the records are
-    listed in `classes_left_out` and take no part in the macro averages.
+    listed in `classes_left_out`, have no AUC and take no part in the macro averages.
     """
     labels = labels.astype(bool)
     weights = _weights(patients, n_resamples, seed)
     probabilities = sigmoid(logits)
-    kept = np.flatnonzero(evaluable(labels))
-    scored = [ranking(logits[:, c], labels[:, c], weights) for c in kept]
-    areas, precisions = (np.array(part).reshape(len(kept), len(weights)) for part in zip(*scored, strict=True)) \
-        if scored else (np.full((1, len(weights)), np.nan),) * 2
-    owner = np.repeat(np.arange(len(labels)), labels.shape[1])
-    micro, micro_precision = ranking(logits.ravel(), labels.ravel(), weights, owner)
-    n_positive = labels.sum(axis=0)
-    counts = {"n_positive": int(n_positive.sum()), "n_classes": len(kept)}
-    brier = np.square(probabilities - labels)
+    areas, precisions = (np.full((len(names), len(weights)), np.nan) for _ in range(2))
+    for c in np.flatnonzero(evaluable(labels)):
+        areas[c], precisions[c] = ranking(logits[:, c], labels[:, c], weights)
+    brier = _weighted_mean(np.square(probabilities - labels), weights.astype(np.float64))  # (R, C)
+    n, n_positive, known = len(labels), labels.sum(axis=0), evaluable(labels)
+    counts = {"n_positive": int(n_positive.sum()), "n_classes": int(known.sum())}
 
-    def per_class(values):
-        rows = {names[c]: _with_interval(row, len(labels), n_positive=int(n_positive[c]))
-                for c, row in zip(kept, values, strict=False)}
-        return {name: rows.get(name, {"value": None, "low": None, "high": None, "n": len(labels),
-                                      "n_positive": int(n_positive[c])}) for c, name in enumerate(names)}
+    def per_class(rows):
+        return {name: _with_interval(row, n, n_positive=int(count))
+                for name, row, count in zip(names, rows, n_positive, strict=True)}
 
     return {
         # a resample may lack a rare class: its macro average is over the classes it has
-        "macro_auc": _with_interval(_mean_over_classes(areas), len(labels), **counts),
-        "micro_auc": _with_interval(micro, len(labels), **counts),
-        "macro_average_precision": _with_interval(_mean_over_classes(precisions), len(labels), **counts),
-        "micro_average_precision": _with_interval(micro_precision, len(labels), **counts),
-        "fmax": _with_interval(fmax(probabilities, labels, weights), len(labels)),
-        "brier": _with_interval(_weighted_mean(brier.mean(axis=1), weights), len(labels)),
+        "macro_auc": _with_interval(_mean_over_classes(areas), n, **counts),
+        "micro_auc": _with_interval(micro_auc(logits, labels, weights), n, **counts),
+        "macro_average_precision": _with_interval(_mean_over_classes(precisions), n, **counts),
+        "fmax": _with_interval(fmax(probabilities, labels, weights.astype(np.float64)), n),
+        "brier": _with_interval(brier.mean(axis=1), n),
         "calibration_error": calibration_error(probabilities, labels),
         "per_class_auc": per_class(areas),
         "per_class_average_precision": per_class(precisions),
-        "per_class_brier": per_class([_weighted_mean(brier[:, c], weights) for c in kept]),
-        "classes_left_out": [names[c] for c in range(len(names)) if c not in kept],
+        "per_class_brier": per_class(brier.T),
+        "classes_left_out": [name for name, scored in zip(names, known, strict=True) if not scored],
     }
 
 
@@ -193,23 +204,22 @@ def regression_metrics(predicted: np.ndarray, labels: np.ndarray, names, patient
                        n_resamples: int = 1000, seed: int = 0) -> dict:
     """R2 and mean absolute error (mV), over all leads flattened and per lead, each as {value, low, high, n}."""
     weights = _weights(patients, n_resamples, seed).astype(np.float64)
-    truth, predicted = labels.astype(np.float64), predicted.astype(np.float64)
-    residual, absolute = np.square(truth - predicted), np.abs(truth - predicted)
-
-    def r2(squares, values):
-        """1 - residual / total sum of squares per resample, values (N, k) pooled."""
-        size = weights.sum(axis=1) * values.shape[1]
-        mean = weights @ values.sum(axis=1) / size
-        # centred first: the difference of large sums would lose digits
-        offset = values - values.mean()
-        spread = weights @ np.square(offset).sum(axis=1) - size * np.square(mean - values.mean())
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return 1 - weights @ squares.sum(axis=1) / spread
-
+    truth = labels.astype(np.float64)
+    error = truth - predicted
     n = len(labels)
     return {
-        "r2": _with_interval(r2(residual, truth), n),
-        "mae": _with_interval(_weighted_mean(absolute.mean(axis=1), weights), n),
-        "per_lead_r2": {name: _with_interval(r2(residual[:, [k]], truth[:, [k]]), n) for k, name in enumerate(names)},
-        "per_lead_mae": {name: _with_interval(_weighted_mean(absolute[:, k], weights), n) for k, name in enumerate(names)},
+        "r2": _with_interval(_r2(truth, error, weights), n),
+        "mae": _with_interval(_weighted_mean(np.abs(error).mean(axis=1), weights), n),
+        "per_lead_r2": {name: _with_interval(_r2(truth[:, [k]], error[:, [k]], weights), n) for k, name in enumerate(names)},
+        "per_lead_mae": {name: _with_interval(_weighted_mean(np.abs(error[:, k]), weights), n) for k, name in enumerate(names)},
     }
+
+
+def _r2(truth, error, weights):
+    """1 - squared error / squared deviation from the mean, values (N, k) pooled, per resample (R,)."""
+    offset = truth - truth.mean()  # the difference of large sums would lose digits
+    size = weights.sum(axis=1) * truth.shape[1]
+    mean = weights @ offset.sum(axis=1) / size
+    spread = weights @ np.square(offset).sum(axis=1) - size * np.square(mean)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 1 - weights @ np.square(error).sum(axis=1) / spread
