@@ -18,6 +18,7 @@ import median_beat
 import rpeaks
 import waves
 from artefacts import UserError
+from deflections import Deflections, deflections
 from labels import LEADS
 from median_beat import RATE, MedianBeats
 
@@ -30,12 +31,14 @@ class Analysis:
 
     beats      their median beats
     fiducials  global wave positions in the median beats
+    qrs        amplitudes, durations and peaks of Q, R, S, R', S' per lead
     rr         # (n,) typical RR interval in samples at median_beat.RATE
     length     duration of the records in samples at median_beat.RATE
     """
 
     beats: MedianBeats
     fiducials: fiducials.Fiducials
+    qrs: Deflections
     rr: np.ndarray
     length: int
 
@@ -48,7 +51,8 @@ def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
     stride = max(RATE // sampling_rate, 1)
     beats = median_beat.median_beats(fine, peaks, stride if stride * sampling_rate == RATE else 1)
     rr = _typical_rr(beats.peaks, fine.shape[2])
-    return Analysis(beats, fiducials.find(beats.beats, rr), rr, fine.shape[2])
+    found = fiducials.find(beats.beats, rr)
+    return Analysis(beats, found, deflections(beats.beats, found.QRS_on, found.QRS_off), rr, fine.shape[2])
 
 
 def _checked(signals, sampling_rate):
@@ -98,7 +102,7 @@ def measure_all(signals: np.ndarray, sampling_rate: int, progress: bool = True) 
     tables = []
     for start in tqdm(range(0, len(signals), CHUNK), desc="measuring", unit_scale=CHUNK, unit="records", disable=not progress):
         found = analyse(signals[start:start + CHUNK], sampling_rate)
-        table = waves.measure(found.beats.beats, found.fiducials, found.rr)
+        table = waves.measure(found.beats.beats, found.fiducials, found.qrs, found.rr)
         n_samples = found.length * 100 // RATE
         texts = [" ".join(map(str, _in_samples(row, 100, n_samples))) for row in found.beats.peaks]
         table.insert(0, "r_peaks", pd.Series(texts, dtype=object))

@@ -8,16 +8,14 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import ndimage
 
-from deflections import deflections, level
 from median_beat import CENTRE, RATE, WIDTH
 
-QRS_PEAKS = ("Q_peak", "R_peak", "S_peak")
 INDEPENDENT = [0, 1, 6, 7, 8, 9, 10, 11]  # I, II, V1-V6: the other four are sums of I and II
 
 
 @dataclass
 class Fiducials:
-    """Positions in samples of the median beat: those of the QRS peaks per lead (n, 12), the others global (n,); float."""
+    """Global positions, each (n,) float, in samples of the median beat."""
 
     P_on: np.ndarray
     P_peak: np.ndarray
@@ -27,9 +25,6 @@ class Fiducials:
     T_on: np.ndarray
     T_peak: np.ndarray
     T_off: np.ndarray
-    Q_peak: np.ndarray
-    R_peak: np.ndarray
-    S_peak: np.ndarray
 
     def rows(self, index) -> "Fiducials":
         """The fiducials of some records."""
@@ -48,12 +43,10 @@ def find(beats: np.ndarray, rr: np.ndarray) -> Fiducials:
     slow = ndimage.gaussian_filter1d(leads, ms(8), axis=2)
     t_on, t_peak, t_off = _t_wave(slow, qrs_off, rr)
     p_on, p_peak, p_off = _p_wave(slow, qrs_on, t_off, rr)
-    waves = deflections(beats - level(beats, qrs_on - ms(8), qrs_on)[..., None], qrs_on, qrs_off)
-    found = Fiducials(p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off, *(waves.peak[wave] for wave in "QRS"))
+    found = Fiducials(p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off)
     silent = ~np.isfinite(beats).all(axis=(1, 2)) | (np.abs(leads).max(axis=(1, 2)) < 0.02)
     for field in fields(found):
-        values = getattr(found, field.name)
-        setattr(found, field.name, np.where(silent if values.ndim == 1 else silent[:, None], np.nan, values))
+        setattr(found, field.name, np.where(silent, np.nan, getattr(found, field.name)))
     return found
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import ecg
 from artefacts import UserError, read_json, read_npy
 from dataset import Dataset
-from fiducials import QRS_PEAKS
 from labels import LEADS
 from median_beat import CENTRE, RATE
 
@@ -92,9 +91,8 @@ def from_signals(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
 def events(found: "ecg.Analysis", row: int) -> tuple[np.ndarray, list[str]]:
     """Points of one record: (12, K) positions in s, NaN where a lead has no such point, and their K names."""
     at, peaks = found.fiducials.rows(row), found.beats.peaks[row]
-    lead_wise = {name: getattr(at, name) for name in QRS_PEAKS}
     times = {"P-Onset": at.P_on, "P-Peak": at.P_peak, "P-Offset": at.P_off, "QRS-Onset": at.QRS_on,
-             "Q-Peak": lead_wise["Q_peak"], "R-Peak": lead_wise["R_peak"], "S-Peak": lead_wise["S_peak"],
+             "Q-Peak": found.qrs.peak["Q"][row], "R-Peak": found.qrs.peak["R"][row], "S-Peak": found.qrs.peak["S"][row],
              "QRS-Offset": at.QRS_off, "J-point": at.QRS_off + J_DELAY * RATE / 1000,
              "T-Onset": at.T_on, "T-Peak": at.T_peak, "T-Offset": at.T_off}
     beat = np.stack([np.broadcast_to(times[name], len(LEADS)) for name in AFTER], axis=1)  # (12, points)

@@ -8,19 +8,19 @@ TP_/PP_ and TN_/PN_ the positive and the negative part. Durations in ms.
 import numpy as np
 import pandas as pd
 
-from deflections import QRS_WAVES, between, deflections, level
+from deflections import QRS_WAVES, Deflections, between, level, onset_level
 from fiducials import Fiducials, ms
 from labels import LEADS
 from median_beat import RATE
 
 
-def measure(beats: np.ndarray, at: Fiducials, rr: np.ndarray) -> pd.DataFrame:
+def measure(beats: np.ndarray, at: Fiducials, qrs: Deflections, rr: np.ndarray) -> pd.DataFrame:
     """Measurements of median beats (n, 12, W) mV, one row each; NaN where there is no beat.
 
-    at  fiducials of the beats;  rr  (n,) typical RR interval in samples at RATE
+    at  fiducials of the beats;  qrs  waves of their QRS;  rr  (n,) typical RR interval in samples at RATE
     """
-    beats = beats - level(beats, at.QRS_on - ms(8), at.QRS_on)[..., None]
-    columns = {**_qrs(beats, at), **_st(beats, at), **_t_wave(beats, at), **_p_wave(beats, at), **_global(beats, at, rr)}
+    beats = beats - onset_level(beats, at.QRS_on)[..., None]
+    columns = {**_qrs(qrs), **_st(beats, at), **_t_wave(beats, at), **_p_wave(beats, at), **_global(beats, at, rr)}
     values = np.stack(list(columns.values()), axis=1)
     values[~np.isfinite(at.QRS_on)] = np.nan
     return pd.DataFrame(values.astype(np.float32), columns=list(columns))
@@ -30,8 +30,7 @@ def _per_lead(wave, quantity, values):
     return {f"{wave}_{quantity}_{lead}": values[:, i] for i, lead in enumerate(LEADS)}
 
 
-def _qrs(beats, at):
-    found = deflections(beats, at.QRS_on, at.QRS_off)
+def _qrs(found):
     columns = {}
     for wave in QRS_WAVES:
         columns |= _per_lead(wave, "Amp", found.amplitude[wave]) | _per_lead(wave, "Dur", found.duration[wave])
