@@ -50,7 +50,7 @@ def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
     peaks = [found * RATE // sampling_rate for found in rpeaks.detect_all(signals, sampling_rate)]
     stride = max(RATE // sampling_rate, 1)
     beats = median_beat.median_beats(fine, peaks, stride if stride * sampling_rate == RATE else 1)
-    rr = _typical_rr(beats.peaks, fine.shape[2])
+    rr = _typical_rr(beats.centres, fine.shape[2])
     found = fiducials.find(beats.beats, rr)
     return Analysis(beats, found, deflections(beats.beats, found.QRS_on, found.QRS_off), rr, fine.shape[2])
 
@@ -75,7 +75,7 @@ def _typical_rr(peaks, length):
 def detect_r_peaks(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
     """R-peaks of one record (T, 12) in mV as sorted sample numbers at `sampling_rate`; empty where nothing beats."""
     found = analyse(np.asarray(signal)[None], sampling_rate)
-    return _in_samples(found.beats.peaks[0], sampling_rate, len(signal))
+    return _in_samples(found.beats.r_peaks[0], sampling_rate, len(signal))
 
 
 def _in_samples(peaks, sampling_rate, n_samples):
@@ -104,7 +104,7 @@ def measure_all(signals: np.ndarray, sampling_rate: int, progress: bool = True) 
         found = analyse(signals[start:start + CHUNK], sampling_rate)
         table = waves.measure(found.beats.beats, found.fiducials, found.qrs, found.rr)
         n_samples = found.length * 100 // RATE
-        texts = [" ".join(map(str, _in_samples(row, 100, n_samples))) for row in found.beats.peaks]
+        texts = [" ".join(map(str, _in_samples(row, 100, n_samples))) for row in found.beats.r_peaks]
         table.insert(0, "r_peaks", pd.Series(texts, dtype=object))
         tables.append(table)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"r_peaks": []})

@@ -17,6 +17,8 @@ WIDTH = int((BEFORE + AFTER) * RATE)
 QRS_REACH = 0.08  # s to both sides of R: what beats are aligned and compared by
 MAX_LAG = 0.04  # s
 SAME_BEAT = 0.9  # correlation of two QRS complexes over all leads that makes them one class
+R_REACH = -0.03, 0.02  # s around the middle of the QRS in which R is looked for
+R_WITHOUT_PEAK = -0.008  # s
 PQ = (0.10, 0.06)  # s before R: where each beat's baseline is read
 
 
@@ -24,14 +26,21 @@ PQ = (0.10, 0.06)  # s before R: where each beat's baseline is read
 class MedianBeats:
     """Median beats of n records; B is the largest number of beats.
 
-    beats      # (n, 12, WIDTH) mV at RATE, R at CENTRE; NaN for records without a beat
-    peaks      # (n, B) position of R in samples at RATE, aligned over beats; -1 where there is no beat
+    beats      # (n, 12, WIDTH) mV at RATE, the middle of the QRS at CENTRE; NaN for records without a beat
+    centres    # (n, B) where CENTRE lies in the record for each beat, in samples at RATE; -1 where there is no beat
     dominant   # (n, B) bool: the beat is of the class that was averaged
+    r_shift    # (n,) position of R relative to CENTRE
     """
 
     beats: np.ndarray
-    peaks: np.ndarray
+    centres: np.ndarray
     dominant: np.ndarray
+    r_shift: np.ndarray
+
+    @property
+    def r_peaks(self) -> np.ndarray:
+        """(n, B) position of R in samples at RATE; -1 where there is no beat."""
+        return np.where(self.centres >= 0, np.maximum(self.centres + self.r_shift[:, None], 0), -1)
 
 
 def median_beats(fine: np.ndarray, peaks: list[np.ndarray], stride: int) -> MedianBeats:
@@ -43,10 +52,23 @@ def median_beats(fine: np.ndarray, peaks: list[np.ndarray], stride: int) -> Medi
     """
     table = pad(peaks)  # (n, B)
     if table.shape[1] == 0:
-        return MedianBeats(np.full((len(fine), 12, WIDTH), np.nan, np.float32), table, table >= 0)
+        return MedianBeats(np.full((len(fine), 12, WIDTH), np.nan, np.float32), table, table >= 0, np.zeros(len(fine), int))
     table, dominant = _align(fine, table, stride)
     coarse = _median(_windows(fine, table, dominant, stride), dominant)
-    return MedianBeats(at_rate(coarse, RATE // stride, RATE), table, dominant)
+    beats = at_rate(coarse, RATE // stride, RATE)
+    return MedianBeats(beats, table, dominant, _r_shift(beats))
+
+
+def _r_shift(beats):
+    """Where R is: the highest point of the summed chest leads near the middle of the QRS.
+
+    Without one (a QRS that rises or falls throughout, as in bundle branch block) a fixed lead over the energy's centre.
+    """
+    first, last = CENTRE + int(R_REACH[0] * RATE), CENTRE + int(R_REACH[1] * RATE)
+    chest = beats[:, 6:, first:last + 1].sum(axis=1)
+    highest = np.nan_to_num(chest, nan=-np.inf).argmax(axis=1)
+    inner = (highest > 0) & (highest < last - first)
+    return np.where(inner, highest + first - CENTRE, int(R_WITHOUT_PEAK * RATE))
 
 
 def pad(rows: list[np.ndarray], fill: int = -1) -> np.ndarray:
@@ -73,8 +95,7 @@ def _align(fine, table, stride):
     for _ in range(2):
         likeness, shift = _best_lag(around, template, lag, stride)
         dominant = present & (likeness > SAME_BEAT)
-        steps = lag + shift[..., None] + np.arange(-reach, reach + 1, stride) + reach
-        aligned = np.take_along_axis(around, steps[:, :, None, :], axis=3)
+        aligned = _shifted(around, shift + lag, middle.shape[-1], stride)
         template = _median(np.moveaxis(aligned, 1, -1), dominant)
     return np.where(dominant, table + shift, table), dominant
 
@@ -94,17 +115,20 @@ def _medoid(windows, present):
 
 
 def _best_lag(around, template, lag, stride):
-    """Correlation with the template (n, B) at the best lag, and that lag (n, B) in samples at RATE."""
+    """The lag (n, B) in samples at RATE at which each beat matches the template best, and the correlation there."""
     width = template.shape[-1]
-    target = _unit(template)
-    best = np.full(around.shape[:2], -2.0, np.float32)
-    shift = np.zeros(around.shape[:2], int)
-    for step in range(2 * lag + 1):
-        window = around[..., step:step + width * stride:stride]
-        likeness = np.einsum("nbf,nf->nb", _unit(window), target)
-        better = likeness > best
-        best, shift = np.where(better, likeness, best), np.where(better, step - lag, shift)
-    return best, shift
+    target = _unit(template).reshape(template.shape)
+    match = np.stack([np.einsum("nblw,nlw->nb", around[..., step:step + width * stride:stride], target)
+                      for step in range(2 * lag + 1)], axis=2)
+    best = match.argmax(axis=2)
+    picked = _shifted(around, best, width, stride)
+    return np.einsum("nbf,nf->nb", _unit(picked), target.reshape(len(target), -1)), best - lag
+
+
+def _shifted(around, first, width, stride):
+    """`width` samples of each beat (n, B, 12, width) from its own first sample (n, B) on."""
+    steps = first[..., None] + np.arange(width) * stride
+    return np.take_along_axis(around, steps[:, :, None, :], axis=3)
 
 
 def _windows(fine, table, dominant, stride):

@@ -90,13 +90,13 @@ def from_signals(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 def events(found: "ecg.Analysis", row: int) -> tuple[np.ndarray, list[str]]:
     """Points of one record: (12, K) positions in s, NaN where a lead has no such point, and their K names."""
-    at, peaks = found.fiducials.rows(row), found.beats.peaks[row]
+    at, centres = found.fiducials.rows(row), found.beats.centres[row]
     times = {"P-Onset": at.P_on, "P-Peak": at.P_peak, "P-Offset": at.P_off, "QRS-Onset": at.QRS_on,
              "Q-Peak": found.qrs.peak["Q"][row], "R-Peak": found.qrs.peak["R"][row], "S-Peak": found.qrs.peak["S"][row],
              "QRS-Offset": at.QRS_off, "J-point": at.QRS_off + J_DELAY * RATE / 1000,
              "T-Onset": at.T_on, "T-Peak": at.T_peak, "T-Offset": at.T_off}
     beat = np.stack([np.broadcast_to(times[name], len(LEADS)) for name in AFTER], axis=1)  # (12, points)
-    parts = [(beat + peak - CENTRE) / RATE for peak in peaks[peaks >= 0]]
+    parts = [(beat + centre - CENTRE) / RATE for centre in centres[centres >= 0]]
     return np.concatenate(parts, axis=1) if parts else np.empty((len(LEADS), 0)), list(AFTER) * len(parts)
 
 
