@@ -1,7 +1,7 @@
 """What all figures share: style, colour maps, colour scales, and a trace with heat.
 
 Signed heat runs from blue to vermillion (hues of Okabe and Ito's palette, safe for the colour-blind), absolute heat from cream
-to dark purple. Heat lies behind the trace and the trace itself stays thin and dark: an ECG is read by its line.
+to magenta. Heat lies behind the trace, never so dark that it hides it: an ECG is read by its line.
 """
 
 import matplotlib
@@ -19,10 +19,10 @@ POSITIVE, NEUTRAL, NEGATIVE = "#d55e00", "#f4f1ec", "#0072b2"
 
 # for signed relevance: blue speaks against the class, vermillion for it
 SIGNED_CMAP = LinearSegmentedColormap.from_list(
-    "xai_signed", ["#00466e", NEGATIVE, "#7fb8da", NEUTRAL, "#f0a873", POSITIVE, "#8a3d00"])
-# for absolute relevance: the darker the more
+    "xai_signed", [NEGATIVE, "#4aa3df", "#a9d3ee", NEUTRAL, "#fbd0a8", "#f59a4a", POSITIVE])
+# for absolute relevance
 ABSOLUTE_CMAP = LinearSegmentedColormap.from_list(
-    "xai_absolute", [NEUTRAL, "#fbd48a", "#f08f3c", "#c4403f", "#7a1f5c", "#33104a"])
+    "xai_absolute", [NEUTRAL, "#fde08a", "#fbb04c", "#f2713a", "#d63a5a", "#a6228c"])
 
 
 def style() -> None:
@@ -49,11 +49,11 @@ def heat_norm(heat, signed: bool, quantiles: tuple[float, float] = (0.2, 0.99)) 
 
 
 def heat_line(ax: Axes, x, y, heat, cmap: Colormap = SIGNED_CMAP, norm: Normalize | None = None,
-              width: float = 4.0, trace: float = 0.7, alpha: float = 1.0) -> LineCollection:
+              width: float = 4.0, trace: float = 0.7, faint: float = 0.05) -> LineCollection:
     """Draw y over x as a thin dark trace on a band coloured by `heat` (same length); returns the band, for a colour bar.
 
-    `width` of the band and `trace` of the line are in points (trace 0: no line). NaN in y interrupts both, NaN in heat leaves the
-    bare trace. Each sample colours the piece from half-way before it to half-way after it.
+    `width` of the band and `trace` of the line are in points (trace 0: no line). NaN in y interrupts both. Each sample colours
+    the piece from half-way before it to half-way after; where heat is NaN or below `faint` of the scale, the trace stays bare.
     """
     x, y, heat = (np.asarray(values, dtype=float) for values in (x, y, heat))
     norm = norm or heat_norm(heat, signed=bool((heat < 0).any()))
@@ -61,9 +61,10 @@ def heat_line(ax: Axes, x, y, heat, cmap: Colormap = SIGNED_CMAP, norm: Normaliz
     left_x, left_y = np.concatenate((x[:1], middle_x)), np.concatenate((y[:1], middle_y))
     right_x, right_y = np.concatenate((middle_x, x[-1:])), np.concatenate((middle_y, y[-1:]))
     pieces = np.stack((np.column_stack((left_x, left_y)), np.column_stack((x, y)), np.column_stack((right_x, right_y))), axis=1)
-    drawn = np.isfinite(pieces).all(axis=(1, 2)) & np.isfinite(heat)
+    visible = np.abs(heat) > max(abs(norm.vmin) if norm.vmin > 0 else 0.0, faint * norm.vmax)  # NaN is not
+    drawn = np.isfinite(pieces).all(axis=(1, 2)) & visible
     order = np.argsort(np.abs(heat[drawn]), kind="stable")  # the hottest on top
-    band = LineCollection(pieces[drawn][order], cmap=cmap, norm=norm, linewidths=width, alpha=alpha,
+    band = LineCollection(pieces[drawn][order], cmap=cmap, norm=norm, linewidths=width,
                           capstyle="round", joinstyle="round", zorder=2)
     band.set_array(heat[drawn][order])
     ax.add_collection(band)
@@ -71,3 +72,49 @@ def heat_line(ax: Axes, x, y, heat, cmap: Colormap = SIGNED_CMAP, norm: Normaliz
         ax.plot(x, y, color=INK, linewidth=trace, zorder=3, solid_joinstyle="round")
     ax.autoscale_view()
     return band
+
+
+# ---------------------------------------------------------------- ECG paper, in millimetres
+
+MM_PER_SECOND, MM_PER_MV = 25.0, 10.0
+MM = 1 / 25.4  # inches
+SMALL_SQUARE, LARGE_SQUARE = "#f6e3de", "#e9c3b9"
+
+
+def mm_axes(width: float, height: float) -> Axes:
+    """A figure of width x height millimetres with one axis over all of it, in millimetres from its lower left corner."""
+    figure = plt.figure(figsize=(width * MM, height * MM))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, width), ylim=(0, height))
+    ax.set_axis_off()
+    ax.set_autoscale_on(False)
+    return ax
+
+
+def ecg_grid(ax: Axes, left: float, bottom: float, right: float, top: float) -> None:
+    """ECG paper: squares of 1 mm (40 ms, .1 mV) and 5 mm (200 ms, .5 mV) from `left`, `bottom`, in an axis in millimetres."""
+    for step, colour, width in ((1.0, SMALL_SQUARE, 0.25), (5.0, LARGE_SQUARE, 0.45)):
+        xs, ys = np.arange(left, right + 1e-6, step), np.arange(bottom, top + 1e-6, step)
+        lines = [((x, bottom), (x, top)) for x in xs] + [((left, y), (right, y)) for y in ys]
+        ax.add_collection(LineCollection(lines, colors=colour, linewidths=width, zorder=0))
+
+
+def calibration_pulse(ax: Axes, x: float, y: float, mm_per_mv: float = MM_PER_MV) -> None:
+    """The pulse of 1 mV and 200 ms that says the scale, 7 mm wide from `x`, its foot at `y`."""
+    heights = y + mm_per_mv * np.array([0, 0, 1, 1, 0, 0])
+    ax.plot([x, x + 1, x + 1, x + 6, x + 6, x + 7], heights, color=INK, linewidth=0.7, zorder=3)
+
+
+def colour_bar(ax: Axes, band: LineCollection, left: float, bottom: float, width: float, label: str, clipped: str = "") -> None:
+    """A horizontal colour bar of `width` mm in an axis in millimetres, its label and how it is clipped to its right."""
+    figure = ax.figure
+    page_width, page_height = figure.get_size_inches() / MM
+    inset = figure.add_axes((left / page_width, bottom / page_height, width / page_width, 2.6 / page_height))
+    bar = figure.colorbar(band, cax=inset, orientation="horizontal", extend="max" if band.norm.vmin >= 0 else "both")
+    bar.outline.set_linewidth(0.3)
+    bar.ax.tick_params(labelsize=6.5, length=1.5, width=0.4, pad=1.5)
+    low, high = band.norm.vmin, band.norm.vmax
+    ticks = [low, (low + high) / 2, high]
+    bar.set_ticks(ticks, labels=[f"{value:.2g}" for value in ticks])
+    ax.text(left + width + 7, bottom + 2.8, label, fontsize=7.5, va="top", color=INK)
+    ax.text(left + width + 7, bottom - 0.8, clipped, fontsize=6.5, va="top", color="#666666")
