@@ -41,8 +41,9 @@ def find(beats: np.ndarray, rr: np.ndarray) -> Fiducials:
     leads = np.nan_to_num(beats[:, INDEPENDENT])
     qrs_on, qrs_off = _qrs(leads)
     slow = ndimage.gaussian_filter1d(leads, ms(8), axis=2)
-    t_on, t_peak, t_off = _t_wave(slow, qrs_off, rr)
-    p_on, p_peak, p_off = _p_wave(slow, qrs_on, t_off, rr)
+    activity = _activity(slow, ms(20))
+    t_on, t_peak, t_off = _t_wave(slow, activity, qrs_off, rr)
+    p_on, p_peak, p_off = _p_wave(slow, activity, qrs_on, t_off, rr)
     found = Fiducials(p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off)
     silent = ~np.isfinite(beats).all(axis=(1, 2)) | (np.abs(leads).max(axis=(1, 2)) < 0.02)
     for field in fields(found):
@@ -90,43 +91,60 @@ def _calm(below):
     return ndimage.minimum_filter1d(below.astype(np.uint8), ms(QRS_HOLD), axis=1).astype(bool)
 
 
-def _size(leads, start, stop):
-    """Size of all leads (n, W) relative to the straight line between their levels at `start` and `stop` (n,); 0 outside."""
-    rows = np.arange(len(leads))
-    time = np.arange(leads.shape[2])
-    start, stop = start.astype(int), stop.astype(int)
-    ends = leads[rows, :, start], leads[rows, :, stop]  # each (n, leads)
-    share = (time - start[:, None]) / np.maximum(stop - start, 1)[:, None]
-    line = ends[0][..., None] + (ends[1] - ends[0])[..., None] * share[:, None, :]
-    size = np.sqrt(((leads - line)**2).sum(axis=1))
-    return np.where((share >= 0) & (share <= 1), size, 0)
+def _masked(values, start, stop, fill):
+    """Values (n, W) with `fill` outside of start..stop (n,)."""
+    time = np.arange(values.shape[1])
+    return np.where((time >= start[:, None]) & (time <= stop[:, None]), values, fill)
 
 
-def _foot(size, peak, share, step):
-    """Where the wave has fallen below `share` of its peak, going from `peak` (n,) in direction `step`."""
-    time = np.arange(size.shape[1])
-    low = size < share * size[np.arange(len(size)), peak][:, None]
-    if step < 0:
-        return last(low & (time < peak[:, None]), 0)
-    return first(low & (time > peak[:, None]), size.shape[1] - 1)
+def _above_line(leads, start, stop):
+    """Size of all leads (n, W) against the straight line between their levels at `start` and `stop` (n,); 0 outside."""
+    levels = _at(leads, start), _at(leads, stop)  # each (n, leads)
+    share = (np.arange(leads.shape[2]) - start[:, None]) / np.maximum(stop - start, 1)[:, None]
+    line = levels[0][..., None] + (levels[1] - levels[0])[..., None] * share[:, None, :]
+    return _masked(np.sqrt(((leads - line)**2).sum(axis=1)), start, stop, 0)
 
 
-def _t_wave(slow, qrs_off, rr):
-    start = np.minimum(qrs_off + ms(40), WIDTH - ms(100))
-    stop = np.clip(CENTRE + 0.65 * rr, start + ms(80), WIDTH - 1)
-    size = _size(slow, start, stop)
-    peak = size.argmax(axis=1)
-    return tuple(part.astype(float) for part in (_foot(size, peak, 0.1, -1), peak, _foot(size, peak, 0.1, 1)))
+def _at(leads, position):
+    """Leads (n, leads, W) at one position (n,) each: (n, leads)."""
+    return leads[np.arange(len(leads)), :, position.astype(int)]
 
 
+def _foot(leads, activity, peak, limit, share):
+    """Where a wave begins (limit < peak) or ends (limit > peak).
+
+    Its baseline is taken at the quietest place between peak and limit (n,); the wave reaches to where its size against
+    that baseline falls below `share` of the size at its peak.
+    """
+    near, far = np.minimum(peak, limit), np.maximum(peak, limit)
+    quiet = _masked(activity, near, far, np.inf).argmin(axis=1)
+    size = np.sqrt(((leads - _at(leads, quiet)[..., None])**2).sum(axis=1))
+    low = size < share * size[np.arange(len(size)), peak.astype(int)][:, None]
+    before = last(_masked(low, quiet, peak, False), 0)
+    after = first(_masked(low, peak, quiet, False), 0)
+    return np.where(limit < peak, np.maximum(before, quiet), np.where(after > 0, after, quiet)).astype(float)
+
+
+T_SHARE, P_SHARE = 0.1, 0.1  # of the wave's size at its peak: where it begins and ends
 P_NOISE = 0.06  # mV over all leads: what a P wave must exceed
 
 
-def _p_wave(slow, qrs_on, t_off, rr):
-    before = np.maximum(CENTRE - rr + (t_off - CENTRE), CENTRE - ms(380))  # end of the T wave before
-    start = np.clip(before, 0, qrs_on - ms(60))
-    size = _size(slow, start, qrs_on)
-    peak = size.argmax(axis=1)
-    absent = size.max(axis=1) < P_NOISE
-    found = (_foot(size, peak, 0.15, -1), peak, _foot(size, peak, 0.15, 1))
-    return tuple(np.where(absent, np.nan, part) for part in found)
+def _t_wave(slow, activity, qrs_off, rr):
+    """Onset, peak and offset of T, the largest wave between QRS and where the next P may begin."""
+    start = np.minimum(qrs_off + ms(40), WIDTH - ms(150))
+    longest = 0.5 * np.sqrt(rr / RATE) * RATE  # Bazett: T is over by then
+    stop = np.clip(np.minimum(CENTRE + longest, CENTRE + rr - ms(180)), start + ms(100), WIDTH - 1)
+    peak = _above_line(slow, start, stop).argmax(axis=1).astype(float)
+    limit = np.clip(np.minimum(peak + ms(220), CENTRE + rr - ms(120)), peak + ms(30), WIDTH - 1)
+    return _foot(slow, activity, peak, qrs_off + ms(10), T_SHARE), peak, _foot(slow, activity, peak, limit, T_SHARE)
+
+
+def _p_wave(slow, activity, qrs_on, t_off, rr):
+    """Onset, peak and offset of P, the largest wave between the T before and the QRS; NaN where it does not stand out."""
+    start = np.clip(np.maximum(t_off - rr, qrs_on - ms(320)), 0, qrs_on - ms(80))
+    size = _above_line(slow, start, qrs_on)
+    peak = size.argmax(axis=1).astype(float)
+    limit = np.maximum(np.maximum(peak - ms(110), t_off - rr), 0)
+    found = (_foot(slow, activity, peak, np.minimum(limit, peak - ms(20)), P_SHARE), peak,
+             _foot(slow, activity, peak, np.maximum(qrs_on, peak + 1), P_SHARE))
+    return tuple(np.where(size.max(axis=1) < P_NOISE, np.nan, part) for part in found)
