@@ -1,0 +1,117 @@
+"""Localisation against known causes: on a simulated cohort the truth is planted, and the intervention gate says where it counts.
+
+A record counts when the model demonstrably uses the cause there: undoing the planted change (same patient, noise and beats)
+lowers the logit by at least MIN_EFFECT, and undoing a decoy (a visible change without a label) moves it by no more than
+DECOY_SHARE of that. The truth is the lead x segment cells that planted_causes.csv names, and the union of their time spans.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from artefacts import read_csv
+from checking import Measured, Subject, target_logits
+from cohort import PARAMETERS, counterfactual, read_plan
+from dataset import centre_crop
+from labels import LEADS, labels_of_statement
+from localisation import score_truths
+from segments import SEGMENTS
+
+MIN_EFFECT = 0.5      # logit
+DECOY_SHARE = 0.25    # of the effect of the cause
+PLANTED = "planted_causes.csv"
+POINTS = tuple(name for name in SEGMENTS if "-" in name)     # point classes; the others are the stretches between
+
+
+def has_truth(data_path: str | Path) -> bool:
+    """Whether a folder holds the truth of a simulated cohort."""
+    return all((Path(data_path) / name).is_file() for name in (PLANTED, PARAMETERS))
+
+
+def statement_of(subject: Subject, plan: pd.DataFrame) -> np.ndarray:
+    """(n,) the planted statement behind each record's target; "" where there is none or more than one."""
+    causes = [column.removeprefix("severity_") for column in plan if column.startswith("severity_")]
+    present = plan.set_index("ecg_id").loc[subject.ecg_id, [f"severity_{cause}" for cause in causes]].to_numpy() > 0
+    found = []
+    for row, target in enumerate(subject.target):
+        label = subject.model.info.labels[target]
+        names = [cause for cause, has in zip(causes, present[row], strict=True)
+                 if has and label in labels_of_statement(cause, subject.task)]
+        found.append(names[0] if len(names) == 1 else "")
+    return np.array(found)
+
+
+def planted_masks(table: pd.DataFrame, statements: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """(n, T, 12) bool: the cells that `table` (label, lead, segment) names for each record's statement.
+
+    A sample belongs to a stretch where most of its soft segment does; the point classes at both ends belong to it too.
+    """
+    nothing = np.zeros((len(LEADS), len(SEGMENTS)), dtype=bool)
+    table = table[table["lead"].isin(LEADS) & table["segment"].isin(SEGMENTS)]      # not changes of the rate
+    cells = {label: nothing.copy() for label in table["label"].unique()}
+    for label, lead, segment in table[["label", "lead", "segment"]].itertuples(index=False):
+        cells[label][LEADS.index(lead), SEGMENTS.index(segment)] = True
+    for chosen in cells.values():
+        for point in map(SEGMENTS.index, POINTS):
+            chosen[:, point] |= chosen[:, point - 1] | chosen[:, (point + 1) % len(SEGMENTS)]
+    masks = [np.einsum("tlk,lk->tl", shares, cells.get(statement, nothing)) > 0.5
+             for shares, statement in zip(segments, statements, strict=True)]
+    return np.stack(masks) if masks else np.zeros(segments.shape[:3], dtype=bool)
+
+
+def undo_effects(subject: Subject, data_path: str | Path, names: np.ndarray) -> np.ndarray:
+    """(n,) fall of the target logit when the cause or decoy named for each record is undone; 0 where the name is ""."""
+    effects = np.zeros(len(subject))
+    before = target_logits(subject, torch.from_numpy(subject.signals))
+    for name in sorted(set(names) - {""}):
+        rows = np.flatnonzero(names == name)
+        undone = counterfactual(data_path, subject.ecg_id[rows], undo=name, sampling_rate=subject.sampling_rate)
+        crop = np.ascontiguousarray(centre_crop(undone, subject.signals.shape[1]), dtype=np.float32)
+        effects[rows] = before[rows] - target_logits(subject.rows(rows), torch.from_numpy(crop))
+    return effects
+
+
+def gate(cause: np.ndarray, decoys: np.ndarray) -> np.ndarray:
+    """(n,) bool: the cause moves the logit enough, and no decoy (n, decoys) by more than its share of that."""
+    return (cause >= MIN_EFFECT) & (np.abs(decoys).max(axis=1, initial=0) <= DECOY_SHARE * cause)
+
+
+def planted_reference(subject: Subject, data_path: str | Path) -> dict[str, np.ndarray]:
+    """Truth and gate of each record: mask (n, T, 12), passed, effect, decoy (the largest), statement, (n,) each."""
+    plan = read_plan(data_path)
+    statements = statement_of(subject, plan)
+    rows = plan.set_index("ecg_id").loc[subject.ecg_id]
+    decoys = [column.removeprefix("decoy_") for column in plan if column.startswith("decoy_")]
+    shown = [np.where(rows[f"decoy_{decoy}"].to_numpy() > 0, decoy, "") for decoy in decoys]
+    decoy_effects = np.stack([undo_effects(subject, data_path, names) for names in shown], axis=1)
+    effect = undo_effects(subject, data_path, np.where(statements == "NORM", "", statements))
+    masks = planted_masks(read_csv(Path(data_path) / PLANTED), statements, subject.segments)
+    passed = gate(effect, decoy_effects) & masks.any(axis=(1, 2))
+    return {"mask": masks, "passed": passed, "effect": effect, "decoy": np.abs(decoy_effects).max(axis=1, initial=0),
+            "statement": statements}
+
+
+def measure_localisation(subject: Subject, maps: np.ndarray, _explain, reference: dict[str, np.ndarray],
+                         prefix: str = "localisation") -> list[Measured]:
+    """All localisation scores of one method on the records that passed the gate."""
+    rows = np.flatnonzero(reference["passed"])
+    if not len(rows):
+        return []
+    scores = score_truths(maps[rows], reference["mask"][rows])
+    chosen = subject.rows(rows)
+    return [chosen.measured(f"{prefix}_{name}", values, chance, best=1.0) for name, (values, chance) in scores.items()]
+
+
+def gate_table(subject: Subject, reference: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Per planted statement: records, how many pass the gate, median effect of the cause and of the strongest decoy (logit)."""
+    planted = np.char.str_len(reference["statement"]) > 0
+    rows = []
+    for statement in np.unique(reference["statement"][planted & (reference["statement"] != "NORM")]):
+        chosen = reference["statement"] == statement
+        rows.append((subject.name, statement, int(chosen.sum()), int(reference["passed"][chosen].sum()),
+                     float(np.median(reference["effect"][chosen])), float(np.median(reference["decoy"][chosen])),
+                     float(reference["mask"][chosen].mean())))
+    return pd.DataFrame(rows, columns=["model", "statement", "n", "passed", "effect", "decoy_effect", "mask_share"])
+

@@ -1,0 +1,84 @@
+"""Attribution methods as the sanity checks call them: (model, signals (n, T, 12), target (n,)) -> signed maps (n, T, 12)."""
+
+import warnings
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from attribution import METHODS, explain, get_method
+from checking import input_of, whole_input
+
+BATCH = 64
+
+# options where a method is called hundreds of times and its last digit does not matter
+QUICK = {"ig": {"steps": 50, "max_steps": 50}, "smoothgrad": {"n_samples": 10}, "occlusion": {"window": 25}}
+
+
+def _own_noise(model) -> int:
+    """A seed that follows the weights: noise that stayed the same for every model would pass for a stable explanation."""
+    last = list(model.parameters())[-2]
+    return zlib.crc32(last.detach().cpu().contiguous().numpy()) % 2 ** 16
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """One registered method with its options.
+
+    An LRP preset can be part of the name: `lrp:epsilon`.
+    """
+
+    name: str
+    options: dict = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        """The registered method behind the name."""
+        return self.name.split(":")[0]
+
+    def __call__(self, model: torch.nn.Module, signals: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Signed maps (n, T, 12); zero for leads that the model does not see."""
+        pieces = [self._explain(model, signals, target, rows).attributions.cpu().numpy() for rows in _batches(len(signals))]
+        maps = whole_input(np.concatenate(pieces), model.info.leads) if pieces else np.zeros(signals.shape, dtype=np.float32)
+        return np.nan_to_num(maps, copy=False)
+
+    def ledger_gap(self, model, signals: np.ndarray, target: np.ndarray) -> np.ndarray | None:
+        """(n,) relative gap of the ledger, or None for a method without one."""
+        books = [self._explain(model, signals, target, rows).ledger for rows in _batches(len(signals))]
+        return torch.cat([book.gap for book in books]).abs().cpu().numpy() if books and books[0] else None
+
+    def _explain(self, model, signals, target, rows):
+        options = dict(self.options)
+        if self.method == "random":
+            options["seed"] = _own_noise(model)
+        if ":" in self.name:
+            options["preset"] = self.name.split(":")[1]
+        chosen = torch.as_tensor(np.asarray(target)[rows], device=next(model.parameters()).device)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)     # completeness gaps: measured here, not warned about
+            return explain(model, input_of(model, signals[rows]), chosen, self.method, **options)
+
+    @property
+    def axioms(self) -> tuple[str, ...]:
+        """What the method claims of itself."""
+        return get_method(self.method).axioms
+
+    @property
+    def has_lead_axis(self) -> bool:
+        """Whether its maps say anything about leads."""
+        return get_method(self.method).has_lead_axis
+
+
+def _batches(n):
+    return [slice(start, start + BATCH) for start in range(0, n, BATCH)]
+
+
+def make_explainers(names, quick: bool = False) -> dict[str, Explainer]:
+    """Explainers by name, with QUICK options where asked; UserError for an unknown method."""
+    for name in names:
+        get_method(name.split(":")[0])
+    return {name: Explainer(name, QUICK.get(name, {}) if quick else {}) for name in names}
+
+
+ALL_METHODS = tuple(METHODS)

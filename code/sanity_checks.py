@@ -1,0 +1,192 @@
+"""6. Sanity checks: which attribution methods can be trusted on this model?
+
+Reads:   a checkpoint, checkpoints of the amplitude tasks (--amplitude_models) and of other seeds (--seeds), and what preprocessing.py
+         wrote; on a simulated cohort (simulate_ptbxl.py) also its planted causes.
+Writes:  <run>/sanity/ checks.csv (check, method, model, task, value, low, high, chance, n), details.csv (single leads, layers and
+         moments), comparisons.csv (paired differences to the best method), axioms.csv, and where they apply dose_response.csv,
+         localisation_gate.csv, agreement_pairs.csv; ranking.png and one figure per kind of check.
+
+Example: python code/sanity_checks.py --model_path=output/lenet_subdiagnostic --data_path=data/simulated/ --strict \\
+             --amplitude_models output/lenet_P_Wave_Amplitude output/lenet_R_Peak_Amplitude output/lenet_T_Wave_Amplitude
+
+Values are means over records, low and high a 95 % interval over patients, chance what a map that knows nothing scores. Records and
+targets: those of --folds with a true label, explained for the true label of highest logit; regression models for every lead.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+import sanity_figures
+import sanity_tables
+from artefacts import Stage, UserError, sha256, write_csv
+from checkpoints import check_against, find_checkpoint, load_model, run_folder
+from checks_amplitude import measure_amplitude
+from checks_axioms import measure_axioms
+from checks_planted import has_truth, measure_localisation, planted_reference
+from checks_randomisation import measure_randomisation
+from cli import check_names, positive_int, run, select_device, stage_parser
+from dataset import load_dataset
+from dose_response import DOSES, WAVES, dose_reference, measure_dose_response
+from explainers import ALL_METHODS, make_explainers
+from faithfulness import FRACTIONS, N_RANDOM, measure_faithfulness, random_reference
+from labels import is_regression
+from sanity_run import Check, Store, cascade_maps, estimate, plan, run_parts
+from sanity_subjects import make_subject
+from segments import segmentation_folders
+
+ALL = (*ALL_METHODS, "lrp:epsilon")
+N_CURVES = 4 * len(FRACTIONS)       # of kind of part and fill
+
+# name -> check; the last three compare methods, models and layers, and need no part of their own
+CHECKS = {
+    "amplitude": Check(measure_amplitude, "does the attribution of lead L's wave fall on that lead and wave?", subjects="amplitude",
+                       quick=True, explained=lambda _model: 12),
+    "randomisation": Check(measure_randomisation, "do maps change when the weights are drawn anew?", subjects="few",
+                           quick=True, explained=cascade_maps),
+    "faithfulness": Check(measure_faithfulness, "does the logit follow when relevant parts are removed or kept?",
+                          reference=random_reference, evaluated=4 * N_CURVES, prepared=N_RANDOM * N_CURVES),
+    "dose_response": Check(measure_dose_response, "do attributions know what a dose of each wave does?", reference=dose_reference,
+                           prepared=2 * 12 * len(WAVES) * (len(DOSES) - 1)),
+    "localisation": Check(measure_localisation, "do maps point at the planted cause?", prepared=4),
+    "axioms": Check(measure_axioms, "are the identities kept that the method claims?", explained=lambda _model: 2),
+    "agreement": Check(None, "do methods agree with each other?"),
+    "seeds": Check(None, "does a method agree with itself over models of other seeds (--seeds)?"),
+    "layers": Check(None, "the Grad-CAM table: layer x truth, on the amplitude models and the planted causes"),
+}
+
+
+def get_args_parser():
+    """Options of this stage."""
+    parser = stage_parser(__doc__, "model_path", "data_path", "output_path", "folds", "seed", "gpu", "device", "threads", "overwrite",
+                          output_path={"default": None, "help": "folder that runs are written to (default: beside the checkpoint)"})
+    parser.add_list_argument("--amplitude_models", default=[], metavar="RUN", help="runs of P_, R_ and T_ amplitude tasks")
+    parser.add_list_argument("--seeds", default=[], metavar="RUN", help="runs of the same model and task from other seeds")
+    parser.add_list_argument("--checks", default=list(CHECKS), help="default all: " + "; ".join(
+        f"{name} ({check.description})" for name, check in CHECKS.items()).replace("%", "%%"))
+    parser.add_list_argument("--methods", default=list(ALL), help="default all: " + ", ".join(ALL) + " (name:preset for LRP presets)")
+    parser.add_argument("--n_samples", type=positive_int, default=200, help="records")
+    parser.add_argument("--n_few", type=positive_int, default=50, help="records of the amplitude and randomisation checks")
+    parser.add_argument("--planted", help="folder of the simulated cohort with the planted causes (default: --data_path)")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 where a method breaks an axiom that it claims")
+    return parser
+
+
+def load_subjects(args, device):
+    """What is checked, {"model": [...], "few": [...], "amplitude": [...]}, the models of other seeds and fold-10 fits."""
+    model = load_model(args.model_path, device)
+    check_against(args, model.info)
+    if is_regression(model.info.task):
+        raise UserError(f"--model_path is a regression model ({model.info.task}): give a classifier, and this one in --amplitude_models")
+    others = [load_model(path, device) for path in args.seeds]
+    for path, other in zip(args.seeds, others, strict=True):
+        if (other.info.task, other.info.labels, other.info.leads) != (model.info.task, model.info.labels, model.info.leads):
+            raise UserError(f"--seeds {path} is {other.info.run_folder_name}, not another seed of {model.info.task}")
+    amplitude = [load_model(path, device) for path in args.amplitude_models]
+    for path, other in zip(args.amplitude_models, amplitude, strict=True):
+        if not is_regression(other.info.task):
+            raise UserError(f"--amplitude_models {path} is of {other.info.task}, not of an amplitude task")
+    return model, others, amplitude
+
+
+def subjects_of(args, model, amplitude):
+    """The records of each model; the amplitude models' fits are computed beside them."""
+    few = min(args.n_few, args.n_samples)
+    load = lambda one: load_dataset(args.data_path, one.info.task, one.info.sampling_rate).in_folds(args.folds)  # noqa: E731
+    subject = make_subject(model.info.run_folder_name, model, load(model), args.n_samples, args.seed)
+    found = {"model": [subject], "few": [make_subject(model.info.run_folder_name, model, load(model), few, args.seed)],
+             "amplitude": []}
+    fits = []
+    for one in amplitude:
+        data = load(one)
+        found["amplitude"].append(make_subject(one.info.run_folder_name, one, data, few, args.seed))
+        fits.append(sanity_tables.fit_of(one, data))
+    return found, fits
+
+
+def settings_of(args, checks):
+    """What the results depend on."""
+    paths = [args.model_path, *args.amplitude_models, *args.seeds]
+    return {"checkpoints": {str(path): sha256(find_checkpoint(path)) for path in paths}, "data_path": args.data_path,
+            "checks": checks, "methods": args.methods, "n_samples": args.n_samples, "n_few": args.n_few, "folds": args.folds,
+            "seed": args.seed}
+
+
+def find_planted(args):
+    """The folder of the simulated cohort: --planted, the data set's own, or the one it was preprocessed from."""
+    if args.planted:
+        return Path(args.planted)
+    own = Path(args.data_path)
+    sources = [folder.parent for folder in segmentation_folders(own)]
+    return next((folder for folder in (own, *sources) if has_truth(folder)), own)
+
+
+def checks_of(args):
+    """The asked checks that can be made, with what they need filled in; says which cannot and why."""
+    chosen = {name: CHECKS[name] for name in check_names("check", args.checks, CHECKS)}
+    planted = find_planted(args)
+    missing = {"amplitude": not args.amplitude_models and "no --amplitude_models",
+               "seeds": not args.seeds and "no --seeds",
+               "localisation": not has_truth(planted) and f"no planted causes in {planted} (simulate_ptbxl.py makes such a cohort)",
+               "layers": not args.amplitude_models and not has_truth(planted) and "neither --amplitude_models nor planted causes"}
+    for name in [name for name in chosen if missing.get(name)]:
+        print(f"left out: {name}, {missing[name]}", file=sys.stderr)
+        del chosen[name]
+    if not chosen:
+        raise UserError("none of the checks can be made: see the lines above")
+    if "localisation" in chosen:
+        chosen["localisation"] = sanity_tables.with_reference(chosen["localisation"], partial(planted_reference, data_path=planted))
+    return chosen, planted if has_truth(planted) else None
+
+
+def main(args):
+    """Check, tabulate, draw; with --strict exit 1 on a broken claim."""
+    device = select_device(args)
+    explainers = {"full": make_explainers(args.methods), "quick": make_explainers(args.methods, quick=True)}
+    checks, planted = checks_of(args)
+    model, others, amplitude = load_subjects(args, device)
+    base = Path(args.output_path) if args.output_path else find_checkpoint(args.model_path).parent.parent.parent
+    folder = run_folder(base, model.info) / "sanity"
+    with Stage(folder, "sanity", settings_of(args, list(checks)), args.overwrite) as stage:
+        if stage.finished:
+            print(f"{folder} already holds these checks (--overwrite to make them again)")
+            broken = sanity_tables.read_broken(folder)
+        else:
+            subjects, fits = subjects_of(args, model, amplitude)
+            broken = compute(args, stage, checks, subjects, others, fits, explainers, planted)
+    if args.strict and len(broken):
+        print("broken claims:\n" + broken.to_string(index=False), file=sys.stderr)
+        sys.exit(1)
+
+
+def compute(args, stage, checks, subjects, others, fits, explainers, planted):
+    """All parts, tables and figures of a run; returns the broken claims."""
+    store = Store(stage.folder)
+    if not stage.resumed:
+        store.clear()
+    parts = {name: check for name, check in checks.items() if check.measure}
+    work = plan(parts, subjects, args.methods)
+    say_estimate(estimate(parts, work, explainers, store), subjects, args.methods)
+    run_parts(parts, work, explainers, store)
+    records = store.records([(name, method, subject.name) for name, subject, method in work]) if work else None
+    tables = sanity_tables.build(records, checks, subjects, others, fits, explainers, store, planted, args.seed)
+    written = [write_csv(stage.folder / f"{name}.csv", table) or stage.folder / f"{name}.csv" for name, table in tables.items()]
+    written += sanity_figures.draw_all(stage.folder, tables, records)
+    stage.finish(inputs=[find_checkpoint(args.model_path)], outputs=written,
+                 counts={"records": len(subjects["model"][0]), "methods": len(args.methods), "rows": len(tables["checks"])})
+    print(f"{len(tables['checks'])} rows of {len(checks)} checks and {len(args.methods)} methods written to {stage.folder}")
+    print("\n".join(f"  {path}" for path in written))
+    return sanity_tables.broken_claims(tables.get("axioms", pd.DataFrame()))
+
+
+def say_estimate(seconds, subjects, methods):
+    """What is coming, before it starts."""
+    shown = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
+    amplitude = f" and {len(subjects['amplitude'][0])} of {len(subjects['amplitude'])} amplitude models" if subjects["amplitude"] else ""
+    print(f"{len(methods)} methods on {len(subjects['model'][0])} records{amplitude}: about {shown}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run(main, get_args_parser())

@@ -1,0 +1,95 @@
+"""From the parts of a sanity run to its tables: checks.csv and those beside it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from artefacts import read_csv
+from checking import COLUMNS, compare_to_best, summarise
+from checks_agreement import glocal_agreement, measure_between_methods, measure_between_seeds
+from checks_amplitude import amplitude_fit
+from checks_axioms import verdicts
+from checks_cam import measure_layers, wave_truth
+from checks_planted import gate_table, planted_reference
+from dose_response import dose_table
+from inference import predict
+
+
+def with_reference(check, reference):
+    """A check whose reference is computed by `reference`."""
+    return replace(check, reference=reference)
+
+
+def fit_of(model, data) -> pd.DataFrame:
+    """R2 and error of an amplitude model on all measured records of `data` (centre crop)."""
+    kept = data.rows(data.labelled)
+    predicted = predict(model, kept.signals, "centre_crop")
+    return amplitude_fit(model.info.run_folder_name, model.info.task, predicted, kept.labels, kept.patient_id)
+
+
+def long_table(found: dict[str, list]) -> pd.DataFrame:
+    """Measurements by method as one long table."""
+    tables = [one.table().assign(method=method) for method, measured in found.items() for one in measured]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def seed_agreement(subject, others, explainers, store) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Long table and glocal rows of every method over the model and its other seeds."""
+    found, glocal = {}, []
+    for name, explain in explainers["full"].items():
+        subjects = [subject, *(replace(subject, model=other, name=f"{subject.name}-seed{k}") for k, other in enumerate(others, 1))]
+        maps = [store.maps(one, explain, "full") for one in subjects]
+        found[name] = measure_between_seeds(subject, maps)
+        glocal.append(glocal_agreement(subject, maps, name))
+    return long_table(found), pd.concat(glocal, ignore_index=True)
+
+
+def layer_scores(subjects, store, planted) -> pd.DataFrame:
+    """Long table of the Grad-CAM question on the amplitude models and on the planted causes."""
+    tables = [long_table(measure_layers(subject, wave_truth(subject))) for subject in subjects["amplitude"]]
+    if planted is not None:
+        subject = subjects["model"][0]
+        truth = store.reference("localisation", subject, lambda one: planted_reference(one, planted))
+        tables.append(long_table(measure_layers(subject, truth["mask"] & truth["passed"][:, None, None])))
+    return pd.concat(tables, ignore_index=True)
+
+
+def build(records, checks, subjects, others, fits, explainers, store, planted, seed) -> dict[str, pd.DataFrame]:
+    """All tables of a run by file name (without .csv)."""
+    subject, tables, rows = subjects["model"][0], {}, list(fits)
+    long = [records] if records is not None else []
+    if "agreement" in checks:
+        maps = {name: store.maps(subject, explain, "full") for name, explain in explainers["full"].items()}
+        found, tables["agreement_pairs"] = measure_between_methods(subject, maps)
+        long.append(long_table(found))
+    if "seeds" in checks:
+        of_seeds, glocal = seed_agreement(subject, others, explainers, store)
+        long.append(of_seeds)
+        rows.append(glocal)
+    if "layers" in checks:
+        long.append(layer_scores(subjects, store, planted))
+    everything = pd.concat(long, ignore_index=True) if long else pd.DataFrame(columns=[*COLUMNS, "detail", "best"])
+    detail = everything["detail"].astype(bool)
+    tables["checks"] = pd.concat([summarise(everything[~detail], seed), *rows], ignore_index=True)[COLUMNS]
+    tables["details"] = summarise(everything[detail], seed)
+    tables["comparisons"] = compare_to_best(everything[~detail], seed)
+    if "axioms" in checks:
+        tables["axioms"] = verdicts(everything, {name: one.axioms for name, one in explainers["full"].items()})
+    if "dose_response" in checks:
+        tables["dose_response"] = dose_table(subject, store.reference("dose_response", subject, checks["dose_response"].reference))
+    if "localisation" in checks:
+        tables["localisation_gate"] = gate_table(subject, store.reference("localisation", subject, None or checks[
+            "localisation"].reference))
+    return tables
+
+
+def broken_claims(axioms: pd.DataFrame) -> pd.DataFrame:
+    """The rows of axioms.csv that a method claims and does not keep."""
+    return axioms[axioms["claimed"] & ~axioms["kept"]] if len(axioms) else axioms
+
+
+def read_broken(folder: str | Path) -> pd.DataFrame:
+    """The broken claims of a finished run."""
+    path = Path(folder) / "axioms.csv"
+    return broken_claims(read_csv(path)) if path.is_file() else pd.DataFrame()
