@@ -6,6 +6,7 @@
 """
 
 import inspect
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -135,6 +136,23 @@ def make_group(pool: Pool, pathology: str, strategy: str, n_samples: int) -> Gro
     column = pool.info.index(pathology)
     rows = select_pathology(strategy, pathology, pool.data, pool.logits, pool.info, n_samples, pool.positive)
     return Group(pathology, rows, pool.data.rows(rows), sigmoid(pool.logits[rows]), pool.logits[rows, column])
+
+
+def make_groups(pool: Pool, pathologies, pairs, strategy: str, n_samples: int, named: bool) -> dict[str, Group]:
+    """Groups of the pathologies and of the contrasted pairs; those that were not asked for by name may be empty and are then
+    left out with a word, else UserError."""
+    asked = {*(pathologies if named else ()), *(name for pair in pairs for name in pair)}
+    groups = {}
+    for name in dict.fromkeys([*pathologies, *(name for pair in pairs for name in pair)]):
+        try:
+            groups[name] = make_group(pool, name, strategy, n_samples)
+        except UserError as error:
+            if name in asked:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+    if not groups:
+        raise UserError(f"no group has a record for strategy {strategy}: choose another one, more folds, or other pathologies")
+    return groups
 
 
 def label_bars(group: Group, labels, top: int = 5) -> list[tuple[str, float, float]]:

@@ -144,21 +144,46 @@ def rules_table() -> pd.DataFrame:
                           "sign": rule.sign, "reads": rule.reads, "source": rule.source} for rule in RULES])
 
 
+# ---------------------------------------------------------------- planted causes
+
+PLANTED_SHARE = 0.25  # of a label's largest change: limb leads are sums of each other, so small changes are everywhere
+PEAKS = ("P-Peak", "Q-Peak", "R-Peak", "S-Peak", "T-Peak")
+
+
 def planted_cards(path: str | Path, task: str, labels) -> dict[str, Card]:
-    """Label -> card of the cells that simulate_ptbxl.py changed for it (planted_causes.csv: label, lead, segment, effect)."""
+    """Label -> card of the cells that simulate_ptbxl.py changed for it (planted_causes.csv: label, lead, segment, effect in mV).
+
+    Cells with at least PLANTED_SHARE of a statement's largest effect. The table speaks of the stretches between points: a peak
+    belongs to the card with either stretch beside it, an onset or offset with both.
+    """
     table = read_csv(path, "simulate_ptbxl.py writes it beside the records")
-    missing = [column for column in ("label", "lead", "segment") if column not in table]
+    missing = [column for column in ("label", "lead", "segment", "effect") if column not in table]
     if missing:
         raise UserError(f"{path} lacks the column {', '.join(missing)}: simulate_ptbxl.py writes it")
     unknown = sorted(set(table["lead"]) - set(LEADS)) + sorted(set(table["segment"]) - set(SEGMENTS))
     if unknown:
         raise UserError(f"{path} names {', '.join(map(str, unknown))}, which is no lead or segment of the 12 x 24 maps")
+    size = table["effect"].abs()
+    table = table[size >= PLANTED_SHARE * size.groupby(table["label"]).transform("max")]
     cards = {}
     for label in labels:
         rows = table[[label in labels_of_statement(statement, task) for statement in table["label"]]]
         if len(rows):
-            cards[label] = make_card(label, [(row.lead, row.segment, 0) for row in rows.itertuples()])
+            entries = [(row.lead, row.segment, np.sign(row.effect)) for row in rows.itertuples()]
+            cards[label] = make_card(label, _with_points(entries))
     return cards
+
+
+def _with_points(entries):
+    """Entries (lead, segment, sign), and those of the points that they enclose."""
+    signs = {(lead, segment): sign for lead, segment, sign in entries}
+    points = []
+    for lead in LEADS:
+        for k, segment in enumerate(SEGMENTS):
+            beside = [signs[key] for key in ((lead, SEGMENTS[k - 1]), (lead, SEGMENTS[(k + 1) % len(SEGMENTS)])) if key in signs]
+            if (lead, segment) not in signs and len(beside) >= (1 if segment in PEAKS else 2):
+                points.append((lead, segment, np.sign(sum(beside))))
+    return [*entries, *points]
 
 
 # ---------------------------------------------------------------- scores

@@ -97,21 +97,37 @@ def test_no_card_can_be_all_leads_alike():
 
 # ---------------------------------------------------------------- planted cards
 
+def cells_of(card):
+    """(lead, segment, sign) of a card's cells."""
+    return {(LEADS[lead], SEGMENTS[k], card.signs[lead, k]) for lead, k in zip(*np.nonzero(card.cells), strict=True)}
+
+
 def test_planted_cells_become_cards_of_the_task(tmp_path):
     path = tmp_path / "planted_causes.csv"
-    path.write_text("label,lead,segment,effect\nASMI,V1,Q-Peak,-0.4\nAMI,V3,R-Peak,-0.4\nLVH,V5,R-Peak,1.6\nSBRAD,I,tp,\n")
+    path.write_text("label,lead,segment,effect\nASMI,V1,qr,-0.4\nAMI,V3,jt,0.4\nAMI,V3,tp,0.09\nLVH,V5,qr,1.6\nSBRAD,I,tp,\n")
     cards = planted_cards(path, "subdiagnostic", ["AMI", "LVH", "NORM"])
     assert set(cards) == {"AMI", "LVH"}
-    cells = [(LEADS[lead], SEGMENTS[segment]) for lead, segment in zip(*np.nonzero(cards["AMI"].cells), strict=True)]
-    assert cells == [("V1", "Q-Peak"), ("V3", "R-Peak")]
+    # the peaks beside a changed stretch belong to it; an onset does not; .09 is under a quarter of .4
+    assert cells_of(cards["AMI"]) == {("V1", "qr", -1), ("V1", "Q-Peak", -1), ("V1", "R-Peak", -1), ("V3", "jt", 1)}
+    assert set(planted_cards(path, "diagnostic", ["AMI", "ASMI"])) == {"AMI", "ASMI"}
+
+
+def test_points_between_two_planted_stretches_are_planted(tmp_path):
+    path = tmp_path / "planted_causes.csv"
+    path.write_text("label,lead,segment,effect\nLVH,V6,jt,-0.1\nLVH,V6,(t,-0.2\nLVH,V6,qj,0.1\n")
+    found = cells_of(planted_cards(path, "all", ["LVH"])["LVH"])
+    assert ("V6", "T-Onset", -1) in found
+    assert ("V6", "J-point", 0) in found  # between a rise and a fall
+    assert ("V6", "T-Peak", -1) in found
+    assert not any(segment in ("QRS-Offset", "T-Offset") for _, segment, _ in found)
 
 
 def test_a_planted_table_that_is_not_one_is_refused(tmp_path):
     path = tmp_path / "planted_causes.csv"
-    path.write_text("label,lead,segment\nLVH,V5,Spike\n")
+    path.write_text("label,lead,segment,effect\nLVH,V5,Spike,1\n")
     with pytest.raises(UserError, match="Spike"):
         planted_cards(path, "subdiagnostic", ["LVH"])
-    path.write_text("label,lead\nLVH,V5\n")
+    path.write_text("label,lead,effect\nLVH,V5,1\n")
     with pytest.raises(UserError, match="lacks the column segment"):
         planted_cards(path, "subdiagnostic", ["LVH"])
     with pytest.raises(UserError, match="does not exist"):

@@ -1,0 +1,126 @@
+"""5. Glocal analysis: what the model looks at for a whole patient group, by beat and by lead x segment, against the textbook.
+
+Reads:   <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv, multihot_<task>.npy, ptbxl_segmentations/ where present (else
+         segments from our own fiducials), a checkpoint, and <run>/local/<method>_<pathology>.npz where they fit
+Writes:  <output_path>/<modelname>_<task>[_<run_name>]/glocal/: segments.csv, beats.csv, groups.csv, records.csv, scorecard.csv,
+         rules.csv, contrast.csv; figures groups_<method>, cells_<method>_<pathology>, contrast_..., scorecard (png and pdf)
+
+Example: python code/glocal_analysis.py --model_path=output/lenet_subdiagnostic --output_path=output/
+
+Groups are the --n_samples records of highest logit among the true positives of --folds. `--selection all --folds 1 2 3 4 5 6 7 8
+9 10` is the paper's choice. With few records per fold, --cross_fit takes one checkpoint per test fold and explains every record
+by the model that has not seen it. Two controls are always computed: random, and input_magnitude (what is only amplitude).
+"""
+
+import sys
+from pathlib import Path
+
+import glocal_outputs
+from artefacts import Stage, UserError, sha256
+from attribution import METHODS, WINDOWS
+from checkpoints import check_against, find_checkpoint, load_model, run_folder
+from cli import check_names, positive_int, run, select_device, stage_parser
+from dataset import load_dataset
+from glocal_groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
+from labels import is_regression
+from selection import STRATEGIES
+
+PAPER = ("NORM", "LVH", "CLBBB", "IMI", "AMI")
+
+
+def get_args_parser():
+    """Options of this stage."""
+    parser = stage_parser(__doc__, "data_path", "output_path", "model_path", "modelname", "task", "run_name", "folds", "limit",
+                          "seed", "gpu", "device", "threads", "overwrite")
+    parser.add_list_argument("--pathologies", default=None, help="labels of the task (default: those of the paper, "
+                             f"{', '.join(PAPER)}, that the model knows, else all; groups without a record are left out with a word)")
+    parser.add_list_argument("--methods", default=["saliency"], help=f"of {', '.join(METHODS)} (default: saliency)")
+    parser.add_argument("--selection", choices=tuple(STRATEGIES), default="true_positives",
+                        help="records of a group, highest logit first (default: true_positives; all: the paper's choice)")
+    parser.add_argument("--n_samples", type=positive_int, default=100, help="records per group at most")
+    parser.add_argument("--window", choices=WINDOWS, default="windows",
+                        help="explain the mean logit of the windows of the whole record, or the centre crop's")
+    parser.add_list_argument("--cross_fit", default=None, metavar="CHECKPOINT",
+                             help="one checkpoint per test fold, in place of --model_path and --folds")
+    parser.add_list_argument("--contrast", default=[], metavar="LABEL",
+                             help="pairs of groups whose maps are compared, e.g. LVH NORM (permutation over patients, Holm)")
+    parser.add_argument("--cards", choices=tuple(glocal_outputs.CARDS), default="auto", help="cells that the scorecard holds "
+                        "maps against (default: a simulated cohort's planted cells where there are such, else the textbook's)")
+    parser.add_argument("--norm_heat", action="store_true", help="draw NORM with heat too (without, it is the control)")
+    parser.add_argument("--n_bootstrap", type=positive_int, default=1000, help="resamples of patients behind the intervals")
+    parser.add_argument("--n_permutations", type=positive_int, default=10_000,
+                        help="of lead names (scorecard) and of patients (contrast; Holm over 288 cells needs above 5,760)")
+    return parser
+
+
+# ---------------------------------------------------------------- what is asked for, checked before anything runs
+
+def _models(args, device):
+    """The model, or one per fold."""
+    if args.cross_fit and args.model_path:
+        raise UserError("--cross_fit names the checkpoints itself: leave --model_path out")
+    models = [load_model(path, device) for path in args.cross_fit or [args.model_path]]
+    for model in models:
+        check_against(args, model.info)
+    info = models[0].info
+    if is_regression(info.task):
+        raise UserError(f"the model predicts amplitudes ({info.task}); glocal groups need one of a classification task")
+    check_cross_fit([model.info for model in models])
+    return models
+
+
+def _names(args, info):
+    """Pathologies of the figures, pairs to contrast, methods."""
+    default = [name for name in PAPER if name in info.labels] or list(info.labels)
+    pathologies = check_names("pathology", args.pathologies or default, info.labels)
+    contrasted = check_names("pathology", args.contrast, info.labels)
+    if len(contrasted) % 2:
+        raise UserError(f"--contrast takes pairs of groups, got {len(contrasted)}: {', '.join(contrasted)}")
+    pairs = list(zip(contrasted[::2], contrasted[1::2], strict=True))
+    if any(first == second for first, second in pairs):
+        raise UserError("--contrast needs two different groups")
+    methods = check_names("method", dict.fromkeys(args.methods), METHODS)
+    return list(dict.fromkeys(pathologies)), pairs, [*(m for m in methods if m not in CONTROLS), *CONTROLS]
+
+
+def _settings(args, pathologies, methods, checkpoints):
+    names = ("selection", "n_samples", "window", "contrast", "cards", "norm_heat", "n_bootstrap", "n_permutations", "seed",
+             "limit")
+    return {"pathologies": pathologies, "methods": methods, "checkpoints": [sha256(path) for path in checkpoints],
+            "folds": None if args.cross_fit else args.folds, **{name: getattr(args, name) for name in names}}
+
+
+# ---------------------------------------------------------------- the stage
+
+def main(args):
+    """Gather groups, map them, write tables and figures."""
+    device = select_device(args)
+    models = _models(args, device)
+    info = models[0].info
+    pathologies, pairs, methods = _names(args, info)
+    data = load_dataset(args.data_path, info.task, info.sampling_rate, args.limit)
+    cards = glocal_outputs.CARDS[args.cards](data.path, info)
+    seen = seen_folds(models, args.folds)
+    if seen:
+        print(f"note: the model was trained or chosen on fold {', '.join(map(str, seen))}: explanations there are not held out",
+              file=sys.stderr)
+    checkpoints = [find_checkpoint(path) for path in args.cross_fit or [args.model_path]]
+    folder = run_folder(args.output_path, info) / "glocal"
+    pool = load_pool(models, data, args.folds, progress=True)
+    groups = make_groups(pool, pathologies, pairs, args.selection, args.n_samples, named=bool(args.pathologies))
+    with Stage(folder, "glocal", _settings(args, pathologies, methods, checkpoints), args.overwrite) as stage:
+        if stage.finished:
+            print(f"{folder} already holds this analysis (--overwrite to do it again)")
+            return
+        for group in groups.values():
+            fill_group(group, pool, methods, args.window, args.seed, progress=True)
+        shown = [groups[name] for name in pathologies if name in groups]
+        paths = glocal_outputs.write_all(folder, args, info, groups, shown, pairs, methods, cards)
+        stage.finish(checkpoints, paths, {name: group.counts for name, group in groups.items()})
+    print("; ".join(f"{name}: {group.counts}" for name, group in groups.items()))
+    print(f"{len(methods)} methods x {len(groups)} groups, written to {folder}:")
+    print("\n".join(f"  {Path(path).name}" for path in paths))
+
+
+if __name__ == "__main__":
+    run(main, get_args_parser())

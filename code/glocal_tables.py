@@ -1,0 +1,117 @@
+"""Tidy tables of glocal groups: segments.csv, beats.csv, groups.csv, records.csv, contrast.csv, scorecard.csv."""
+
+import numpy as np
+import pandas as pd
+
+from artefacts import UserError
+from beats import window_times
+from glocal import contrast, segment_table
+from glocal_groups import CONTROLS, Group
+from labels import LEADS
+from scorecard import Card, lift_ratio, score
+from segments import SEGMENTS
+from stats import holm, patient_weights
+
+GRADIENTS = ("saliency", "smoothgrad")  # their sign is that of a voltage that raises the logit, which rules speak of
+
+
+def segments_csv(groups: list[Group], methods, n_resamples: int, seed: int) -> pd.DataFrame:
+    """Every map: pathology, method, lead, segment, density, share, low, high, rank, ... (see glocal.segment_table)."""
+    tables = []
+    for group in groups:
+        for method in methods:
+            table = segment_table(group.cells[method], n_resamples, seed)
+            table.insert(0, "pathology", group.pathology)
+            table.insert(1, "method", method)
+            tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def cells_of(segments: pd.DataFrame, pathology: str, method: str) -> dict[str, np.ndarray]:
+    """Columns of one map of segments_csv as (12, 24) arrays."""
+    one = segments[(segments["pathology"] == pathology) & (segments["method"] == method)]
+    return {name: one[name].to_numpy(dtype=float, na_value=np.nan).reshape(len(LEADS), len(SEGMENTS))
+            for name in one.columns[4:]}
+
+
+def beats_csv(groups: list[Group], methods) -> pd.DataFrame:
+    """Every beat: pathology, method, lead, time (ms), median, low, high (mV), relevance (mean |a|), signed (mean a)."""
+    tables = []
+    for group in groups:
+        median, low, high = (curve.T.ravel() for curve in group.median_beat())  # (12 L,)
+        times = window_times(group.data.sampling_rate)
+        for method in methods:
+            tables.append(pd.DataFrame({
+                "pathology": group.pathology, "method": method, "lead": np.repeat(LEADS, len(times)),
+                "time": np.tile(times, len(LEADS)), "median": median, "low": low, "high": high,
+                "relevance": group.heat[method].T.ravel(), "signed": group.signed_heat[method].T.ravel()}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def groups_csv(groups: list[Group], labels) -> pd.DataFrame:
+    """Who the groups are: pathology, label, share that has it, mean predicted probability, and the group's counts."""
+    return pd.concat([pd.DataFrame({
+        "pathology": group.pathology, "label": labels, "share": group.data.labels.mean(axis=0),
+        "probability": group.probability.mean(axis=0), "n_records": len(group.rows), "n_patients": group.n_patients,
+        "n_beats": len(group.beats)}) for group in groups], ignore_index=True)
+
+
+def records_csv(groups: list[Group], labels) -> pd.DataFrame:
+    """The records of each group, highest logit first."""
+    return pd.concat([pd.DataFrame({
+        "pathology": group.pathology, "ecg_id": group.data.ecg_id, "patient_id": group.data.patient_id,
+        "fold": group.data.fold, "logit": group.logit, "probability": group.probability[:, list(labels).index(group.pathology)],
+        "n_beats": group.beats.counts}) for group in groups], ignore_index=True)
+
+
+def contrasts_csv(pairs: list[tuple[Group, Group]], methods, n_permutations: int, seed: int) -> pd.DataFrame:
+    """Difference of each pair of groups per method and cell, p and Holm's p over the 288 cells of a map."""
+    return pd.concat([_contrast(first, second, method, n_permutations, seed)
+                      for first, second in pairs for method in methods], ignore_index=True)
+
+
+def _contrast(first, second, method, n_permutations, seed):
+    try:
+        found = contrast(first.cells[method], second.cells[method], n_permutations, seed)
+    except ValueError as error:
+        raise UserError(f"--contrast {first.pathology} {second.pathology}: {error}") from None
+    counts = {name: found.pop(name) for name in ("n_first", "n_second", "n_both")}
+    found["p_holm"] = holm(found["p"])
+    return pd.DataFrame({
+        "first": first.pathology, "second": second.pathology, "method": method,
+        "lead": np.repeat(LEADS, len(SEGMENTS)), "segment": np.tile(SEGMENTS, len(LEADS)),
+        "density_first": found.pop("first").ravel(), "density_second": found.pop("second").ravel(),
+        **{name: values.ravel() for name, values in found.items()}, **counts})
+
+
+# ---------------------------------------------------------------- scorecard
+
+def scorecard_csv(groups: list[Group], cards: dict[str, Card], methods, n_resamples: int, n_permutations: int,
+                  seed: int) -> pd.DataFrame:
+    """Every map against every card: lift, p, ... (see scorecard.score); `own` marks a pathology's own card.
+
+    p_holm is corrected over the own cards of one method; over_amplitude is the lift over that of the input_magnitude control.
+    """
+    rows = []
+    for group in groups:
+        weights = patient_weights(group.data.patient_id, n_resamples, seed).astype(float)
+        for method in methods:
+            for name, card in cards.items():
+                rows.append({"pathology": group.pathology, "method": method, "card": name, "own": name == group.pathology,
+                             **_entry(group, method, card, weights, n_permutations, seed)})
+    table = pd.DataFrame(rows)
+    table["p_holm"] = np.nan
+    for _, own in table[table["own"]].groupby("method"):
+        table.loc[own.index, "p_holm"] = holm(own["p"])
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", table.pop("p_holm"))
+    return table
+
+
+def _entry(group, method, card, weights, n_permutations, seed):
+    maps = group.cells[method]
+    entry = score(maps, card, weights, n_permutations, seed)
+    if method not in GRADIENTS:
+        entry["sign_agreement"] = float("nan")
+    ratio = (np.nan,) * 3 if method in CONTROLS else lift_ratio(maps, group.cells["input_magnitude"], card, weights)
+    entry |= dict(zip(("over_amplitude", "over_amplitude_low", "over_amplitude_high"), ratio, strict=True))
+    return entry | {"n_records": len(maps), "n_patients": maps.n_patients}
