@@ -36,18 +36,25 @@ class Enriched(NamedTuple):
     counts: dict
 
 
-def enrich(table: pd.DataFrame, signals: np.ndarray, data_path: Path, sampling_rate: int, measure_at: str = "auto",
-           addons: Path | None = None, progress: bool = True) -> Enriched:
-    """Add R-peaks, measurements, concepts and their sources to the data base's rows.
-
-    table    the data base, indexed by ecg_id, row order of `signals`
-    signals  # (N, T, 12) mV at `sampling_rate`
-    """
+def read_published(data_path: Path, addons: Path | None) -> dict[str, pd.Series | pd.DataFrame]:
+    """What others have measured: `features` of PTB-XL+ and, from the folder `addons`, `r_peaks` and `concepts`."""
     published = read_addons(addons) if addons else {}
     features = read_features(data_path)
+    return published if features is None else {**published, "features": features}
+
+
+def enrich(table: pd.DataFrame, signals: np.ndarray, data_path: Path, sampling_rate: int, measure_at: str = "auto",
+           published: dict | None = None, progress: bool = True) -> Enriched:
+    """Add R-peaks, measurements, concepts and their sources to the data base's rows.
+
+    table      the data base, indexed by ecg_id, row order of `signals`
+    signals    # (N, T, 12) mV at `sampling_rate`
+    published  of `read_published`
+    """
+    published = published or {}
     measured, rates, problems = measure(table, signals, data_path, sampling_rate, measure_at, progress)
     ours = "measured at " + rates.astype(str) + " Hz"
-    measured, measurement_source = _with_features(measured, features, ours)
+    measured, measurement_source = _with_features(measured, published.get("features"), ours)
     n_clipped = clip_amplitudes(measured)
     r_peaks, r_peaks_source = _replaced(measured.pop("r_peaks"), published.get("r_peaks"), ours)
     known = pd.concat([table, measured], axis=1)

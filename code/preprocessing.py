@@ -19,7 +19,7 @@ import pandas as pd
 
 from artefacts import Stage, UserError, read_csv, read_json, sha256, write_csv, write_npy, write_pickle
 from cli import run, stage_parser
-from enrich import FEATURES, enrich
+from enrich import FEATURES, enrich, read_published
 from labels import LEADS, REGRESSION_TASKS
 from records import Problem, describe_problems, read_records, refuse
 from statements import count_classes, encode, parse_column
@@ -116,6 +116,7 @@ def make(args, table, data_path, folder, stage):
     table = table.head(args.limit) if args.limit else table
     codes, problems = parse_column(table)
     problems += row_problems(table)
+    published = read_published(data_path, args.addons)
     records = read_records(data_path, table[FILE_COLUMNS[args.sampling_rate]], table.index, args.sampling_rate)
     problems += records.problems
     if not args.skip_bad:
@@ -127,7 +128,7 @@ def make(args, table, data_path, folder, stage):
     table, codes = table[good], [code for code, fine in zip(codes, good, strict=True) if fine]
     labels = encode(codes, args.min_likelihood)
     check_sibling(args, folder, stage, table)
-    enriched = enrich(table, signals, data_path, args.sampling_rate, args.measure_at, args.addons)
+    enriched = enrich(table, signals, data_path, args.sampling_rate, args.measure_at, published)
     classes = count_classes(labels.multihot)
     outputs = write(folder, args.sampling_rate, signals, labels.multihot, enriched.table, problems)
     tell(classes, labels.unknown, enriched.counts, problems)

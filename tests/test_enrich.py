@@ -21,9 +21,10 @@ def made(tmp_path):
     return table, np.stack([ecg_like(i) for i in IDS]).astype(np.float32) / 1000, folder
 
 
-def run(made, **options):
+def run(made, addons=None, **options):
     table, signals, folder = made
-    return enrich.enrich(table, signals, folder, 100, progress=False, **options)
+    published = enrich.read_published(folder, addons)
+    return enrich.enrich(table, signals, folder, 100, published=published, progress=False, **options)
 
 
 def write_features(folder, rows):
