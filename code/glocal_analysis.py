@@ -33,7 +33,7 @@ def get_args_parser():
     parser = stage_parser(__doc__, "data_path", "output_path", "model_path", "modelname", "task", "run_name", "folds", "limit",
                           "seed", "gpu", "device", "threads", "overwrite")
     parser.add_list_argument("--pathologies", default=None, help="labels of the task (default: those of the paper, "
-                             f"{', '.join(PAPER)}, that the model knows, else all; groups without a record are left out with a word)")
+                             f"{', '.join(PAPER)}, that the model knows, else all; groups without a record are left out)")
     parser.add_list_argument("--methods", default=["saliency"], help=f"of {', '.join(METHODS)} (default: saliency)")
     parser.add_argument("--selection", choices=tuple(STRATEGIES), default="true_positives",
                         help="records of a group, highest logit first (default: true_positives; all: the paper's choice)")
