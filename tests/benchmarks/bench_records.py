@@ -1,0 +1,122 @@
+"""What reading records and the whole of preprocessing cost: against wfdb, per record, in memory.
+
+Reads:  records in PTB-XL's layout (--ptbxl).
+Writes: nothing that stays.
+
+Times are CPU seconds of this process, which other processes' load disturbs least; ratios are taken within one run.
+Larger data sets than --ptbxl are made by listing its records several times under new ids.
+
+Example:
+    python tests/benchmarks/bench_records.py reading cost memory --ptbxl ../shared/ptbxl
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "code"))
+
+SIZES = (250, 500, 1000, 1499)
+N_WFDB = 300  # records of the wfdb loop, which is the slow one
+
+
+def reading(ptbxl: Path) -> dict:
+    """Records per CPU second by read_records and by a wfdb.rdsamp loop, and the largest difference (mV)."""
+    import wfdb
+
+    from records import read_records
+
+    table = pd.read_csv(ptbxl / "ptbxl_database.csv").head(N_WFDB)
+    names = table["filename_lr"].tolist()
+    read_records(ptbxl, names, table["ecg_id"], 100, progress=False)  # files into the cache: both read from memory
+    start = time.process_time()
+    oracle = np.stack([wfdb.rdsamp(str(ptbxl / name))[0] for name in names])
+    loop = time.process_time() - start
+    ours = []
+    for _ in range(5):
+        start = time.process_time()
+        signals = read_records(ptbxl, names, table["ecg_id"], 100, progress=False).signals
+        ours.append(time.process_time() - start)
+    return {"n": len(names), "records_per_s": len(names) / np.median(ours), "wfdb_records_per_s": len(names) / loop,
+            "ratio": loop / np.median(ours), "largest_difference_mV": float(np.abs(signals - oracle).max())}
+
+
+def cost(ptbxl: Path, sizes=SIZES) -> dict:
+    """CPU ms per record of everything that preprocessing.py does after its imports, for several numbers of records."""
+    preprocess(ptbxl, sizes[0])  # what is slow only once
+    return {n: 1000 * preprocess(ptbxl, n) / n for n in sizes}
+
+
+def preprocess(data_path: Path, n_records: int) -> float:
+    """CPU seconds of one run of the stage."""
+    import preprocessing
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), \
+            contextlib.redirect_stderr(io.StringIO()):
+        words = ["--data_path", str(data_path), "--output_path", folder, "--limit", str(n_records), "--measure_at", "100"]
+        args = preprocessing.get_args_parser().parse_args(words)
+        start = time.process_time()
+        preprocessing.main(args)
+        return time.process_time() - start
+
+
+def memory(ptbxl: Path, n_records: int) -> dict:
+    """Peak memory of preprocessing.py in a process of its own, for `n_records` records."""
+    with tempfile.TemporaryDirectory() as folder:
+        repeat(ptbxl, Path(folder), n_records)
+        done = subprocess.run([sys.executable, __file__, "child", "--ptbxl", folder], capture_output=True, text=True, check=True,
+                              env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return {"n": n_records, **json.loads(done.stdout.splitlines()[-1])}
+
+
+def repeat(ptbxl: Path, folder: Path, n_records: int) -> None:
+    """A data set of `n_records` records: those of `ptbxl`, again and again, under rising ids."""
+    table = pd.read_csv(ptbxl / "ptbxl_database.csv")
+    table = table.iloc[np.arange(n_records) % len(table)].assign(ecg_id=np.arange(1, n_records + 1))
+    table.to_csv(folder / "ptbxl_database.csv", index=False)
+    (folder / "records100").symlink_to((ptbxl / "records100").resolve())
+
+
+def child(data_path: Path) -> dict:
+    """Run the stage and report the peak of this process."""
+    start = time.process_time()
+    import preprocessing
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        preprocessing.main(preprocessing.get_args_parser().parse_args(["--data_path", str(data_path)]))
+    array = (data_path / "raw100.pkl").stat().st_size / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 * (1.024 if sys.platform != "darwin" else 1e-3)
+    return {"array_MB": array, "peak_MB": peak, "limit_MB": 2 * array + 500, "cpu_s": time.process_time() - start}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="+", choices=("reading", "cost", "memory", "child"))
+    parser.add_argument("--ptbxl", type=Path, required=True)
+    parser.add_argument("--n_records", type=int, default=4497, help="for memory; PTB-XL has 21837")
+    args = parser.parse_args()
+    for what in args.what:
+        if what == "child":
+            print(json.dumps(child(args.ptbxl)))
+        elif what == "cost":
+            for n, ms in cost(args.ptbxl).items():
+                print(f"cost: {n} records: {ms:.2f} CPU ms per record")
+        else:
+            found = reading(args.ptbxl) if what == "reading" else memory(args.ptbxl, args.n_records)
+            print(f"{what}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
+
+
+if __name__ == "__main__":
+    main()
