@@ -30,10 +30,14 @@ class Method:
     function       (model, x, target, **options) -> (map (N, leads, T), facts: logit and what else is known)
     axioms         "completeness": the map sums to f(x) - f(baseline), up to a stored gap;
                    "conservation": input + biases + stabilisers = logit, in a ledger;
-                   "implementation_invariance": depends on the function that the network computes, not on how it is written
+                   "implementation_invariance": depends on the function that the network computes, not on how it is written;
+                   "shift_equivariance": moves with the record, by multiples of the network's stride;
+                   "linear": on a linear network the map of a subset sums to what the subset contributes
     has_lead_axis  False: one value per sample, repeated over the leads for drawing, no statement about leads
     signed         False: never negative
     linear         the map of a mean of logits is the mean of the maps
+    unit           of the map's values
+    passes         forward and backward passes per record, about: for estimates of time
     """
 
     function: Callable
@@ -42,6 +46,8 @@ class Method:
     has_lead_axis: bool = True
     signed: bool = True
     linear: bool = True
+    unit: str = "logit"
+    passes: float = 1.0
 
 
 def _lrp(model, x, target, preset="epsilon_plus"):
@@ -49,19 +55,22 @@ def _lrp(model, x, target, preset="epsilon_plus"):
     return relevance, {"logit": ledger.logit.to(x.dtype), "ledger": ledger}
 
 
-INVARIANT = "implementation_invariance"
+INVARIANT, SHIFTING = "implementation_invariance", "shift_equivariance"
 METHODS = {
-    "saliency": Method(gradients.saliency, "gradient of the logit", (INVARIANT,)),
-    "input_x_gradient": Method(gradients.input_x_gradient, "input times gradient", (INVARIANT,)),
-    "smoothgrad": Method(gradients.smoothgrad, "gradient, averaged under noise", (INVARIANT,)),
-    "ig": Method(gradients.integrated_gradients, "Integrated Gradients, midpoint rule", ("completeness", INVARIANT)),
-    "gradcam": Method(cam.grad_cam, "Grad-CAM of the last convolutional map", has_lead_axis=False, signed=False, linear=False),
-    "hirescam": Method(cam.hires_cam, "HiResCAM of the last convolutional map", has_lead_axis=False),
-    "guided_gradcam": Method(cam.guided_grad_cam, "guided backpropagation times Grad-CAM", linear=False),
-    "lrp": Method(_lrp, "layer-wise relevance propagation (presets)", ("conservation",)),
-    "occlusion": Method(occlusion.occlusion, "fall of the logit without a piece of a lead", (INVARIANT,)),
-    "random": Method(gradients.random_control, "control: noise"),
-    "input_magnitude": Method(gradients.input_magnitude, "control: |signal|", signed=False),
+    "saliency": Method(gradients.saliency, "gradient of the logit", (INVARIANT,), unit="logit per mV"),
+    "input_x_gradient": Method(gradients.input_x_gradient, "input times gradient", (INVARIANT, SHIFTING, "linear")),
+    "smoothgrad": Method(gradients.smoothgrad, "gradient, averaged under noise", (INVARIANT,), unit="logit per mV", passes=25),
+    "ig": Method(gradients.integrated_gradients, "Integrated Gradients, midpoint rule", ("completeness", INVARIANT), passes=150),
+    "gradcam": Method(cam.grad_cam, "Grad-CAM of the last convolutional map", has_lead_axis=False, signed=False, linear=False,
+                      unit="activation x gradient"),
+    "hirescam": Method(cam.hires_cam, "HiResCAM of the last convolutional map", has_lead_axis=False,
+                       unit="activation x gradient"),
+    "guided_gradcam": Method(cam.guided_grad_cam, "guided backpropagation times Grad-CAM", linear=False, unit="no unit",
+                             passes=2),
+    "lrp": Method(_lrp, "layer-wise relevance propagation (presets)", ("conservation",), passes=1.7),
+    "occlusion": Method(occlusion.occlusion, "fall of the logit without a piece of a lead", (INVARIANT,), passes=120),
+    "random": Method(gradients.random_control, "control: noise", unit="no unit", passes=0.5),
+    "input_magnitude": Method(gradients.input_magnitude, "control: |signal|", signed=False, unit="mV", passes=0.5),
 }
 
 
@@ -146,6 +155,7 @@ class RecordExplanation:
     logit         # (N,) mean over the windows
     ledger        # (N, 4) logit, input, bias, stabiliser (mean over the windows), or None
     gap           # (N,) completeness gap of the mean logit, or None
+    steps         # (N,) most steps that a window of the record took, or None
     """
 
     attributions: np.ndarray
@@ -153,6 +163,7 @@ class RecordExplanation:
     logit: np.ndarray
     ledger: np.ndarray | None = None
     gap: np.ndarray | None = None
+    steps: np.ndarray | None = None
 
 
 WINDOWS = ("windows", "centre_crop")
@@ -174,43 +185,51 @@ def explain_records(model, signals: np.ndarray, target, method: str = "saliency"
     for Grad-CAM, which is not, by definition). `target` is one index or one per record; `options` go to the method, those that
     are arrays (N, T, 12) are cut to the windows like the signals. At most `batch_size` windows are computed at a time.
     """
-    info, device = model.info, next(model.parameters()).device
+    info = model.info
     starts = starts_of(signals.shape[1], info.crop, window)
     target = np.broadcast_to(np.asarray(target), (len(signals),))
     columns = [LEADS.index(lead) for lead in info.leads]
     maps = np.zeros(signals.shape, dtype=np.float32)
-    facts = {"logit": [], "ledger": [], "gap": []}
+    facts = []
     per_pass = max(1, batch_size // len(starts))
     for first in range(0, len(signals), per_pass):
         rows = slice(first, first + per_pass)
-        cut = lambda array, rows=rows: torch.cat([  # noqa: E731
-            to_input(array[rows, start:start + info.crop], info.leads, device) for start in starts])
-        own = {name: cut(value) if getattr(value, "shape", None) == signals.shape else value for name, value in options.items()}
-        n = len(signals[rows])
-        targets = torch.tensor(np.tile(target[rows], len(starts)), device=device)
-        done = explain(model, cut(signals), targets, method, **own)
-        pieces = done.attributions.view(len(starts), n, -1, info.crop).permute(0, 1, 3, 2).cpu().numpy() / len(starts)
+        own = {name: _cut(model, value[rows], starts) if getattr(value, "shape", None) == signals.shape else value
+               for name, value in options.items()}
+        done = explain(model, _cut(model, signals[rows], starts), np.tile(target[rows], len(starts)), method, **own)
+        pieces = done.attributions.transpose(1, 2).cpu().numpy().reshape(len(starts), -1, info.crop, len(columns))
         for start, piece in zip(starts, pieces, strict=True):
-            maps[rows, start:start + info.crop][:, :, columns] += piece
-        _collect(facts, done, len(starts))
+            maps[rows, start:start + info.crop][:, :, columns] += piece / len(starts)
+        facts.append(_facts(done, len(starts)))
     coverage = np.zeros(signals.shape[1])
     for start in starts:
         coverage[start:start + info.crop] += 1 / len(starts)
     maps[:, coverage == 0] = np.nan
     maps[:, :, [index for index in range(len(LEADS)) if index not in columns]] = np.nan
-    joined = {name: np.concatenate(parts) for name, parts in facts.items() if parts}
+    joined = {name: np.concatenate([part[name] for part in facts]) for name in (facts[0] if facts else ())}
     return RecordExplanation(maps, coverage, joined.pop("logit", np.zeros(0)), **joined)
 
 
-def _collect(facts, done, n_windows):
-    """Append a batch's facts, averaged over its windows (the first axis of its batch)."""
-    mean = lambda values: values.view(n_windows, -1).mean(dim=0).cpu().numpy()  # noqa: E731
-    facts["logit"].append(mean(done.logit))
+def _cut(model, array, starts):
+    """Pieces of (n, T, 12) as one batch (windows x n, leads, crop), window by window."""
+    device, info = next(model.parameters()).device, model.info
+    pieces = [array[:, start:start + info.crop] for start in starts]
+    return to_input(np.concatenate(pieces), info.leads, device)
+
+
+def _facts(done: Explanation, n_windows: int) -> dict[str, np.ndarray]:
+    """A batch's logit, and ledger or gap where there is one, averaged over its windows."""
+    def mean(values):
+        return values.view(n_windows, -1).double().mean(dim=0).cpu().numpy()
+
+    facts = {"logit": mean(done.logit)}
     if done.ledger:
         book = done.ledger
-        facts["ledger"].append(np.stack([mean(part) for part in (book.logit, book.input, book.bias, book.stabiliser)], axis=1))
+        facts["ledger"] = np.stack([mean(part) for part in (book.logit, book.input, book.bias, book.stabiliser)], axis=1)
     if done.gap is not None:
-        facts["gap"].append(mean(done.gap))
+        facts["gap"] = mean(done.gap)
+        facts["steps"] = done.steps.view(n_windows, -1).amax(dim=0).cpu().numpy()
+    return facts
 
 
 def attribute_records(model, signals: np.ndarray, target, method: str = "saliency", window: str = "centre_crop",

@@ -216,8 +216,9 @@ def comparison(record: Record, heats: list[Heat], centre: int | None = None) -> 
     _pulses(ax, heights, PAPER[3], gain)
     _head(ax, record, PAPER[3])
     first, last = start / record.sampling_rate, (start + length) / record.sampling_rate
-    ax.text(PAPER[0], 4.5, f"{first:.2f} to {last:.2f} s of the record; each colour scale clipped at the {round(100 * QUANTILES[1])}th percentile of |value| shown; "
-            f"{MM_PER_SECOND:g} mm/s, {gain:g} mm/mV", fontsize=7, color="#333333", va="bottom")
+    scale = f"each colour scale clipped at the {round(100 * QUANTILES[1])}th percentile of |value| shown"
+    ax.text(PAPER[0], 4.5, f"{first:.2f} to {last:.2f} s of the record; {scale}; {MM_PER_SECOND:g} mm/s, {gain:g} mm/mV",
+            fontsize=7, color="#333333", va="bottom")
     return ax.figure
 
 

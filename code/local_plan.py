@@ -1,0 +1,98 @@
+"""What a local analysis will explain: targets, records, and what that costs."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from artefacts import UserError
+from attribution import METHODS, explain, starts_of
+from checkpoints import ModelInfo
+from cli import check_names
+from dataset import Dataset
+from distributed import shared_predict
+from labels import is_regression
+from selection import STRATEGIES, select, select_pathology
+
+PAPER_PATHOLOGIES = ("NORM", "LVH", "CLBBB", "IMI", "AMI")
+REGRESSION_STRATEGIES = ("single_best", "best_n", "all")  # amplitudes are neither true nor false
+
+
+@dataclass(frozen=True)
+class Target:
+    """One output of the model and the rows of the data set that are explained for it, the most important first."""
+
+    name: str
+    index: int
+    rows: np.ndarray
+    logit: np.ndarray  # (n,) of the rows
+
+
+def target_names(asked: list[str] | None, info: ModelInfo) -> list[str]:
+    """The outputs to explain: those asked for, else the paper's that the model knows, else all (leads of a regression)."""
+    if asked:
+        kind = "lead (the targets of an amplitude model)" if is_regression(info.task) else "pathology"
+        return list(dict.fromkeys(check_names(kind, asked, info.labels)))
+    return [name for name in PAPER_PATHOLOGIES if name in info.labels] or list(info.labels)
+
+
+def choose_targets(args, info: ModelInfo, data: Dataset, model) -> tuple[list[Target], list[str]]:
+    """Targets with their records, and the names of those left out because no record fits (an error if they were asked for)."""
+    names = target_names(args.pathologies, info)
+    if is_regression(info.task) and args.strategy not in REGRESSION_STRATEGIES and not args.ecg_ids:
+        raise UserError(f"strategy {args.strategy} needs labels, an amplitude model has none: "
+                        f"accepted are {', '.join(REGRESSION_STRATEGIES)}")
+    logits = shared_predict(model, data.signals, args.window)
+    targets, empty = [], []
+    for name in names:
+        column = info.index(name)
+        try:
+            rows = _rows(args, name, column, data, logits, info)
+        except UserError:
+            if args.pathologies:
+                raise
+            empty.append(name)
+            continue
+        targets.append(Target(name, column, rows, logits[rows, column]))
+    if not targets:
+        raise UserError(f"strategy {args.strategy} finds no record for any of {', '.join(names)}: "
+                        f"other strategies are {', '.join(STRATEGIES)}")
+    return targets, empty
+
+
+def _rows(args, name, column, data, logits, info):
+    if args.ecg_ids:
+        return data.positions(args.ecg_ids)
+    n_samples = args.n_samples if args.n_samples or args.strategy != "best_n" else 10
+    if is_regression(info.task):
+        rows = select(args.strategy, data.labelled, np.ones(len(data), bool), logits[:, column], n_samples)
+        if not len(rows):
+            raise UserError(f"no record with all amplitudes for strategy {args.strategy}")
+        return rows
+    return select_pathology(args.strategy, name, data, logits, info, n_samples)
+
+
+def method_options(args, method: str) -> dict:
+    """The options of the command line that one method takes."""
+    options = {
+        "lrp": {"preset": args.preset}, "gradcam": {"layer": args.layer}, "hirescam": {"layer": args.layer},
+        "guided_gradcam": {"layer": args.layer}, "smoothgrad": {"seed": args.seed}, "random": {"seed": args.seed},
+        "ig": {"steps": args.steps, "max_steps": max(args.steps, args.max_steps)},
+    }
+    return options.get(method, {})
+
+
+def cost(model, n_records: int, n_samples: int, methods: list[str], window: str, world: int = 1) -> str:
+    """A sentence on what a run will cost; one pass over a few windows is timed for it."""
+    info = model.info
+    windows = len(starts_of(n_samples, info.crop, window))
+    passes = sum(METHODS[method].passes for method in methods) * windows * n_records
+    x = torch.zeros(32, len(info.leads), info.crop, device=next(model.parameters()).device)
+    explain(model, x, 0)  # first calls are slower
+    start = time.perf_counter()
+    explain(model, x, 0)
+    minutes = passes * (time.perf_counter() - start) / len(x) / 60 / world
+    duration = f"{minutes:.1f} min" if minutes >= 1 else f"{max(60 * minutes, 1):.0f} s"
+    return (f"{n_records} records x targets, {len(methods)} methods, {windows} windows each: about {passes:,.0f} passes forward "
+            f"and back, {duration} on this machine" + (f" with {world} processes" if world > 1 else ""))

@@ -1,0 +1,173 @@
+"""4. Local explanations: where in each record a network finds a pathology, by several methods, with figures on ECG paper.
+
+Reads:   the checkpoint (--model_path) and <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv, multihot_<task>.npy;
+         or one record of your own (--record), and then no data set
+Writes:  <output_path>/<run>/local/ <method>_<pathology>.npz (attributions (n, T, 12), ecg_id, target, logit, coverage, and
+         ledger or gap), cells.csv (largest cells lead x segment of each record), figures as png and pdf
+
+Example: python code/lrp_analysis.py --output_path=output/ --model_path=output/... --pathologies=[AMI, IMI] --strategy=single_best
+
+An interrupted run goes on where it stopped when the same command is given again. Several processes share the records:
+torchrun --nproc_per_node=2 code/lrp_analysis.py ... (several machines too, where they share the folder).
+"""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+import distributed
+import local_figures
+import local_results
+from artefacts import Stage, UserError, sha256
+from attribution import METHODS, WINDOWS
+from checkpoints import check_against, find_checkpoint, load_model, run_folder
+from cli import check_names, positive_int, run, select_device, stage_parser
+from dataset import load_dataset
+from labels import slug
+from local_inputs import baseline_for, occlusion_regions, own_dataset, own_targets
+from local_plan import choose_targets, cost, method_options
+from lrp import LRP_PRESETS
+from selection import STRATEGIES
+
+SHARED = ("data_path", "output_path", "model_path", "modelname", "task", "run_name", "seed", "gpu", "device", "threads",
+          "limit", "folds", "overwrite")
+
+
+def get_args_parser():
+    parser = stage_parser(__doc__, *SHARED)
+    parser.add_list_argument("--methods", default=["saliency", "gradcam", "ig", "lrp"], metavar="METHOD",
+                             help="any of " + ", ".join(METHODS))
+    parser.add_list_argument("--pathologies", default=None, metavar="LABEL",
+                             help="labels of the model (default: NORM, LVH, CLBBB, IMI, AMI as far as it knows them, else all); "
+                                  "leads for an amplitude model. In zsh quote the list: '--pathologies=[AMI, IMI]'")
+    parser.add_argument("--strategy", default="single_best", choices=STRATEGIES,
+                        help="; ".join(f"{name}: {strategy.description}" for name, strategy in STRATEGIES.items()))
+    parser.add_list_argument("--ecg_ids", item=int, default=None, metavar="ID", help="these records instead of a strategy")
+    parser.add_argument("--n_samples", type=positive_int, default=None, help="at most so many records per pathology (best_n: 10)")
+    parser.add_argument("--window", choices=WINDOWS, default="windows",
+                        help="windows: the whole record, mean logit of windows at half stride; centre_crop: its middle alone")
+    parser.add_argument("--preset", default="epsilon_plus", choices=LRP_PRESETS,
+                        help="; ".join(f"{name}: {preset.description}" for name, preset in LRP_PRESETS.items()))
+    parser.add_argument("--layer", default=None, help="layer of the CAM methods (default: the last convolutional map)")
+    parser.add_argument("--steps", type=positive_int, default=50, help="first number of steps of Integrated Gradients")
+    parser.add_argument("--max_steps", type=positive_int, default=800, help="steps are doubled up to this for large gaps")
+    parser.add_argument("--baseline", default="zero", choices=("zero", "isoelectric", "normal_beat"),
+                        help="what Integrated Gradients start from: 0 mV, each lead's isoelectric level, the mean normal beat")
+    parser.add_argument("--occlude", default="segments", choices=("segments", "windows"),
+                        help="pieces that occlusion takes away: segments of the beat, or windows of 100 ms")
+    parser.add_argument("--max_figures", type=int, default=20, help="figures at most; best records first (0: none)")
+    parser.add_argument("--compare", action="store_true", help="one figure per record with all methods side by side")
+    parser.add_argument("--absolute", action="store_true", help="draw |relevance| instead of signed relevance")
+    parser.add_argument("--n_cells", type=positive_int, default=20, help="cells per record in cells.csv (288: all)")
+    parser.add_argument("--record", default=None, metavar="PATH", help="explain this WFDB record or csv (leads by name, mV)")
+    parser.add_argument("--record_rate", type=float, default=None, metavar="HZ", help="rate of a csv without a column time")
+    return parser
+
+
+def check(args, model) -> None:
+    """Everything that can be wrong with the options, before anything is computed or written."""
+    check_against(args, model.info)
+    args.methods = list(dict.fromkeys(check_names("method", args.methods, METHODS)))
+    known = [name for name, _ in model.named_modules() if name]
+    if args.layer and args.layer not in known:
+        raise UserError(f"unknown layer {args.layer!r}: accepted are {', '.join(known)}")
+    if args.record and args.ecg_ids:
+        raise UserError("--record and --ecg_ids exclude each other: a record of your own has no ecg_id")
+    if args.record and args.baseline == "normal_beat":
+        raise UserError("--baseline normal_beat needs a data set of normal records, --record has none: use isoelectric")
+
+
+def main(args):
+    with distributed.process_group(select_device(args)) as device, contextlib.ExitStack() as stack:
+        model = load_model(args.model_path, device)
+        check(args, model)
+        name = slug(Path(args.record).stem) if args.record else ""
+        folder = run_folder(args.output_path, model.info) / ("local" if not name else f"local_{name}")
+        job, empty = prepare(args, model, folder)
+        settings = {key: value for key, value in vars(args).items()
+                    if key not in ("output_path", "overwrite", "gpu", "device", "threads", "model_path")}
+        settings["checkpoint"] = sha256(find_checkpoint(args.model_path))
+        stage = distributed.on_main(lambda: stack.enter_context(Stage(folder, "local", settings, args.overwrite)))
+        if distributed.from_main(lambda: stage.finished):
+            say(f"{folder} is finished: nothing to do (--overwrite computes anew)")
+            return
+        distributed.from_main(lambda: clear(folder) if not stage.resumed else None)
+        n_records = sum(len(target.rows) for target in job.targets)
+        if empty:
+            say(f"no record for {', '.join(empty)}: left out (strategy {args.strategy})")
+        say(cost(model, n_records, job.data.signals.shape[1], job.methods, job.window, distributed.world()))
+        local_results.compute(job, distributed.rank(), distributed.world())
+        if distributed.is_main():
+            finish(args, job, stage, name, n_records)
+
+
+def prepare(args, model, folder):
+    """The job, and the names of targets without records."""
+    info = model.info
+    if args.record:
+        data = whole = own_dataset(args.record, info, args.record_rate)
+        targets, empty = own_targets(args, model, data), []
+    else:
+        whole = load_dataset(args.data_path, info.task, info.sampling_rate, args.limit)
+        data = whole if args.ecg_ids else whole.in_folds(args.folds)
+        targets, empty = choose_targets(args, info, data, model)
+    baseline = baseline_for(args.baseline, whole, data)
+    options = {}
+    for method in args.methods:
+        fixed = method_options(args, method)
+        if method == "ig":
+            options[method] = lambda rows, fixed=fixed: {**fixed, **baseline(rows)}
+        elif method == "occlusion" and args.occlude == "segments":
+            options[method] = lambda rows, fixed=fixed: {**fixed, "regions": occlusion_regions(data, rows)}
+        else:
+            options[method] = lambda rows, fixed=fixed: fixed
+    return local_results.Job(model, data, targets, args.methods, options, args.window, args.n_cells, folder), empty
+
+
+def clear(folder):
+    """Remove what an earlier run with other settings left in the folder."""
+    shutil.rmtree(folder / ".parts", ignore_errors=True)
+    for pattern in ("*.npz", "*.png", "*.pdf", "cells.csv"):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def finish(args, job, stage, name, n_records):
+    """The main process's end: figures, files, one line of summary."""
+    local_results.wait_for_parts(job)
+    figures, left_out = local_figures.draw(job, args.max_figures, args.absolute, args.compare, name)
+    written = local_results.assemble(job)
+    report(job)
+    counts = {target.name: len(target.rows) for target in job.targets}
+    stage.finish(inputs=[find_checkpoint(args.model_path)], outputs=[*written, *figures], counts=counts)
+    local_results.remove_parts(job)
+    more = f" ({left_out} more not drawn: --max_figures)" if left_out else ""
+    print(f"explained {n_records} records x targets by {len(job.methods)} methods; wrote {len(written) - 1} arrays, "
+          f"{job.folder / 'cells.csv'} and {len(figures) // 2} figures{more} to {job.folder}")
+    for path in [*written[:8], *figures[:8:2]]:
+        print(f"  {path}")
+
+
+def report(job):
+    """Print ledgers and gaps: how much of the logits the maps account for."""
+    for target in job.targets:
+        for method in job.methods:
+            arrays = local_results.read_npz(job.result(method, target))
+            if "ledger" in arrays:
+                logit, source, bias, stabiliser = arrays["ledger"].mean(axis=0)
+                print(f"{method} {target.name}: ledger (mean of {len(arrays['ledger'])}) "
+                      f"logit {logit:.3f} = input {source:.3f} + biases {bias:.3f} + stabilisers {stabiliser:.4f}")
+            if "gap" in arrays:
+                print(f"{method} {target.name}: largest completeness gap {np.abs(arrays['gap']).max():.4f} logit")
+
+
+def say(line):
+    """Print in the main process."""
+    if distributed.is_main():
+        print(line)
+
+
+if __name__ == "__main__":
+    run(main, get_args_parser())

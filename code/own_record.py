@@ -1,0 +1,103 @@
+"""One's own ECG as a model takes it: a WFDB record or a csv, any rate, in mV, leads by name, resampled and cut to 10 s.
+
+A csv has one column per lead, named as in labels.LEADS (capitals do not matter), in mV; a column `time` in s gives the rate.
+Limb leads that are missing are computed from I and II where those are there.
+"""
+
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.signal import resample_poly
+
+from artefacts import UserError, read_csv
+from labels import LEADS
+from records import MV_PER_UNIT
+
+SECONDS = 10.0   # what is explained and drawn of a longer record
+MAX_MV = 50.0    # more than any ECG has: the unit is wrong
+LIMB = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}  # of I and II
+
+
+def read_own(path: str | Path, leads, sampling_rate: int, crop: int, record_rate: float | None = None) -> np.ndarray:
+    """(T, 12) float32 mV at `sampling_rate` Hz, at most the first 10 s; NaN for leads that are not there.
+
+    leads        those that must be there (the model's)
+    crop         least number of samples at `sampling_rate`
+    record_rate  Hz of a csv without a column `time`
+    Raises UserError where the record is missing or unreadable, lacks a lead, has gaps, is too short, or is not in mV.
+    """
+    path = Path(path)
+    columns, rate = _read_csv(path, record_rate) if path.suffix.lower() == ".csv" else _read_wfdb(path)
+    signal = _resample(_arranged(columns, leads, path), rate, sampling_rate)
+    if len(signal) < crop:
+        raise UserError(f"{path} lasts {len(signal) / sampling_rate:.2f} s, the model needs {crop / sampling_rate:.2f} s")
+    signal = signal[:round(SECONDS * sampling_rate)]
+    used = signal[:, [LEADS.index(lead) for lead in leads]]
+    if np.abs(used).max() > MAX_MV:
+        raise UserError(f"{path} reaches {np.abs(used).max():.0f} mV: an ECG stays below {MAX_MV:g} mV; give it in mV")
+    return signal.astype(np.float32)
+
+
+def _read_wfdb(path):
+    """Columns by lead name and the rate of a WFDB record, named with or without a suffix."""
+    import wfdb
+
+    name = path.with_suffix("") if path.suffix in (".hea", ".dat") else path
+    if not name.with_name(name.name + ".hea").is_file():
+        raise UserError(f"{name}.hea does not exist: --record takes a WFDB record or a .csv")
+    try:
+        record = wfdb.rdrecord(str(name))
+    except Exception as error:
+        raise UserError(f"{name} is not a readable WFDB record ({type(error).__name__}: {error})") from None
+    unknown = sorted({unit for unit in record.units if unit.lower() not in MV_PER_UNIT})
+    if unknown:
+        raise UserError(f"{name} is in {', '.join(unknown)}, not in mV, uV or V")
+    factors = [MV_PER_UNIT[unit.lower()] for unit in record.units]
+    return dict(zip(record.sig_name, (record.p_signal * factors).T, strict=True)), record.fs
+
+
+def _read_csv(path, record_rate):
+    """Columns by lead name and the rate of a csv."""
+    table = read_csv(path)
+    names = {str(name).strip().lower(): name for name in table}
+    rate = record_rate
+    if rate is None and "time" in names:
+        times = pd.to_numeric(table[names["time"]], errors="coerce").to_numpy()
+        steps = np.diff(times)
+        if not len(steps) or not np.isfinite(steps).all() or steps.min() <= 0 or np.ptp(steps) > 0.1 * np.median(steps):
+            raise UserError(f"{path}: the column time is not evenly spaced in seconds")
+        rate = 1 / np.median(steps)
+    if rate is None:
+        raise UserError(f"{path} has no column time (s): --record_rate says its sampling rate in Hz")
+    return {name: pd.to_numeric(table[name], errors="coerce").to_numpy(float) for name in table}, rate
+
+
+def _arranged(columns, leads, path):
+    """(T, 12) in the order of LEADS, limb leads completed, NaN where a lead is not there."""
+    by_name = {str(name).strip().upper(): values for name, values in columns.items()}
+    length = len(next(iter(columns.values())))
+    signal = np.full((length, len(LEADS)), np.nan)
+    for index, lead in enumerate(LEADS):
+        if lead.upper() in by_name:
+            signal[:, index] = by_name[lead.upper()]
+        elif lead in LIMB and {"I", "II"} <= by_name.keys():
+            signal[:, index] = LIMB[lead][0] * by_name["I"] + LIMB[lead][1] * by_name["II"]
+    for lead in leads:
+        missing = int(np.isnan(signal[:, LEADS.index(lead)]).sum())
+        if missing:
+            what = "is missing" if missing == length else f"has {missing} samples without a value"
+            raise UserError(f"{path}: lead {lead} {what}; it has {', '.join(map(str, columns))}")
+    return signal
+
+
+def _resample(signal, rate, wanted):
+    """`signal` (T, 12) at `wanted` Hz, by a polyphase filter; edges continue the first and last value."""
+    if not 50 <= rate <= 10_000:
+        raise UserError(f"a sampling rate of {rate:g} Hz is not between 50 and 10000 Hz")
+    up, down = round(wanted * 1000), round(rate * 1000)
+    factor = gcd(up, down)
+    if up == down:
+        return signal
+    return resample_poly(signal, up // factor, down // factor, axis=0, padtype="line")
