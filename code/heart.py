@@ -3,9 +3,10 @@
 A beat is a sum of named waves. Each wave has one shape in time (milliseconds from the R-peak) and one
 amplitude per independent lead (I, II, V1..V6); III, aVR, aVL and aVF follow from I and II.
 
-heart_normal.csv holds what the amplitudes of normal hearts are: mean, change per decade of age, difference
-women - men, the loadings of 14 independent factors (so that leads and waves vary together as they do in real
-hearts) and the rest. tests/benchmarks/fit_normal_heart.py made it from real normal records.
+heart_normal.csv holds what the amplitudes of normal hearts are: mean, change per decade of age, difference women - men,
+the loadings of 14 independent factors (so that leads and waves vary together as they do in real hearts) and the
+rest; and the same for the logarithm of how large P, QRS and T are on the whole. tests/benchmarks/fit_normal_heart.py
+made it from the normal records of half of the patients among PTB-XL's first 1,499 records (Wagner et al., CC BY 4.0).
 """
 
 from dataclasses import dataclass, replace
@@ -17,8 +18,12 @@ import pandas as pd
 
 INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 QRS = tuple(f"QRS{k}" for k in range(1, 9))
-WAVES = ("P1", "P2", *QRS, "ST", "T1", "T2", "U")
+WAVES = ("P1", "P2", "TA", *QRS, "ST", "T1", "T2", "U")  # TA: the atria's recovery, under PR and QRS
 WINDOW_MS = (-420.0, 620.0)  # a beat's waves are nil outside of it (T of a slow heart ends by 600 ms)
+
+
+QRS_ONSET_MS = -42.0  # where a QRS of width 1 begins, from the R-peak
+P_HALF_MS = 50.0      # from the onset of a P wave of width 1 to its middle
 
 
 @dataclass(frozen=True)
@@ -26,20 +31,21 @@ class Beat:
     """Waves of one kind of beat of n hearts.
 
     amplitude  # (n, waves, 8) mV
-    p, t       # (n,) ms: middle of the P wave and peak of the T wave, from the R-peak
-    width      # (n,) QRS width as a factor: 1 is about 92 ms
+    pr, t      # (n,) ms: PR interval, and peak of the T wave from the R-peak
+    width      # (n,) QRS width as a factor: 1 is about 85 ms
     p_width    # (n,) P width as a factor: 1 is about 100 ms
     """
 
     amplitude: np.ndarray
-    p: np.ndarray
+    pr: np.ndarray
     t: np.ndarray
     width: np.ndarray
     p_width: np.ndarray
 
-    def rows(self, index) -> "Beat":
-        """The hearts at `index`."""
-        return Beat(*(getattr(self, name)[index] for name in ("amplitude", "p", "t", "width", "p_width")))
+    @property
+    def p(self) -> np.ndarray:
+        """(n,) ms: middle of the P wave from the R-peak"""
+        return QRS_ONSET_MS * self.width - self.pr + P_HALF_MS * self.p_width
 
     def changed(self, **changes) -> "Beat":
         """A copy with some fields replaced."""
@@ -62,13 +68,14 @@ def _ramp(x):
 def wave_shapes(time, p, t, width, p_width) -> np.ndarray:
     """Shapes of WAVES at `time` (ms from R): arrays that broadcast to S give (*S, waves), each wave of height 1."""
     atrial = [bump(time, p + side * 17 * p_width, 17 * p_width, 17 * p_width) for side in (-1, 1)]
+    atrial.append(bump(time, p + 95 * p_width, 35 * p_width, 90))
     ventricular = [bump(time, width * (10 * phase - 30), 6.5 * width, 6.5 * width) for phase in range(len(QRS))]
     plateau = _ramp((time - 45 * width) / 8) * _ramp((t - 60 - time) / 18)
     recovery = [bump(time, t - 50, 40, 36), bump(time, t, 42, 32), bump(time, t + 120, 35, 45)]
     return np.stack(np.broadcast_arrays(*atrial, *ventricular, plateau, *recovery), axis=-1)
 
 
-def template(beat: Beat, step_ms: float = 2.0, waves=WAVES) -> tuple[np.ndarray, np.ndarray]:
+def template(beat: Beat, step_ms: float = 2.0, waves: tuple[str, ...] = WAVES) -> tuple[np.ndarray, np.ndarray]:
     """Noise-free beats: times (ms from R) and # (n, times, 12) mV; `waves` limits it to some waves."""
     time = np.arange(WINDOW_MS[0], WINDOW_MS[1], step_ms)
     shapes = wave_shapes(time, *(value[:, None] for value in (beat.p, beat.t, beat.width, beat.p_width)))
@@ -91,42 +98,85 @@ def digitise(independent: np.ndarray) -> np.ndarray:
 
 # ---------------------------------------------------------------- normal hearts
 
+GROUPS = {"P": ("P1", "P2", "TA"), "QRS": QRS, "T": ("ST", "T1", "T2", "U")}  # waves that are tall or small together
+
+
 @cache
 def _normal_table():
-    table = pd.read_csv(Path(__file__).with_name("heart_normal.csv"))
-    order = pd.MultiIndex.from_product([WAVES, INDEPENDENT])
-    table = table.set_index(["wave", "lead"]).loc[order]
-    factors = [column for column in table if column.startswith("factor_")]
+    """heart_normal.csv as arrays: (mean, per_decade, female, rest) and factors, of the waves and of the three sizes."""
+    table = pd.read_csv(Path(__file__).with_name("heart_normal.csv")).set_index(["wave", "lead"])
+    waves = table.loc[pd.MultiIndex.from_product([WAVES, INDEPENDENT])]
+    sizes = table.loc[[(group, "size") for group in GROUPS]]
+    fixed, factors = ["mean", "per_decade", "female", "rest"], [column for column in table if column.startswith("factor_")]
+    return {"fixed": waves[fixed].to_numpy().T.reshape(-1, len(WAVES), len(INDEPENDENT)),
+            "factors": waves[factors].to_numpy().T.reshape(-1, len(WAVES), len(INDEPENDENT)),
+            "size_fixed": sizes[fixed].to_numpy().T, "size_factors": sizes[factors].to_numpy().T}
 
-    def shaped(columns):
-        return table[columns].to_numpy(dtype=float).T.reshape(-1, len(WAVES), len(INDEPENDENT))
 
-    return {"fixed": shaped(["mean", "per_decade", "female", "rest"]), "factors": shaped(factors)}
+def sizes(amplitude: np.ndarray) -> np.ndarray:
+    """# (n, 3) root mean square (mV) of each of GROUPS over its waves and leads"""
+    return np.stack([np.sqrt((amplitude[:, np.isin(WAVES, waves)] ** 2).mean(axis=(1, 2))) for waves in GROUPS.values()], axis=1)
+
+
+def with_sizes(amplitude: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Amplitudes with each of GROUPS scaled to the wanted size # (n, 3)."""
+    factor = wanted / sizes(amplitude)
+    group = np.array([[wave in waves for waves in GROUPS.values()].index(True) for wave in WAVES])
+    return amplitude * factor[:, group][:, :, None]
+
+
+def typical_amplitude() -> np.ndarray:
+    """# (waves, 8) mV of the mean normal heart"""
+    return _normal_table()["fixed"][0]
 
 
 N_FACTORS = 14
-N_TIMING = 5  # heart rate, P, T, QRS width, P width
-N_BODY = N_FACTORS + N_TIMING
+N_BODY = N_FACTORS + 5 + len(GROUPS)  # and RR, PR, T, QRS width, P width, rest of the sizes
+
+# Times of real normal hearts: at RR 800 ms and 50 years, per 100 ms of RR, per decade, women - men, rest (fit_normal_heart.py).
+TIMING = {
+    "pr": (149.6, 3.3, 2.2, 0.1, 18.0),
+    "t": (242.0, 13.7, 2.8, 12.0, 14.0),
+    "width": (0.997, 0.004, -0.007, -0.061, 0.10),
+}
+RR_MS = (872.0, 0.145, -0.04)  # median, spread of its logarithm, women - men of its logarithm
+RR_RANGE = (600.0, 1080.0)  # sinus rhythm at 56-100 beats a minute; faster and slower ones are causes
 
 
 def normal_beat(body: np.ndarray, rest: np.ndarray, age: np.ndarray, female: np.ndarray) -> tuple[Beat, np.ndarray]:
     """Normal hearts and their RR interval (ms).
 
-    body    # (n, N_BODY) standard normal: amplitude factors, then rate, P, T, QRS width, P width
+    body    # (n, N_BODY) standard normal: amplitude factors, then RR, PR, T, QRS width, P width, sizes of P, QRS, T
     rest    # (n, waves, 8) standard normal: what the factors leave open
     age     # (n,) years
     female  # (n,) 0 or 1
     """
+    decades, side = (age - 50) / 10, female - 0.5
+    rr_draw, *draws, p_width = np.clip(body[:, N_FACTORS:N_FACTORS + 5].T, -2.5, 2.5)
+    rr = reflect(RR_MS[0] * np.exp(RR_MS[1] * rr_draw + RR_MS[2] * side), *RR_RANGE)
+    times = {name: base + per_rr * (rr - 800) / 100 + aging * decades + sex * side + sd * draw
+             for (name, (base, per_rr, aging, sex, sd)), draw in zip(TIMING.items(), draws, strict=True)}
+    times["pr"] = reflect(times["pr"], 118, 186)
+    times["width"] = reflect(times["width"], 0.72, 1.25)
+    amplitude = _normal_amplitude(body[:, :N_FACTORS], rest, body[:, -len(GROUPS):], decades, side)
+    return Beat(amplitude, **times, p_width=1 + 0.07 * p_width), rr
+
+
+def _normal_amplitude(factors, rest, rest_of_sizes, decades, side):
+    """Shape by the factors, then size by its logarithm: no heart gets a negative voltage for being small."""
     table = _normal_table()
     mean, per_decade, women, spread = table["fixed"]
-    decades, side = ((age - 50) / 10)[:, None, None], (female - 0.5)[:, None, None]
-    amplitude = mean + per_decade * decades + women * side + spread * rest
-    amplitude = amplitude + np.tensordot(body[:, :N_FACTORS], table["factors"], axes=1)
-    rate, p, t, width, p_width = body[:, N_FACTORS:].T
-    rr = 880 * np.exp(0.15 * rate)
-    # regressions on the same real records: P and T times on RR (ms), age (decades) and sex
-    p_time = -145 - 0.026 * (rr - 800) - 2.3 * (age - 50) / 10 + 5 * female + 15 * p
-    t_time = 240 + 0.13 * (rr - 800) + 2.7 * (age - 50) / 10 + 8 * female + 13 * t
-    beat = Beat(amplitude, p_time, t_time,
-                np.clip(1.02 - 0.05 * female + 0.08 * width, 0.78, 1.3), np.clip(1 + 0.08 * p_width, 0.75, 1.3))
-    return beat, rr
+    amplitude = mean + per_decade * decades[:, None, None] + women * side[:, None, None] + spread * rest
+    amplitude = amplitude + np.tensordot(factors, table["factors"], axes=1)
+    mean, per_decade, women, spread = table["size_fixed"]
+    log_size = mean + per_decade * decades[:, None] + women * side[:, None] + spread * rest_of_sizes
+    return with_sizes(amplitude, np.exp(log_size + factors @ table["size_factors"]))
+
+
+def reflect(values: np.ndarray, least: float = -np.inf, most: float = np.inf) -> np.ndarray:
+    """Values mirrored at the bounds, so that none lies outside and none piles up there."""
+    if np.isfinite(least):
+        values = least + np.abs(values - least)
+    if np.isfinite(most):
+        values = most - np.abs(values - most)
+    return values

@@ -8,38 +8,42 @@ from tqdm import tqdm
 
 from artefacts import write_csv, write_npy
 from causes import CAUSES, DECOYS
-from cohort import PARAMETERS, make_hearts, render
-from heart import template
-from labels import LEADS, STATEMENTS
+from cohort import PARAMETERS, make_hearts, severity_column
+from heartbeats import SECONDS, render, stream
+from labels import STATEMENTS
+from planted import planted_causes
 from ptbxl_layout import record_name, write_database, write_record, write_statements
-from simulated_truth import FIDUCIALS, POINTS, beat_fiducials, measure_truth, segmentation
+from simulated_truth import FIDUCIALS, beat_fiducials, measure_truth, segmentation
 
 CHUNK = 250  # records whose noise-free beats are in memory at a time
-SEEN_MV = 0.03  # a cause counts as planted in a segment of a lead where it moves the mean by more
+PAPERWORK = 8  # stream of random numbers: likelihoods, height, weight
+SINUS_BY_NAME = ("AFIB", "STACH", "SBRAD")  # statements on the rhythm that stand in place of SR
+LIKELIHOODS, LIKELIHOOD_SHARES = (100.0, 80.0, 50.0, 35.0, 15.0), (0.75, 0.11, 0.08, 0.01, 0.05)  # as in PTB-XL's first 1,499
 
 
 def write_cohort(folder: Path, plan: pd.DataFrame, rates: list[int], segmentations: bool) -> list[Path]:
-    """Write everything; returns the tables' paths."""
-    outputs = [write_database(folder, database_table(plan)), write_statements(folder)]
-    _make_folders(folder, plan, rates)
+    """Write everything; returns the paths of the tables."""
+    _make_folders(folder, plan, rates, segmentations)
     fiducials, measurements = [], []
-    with tqdm(total=len(plan), desc="simulating", unit="record", disable=len(plan) < 200) as progress:
+    with tqdm(total=len(plan), desc="simulating", unit="record", disable=len(plan) < 300) as progress:
         for start in range(0, len(plan), CHUNK):
             chunk = plan.iloc[start:start + CHUNK].reset_index(drop=True)
             marks, measured = _write_chunk(folder, chunk, rates, segmentations, progress)
             fiducials += marks
             measurements.append(measured)
-    tables = {PARAMETERS: plan, "true_fiducials.csv": pd.concat(fiducials), "true_measurements.csv": pd.concat(measurements),
+    measurements = pd.concat(measurements, ignore_index=True)
+    tables = {PARAMETERS: plan, "true_fiducials.csv": pd.concat(fiducials), "true_measurements.csv": measurements,
               "planted_causes.csv": planted_causes(plan)}
     for name, table in tables.items():
         write_csv(folder / name, table)
-        outputs.append(folder / name)
-    return outputs
+    # the table that preprocessing starts from comes last: a cohort that has it is whole
+    written = [write_statements(folder), write_database(folder, database_table(plan, measurements))]
+    return [*written[::-1], *(folder / name for name in tables)]
 
 
-def _make_folders(folder, plan, rates):
+def _make_folders(folder, plan, rates, segmentations):
     names = {Path(record_name(ecg_id, rate)).parent for rate in rates for ecg_id in plan["ecg_id"]}
-    for name in sorted({*names, Path("ptbxl_segmentations")}):
+    for name in [*names, *([Path("ptbxl_segmentations")] if segmentations else [])]:
         (folder / name).mkdir(parents=True, exist_ok=True)
 
 
@@ -48,40 +52,49 @@ def _write_chunk(folder, plan, rates, segmentations, progress):
     hearts = make_hearts(plan)
     truths = (measure_truth(hearts.normal), measure_truth(hearts.ectopic))
     marks = []
-    for row, ecg_id in enumerate(plan["ecg_id"]):
+    for row, (seed, ecg_id) in enumerate(zip(plan["seed"], plan["ecg_id"], strict=True)):
         for rate in rates:
-            signal, rhythm = render(plan, hearts, row, rate)
+            signal, rhythm = render(hearts, row, seed, ecg_id, rate)
             write_record(folder, record_name(ecg_id, rate), signal, rate)
         times = beat_fiducials(truths, row, rhythm)
         if segmentations:
             write_npy(folder / "ptbxl_segmentations" / f"{ecg_id}.npy", segmentation(truths, row, rhythm, times))
-        marks.append(_fiducial_rows(ecg_id, times))
+        marks.append(_fiducial_rows(ecg_id, times, rhythm))
         progress.update()
-    measurements = truths[0].measurements.copy()
+    measurements = truths[0].measurements
     measurements.insert(0, "ecg_id", plan["ecg_id"].to_numpy())
     measurements["Heart_Rate_Global"] = (60000 / hearts.rr).round(1)
     return marks, measurements
 
 
-def _fiducial_rows(ecg_id, times):
+def _fiducial_rows(ecg_id, times, rhythm):
     """Beats whose R-peak lies within the record; marks outside of it are blank."""
+    length = 1000 * SECONDS
     peak = times[:, FIDUCIALS.index("R_peak")]
-    inside = times[(peak >= 0) & (peak < 10_000)]
-    inside = np.where((inside >= 0) & (inside < 10_000), inside, np.nan)
+    within = (peak >= 0) & (peak < length)
+    inside = np.where((times >= 0) & (times < length), times, np.nan)[within]
     table = pd.DataFrame(inside.round(1), columns=list(FIDUCIALS))
     table.insert(0, "beat", np.arange(len(table)))
     table.insert(0, "ecg_id", ecg_id)
-    return table
+    return table.assign(ectopic=rhythm.ectopic[within])
 
 
-def database_table(plan: pd.DataFrame) -> pd.DataFrame:
-    """ptbxl_database.csv of the plan, decoys as further columns."""
-    table = pd.DataFrame({name: plan[name] for name in ("ecg_id", "patient_id", "age", "sex", "strat_fold")})
-    table["scp_codes"] = [_codes(row) for row in plan.to_dict("records")]
-    table["device"], table["validated_by_human"], table["second_opinion"] = "simulated", True, False
-    table["initial_autogenerated_report"] = False
-    table["recording_date"] = [str(pd.Timestamp("1990-01-01") + pd.Timedelta(hours=7 * k)) for k in range(len(plan))]
-    table["report"] = [", ".join(STATEMENTS[code][4] for code in _statements(row)) for row in plan.to_dict("records")]
+# ---------------------------------------------------------------- ptbxl_database.csv
+
+def statements(row: dict) -> list[str]:
+    """SCP statements of one row of the plan."""
+    found = [name for name in CAUSES if row[severity_column(name)] > 0]
+    return found if set(found) & set(SINUS_BY_NAME) else [*found, "SR"]
+
+
+def database_table(plan: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFrame:
+    """ptbxl_database.csv of the plan; decoys and the simulation's own marks as further columns."""
+    rows = plan.to_dict("records")
+    table = plan[["ecg_id", "patient_id", "age", "sex", "strat_fold"]].copy()
+    paperwork = pd.DataFrame([_paperwork(row) for row in rows])
+    table = pd.concat([table, paperwork], axis=1)
+    table["heart_axis"] = pd.cut(measurements["QRS_Axis_Global"], [-181, -90, -30, 90, 120, 181],
+                                 labels=["AXR", "LAD", "MID", "RAD", "ARAD"]).astype(str).to_numpy()
     for rate, column in ((100, "filename_lr"), (500, "filename_hr")):
         table[column] = [record_name(ecg_id, rate) for ecg_id in plan["ecg_id"]]
     for name in DECOYS:
@@ -89,55 +102,14 @@ def database_table(plan: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _statements(row):
-    return [name for name in CAUSES if row[f"severity_{name}"] > 0] + ["SR"]
-
-
-def _codes(row):
-    """The cell scp_codes: diagnostic statements with likelihood 100, form and rhythm with 0, as PTB-XL has them."""
-    return str({code: 100.0 if STATEMENTS[code][0] else 0.0 for code in _statements(row)})
-
-
-def planted_causes(plan: pd.DataFrame) -> pd.DataFrame:
-    """label, lead, segment, effect: where the noise-free beats of its records differ from those without it."""
-    rows = []
-    for prefix, registry in (("severity", CAUSES), ("decoy", DECOYS)):
-        for name, cause in registry.items():
-            having = plan[plan[f"{prefix}_{name}"] > 0].head(100)
-            if len(having):
-                rows += _planted_rows(name, cause, having, f"{prefix}_{name}")
-    return pd.DataFrame(rows, columns=["label", "lead", "segment", "effect", "effect_abs", "change"])
-
-
-def _planted_rows(name, cause, having, column):
-    """Mean signed and absolute difference (mV) per lead and segment of the beats with the cause, by its true fiducials."""
-    with_cause, without = make_hearts(having).normal, make_hearts(having.assign(**{column: 0.0})).normal
-    time, beat = template(with_cause)
-    difference = beat - template(without)[1]
-    stretch = _template_stretches(measure_truth(with_cause), time)  # (n, times, 12)
-    rows = []
-    for lead, lead_name in enumerate(LEADS):
-        for k, segment in enumerate(STRETCHES):
-            inside = stretch[:, :, lead] == k
-            if not inside.any():
-                continue
-            signed, size = difference[:, :, lead][inside].mean(), np.abs(difference[:, :, lead][inside]).mean()
-            if size > SEEN_MV:
-                rows.append((name, lead_name, segment, round(signed, 4), round(size, 4), cause.what))
-    return rows
-
-
-STRETCHES = ("(p", "p)", "pq", "(q", "qr", "rs", "q)", "qj", "jt", "(t", "t)", "tp")
-
-
-def _template_stretches(truth, time):
-    """Index into STRETCHES at each time of the noise-free beats # (n, times, 12)."""
-    marks = truth.fiducials[:, None, :].repeat(len(LEADS), axis=1)  # (n, 12, 9)
-    q, r, s = np.moveaxis(truth.peaks, 2, 0)
-    off, j = marks[..., 5], marks[..., 5] + 10
-    bounds = np.stack([marks[..., 0], marks[..., 1], marks[..., 2], marks[..., 3], q, r, s, off, j, marks[..., 6],
-                       marks[..., 7], marks[..., 8]], axis=-1)
-    index = np.full((len(bounds), len(time), len(LEADS)), len(POINTS) - 1)
-    for k in range(len(POINTS)):
-        index = np.where(time[None, :, None] >= bounds[:, None, :, k], k, index)
-    return index
+def _paperwork(row):
+    """What a clerk would have noted: statements with likelihoods, height, weight, date; nothing that tells a label."""
+    random = stream(row["seed"], PAPERWORK, row["ecg_id"])
+    codes = statements(row)
+    likelihood = {code: float(random.choice(LIKELIHOODS, p=LIKELIHOOD_SHARES)) if STATEMENTS[code][0] else 0.0 for code in codes}
+    height = round(177 - 12 * row["sex"] + 7 * random.standard_normal())
+    when = pd.Timestamp("1990-01-01 08:00:00") + pd.Timedelta(minutes=int(random.integers(6_000_000)))
+    return {"scp_codes": str(likelihood), "report": ", ".join(STATEMENTS[code][4] for code in codes), "height": float(height),
+            "weight": float(round(25 * (height / 100) ** 2 + 9 * random.standard_normal())), "device": "simulated",
+            "recording_date": str(when), "validated_by_human": True, "second_opinion": False,
+            "initial_autogenerated_report": False}

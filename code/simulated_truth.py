@@ -1,6 +1,6 @@
 """What is true of simulated hearts: fiducials, measurements, segments, and where a cause shows.
 
-All of it is read off the noise-free beats, lead by lead, at steps of 2 ms.
+All of it is read off the noise-free beats, lead by lead, at steps of 2 ms; amplitudes against the level at QRS onset.
 """
 
 from dataclasses import dataclass
@@ -8,16 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from causes import P_WAVES, T_WAVES
 from heart import QRS, Beat, template
 from labels import LEADS
 
-P_WAVES, T_WAVES = ("P1", "P2"), ("T1", "T2")
 FIDUCIALS = ("P_on", "P_peak", "P_off", "QRS_on", "R_peak", "QRS_off", "T_on", "T_peak", "T_off")
 SMALLEST_MV = 0.02  # a smaller deflection is no wave
 
-# The 24 classes of a segmentation: class 2k is the k-th of these points, class 2k + 1 the stretch after it.
+# The 24 classes of a segmentation: class 2k is the k-th point, class 2k + 1 the stretch after it.
 POINTS = ("P-Onset", "P-Peak", "P-Offset", "QRS-Onset", "Q-Peak", "R-Peak", "S-Peak", "QRS-Offset", "J-point",
           "T-Onset", "T-Peak", "T-Offset")
+STRETCHES = ("(p", "p)", "pq", "(q", "qr", "rs", "q)", "qj", "jt", "(t", "t)", "tp")
+CLASSES = tuple(name for pair in zip(POINTS, STRETCHES, strict=True) for name in pair)
+VISIBLE = {"P": 0.07, "QRS": 0.02, "T": 0.10}  # a wave begins and ends where its vector has this share of its largest length
 J_DELAY_MS = 10.0
 TRIANGLE_MS = 20.0
 
@@ -41,15 +44,16 @@ def measure_truth(beat: Beat) -> Truth:
     parts = {name: template(beat, waves=waves)[1] for name, waves in
              (("P", P_WAVES), ("QRS", QRS), ("T", T_WAVES))}
     time, whole = template(beat)
-    p_on, p_peak, p_off = _extent(time, parts["P"], 0.10)
-    qrs_on, r_peak, qrs_off = _extent(time, parts["QRS"], 0.05)
-    t_on, t_peak, t_off = _extent(time, parts["T"], 0.10)
+    (p_on, p_peak, p_off), (qrs_on, r_peak, qrs_off), (t_on, t_peak, t_off) = (
+        _extent(time, part, VISIBLE[name]) for name, part in parts.items())
     t_on = np.fmax(t_on, qrs_off + 20)
     fiducials = np.stack([p_on, p_peak, p_off, qrs_on, r_peak, qrs_off, t_on, t_peak, t_off], axis=1)
-    peaks, amplitudes = _qrs_peaks(time, parts["QRS"], qrs_on, qrs_off)
+    beat_level = whole - _at(time, whole, qrs_on)[:, None]
+    peaks, amplitudes = _qrs_peaks(time, beat_level, qrs_on, qrs_off)
     table = {f"{wave}_Amp_{lead}": amplitudes[:, k, w] for w, wave in enumerate("QRS") for k, lead in enumerate(LEADS)}
-    table |= _deflections("P", parts["P"]) | _deflections("T", parts["T"])
-    at_j = _at(time, whole, qrs_off)
+    table |= {f"Rp_Amp_{lead}": late for lead, late in zip(LEADS, _late_r(time, parts["QRS"], beat.width).T, strict=True)}
+    table |= _deflections("P", beat_level, time, p_on, p_off) | _deflections("T", beat_level, time, t_on, t_off)
+    at_j = _at(time, beat_level, qrs_off)
     table |= {f"J_Amp_{lead}": at_j[:, k] for k, lead in enumerate(LEADS)}
     table |= {"QRS_Dur_Global": qrs_off - qrs_on, "PR_Int_Global": qrs_on - p_on, "QT_Int_Global": t_off - qrs_on,
               "P_Dur_Global": p_off - p_on, "QRS_Axis_Global": _axis(parts["QRS"])}
@@ -84,9 +88,20 @@ def _qrs_peaks(time, qrs, onset, offset):
     return np.where(absent, np.nan, time[index]), np.where(absent, 0.0, height)
 
 
-def _deflections(name, wave):
-    """Upward, downward and signed larger deflection (mV) per lead."""
-    up, down = np.maximum(wave.max(axis=1), 0), np.minimum(wave.min(axis=1), 0)
+def _late_r(time, qrs, width):
+    """R' (mV) # (n, 12): the highest point later than 15 ms (x QRS width) after R, where the QRS rises again; else 0."""
+    late = np.where((time >= 15 * width[:, None])[..., None], qrs, -np.inf)
+    height = late.max(axis=1)
+    start = np.argmax(time >= 15 * width[:, None], axis=1)
+    rises = late.argmax(axis=1) > start[:, None]
+    return np.where(rises & (height >= SMALLEST_MV), height, 0.0)
+
+
+def _deflections(name, beat, time, onset, offset):
+    """Upward, downward and signed larger deflection (mV) per lead of the wave between onset and offset; NaN without one."""
+    inside = ((time >= onset[:, None]) & (time <= offset[:, None]))[..., None]
+    up, down = np.where(inside, beat, 0.0).max(axis=1), np.where(inside, beat, 0.0).min(axis=1)
+    up, down = (np.where(np.isnan(onset)[:, None], np.nan, values) for values in (up, down))
     larger = np.where(up >= -down, up, down)
     return {f"{kind}_Amp_{lead}": values[:, k] for kind, values in
             ((name, larger), (f"{name}P", up), (f"{name}N", down)) for k, lead in enumerate(LEADS)}

@@ -1,0 +1,90 @@
+"""Where causes and decoys show: planted_causes.csv, the known truth that explanations are held against.
+
+For each cause some of its records are drawn without noise, with it and without it, beat on beat. The absolute
+difference is averaged over the true segments, as an attribution would be.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from causes import CAUSES, DECOYS
+from cohort import make_hearts, severity_column
+from heart import twelve_leads
+from heartbeats import Hearts, artefacts, make_rhythm, render_clean
+from labels import LEADS
+from simulated_truth import CLASSES, beat_fiducials, measure_truth, segmentation
+
+COLUMNS = ["label", "lead", "segment", "effect", "effect_abs", "unit", "n_records", "change"]
+MOST_RECORDS = 24   # per cause: the mean of more moves the last digit
+SMALLEST_MV = 0.025  # less than this is no planted change
+LOCAL = ("ectopic", "step", "tremor")  # overlays that fill a small part of their record: only that part counts
+
+
+def planted_causes(plan: pd.DataFrame) -> pd.DataFrame:
+    """One row per (label, lead, segment) that a cause or decoy changes.
+
+    effect      mean difference with - without in that segment (mV), or of the RR interval (unit ms)
+    effect_abs  mean absolute difference in that segment
+    """
+    rows = []
+    for name, cause in {**CAUSES, **DECOYS}.items():
+        having = plan[plan[severity_column(name)] > 0].head(MOST_RECORDS).reset_index(drop=True)
+        if len(having):
+            rows += _rows_of(name, cause, having)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _rows_of(name, cause, plan):
+    """Rows of one cause."""
+    having, lacking = make_hearts(plan), make_hearts(plan.assign(**{severity_column(name): 0.0}))
+    signed, size = _cells(plan, having, lacking, cause.overlay in LOCAL)
+    rows = [(name, LEADS[lead], CLASSES[segment], round(signed[lead, segment], 4), round(size[lead, segment], 4), "mV",
+             len(plan), cause.what) for lead, segment in np.argwhere(size >= SMALLEST_MV)]
+    rate = (having.rr - lacking.rr).mean()
+    if abs(rate) > 20:
+        rows += [(name, lead, "tp", round(rate, 1), round(abs(rate), 1), "ms", len(plan), cause.what)
+                 for lead in LEADS]
+    return rows
+
+
+def _cells(plan, having, lacking, only_there):
+    """Mean signed and absolute difference # (12, 24) over the records, NaN-free: a segment that no record has is 0.
+
+    `only_there`: only the time at which any lead differs counts.
+    """
+    truths = (measure_truth(having.normal), measure_truth(having.ectopic))
+    sums = np.zeros((3, len(LEADS), len(CLASSES)))
+    for row, (seed, ecg_id) in enumerate(zip(plan["seed"], plan["ecg_id"], strict=True)):
+        rhythm = make_rhythm(having, row, seed, ecg_id)
+        difference = _difference(having, lacking, row, rhythm, seed, ecg_id)
+        share = segmentation(truths, row, rhythm, beat_fiducials(truths, row, rhythm)) / 255
+        if only_there:
+            share *= (np.abs(difference).max(axis=1) > 0.01)[:, None, None]
+        mass = share.sum(axis=0)
+        density = [np.einsum("tl,tlk->lk", values, share) / np.maximum(mass, 1e-9) for values in (difference, np.abs(difference))]
+        sums += [density[0], density[1], mass > 0]
+    return sums[:2] / np.maximum(sums[2], 1)
+
+
+def _difference(having: Hearts, lacking: Hearts, row, rhythm, seed, ecg_id):
+    """# (1000, 12) mV: one record with the cause minus without it, beat on beat (the rhythm with it in both)."""
+    sides = []
+    for hearts, beats in ((having, rhythm), (lacking, _as_ectopic(rhythm, lacking.severity["ectopic"][row] > 0))):
+        clean = render_clean(hearts, row, beats, seed, ecg_id, 100) + artefacts(hearts, row, seed, ecg_id, 100)
+        sides.append(twelve_leads(clean))
+    return sides[0] - sides[1]
+
+
+def _as_ectopic(rhythm, allowed):
+    """The same beats, all of them normal unless ectopic ones are allowed."""
+    return rhythm if allowed else replace(rhythm, ectopic=np.zeros_like(rhythm.ectopic))
+
+
+def changed_cells(planted: pd.DataFrame, label: str) -> np.ndarray:
+    """# (12, 24) absolute change (mV) of a cause or decoy per lead and segment, from the planted_causes table."""
+    table = np.zeros((len(LEADS), len(CLASSES)))
+    for row in planted[(planted["label"] == label) & (planted["unit"] == "mV")].itertuples():
+        table[LEADS.index(row.lead), CLASSES.index(row.segment)] = row.effect_abs
+    return table
