@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from artefacts import UserError, read_csv, read_npy, read_pickle
+from artefacts import UserError, read_csv, read_json, read_npy, read_pickle
 from labels import LEADS, REGRESSION_TASKS, TASKS
 
 HINT = "run python code/preprocessing.py first (--data_path names the folder)"
@@ -108,6 +108,7 @@ def load_dataset(data_path: str | Path, task: str | None = None, sampling_rate: 
     signals_path = data_path / f"raw{sampling_rate}.pkl"
     if not signals_path.is_file():
         raise UserError(f"{signals_path} does not exist: {HINT}")
+    _check_finished(data_path)
     signals, table = read_pickle(signals_path), load_table(data_path)
     if signals.ndim != 3 or signals.shape[2] != len(LEADS) or len(signals) != len(table):
         raise UserError(f"{signals_path} is {signals.shape}, the table has {len(table)} rows: "
@@ -115,6 +116,13 @@ def load_dataset(data_path: str | Path, task: str | None = None, sampling_rate: 
     labels, labelled = load_labels(data_path, task, table) if task else (None, None)
     data = Dataset(table, signals, sampling_rate, data_path, task, labels, labelled)
     return data.rows(np.arange(min(limit, len(data)))) if limit else data
+
+
+def _check_finished(data_path):
+    """Files of a run that was cut off need not belong together."""
+    for path in data_path.glob("preprocessing*.json"):
+        if read_json(path).get("status") != "finished":
+            raise UserError(f"{path} says that preprocessing is not finished: wait for it, or run it again")
 
 
 def load_labels(data_path: Path, task: str, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

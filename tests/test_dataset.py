@@ -56,6 +56,7 @@ def test_r_peaks_follow_the_sampling_rate(folder):
 @pytest.mark.parametrize(("change", "message"), [
     (lambda f: (f / "raw100.pkl").unlink(), "raw100.pkl does not exist: run python code/preprocessing.py"),
     (lambda f: write_pickle(f / "raw100.pkl", np.zeros((3, 1000, 12))), "different runs"),
+    (lambda f: (f / "preprocessing.json").write_text('{"status": "running"}'), "preprocessing is not finished"),
     (lambda f: (f / "multihot_superdiagnostic.npy").unlink(), "multihot_superdiagnostic.npy does not exist"),
     (lambda f: write_npy(f / "multihot_superdiagnostic.npy", np.zeros((N, 4))), r"expected \(6, 5\)"),
     (lambda f: (f / "multihot_superdiagnostic.npy").write_bytes(b"no"), "not a readable .npy"),
