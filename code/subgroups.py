@@ -11,9 +11,9 @@ from itertools import permutations
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import AgglomerativeClustering, KMeans
+from sklearn.cluster import AgglomerativeClustering
 from sklearn.decomposition import PCA
-from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+from sklearn.metrics.cluster import expected_mutual_information
 from sklearn.mixture import GaussianMixture
 
 from artefacts import UserError
@@ -28,13 +28,46 @@ def fit_space(features: np.ndarray, variance: float = 0.8, max_components: int =
     """Principal components that hold `variance` of the variance of (n, d), `max_components` at the most."""
     if len(features) < 3:
         raise UserError(f"{len(features)} records are too few to fit a space: widen the cohort or the folds")
-    space = PCA(min(max_components, len(features) - 1, features.shape[1]), svd_solver="full").fit(features)
+    solver = "full" if len(features) < features.shape[1] else "covariance_eigh"  # both exact, whichever is quicker
+    space = PCA(min(max_components, len(features) - 1, features.shape[1]), svd_solver=solver).fit(features)
     enough = 1 + int(np.searchsorted(np.cumsum(space.explained_variance_ratio_), variance))
-    return PCA(min(enough, space.n_components_), svd_solver="full").fit(features)
+    space.n_components_ = min(enough, space.n_components_)
+    space.components_ = space.components_[:space.n_components_]
+    space.explained_variance_ = space.explained_variance_[:space.n_components_]
+    return space
+
+
+def lloyd(clouds: np.ndarray, k: int, rng: np.random.Generator, n_starts: int = 10, n_steps: int = 20) -> tuple:
+    """k-means of many clouds (m, n, d) at once, best of `n_starts` from random records: centres (m, k, d), inertia (m,).
+
+    Plain Lloyd on all clouds together: sklearn's, called once per small cloud, spends its time outside the arithmetic.
+    """
+    best, least = clouds[:, :k].copy(), np.full(len(clouds), np.inf)
+    for _ in range(n_starts):
+        centres = clouds[:, rng.permutation(clouds.shape[1])[:k]]                     # (m, k, d)
+        for _ in range(n_steps):
+            member = _nearest(clouds, centres)[0]                                     # (m, n, k)
+            counts = member.sum(axis=1)[..., None]
+            centres = np.where(counts > 0, member.transpose(0, 2, 1) @ clouds / np.maximum(counts, 1), centres)
+        inertia = _nearest(clouds, centres)[1]
+        best = np.where((inertia < least)[:, None, None], centres, best)
+        least = np.minimum(least, inertia)
+    return best, least
+
+
+def _nearest(clouds, centres):
+    """Membership of the nearest centre (m, n, k) and the sum of squared distances to it (m,)."""
+    distance = (centres**2).sum(axis=2)[:, None] - 2 * clouds @ centres.transpose(0, 2, 1)  # less the point's own square
+    inertia = (distance.min(axis=2) + (clouds**2).sum(axis=2)).sum(axis=1)
+    return np.eye(centres.shape[1])[distance.argmin(axis=2)], inertia
+
+
+def _to_centres(centres):
+    return lambda points: _nearest(points[None], centres[None])[0][0].argmax(axis=1)
 
 
 def _kmeans(points, k, seed):
-    return KMeans(k, n_init=5, random_state=seed).fit(points).predict
+    return _to_centres(lloyd(points[None], k, np.random.default_rng(seed))[0][0])
 
 
 def _mixture(points, k, seed):
@@ -45,8 +78,7 @@ def _mixture(points, k, seed):
 def _agglomerative(points, k, seed):
     """Ward's tree; other points go to the nearest centre, since a tree itself assigns nothing."""
     found = AgglomerativeClustering(k).fit_predict(points)
-    centres = np.stack([points[found == cluster].mean(axis=0) for cluster in range(k)])
-    return lambda others: ((others[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+    return _to_centres(np.stack([points[found == cluster].mean(axis=0) for cluster in range(k)]))
 
 
 CLUSTERERS: dict[str, Callable[[np.ndarray, int, int], Assign]] = {
@@ -85,26 +117,57 @@ def cross_fit(features: np.ndarray, part: np.ndarray, k: int, **options) -> np.n
 
 # ---------------------------------------------------------------- against labels that were hidden
 
-def accuracy(clusters: np.ndarray, labels: np.ndarray) -> float:
-    """Share of records in the right group under the best one-to-one naming of the clusters."""
-    table = _contingency(clusters, labels)
-    rows, columns = linear_sum_assignment(-table)
-    return table[rows, columns].sum() / len(labels)
+def contingency(clusters: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Records of each cluster and label: (k, c), or (R, k, c) for weights (R, n)."""
+    row, column = np.unique(clusters, return_inverse=True)[1], np.unique(labels, return_inverse=True)[1]
+    pairs = np.eye(row.max() + 1)[row][:, :, None] * np.eye(column.max() + 1)[column][:, None]   # (n, k, c)
+    if weights is None:
+        return pairs.sum(axis=0)
+    return (weights @ pairs.reshape(len(pairs), -1)).reshape(len(weights), *pairs.shape[1:])
 
 
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "accuracy": accuracy,
-    "ari": lambda clusters, labels: adjusted_rand_score(labels, clusters),
-    "ami": lambda clusters, labels: adjusted_mutual_info_score(labels, clusters),
+def _accuracy(tables):
+    """Share of records in the right group under the best one-to-one naming of clusters by labels."""
+    tables = tables if tables.shape[1] <= tables.shape[2] else tables.transpose(0, 2, 1)
+    k, c = tables.shape[1:]
+    namings = [tables[:, range(k), columns].sum(axis=1) for columns in map(list, permutations(range(c), k))]
+    return np.max(namings, axis=0) / tables.sum(axis=(1, 2))
+
+
+def _adjusted_rand(tables):
+    """Hubert & Arabie, J Classif 2 (1985) 193, eq. 5."""
+    pairs = lambda counts: counts * (counts - 1) / 2  # noqa: E731
+    both = pairs(tables).sum(axis=(1, 2))
+    rows, columns = pairs(tables.sum(axis=2)).sum(axis=1), pairs(tables.sum(axis=1)).sum(axis=1)
+    expected = rows * columns / pairs(tables.sum(axis=(1, 2)))
+    room = (rows + columns) / 2 - expected
+    return np.divide(both - expected, room, out=np.ones_like(room), where=room != 0)
+
+
+def _adjusted_mutual_information(tables):
+    """Vinh, Epps & Bailey, JMLR 11 (2010) 2837, with the arithmetic mean of the entropies."""
+    return np.array([_one_adjusted_mutual_information(table) for table in tables])
+
+
+def _one_adjusted_mutual_information(table):
+    n, rows, columns = table.sum(), table.sum(axis=1), table.sum(axis=0)
+    entropies = [-(part[part > 0] / n * np.log(part[part > 0] / n)).sum() for part in (rows, columns)]
+    if min(entropies) == 0:
+        return 1.0 if max(entropies) == 0 else 0.0
+    mutual = (table[table > 0] / n * np.log(table[table > 0] * n / np.outer(rows, columns)[table > 0])).sum()
+    expected = expected_mutual_information(table[rows > 0][:, columns > 0].astype(np.int64), int(n))
+    return (mutual - expected) / (np.mean(entropies) - expected)
+
+
+# name -> score of each of many contingency tables (R, k, c): (R,)
+METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "accuracy": _accuracy, "ari": _adjusted_rand, "ami": _adjusted_mutual_information,
 }
 
 
-def _contingency(clusters, labels):
-    _, row = np.unique(clusters, return_inverse=True)
-    _, column = np.unique(labels, return_inverse=True)
-    table = np.zeros((row.max() + 1, column.max() + 1))
-    np.add.at(table, (row, column), 1)
-    return table
+def score(metric: str, clusters: np.ndarray, labels: np.ndarray) -> float:
+    """One metric of one clustering (n,) against labels (n,)."""
+    return float(METRICS[metric](contingency(clusters, labels)[None])[0])
 
 
 def shuffled_by_patient(labels: np.ndarray, patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -124,31 +187,33 @@ def agreement(clusters: np.ndarray, labels: np.ndarray, patients: np.ndarray, n_
 
     `chance` is the mean over permuted labels; for accuracy `majority` is the share of the largest class.
     """
-    rng = np.random.default_rng(seed)
-    resampled = [np.repeat(np.arange(len(labels)), weight) for weight in patient_weights(patients, n_resamples, seed)]
-    permuted = [shuffled_by_patient(labels, patients, rng) for _ in range(n_resamples)]
+    resampled = contingency(clusters, labels, patient_weights(patients, n_resamples, seed))
+    permuted = permuted_tables(clusters, labels, patients, n_resamples, seed)
     rows = []
-    for metric, score in METRICS.items():
-        value = score(clusters, labels)
-        low, high = percentile_interval(np.array([score(clusters[rows_], labels[rows_]) for rows_ in resampled]))
-        null = np.array([score(clusters, other) for other in permuted])
+    for metric, scores in METRICS.items():
+        value = score(metric, clusters, labels)
+        low, high = percentile_interval(scores(resampled))
+        null = scores(permuted)
         rows.append({"metric": metric, "value": value, "low": low, "high": high, "chance": null.mean(),
                      "p": permutation_p(value, null), "n": len(labels), "n_patients": len(np.unique(patients))})
     return rows
 
 
+def permuted_tables(clusters, labels, patients, n_permutations: int, seed: int) -> np.ndarray:
+    """Contingency tables (n_permutations, k, c) after labels were exchanged between patients."""
+    rng = np.random.default_rng(seed)
+    code = np.unique(labels, return_inverse=True)[1]
+    return np.stack([contingency(clusters, shuffled_by_patient(code, patients, rng)) for _ in range(n_permutations)])
+
+
 def paired_difference(first: np.ndarray, second: np.ndarray, labels: np.ndarray, patients: np.ndarray,
                       metric: str = "ari", n_resamples: int = 500, seed: int = 0) -> dict:
     """Difference of a metric between two clusterings of the same records, with its interval over patients."""
-    score = METRICS[metric]
     weights = patient_weights(patients, n_resamples, seed)
-    differences = []
-    for weight in weights:
-        rows = np.repeat(np.arange(len(labels)), weight)
-        differences.append(score(first[rows], labels[rows]) - score(second[rows], labels[rows]))
-    low, high = percentile_interval(np.array(differences))
-    return {"metric": f"{metric} difference", "value": score(first, labels) - score(second, labels), "low": low, "high": high,
-            "chance": 0.0, "n": len(labels), "n_patients": len(np.unique(patients))}
+    differences = METRICS[metric](contingency(first, labels, weights)) - METRICS[metric](contingency(second, labels, weights))
+    low, high = percentile_interval(differences)
+    return {"metric": f"{metric} difference", "value": score(metric, first, labels) - score(metric, second, labels),
+            "low": low, "high": high, "chance": 0.0, "n": len(labels), "n_patients": len(np.unique(patients))}
 
 
 # ---------------------------------------------------------------- without labels: is there more than one group?
@@ -184,55 +249,39 @@ def find_structure(features: np.ndarray, patients: np.ndarray, k_max: int = 5, n
     z_null = (null - null.mean(axis=0)) / null.std(axis=0)
     z = (observed - null.mean(axis=0)) / null.std(axis=0)
     p_by_k = {k: float(permutation_p(value, z_null.max(axis=1))) for k, value in zip(tried, z, strict=True)}
-    stability = {k: resampling_stability(features, patients, k, seed=seed, variance=variance) for k in tried}
+    stability = {k: resampling_stability(points, patients, k, seed=seed) for k in tried}
     significant = [k for k in tried if p_by_k[k] <= alpha]
     chosen = max(significant, key=lambda k: stability[k]) if significant else 1
     return Structure(chosen, min(p_by_k.values()), stability, p_by_k)
 
 
-def between_share(clouds: np.ndarray, k: int, rng: np.random.Generator, n_starts: int = 10, n_steps: int = 15) -> np.ndarray:
-    """Share of the variance that lies between k-means clusters, of many clouds (m, n, d) at once: (m,).
-
-    Lloyd's algorithm on all clouds together, the best of `n_starts` from random records (sklearn's, called once per cloud,
-    spends its time outside the arithmetic).
-    """
+def between_share(clouds: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Share of the variance that lies between k-means clusters, of many clouds (m, n, d) at once: (m,)."""
     total = ((clouds - clouds.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2))
-    best = np.full(len(clouds), np.inf)
-    for _ in range(n_starts):
-        centres = clouds[:, rng.permutation(clouds.shape[1])[:k]]                     # (m, k, d)
-        for _ in range(n_steps):
-            member = _nearest(clouds, centres)[0]                                     # (m, n, k)
-            counts = member.sum(axis=1)[..., None]
-            centres = np.where(counts > 0, member.transpose(0, 2, 1) @ clouds / np.maximum(counts, 1), centres)
-        best = np.minimum(best, _nearest(clouds, centres)[1])
-    return 1 - best / total
+    return 1 - lloyd(clouds, k, rng)[1] / total
 
 
-def _nearest(clouds, centres):
-    """Membership of the nearest centre (m, n, k) and the sum of squared distances to it (m,)."""
-    distance = (centres**2).sum(axis=2)[:, None] - 2 * clouds @ centres.transpose(0, 2, 1)  # less the point's own square
-    inertia = (distance.min(axis=2) + (clouds**2).sum(axis=2)).sum(axis=1)
-    return np.eye(centres.shape[1])[distance.argmin(axis=2)], inertia
+def resampling_stability(points: np.ndarray, patients: np.ndarray, k: int, n_pairs: int = 10, share: float = 0.8,
+                         clusterer: str = "kmeans", seed: int = 0) -> float:
+    """Mean adjusted Rand index between assignments of all points (n, d) by fits on random subsets of the patients."""
+    return float(np.mean(_agreement_of_fits(points, patients, k, n_pairs, share, clusterer, seed)))
 
 
-def resampling_stability(features: np.ndarray, patients: np.ndarray, k: int, n_pairs: int = 10, share: float = 0.8,
-                         seed: int = 0, **options) -> float:
-    """Mean adjusted Rand index between assignments of all records by fits on random subsets of the patients."""
-    return float(np.mean([_agreement_of_fits(features, parts, k, seed, options)
-                          for parts in _patient_subsets(patients, n_pairs, share, seed)]))
-
-
-def replication(features: np.ndarray, patients: np.ndarray, k: int, n_splits: int = 20, seed: int = 0, **options) -> dict:
-    """Agreement (adjusted Rand index) of fits on two halves of the patients, over random halvings: mean and range."""
-    values = [_agreement_of_fits(features, parts, k, seed, options) for parts in _patient_subsets(patients, n_splits, 0.5, seed)]
+def replication(points: np.ndarray, patients: np.ndarray, k: int, n_splits: int = 20, clusterer: str = "kmeans",
+                seed: int = 0) -> dict:
+    """Agreement (adjusted Rand index) of fits on two halves of the patients, over random halvings: mean and 95 % range."""
+    values = _agreement_of_fits(points, patients, k, n_splits, 0.5, clusterer, seed)
     low, high = np.quantile(values, [0.025, 0.975])
     return {"metric": "replication", "value": float(np.mean(values)), "low": low, "high": high, "chance": 0.0,
-            "n": len(features), "n_patients": len(np.unique(patients))}
+            "n": len(points), "n_patients": len(np.unique(patients))}
 
 
-def _agreement_of_fits(features, parts, k, seed, options):
-    first, second = (fit_clusters(features[part], k, seed=seed, **options)(features) for part in parts)
-    return adjusted_rand_score(first, second)
+def _agreement_of_fits(points, patients, k, n_pairs, share, clusterer, seed):
+    agreements = []
+    for parts in _patient_subsets(patients, n_pairs, share, seed):
+        first, second = (CLUSTERERS[clusterer](points[part], k, seed)(points) for part in parts)
+        agreements.append(score("ari", first, second))
+    return agreements
 
 
 def _patient_subsets(patients, n_pairs, share, seed):

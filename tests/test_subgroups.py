@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
 from artefacts import UserError
 from subgroups import (
     CLUSTERERS,
-    accuracy,
+    METRICS,
     agreement,
     align,
     best_naming,
     between_share,
+    contingency,
     cross_fit,
     enrichment,
     find_structure,
@@ -20,6 +21,7 @@ from subgroups import (
     fit_space,
     paired_difference,
     replication,
+    score,
     shuffled_by_patient,
 )
 
@@ -38,7 +40,7 @@ def groups(n=120, dimension=30, distance=6.0, seed=0, k=2):
 def test_planted_groups_are_found_and_assigned_to_new_records(clusterer):
     features, labels, _ = groups()
     assign = fit_clusters(features[:60], 2, clusterer)
-    assert accuracy(assign(features[60:]), labels[60:]) == 1
+    assert score("accuracy", assign(features[60:]), labels[60:]) == 1
 
 
 def test_space_keeps_the_components_that_hold_the_variance():
@@ -51,10 +53,22 @@ def test_space_keeps_the_components_that_hold_the_variance():
 
 def test_accuracy_and_alignment_do_not_depend_on_cluster_numbers():
     labels = np.array([0, 0, 0, 1, 1])
-    assert accuracy(1 - labels, labels) == 1
-    assert accuracy(np.array([0, 0, 1, 1, 1]), labels) == pytest.approx(4 / 5)
-    assert accuracy(np.zeros(5, int), labels) == pytest.approx(3 / 5)
+    assert score("accuracy", 1 - labels, labels) == 1
+    assert score("accuracy", np.array([0, 0, 1, 1, 1]), labels) == pytest.approx(4 / 5)
+    assert score("accuracy", np.zeros(5, int), labels) == pytest.approx(3 / 5)
     assert align(np.array([2, 2, 0, 1]), np.array([0, 0, 1, 2]), 3).tolist() == [1, 2, 0]
+
+
+def test_metrics_equal_sklearns_on_every_resample():
+    rng = np.random.default_rng(0)
+    for k, c in ((2, 2), (3, 2), (2, 4), (1, 2)):
+        clusters, labels = rng.integers(0, k, 60), rng.integers(0, c, 60)
+        weights = rng.integers(0, 3, (5, 60))
+        tables = contingency(clusters, labels, weights)
+        for row, weight in enumerate(weights):
+            first, second = np.repeat(clusters, weight), np.repeat(labels, weight)
+            assert METRICS["ari"](tables)[row] == pytest.approx(adjusted_rand_score(second, first))
+            assert METRICS["ami"](tables)[row] == pytest.approx(adjusted_mutual_info_score(second, first), abs=1e-9)
 
 
 def test_cross_fitting_never_fits_on_the_records_it_assigns(monkeypatch):
@@ -65,7 +79,7 @@ def test_cross_fitting_never_fits_on_the_records_it_assigns(monkeypatch):
     fit = subgroups.fit_clusters
     monkeypatch.setattr(subgroups, "fit_clusters", lambda f, k, **o: seen.append(len(f)) or fit(f, k, **o))
     clusters = cross_fit(features, part, 2)
-    assert accuracy(clusters, labels) == 1
+    assert score("accuracy", clusters, labels) == 1
     assert seen == [len(features)] + [int((part != p).sum()) for p in range(5)]
 
 
