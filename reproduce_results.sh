@@ -97,8 +97,8 @@ run_demo() {
 run_paper() {
   data=${data:-data/ptbxl/}; output=${output:-output/}
   tcav_size=(); local_size=(--strategy best_n --n_samples 100); glocal_size=(--n_samples 100); sanity_size=(); discovery_size=(--cohort "AMI or IMI")
-  [ -f "$data/ptbxl_database.csv" ] || ./download_data.sh --output "$data"
-  [ -d "$data/ptbxl_segmentations" ] || ./download_segmentations.sh --output "$data"
+  [ -f "$data/ptbxl_database.csv" ] || ./download_data.sh --data_path "$data"
+  [ -d "$data/ptbxl_segmentations" ] || ./download_segmentations.sh --data_path "$data"
   stage preprocessing --data_path "$data"
   for model in "${models[@]}"; do
     for task in "${amplitude_tasks[@]}" "${tasks[@]}"; do
