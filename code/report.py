@@ -1,0 +1,66 @@
+"""Stage 8, report: everything found under a run, as one self-contained page.
+
+Reads:  a checkpoint (--model_path) and all that the stages before have written under its run folder
+Writes: <run>/report.html (images inlined, nothing is requested from anywhere)
+Example:
+    python code/report.py --model_path output/lenet_subdiagnostic
+
+With --verify nothing is written: the hashes of all artefacts are walked, and the first broken link is named (exit code 1).
+"""
+
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from artefacts import UserError, write_text
+from checkpoints import check_against, find_checkpoint, load_checkpoint, run_folder
+from cli import run, stage_parser
+from report_html import page
+from report_sections import SECTIONS, Run, broken_links, build, stage_files
+
+
+def get_args_parser():
+    parser = stage_parser(__doc__, "output_path", "model_path", "modelname", "task", "run_name")
+    parser.add_argument("--verify", action="store_true", help="check the hashes of all artefacts instead of writing a report")
+    return parser
+
+
+def find_run(args) -> Run:
+    """The run that --model_path and --output_path mean."""
+    checkpoint = find_checkpoint(args.model_path)
+    info = load_checkpoint(checkpoint)[1]
+    check_against(args, info)
+    folder = run_folder(args.output_path, info)
+    if not folder.is_dir():  # the checkpoint's own run folder: <run>/checkpoints/best_model.ckpt
+        folder = Path(checkpoint).parent.parent
+    return Run(folder, info)
+
+
+def verify(run_: Run) -> None:
+    """Print the first broken link and exit with 1, or say how many stages hold."""
+    broken = broken_links(run_.folder)
+    if broken:
+        print(f"broken: {broken[0]}" + (f" (and {len(broken) - 1} more stages)" if len(broken) > 1 else ""))
+        sys.exit(1)
+    stages = stage_files(run_.folder)
+    if not stages:
+        raise UserError(f"{run_.folder} holds no stage's json: nothing to verify")
+    print(f"verified: {len(stages)} stages under {run_.folder}, every input and output as it was when it was made")
+
+
+def main(args):
+    found = find_run(args)
+    if args.verify:
+        verify(found)
+        return
+    inner = [(name, section.title, build(found, name)) for name, section in tqdm(SECTIONS.items(), desc="report")]
+    title = f"{found.info.modelname} on {found.info.task}"
+    path = found.folder / "report.html"
+    subtitle = "What a deep ECG classifier uses, looks at, and how far that can be trusted. For research; not a medical device."
+    write_text(path, page(f"XAI4ECG report: {title}", subtitle, inner))
+    print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+if __name__ == "__main__":
+    run(main, get_args_parser())

@@ -1,0 +1,291 @@
+"""Sections of the report: each reads what one stage wrote under the run folder and turns it into HTML.
+
+A section returns the fragments it has; one whose stage has not run returns none and is replaced by the command that would.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from artefacts import UserError, broken_link, read_csv, read_json
+from checkpoints import ModelInfo
+from report_html import code_block, details, figure, paragraph, table, tiles
+
+FEW_POSITIVES = 10    # below that a class's AUC says little
+MAX_LOCAL_FIGURES = 12
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run that is reported: its folder and what its checkpoint says of itself."""
+
+    folder: Path
+    info: ModelInfo
+
+    def csv(self, name: str) -> pd.DataFrame | None:
+        """A table under the run folder, or None where its stage has not written it."""
+        path = self.folder / name
+        return read_csv(path) if path.is_file() else None
+
+    def figures(self, pattern: str) -> list[Path]:
+        """PNG files under the run folder, in the order of their names."""
+        return sorted(self.folder.glob(pattern))
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section: where it reads, how it is read, and the stage that has to run for it."""
+
+    title: str
+    how: str
+    stage: str
+    build: Callable[[Run], Iterator[str]]
+
+
+def stage_files(folder: Path) -> list[Path]:
+    """The JSON files of all stages under a run folder."""
+    return [path for path in sorted(folder.glob("**/*.json")) if _is_stage(path)]
+
+
+def _is_stage(path):
+    try:
+        return "stage" in read_json(path)
+    except UserError:
+        return False
+
+
+def broken_links(folder: Path) -> list[str]:
+    """What has changed or gone missing since each stage wrote it, one line per stage that is affected."""
+    return [line for line in map(broken_link, stage_files(folder)) if line]
+
+
+# ---------------------------------------------------------------- the sections
+
+def provenance(run: Run) -> Iterator[str]:
+    info = run.info
+    yield tiles({"model": info.modelname, "task": info.task, "classes": str(len(info.labels)), "seed": str(info.seed),
+                 "sampling rate": f"{info.sampling_rate} Hz", "input": f"{info.crop_seconds} s"})
+    folds = "; ".join(f"{name} {', '.join(map(str, numbers))}" for name, numbers in info.folds.items())
+    yield paragraph(f"Folds: {folds}. Leads: {', '.join(info.leads)}.")
+    for line in broken_links(run.folder):
+        yield paragraph(f"Artefacts do not match: {line}", "warn")
+    stages = [read_json(path) for path in stage_files(run.folder)]
+    data = _data_stage(stages, run)
+    if data:
+        counts = {key: value for key, value in data.get("counts", {}).items() if not isinstance(value, dict | list)}
+        yield tiles({key.replace("_", " "): str(value) for key, value in counts.items()})
+    for content in [*([data] if data else []), *stages]:
+        if content.get("status") == "finished":
+            yield details(f"{content['stage']}: command, versions, hashes", _provenance_of(content))
+
+
+def _data_stage(stages, run):
+    """preprocessing.json of the data set that the run was trained on, where it still lies there."""
+    for content in stages:
+        folder = content.get("settings", {}).get("data_path")
+        for base in (Path(), run.folder):
+            path = base / folder / "preprocessing.json" if folder else None
+            if path and path.is_file():
+                return read_json(path)
+    return None
+
+
+def _provenance_of(content):
+    hashes = [{"kind": kind, "file": name, "sha256": digest[:16] + "…"}
+              for kind in ("inputs", "outputs") for name, digest in content.get(kind, {}).items()]
+    versions = ", ".join(f"{name} {number}" for name, number in content.get("versions", {}).items())
+    listed = table(pd.DataFrame(hashes), 40) if hashes else ""
+    return code_block(content.get("command", "")) + paragraph(versions, "soft") + listed
+
+
+def performance(run: Run) -> Iterator[str]:
+    path = run.folder / "metrics.json"
+    if not path.is_file():
+        return
+    metrics = read_json(path)
+    for protocol in ("windows", "centre_crop"):
+        scores = metrics.get(protocol, {})
+        yield tiles({f"{name.replace('_', ' ')} ({protocol.replace('_', ' ')})": _interval(entry)
+                     for name, entry in scores.items() if isinstance(entry, dict) and entry.get("value") is not None})
+    per_class = metrics.get("windows", {}).get("per_class_auc", {})
+    if per_class:
+        wanted = ("value", "low", "high", "n_positive", "n")
+        rows = [{"class": label, **{key: entry.get(key) for key in wanted}} for label, entry in per_class.items()]
+        few = [row["class"] for row in rows if (row["n_positive"] or 0) < FEW_POSITIVES]
+        if few:
+            yield paragraph(f"Fewer than {FEW_POSITIVES} positives in the test fold, so read with care: {', '.join(few)}.", "warn")
+        yield table(pd.DataFrame(rows).rename(columns={"value": "AUC", "low": "95 % low", "high": "95 % high"}))
+    for picture in run.figures("*.png"):
+        yield figure(picture, _caption(picture))
+
+
+def _interval(entry):
+    text = f"{entry['value']:.3f}"
+    if entry.get("low") is not None and entry.get("high") is not None:
+        text += f" [{entry['low']:.3f}, {entry['high']:.3f}]"
+    return text
+
+
+def concepts(run: Run) -> Iterator[str]:
+    scores = run.csv("tcav/scores.csv")
+    if scores is None:
+        return
+    tested = scores["p_corrected"].notna()
+    found = scores[tested & (scores["p_corrected"] < 0.05)]
+    sizes = ", ".join(f"{scores[column].nunique()} {plural}" for column, plural in (
+        ("concept", "concepts"), ("layer", "layers"), ("pathology", "pathologies")))
+    yield paragraph(f"{sizes}; {len(found)} of {int(tested.sum())} cells are significant after correction.")
+    invalid = scores.drop_duplicates(["concept", "layer"])
+    if "cav_valid" in invalid and not invalid["cav_valid"].all():
+        poor = int((~invalid["cav_valid"].astype(bool)).sum())
+        yield paragraph(f"In {poor} of {len(invalid)} concept × layer pairs the concept's vector separates held-out records "
+                        "no better than random ones: those cells are greyed.", "warn")
+    columns = ["concept", "layer", "pathology", "score", "magnitude", "cav_accuracy", "p", "p_corrected", "n_positive", "n_class"]
+    if len(found):
+        yield table(_columns(found.sort_values("p_corrected", kind="stable"), columns), 30)
+    pictures = run.figures("tcav/*.png")
+    for picture in sorted(pictures, key=lambda path: not path.stem.startswith("summary")):
+        yield figure(picture, _caption(picture))
+
+
+def local(run: Run) -> Iterator[str]:
+    cells = run.csv("local/cells.csv")
+    if cells is None:
+        return
+    yield paragraph(f"{cells['ecg_id'].nunique()} records, methods {', '.join(cells['method'].unique())}, pathologies "
+                    f"{', '.join(map(str, cells['pathology'].unique()))}.")
+    for line in _flagged(run, cells["ecg_id"].unique()):
+        yield paragraph(line, "warn")
+    strongest = cells[cells["rank"] == 1] if "rank" in cells else cells
+    yield details("Largest lead × segment cell of each record and method", table(strongest, 60))
+    pictures = run.figures("local/**/*.png")
+    for picture in pictures[:MAX_LOCAL_FIGURES]:
+        yield figure(picture, _caption(picture))
+    if len(pictures) > MAX_LOCAL_FIGURES:
+        yield paragraph(f"{len(pictures) - MAX_LOCAL_FIGURES} more figures are in {run.folder.name}/local/.", "soft")
+
+
+def _flagged(run, ecg_ids):
+    """Signal-quality warnings about the explained records, from the data set's table."""
+    stage = run.folder / "local" / "lrp_analysis.json"
+    settings = read_json(stage).get("settings", {}) if stage.is_file() else {}
+    path = Path(str(settings.get("data_path") or "")) / "ptbxl_database_enriched.csv"
+    if not path.is_file():
+        return
+    table_ = pd.read_csv(path, index_col="ecg_id", low_memory=False)
+    here = table_[table_.index.isin(ecg_ids)]
+    for column in [name for name in table_ if name.startswith("quality_")]:
+        ids = here.index[here[column].astype(str) == "True"]
+        if len(ids):
+            flag = column.removeprefix("quality_").replace("_", " ")
+            yield f"{flag} in record {', '.join(map(str, ids[:20]))}: read its maps with care."
+
+
+def glocal(run: Run) -> Iterator[str]:
+    segments = run.csv("glocal/segments.csv")
+    if segments is None:
+        return
+    yield from (figure(picture, _caption(picture)) for picture in run.figures("glocal/groups*.png"))
+    top = segments[segments["rank"] <= 5].sort_values(["pathology", "method", "rank"])
+    columns = ["pathology", "method", "rank", "lead", "segment", "density", "low", "high", "share"]
+    yield details("Five strongest cells of each pathology and method", table(_columns(top, columns), 80))
+    card = run.csv("glocal/scorecard.csv")
+    if card is not None:
+        own = card[card["own"].astype(str) == "True"] if "own" in card else card
+        yield paragraph("Rule scorecard: share of relevance inside the textbook's cells for the pathology.")
+        columns = ["pathology", "method", "card", "share", "chance", "lift", "low", "high", "p", "p_holm", "n_records"]
+        yield table(_columns(own, columns), 60)
+    yield from (figure(picture, _caption(picture)) for picture in run.figures("glocal/scorecard*.png"))
+
+
+def sanity(run: Run) -> Iterator[str]:
+    checks = run.csv("sanity/checks.csv")
+    if checks is None:
+        return
+    for picture in sorted(run.figures("sanity/*.png"), key=lambda path: not path.stem.startswith("ranking")):
+        yield figure(picture, _caption(picture))
+    for column in ("passed", "verdict"):
+        if column in checks:
+            failed = checks[checks[column].astype(str).isin(["False", "failed"])]
+            for row in failed.itertuples():
+                yield paragraph(f"{row.method} fails {row.check} on {row.model}: {row.value:.3g}.", "warn")
+    yield details("All checks", table(checks, 300))
+
+
+def discovery(run: Run) -> Iterator[str]:
+    for folder in sorted(path for path in run.folder.glob("discovery*") if path.is_dir()):
+        found = run.csv(f"{folder.name}/table.csv")
+        if found is None:
+            continue
+        notes = found[found["note"].notna() & found["note"].astype(str).str.startswith("clusters follow")] if "note" in found else ()
+        for row in notes.itertuples() if len(notes) else ():
+            yield paragraph(f"{row.representation}: the clusters follow the predicted class (adjusted mutual information "
+                            f"{row.value:.2f}), so they may say no more than the prediction does.", "warn")
+        names = {"embedding": 0, "agreement": 1}
+        for picture in sorted(run.figures(f"{folder.name}/*.png"), key=lambda path: (names.get(path.stem, 2), path.stem)):
+            yield figure(picture, _caption(picture))
+        shown = found[found["metric"].isin(["accuracy", "ari", "ami", "majority", "subgroups", "replication"])]
+        yield table(_columns(shown, ["representation", "metric", "value", "low", "high", "chance", "p", "n"]))
+
+
+def _columns(frame, names):
+    """Those of the columns that the table has."""
+    return frame[[name for name in names if name in frame]]
+
+
+def _caption(path):
+    words = path.stem.replace("_", " ")
+    return f"{path.parent.name}: {words}" if path.parent.name != "" else words
+
+
+SECTIONS = {
+    "provenance": Section(
+        "Provenance",
+        "What made these results: data, model, commands, versions and the hashes of every file. A warning here means that a "
+        "file is no longer the one that a later stage has read.",
+        "train_model", provenance),
+    "performance": Section(
+        "Performance",
+        "Discrimination and calibration on the test fold, with 95 % intervals from a bootstrap over patients. Explanations "
+        "of a class that the model cannot recognise explain nothing.",
+        "train_model", performance),
+    "concepts": Section(
+        "Global: which clinical concepts does the model use?",
+        "A cell asks whether moving a record's inner representation towards a concept raises or lowers a class's logit. The "
+        "score is the share of records where it rises; the p-value compares the mean sensitivity with that of random "
+        "concepts of the same size, corrected for all layers, pathologies and concepts.",
+        "tcav_analysis", concepts),
+    "local": Section(
+        "Local: what does it look at in single records?",
+        "Heat on the trace is the relevance for the logit of one class. Signed maps run from blue (against) to vermillion "
+        "(for). The ledger in the title says how much of the logit the map accounts for.",
+        "lrp_analysis", local),
+    "glocal": Section(
+        "Glocal: what does it look at in a patient group?",
+        "Beats of many records, aligned on the R-peak and coloured by mean relevance, and the same relevance by lead and "
+        "wave segment. The scorecard holds this against the textbook's criteria; compare each score with chance and with "
+        "plain signal amplitude.",
+        "glocal_analysis", glocal),
+    "sanity": Section(
+        "Sanity: which attribution method can be trusted?",
+        "Every method and two controls (noise, signal amplitude) under the same checks. A method that does not beat the "
+        "controls says nothing about the model.",
+        "sanity_checks", sanity),
+    "discovery": Section(
+        "Discovery: are there subgroups?",
+        "Clusters found without labels and then held against them on records they were not fitted on. 'No subgroups' is an "
+        "answer: no more structure than a Gaussian cloud has.",
+        "discovery", discovery),
+}
+
+
+def build(run: Run, name: str) -> str:
+    """Inner HTML of one section; where its stage has not run, the command that would."""
+    section = SECTIONS[name]
+    fragments = list(section.build(run))
+    if not fragments:
+        command = f"python code/{section.stage}.py --model_path {run.folder}"
+        return paragraph("This stage has not been run yet. To run it:", "soft") + code_block(command)
+    return paragraph(section.how, "how") + "".join(fragments)
