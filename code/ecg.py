@@ -19,6 +19,7 @@ import rpeaks
 import waves
 from artefacts import UserError
 from deflections import Deflections, deflections
+from fiducials import Fiducials
 from labels import LEADS
 from median_beat import RATE, MedianBeats
 
@@ -37,7 +38,7 @@ class Analysis:
     """
 
     beats: MedianBeats
-    fiducials: fiducials.Fiducials
+    fiducials: Fiducials
     qrs: Deflections
     rr: np.ndarray
     length: int
@@ -50,9 +51,22 @@ def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
     peaks = [found * RATE // sampling_rate for found in rpeaks.detect_all(signals, sampling_rate)]
     stride = max(RATE // sampling_rate, 1)
     beats = median_beat.median_beats(fine, peaks, stride if stride * sampling_rate == RATE else 1)
-    rr = _typical_rr(beats.centres, fine.shape[2])
-    found = fiducials.find(beats.beats, rr)
+    rr, irregularity = _rhythm(beats.centres, fine.shape[2])
+    found = fiducials.find(beats, rr, irregularity)
     return Analysis(beats, found, deflections(beats.beats, found.QRS_on, found.QRS_off), rr, fine.shape[2])
+
+
+def single_beats(signal: np.ndarray, sampling_rate: int, centres: np.ndarray, rr: float) -> tuple[Fiducials, Deflections]:
+    """Fiducials and QRS waves of single beats of one record (T, 12): those that its median beat does not stand for.
+
+    centres  (k,) in samples at median_beat.RATE;  rr  typical RR interval in the same
+    """
+    fine = rpeaks.at_rate(rpeaks.clean(np.asarray(signal)[None]), sampling_rate, RATE)[0]
+    beats = median_beat.single_beats(fine, centres)
+    alone = np.ones((len(centres), 1), bool)
+    steady = MedianBeats(beats, np.zeros_like(beats), centres[:, None], alone, np.zeros(len(centres), int))
+    found = fiducials.find(steady, np.full(len(centres), rr), np.zeros(len(centres)))
+    return found, deflections(beats, found.QRS_on, found.QRS_off)
 
 
 def _checked(signals, sampling_rate):
@@ -64,12 +78,19 @@ def _checked(signals, sampling_rate):
     return signals
 
 
-def _typical_rr(peaks, length):
-    """Median RR interval (n,); the record's length where there are fewer than two beats."""
-    gaps = np.where(peaks[:, 1:] >= 0, np.diff(peaks, axis=1), -1).astype(float)
-    gaps[gaps < 0] = np.nan
-    gaps = np.concatenate([gaps, np.where(np.isfinite(gaps).any(axis=1, keepdims=True), np.nan, length)], axis=1)
-    return np.nanmedian(gaps, axis=1)
+def _rhythm(centres, length):
+    """Median RR interval (n,), the record's length where there is none, and the median change between neighbours as its share."""
+    gaps = np.where(centres[:, 1:] >= 0, np.diff(centres, axis=1), np.nan)
+    rr = np.nan_to_num(_median_of_row(gaps), nan=length)
+    return rr, np.nan_to_num(_median_of_row(np.abs(np.diff(gaps, axis=1)))) / rr
+
+
+def _median_of_row(values):
+    """Median of each row's finite values, NaN for a row without any."""
+    padded = np.concatenate([values, np.full((len(values), 1), np.nan)], axis=1)
+    empty = np.isnan(padded).all(axis=1)
+    padded[empty] = 0
+    return np.where(empty, np.nan, np.nanmedian(padded, axis=1))
 
 
 def detect_r_peaks(signal: np.ndarray, sampling_rate: int) -> np.ndarray:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import ndimage
 
-from median_beat import CENTRE, RATE, WIDTH
+from deflections import between
+from median_beat import CENTRE, RATE, WIDTH, MedianBeats
 
+SILENCE = 0.02  # mV: a median beat that stays below it in every lead is none
 INDEPENDENT = [0, 1, 6, 7, 8, 9, 10, 11]  # I, II, V1-V6: the other four are sums of I and II
 
 
@@ -36,18 +38,24 @@ def ms(duration: float) -> int:
     return round(duration * RATE / 1000)
 
 
-def find(beats: np.ndarray, rr: np.ndarray) -> Fiducials:
-    """Fiducials of median beats (n, 12, WIDTH) in mV; rr (n,) is the typical RR interval in samples at RATE."""
-    leads = np.nan_to_num(beats[:, INDEPENDENT])
+def find(median: MedianBeats, rr: np.ndarray, irregularity: np.ndarray) -> Fiducials:
+    """Fiducials of median beats.
+
+    rr            # (n,) typical RR interval in samples at RATE
+    irregularity  # (n,) typical change from one RR interval to the next, as a share of rr
+    """
+    leads = np.nan_to_num(median.beats[:, INDEPENDENT])
     qrs_on, qrs_off = _qrs(leads)
     slow = ndimage.gaussian_filter1d(leads, ms(8), axis=2)
     activity = _activity(slow, ms(20))
     t_on, t_peak, t_off = _t_wave(slow, activity, qrs_off, rr)
     p_on, p_peak, p_off = _p_wave(slow, activity, qrs_on, t_off, rr)
     found = Fiducials(p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off)
-    silent = ~np.isfinite(beats).all(axis=(1, 2)) | (np.abs(leads).max(axis=(1, 2)) < 0.02)
+    silent = ~np.isfinite(median.beats).all(axis=(1, 2)) | (np.abs(leads).max(axis=(1, 2)) < SILENCE)
+    no_p = _no_p(leads, median, p_on, p_off, irregularity)
     for field in fields(found):
-        setattr(found, field.name, np.where(silent, np.nan, getattr(found, field.name)))
+        absent = silent | no_p if field.name.startswith("P_") else silent
+        setattr(found, field.name, np.where(absent, np.nan, getattr(found, field.name)))
     return found
 
 
@@ -68,8 +76,8 @@ def last(condition: np.ndarray, otherwise: int) -> np.ndarray:
     return np.where(condition.any(axis=-1), reverse, otherwise)
 
 
-QRS_SMOOTHING = 20  # ms
-ONSET_SHARE, OFFSET_SHARE = 0.04, 0.06  # of the fastest QRS slope: below it the complex has not begun or is over
+QRS_SMOOTHING = 16  # ms
+ONSET_SHARE, OFFSET_SHARE = 0.03, 0.07  # of the fastest QRS slope: below it the complex has not begun or is over
 QRS_HOLD = 16  # ms that it has to stay below
 QRS_REACH = 150, 160  # ms before and after R
 
@@ -125,8 +133,10 @@ def _foot(leads, activity, peak, limit, share):
     return np.where(limit < peak, np.maximum(before, quiet), np.where(after > 0, after, quiet)).astype(float)
 
 
-T_SHARE, P_SHARE = 0.1, 0.1  # of the wave's size at its peak: where it begins and ends
-P_NOISE = 0.06  # mV over all leads: what a P wave must exceed
+T_SHARE = 0.1  # of the wave's size at its peak: where T begins and ends
+P_SHARES = 0.18, 0.13  # the same where P begins and ends
+P_REACH = 380  # ms before QRS in which P is looked for
+P_FAR = 1.4, 1.0  # the further ahead of QRS (as a share of P_REACH), the less a wave is taken for P: it may be the T before
 
 
 def _t_wave(slow, activity, qrs_off, rr):
@@ -140,11 +150,30 @@ def _t_wave(slow, activity, qrs_off, rr):
 
 
 def _p_wave(slow, activity, qrs_on, t_off, rr):
-    """Onset, peak and offset of P, the largest wave between the T before and the QRS; NaN where it does not stand out."""
-    start = np.clip(np.maximum(t_off - rr, qrs_on - ms(320)), 0, qrs_on - ms(80))
-    size = _above_line(slow, start, qrs_on)
-    peak = size.argmax(axis=1).astype(float)
+    """Onset, peak and offset of P, the largest wave between the T before and the QRS; to be judged by `_no_p`."""
+    stop = qrs_on - ms(16)  # before the smoothed QRS begins
+    start = np.clip(np.maximum(t_off - rr, stop - ms(P_REACH)), 0, stop - ms(60))
+    size = _masked(_above_line(slow, start, stop), start + ms(10), stop - ms(16), 0)
+    ahead = (qrs_on[:, None] - np.arange(WIDTH)) / ms(P_REACH)
+    peak = (size * np.clip(P_FAR[0] - P_FAR[1] * ahead, 0, 1)).argmax(axis=1).astype(float)
     limit = np.maximum(np.maximum(peak - ms(110), t_off - rr), 0)
-    found = (_foot(slow, activity, peak, np.minimum(limit, peak - ms(20)), P_SHARE), peak,
-             _foot(slow, activity, peak, np.maximum(qrs_on, peak + 1), P_SHARE))
-    return tuple(np.where(size.max(axis=1) < P_NOISE, np.nan, part) for part in found)
+    found = (_foot(slow, activity, peak, np.minimum(limit, peak - ms(20)), P_SHARES[0]), peak,
+             _foot(slow, activity, peak, np.maximum(stop, peak + 1), P_SHARES[1]))
+    return found
+
+
+P_SIZE = 0.04  # mV over all leads: smaller is no P wave
+P_STEADY, P_STEADY_IF_IRREGULAR = 0.6, 1.5  # size of P against its spread from beat to beat
+IRREGULAR = 0.1  # RR changes by more than that from beat to beat: atrial fibrillation is likely
+
+
+def _no_p(leads, median, p_on, p_off, irregularity):
+    """Whether what was taken for P is too small, or comes and goes from beat to beat as fibrillation waves do."""
+    level = (_at(leads, p_on) + _at(leads, p_off)) / 2
+    stride = leads.shape[2] // median.spread.shape[2]
+    inside = between(p_on, p_off, leads.shape[2])[:, None, ::stride]
+    wave = np.where(inside, leads[..., ::stride] - level[..., None], 0)
+    spread = np.where(inside, np.nan_to_num(median.spread[:, INDEPENDENT]), 0)
+    size = np.sqrt((wave**2).sum(axis=1)).max(axis=1)
+    steadiness = np.sqrt((wave**2).sum(axis=(1, 2))) / np.maximum(np.sqrt((spread**2).sum(axis=(1, 2))), 1e-6)
+    return (size < P_SIZE) | (steadiness < np.where(irregularity > IRREGULAR, P_STEADY_IF_IRREGULAR, P_STEADY))

@@ -27,12 +27,14 @@ class MedianBeats:
     """Median beats of n records; B is the largest number of beats.
 
     beats      # (n, 12, WIDTH) mV at RATE, the middle of the QRS at CENTRE; NaN for records without a beat
+    spread     # (n, 12, W) mV: how far single beats lie from the median (standard deviation, by quartiles), at the record's rate
     centres    # (n, B) where CENTRE lies in the record for each beat, in samples at RATE; -1 where there is no beat
     dominant   # (n, B) bool: the beat is of the class that was averaged
     r_shift    # (n,) position of R relative to CENTRE
     """
 
     beats: np.ndarray
+    spread: np.ndarray
     centres: np.ndarray
     dominant: np.ndarray
     r_shift: np.ndarray
@@ -52,11 +54,12 @@ def median_beats(fine: np.ndarray, peaks: list[np.ndarray], stride: int) -> Medi
     """
     table = pad(peaks)  # (n, B)
     if table.shape[1] == 0:
-        return MedianBeats(np.full((len(fine), 12, WIDTH), np.nan, np.float32), table, table >= 0, np.zeros(len(fine), int))
+        nothing = np.full((len(fine), 12, WIDTH), np.nan, np.float32)
+        return MedianBeats(nothing, nothing, table, table >= 0, np.zeros(len(fine), int))
     table, dominant = _align(fine, table, stride)
-    coarse = _median(_windows(fine, table, dominant, stride), dominant)
+    low, coarse, high = _quantiles(_windows(fine, table, dominant, stride), dominant, (0.25, 0.5, 0.75))
     beats = at_rate(coarse, RATE // stride, RATE)
-    return MedianBeats(beats, table, dominant, _r_shift(beats))
+    return MedianBeats(beats, (high - low) / 1.349, table, dominant, _r_shift(beats))
 
 
 def _r_shift(beats):
@@ -69,6 +72,11 @@ def _r_shift(beats):
     highest = np.nan_to_num(chest, nan=-np.inf).argmax(axis=1)
     inner = (highest > 0) & (highest < last - first)
     return np.where(inner, highest + first - CENTRE, int(R_WITHOUT_PEAK * RATE))
+
+
+def single_beats(fine: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Beats (k, 12, WIDTH) of one record (12, T) in mV at RATE, as they are, around `centres` (k,); the ends are held."""
+    return gather(fine[None], centres[None], np.arange(WIDTH) - CENTRE)[0]
 
 
 def pad(rows: list[np.ndarray], fill: int = -1) -> np.ndarray:
@@ -96,7 +104,7 @@ def _align(fine, table, stride):
         likeness, shift = _best_lag(around, template, lag, stride)
         dominant = present & (likeness > SAME_BEAT)
         aligned = _shifted(around, shift + lag, middle.shape[-1], stride)
-        template = _median(np.moveaxis(aligned, 1, -1), dominant)
+        template, = _quantiles(np.moveaxis(aligned, 1, -1), dominant, (0.5,))
     return np.where(dominant, table + shift, table), dominant
 
 
@@ -155,11 +163,15 @@ def _baseline(levels, table, dominant, offsets):
     return levels[..., None] + np.where(distance >= 0, slope[..., None], before[..., None]) * distance
 
 
-def _median(beats, dominant):
-    """Median over the last axis of (n, 12, W, B), of the beats that are dominant and have a value there."""
+def _quantiles(beats, dominant, shares):
+    """Quantiles over the last axis of (n, 12, W, B), of the beats that are dominant and have a value there."""
     values = np.where(dominant[:, None, None, :], beats, np.nan)
     values.sort(axis=-1)  # NaN last
-    count = np.isfinite(values).sum(axis=-1, keepdims=True)
-    low = np.take_along_axis(values, np.maximum(count - 1, 0) // 2, axis=-1)
-    high = np.take_along_axis(values, np.minimum(count // 2, values.shape[-1] - 1), axis=-1)
-    return ((low + high) / 2)[..., 0]
+    top = np.maximum(np.isfinite(values).sum(axis=-1, keepdims=True) - 1, 0)
+    found = []
+    for share in shares:
+        place = top * share
+        below = np.take_along_axis(values, np.floor(place).astype(int), axis=-1)
+        above = np.take_along_axis(values, np.ceil(place).astype(int), axis=-1)
+        found.append((below + (above - below) * (place - np.floor(place)).astype(np.float32))[..., 0])
+    return found

@@ -4,6 +4,7 @@ Point classes (P-Onset, R-Peak, ...) are triangles of +-20 ms, the stretches bet
 the 24 shares of each time step and lead sum to 1.
 """
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 import ecg
 from artefacts import UserError, read_json, read_npy
 from dataset import Dataset
+from deflections import Deflections
+from fiducials import Fiducials
 from labels import LEADS
 from median_beat import CENTRE, RATE
 
@@ -23,9 +26,7 @@ HALF_WIDTH = 0.02  # s: a point class fades to nothing that far from its point
 J_DELAY = 10  # ms after QRS offset
 FOLDER = "ptbxl_segmentations"
 
-# point -> the stretch that follows it
-AFTER = {"P-Onset": "(p", "P-Peak": "p)", "P-Offset": "pq", "QRS-Onset": "(q", "Q-Peak": "qr", "R-Peak": "rs", "S-Peak": "q)",
-         "QRS-Offset": "qj", "J-point": "jt", "T-Onset": "(t", "T-Peak": "t)", "T-Offset": "tp"}
+POINTS = SEGMENTS[0::2]  # each is followed by the stretch that comes next in SEGMENTS
 
 
 def load_segments(data: Dataset, rows) -> np.ndarray:
@@ -82,40 +83,80 @@ def _to_length(shares, n_samples, sampling_rate, path):
 def from_signals(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
     """Soft segments (n, T, 12, 24) of a few records (n, T, 12) in mV, from our fiducials of every beat."""
     found = ecg.analyse(signals, sampling_rate)
+    points = beat_points(found.fiducials, found.qrs)  # (n, 12, 12) samples of the median beat
     shares = np.empty((*signals.shape, len(SEGMENTS)), np.float32)
-    for row in range(len(signals)):
-        shares[row] = draw(*events(found, row), signals.shape[1], sampling_rate)
+    for row, (centres, dominant) in enumerate(zip(found.beats.centres, found.beats.dominant, strict=True)):
+        beats = np.repeat(points[row][None], (centres >= 0).sum(), axis=0)
+        other = np.flatnonzero(~dominant[centres >= 0])
+        if len(other):
+            beats[other] = beat_points(*ecg.single_beats(signals[row], sampling_rate, centres[other], found.rr[row]))
+        times = (beats + (centres[centres >= 0] - CENTRE)[:, None, None]) / RATE
+        shares[row] = draw(in_turn(times), signals.shape[1], sampling_rate)
     return shares
 
 
-def events(found: "ecg.Analysis", row: int) -> tuple[np.ndarray, list[str]]:
-    """Points of one record: (12, K) positions in s, NaN where a lead has no such point, and their K names."""
-    at, centres = found.fiducials.rows(row), found.beats.centres[row]
-    times = {"P-Onset": at.P_on, "P-Peak": at.P_peak, "P-Offset": at.P_off, "QRS-Onset": at.QRS_on,
-             "Q-Peak": found.qrs.peak["Q"][row], "R-Peak": found.qrs.peak["R"][row], "S-Peak": found.qrs.peak["S"][row],
-             "QRS-Offset": at.QRS_off, "J-point": at.QRS_off + J_DELAY * RATE / 1000,
-             "T-Onset": at.T_on, "T-Peak": at.T_peak, "T-Offset": at.T_off}
-    beat = np.stack([np.broadcast_to(times[name], len(LEADS)) for name in AFTER], axis=1)  # (12, points)
-    parts = [(beat + centre - CENTRE) / RATE for centre in centres[centres >= 0]]
-    return np.concatenate(parts, axis=1) if parts else np.empty((len(LEADS), 0)), list(AFTER) * len(parts)
+def beat_points(at: Fiducials, qrs: Deflections) -> np.ndarray:
+    """Positions (n, 12 leads, 12 POINTS) in samples of the median beat; NaN where a lead has no such point."""
+    positions = {
+        "P-Onset": at.P_on, "P-Peak": at.P_peak, "P-Offset": at.P_off, "QRS-Onset": at.QRS_on,
+        "Q-Peak": qrs.peak["Q"], "R-Peak": qrs.peak["R"], "S-Peak": qrs.peak["S"],
+        "QRS-Offset": at.QRS_off, "J-point": at.QRS_off + J_DELAY * RATE / 1000,
+        "T-Onset": at.T_on, "T-Peak": at.T_peak, "T-Offset": at.T_off,
+    }
+    shape = (len(at.QRS_on), len(LEADS))
+    return np.stack([np.broadcast_to(positions[name].reshape(shape[0], -1), shape) for name in POINTS], axis=2)
 
 
-def draw(times: np.ndarray, names: list[str], n_samples: int, sampling_rate: int) -> np.ndarray:
-    """Shares (T, 12, 24) of points at `times` (12, K) in s and of the stretches that follow them."""
+def in_turn(times: np.ndarray) -> np.ndarray:
+    """Points (beats, 12, 12 POINTS) in s, with those T waves cut short that reach into the beat after."""
+    times = times.copy()
+    for before, after in itertools.pairwise(times):
+        begins = np.fmin(after[:, POINTS.index("P-Onset")], after[:, POINTS.index("QRS-Onset")])[:, None]
+        late = before >= begins - HALF_WIDTH / 2
+        late[:, :POINTS.index("T-Onset")] = False
+        before[late[:, POINTS.index("T-Peak")], POINTS.index("T-Onset"):] = np.nan
+        offset = POINTS.index("T-Offset")
+        before[:, offset] = np.where(late[:, offset], begins[:, 0] - HALF_WIDTH / 2, before[:, offset])
+    return times
+
+
+def draw(times: np.ndarray, n_samples: int, sampling_rate: int) -> np.ndarray:
+    """Shares (T, 12, 24) of points at `times` (beats, 12, 12 POINTS) in s and of the stretches between them."""
+    points = np.zeros((n_samples, len(LEADS), len(POINTS)), np.float32)
+    reach = int(np.ceil(HALF_WIDTH * sampling_rate))
+    beat, lead, point = np.nonzero(np.isfinite(times))
+    at = times[beat, lead, point] * sampling_rate
+    for step in range(-reach, reach + 2):
+        sample = np.floor(at).astype(int) + step
+        weight = 1 - np.abs(sample - at) / (HALF_WIDTH * sampling_rate)
+        near = (weight > 0) & (sample >= 0) & (sample < n_samples)
+        np.maximum.at(points, (sample[near], lead[near], point[near]), weight[near].astype(np.float32))
     shares = np.zeros((n_samples, len(LEADS), len(SEGMENTS)), np.float32)
-    clock = np.arange(n_samples) / sampling_rate
-    point_class = np.array([SEGMENTS.index(name) for name in names], dtype=int)
-    stretch_class = np.array([SEGMENTS.index("tp")] + [SEGMENTS.index(AFTER[name]) for name in names], dtype=int)
-    for lead in range(len(LEADS)):
-        present = np.flatnonzero(np.isfinite(times[lead]))
-        order = present[np.argsort(times[lead, present], kind="stable")]
-        at = times[lead, order]
-        height = np.maximum(1 - np.abs(clock[:, None] - at) / HALF_WIDTH, 0)  # (T, K)
-        for segment in np.unique(point_class[order]):
-            shares[:, lead, segment] = height[:, point_class[order] == segment].sum(axis=1)
-        total = shares[:, lead].sum(axis=1)
-        shares[:, lead] /= np.maximum(total, 1)[:, None]
-        since = np.searchsorted(at, clock, side="right")  # number of points passed
-        stretch = stretch_class[np.concatenate([[0], order + 1])][since]
-        shares[np.arange(n_samples), lead, stretch] += np.maximum(1 - total, 0)
+    shares[..., 0::2] = points / np.maximum(points.sum(axis=2, keepdims=True), 1)
+    rest = 1 - shares.sum(axis=2, keepdims=True)
+    stretch = _stretches(times, n_samples, sampling_rate)[..., None]
+    np.put_along_axis(shares, stretch, rest + np.take_along_axis(shares, stretch, axis=2), axis=2)
     return shares
+
+
+def _stretches(times, n_samples, sampling_rate):
+    """Class of the stretch at each time step and lead (T, 12): the one after the last point passed, tp before the first."""
+    following = _following(times)
+    clock = np.arange(n_samples) / sampling_rate
+    classes = np.full((n_samples, len(LEADS)), SEGMENTS.index("tp"))
+    for lead in range(len(LEADS)):
+        present = np.isfinite(times[:, lead])
+        passed = np.searchsorted(np.sort(times[:, lead][present]), clock, side="right")
+        order = np.argsort(times[:, lead][present], kind="stable")
+        classes[:, lead] = np.concatenate([[SEGMENTS.index("tp")], following[:, lead][present][order]])[passed]
+    return classes
+
+
+def _following(times):
+    """Class of the stretch after each point: without a Q, (q is qr; after a QS comes q)."""
+    following = np.broadcast_to(np.arange(1, len(SEGMENTS), 2), times.shape).copy()
+    onset, q, r = (POINTS.index(name) for name in ("QRS-Onset", "Q-Peak", "R-Peak"))
+    absent = np.isnan(times)
+    following[..., onset][absent[..., q]] = SEGMENTS.index("qr")
+    following[..., q][absent[..., r]] = SEGMENTS.index("q)")
+    return following

@@ -1,8 +1,9 @@
 """Amplitudes and durations of the waves of median beats, in Uni-G's naming and conventions.
 
-Amplitudes in mV against the level at QRS onset: Q and S negative, R and R' (`Rp`) positive, 0 where the wave is absent;
-a QRS with no positive part (QS) is a Q, as Uni-G has it. T_Amp and P_Amp are the larger deflection with its sign,
-TP_/PP_ and TN_/PN_ the positive and the negative part. Durations in ms.
+All amplitudes are in mV against the level at QRS onset, P included (so has Uni-G; the PQ segment often lies lower than
+the line before P). Q and S negative, R and R' (`Rp`) positive, 0 where the wave is absent; a QRS without a positive part
+(QS) is a Q. P_Amp and T_Amp are the larger deflection with its sign, PP_/TP_ and PN_/TN_ the positive and the negative
+part. Durations in ms. What depends on a P wave is blank where there is none (P_Found_Global 0), as in Uni-G.
 """
 
 import numpy as np
@@ -58,9 +59,9 @@ def _t_wave(beats, at):
 
 
 def _p_wave(beats, at):
-    """P against its own baseline, the line from P onset to P offset; 0 where there is no P wave."""
-    levels = level(beats, at.P_on - ms(8), at.P_on)
-    return _deflections(beats - np.nan_to_num(levels)[..., None], between(at.P_on, at.P_off, beats.shape[2]), "P")
+    """NaN where there is no P wave: an amplitude of 0 would be a measurement."""
+    columns = _deflections(beats, between(at.P_on, at.P_off, beats.shape[2]), "P")
+    return {name: np.where(np.isfinite(at.P_on), values, np.nan) for name, values in columns.items()}
 
 
 def _global(beats, at, rr):
@@ -76,5 +77,5 @@ def _global(beats, at, rr):
         "ST_Dur_Global": (at.T_on - at.QRS_off) * to_ms,
         "T_Dur_Global": (at.T_off - at.T_on) * to_ms,
         "RR_Mean_Global": rr * to_ms,
-        "QRS_Axis_Global": np.degrees(np.arctan2((area[:, 5] + area[:, 1] * 0) * 2 / np.sqrt(3), area[:, 0])),
+        "QRS_Axis_Global": np.degrees(np.arctan2(area[:, LEADS.index("aVF")] * 2 / np.sqrt(3), area[:, LEADS.index("I")])),
     }
