@@ -8,6 +8,7 @@ few directions of large variance, which every class uses, are close to any rando
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -82,72 +83,112 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 # ---------------------------------------------------------------- fits
 
-def fit_means(x: Tensor, index: Tensor, sides: Tensor, weights: Tensor) -> Tensor:
-    """Difference of the two sides' means (FastCAV, arXiv 2505.17883), as one matrix product over all sets.
+@dataclass(frozen=True)
+class Draws:
+    """Examples of K CAVs among n records, on the device of the activations.
 
-    x (n, D) activations; index (K, m) records of each set; sides (m,) 1 for concept, 0 for not; weights (K, m) 1 for the
-    records that count, 0 for those held out. Returns (K, D).
+    index  # (K, m) records, the positives first
+    held   # (K, m) bool: judge the CAV instead of being fitted
+    n_positive of the m columns are positives
     """
-    signed = weights * torch.where(sides > 0, 1.0, -1.0)
-    for side in (sides > 0, sides == 0):
-        signed[:, side] /= weights[:, side].sum(dim=1, keepdim=True)
-    spread = torch.zeros(len(index), len(x), dtype=x.dtype, device=x.device)
-    return spread.scatter_(1, index, signed) @ x
+
+    index: Tensor
+    held: Tensor
+    n_positive: int
+    n_records: int
+
+    @cached_property
+    def sides(self) -> Tensor:
+        """(m,) 1 for the concept, 0 for its negatives."""
+        return (torch.arange(self.index.shape[1], device=self.index.device) < self.n_positive).float()
+
+    @cached_property
+    def contrast(self) -> Tensor:
+        """(K, n) weights whose product with values of the records is the difference of the fitted sides' means."""
+        fitted = (~self.held).float()
+        shares = [part / part.sum(dim=1, keepdim=True) for part in (fitted[:, :self.n_positive], fitted[:, self.n_positive:])]
+        blank = torch.zeros(len(self.index), self.n_records, device=self.index.device)
+        return blank.scatter_(1, self.index, torch.cat([shares[0], -shares[1]], dim=1))
+
+    def part(self, rows: slice) -> "Draws":
+        """Some of the draws."""
+        return Draws(self.index[rows], self.held[rows], self.n_positive, self.n_records)
 
 
-def fit_logistic(x: Tensor, index: Tensor, sides: Tensor, weights: Tensor, ridge: float = 0.01, steps: int = 12) -> Tensor:
-    """L2-regularised logistic regression of all sets at once: Newton's method with batched Cholesky factors.
+def fit_means(x: Tensor, draws: Draws) -> Tensor:
+    """Difference of the two sides' means (FastCAV, arXiv 2505.17883) of all draws as one product: x (n, D) -> (K, D)."""
+    return draws.contrast @ x
 
-    Arguments as fit_means. Minimises the mean log-loss + ridge / 2 * |w|^2 (mean squared length of x scaled to 1 per
-    dimension beforehand; intercept free). Where a layer has more dimensions than a set has records, the fit runs in the
-    span of the records, which holds the solution. Returns (K, D).
+
+def fit_logistic(x: Tensor, draws: Draws, ridge: float = 0.01, steps: int = 30) -> Tensor:
+    """L2-regularised logistic regression of all draws at once, by Newton's method with batched Cholesky factors.
+
+    x (n, D) -> (K, D). Minimises the mean log-loss + ridge / 2 * |w|^2, the intercept free, on x scaled to a mean square of 1.
+    Where a layer has more dimensions than a draw has records, the fit runs in the span of the records, which holds
+    the solution.
     """
-    memory = 2**28 // (4 * index.shape[1] * min(x.shape[1], index.shape[1]) + 1)
-    parts = [_newton_chunk(x, index[k:k + max(memory, 1)], sides, weights[k:k + max(memory, 1)], ridge, steps)
-             for k in range(0, len(index), max(memory, 1))]
-    return torch.cat(parts)
+    per_set = 8 * draws.index.shape[1] * max(x.shape[1], draws.index.shape[1])
+    at_once = max(1, 2**28 // per_set)
+    parts = [draws.part(slice(start, start + at_once)) for start in range(0, len(draws.index), at_once)]
+    return torch.cat([_fit_chunk(x, part, ridge, steps) for part in parts])
 
 
-def _newton_chunk(x, index, sides, weights, ridge, steps):
+def _fit_chunk(x, draws, ridge, steps):
     scale = x.square().mean().sqrt().clamp_min(1e-12)
-    chosen = x[index].double() / scale                                     # (K, m, D)
+    chosen = x[draws.index].double() / scale                               # (K, m, D)
+    weights, sides = (~draws.held).double(), draws.sides.double()
     if chosen.shape[2] <= chosen.shape[1]:
         return _newton(chosen, sides, weights, ridge, steps).to(x.dtype)
     gram = chosen @ chosen.transpose(1, 2)                                 # (K, m, m) = L L^T
     jitter = 1e-8 * gram.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(1e-12)
-    lower = torch.linalg.cholesky(gram + jitter[:, None, None] * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device))
-    beta = _newton(lower, sides, weights, ridge, steps)                    # w = X^T L^-T beta has the same length as beta
+    gram.diagonal(dim1=1, dim2=2).add_(jitter[:, None])
+    lower = torch.linalg.cholesky(gram)
+    beta = _newton(lower, sides, weights, ridge, steps)                    # w = X^T L^-T beta is as long as beta
     alpha = torch.linalg.solve_triangular(lower.transpose(1, 2), beta[:, :, None], upper=True)
     return (chosen.transpose(1, 2) @ alpha)[:, :, 0].to(x.dtype)
 
 
-def _newton(features, sides, weights, ridge, steps, tolerance=1e-8):
-    """Weights (K, p) of logistic regressions on features (K, m, p) float64; the intercept is not penalised."""
+def _newton(features, sides, weights, ridge, steps, tolerance=1e-9):
+    """Weights (K, p) of logistic regressions on features (K, m, p) float64; the intercept is (all but) not penalised.
+
+    A step that does not lower the loss of its set is halved: plain Newton can overshoot on separable sides.
+    """
     n_sets, _, size = features.shape
     features = torch.cat([features, torch.ones_like(features[:, :, :1])], dim=2)
-    share = (weights / weights.sum(dim=1, keepdim=True)).to(features.dtype)  # (K, m)
+    share = weights / weights.sum(dim=1, keepdim=True)                     # (K, m)
     penalty = torch.full((size + 1,), ridge, dtype=features.dtype, device=features.device)
-    penalty[-1] = 1e-10
+    penalty[-1] = 1e-9
     solution = torch.zeros(n_sets, size + 1, dtype=features.dtype, device=features.device)
+
+    def loss(at):
+        logits = (features @ at[:, :, None])[:, :, 0]
+        return (share * (torch.nn.functional.softplus(logits) - sides * logits)).sum(dim=1) + (penalty * at**2).sum(dim=1) / 2
+
+    now = loss(solution)
     for _ in range(steps):
         p = torch.sigmoid((features @ solution[:, :, None])[:, :, 0])
         slope = (features.transpose(1, 2) @ (share * (p - sides))[:, :, None])[:, :, 0] + penalty * solution
-        curved = features * (share * p * (1 - p))[:, :, None]
-        hessian = features.transpose(1, 2) @ curved + torch.diag(penalty)
+        hessian = features.transpose(1, 2) @ (features * (share * p * (1 - p))[:, :, None]) + torch.diag(penalty)
         step = torch.cholesky_solve(slope[:, :, None], torch.linalg.cholesky(hessian))[:, :, 0]
-        solution = solution - step
+        new = loss(solution - step)
+        for _ in range(20):
+            worse = new > now + 1e-12
+            if not worse.any():
+                break
+            step = torch.where(worse[:, None], step / 2, step)
+            new = loss(solution - step)
+        solution, now = solution - step, new
         if step.abs().max() < tolerance:
             break
     return solution[:, :-1]
 
 
 def _fit_sklearn(make: Callable) -> Callable:
-    """A fit like fit_means that runs a scikit-learn classifier per set."""
-    def fit(x, index, sides, weights):
-        values, target = x.cpu().numpy(), sides.cpu().numpy()
-        rows = []
-        for members, counts in zip(index.cpu().numpy(), weights.cpu().numpy() > 0, strict=True):
-            rows.append(make().fit(values[members[counts]], target[counts]).coef_[0])
+    """A fit that runs a scikit-learn classifier per draw."""
+    def fit(x, draws):
+        values, target = x.cpu().numpy(), draws.sides.cpu().numpy()
+        rows = [make().fit(values[members[fitted]], target[fitted]).coef_[0]
+                for members, fitted in zip(draws.index.cpu().numpy(), ~draws.held.cpu().numpy(), strict=True)]
         return torch.as_tensor(np.array(rows), dtype=x.dtype, device=x.device)
     return fit
 
@@ -162,7 +203,7 @@ def _svc():
     return LinearSVC(C=0.01, random_state=0)
 
 
-# kind of CAV -> fit(x, index, sides, weights)
+# kind of CAV -> fit(x (n, D), draws) -> (K, D)
 CAVS: dict[str, Callable] = {
     "means": fit_means,
     "logistic": fit_logistic,
@@ -171,10 +212,11 @@ CAVS: dict[str, Callable] = {
 }
 
 
-def held_out_accuracy(x: Tensor, index: Tensor, sides: Tensor, held: Tensor, cavs: Tensor) -> Tensor:
-    """Balanced accuracy (K,) of each CAV on its held-out records; the threshold lies midway between the fitted means."""
-    scores = (cavs @ x.T).gather(1, index)                                     # (K, m)
-    fitted = (~held).to(x.dtype)
-    middle = sum((scores * fitted)[:, side].sum(dim=1) / fitted[:, side].sum(dim=1) for side in (sides > 0, sides == 0)) / 2
-    correct = ((scores > middle[:, None]) == (sides > 0)).to(x.dtype) * held
-    return sum(correct[:, side].sum(dim=1) / held[:, side].sum(dim=1) for side in (sides > 0, sides == 0)) / 2
+def held_out_accuracy(x: Tensor, draws: Draws, cavs: Tensor) -> Tensor:
+    """Balanced accuracy (K,) of CAVs (K, D) on their held-out records; the threshold lies midway between the fitted means."""
+    scores = (cavs @ x.T).gather(1, draws.index)                              # (K, m)
+    held, side = draws.held.float(), draws.sides.bool()
+    fitted = scores * (1 - held)
+    middle = sum(fitted[:, part].sum(dim=1) / (1 - held[:, part]).sum(dim=1) for part in (side, ~side)) / 2
+    correct = ((scores > middle[:, None]) == side) * held
+    return sum(correct[:, part].sum(dim=1) / held[:, part].sum(dim=1) for part in (side, ~side)) / 2

@@ -94,8 +94,9 @@ def relative_sets(columns: dict[str, np.ndarray], patients: np.ndarray, strata: 
     """Each concept against the union of the others: records that show both, or none, take no part."""
     sets = []
     for name, flags in columns.items():
-        others = np.nanmax([other for key, other in columns.items() if key != name], axis=0)
-        side = np.where((flags == 1) & (others == 0), 1.0, np.where((flags == 0) & (others == 1), 0.0, np.nan))
+        others = [other for key, other in columns.items() if key != name]
+        some, none = np.any([other == 1 for other in others], axis=0), np.all([other == 0 for other in others], axis=0)
+        side = np.where((flags == 1) & none, 1.0, np.where((flags == 0) & some, 0.0, np.nan))
         sets.append(concept_set(name, side, patients, strata, against="others"))
     return sets
 

@@ -17,13 +17,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
+from activations import class_gradients, collect, layer_groups, layer_sizes
 from artefacts import UserError
-from cav import CAVS, Space, held_out_accuracy, make_space, unit
+from cav import CAVS, MAX_WHITE, Draws, Space, held_out_accuracy, make_space, unit
 from concept_sets import ConceptSet, draw, pseudo_flags
+from dataset import Dataset
 from stats import holm
 
 ALPHA = 0.05
+NULL_ACCURACIES = 200  # pseudo-concepts whose CAVs are judged too: enough for a 95 % quantile
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Outcome:
     accuracies  # per layer (n_runs,) held out, balanced
     cavs        # per layer (D,) unit, in the layer's own coordinates, mean over runs
     null        # per layer (n_null, classes) mean magnitude of each pseudo-concept
-    null_accuracies  # per layer (n_null,)
+    null_accuracies  # per layer (200,) of the first pseudo-concepts
     random      # per layer: scores, magnitudes and accuracies of n_runs random CAVs (first draw of a pseudo-concept each)
     """
 
@@ -113,13 +117,13 @@ def run_concept(concept: ConceptSet, layers: Sequence[Layer], plan: Plan, outcom
     The draws depend on seed and concept alone, so that they are the same for every layer and group.
     """
     outcome = outcome or Outcome(concept)
-    index, held = draw(concept, np.tile(concept.flags, (plan.n_runs, 1)), concept.generator(plan.seed, "runs"))
+    draws = _draws(concept, np.tile(concept.flags, (plan.n_runs, 1)), concept.generator(plan.seed, "runs"), layers[0].x)
     for layer in layers:
-        cavs, accuracy = _cavs(concept, layer, index, held, plan.cav)
+        cavs = _cavs(layer, draws, plan.cav)
         outcome.layers.append(layer.name)
         outcome.scores.append(sign_counts(layer.gradients, cavs).cpu().numpy())
         outcome.magnitudes.append((cavs @ layer.mean.T).cpu().numpy())
-        outcome.accuracies.append(accuracy)
+        outcome.accuracies.append(held_out_accuracy(layer.x, draws, cavs).cpu().numpy())
         outcome.cavs.append(layer.space.directions(cavs.mean(dim=0, keepdim=True).cpu().numpy())[0])
     if plan.n_null:
         magnitudes, accuracies, random = _null(concept, layers, plan)
@@ -129,49 +133,91 @@ def run_concept(concept: ConceptSet, layers: Sequence[Layer], plan: Plan, outcom
     return outcome
 
 
-def _cavs(concept, layer, index, held, kind):
-    """Unit CAVs (K, D) of draws and their held-out accuracies (K,)."""
-    device = layer.x.device
-    at = torch.from_numpy(concept.rows[index]).to(device)
-    held = torch.from_numpy(held).to(device)
-    sides = (torch.arange(at.shape[1], device=device) < concept.size).to(layer.x.dtype)
-    cavs = CAVS[kind](layer.x, at, sides, (~held).to(layer.x.dtype))
-    cavs = torch.nn.functional.normalize(cavs, dim=1)
-    return cavs, held_out_accuracy(layer.x, at, sides, held, cavs).cpu().numpy()
+def _draws(concept, flags, rng, like):
+    """Draws of `concept` for rows of `flags`, as positions among the training records, on the device of `like`."""
+    index, held = draw(concept, flags, rng)
+    return Draws(torch.from_numpy(concept.rows[index]).to(like.device), torch.from_numpy(held).to(like.device),
+                 concept.size, len(like))
+
+
+def _cavs(layer, draws, kind):
+    """Unit CAVs (K, D) of draws."""
+    return torch.nn.functional.normalize(CAVS[kind](layer.x, draws), dim=1)
 
 
 def _null(concept, layers, plan):
-    """Mean magnitudes and accuracies of the pseudo-concepts at every layer, and the runs of some random CAVs."""
+    """Per layer the mean magnitudes of the pseudo-concepts, accuracies of the first of them, and runs of random CAVs."""
     rng = concept.generator(plan.seed, "null")
-    size = max(1, int(4e6 / (plan.test_runs * len(concept.rows))))  # pseudo-concepts at once: bounded memory
-    magnitudes, accuracies = ([[] for _ in layers] for _ in range(2))
-    random = [[] for _ in layers]
+    size = max(1, int(4e6 / (plan.test_runs * len(layers[0].x))))  # pseudo-concepts at once: bounded memory
+    parts = [[] for _ in layers]
     for start in range(0, plan.n_null, size):
         n = min(size, plan.n_null - start)
         flags = np.repeat(pseudo_flags(concept, n, rng), plan.test_runs, axis=0)
-        index, held = draw(concept, flags, rng)
-        for number, layer in enumerate(layers):
-            cavs, accuracy = _cavs(concept, layer, index, held, plan.cav)
-            every = (cavs @ layer.mean.T).cpu().numpy()
-            magnitudes[number].append(every.reshape(n, plan.test_runs, -1).mean(axis=1))
-            accuracies[number].append(accuracy.reshape(n, plan.test_runs).mean(axis=1))
-            first = slice(None, max(0, plan.n_runs - start) * plan.test_runs, plan.test_runs)
-            random[number].append((sign_counts(layer.gradients, cavs[first]).cpu().numpy(), every[first], accuracy[first]))
-    joined = [tuple(np.concatenate(parts) for parts in zip(*layer, strict=True)) for layer in random]
-    return [np.concatenate(part) for part in magnitudes], [np.concatenate(part) for part in accuracies], joined
+        draws = _draws(concept, flags, rng, layers[0].x)
+        for layer, part in zip(layers, parts, strict=True):
+            part.append(_null_part(layer, draws, plan, start))
+    joined = [[np.concatenate(pieces) for pieces in zip(*part, strict=True)] for part in parts]
+    return [part[0] for part in joined], [part[1] for part in joined], [tuple(part[2:]) for part in joined]
+
+
+def _null_part(layer, draws, plan, start):
+    """Magnitudes (n, classes), accuracies (n,) of pseudo-concepts; scores, magnitudes, accuracies of first draws."""
+    cavs = _cavs(layer, draws, plan.cav)
+    magnitudes = (cavs @ layer.mean.T).cpu().numpy()
+    judged = slice(0, max(0, min(NULL_ACCURACIES, plan.n_null) - start) * plan.test_runs)
+    accuracy = held_out_accuracy(layer.x, draws.part(judged), cavs[judged]).cpu().numpy()
+    first = slice(0, max(0, min(plan.n_runs, plan.n_null) - start) * plan.test_runs, plan.test_runs)
+    return (magnitudes.reshape(-1, plan.test_runs, magnitudes.shape[1]).mean(axis=1),
+            accuracy.reshape(-1, plan.test_runs).mean(axis=1),
+            sign_counts(layer.gradients, cavs[first]).cpu().numpy(), magnitudes[first], accuracy[:first.stop:plan.test_runs])
+
+
+# ---------------------------------------------------------------- a model, all layers, all concepts
+
+def analyse(model: torch.nn.Module, training: Dataset, evaluated: Dataset, concepts: Sequence[ConceptSet], columns: Sequence[int],
+            layers: Sequence[str], plan: Plan, protocol: str = "windows", pool: str = "time", max_memory: float = 4.0,
+            progress: bool = False) -> tuple[list[Outcome], dict[str, np.ndarray]]:
+    """Outcomes of all concepts, and the mean training activation of each layer.
+
+    CAVs come from `training`, class records from `evaluated`; `columns` are the outputs to score. Layers whose activations
+    and gradients exceed `max_memory` (GB) together are done in several passes over the records.
+    """
+    members = np.zeros((len(evaluated), len(model.info.labels)), dtype=bool)
+    members[:, columns] = evaluated.labels[:, columns] > 0
+    outcomes, means = [Outcome(concept) for concept in concepts], {}
+    for group in layer_passes(model, layers, len(training) + int(members.sum()), plan, pool, max_memory):
+        activations = collect(model, training.signals, group, protocol, pool, progress=progress)
+        gradients = class_gradients(model, evaluated.signals, members, group, protocol, pool, progress=progress)
+        ready = [make_layer(name, activations.pop(name), [gradients[column].pop(name) for column in columns], plan.coordinates,
+                            next(model.parameters()).device) for name in group]
+        means.update({layer.name: layer.space.mean for layer in ready})
+        for outcome in tqdm(outcomes, desc="concepts", disable=not progress, leave=False):
+            run_concept(outcome.concept, ready, plan, outcome)
+    return outcomes, means
+
+
+def layer_passes(model: torch.nn.Module, layers: Sequence[str], n_rows: int, plan: Plan, pool: str,
+                 max_memory: float) -> list[list[str]]:
+    """Layers by pass over the records; UserError, before anything runs, where one cannot be done."""
+    sizes = layer_sizes(model, layers, pool)
+    wide = [name for name, size in sizes.items() if size > MAX_WHITE]
+    if plan.coordinates == "white" and wide:
+        raise UserError(f"--coordinates white needs at most {MAX_WHITE} dimensions ({', '.join(wide)} have more): "
+                        "take --pool time, or --coordinates plain")
+    return layer_groups(sizes, 2 * n_rows, max_memory * 1e9)  # as they are, and in the layer's space
 
 
 # ---------------------------------------------------------------- the test
 
 @dataclass(frozen=True)
-class Test:
+class PValues:
     """p-values of one concept, (layers, classes): per cell, and over all its cells by max-T."""
 
     p: np.ndarray
     p_max_t: np.ndarray
 
 
-def test_concept(observed: np.ndarray, null: np.ndarray) -> Test:
+def p_values(observed: np.ndarray, null: np.ndarray) -> PValues:
     """Two-sided p of magnitudes (cells...) against those of pseudo-concepts (M, cells...).
 
     Deviations are measured in standard deviations over concept and pseudo-concepts together, which keeps them
@@ -185,7 +231,7 @@ def test_concept(observed: np.ndarray, null: np.ndarray) -> Test:
     p = (deviation >= deviation[0]).sum(axis=0) / n
     largest = deviation.reshape(n, -1).max(axis=1)
     p_max_t = (largest.reshape(-1, *[1] * observed.ndim) >= deviation[0]).sum(axis=0) / n
-    return Test(p, p_max_t)
+    return PValues(p, p_max_t)
 
 
 def correct_over_concepts(p_max_t: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -20,11 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from activations import POOLS, class_gradients, collect, layer_groups, layer_names, layer_sizes
+from activations import POOLS, layer_names
 from artefacts import Stage, UserError, sha256, write_csv
-from cav import CAVS, COORDINATES, MAX_WHITE
+from cav import CAVS, COORDINATES
 from checkpoints import check_against, find_checkpoint, load_model, run_folder
 from cli import check_names, positive_int, run, select_device, stage_parser
 from concept_sets import MATCHES, concept_set, flag_column, reason_against, relative_sets, strata_of
@@ -32,7 +31,7 @@ from concepts import CONCEPTS
 from dataset import load_dataset
 from inference import PROTOCOLS
 from labels import is_regression
-from tcav import Outcome, Plan, make_layer, run_concept
+from tcav import Plan, analyse, layer_passes
 from tcav_figures import write_figures
 from tcav_tables import ALPHA, apply_cavs, in_order, read_cavs, runs_table, scores_table, write_cavs
 
@@ -160,37 +159,6 @@ def _warn_equal_classes(concepts, training, labels, columns):
 
 # ---------------------------------------------------------------- running
 
-def analyse(model, training, evaluated, concepts, columns, layers, plan, protocol="windows", pool="time", max_memory=4.0,
-            progress=True):
-    """Outcomes of all concepts, and the mean training activation of each layer. Layers run in groups that fit the memory.
-
-    `training` and `evaluated` are Datasets, `columns` the outputs to score, `max_memory` in GB.
-    """
-    members = np.zeros((len(evaluated), len(model.info.labels)), dtype=bool)
-    members[:, columns] = evaluated.labels[:, columns] > 0
-    groups = _groups(model, layers, len(training) + int(members.sum()), plan, pool, max_memory)
-    outcomes, means = {id(concept): Outcome(concept) for concept in concepts}, {}
-    for group in groups:
-        activations = collect(model, training.signals, group, protocol, pool, progress=progress)
-        gradients = class_gradients(model, evaluated.signals, members, group, protocol, pool, progress=progress)
-        ready = [make_layer(name, activations.pop(name), [gradients[column][name] for column in columns], plan.coordinates,
-                            next(model.parameters()).device) for name in group]
-        means.update({layer.name: layer.space.mean for layer in ready})
-        for concept in tqdm(concepts, desc="concepts", disable=not progress, leave=False):
-            run_concept(concept, ready, plan, outcomes[id(concept)])
-    return list(outcomes.values()), means
-
-
-def _groups(model, layers, n_rows, plan, pool, max_memory):
-    sizes = layer_sizes(model, layers, pool)
-    wide = [name for name, size in sizes.items() if size > MAX_WHITE]
-    if plan.coordinates == "white" and wide:
-        raise UserError(f"--coordinates white needs at most {MAX_WHITE} dimensions ({', '.join(wide)} have more): "
-                        "take --pool time, or --coordinates plain")
-    # activations, the same in the layer's space, and room for the draws
-    return layer_groups(sizes, 2 * n_rows, max_memory * 1e9)
-
-
 def _write(stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash):
     scores = scores_table(outcomes, labels, n_class, plan, model.info.task,
                           {name: concept.pathologies for name, concept in CONCEPTS.items()})
@@ -229,7 +197,7 @@ def _train_and_test(args, model, data):
     plan = _plan(args, max(sum(c.against == kind for c in concepts) for kind in ("random", "others")))
     _warn_equal_classes(concepts, training, labels, columns)
     layers = args.layers or layer_names(model)
-    _groups(model, layers, len(training) + sum(n_class), plan, args.pool, args.max_memory)
+    layer_passes(model, layers, len(training) + sum(n_class), plan, args.pool, args.max_memory)
     if plan.n_null:
         print(f"{len(concepts)} concepts x {len(layers)} layers x {len(labels)} pathologies; smallest possible corrected p: "
               f"{plan.floor(len(concepts)):.2g}")
@@ -241,7 +209,7 @@ def _train_and_test(args, model, data):
             print(f"{folder} already holds this analysis (--overwrite to do it again)")
             return
         outcomes, means = analyse(model, training, evaluated, concepts, columns, layers, plan, args.protocol, args.pool,
-                                  args.max_memory)
+                                  args.max_memory, progress=True)
         scores, paths = _write(stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash)
         paths += _draw(stage, paths[0])
         stage.finish([checkpoint], paths, {"concepts": len(concepts), "layers": len(layers), "pathologies": len(labels),

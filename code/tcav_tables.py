@@ -11,7 +11,7 @@ from activations import class_gradients, collect
 from artefacts import UserError, read_npz, write_npz
 from labels import STATEMENTS, labels_of_statement
 from stats import wilson_interval
-from tcav import ALPHA, Outcome, Plan, correct_over_concepts, sign_counts, test_concept
+from tcav import ALPHA, Outcome, Plan, correct_over_concepts, p_values, sign_counts
 
 RUN_KINDS = {"random": "concept", "others": "relative"}  # what the negatives are -> run_kind of the tables
 SUPERCLASSES = ("NORM", "HYP", "CD", "MI", "STTC", "")
@@ -55,7 +55,7 @@ def _test_family(family, plan):
     if not plan.n_null:
         blank = [np.full((len(o.layers), o.magnitudes[0].shape[1]), np.nan) for o in family]
         return [(values, values, values) for values in blank]
-    tests = [test_concept(np.stack([runs[:plan.test_runs].mean(axis=0) for runs in outcome.magnitudes]),
+    tests = [p_values(np.stack([runs[:plan.test_runs].mean(axis=0) for runs in outcome.magnitudes]),
                           np.stack(outcome.null, axis=1)) for outcome in family]
     corrected = correct_over_concepts([test.p_max_t for test in tests])
     return [(test.p, test.p_max_t, values) for test, values in zip(tests, corrected, strict=True)]
