@@ -95,9 +95,12 @@ def _st_elevation(c):
 
 
 def _depressed(c, lead):
-    """ST depression, or an inverted T under a prominent R."""
-    inverted = (c[f"T_Amp_{lead}"] < -0.1) & (c[f"R_Amp_{lead}"] > c[f"S_Amp_{lead}"].abs())
-    return (_j_level(c, lead) <= -0.05) | inverted
+    """ST depression, horizontal or downsloping (where the table tells), or an inverted T under a prominent R."""
+    level = _j_level(c, lead)
+    low = level <= -0.05
+    if f"ST_Amp80ms_{lead}" in c.table:
+        low = low & (c[f"ST_Amp80ms_{lead}"] <= level)
+    return low | ((c[f"T_Amp_{lead}"] < -0.1) & (c[f"R_Amp_{lead}"] > c[f"S_Amp_{lead}"].abs()))
 
 
 def _st_depression(c):

@@ -11,6 +11,7 @@ from scipy import ndimage
 from deflections import between
 from median_beat import CENTRE, RATE, WIDTH, MedianBeats
 
+J_DELAY = 10  # ms from QRS offset to the J-point
 SILENCE = 0.02  # mV: a median beat that stays below it in every lead is none
 INDEPENDENT = [0, 1, 6, 7, 8, 9, 10, 11]  # I, II, V1-V6: the other four are sums of I and II
 

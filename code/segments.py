@@ -13,7 +13,7 @@ import ecg
 from artefacts import UserError, read_json, read_npy
 from dataset import Dataset
 from deflections import Deflections
-from fiducials import Fiducials
+from fiducials import J_DELAY, Fiducials, ms
 from labels import LEADS
 from median_beat import CENTRE, RATE
 
@@ -23,7 +23,6 @@ SEGMENTS = (
     "T-Onset", "(t", "T-Peak", "t)", "T-Offset", "tp",
 )
 HALF_WIDTH = 0.02  # s: a point class fades to nothing that far from its point
-J_DELAY = 10  # ms after QRS offset
 FOLDER = "ptbxl_segmentations"
 
 POINTS = SEGMENTS[0::2]  # each is followed by the stretch that comes next in SEGMENTS
@@ -100,7 +99,7 @@ def beat_points(at: Fiducials, qrs: Deflections) -> np.ndarray:
     positions = {
         "P-Onset": at.P_on, "P-Peak": at.P_peak, "P-Offset": at.P_off, "QRS-Onset": at.QRS_on,
         "Q-Peak": qrs.peak["Q"], "R-Peak": qrs.peak["R"], "S-Peak": qrs.peak["S"],
-        "QRS-Offset": at.QRS_off, "J-point": at.QRS_off + J_DELAY * RATE / 1000,
+        "QRS-Offset": at.QRS_off, "J-point": at.QRS_off + ms(J_DELAY),
         "T-Onset": at.T_on, "T-Peak": at.T_peak, "T-Offset": at.T_off,
     }
     shape = (len(at.QRS_on), len(LEADS))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from deflections import QRS_WAVES, Deflections, between, level, onset_level
-from fiducials import Fiducials, ms
+from fiducials import J_DELAY, Fiducials, ms
 from labels import LEADS
 from median_beat import RATE
 
@@ -39,10 +39,11 @@ def _qrs(found):
 
 
 def _st(beats, at):
-    """Levels at the J-point (end of QRS) and 20, 60 and 80 ms after it."""
-    columns = _per_lead("J", "Amp", level(beats, at.QRS_off - ms(2), at.QRS_off + ms(2)))
-    for delay in (20, 60, 80):
-        columns |= _per_lead("ST", f"Amp{delay}ms", level(beats, at.QRS_off + ms(delay - 4), at.QRS_off + ms(delay + 4)))
+    """Levels at the J-point and 20, 60 and 80 ms after it."""
+    columns = {}
+    for delay, name in ((0, ("J", "Amp")), (20, ("ST", "Amp20ms")), (60, ("ST", "Amp60ms")), (80, ("ST", "Amp80ms"))):
+        position = at.QRS_off + ms(J_DELAY + delay)
+        columns |= _per_lead(*name, level(beats, position - ms(2), position + ms(2)))
     return columns
 
 
