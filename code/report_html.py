@@ -28,6 +28,7 @@ nav { margin:1rem 0; display:flex; flex-wrap:wrap; gap:.4rem .9rem; } a { color:
 .warn { background:var(--warn-ground); color:var(--warn); border-left:3px solid currentColor; padding:.5rem .9rem; margin:.5rem 0;
         max-width:48rem; }
 .tiles { display:flex; flex-wrap:wrap; gap:.8rem; margin:1rem 0; }
+.tile { overflow-wrap:anywhere; max-width:100%; }
 .tile { background:var(--card); border:1px solid var(--line); border-radius:.5rem; padding:.6rem .9rem; min-width:9rem; }
 .tile b { display:block; font-size:1.35rem; font-variant-numeric:tabular-nums; }
 .scroll { overflow-x:auto; margin:.6rem 0 1rem; }

@@ -15,6 +15,7 @@ from report_html import code_block, details, figure, paragraph, table, tiles
 
 FEW_POSITIVES = 10    # below that a class's AUC says little
 MAX_LOCAL_FIGURES = 12
+PROTOCOLS = ("windows", "centre_crop")
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,9 @@ def provenance(run: Run) -> Iterator[str]:
     stages = [read_json(path) for path in stage_files(run.folder)]
     data = _data_stage(stages, run)
     if data:
-        counts = {key: value for key, value in data.get("counts", {}).items() if not isinstance(value, dict | list)}
-        yield tiles({key.replace("_", " "): str(value) for key, value in counts.items()})
+        counts = data.get("counts", {})
+        yield paragraph(f"Data set: {counts.get('version', 'not said')}.")
+        yield tiles({key.replace("_", " "): f"{value:,}" for key, value in counts.items() if isinstance(value, int)})
     for content in [*([data] if data else []), *stages]:
         if content.get("status") == "finished":
             yield details(f"{content['stage']}: command, versions, hashes", _provenance_of(content))
@@ -105,23 +107,34 @@ def performance(run: Run) -> Iterator[str]:
     if not path.is_file():
         return
     metrics = read_json(path)
-    for protocol in ("windows", "centre_crop"):
-        scores = metrics.get(protocol, {})
-        yield tiles({f"{name.replace('_', ' ')} ({protocol.replace('_', ' ')})": _interval(entry)
-                     for name, entry in scores.items() if isinstance(entry, dict) and entry.get("value") is not None})
+    scores = pd.DataFrame({"metric": _metric_name(name), **{protocol.replace("_", " "): _interval(metrics[protocol].get(name))
+                                                            for protocol in PROTOCOLS if protocol in metrics}}
+                          for name in metrics.get(PROTOCOLS[0], {}) if _is_score(metrics[PROTOCOLS[0]][name]))
+    if len(scores):
+        yield table(scores)
     per_class = metrics.get("windows", {}).get("per_class_auc", {})
     if per_class:
-        wanted = ("value", "low", "high", "n_positive", "n")
-        rows = [{"class": label, **{key: entry.get(key) for key in wanted}} for label, entry in per_class.items()]
-        few = [row["class"] for row in rows if (row["n_positive"] or 0) < FEW_POSITIVES]
+        few = [label for label, entry in per_class.items() if (entry.get("n_positive") or 0) < FEW_POSITIVES]
         if few:
-            yield paragraph(f"Fewer than {FEW_POSITIVES} positives in the test fold, so read with care: {', '.join(few)}.", "warn")
-        yield table(pd.DataFrame(rows).rename(columns={"value": "AUC", "low": "95 % low", "high": "95 % high"}))
+            yield paragraph(f"Fewer than {FEW_POSITIVES} positives in the test fold, read with care: {', '.join(few)}.", "warn")
+        yield table(pd.DataFrame({"class": label, "AUC [95 % interval]": _interval(entry), "positives": entry.get("n_positive"),
+                                  "records": entry.get("n")} for label, entry in per_class.items()))
     for picture in run.figures("*.png"):
         yield figure(picture, _caption(picture))
 
 
+def _is_score(entry):
+    return isinstance(entry, dict) and entry.get("value") is not None
+
+
+def _metric_name(name):
+    words = name.replace("_", " ").replace("auc", "AUC").replace("fmax", "F-max").replace("mae", "MAE").replace("r2", "R²")
+    return words[:1].upper() + words[1:]
+
+
 def _interval(entry):
+    if not _is_score(entry):
+        return "–"
     text = f"{entry['value']:.3f}"
     if entry.get("low") is not None and entry.get("high") is not None:
         text += f" [{entry['low']:.3f}, {entry['high']:.3f}]"
@@ -219,8 +232,8 @@ def discovery(run: Run) -> Iterator[str]:
         found = run.csv(f"{folder.name}/table.csv")
         if found is None:
             continue
-        notes = found[found["note"].notna() & found["note"].astype(str).str.startswith("clusters follow")] if "note" in found else ()
-        for row in notes.itertuples() if len(notes) else ():
+        notes = found.get("note", pd.Series("", found.index)).astype(str)
+        for row in found[notes.str.startswith("clusters follow")].itertuples():
             yield paragraph(f"{row.representation}: the clusters follow the predicted class (adjusted mutual information "
                             f"{row.value:.2f}), so they may say no more than the prediction does.", "warn")
         names = {"embedding": 0, "agreement": 1}
@@ -235,9 +248,18 @@ def _columns(frame, names):
     return frame[[name for name in names if name in frame]]
 
 
+CAPTIONS = {
+    "course": "Course of the training: loss, and the score that chose the epoch.",
+    "roc": "Receiver operating characteristic of each class on the test fold.",
+    "reliability": "Reliability: predicted probability against observed frequency.",
+    "embedding": "Every record as a point, by hidden label and by cluster.",
+    "agreement": "Agreement of the clusters with the hidden labels.",
+    "enrichment": "What separates the clusters.",
+}
+
+
 def _caption(path):
-    words = path.stem.replace("_", " ")
-    return f"{path.parent.name}: {words}" if path.parent.name != "" else words
+    return CAPTIONS.get(path.stem) or f"{path.stem.replace('_', ' ')} ({path.parent.name})"
 
 
 SECTIONS = {

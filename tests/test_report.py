@@ -1,0 +1,105 @@
+"""The report: one page that asks nothing of anyone, says what is missing, and finds the link that broke."""
+
+import re
+from html.parser import HTMLParser
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from artefacts import Stage, write_csv, write_figure, write_json
+from checkpoints import ModelInfo, save_checkpoint
+from conftest import run_script
+from labels import LEADS, TASKS
+from models import get_model
+from report_html import cell, table
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """A run folder as the stages leave it, with a hostile label in it."""
+    folder = tmp_path / "output" / "lenet_superdiagnostic"
+    info = ModelInfo("lenet", "superdiagnostic", tuple(TASKS["superdiagnostic"]), LEADS, 100, 2.5,
+                     {"train": [1, 2], "validation": [9], "test": [10]}, 3)
+    save_checkpoint(folder / "checkpoints" / "best_model.ckpt", get_model("lenet", 5), info)
+    auc = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 50, "n_positive": 4}
+    per_class = {"MI": auc, "<script>alert(1)</script>": auc}
+    write_json(folder / "metrics.json", {"windows": {"macro_auc": auc, "per_class_auc": per_class}})
+    with Stage(folder / "tcav", "tcav_analysis", {"seed": 3}) as stage:
+        write_csv(folder / "tcav" / "scores.csv", pd.DataFrame({
+            "concept": ["R56-LVH"], "layer": ["head"], "pathology": ["HYP"], "score": [1.0], "magnitude": [0.2],
+            "cav_valid": [False], "p": [0.001], "p_corrected": [0.01], "n_positive": [25], "n_class": [9]}))
+        figure = plt.figure()
+        figure.text(0.5, 0.5, "concept")
+        pictures = write_figure(figure, folder / "tcav" / "concept_R56-LVH")
+        stage.finish(inputs=[folder / "checkpoints" / "best_model.ckpt"], outputs=[folder / "tcav" / "scores.csv", *pictures])
+    return folder
+
+
+class _Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.attributes, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.attributes += [(tag, name, value) for name, value in attributes]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def report(run_folder, *options, check=True):
+    return run_script("report.py", "--model_path", run_folder, "--output_path", run_folder.parent, *options, check=check)
+
+
+def test_the_page_is_whole_and_requests_nothing(run_folder):
+    report(run_folder)
+    text = (run_folder / "report.html").read_text()
+    page = _Page(text)
+    assert page.open == []
+    links = [value for _, name, value in page.attributes if name in ("src", "href")]
+    assert links
+    assert all(value.startswith(("data:image/png;base64,", "#")) for value in links)
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "<script" not in text
+
+
+def test_it_shows_what_is_there_and_the_command_for_what_is_not(run_folder):
+    report(run_folder)
+    text = (run_folder / "report.html").read_text()
+    assert "0.900 [0.800, 0.950]" in text
+    assert "Fewer than 10 positives" in text
+    assert "R56-LVH" in text
+    assert "no better than random" in text
+    assert text.count("<img") == 1
+    assert f"python code/glocal_analysis.py --model_path {run_folder}" in text
+    assert "tcav_analysis: command, versions, hashes" in text
+
+
+def test_verify_names_the_first_broken_link(run_folder):
+    assert "verified: 1 stages" in report(run_folder, "--verify").stdout
+    with open(run_folder / "tcav" / "scores.csv", "a") as file:
+        file.write("x")
+    done = report(run_folder, "--verify", check=False)
+    assert done.returncode == 1
+    assert re.match(r"broken: .*tcav_analysis\.json: output .*scores\.csv has changed since", done.stdout)
+    report(run_folder)
+    assert "Artefacts do not match" in (run_folder / "report.html").read_text()
+
+
+def test_a_run_that_is_not_there_is_one_line(tmp_path):
+    done = run_script("report.py", "--model_path", tmp_path / "none", check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_cells_and_tables():
+    values = (None, float("nan"), 0.12345, 12345.6, True, "a")
+    assert [cell(value) for value in values] == ["–", "–", "0.123", "12,346", "yes", "a"]
+    shown = table(pd.DataFrame({"<x>": range(5)}), limit=2)
+    assert "&lt;x&gt;" in shown
+    assert "3 more rows" in shown
