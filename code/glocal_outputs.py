@@ -4,6 +4,7 @@ from pathlib import Path
 
 import glocal_figures as figures
 import glocal_tables as tables
+import scorecard_figures
 from artefacts import UserError, read_json, write_csv, write_figure
 from attribution import METHODS
 from glocal_groups import CONTROLS, label_bars
@@ -85,6 +86,6 @@ def draw_all(folder: Path, args, info, shown: list, pairs: list, methods: list[s
             paths += write_figure(figures.contrast_figure(table, method), folder / name, FORMATS)
     card_methods = set(found["scorecard"]["method"]) - set(CONTROLS) if "scorecard" in found else set()
     if card_methods:
-        whole = figures.scorecard_figure(found["scorecard"], f"Scorecard: {subtitle}")
+        whole = scorecard_figures.scorecard_figure(found["scorecard"], f"Scorecard: {subtitle}")
         paths += write_figure(whole, folder / "scorecard", FORMATS)
     return paths

@@ -8,7 +8,7 @@ from beats import window_times
 from glocal import contrast, segment_table
 from glocal_groups import CONTROLS, Group
 from labels import LEADS
-from scorecard import Card, lift_ratio, score
+from scorecard import Card, group_shares, lift_ratio, permuted_cards, score
 from segments import SEGMENTS
 from stats import holm, patient_weights
 
@@ -92,26 +92,35 @@ def scorecard_csv(groups: list[Group], cards: dict[str, Card], methods, n_resamp
 
     p_holm is corrected over the own cards of one method; over_amplitude is the lift over that of the input_magnitude control.
     """
+    permuted = {name: permuted_cards(card.cells, n_permutations, seed) for name, card in cards.items()}
     rows = []
     for group in groups:
         weights = patient_weights(group.data.patient_id, n_resamples, seed).astype(float)
+        control = group.cells["input_magnitude"]
+        controls = group_shares(control), group_shares(control, weights)
         for method in methods:
+            maps = group.cells[method]
+            own = group_shares(maps), group_shares(maps, weights)
             for name, card in cards.items():
+                entry = score(maps, card, own[1], permuted[name])
+                ratio = lift_ratio(own[0], controls[0], card, own[1], controls[1])
                 rows.append({"pathology": group.pathology, "method": method, "card": name, "own": name == group.pathology,
-                             **_entry(group, method, card, weights, n_permutations, seed)})
-    table = pd.DataFrame(rows)
-    table["p_holm"] = np.nan
-    for _, own in table[table["own"]].groupby("method"):
-        table.loc[own.index, "p_holm"] = holm(own["p"])
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", table.pop("p_holm"))
-    return table
+                             **_reported(entry, ratio, method), "n_records": len(maps), "n_patients": maps.n_patients})
+    return _with_holm(pd.DataFrame(rows))
 
 
-def _entry(group, method, card, weights, n_permutations, seed):
-    maps = group.cells[method]
-    entry = score(maps, card, weights, n_permutations, seed)
+def _reported(entry, ratio, method):
+    """An entry with what makes sense for the method: no sign for relevances, no ratio of a control to a control."""
     if method not in GRADIENTS:
-        entry["sign_agreement"] = float("nan")
-    ratio = (np.nan,) * 3 if method in CONTROLS else lift_ratio(maps, group.cells["input_magnitude"], card, weights)
-    entry |= dict(zip(("over_amplitude", "over_amplitude_low", "over_amplitude_high"), ratio, strict=True))
-    return entry | {"n_records": len(maps), "n_patients": maps.n_patients}
+        entry["sign_agreement"] = np.nan
+    ratio = (np.nan,) * 3 if method in CONTROLS else ratio
+    return entry | dict(zip(("over_amplitude", "over_amplitude_low", "over_amplitude_high"), ratio, strict=True))
+
+
+def _with_holm(table):
+    """The column p_holm after p: corrected over the own cards of each method."""
+    corrected = pd.Series(np.nan, index=table.index)
+    for _, own in table[table["own"]].groupby("method"):
+        corrected[own.index] = holm(own["p"])
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", corrected)
+    return table

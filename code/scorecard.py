@@ -203,35 +203,43 @@ def group_shares(maps: CellMaps, weights: np.ndarray | None = None) -> tuple[np.
     return tuple(group_mean(shares(sums[kept]), chosen) for sums in (maps.relevance, maps.time))
 
 
-def permutation_null(share: np.ndarray, time: np.ndarray, cells: np.ndarray, n_permutations: int, seed: int) -> tuple:
-    """Lifts of the card under permuted lead names, and the part of permutations that leave the card as it is.
+def permuted_cards(cells: np.ndarray, n_permutations: int, seed: int) -> np.ndarray:
+    """The card under permuted lead names, (M, 288) of 0 and 1.
 
     One permutation of the 12 names serves all segments, so every segment keeps its relevance and a lead keeps its character.
     """
     orders = np.argsort(np.random.default_rng(seed).random((n_permutations, len(cells))), axis=1)
-    moved = cells[orders]  # (M, 12, 24)
-    inside, chance = (np.einsum("mlk,lk->m", moved, values) for values in (share, time))
-    null = np.divide(inside, chance, out=np.full(n_permutations, np.inf), where=chance > 0)
-    return null, (moved == cells).all(axis=(1, 2)).mean()
+    return cells[orders].reshape(n_permutations, -1).astype(np.float32)
 
 
-def score(maps: CellMaps, card: Card, weights: np.ndarray, n_permutations: int = 10_000, seed: int = 0) -> dict[str, float]:
+def permuted_lifts(share: np.ndarray, time: np.ndarray, permuted: np.ndarray) -> np.ndarray:
+    """Lift (M,) of a map (12, 24) on each permuted card; infinite where a permuted card has no time (counts against the rule)."""
+    inside, chance = (permuted @ np.stack([share.ravel(), time.ravel()], axis=1).astype(np.float32)).T.astype(float)
+    return np.divide(inside, chance, out=np.full(len(permuted), np.inf), where=chance > 0)
+
+
+def score(maps: CellMaps, card: Card, resampled: tuple, permuted: np.ndarray) -> dict[str, float]:
     """One map against one card.
 
-    share, chance: of relevance and of lead x time inside the card; lift = share / chance with its 95 % interval over
-    bootstrap `weights` (R, n) of patients; p by permuted lead names with its floor (a card that is the same in all leads
-    cannot be tested: p_floor 1); top5_precision: part of the five densest cells that the card has, beside what five random
-    cells would have; sign_agreement: part of the relevance in the card's signed cells whose sign is the card's.
+    `resampled` is group_shares(maps, weights) over bootstrap weights of the patients, `permuted` permuted_cards(card.cells, ...).
+
+    share, chance: of relevance and of lead x time inside the card; lift = share / chance with its 95 % interval over patients;
+    lead_lift: lift over its mean under permuted leads (1: the card's leads are no better than others in the same segments);
+    p: how often permuted leads reach the lift, with its floor (a card that is the same in all leads cannot be tested: p_floor 1);
+    top5_precision: part of the five densest cells that the card has, beside top5_chance, what five random cells would have;
+    sign_agreement: part of the relevance in the card's signed cells whose sign is the card's.
     """
     share, time = group_shares(maps)
     observed = float(lift(share, time, card.cells))
-    low, high = percentile_interval(lift(*group_shares(maps, weights), card.cells))
-    null, same = permutation_null(share, time, card.cells, n_permutations, seed)
+    low, high = percentile_interval(lift(*resampled, card.cells))
+    null = permuted_lifts(share, time, permuted)
+    same = (permuted == card.cells.ravel()).all(axis=1).mean()
     top = cell_ranks(maps) <= TOP
     return {
         "share": float((share * card.cells).sum()), "chance": float((time * card.cells).sum()),
-        "lift": observed, "low": float(low), "high": float(high),
-        "p": float(permutation_p(observed, null)), "p_floor": max(1 / (1 + n_permutations), float(same)),
+        "lift": observed, "low": float(low), "high": float(high), "lead_lift": observed / float(null[np.isfinite(null)].mean()),
+        # float32 sums: a permutation that leaves the card as it is must count as reaching it
+        "p": float(permutation_p(observed * (1 - 1e-5), null)), "p_floor": max(1 / (1 + len(permuted)), float(same)),
         "top5_precision": float(card.cells[top].mean()), "top5_chance": float(card.cells[maps.common].mean()),
         "sign_agreement": sign_agreement(maps, card), "n_cells": card.n_cells,
     }
@@ -246,11 +254,11 @@ def sign_agreement(maps: CellMaps, card: Card) -> float:
     return float((1 + (direction * card.signs).sum() / weight) / 2) if weight > 0 else float("nan")
 
 
-def lift_ratio(maps: CellMaps, control: CellMaps, card: Card, weights: np.ndarray) -> tuple[float, float, float]:
-    """Lift over that of a control map of the same records (paired by resample), with its 95 % interval."""
-    if not np.array_equal(maps.patients, control.patients):
-        raise ValueError("the control maps other records than the map does")
-    point = lift(*group_shares(maps), card.cells) / lift(*group_shares(control), card.cells)
-    resampled = lift(*group_shares(maps, weights), card.cells) / lift(*group_shares(control, weights), card.cells)
-    low, high = percentile_interval(resampled)
+def lift_ratio(share: tuple, control: tuple, card: Card, resampled: tuple, resampled_control: tuple) -> tuple:
+    """Lift over that of a control map of the same records, paired by resample: (ratio, low, high), 95 %.
+
+    All four are group_shares() of the map and of the control, over all records and resampled with the same weights.
+    """
+    point = lift(*share, card.cells) / lift(*control, card.cells)
+    low, high = percentile_interval(lift(*resampled, card.cells) / lift(*resampled_control, card.cells))
     return float(point), float(low), float(high)

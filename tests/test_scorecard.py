@@ -10,14 +10,16 @@ from scorecard import (
     RULES,
     STRETCHES,
     Card,
+    group_shares,
     lift_ratio,
     make_card,
-    permutation_null,
+    permuted_cards,
+    permuted_lifts,
     planted_cards,
     rules_table,
-    score,
     textbook_cards,
 )
+from scorecard import score as score_of
 from segments import SEGMENTS
 from stats import patient_weights, permutation_p
 
@@ -33,6 +35,11 @@ def maps_of(relevance, time=None, signed=None, patients=None):
 def weights_of(maps, n_resamples=200):
     """Bootstrap weights of a group."""
     return patient_weights(maps.patients, n_resamples, 0).astype(float)
+
+
+def score(maps, card, weights, n_permutations):
+    """scorecard.score with its resamples and permutations made on the spot."""
+    return score_of(maps, card, group_shares(maps, weights), permuted_cards(card.cells, n_permutations, seed=0))
 
 
 def card_of(*cells):
@@ -217,7 +224,7 @@ def test_permuted_lead_names_give_p_that_are_not_too_small():
         time = np.full((12, 24), 1 / 288)
         shuffled = share[rng.permutation(12)]
         cells = cards[trial % len(cards)].cells
-        null, _ = permutation_null(shuffled, time, cells, 199, seed=trial)
+        null = permuted_lifts(shuffled, time, permuted_cards(cells, 199, seed=trial))
         p.append(permutation_p((shuffled * cells).sum() / (time * cells).sum(), null))
     p = np.array(p)
     for alpha in (0.01, 0.05, 0.1, 0.25, 0.5):
@@ -255,13 +262,28 @@ def test_lift_ratio_is_paired_with_the_control():
     rng = np.random.default_rng(4)
     relevance = rng.gamma(1.0, 1.0, size=(30, 12, 24))
     card = textbook_cards(["LVH"])["LVH"]
+
+    def ratio(one, other):
+        pair = maps_of(one), maps_of(other)
+        resampled = [group_shares(maps, weights_of(pair[0])) for maps in pair]
+        return lift_ratio(group_shares(pair[0]), group_shares(pair[1]), card, *resampled)
+
+    assert ratio(relevance, 3 * relevance) == pytest.approx((1, 1, 1))
+    point, low, high = ratio(relevance, np.where(card.cells, relevance / 2, relevance))
+    assert 1 < low < point < high < 2
+
+
+def test_lead_lift_is_one_when_leads_are_alike_and_leaves_the_segments_out():
+    relevance = np.ones((2, 12, 24))
+    relevance[:, :, 6:15] = 7
     maps = maps_of(relevance)
-    assert lift_ratio(maps, maps_of(3 * relevance), card, weights_of(maps)) == pytest.approx((1, 1, 1))
-    outside = np.where(card.cells, relevance / 2, relevance)
-    ratio, low, high = lift_ratio(maps, maps_of(outside), card, weights_of(maps))
-    assert 1 < low < ratio < high < 2
-    with pytest.raises(ValueError, match="other records"):
-        lift_ratio(maps, maps_of(relevance, patients=np.arange(30) + 1), card, weights_of(maps))
+    card = textbook_cards(["LAFB"])["LAFB"]
+    assert score(maps, card, weights_of(maps), 200)["lead_lift"] == pytest.approx(1)
+    relevance[:, card.cells] *= 2
+    found = score(maps_of(relevance), card, weights_of(maps), 2000)
+    inside = card.cells.mean(axis=0)  # mean permuted card: the same part of leads in every segment, relevance 7 or 14
+    expected = 2 / (1 + (inside * card.cells.sum(axis=0)).sum() / card.n_cells)
+    assert found["lead_lift"] == pytest.approx(expected, rel=0.03)
 
 
 def test_a_group_without_any_relevance_is_refused():
