@@ -208,7 +208,7 @@ def fit(learner: Learner, data: TrainingSet, validation: Dataset, info: ModelInf
     After each epoch the best and the last checkpoint and log.jsonl are written, in this order: whenever the process
     is killed, the last checkpoint describes a whole epoch, and what comes after it is done again in the same way.
     """
-    history, recipe = [], learner.recipe
+    history, recipe, made_with = [], learner.recipe, versions()
     if stored:
         learner.optimizer.load_state_dict(stored["optimizer"])
         learner.scaler.load_state_dict(stored["scaler"])
@@ -226,17 +226,17 @@ def fit(learner: Learner, data: TrainingSet, validation: Dataset, info: ModelInf
         row["seconds"] = round(time.perf_counter() - started, 3)
         history.append(row)
         if distributed.is_main():
-            _save(learner, info, folder, run_id, history)
+            _save(learner, info, folder, history, run_id=run_id, versions=made_with)
             on_epoch(row)
         epochs.set_postfix(loss=f"{row['train_loss']:.4f}", score=f"{row['score']:.4f}", best=best_epoch(history) + 1)
     return history
 
 
-def _save(learner, info, folder, run_id, history):
+def _save(learner, info, folder, history, **facts):
     best, last = checkpoint_paths(folder)
-    facts = {"epoch": len(history), "versions": versions(), "threads": torch.get_num_threads()}
+    facts = {**facts, "epoch": len(history), "threads": torch.get_num_threads()}
     if best_epoch(history) == len(history) - 1:
         save_checkpoint(best, learner.model, info, **facts, score=history[-1]["score"])
-    save_checkpoint(last, learner.model, info, **facts, run_id=run_id, history=history,
-                    optimizer=learner.optimizer.state_dict(), scaler=learner.scaler.state_dict())
+    save_checkpoint(last, learner.model, info, **facts, history=history, optimizer=learner.optimizer.state_dict(),
+                    scaler=learner.scaler.state_dict())
     write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history))
