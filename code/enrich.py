@@ -1,4 +1,4 @@
-"""The enriched table: R-peaks, wave measurements and concepts beside the data base's own columns.
+"""The enriched table: R-peaks, wave measurements, concepts and signal quality beside the data base's own columns.
 
 Measurements are ours (ecg.measure_all), or PTB-XL+'s Uni-G features where they were downloaded; R-peaks and concepts
 may come from published tables instead (--addons). Columns `*_source` say per record which it was.
@@ -17,6 +17,7 @@ from artefacts import UserError, read_csv
 from concepts import CONCEPTS, judge
 from ecg import measure_all
 from labels import LEADS
+from quality import judge_quality
 from records import Problem, describe_problems, read_records
 
 CHUNK = 256  # records measured at a time: bounds the memory, not the result
@@ -61,12 +62,14 @@ def enrich(table: pd.DataFrame, signals: np.ndarray, data_path: Path, sampling_r
     concepts, concepts_source = _judged(known, published.get("concepts"), measurement_source)
     sources = pd.DataFrame({"r_peaks_source": r_peaks_source, "measurements_source": measurement_source,
                             "concepts_source": concepts_source}, index=table.index)
-    added = pd.concat([r_peaks.rename("r_peaks"), concepts, measured, sources], axis=1)
+    quality = judge_quality(signals, sampling_rate, known)
+    added = pd.concat([r_peaks.rename("r_peaks"), concepts, measured, quality, sources], axis=1)
     counts = {
         "sources": {name: column.value_counts().to_dict() for name, column in sources.items()},
         "amplitudes_clipped": n_clipped,
         "not_measured_at_500_hz": describe_problems(problems) if problems else "",
         "concepts": {name: _tally(concepts[name]) for name in concepts},
+        "quality": {name.removeprefix("quality_"): int(quality[name].sum()) for name in quality},
     }
     return Enriched(pd.concat([table.drop(columns=added.columns, errors="ignore"), added], axis=1), counts)
 

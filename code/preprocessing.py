@@ -196,6 +196,7 @@ def tell(classes, unknown, counts, problems):
         line = f"{task}: {found['labelled']} records with a label, {found['unlabelled']} without"
         say(line if task == "all" else f"{line}: {present}" + (f"; none: {absent}" if absent else ""))
     say("concepts: " + ", ".join(f"{name} {count['true']}" for name, count in counts["concepts"].items()))
+    say("quality: " + ", ".join(f"{name} {count}" for name, count in counts["quality"].items()))
     for what, source in counts["sources"].items():
         say(f"{what}: " + ", ".join(f"{name} ({count})" for name, count in source.items()))
     if counts["amplitudes_clipped"]:
