@@ -8,6 +8,7 @@ from median_beat import CENTRE, RATE
 
 SILENT = 0.005  # mV: below it a sample belongs to no deflection
 SMALLEST = 0.018, 10, 0.3  # mV, ms, mV x ms: a deflection has to reach all three to count as a wave
+RINGING = 0.09, 11  # share of the R that follows (the overshoot of a sharp cut-off), ms (half a period at 45 Hz): less is no r
 OWN_PEAK = 0.03, 0.2  # mV, share: by how much the last wave must stand out from the ST level it ends at
 QRS_WAVES = ("Q", "R", "S", "Rp", "Sp")  # by number of the run; odd ones are positive
 FROM, TO = CENTRE - int(0.17 * RATE), CENTRE + int(0.18 * RATE)  # no QRS reaches further
@@ -30,6 +31,7 @@ def deflections(beats: np.ndarray, onset: np.ndarray, offset: np.ndarray) -> Def
     signs = np.where(size >= SILENT, np.sign(beats), 0).astype(np.int8)
     for _ in range(2):  # what is dropped may join its neighbours to one wave
         signs = _without_small(signs, size)
+    signs = _without_ringing(signs, size)
     signs = _without_st(signs, size, beats, offset - FROM)
     run = _runs(signs)
     found = Deflections({}, {}, {})
@@ -57,6 +59,15 @@ def _without_small(signs, size):
     length = np.add.reduceat((signs != 0).ravel(), starts, dtype=np.int32) * 1000 / RATE
     wave = (height >= SMALLEST[0]) & (length >= SMALLEST[1]) & (height * length >= SMALLEST[2])
     return np.where(np.repeat(wave, np.diff(starts, append=run.size)).reshape(run.shape), signs, 0)
+
+
+def _without_ringing(signs, size):
+    """Signs without a first r that is the ringing of a steep R behind it: 100 Hz records are cut off sharply at 45 Hz."""
+    run = _runs(signs)
+    heights = [np.where((run == number) & (signs != 0), size, 0).max(axis=2) for number in (0, 1, 3)]
+    brief = ((run == 1) & (signs != 0)).sum(axis=2) * 1000 / RATE <= RINGING[1]
+    ringing = brief & (heights[0] == 0) & (heights[1] < RINGING[0] * heights[2])
+    return np.where((run == 1) & ringing[..., None], 0, signs)
 
 
 def _without_st(signs, size, beats, offset):
