@@ -64,9 +64,11 @@ def wave_truth(subject: Subject) -> np.ndarray:
 def measure_layers(subject: Subject, masks: np.ndarray) -> dict[str, list[Measured]]:
     """Localisation of each CAM at each layer for records with a known truth: '<kind>@<layer>' -> measurements.
 
-    Truth `cell` is lead and wave, truth `time` the span alone.
+    Truth `cell` is lead and wave, truth `time` the span alone. Nothing where no record has a truth.
     """
     rows = np.flatnonzero(masks.any(axis=(1, 2)))
+    if not len(rows):
+        return {}
     chosen = subject.rows(rows)
     found = {}
     for kind in CAMS:

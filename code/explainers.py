@@ -60,6 +60,11 @@ class Explainer:
             return explain(model, input_of(model, signals[rows]), chosen, self.method, **options)
 
     @property
+    def cheap(self) -> "Explainer":
+        """The same method with QUICK options."""
+        return Explainer(self.name, QUICK.get(self.name, {}))
+
+    @property
     def axioms(self) -> tuple[str, ...]:
         """What the method claims of itself."""
         return get_method(self.method).axioms

@@ -1,7 +1,7 @@
 """6. Sanity checks: which attribution methods can be trusted on this model?
 
-Reads:   a checkpoint, checkpoints of the amplitude tasks (--amplitude_models) and of other seeds (--seeds), and what preprocessing.py
-         wrote; on a simulated cohort (simulate_ptbxl.py) also its planted causes.
+Reads:   a checkpoint, checkpoints of the amplitude tasks (--amplitude_models) and of other seeds (--seeds), and what
+         preprocessing.py wrote; on a simulated cohort (simulate_ptbxl.py) also its planted causes.
 Writes:  <run>/sanity/ checks.csv (check, method, model, task, value, low, high, chance, n), details.csv (single leads, layers and
          moments), comparisons.csv (paired differences to the best method), axioms.csv, and where they apply dose_response.csv,
          localisation_gate.csv, agreement_pairs.csv; ranking.png and one figure per kind of check.
@@ -9,11 +9,12 @@ Writes:  <run>/sanity/ checks.csv (check, method, model, task, value, low, high,
 Example: python code/sanity_checks.py --model_path=output/lenet_subdiagnostic --data_path=data/simulated/ --strict \\
              --amplitude_models output/lenet_P_Wave_Amplitude output/lenet_R_Peak_Amplitude output/lenet_T_Wave_Amplitude
 
-Values are means over records, low and high a 95 % interval over patients, chance what a map that knows nothing scores. Records and
-targets: those of --folds with a true label, explained for the true label of highest logit; regression models for every lead.
+Values are means over records, low and high a 95 % interval over patients, chance what a map that knows nothing scores. Records
+and targets: those of --folds with a true label, explained for the true label of highest logit; regression models for every lead.
 """
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -42,8 +43,8 @@ N_CURVES = 4 * len(FRACTIONS)       # of kind of part and fill
 
 # name -> check; the last three compare methods, models and layers, and need no part of their own
 CHECKS = {
-    "amplitude": Check(measure_amplitude, "does the attribution of lead L's wave fall on that lead and wave?", subjects="amplitude",
-                       quick=True, explained=lambda _model: 12),
+    "amplitude": Check(measure_amplitude, "does the attribution of lead L's wave fall on that lead and wave?",
+                       subjects="amplitude", quick=True, explained=lambda _model: 12),
     "randomisation": Check(measure_randomisation, "do maps change when the weights are drawn anew?", subjects="few",
                            quick=True, explained=cascade_maps),
     "faithfulness": Check(measure_faithfulness, "does the logit follow when relevant parts are removed or kept?",
@@ -60,13 +61,14 @@ CHECKS = {
 
 def get_args_parser():
     """Options of this stage."""
-    parser = stage_parser(__doc__, "model_path", "data_path", "output_path", "folds", "seed", "gpu", "device", "threads", "overwrite",
-                          output_path={"default": None, "help": "folder that runs are written to (default: beside the checkpoint)"})
+    parser = stage_parser(__doc__, "model_path", "data_path", "output_path", "folds", "seed", "gpu", "device", "threads",
+                          "overwrite", output_path={
+                              "default": None, "help": "folder that runs are written to (default: the checkpoint's)"})
     parser.add_list_argument("--amplitude_models", default=[], metavar="RUN", help="runs of P_, R_ and T_ amplitude tasks")
     parser.add_list_argument("--seeds", default=[], metavar="RUN", help="runs of the same model and task from other seeds")
     parser.add_list_argument("--checks", default=list(CHECKS), help="default all: " + "; ".join(
         f"{name} ({check.description})" for name, check in CHECKS.items()).replace("%", "%%"))
-    parser.add_list_argument("--methods", default=list(ALL), help="default all: " + ", ".join(ALL) + " (name:preset for LRP presets)")
+    parser.add_list_argument("--methods", default=list(ALL), help=f"default all: {', '.join(ALL)} (lrp:PRESET for other presets)")
     parser.add_argument("--n_samples", type=positive_int, default=200, help="records")
     parser.add_argument("--n_few", type=positive_int, default=50, help="records of the amplitude and randomisation checks")
     parser.add_argument("--planted", help="folder of the simulated cohort with the planted causes (default: --data_path)")
@@ -75,11 +77,12 @@ def get_args_parser():
 
 
 def load_subjects(args, device):
-    """What is checked, {"model": [...], "few": [...], "amplitude": [...]}, the models of other seeds and fold-10 fits."""
+    """The model under test, those of other seeds, and the amplitude models; UserError where they do not belong together."""
     model = load_model(args.model_path, device)
     check_against(args, model.info)
     if is_regression(model.info.task):
-        raise UserError(f"--model_path is a regression model ({model.info.task}): give a classifier, and this one in --amplitude_models")
+        raise UserError(f"--model_path is a regression model ({model.info.task}): "
+                        "give a classifier, and this one in --amplitude_models")
     others = [load_model(path, device) for path in args.seeds]
     for path, other in zip(args.seeds, others, strict=True):
         if (other.info.task, other.info.labels, other.info.leads) != (model.info.task, model.info.labels, model.info.leads):
@@ -129,15 +132,15 @@ def checks_of(args):
     planted = find_planted(args)
     missing = {"amplitude": not args.amplitude_models and "no --amplitude_models",
                "seeds": not args.seeds and "no --seeds",
-               "localisation": not has_truth(planted) and f"no planted causes in {planted} (simulate_ptbxl.py makes such a cohort)",
-               "layers": not args.amplitude_models and not has_truth(planted) and "neither --amplitude_models nor planted causes"}
+               "localisation": not has_truth(planted) and f"no planted causes in {planted}: simulate_ptbxl.py makes such cohorts",
+               "layers": not (args.amplitude_models or has_truth(planted)) and "neither --amplitude_models nor planted causes"}
     for name in [name for name in chosen if missing.get(name)]:
         print(f"left out: {name}, {missing[name]}", file=sys.stderr)
         del chosen[name]
     if not chosen:
         raise UserError("none of the checks can be made: see the lines above")
     if "localisation" in chosen:
-        chosen["localisation"] = sanity_tables.with_reference(chosen["localisation"], partial(planted_reference, data_path=planted))
+        chosen["localisation"] = replace(chosen["localisation"], reference=partial(planted_reference, data_path=planted))
     return chosen, planted if has_truth(planted) else None
 
 
@@ -184,8 +187,8 @@ def compute(args, stage, checks, subjects, others, fits, explainers, planted):
 def say_estimate(seconds, subjects, methods):
     """What is coming, before it starts."""
     shown = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
-    amplitude = f" and {len(subjects['amplitude'][0])} of {len(subjects['amplitude'])} amplitude models" if subjects["amplitude"] else ""
-    print(f"{len(methods)} methods on {len(subjects['model'][0])} records{amplitude}: about {shown}", file=sys.stderr)
+    counts = [f"{len(subject)} records of {subject.name}" for subject in (*subjects["model"], *subjects["amplitude"])]
+    print(f"{len(methods)} methods on {', '.join(counts)}: about {shown}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ HEADLINES = {
     "dose_percent_signed": "dose,\n+1 %",
     "dose_millivolt_signed": "dose,\n+0.1 mV",
     "agreement_seeds_cells": "same over\nseeds",
-    "randomisation_cascading_full_absolute": "survives new\nweights",
+    "randomisation_cascading_full_absolute": "changes with\nthe weights",
 }
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a1f5c", "#5b8c00", "#8a3d00", "#33104a"]
 GREY = "#9a9a9a"
@@ -49,12 +49,16 @@ def draw_all(folder: Path, tables: dict[str, pd.DataFrame], records: pd.DataFram
     return written
 
 
+def _dash(method):
+    return "--" if method == "input_magnitude" else "-"
+
+
 # ---------------------------------------------------------------- ranking
 
 def skills(checks: pd.DataFrame) -> pd.DataFrame:
     """Methods x headlines: 0 = chance, 1 = perfect, mean over the models a check was made on; best methods first.
 
-    Skill is (value - chance) / (perfect - chance); for `survives new weights`, where 0 is right, 1 - value; for faithfulness,
+    Skill is (value - chance) / (perfect - chance); for `changes with the weights` 1 - |likeness|; for faithfulness,
     which has no known maximum, the value itself (chance is 0).
     """
     columns = {}
@@ -63,7 +67,7 @@ def skills(checks: pd.DataFrame) -> pd.DataFrame:
         if not len(rows):
             continue
         if check.startswith("randomisation"):
-            skill = 1 - rows["value"]
+            skill = 1 - rows["value"].abs()
         elif check.startswith("faithfulness"):
             skill = rows["value"]
         else:
@@ -127,12 +131,13 @@ def draw_amplitude_boxes(_tables, records):
     methods, tasks = list(dict.fromkeys(rows["method"])), list(dict.fromkeys(rows["task"]))
     figure, axes = plt.subplots(len(methods), len(tasks), figsize=(3.3 * len(tasks), 0.95 * len(methods) + 0.8),
                                 sharex=True, sharey=True, squeeze=False, layout="constrained")
+    thin = {"linewidth": 0.5}
     for line, method in zip(axes, methods, strict=True):
         for ax, task in zip(line, tasks, strict=True):
             chosen = rows[(rows["method"] == method) & (rows["task"] == task)]
             values = [chosen.loc[chosen["check"] == f"amplitude_lead_{lead}", "value"] for lead in LEADS]
             ax.boxplot(values, widths=0.6, showfliers=False, patch_artist=True, medianprops={"color": INK},
-                       boxprops={"facecolor": "#fbd48a", "linewidth": 0.5}, whiskerprops={"linewidth": 0.5}, capprops={"linewidth": 0.5})
+                       boxprops={"facecolor": "#fbd48a", "linewidth": 0.5}, whiskerprops=thin, capprops=thin)
             ax.axhline(chosen["chance"].iloc[0], color="#0072b2", linestyle="--", linewidth=0.8)
             ax.set_ylim(0, 1)
         line[0].set_ylabel(method, rotation=0, ha="right", va="center")
@@ -156,7 +161,7 @@ def draw_amplitude_curves(tables, records):
         for method, colour in colours.items():
             curve = rows[(rows["task"] == task) & (rows["method"] == method)]
             times = curve["check"].str.extract(r"_([+-]\d+)ms")[0].astype(int)
-            ax.plot(times, curve["value"], color=colour, linewidth=1.1, label=method, linestyle="--" if method == "input_magnitude" else "-")
+            ax.plot(times, curve["value"], _dash(method), color=colour, linewidth=1.1, label=method)
         ax.axhline(len(window_times(100)) ** -0.5, color=INK, linestyle=":", linewidth=0.8)
         ax.set(title=task.replace("_", " "), xlabel="ms from the R-peak")
     axes[0, 0].set_ylabel("attribution, L2 over leads\n(mean beat, norm 1; dotted: chance)")
@@ -188,8 +193,8 @@ def draw_randomisation(tables, _records):
             line = rows[(rows["series"] == series) & (rows["method"] == method)]
             start = [] if series == "independent" else [1.0]
             names = ([] if series == "independent" else ["none"]) + list(line["layer"])
-            ax.plot(range(len(names)), start + list(line["value"]), color=colour, marker="o", markersize=2.5, linewidth=1,
-                    label=method, linestyle="--" if method == "input_magnitude" else "-")
+            ax.plot(range(len(names)), start + list(line["value"]), _dash(method), color=colour, marker="o", markersize=2.5,
+                    linewidth=1, label=method)
         ax.axhline(0, color=INK, linestyle=":", linewidth=0.8)
         ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
         ax.set(title=title, xlabel="drawn anew" + ("" if series == "independent" else " down to"))
@@ -211,7 +216,8 @@ def draw_removal(tables, _records):
         for ax, method in zip(line, methods, strict=True):
             for order, colour in (("most", "#d55e00"), ("least", "#0072b2"), ("random", GREY)):
                 curve = [values[f"removal_{reading}_{order}_{fraction:g}", method] for fraction in FRACTIONS]
-                ax.plot(FRACTIONS, curve, color=colour, linewidth=1.2, label=f"{order} relevant first" if order != "random" else "random order")
+                label = "random order" if order == "random" else f"{order} relevant first"
+                ax.plot(FRACTIONS, curve, color=colour, linewidth=1.2, label=label)
             ax.axhline(0, color=INK, linewidth=0.4)
         line[0].set_ylabel("change of the logit\n" + ("(size)" if reading == "absolute" else "(fall)"))
     for ax, method in zip(axes[0], methods, strict=True):
@@ -258,7 +264,8 @@ def draw_dose_response(tables, _records):
     names = list(counts.index[:6])
     waves = list(dict.fromkeys(rows["wave"]))
     largest = rows[rows["pathology"].isin(names)]["per_0.1mV"].abs().quantile(0.98)
-    figure, axes = plt.subplots(1, len(names), figsize=(2.1 * len(names) + 0.8, 3.6), sharey=True, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(names), figsize=(2.1 * len(names) + 0.8, 3.6), sharey=True, squeeze=False,
+                                layout="constrained")
     for ax, name in zip(axes[0], names, strict=True):
         one = rows[rows["pathology"] == name].set_index(["lead", "wave"])
         grid = one["per_0.1mV"].unstack().reindex(index=LEADS, columns=waves)
@@ -292,7 +299,8 @@ def draw_layers(tables, _records):
             ax.imshow([[cell["value"] for cell in row] for row in grid], cmap=SIGNED_CMAP, vmin=0, vmax=1, aspect="auto")
             for row, column in np.ndindex(2, 2):
                 cell = grid[row][column]
-                ax.text(column, row, f"{cell['value']:.2f}\n[{cell['low']:.2f}, {cell['high']:.2f}]", ha="center", va="center", fontsize=7)
+                ax.text(column, row, f"{cell['value']:.2f}\n[{cell['low']:.2f}, {cell['high']:.2f}]", ha="center",
+                        va="center", fontsize=7)
             ax.set_xticks([0, 1], ["lead & wave", "time span"], fontsize=7)
             ax.set_yticks([0, 1], ["original's\nlayer", "last\nconv. map"] if ax is line[0] else [], fontsize=7)
             ax.tick_params(length=0)

@@ -12,13 +12,8 @@ from checks_amplitude import amplitude_fit
 from checks_axioms import verdicts
 from checks_cam import measure_layers, wave_truth
 from checks_planted import gate_table, planted_reference
-from dose_response import dose_table
+from dose_response import dose_reference, dose_table
 from inference import predict
-
-
-def with_reference(check, reference):
-    """A check whose reference is computed by `reference`."""
-    return replace(check, reference=reference)
 
 
 def fit_of(model, data) -> pd.DataFrame:
@@ -38,7 +33,8 @@ def seed_agreement(subject, others, explainers, store) -> tuple[pd.DataFrame, pd
     """Long table and glocal rows of every method over the model and its other seeds."""
     found, glocal = {}, []
     for name, explain in explainers["full"].items():
-        subjects = [subject, *(replace(subject, model=other, name=f"{subject.name}-seed{k}") for k, other in enumerate(others, 1))]
+        seeds = [replace(subject, model=other, name=f"{subject.name}-seed{k}") for k, other in enumerate(others, 1)]
+        subjects = [subject, *seeds]
         maps = [store.maps(one, explain, "full") for one in subjects]
         found[name] = measure_between_seeds(subject, maps)
         glocal.append(glocal_agreement(subject, maps, name))
@@ -77,10 +73,10 @@ def build(records, checks, subjects, others, fits, explainers, store, planted, s
     if "axioms" in checks:
         tables["axioms"] = verdicts(everything, {name: one.axioms for name, one in explainers["full"].items()})
     if "dose_response" in checks:
-        tables["dose_response"] = dose_table(subject, store.reference("dose_response", subject, checks["dose_response"].reference))
+        tables["dose_response"] = dose_table(subject, store.reference("dose_response", subject, dose_reference))
     if "localisation" in checks:
-        tables["localisation_gate"] = gate_table(subject, store.reference("localisation", subject, None or checks[
-            "localisation"].reference))
+        truth = store.reference("localisation", subject, checks["localisation"].reference)
+        tables["localisation_gate"] = gate_table(subject, truth)
     return tables
 
 
