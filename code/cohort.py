@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from artefacts import UserError, read_csv
-from causes import CAUSES, DECOYS, T_WAVES, Cause
+from causes import BORDERLINE, CAUSES, DECOYS, T_WAVES, Cause
 from cli import check_names
 from heart import INDEPENDENT, N_BODY, QRS, WAVES, Beat, normal_beat, reflect, typical_amplitude
 from heartbeats import DAY, ECTOPY, PATIENT, Hearts, render, stream
@@ -46,7 +46,10 @@ def combinations() -> tuple[tuple[tuple[str, ...], ...], np.ndarray]:
 
 
 def make_plan(n_records: int, seed: int) -> pd.DataFrame:
-    """One row per record: ids, age, sex, fold, and per cause and decoy its severity (0 where absent)."""
+    """One row per record: ids, age, sex, fold, and per cause and decoy its severity (0 where absent).
+
+    `borderline_<cause>` is the severity of an unlabelled change, 0 in records that have the label.
+    """
     random = np.random.default_rng([seed, 0])
     names, share = combinations()
     patient = _patients(n_records, random)
@@ -61,6 +64,10 @@ def make_plan(n_records: int, seed: int) -> pd.DataFrame:
     for name, cause in CAUSES.items():
         present = np.array([name in group for group in names])[combination]
         plan[f"severity_{name}"] = np.where(present, _severities(cause, n_records, random), 0.0)
+    for name, cause in CAUSES.items():
+        if cause.borderline:
+            slight = (random.random(n_records) < cause.borderline) & (plan[f"severity_{name}"] == 0)
+            plan[f"borderline_{name}"] = np.where(slight, random.uniform(*BORDERLINE, n_records).round(4), 0.0)
     for name, cause in DECOYS.items():
         shown = random.random(n_records) < DECOY_SHARE
         plan[f"decoy_{name}"] = np.where(shown, _severities(cause, n_records, random), 0.0)
@@ -121,6 +128,8 @@ def _acting(plan):
     """(cause, severities) of all causes and decoys, in the order in which they act."""
     for name, cause in {**CAUSES, **DECOYS}.items():
         severity = plan[severity_column(name)].to_numpy(float)
+        if cause.borderline:
+            severity = severity + plan[f"borderline_{name}"].to_numpy(float)
         if severity.any():
             yield cause, severity
 

@@ -75,12 +75,16 @@ def wave_shapes(time, p, t, width, p_width) -> np.ndarray:
     return np.stack(np.broadcast_arrays(*atrial, *ventricular, plateau, *recovery), axis=-1)
 
 
-def template(beat: Beat, step_ms: float = 2.0, waves: tuple[str, ...] = WAVES) -> tuple[np.ndarray, np.ndarray]:
-    """Noise-free beats: times (ms from R) and # (n, times, 12) mV; `waves` limits it to some waves."""
+def template_shapes(beat: Beat, step_ms: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+    """Times (ms from R) and shapes # (n, times, waves) of noise-free beats."""
     time = np.arange(WINDOW_MS[0], WINDOW_MS[1], step_ms)
-    shapes = wave_shapes(time, *(value[:, None] for value in (beat.p, beat.t, beat.width, beat.p_width)))
+    return time, wave_shapes(time, *(value[:, None] for value in (beat.p, beat.t, beat.width, beat.p_width)))
+
+
+def sum_of_waves(beat: Beat, shapes: np.ndarray, waves: tuple[str, ...] = WAVES) -> np.ndarray:
+    """# (n, times, 12) mV: noise-free beats, or what some of their waves make of them."""
     keep = np.isin(WAVES, waves)
-    return time, twelve_leads(shapes[..., keep] @ beat.amplitude[:, keep])
+    return twelve_leads(shapes[..., keep] @ beat.amplitude[:, keep])
 
 
 def twelve_leads(independent: np.ndarray) -> np.ndarray:

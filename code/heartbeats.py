@@ -61,13 +61,14 @@ def make_rhythm(hearts: Hearts, row: int, seed: int, ecg_id: int) -> Rhythm:
     steady, irregular = random.standard_normal((2, MAX_BEATS))
     lead_swing, jitter = random.standard_normal(8), random.standard_normal((MAX_BEATS, 8))
     sinus_swing = 0.03 * abs(random.standard_normal())  # breathing moves the sinus rate too
-    order = random.permutation(np.arange(3, 7))
+    places = random.permutation([2000, 4500, 7000]) + random.uniform(0, 1200, 3)  # ms at which a beat may come early
     breath = np.sin(2 * np.pi * (np.arange(MAX_BEATS) * rr / breath_ms + breath_start))
     interval = rr * (1 + sinus_swing * breath + 0.008 * steady)
     if hearts.severity["fibrillation"][row] > 0:
         interval = np.maximum(rr * np.exp(0.18 * irregular), 320)
-    interval, ectopic = _premature(interval, hearts.severity["ectopic"][row], order)
-    time = -BEFORE_MS + start * rr + np.concatenate([[0], np.cumsum(interval)[:-1]])
+    start_ms = -BEFORE_MS + start * rr
+    interval, ectopic = _premature(interval, start_ms, hearts.severity["ectopic"][row], places)
+    time = start_ms + np.concatenate([[0], np.cumsum(interval)[:-1]])
     gain = 1 + 0.03 * breath[:, None] * lead_swing + 0.012 * jitter
     previous = np.concatenate([interval[:1], interval[:-1]])
     t_shift = 0.08 * (np.clip(previous, 300, 1500) - rr)
@@ -75,14 +76,13 @@ def make_rhythm(hearts: Hearts, row: int, seed: int, ecg_id: int) -> Rhythm:
     return Rhythm(time[keep], ectopic[keep], t_shift[keep], gain[keep])
 
 
-def _premature(interval, severity, order):
-    """Intervals with early ventricular beats, each followed by a pause; one to three of them, the fourth to seventh beats."""
+def _premature(interval, start_ms, severity, places):
+    """Intervals with one to three early ventricular beats at the given places, each followed by a pause."""
     ectopic = np.zeros(len(interval), dtype=bool)
     if severity > 0:
-        ectopic[np.sort(order[: 1 + int(severity > 0.9) + int(severity > 1.3)])] = True
-        early = np.flatnonzero(ectopic)
-        early = early[np.concatenate([[True], np.diff(early) > 1])]  # no two in a row
-        ectopic[:] = False
+        places = np.sort(places[: 1 + int(severity > 0.9) + int(severity > 1.3)])
+        early = np.unique(np.searchsorted(start_ms + np.cumsum(interval), places) + 1)
+        early = early[np.diff(early, prepend=-2) > 1]  # no two in a row
         ectopic[early] = True
         interval = interval.copy()
         interval[early - 1] *= 0.62

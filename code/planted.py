@@ -1,4 +1,4 @@
-"""Where causes and decoys show: planted_causes.csv, the known truth that explanations are held against.
+"""Where causes and decoys show: planted_causes.csv and planted_times.csv, the known truth that explanations are held against.
 
 For each cause some of its records are drawn without noise, with it and without it, beat on beat. The absolute
 difference is averaged over the true segments, as an attribution would be.
@@ -16,37 +16,37 @@ from heartbeats import Hearts, artefacts, make_rhythm, render_clean
 from labels import LEADS
 from simulated_truth import CLASSES, beat_fiducials, measure_truth, segmentation
 
-COLUMNS = ["label", "lead", "segment", "effect", "effect_abs", "unit", "n_records", "change"]
+COLUMNS = ["label", "lead", "segment", "effect", "effect_abs", "n_records", "change"]
+TIMES = {"RR": "RR", "PR": "PR_Int_Global", "QRS": "QRS_Dur_Global", "QT": "QT_Int_Global", "P": "P_Dur_Global"}
 MOST_RECORDS = 24   # per cause: the mean of more moves the last digit
 SMALLEST_MV = 0.025  # less than this is no planted change
+SMALLEST_MS = 4.0
 LOCAL = ("ectopic", "step", "tremor")  # overlays that fill a small part of their record: only that part counts
 
 
-def planted_causes(plan: pd.DataFrame) -> pd.DataFrame:
-    """One row per (label, lead, segment) that a cause or decoy changes.
+def planted_causes(plan: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What each cause and decoy changes, in mV per (label, lead, segment), and in ms per (label, quantity).
 
-    effect      mean difference with - without in that segment (mV), or of the RR interval (unit ms)
-    effect_abs  mean absolute difference in that segment
+    effect      mean difference with - without in that segment (mV), or of that time (ms)
+    effect_abs  mean absolute difference in that segment (mV): where waves move, `effect` may cancel out
     """
-    rows = []
+    changes, times = [], []
     for name, cause in {**CAUSES, **DECOYS}.items():
-        having = plan[plan[severity_column(name)] > 0].head(MOST_RECORDS).reset_index(drop=True)
-        if len(having):
-            rows += _rows_of(name, cause, having)
-    return pd.DataFrame(rows, columns=COLUMNS)
+        plan_of = plan[plan[severity_column(name)] > 0].head(MOST_RECORDS).reset_index(drop=True)
+        if len(plan_of):
+            having, lacking = make_hearts(plan_of), make_hearts(plan_of.assign(**{severity_column(name): 0.0}))
+            signed, size = _cells(plan_of, having, lacking, cause.overlay in LOCAL)
+            changes += [(name, LEADS[lead], CLASSES[segment], round(signed[lead, segment], 4), round(size[lead, segment], 4),
+                         len(plan_of), cause.what) for lead, segment in np.argwhere(size >= SMALLEST_MV)]
+            times += [(name, quantity, round(change, 1), len(plan_of)) for quantity, change in _times(having, lacking).items()]
+    return pd.DataFrame(changes, columns=COLUMNS), pd.DataFrame(times, columns=["label", "quantity", "effect", "n_records"])
 
 
-def _rows_of(name, cause, plan):
-    """Rows of one cause."""
-    having, lacking = make_hearts(plan), make_hearts(plan.assign(**{severity_column(name): 0.0}))
-    signed, size = _cells(plan, having, lacking, cause.overlay in LOCAL)
-    rows = [(name, LEADS[lead], CLASSES[segment], round(signed[lead, segment], 4), round(size[lead, segment], 4), "mV",
-             len(plan), cause.what) for lead, segment in np.argwhere(size >= SMALLEST_MV)]
-    rate = (having.rr - lacking.rr).mean()
-    if abs(rate) > 20:
-        rows += [(name, lead, "tp", round(rate, 1), round(abs(rate), 1), "ms", len(plan), cause.what)
-                 for lead in LEADS]
-    return rows
+def _times(having, lacking):
+    """Mean change (ms) of RR, PR, QRS, QT and P, where it is more than SMALLEST_MS."""
+    tables = [measure_truth(hearts.normal).measurements.assign(RR=hearts.rr) for hearts in (having, lacking)]
+    change = {quantity: (tables[0][column] - tables[1][column]).mean() for quantity, column in TIMES.items()}
+    return {quantity: value for quantity, value in change.items() if abs(value) >= SMALLEST_MS}
 
 
 def _cells(plan, having, lacking, only_there):
@@ -85,6 +85,6 @@ def _as_ectopic(rhythm, allowed):
 def changed_cells(planted: pd.DataFrame, label: str) -> np.ndarray:
     """# (12, 24) absolute change (mV) of a cause or decoy per lead and segment, from the planted_causes table."""
     table = np.zeros((len(LEADS), len(CLASSES)))
-    for row in planted[(planted["label"] == label) & (planted["unit"] == "mV")].itertuples():
+    for row in planted[planted["label"] == label].itertuples():
         table[LEADS.index(row.lead), CLASSES.index(row.segment)] = row.effect_abs
     return table

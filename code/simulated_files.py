@@ -1,5 +1,6 @@
 """Write a simulated cohort: PTB-XL's files and the truth beside them."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from cohort import PARAMETERS, make_hearts, severity_column
 from heartbeats import SECONDS, render, stream
 from labels import STATEMENTS
 from planted import planted_causes
-from ptbxl_layout import record_name, write_database, write_record, write_statements
+from ptbxl_layout import SUFFIX, record_name, write_database, write_record, write_statements
 from simulated_truth import FIDUCIALS, beat_fiducials, measure_truth, segmentation
 
+SEGMENTATIONS = "ptbxl_segmentations"
 CHUNK = 250  # records whose noise-free beats are in memory at a time
 PAPERWORK = 8  # stream of random numbers: likelihoods, height, weight
 SINUS_BY_NAME = ("AFIB", "STACH", "SBRAD")  # statements on the rhythm that stand in place of SR
@@ -32,8 +34,9 @@ def write_cohort(folder: Path, plan: pd.DataFrame, rates: list[int], segmentatio
             fiducials += marks
             measurements.append(measured)
     measurements = pd.concat(measurements, ignore_index=True)
+    changes, times = planted_causes(plan)
     tables = {PARAMETERS: plan, "true_fiducials.csv": pd.concat(fiducials), "true_measurements.csv": measurements,
-              "planted_causes.csv": planted_causes(plan)}
+              "planted_causes.csv": changes, "planted_times.csv": times}
     for name, table in tables.items():
         write_csv(folder / name, table)
     # the table that preprocessing starts from comes last: a cohort that has it is whole
@@ -41,9 +44,16 @@ def write_cohort(folder: Path, plan: pd.DataFrame, rates: list[int], segmentatio
     return [*written[::-1], *(folder / name for name in tables)]
 
 
+def remove_records(folder: Path) -> None:
+    """Remove the records and segmentations of an earlier cohort, so that none outlives its table."""
+    (folder / "ptbxl_database.csv").unlink(missing_ok=True)
+    for name in [*(f"records{rate}" for rate in SUFFIX), SEGMENTATIONS]:
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
 def _make_folders(folder, plan, rates, segmentations):
     names = {Path(record_name(ecg_id, rate)).parent for rate in rates for ecg_id in plan["ecg_id"]}
-    for name in [*names, *([Path("ptbxl_segmentations")] if segmentations else [])]:
+    for name in [*names, *([Path(SEGMENTATIONS)] if segmentations else [])]:
         (folder / name).mkdir(parents=True, exist_ok=True)
 
 
@@ -58,7 +68,7 @@ def _write_chunk(folder, plan, rates, segmentations, progress):
             write_record(folder, record_name(ecg_id, rate), signal, rate)
         times = beat_fiducials(truths, row, rhythm)
         if segmentations:
-            write_npy(folder / "ptbxl_segmentations" / f"{ecg_id}.npy", segmentation(truths, row, rhythm, times))
+            write_npy(folder / SEGMENTATIONS / f"{ecg_id}.npy", segmentation(truths, row, rhythm, times))
         marks.append(_fiducial_rows(ecg_id, times, rhythm))
         progress.update()
     measurements = truths[0].measurements

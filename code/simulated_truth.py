@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from causes import P_WAVES, T_WAVES
-from heart import QRS, Beat, template
+from heart import QRS, Beat, sum_of_waves, template_shapes
 from labels import LEADS
 
 FIDUCIALS = ("P_on", "P_peak", "P_off", "QRS_on", "R_peak", "QRS_off", "T_on", "T_peak", "T_off")
@@ -41,9 +41,9 @@ class Truth:
 
 def measure_truth(beat: Beat) -> Truth:
     """Read fiducials and measurements off the noise-free beats."""
-    parts = {name: template(beat, waves=waves)[1] for name, waves in
-             (("P", P_WAVES), ("QRS", QRS), ("T", T_WAVES))}
-    time, whole = template(beat)
+    time, shapes = template_shapes(beat)
+    parts = {name: sum_of_waves(beat, shapes, waves) for name, waves in (("P", P_WAVES), ("QRS", QRS), ("T", T_WAVES))}
+    whole = sum_of_waves(beat, shapes)
     (p_on, p_peak, p_off), (qrs_on, r_peak, qrs_off), (t_on, t_peak, t_off) = (
         _extent(time, part, VISIBLE[name]) for name, part in parts.items())
     t_on = np.fmax(t_on, qrs_off + 20)

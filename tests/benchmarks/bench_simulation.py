@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "code"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests"), str(Path(__file__).parent)]
 
-from criteria import judge  # noqa: E402
 from real_beats import TIME, isoelectric, median_beat, normal, read_real  # noqa: E402
 
 from artefacts import write_figure  # noqa: E402
 from causes import CAUSES  # noqa: E402
+from clinical_criteria import judge  # noqa: E402
 from cohort import make_hearts, make_plan, severity_column  # noqa: E402
 from heartbeats import render  # noqa: E402
 from labels import LEADS  # noqa: E402
@@ -131,8 +131,10 @@ def auc(args):
     run("preprocessing.py", "--data_path", folder, "--overwrite")
     run("train_model.py", "--data_path", folder, "--logdir", output, "--modelname", "lenet", "--task", "superdiagnostic",
         "--epochs", args.epochs, "--overwrite")
-    metrics = json.loads((output / "lenet_superdiagnostic" / "metrics.json").read_text())
-    print(json.dumps({key: metrics[key] for key in metrics if "auc" in key or key in ("windows", "centre_crop")}, indent=1))
+    metrics = json.loads((output / "lenet_superdiagnostic" / "metrics.json").read_text())["windows"]
+    macro = metrics["macro_auc"]
+    print(f"macro AUC {macro['value']:.3f} [{macro['low']:.3f}, {macro['high']:.3f}], n = {macro['n']} records of fold 10 "
+          f"of {args.n_records}; " + ", ".join(f"{name} {one['value']:.3f}" for name, one in metrics["per_class_auc"].items()))
 
 
 def speed(args):
@@ -144,7 +146,7 @@ def speed(args):
 
 def run(script, *arguments):
     """One stage of the chain."""
-    subprocess.run([sys.executable, str(ROOT / "code" / script), *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, str(ROOT / "code" / script), *map(str, arguments)], check=True, capture_output=True)
 
 
 BENCHMARKS = {"realism": realism, "criteria": criteria, "auc": auc, "speed": speed}
