@@ -37,7 +37,8 @@ def input_x_gradient(model, x, target):
 def record_generator(record: Tensor, seed: int) -> torch.Generator:
     """A generator that depends on the seed and the record's samples alone: not on its batch, nor on its place in it."""
     content = record.detach().to("cpu", torch.float32).contiguous().numpy()
-    return torch.Generator().manual_seed((seed << 32) + zlib.crc32(content))
+    # the seed goes into the checksum: torch's CPU generator takes 32 bits of a seed and drops the rest
+    return torch.Generator().manual_seed(zlib.crc32(content, seed & 0xFFFFFFFF))
 
 
 def smoothgrad(model, x, target, n_samples: int = 25, noise: float = 0.1, seed: int = 0):
