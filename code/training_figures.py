@@ -6,6 +6,7 @@ import numpy as np
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from evaluation import reliability
 
@@ -24,20 +25,22 @@ def roc_figure(scores: np.ndarray, labels: np.ndarray, names, metrics: dict) -> 
     """One curve per class with a positive, the legend with AUC and number of positives, best class first."""
     labels = labels.astype(bool)
     scored = [(entry["value"], entry["n_positive"], name) for name, entry in metrics["per_class_auc"].items()
-              if entry["value"] is not None]
-    figure, ax = plt.subplots(figsize=(5.2 + 0.9 * (1 + len(scored) // 25) * (len(scored) > MANY) * 2.5, 5), layout="constrained")
-    colours = plt.get_cmap("tab10").colors if len(scored) <= MANY else plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(scored)))
+              if np.isfinite(entry["value"])]
+    columns = 1 + len(scored) // 25
+    beside = len(scored) > MANY  # the legend
+    figure, ax = plt.subplots(figsize=(5.2 + 2.25 * columns * beside, 5), layout="constrained")
+    colours = plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(scored))) if beside else plt.get_cmap("tab10").colors
     for colour, (area, n_positive, name) in zip(colours, sorted(scored, reverse=True), strict=False):
         column = list(names).index(name)
         ax.plot(*roc_points(scores[:, column], labels[:, column]), color=colour, lw=1.2,
-                label=f"{name}  {area:.3f} (n={n_positive})")
+                label=f" {name}  {area:.3f} (n={n_positive})")  # the space: matplotlib hides labels that begin with _
     ax.plot([0, 1], [0, 1], color="0.7", lw=0.8, ls="--")
     macro = metrics["macro_auc"]
     ax.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01),
            title=f"macro AUC {macro['value']:.3f} [{macro['low']:.3f}, {macro['high']:.3f}], {macro['n']} records")
     ax.set_aspect("equal")
-    ax.legend(title="AUC (positives)", fontsize=7, title_fontsize=7, ncols=1 + len(scored) // 25,
-              **({"loc": "lower right"} if len(scored) <= MANY else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}))
+    place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if beside else {"loc": "lower right"}
+    ax.legend(title="AUC (positives)", fontsize=7, title_fontsize=7, ncols=columns, **place)
     return figure
 
 
@@ -53,6 +56,8 @@ def reliability_figure(probabilities: np.ndarray, labels: np.ndarray, metrics: d
     width = 1 / len(bins["count"])
     counts.bar((np.arange(len(bins["count"])) + 0.5) * width, bins["count"], width * 0.9, color="0.6")
     counts.set(yscale="log", xlabel="predicted probability", ylabel="predictions")
+    counts.yaxis.set_minor_formatter(NullFormatter())
+    counts.yaxis.set_major_locator(LogLocator(numticks=4))
     return figure
 
 
