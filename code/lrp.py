@@ -78,8 +78,9 @@ class Ledger:
 
     @property
     def gap(self) -> Tensor:
-        """What is unaccounted for, relative to the sum of the absolute shares (0 where the ledger closes)."""
-        total = self.input.abs() + self.bias.abs() + self.stabiliser.abs()
+        """What is unaccounted for, relative to the sum of the absolute shares, layer by layer (0 where the ledger closes)."""
+        shares = [share.abs() for entry in self.layers.values() for share in (entry.bias, entry.stabiliser)]
+        total = sum(shares, self.input.abs())
         return (self.logit - self.input - self.bias - self.stabiliser) / total.clamp(min=1e-300)
 
 

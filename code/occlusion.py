@@ -18,17 +18,17 @@ def isoelectric(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def occlusion(model, x, target, window: int = 10, regions: Tensor | None = None, fill: Tensor | float | None = None,
+def occlusion(model, x, target, piece: int = 10, regions: Tensor | None = None, fill: Tensor | float | None = None,
               batch_size: int = 256):
     """Fall of the logit for each piece, at every sample of the piece: (N, leads, T).
 
-    The pieces are windows of `window` samples per lead or, where given, `regions` (N, leads, T): equal numbers within a lead
+    The pieces are `piece` samples long, per lead or, where given, `regions` (N, leads, T): equal numbers within a lead
     are one piece (a segment over all beats), negative ones are left alone. `fill` replaces them (default: the lead's median).
     """
     if regions is None:
-        if window < 1:
-            raise UserError(f"an occlusion window needs at least 1 sample, got {window}")
-        regions = window_regions(x.shape[1], x.shape[2], window).expand(x.shape)
+        if piece < 1:
+            raise UserError(f"an occlusion window needs at least 1 sample, got {piece}")
+        regions = window_regions(x.shape[1], x.shape[2], piece).expand(x.shape)
     if regions.shape != x.shape:
         raise UserError(f"regions are {tuple(regions.shape)}, the input is {tuple(x.shape)}")
     regions = regions.to(x.device)
