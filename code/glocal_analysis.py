@@ -22,6 +22,7 @@ from checkpoints import check_against, find_checkpoint, load_model, run_folder
 from cli import check_names, positive_int, run, select_device, stage_parser
 from dataset import load_dataset
 from glocal_groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
+from glocal_stored import stored_maps
 from labels import is_regression
 from selection import STRATEGIES
 
@@ -90,6 +91,16 @@ def _settings(args, pathologies, methods, checkpoints):
             "folds": None if args.cross_fit else args.folds, **{name: getattr(args, name) for name in names}}
 
 
+def _stored(args, folder, group, methods, checkpoint_hashes, info):
+    """Attributions of the local analysis beside this one, where they fit; said on the way."""
+    if args.cross_fit:
+        return {}
+    stored = stored_maps(folder, group, methods, checkpoint_hashes[0], args.window, args.seed, info.index(group.pathology))
+    if stored:
+        print(f"{group.pathology}: {', '.join(stored)} read from {folder}", file=sys.stderr)
+    return stored
+
+
 # ---------------------------------------------------------------- the stage
 
 def main(args):
@@ -113,7 +124,8 @@ def main(args):
             print(f"{folder} already holds this analysis (--overwrite to do it again)")
             return
         for group in groups.values():
-            fill_group(group, pool, methods, args.window, args.seed, progress=True)
+            stored = _stored(args, folder.parent / "local", group, methods, stage.settings["checkpoints"], info)
+            fill_group(group, pool, methods, args.window, args.seed, stored, progress=True)
         shown = [groups[name] for name in pathologies if name in groups]
         paths = glocal_outputs.write_all(folder, args, info, groups, shown, pairs, methods, cards)
         stage.finish(checkpoints, paths, {name: group.counts for name, group in groups.items()})

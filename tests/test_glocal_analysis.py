@@ -1,0 +1,275 @@
+"""The glocal stage on a simulated cohort: files, reproducibility, reuse of local maps, cross-fitting, refusals."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import glocal_analysis
+import glocal_groups
+import glocal_outputs
+from artefacts import UserError, sha256
+from attribution import attribute_records
+from beats import cut_beats, find_beats
+from checkpoints import ModelInfo, load_model, save_checkpoint
+from dataset import load_dataset
+from glocal import cell_maps, density
+from glocal_groups import check_cross_fit, fill_group, label_bars, load_pool, make_group
+from labels import LEADS, TASKS
+from models import get_model
+from scorecard import group_shares, permuted_cards, planted_cards, score
+from segments import SEGMENTS, load_segments
+from stats import patient_weights
+
+SMALL = ("--selection", "all", "--n_samples", "8", "--n_bootstrap", "40", "--n_permutations", "99")
+
+
+def run(*arguments):
+    """The stage in this process."""
+    glocal_analysis.main(glocal_analysis.get_args_parser().parse_args(list(map(str, arguments))))
+
+
+@pytest.fixture(scope="module")
+def no_figures():
+    """Tables alone: figures take seconds, and one run draws them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(glocal_outputs, "draw_all", lambda *_: [])
+        yield
+
+
+@pytest.fixture(scope="module")
+def done(cohort, trained, tmp_path_factory):
+    """A whole run with figures and a contrast: its glocal folder."""
+    output = tmp_path_factory.mktemp("glocal")
+    run("--data_path", cohort, "--model_path", trained, "--output_path", output, *SMALL, "--pathologies", "LVH", "NORM",
+        "--contrast", "LVH", "NORM")
+    return output / trained.name / "glocal"
+
+
+# ---------------------------------------------------------------- files
+
+def test_every_map_is_a_tidy_table(done):
+    table = pd.read_csv(done / "segments.csv")
+    assert list(table.columns[:9]) == ["pathology", "method", "lead", "segment", "density", "share", "low", "high", "rank"]
+    assert set(table["method"]) == {"saliency", "random", "input_magnitude"}
+    assert len(table) == 2 * 3 * 288
+    assert list(table["lead"].unique()) == list(LEADS)
+    assert list(table["segment"].unique()) == list(SEGMENTS)
+    for _, one in table.groupby(["pathology", "method"]):
+        assert one["share"].sum() == pytest.approx(1)
+        assert one["time_share"].sum() == pytest.approx(1)
+        known = one.dropna(subset=["low", "high"])
+        assert ((known["low"] <= known["density"] + 1e-9) & (known["density"] <= known["high"] + 1e-9)).mean() > 0.95
+        assert sorted(one["rank"].dropna())[:5] == [1, 2, 3, 4, 5]
+
+
+def test_beats_and_groups_say_who_was_averaged(done):
+    beats, groups, records = (pd.read_csv(done / f"{name}.csv") for name in ("beats", "groups", "records"))
+    assert beats.groupby(["pathology", "method", "lead"]).size().eq(80).all()
+    assert (beats["low"] <= beats["median"]).all()
+    assert (beats["median"] <= beats["high"]).all()
+    assert (beats["relevance"] >= beats["signed"].abs() - 1e-9).all()
+    assert records.groupby("pathology").size().eq(8).all()
+    assert records.groupby("pathology")["logit"].apply(lambda logit: logit.is_monotonic_decreasing).all()
+    assert (records["fold"] == 10).all()
+    assert groups["n_beats"].max() == records.groupby("pathology")["n_beats"].sum().max()
+
+
+def test_scorecard_holds_every_map_against_every_card(done, cohort):
+    table = pd.read_csv(done / "scorecard.csv")
+    assert {"pathology", "method", "card", "own", "lift", "low", "high", "p", "p_holm", "p_floor", "top5_precision"} <= set(table)
+    cards = set(table["card"])
+    assert {"LVH", "CLBBB", "IMI", "AMI"} <= cards  # the planted ones: the cohort is simulated
+    assert len(table) == 2 * 3 * len(cards)
+    assert (table["own"] == (table["card"] == table["pathology"])).all()
+    assert table.loc[table["method"] == "random", "lift"].between(0.9, 1.1).all()
+    assert table["p"].between(1 / 100, 1).all()
+    assert table.loc[~table["own"], "p_holm"].isna().all()
+    rules = pd.read_csv(done / "rules.csv")
+    assert list(rules.columns) == ["pathology", "leads", "segments", "sign", "reads", "source"]
+
+
+def test_figures_and_contrast_are_written(done):
+    for name in ("groups_saliency", "cells_saliency_LVH", "contrast_LVH_NORM_saliency", "scorecard"):
+        assert (done / f"{name}.png").stat().st_size > 20_000
+        assert (done / f"{name}.pdf").stat().st_size > 5_000
+    table = pd.read_csv(done / "contrast.csv")
+    assert len(table) == 3 * 288
+    assert (table["p_holm"].dropna() >= table["p"].dropna()).all()
+
+
+def test_the_same_command_says_it_is_done_and_another_is_refused(done, cohort, trained, capsys):
+    common = ("--data_path", cohort, "--model_path", trained, "--output_path", done.parent.parent, *SMALL, "--pathologies", "LVH",
+              "NORM")
+    before = sha256(done / "segments.csv")
+    run(*common, "--contrast", "LVH", "NORM")
+    assert "already holds" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"other settings .*contrast"):
+        run(*common)
+    assert sha256(done / "segments.csv") == before
+
+
+def test_same_seed_same_bytes(done, cohort, trained, tmp_path, no_figures):
+    run("--data_path", cohort, "--model_path", trained, "--output_path", tmp_path, *SMALL, "--pathologies", "LVH,NORM",
+        "--contrast=[LVH, NORM]")
+    for name in ("segments", "beats", "scorecard", "contrast", "records"):
+        assert sha256(done / f"{name}.csv") == sha256(tmp_path / trained.name / "glocal" / f"{name}.csv"), name
+
+
+# ---------------------------------------------------------------- against plain computation
+
+def test_group_heat_and_cells_equal_a_plain_computation(cohort, trained):
+    model = load_model(trained)
+    data = load_dataset(cohort, model.info.task)
+    pool = load_pool([model], data, [10])
+    group = make_group(pool, "LVH", "all", 5)
+    fill_group(group, pool, ["saliency"], window="centre_crop")
+    maps = attribute_records(model, group.data.signals, model.info.index("LVH"), "saliency", "centre_crop")
+    crop = slice(375, 625)
+    kept = [(row, peak) for row in range(5) for peak in group.data.r_peaks(row) if peak - 30 >= 375 and peak + 50 <= 625]
+    plain = np.stack([maps[row, peak - 30:peak + 50] for row, peak in kept])
+    np.testing.assert_allclose(group.heat["saliency"], np.abs(plain).mean(axis=0), rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(group.signed_heat["saliency"], plain.mean(axis=0), rtol=1e-3, atol=1e-7)
+    windows = np.stack([group.data.signals[row, peak - 30:peak + 50] for row, peak in kept])
+    for found, quantile in zip(group.median_beat(), (50, 5, 95), strict=True):
+        np.testing.assert_allclose(found, np.percentile(windows, quantile, axis=0), rtol=1e-5, atol=1e-6)
+    weights = load_segments(group.data, np.arange(5))[:, crop]
+    summed = np.einsum("ntl,ntlk->nlk", np.abs(maps[:, crop]), weights)
+    np.testing.assert_allclose(group.cells["saliency"].relevance, summed, rtol=1e-4, atol=1e-8)
+    bars = label_bars(group, model.info.labels)
+    assert bars[0][:2] == ("LVH", pytest.approx(group.data.labels[:, model.info.index("LVH")].mean()))
+    assert bars[0][2] == pytest.approx(group.probability[:, model.info.index("LVH")].mean())
+
+
+def test_batches_do_not_change_the_maps(cohort, trained, monkeypatch):
+    model = load_model(trained)
+    pool = load_pool([model], load_dataset(cohort, model.info.task), [10])
+    groups = []
+    for batch in (3, 32):
+        monkeypatch.setattr(glocal_groups, "BATCH", batch)
+        groups.append(make_group(pool, "NORM", "all", 7))
+        fill_group(groups[-1], pool, ["saliency", "random"])
+    for method in ("saliency", "random"):
+        np.testing.assert_allclose(density(groups[0].cells[method]), density(groups[1].cells[method]), rtol=1e-4, atol=1e-9)
+        np.testing.assert_allclose(groups[0].heat[method], groups[1].heat[method], rtol=1e-4, atol=1e-9)
+
+
+def test_the_score_separates_the_planted_card_from_the_others(cohort):
+    """A map of what really differs (the label's mean beat less that of NORM) stands out on its own card and not on the others."""
+    data = load_dataset(cohort, "subdiagnostic")
+    names = ("LVH", "CLBBB", "IMI", "AMI")
+    cards = planted_cards(glocal_outputs.planted_path(cohort), "subdiagnostic", names)
+    only = data.labels.sum(axis=1) == 1
+    chosen = {name: np.flatnonzero(only & (data.labels[:, data.label_names.index(name)] == 1))[:25] for name in (*names, "NORM")}
+    normal = _aligned(data, chosen["NORM"])[0].mean(axis=0)
+    lead_lifts = {}
+    for name in names:
+        windows, beats, group = _aligned(data, chosen[name])
+        maps = np.zeros(group.signals.shape)
+        difference = windows.mean(axis=0) - normal
+        for record, samples in zip(beats.record, beats.samples, strict=True):
+            maps[record, samples] = difference
+        cells = cell_maps(maps, load_segments(group, np.arange(len(group))), group.patient_id)
+        resampled = group_shares(cells, patient_weights(cells.patients, 20, 0).astype(float))
+        for card in names:
+            entry = score(cells, cards[card], resampled, permuted_cards(cards[card].cells, 500, 0))
+            lead_lifts[name, card] = entry["lead_lift"]
+            if name == card:
+                assert entry["p"] < 0.05, (name, entry)
+    for name in names:
+        assert max(names, key=lambda card, name=name: lead_lifts[name, card]) == name, (name, lead_lifts)
+
+
+def _aligned(data, rows):
+    group = data.rows(rows)
+    beats = find_beats([group.r_peaks(row) for row in range(len(group))], group.signals.shape[1], 100)
+    return cut_beats(group.signals, beats), beats, group
+
+
+# ---------------------------------------------------------------- stored maps
+
+def test_local_maps_are_read_where_they_fit(cohort, trained, tmp_path, no_figures, capsys):
+    from conftest import run_script
+
+    common = ("--data_path", cohort, "--model_path", trained, "--output_path", tmp_path, "--pathologies", "LVH")
+    run_script("lrp_analysis.py", *common, "--methods", "saliency", "--strategy", "all", "--n_samples", 8, "--max_figures", 0)
+    run(*common, *SMALL)
+    assert "saliency read from" in capsys.readouterr().err
+    table = tmp_path / trained.name / "glocal" / "segments.csv"
+    read = pd.read_csv(table)
+    run(*common, *SMALL, "--overwrite", "--window", "centre_crop")  # another protocol: computed anew
+    assert "read from" not in capsys.readouterr().err
+    for path in (tmp_path / trained.name / "local").glob("*.npz"):
+        path.unlink()
+    run(*common, *SMALL, "--overwrite")
+    assert "read from" not in capsys.readouterr().err
+    pd.testing.assert_frame_equal(read, pd.read_csv(table), rtol=1e-4)
+
+
+# ---------------------------------------------------------------- cross-fitting
+
+def checkpoint(folder, seed, test, task="subdiagnostic", modelname="lenet"):
+    """An untrained network that says its test folds."""
+    torch.manual_seed(seed)
+    train = [fold for fold in range(1, 11) if fold not in test]
+    info = ModelInfo(modelname, task, tuple(TASKS[task]), LEADS, 100, 2.5,
+                     {"train": train, "validation": [], "test": list(test)}, seed, thresholds=(0.0,) * len(TASKS[task]))
+    path = folder / f"{seed}.ckpt"
+    save_checkpoint(path, get_model(modelname, len(info.labels)), info)
+    return path
+
+
+def test_cross_fit_explains_each_record_by_the_model_that_has_not_seen_it(cohort, tmp_path):
+    models = [load_model(checkpoint(tmp_path, seed, test)) for seed, test in ((1, [9]), (2, [10]))]
+    data = load_dataset(cohort, "subdiagnostic")
+    pool = load_pool(models, data, folds=[1])
+    assert sorted(set(pool.data.fold)) == [9, 10]
+    assert (pool.data.fold == np.where(pool.model_of == 0, 9, 10)).all()
+    group = make_group(pool, "NORM", "all", 30)
+    fill_group(group, pool, ["saliency"], window="centre_crop")
+    target = models[0].info.index("NORM")
+    for row in (0, 7, 29):
+        model = models[0] if group.data.fold[row] == 9 else models[1]
+        maps = attribute_records(model, group.data.signals[[row]], target, "saliency", "centre_crop")
+        plain = np.abs(maps[0, 375:625]).sum()
+        assert group.cells["saliency"].relevance[row].sum() == pytest.approx(plain, rel=1e-4)
+
+
+def test_cross_fit_refuses_checkpoints_that_do_not_belong_together(tmp_path):
+    infos = [load_model(checkpoint(tmp_path, seed, test)).info for seed, test in ((1, [9]), (2, [9, 10]))]
+    with pytest.raises(UserError, match="fold 9 as its test fold"):
+        check_cross_fit(infos)
+    other = load_model(checkpoint(tmp_path, 3, [10], task="superdiagnostic")).info
+    with pytest.raises(UserError, match="differ in task"):
+        check_cross_fit([infos[0], other])
+
+
+# ---------------------------------------------------------------- refusals
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("--pathologies", "FLU"), "unknown pathology FLU: accepted are AMI"),
+    (("--methods", "magic"), "unknown method magic: accepted are saliency"),
+    (("--contrast", "LVH"), "takes pairs of groups, got 1"),
+    (("--contrast", "LVH", "LVH"), "two different groups"),
+    (("--pathologies", "PMI"), "no record of PMI for strategy true_positives"),
+    (("--folds", "11"), "no record is in fold 11"),
+    (("--cards", "planted", "--task", "form"), "contradicts the checkpoint"),
+])
+def test_what_cannot_be_done_is_said_and_nothing_written(cohort, trained, tmp_path, arguments, message):
+    with pytest.raises(UserError, match=message):
+        run("--data_path", cohort, "--model_path", trained, "--output_path", tmp_path / "none", *arguments)
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_amplitude_model_is_refused(cohort, tmp_path):
+    path = checkpoint(tmp_path, 1, [10], task="R_Peak_Amplitude")
+    with pytest.raises(UserError, match="predicts amplitudes"):
+        run("--data_path", cohort, "--model_path", path, "--output_path", tmp_path)
+
+
+def test_planted_cards_need_a_simulated_cohort(tmp_path):
+    with pytest.raises(UserError, match=r"has no planted_causes\.csv"):
+        glocal_outputs.CARDS["planted"](tmp_path, SimpleNamespace(task="subdiagnostic", labels=()))
+    assert "LVH" in glocal_outputs.CARDS["auto"](tmp_path, SimpleNamespace(task="subdiagnostic", labels=("LVH",)))
