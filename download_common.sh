@@ -35,7 +35,7 @@ need_space() {
 
 # remote_bytes URL: the file's size as the server says it; nothing where it does not say.
 remote_bytes() {
-  { if have curl; then curl -fsIL --connect-timeout 20 "$1"; else wget -q --spider -S --tries=1 --timeout=20 "$1"; fi; } 2>&1 |
+  { if have curl; then curl -fsIL --max-time 60 "$1"; else wget -q --spider -S --tries=1 --timeout=20 "$1"; fi; } 2>&1 |
     tr -d '\r' | awk 'tolower($1) == "content-length:" { size = $2 } END { if (size > 0) print size }' || true
 }
 

@@ -134,8 +134,8 @@ get_features() {
   echo "Uni-G measurements -> $file"
 }
 
-trap 'rm -rf "$partial"' EXIT
 lock "$parent"
+trap 'rm -rf "$partial"' EXIT  # after the lock: never another run's
 if present; then echo "PTB-XL $version is there and whole: $data_path"; else get_data; fi
 if [ "$features" = yes ]; then get_features; fi
 echo "next: python code/preprocessing.py --data_path $data_path"

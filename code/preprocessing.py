@@ -64,7 +64,7 @@ def main(args):
     folder = Path(args.output_path) if args.output_path else data_path
     table = read_database(data_path, FILE_COLUMNS[args.sampling_rate])
     with Stage(folder, STAGE_NAMES[args.sampling_rate], settings(args, data_path, folder), args.overwrite) as stage:
-        if stage.finished:
+        if stage.finished and is_whole(stage):
             print(f"{folder} is finished: {stage.path.name} says what made it (--overwrite makes it again)")
             return
         try:
@@ -74,13 +74,22 @@ def main(args):
             raise
 
 
+def is_whole(stage):
+    """Whether everything that a finished run wrote is still there."""
+    return all((stage.folder / name).is_file() for name in read_json(stage.path).get("outputs", {}))
+
+
+def input_tables(args, data_path):
+    """The tables that results are made from, as far as they are there."""
+    addons = [Path(args.addons) / file for file in ADDON_FILES] if args.addons else []
+    return [path for path in (data_path / "ptbxl_database.csv", data_path / FEATURES, *addons) if path.is_file()]
+
+
 def settings(args, data_path, folder):
     """What the results depend on: options, and the hashes of the tables they are made from."""
-    addons = [Path(args.addons) / file for file in ADDON_FILES] if args.addons else []
-    tables = [data_path / "ptbxl_database.csv", data_path / FEATURES, *addons]
     return {"data_path": os.path.relpath(data_path, folder), "sampling_rate": args.sampling_rate, "limit": args.limit,
             "min_likelihood": args.min_likelihood, "measure_at": args.measure_at, "skip_bad": args.skip_bad,
-            "tables": {path.name: sha256(path) for path in tables if path.is_file()}}
+            "tables": {path.name: sha256(path) for path in input_tables(args, data_path)}}
 
 
 def read_database(data_path: Path, file_column: str) -> pd.DataFrame:
@@ -132,7 +141,7 @@ def make(args, table, data_path, folder, stage):
     classes = count_classes(labels.multihot)
     outputs = write(folder, args.sampling_rate, signals, labels.multihot, enriched.table, problems)
     tell(classes, labels.unknown, enriched.counts, problems)
-    stage.finish(inputs=[data_path / "ptbxl_database.csv"], outputs=outputs, counts={
+    stage.finish(inputs=input_tables(args, data_path), outputs=outputs, counts={
         "version": version, "records": len(table), "skipped": len({problem.ecg_id for problem in problems}),
         "patients": int(table["patient_id"].nunique()), "headers_sha256": records.digest,
         "classes": classes, "unknown_statements": labels.unknown, **enriched.counts})

@@ -1,5 +1,6 @@
 """The download scripts against a server on 127.0.0.1: whole, cut off, corrupt, refused, no server, no disk, run twice."""
 
+import fcntl
 import hashlib
 import http.server
 import io
@@ -287,6 +288,16 @@ def test_damaged_data_are_fetched_again_and_what_else_is_there_stays(tmp_path, s
     assert_whole(target)
     assert (target / "ptbxl_segmentations" / "1.npy").read_bytes() == b"x"
     assert (target / "raw100.pkl").read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="no flock here")
+def test_a_second_run_at_the_same_time_is_refused_and_spoils_nothing(tmp_path, serve):
+    (tmp_path / ".ptbxl.partial").mkdir()
+    with open(tmp_path / ".download.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert_fails(data(tmp_path / "ptbxl", serve({f"{TOP}.zip": archive()})), "another download into .* is running")
+    assert (tmp_path / ".ptbxl.partial").is_dir()
+    assert not (tmp_path / "ptbxl").exists()
 
 
 def test_another_version_in_the_folder_is_refused(tmp_path, serve):

@@ -83,6 +83,11 @@ def test_the_same_command_again_is_finished_and_other_tables_or_options_are_refu
     capsys.readouterr()
     preprocess(*words)
     assert "is finished" in capsys.readouterr().out
+    (tmp_path / "out" / "mask_all.npy").unlink()
+    preprocess(*words)
+    after = files(tmp_path / "out")
+    assert {name for name in before if before[name] != after.get(name)} <= {"preprocessing.json"}
+    before = after
     with pytest.raises(UserError, match=r"min_likelihood: 0\.0 there, 50\.0 here.*--overwrite"):
         preprocess(*words, "--min_likelihood", 50)
     edit(source, lambda table: table.assign(age=1))
