@@ -12,7 +12,9 @@ Groups are the --n_samples records of highest logit among the true positives of 
 by the model that has not seen it. Two controls are always computed: random, and input_magnitude (what is only amplitude).
 """
 
+import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import glocal_outputs
@@ -42,7 +44,8 @@ def get_args_parser():
     parser.add_argument("--window", choices=WINDOWS, default="windows",
                         help="explain the mean logit of the windows of the whole record, or the centre crop's")
     parser.add_list_argument("--cross_fit", default=None, metavar="CHECKPOINT",
-                             help="one checkpoint per test fold, in place of --model_path and --folds")
+                             help="one checkpoint per test fold, in place of --model_path and --folds; results go to "
+                             "<modelname>_<task>_cross_fit (or _<run_name>)")
     parser.add_list_argument("--contrast", default=[], metavar="LABEL",
                              help="pairs of groups whose maps are compared, e.g. LVH NORM (permutation over patients, Holm)")
     parser.add_argument("--cards", choices=tuple(glocal_outputs.CARDS), default="auto", help="cells that the scorecard holds "
@@ -61,8 +64,10 @@ def _models(args, device):
     if args.cross_fit and args.model_path:
         raise UserError("--cross_fit names the checkpoints itself: leave --model_path out")
     models = [load_model(path, device) for path in args.cross_fit or [args.model_path]]
+    # under cross-fitting --run_name names this run, not the checkpoints
+    checked = argparse.Namespace(**{**vars(args), "run_name": None}) if args.cross_fit else args
     for model in models:
-        check_against(args, model.info)
+        check_against(checked, model.info)
     info = models[0].info
     if is_regression(info.task):
         raise UserError(f"the model predicts amplitudes ({info.task}); glocal groups need one of a classification task")
@@ -116,7 +121,8 @@ def main(args):
         print(f"note: the model was trained or chosen on fold {', '.join(map(str, seen))}: explanations there are not held out",
               file=sys.stderr)
     checkpoints = [find_checkpoint(path) for path in args.cross_fit or [args.model_path]]
-    folder = run_folder(args.output_path, info) / "glocal"
+    named = replace(info, run_name=args.run_name or "cross_fit") if args.cross_fit else info
+    folder = run_folder(args.output_path, named) / "glocal"
     pool = load_pool(models, data, args.folds, progress=True)
     groups = make_groups(pool, pathologies, pairs, args.selection, args.n_samples, named=bool(args.pathologies))
     with Stage(folder, "glocal", _settings(args, pathologies, methods, checkpoints), args.overwrite) as stage:
