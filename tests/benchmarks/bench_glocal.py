@@ -77,7 +77,8 @@ def bench_planted(args):
             expected += 5 * card[ranked].mean()
             print(f"{method} {name}: {hits[name]} of 5 planted (card: {card[ranked].sum()} of {ranked.sum()} ranked cells): "
                   f"{', '.join(names_of(cells))}")
-        print(f"{method}: a planted cell among the top 5 for {sum(hit > 0 for hit in hits.values())} of {len(hits)} (bar: 3 of 4); "
+        found = sum(hit > 0 for hit in hits.values())
+        print(f"{method}: a planted cell among the top 5 for {found} of {len(hits)} (bar: 3 of 4); "
               f"{sum(hits.values())} of {5 * len(hits)} cells planted, {expected:.1f} expected of random cells")
         print(f"{method}: {separation(scores[scores['method'] == method])}")
 
