@@ -78,7 +78,7 @@ def last(condition: np.ndarray, otherwise: int) -> np.ndarray:
 
 
 QRS_SMOOTHING = 16  # ms
-ONSET_SHARE, OFFSET_SHARE = 0.03, 0.07  # of the fastest QRS slope: below it the complex has not begun or is over
+ONSET_SHARE, OFFSET_SHARE = 0.03, 0.06  # of the fastest QRS slope: below it the complex has not begun or is over
 QRS_HOLD = 16  # ms that it has to stay below
 QRS_REACH = 150, 160  # ms before and after R
 
@@ -135,7 +135,7 @@ def _foot(leads, activity, peak, limit, share):
 
 
 T_SHARE = 0.1  # of the wave's size at its peak: where T begins and ends
-P_SHARES = 0.18, 0.13  # the same where P begins and ends
+P_SHARES = 0.18, 0.16  # the same where P begins and ends
 P_REACH = 380  # ms before QRS in which P is looked for
 P_FAR = 1.4, 1.0  # the further ahead of QRS (as a share of P_REACH), the less a wave is taken for P: it may be the T before
 
@@ -163,8 +163,8 @@ def _p_wave(slow, activity, qrs_on, t_off, rr):
     return found
 
 
-P_SIZE = 0.04  # mV over all leads: smaller is no P wave
-P_STEADY, P_STEADY_IF_IRREGULAR = 0.6, 1.5  # size of P against its spread from beat to beat
+P_SIZE = 0.03  # mV over all leads: smaller is no P wave
+P_STEADY, P_STEADY_IF_IRREGULAR = 0.5, 1.2  # size of P against its spread from beat to beat
 IRREGULAR = 0.1  # RR changes by more than that from beat to beat: atrial fibrillation is likely
 
 

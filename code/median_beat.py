@@ -58,6 +58,8 @@ def median_beats(fine: np.ndarray, peaks: list[np.ndarray], stride: int) -> Medi
         return MedianBeats(nothing, nothing, table, table >= 0, np.zeros(len(fine), int))
     table, dominant = _align(fine, table, stride)
     low, coarse, high = _quantiles(_windows(fine, table, dominant, stride), dominant, (0.25, 0.5, 0.75))
+    empty = ~dominant.any(axis=1)[:, None, None]
+    coarse = np.where(empty, np.nan, np.nan_to_num(coarse))  # 0 (the baseline) where no beat reaches, at the record's ends
     beats = at_rate(coarse, RATE // stride, RATE)
     return MedianBeats(beats, (high - low) / 1.349, table, dominant, _r_shift(beats))
 
