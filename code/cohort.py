@@ -156,9 +156,10 @@ def _apply(cause: Cause, severity, beat: Beat, rr):
     if cause.limit:
         amplitude[has] = _limited(amplitude[has], cause.limit, severity[has])
     values = {name: getattr(beat, name) for name in ("pr", "t", "width", "p_width")} | {"rr": rr}
+    labelled = severity >= cause.severity[0]
     for name, time in cause.times.items():
-        changed = reflect(values[name] * time.factor ** severity + time.add * severity, time.least, time.most)
-        values[name] = np.where(has, changed, values[name])
+        changed = values[name] * time.factor ** severity + time.add * severity
+        values[name] = np.where(labelled, reflect(changed, time.least, time.most), changed)
     # the T wave follows the rate
     new_rr = values.pop("rr")
     values["t"] = values["t"] + 0.13 * (np.clip(new_rr, 400, 1400) - np.clip(rr, 400, 1400))

@@ -20,7 +20,7 @@ POINTS = ("P-Onset", "P-Peak", "P-Offset", "QRS-Onset", "Q-Peak", "R-Peak", "S-P
           "T-Onset", "T-Peak", "T-Offset")
 STRETCHES = ("(p", "p)", "pq", "(q", "qr", "rs", "q)", "qj", "jt", "(t", "t)", "tp")
 CLASSES = tuple(name for pair in zip(POINTS, STRETCHES, strict=True) for name in pair)
-VISIBLE = {"P": 0.07, "QRS": 0.02, "T": 0.10}  # a wave begins and ends where its vector has this share of its largest length
+VISIBLE = {"P": 0.07, "QRS": 0.01, "T": 0.07}  # a wave begins and ends where its vector has this share of its largest length
 J_DELAY_MS = 10.0
 TRIANGLE_MS = 20.0
 
@@ -137,17 +137,19 @@ def segmentation(truths: tuple[Truth, Truth], row: int, rhythm, fiducials: np.nd
     events = _events(truths, row, rhythm, fiducials)  # (beats, 12, points) ms
     at = events.transpose(0, 2, 1).reshape(-1, len(LEADS))  # (events, 12)
     kind = np.tile(np.arange(len(POINTS)), len(events))
-    stretch = _stretches(at, _next_stretch(events), n_samples, step_ms)
-    mass = np.zeros((n_samples, len(LEADS), 2 * len(POINTS)))
-    event, lead = np.nonzero(np.isfinite(at) & (at > -TRIANGLE_MS) & (at < n_samples * step_ms))
+    points = np.zeros((n_samples, len(LEADS), len(POINTS)), dtype=np.float32)
+    event, lead = np.nonzero(np.isfinite(at) & (at > -TRIANGLE_MS) & (at < n_samples * step_ms + TRIANGLE_MS))
+    when = at[event, lead]
     for near in range(-1, 3):
-        sample = np.floor(at[event, lead] / step_ms).astype(int) + near
-        weight = 1 - np.abs(sample * step_ms - at[event, lead]) / TRIANGLE_MS
+        sample = np.floor(when / step_ms).astype(int) + near
+        weight = 1 - np.abs(sample * step_ms - when) / TRIANGLE_MS
         good = (weight > 0) & (sample >= 0) & (sample < n_samples)
-        np.maximum.at(mass, (sample[good], lead[good], 2 * kind[event[good]]), weight[good])
-    points = mass / np.maximum(mass.sum(axis=2, keepdims=True), 1)
-    shared = np.floor(255 * points).astype(np.uint8)
-    rest = 255 - shared.sum(axis=2, dtype=int)
+        np.maximum.at(points, (sample[good], lead[good], kind[event[good]]), weight[good])
+    points *= 255 / np.maximum(points.sum(axis=2, keepdims=True), 1)
+    shared = np.zeros((n_samples, len(LEADS), len(CLASSES)), dtype=np.uint8)
+    shared[..., ::2] = points  # rounded down: what is left over is the stretch's
+    rest = 255 - shared.sum(axis=2, dtype=np.int16)
+    stretch = _stretches(at, _next_stretch(events), n_samples, step_ms)
     np.put_along_axis(shared, stretch[..., None], rest[..., None].astype(np.uint8), axis=2)
     return shared
 

@@ -11,6 +11,8 @@ from heart import WAVES, wave_shapes
 from labels import LEADS
 
 TIME = np.arange(-300, 500, 2.0)  # ms from the R-peak
+# waves that would otherwise fit the baseline beside them
+RIDGE = {"TA": 3.0, "QRS1": 3.0, "QRS8": 3.0}
 CHEST_AND_LIMB = [LEADS.index(lead) for lead in ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")]
 
 
@@ -54,7 +56,7 @@ def components(beat: np.ndarray, p: float, t: float, width: float) -> np.ndarray
     inside = (TIME > -290) & (TIME < 450)
     shapes = wave_shapes(TIME[inside], p, t, width, 1.0)
     design = np.c_[shapes, np.ones(len(shapes))]
-    ridge = np.diag([3.0 if wave == "TA" else 0.05 for wave in WAVES] + [0])
+    ridge = np.diag([RIDGE.get(wave, 0.05) for wave in WAVES] + [0])
     return np.linalg.solve(design.T @ design + ridge, design.T @ beat[inside])[:len(WAVES)]
 
 
