@@ -58,6 +58,7 @@ def enrich(table: pd.DataFrame, signals: np.ndarray, data_path: Path, sampling_r
     measured, measurement_source = _with_features(measured, published.get("features"), ours)
     n_clipped = clip_amplitudes(measured)
     r_peaks, r_peaks_source = _replaced(measured.pop("r_peaks"), published.get("r_peaks"), ours)
+    measured = measured.astype(np.float64).round(4)  # as the file will have it (0.1 uV): concepts follow from what is stored
     known = pd.concat([table, measured], axis=1)
     concepts, concepts_source = _judged(known, published.get("concepts"), measurement_source)
     sources = pd.DataFrame({"r_peaks_source": r_peaks_source, "measurements_source": measurement_source,

@@ -3,7 +3,7 @@
 Reads:   <data_path>/ptbxl_database.csv, the records it names, and where present
          <data_path>/ptbxl_plus/features/unig_features.csv (Uni-G measurements)
 Writes:  <output_path>/raw100.pkl (float32 (N, 1000, 12), mV), multihot_<task>.npy and mask_<task>.npy,
-         ptbxl_database_enriched.csv (R-peaks, measurements, concepts), skipped_records.csv, preprocessing.json
+         ptbxl_database_enriched.csv (R-peaks, concepts, measurements, quality), skipped_records.csv, preprocessing.json
 Example: python code/preprocessing.py --data_path data/ptbxl/
 """
 

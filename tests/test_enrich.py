@@ -6,6 +6,7 @@ import pytest
 
 import enrich
 from artefacts import UserError
+from concepts import CONCEPTS, judge
 from enrich import amplitude_limit, clip_amplitudes, parse_printed_peaks, read_addons, read_features
 from labels import LEADS
 from tiny_ptbxl import ecg_like, file_name, write_dataset
@@ -133,6 +134,13 @@ def test_what_is_no_list_of_samples_is_refused(text):
 @pytest.mark.parametrize("blank", ["", "[]", float("nan"), None])
 def test_no_peaks_are_no_peaks(blank):
     assert parse_printed_peaks(blank) == ""
+
+
+def test_concepts_follow_from_the_stored_measurements(made):
+    found = run(made).table
+    found.to_csv(made[2] / "stored.csv")
+    stored = pd.read_csv(made[2] / "stored.csv", index_col="ecg_id", keep_default_na=True)
+    pd.testing.assert_frame_equal(judge(stored), found[list(CONCEPTS)])
 
 
 def test_published_tables_replace_ours(made, tmp_path):
