@@ -50,7 +50,7 @@ def choose_targets(args, info: ModelInfo, data: Dataset, model) -> tuple[list[Ta
         try:
             rows = _rows(args, name, column, data, logits, info)
         except UserError:
-            if args.pathologies:
+            if args.pathologies or args.ecg_ids:
                 raise
             empty.append(name)
             continue

@@ -1,0 +1,291 @@
+"""The local stage: its files, strategies, own records, resumption, sharing among processes, and what it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import local_results
+import lrp_analysis
+from artefacts import UserError, read_npz
+from attribution import attribute_records
+from checkpoints import ModelInfo, load_model, save_checkpoint
+from conftest import ROOT, run_script
+from dataset import load_dataset
+from labels import LABEL_MAPPINGS, LEADS
+from local_plan import Target
+from local_results import CELL_COLUMNS, Job
+from models import get_model
+from test_attribution import randomised
+
+FOLDS = {"train": list(range(1, 9)), "validation": [9], "test": [10]}
+
+
+def checkpoint(folder, task="subdiagnostic", leads=LEADS, threshold=0.0):
+    """A LeNet of random weights that predicts every label of every record (threshold 0): the run folder."""
+    labels = LABEL_MAPPINGS.get(task, list(LEADS))
+    torch.manual_seed(0)
+    model = randomised(get_model("lenet", len(labels), len(leads)))
+    thresholds = None if task not in LABEL_MAPPINGS else (threshold,) * len(labels)
+    info = ModelInfo("lenet", task, tuple(labels), tuple(leads), 100, 2.5, FOLDS, 0, thresholds=thresholds)
+    save_checkpoint(folder / info.run_folder_name / "checkpoints" / "best_model.ckpt", model, info)
+    return folder / info.run_folder_name
+
+
+@pytest.fixture(scope="module")
+def run_path(tmp_path_factory):
+    return checkpoint(tmp_path_factory.mktemp("runs"))
+
+
+def arguments(cohort, run_path, output, *more):
+    return ["--data_path", str(cohort), "--model_path", str(run_path), "--output_path", str(output), "--threads", "1", *more]
+
+
+def analyse(cohort, run_path, output, *more):
+    """The stage in this process: its folder."""
+    args = lrp_analysis.get_args_parser().parse_args(arguments(cohort, run_path, output, *more))
+    lrp_analysis.main(args)
+    return output / run_path.name / ("local" if not args.record else f"local_{Path(args.record).stem}")
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in (".npz", ".csv", ".png", ".pdf")}
+
+
+# ---------------------------------------------------------------- what it writes
+
+def test_the_line_of_the_readme(cohort, run_path, tmp_path):
+    """Two shell words for the list, as bash passes them."""
+    done = run_script("lrp_analysis.py", f"--output_path={tmp_path}", f"--model_path={run_path}", "--pathologies=[AMI,", "IMI]",
+                      "--strategy=single_best", "--data_path", cohort, "--max_figures", 3)
+    folder = tmp_path / "lenet_subdiagnostic" / "local"
+    names = {f"{method}_{name}" for method in ("saliency", "gradcam", "ig", "lrp") for name in ("AMI", "IMI")}
+    assert {path.stem for path in folder.glob("*.npz")} == names
+    assert len(list(folder.glob("*.png"))) == len(list(folder.glob("*.pdf"))) == 3
+    assert "2 records x targets, 4 methods, 7 windows each: about" in done.stdout
+    assert "lrp AMI: ledger (mean of 1) logit" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("  ")
+    assert not (folder / ".parts").exists()
+
+    data, model = load_dataset(cohort, "subdiagnostic"), load_model(run_path)
+    stored = read_npz(folder / "lrp_IMI.npz")
+    row = data.positions(stored["ecg_id"])[0]
+    assert data.labels[row, model.info.index("IMI")] == 1
+    assert data.fold[row] == 10
+    assert stored["attributions"].shape == (1, 1000, 12)
+    expected = attribute_records(model, data.signals[row:row + 1], model.info.index("IMI"), "lrp", "windows")
+    assert np.allclose(stored["attributions"], expected, atol=1e-6)
+    assert np.isclose(stored["ledger"][0, 1], stored["attributions"].sum(), atol=1e-4)
+    assert np.isclose(stored["ledger"][0, 0], stored["ledger"][0, 1:].sum(), atol=1e-4)
+    assert abs(read_npz(folder / "ig_IMI.npz")["gap"][0]) < 1
+
+    cells = pd.read_csv(folder / "cells.csv")
+    assert tuple(cells.columns) == CELL_COLUMNS
+    one = cells[(cells.method == "lrp") & (cells.pathology == "IMI")]
+    assert one["rank"].tolist() == list(range(1, 21))
+    assert (one.density.diff().dropna() <= 0).all()
+    assert set(cells[cells.method == "gradcam"].lead) == {"all"}
+    assert set(one.lead) <= set(LEADS)
+
+
+def test_finished_refused_and_begun_anew(cohort, run_path, tmp_path, capsys):
+    options = ("--methods", "saliency", "--pathologies", "IMI", "--max_figures", "0")
+    folder = analyse(cohort, run_path, tmp_path, *options)
+    before = files_of(folder)
+    analyse(cohort, run_path, tmp_path, *options)
+    assert "finished: nothing to do" in capsys.readouterr().out
+    with pytest.raises(UserError, match="other settings"):
+        analyse(cohort, run_path, tmp_path, *options[:2], "--pathologies", "AMI", "--max_figures", "0")
+    analyse(cohort, run_path, tmp_path, *options[:2], "--pathologies", "AMI", "--max_figures", "0", "--overwrite")
+    assert set(files_of(folder)) == {"saliency_AMI.npz", "cells.csv"}
+    analyse(cohort, run_path, tmp_path, *options, "--overwrite")
+    assert files_of(folder) == before
+    assert json.loads((folder / "local.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("strategy", ["single_best", "best_n", "true_positives", "false_positives", "all"])
+def test_strategies_choose_records(cohort, run_path, tmp_path, strategy):
+    folder = analyse(cohort, run_path, tmp_path, "--methods", "input_magnitude", "--pathologies", "NORM", "--strategy", strategy,
+                     "--max_figures", "0", "--n_samples", "4", "--n_cells", "1")
+    ecg_id = read_npz(folder / "input_magnitude_NORM.npz")["ecg_id"]
+    data = load_dataset(cohort, "subdiagnostic")
+    norm = data.labels[data.positions(ecg_id), data.label_names.index("NORM")]
+    assert len(ecg_id) == (1 if strategy == "single_best" else 4)
+    if strategy in ("single_best", "best_n", "true_positives"):
+        assert norm.all()
+    if strategy == "false_positives":
+        assert not norm.any()
+
+
+def test_chosen_records_side_by_side(cohort, run_path, tmp_path):
+    ids = load_dataset(cohort).ecg_id[[3, 0]]
+    folder = analyse(cohort, run_path, tmp_path, "--ecg_ids", f"{ids[0]},{ids[1]}", "--methods", "lrp", "occlusion", "gradcam",
+                     "--pathologies", "LVH", "--compare", "--max_figures", "1", "--window", "centre_crop")
+    assert {path.name for path in folder.glob("*.png")} == {f"compare_LVH_{ids[0]}.png"}
+    stored = read_npz(folder / "occlusion_LVH.npz")
+    assert stored["ecg_id"].tolist() == ids.tolist()
+    assert np.isfinite(stored["attributions"][:, 375:625]).all()
+    assert np.isnan(stored["attributions"][:, :375]).all()
+
+
+def test_targets_of_an_amplitude_model_are_leads(cohort, tmp_path):
+    run_path = checkpoint(tmp_path / "runs", "R_Peak_Amplitude", leads=("II", "V1", "V5"))
+    options = ("--methods", "saliency", "--max_figures", "1")
+    folder = analyse(cohort, run_path, tmp_path, *options, "--pathologies", "V5", "aVF")
+    assert {path.stem for path in folder.glob("*.npz")} == {"saliency_V5", "saliency_aVF"}
+    unused = [LEADS.index(lead) for lead in LEADS if lead not in ("II", "V1", "V5")]
+    assert np.isnan(read_npz(folder / "saliency_V5.npz")["attributions"][:, :, unused]).all()
+    with pytest.raises(UserError, match=r"unknown lead \(the targets of an amplitude model\) IMI: accepted are I, II"):
+        analyse(cohort, run_path, tmp_path / "b", "--pathologies", "IMI")
+    with pytest.raises(UserError, match="needs labels, an amplitude model has none: accepted are single_best, best_n, all"):
+        analyse(cohort, run_path, tmp_path / "b", "--strategy", "false_positives")
+
+
+# ---------------------------------------------------------------- resumption and sharing
+
+def small_job(cohort, run_path, folder):
+    data = load_dataset(cohort, "subdiagnostic").in_folds([10])
+    model = load_model(run_path)
+    rows = np.arange(10)
+    targets = [Target(name, model.info.index(name), rows, np.zeros(10)) for name in ("AMI", "IMI")]
+    options = {method: lambda rows: {} for method in ("saliency", "lrp")}
+    return Job(model, data, targets, list(options), options, "windows", 5, folder)
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(cohort, run_path, tmp_path, monkeypatch):
+    monkeypatch.setattr(local_results, "CHUNK", 4)
+    whole, broken = (small_job(cohort, run_path, tmp_path / name) for name in ("whole", "broken"))
+    local_results.compute(whole)
+    expected = [path.read_bytes() for path in local_results.assemble(whole)]
+
+    calls, real = [], local_results.explain_records
+
+    def counted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(local_results, "explain_records", counted)
+    with pytest.raises(KeyboardInterrupt):
+        local_results.compute(broken)
+    local_results.compute(broken)
+    assert len(calls) == 1 + 2 * 2 * 3  # 3 chunks, 2 targets, 2 methods; the interrupted one twice
+    assert [path.read_bytes() for path in local_results.assemble(broken)] == expected
+    local_results.remove_parts(broken)
+    assert not (tmp_path / "broken" / ".parts").exists()
+    stored = read_npz(tmp_path / "broken" / "lrp_IMI.npz")
+    assert stored["attributions"].shape == (10, 1000, 12)
+    expected_map = attribute_records(broken.model, broken.data.signals[:10], broken.targets[1].index, "lrp", "windows")
+    assert np.allclose(stored["attributions"], expected_map, atol=1e-6)
+
+
+def test_chunks_are_shared_out_and_come_out_the_same(cohort, run_path, tmp_path, monkeypatch):
+    monkeypatch.setattr(local_results, "CHUNK", 3)
+    one, three = (small_job(cohort, run_path, tmp_path / name) for name in ("one", "three"))
+    local_results.compute(one)
+    for rank in (2, 0, 1):
+        local_results.compute(three, rank, 3)
+    local_results.wait_for_parts(three)
+    alone, shared = ([path.read_bytes() for path in local_results.assemble(job)] for job in (one, three))
+    assert alone == shared
+
+
+def test_two_processes_write_the_same_files(cohort, run_path, tmp_path):
+    options = ("--methods", "saliency,lrp", "--strategy", "all", "--n_samples", "5", "--max_figures", "1")
+    alone = analyse(cohort, run_path, tmp_path / "alone", *options)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--rdzv_backend=c10d",
+               "--rdzv_endpoint=localhost:0", str(ROOT / "code" / "lrp_analysis.py"),
+               *arguments(cohort, run_path, tmp_path / "two", *options)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "with 2 processes" in done.stdout
+    assert files_of(tmp_path / "two" / run_path.name / "local") == files_of(alone)
+
+
+# ---------------------------------------------------------------- a record of one's own
+
+@pytest.fixture(scope="module")
+def own(cohort, tmp_path_factory):
+    """The same ECG as csv at 250 Hz in lower-case leads, without the limb leads that follow from I and II."""
+    from scipy.signal import resample_poly
+
+    signal = load_dataset(cohort).signals[0].astype(float)
+    fine = resample_poly(signal, 5, 2, axis=0, padtype="line")
+    kept = [index for index, lead in enumerate(LEADS) if lead not in ("III", "aVR", "aVL", "aVF")]
+    table = pd.DataFrame(fine[:, kept], columns=[LEADS[index].lower() for index in kept])
+    table.insert(0, "time", np.arange(len(table)) / 250)
+    path = tmp_path_factory.mktemp("own") / "mine.csv"
+    table.to_csv(path, index=False)
+    return path, signal
+
+
+def test_own_csv(own, run_path, tmp_path):
+    path, signal = own
+    folder = analyse("nowhere", run_path, tmp_path, "--record", str(path), "--methods", "lrp", "--pathologies", "AMI")
+    stored = read_npz(folder / "lrp_AMI.npz")
+    model = load_model(run_path)
+    expected = attribute_records(model, signal[None].astype(np.float32), model.info.index("AMI"), "lrp", "windows")
+    assert np.corrcoef(stored["attributions"].ravel(), expected.ravel())[0, 1] > 0.97  # resampled there and back
+    assert (folder / "lrp_AMI_mine.png").is_file()
+
+
+def test_own_wfdb_record_and_what_is_predicted(ptbxl, tmp_path):
+    run_path = checkpoint(tmp_path / "runs", threshold=0.999)
+    record = ptbxl / "records500" / "00000" / "00001_hr"
+    folder = analyse("nowhere", run_path, tmp_path, "--record", str(record), "--methods", "saliency", "--max_figures", "0")
+    assert len(list(folder.glob("*.npz"))) == 1  # nothing is above .999: the most probable label
+    low = ptbxl / "records100" / "00000" / "00001_lr"
+    same = analyse("nowhere", run_path, tmp_path, "--record", str(low), "--methods", "saliency", "--max_figures", "0")
+    high, low = (read_npz(next(place.glob("*.npz")))["logit"][0] for place in (folder, same))
+    assert abs(high - low) < 0.05
+
+
+@pytest.mark.parametrize(("change", "pattern"), [
+    (lambda table: table.drop(columns="v3"), "lead V3 is missing; it has time, i, ii"),
+    (lambda table: table.drop(columns="time"), "--record_rate says its sampling rate"),
+    (lambda table: table.iloc[:200], "lasts 0.80 s, the model needs 2.50 s"),
+    (lambda table: table.assign(**{name: table[name] * 1000 for name in table if name != "time"}), "an ECG stays below 50 mV"),
+    (lambda table: table.assign(v2=table["v2"].where(table.index != 5)), "lead V2 has 1 samples without a value"),
+    (lambda table: table.assign(time=table["time"] ** 2), "not evenly spaced"),
+])
+def test_broken_own_records_are_refused(own, run_path, tmp_path, change, pattern):
+    path = tmp_path / "broken.csv"
+    change(pd.read_csv(own[0])).to_csv(path, index=False)
+    with pytest.raises(UserError, match=pattern):
+        analyse("nowhere", run_path, tmp_path, "--record", str(path))
+    assert not (tmp_path / run_path.name).exists()
+
+
+# ---------------------------------------------------------------- what it refuses
+
+@pytest.mark.parametrize(("options", "pattern"), [
+    (("--methods", "shap"), "unknown method shap: accepted are saliency"),
+    (("--pathologies", "XYZ"), "unknown pathology XYZ: accepted are AMI"),
+    (("--layer", "conv9", "--methods", "gradcam"), "unknown layer 'conv9': accepted are block1"),
+    (("--task", "form"), "--task form contradicts the checkpoint"),
+    (("--strategy", "false_negatives", "--pathologies", "IMI"), "no record of IMI for strategy false_negatives"),
+    (("--strategy", "false_negatives"), "finds no record for any of NORM, LVH"),
+    (("--ecg_ids", "999999"), "no record with ecg_id 999999"),
+    (("--record", "nowhere/mine"), r"mine\.hea does not exist"),
+    (("--record", "x.csv", "--ecg_ids", "1"), "exclude each other"),
+])
+def test_bad_options_are_refused_before_anything_is_written(cohort, run_path, tmp_path, options, pattern):
+    with pytest.raises(UserError, match=pattern):
+        analyse(cohort, run_path, tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", [("--strategy", "worst"), ("--preset", "best"), ("--window", "all")])
+def test_bad_choices_end_with_one_line(option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        lrp_analysis.get_args_parser().parse_args(option)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "choose from" in error
