@@ -1,0 +1,76 @@
+"""One's own recordings: an array and a table become a data set that preprocessing reads as if it were PTB-XL."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import wfdb
+
+from conftest import run_script
+from labels import LABEL_MAPPINGS
+
+N, RATE = 12, 250
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Twelve recordings of 10 s at 250 Hz: pulses of 1 mV at known times, smooth enough to survive resampling."""
+    time = np.arange(10 * RATE) / RATE
+    beats = np.arange(0.5, 10, 0.8)
+    pulse = np.exp(-(((time[:, None] - beats) / 0.015) ** 2)).sum(axis=1)
+    gains = np.linspace(0.2, 1.3, 12)
+    np.save(tmp_path / "mine.npy", (pulse[:, None] * gains)[None].repeat(N, axis=0).astype(np.float32))
+    pd.DataFrame({"labels": ["NORM SR", "IMI, SR", "LVH"] * (N // 3), "patient_id": np.arange(N) // 2, "age": 50, "sex": 1,
+                  "r_peaks": " ".join(str(round(beat * RATE)) for beat in beats)}).to_csv(tmp_path / "mine.csv", index=False)
+    return tmp_path
+
+
+def words(own, **changes):
+    options = {"--signals": own / "mine.npy", "--table": own / "mine.csv", "--signal_rate": RATE, "--output_path": own / "data",
+               **changes}
+    return [word for pair in options.items() for word in pair]
+
+
+def test_an_array_becomes_a_data_set_that_preprocessing_reads(own):
+    done = run_script("import_records.py", *words(own))
+    assert f"next: python code/preprocessing.py --data_path {own / 'data'} --addons" in done.stdout
+    run_script("preprocessing.py", "--data_path", own / "data", "--addons", own / "data" / "addons")
+    raw = np.load(own / "data" / "raw100.pkl", allow_pickle=True)
+    assert raw.shape == (N, 1000, 12)
+    assert raw[0, [50, 130, 210], 11] == pytest.approx(1.3, abs=0.02)
+    assert raw[0, 50, 0] == pytest.approx(0.2, abs=0.01)
+    table = pd.read_csv(own / "data" / "ptbxl_database_enriched.csv")
+    assert [int(peak) for peak in table["r_peaks"][0].split()][:3] == [50, 130, 210]
+    labels = np.load(own / "data" / "multihot_subdiagnostic.npy")
+    columns = [LABEL_MAPPINGS["subdiagnostic"].index(name) for name in ("NORM", "IMI", "LVH")]
+    assert labels[:3, columns].tolist() == np.eye(3).tolist()
+    assert table.groupby("patient_id")["strat_fold"].nunique().max() == 1
+    assert table["strat_fold"].between(1, 10).all()
+    record = wfdb.rdrecord(str(own / "data" / "records100" / "00000" / "00001_lr"))
+    assert record.units == ["mV"] * 12
+    assert record.p_signal == pytest.approx(raw[0], abs=1e-6)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda own: np.save(own / "mine.npy", np.zeros((N, 1000, 8))), "expected (rows, T, 12)"),
+    (lambda own: np.save(own / "mine.npy", np.full((N, 1000, 12), 900.0)), "reaches 900 mV"),
+    (lambda own: np.save(own / "mine.npy", np.full((N, 1000, 12), np.nan)), "has gaps"),
+    (lambda own: np.save(own / "mine.npy", np.zeros((N, 100, 12))), "less than 2.5 s"),
+    (lambda own: pd.DataFrame({"labels": ["MI"] * N}).to_csv(own / "mine.csv"), "not SCP statements: MI"),
+    (lambda own: pd.DataFrame({"label": ["IMI"] * N}).to_csv(own / "mine.csv"), "lacks the column labels"),
+    (lambda own: (own / "mine.csv").unlink(), "mine.csv does not exist"),
+])
+def test_what_does_not_fit_is_one_line_and_nothing_is_written(own, change, message):
+    change(own)
+    done = run_script("import_records.py", *words(own), check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (own / "data").exists()
+
+
+def test_another_data_set_is_not_overwritten(own):
+    (own / "data").mkdir()
+    (own / "data" / "ptbxl_database.csv").write_text("ecg_id\n1\n")
+    done = run_script("import_records.py", *words(own), check=False)
+    assert done.returncode == 2
+    assert "holds another data set" in done.stderr
