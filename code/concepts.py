@@ -87,7 +87,7 @@ def _elevated(c, lead):
     if lead not in ("V2", "V3"):
         return level >= 0.1
     female, old = c["sex"] == 1, c["age"] >= 40
-    return (female & (level >= 0.15)) | (~female & old & (level >= 0.2)) | (~female & ~old & (level >= 0.25))
+    return (level >= 0.25) | ((level >= 0.2) & (old | female)) | ((level >= 0.15) & female)
 
 
 def _st_elevation(c):

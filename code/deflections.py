@@ -38,7 +38,7 @@ def deflections(beats: np.ndarray, onset: np.ndarray, offset: np.ndarray) -> Def
     for number, wave in enumerate(QRS_WAVES):
         part = np.where((run == number) & (signs != 0), size, 0)
         amplitude = part.max(axis=2)
-        found.amplitude[wave] = np.where(np.isfinite(onset)[:, None], amplitude * (-1 if number % 2 == 0 else 1), np.nan)
+        found.amplitude[wave] = np.where(np.isfinite(onset)[:, None], amplitude * (-1 if number % 2 == 0 else 1) + 0.0, np.nan)
         found.duration[wave] = (part > 0).sum(axis=2) * 1000 / RATE
         found.peak[wave] = np.where(amplitude > 0, part.argmax(axis=2) + FROM, np.nan)
     return found

@@ -48,7 +48,7 @@ def find(median: MedianBeats, rr: np.ndarray, irregularity: np.ndarray) -> Fiduc
     leads = np.nan_to_num(median.beats[:, INDEPENDENT])
     qrs_on, qrs_off = _qrs(leads)
     slow = ndimage.gaussian_filter1d(leads, ms(8), axis=2)
-    activity = _activity(slow, ms(20))
+    activity = _activity(slow, ms(40))
     t_on, t_peak, t_off = _t_wave(slow, activity, qrs_off, rr)
     p_on, p_peak, p_off = _p_wave(slow, activity, qrs_on, t_off, rr)
     found = Fiducials(p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off)
@@ -119,14 +119,17 @@ def _at(leads, position):
     return leads[np.arange(len(leads)), :, position.astype(int)]
 
 
-def _foot(leads, activity, peak, limit, share):
+def _foot(leads, activity, peak, limit, share, nearest):
     """Where a wave begins (limit < peak) or ends (limit > peak).
 
-    Its baseline is taken at the quietest place between peak and limit (n,); the wave reaches to where its size against
-    that baseline falls below `share` of the size at its peak.
+    Its baseline is taken at the quietest place between peak and limit (n,), `nearest` samples or more from the peak,
+    where it is quiet too; the wave reaches to where its size against that baseline falls below `share` of the size at
+    its peak.
     """
-    near, far = np.minimum(peak, limit), np.maximum(peak, limit)
-    quiet = _masked(activity, near, far, np.inf).argmin(axis=1)
+    side = np.where(limit < peak, -1, 1)
+    begin = peak + side * nearest
+    limit = np.where(side < 0, np.minimum(limit, begin), np.maximum(limit, begin)).clip(0, WIDTH - 1)
+    quiet = _masked(activity, np.minimum(begin, limit), np.maximum(begin, limit), np.inf).argmin(axis=1)
     size = np.sqrt(((leads - _at(leads, quiet)[..., None])**2).sum(axis=1))
     low = size < share * size[np.arange(len(size)), peak.astype(int)][:, None]
     before = last(_masked(low, quiet, peak, False), 0)
@@ -136,6 +139,7 @@ def _foot(leads, activity, peak, limit, share):
 
 T_SHARE = 0.1  # of the wave's size at its peak: where T begins and ends
 P_SHARES = 0.18, 0.16  # the same where P begins and ends
+P_HALF = 30  # ms: no P wave is over sooner after its peak
 P_REACH = 380  # ms before QRS in which P is looked for
 P_FAR = 1.4, 1.0  # the further ahead of QRS (as a share of P_REACH), the less a wave is taken for P: it may be the T before
 
@@ -146,8 +150,9 @@ def _t_wave(slow, activity, qrs_off, rr):
     longest = 0.5 * np.sqrt(rr / RATE) * RATE  # Bazett: T is over by then
     stop = np.clip(np.minimum(CENTRE + longest, CENTRE + rr - ms(180)), start + ms(100), WIDTH - 1)
     peak = _above_line(slow, start, stop).argmax(axis=1).astype(float)
-    limit = np.clip(np.minimum(peak + ms(220), CENTRE + rr - ms(120)), peak + ms(30), WIDTH - 1)
-    return _foot(slow, activity, peak, qrs_off + ms(10), T_SHARE), peak, _foot(slow, activity, peak, limit, T_SHARE)
+    limit = np.clip(np.minimum(peak + ms(220), CENTRE + rr - ms(200)), peak + ms(30), WIDTH - 1)
+    return (_foot(slow, activity, peak, qrs_off + ms(10), T_SHARE, ms(50)), peak,
+            _foot(slow, activity, peak, limit, T_SHARE, ms(50)))
 
 
 def _p_wave(slow, activity, qrs_on, t_off, rr):
@@ -158,8 +163,8 @@ def _p_wave(slow, activity, qrs_on, t_off, rr):
     ahead = (qrs_on[:, None] - np.arange(WIDTH)) / ms(P_REACH)
     peak = (size * np.clip(P_FAR[0] - P_FAR[1] * ahead, 0, 1)).argmax(axis=1).astype(float)
     limit = np.maximum(np.maximum(peak - ms(110), t_off - rr), 0)
-    found = (_foot(slow, activity, peak, np.minimum(limit, peak - ms(20)), P_SHARES[0]), peak,
-             _foot(slow, activity, peak, np.maximum(stop, peak + 1), P_SHARES[1]))
+    found = (_foot(slow, activity, peak, np.minimum(limit, peak - ms(20)), P_SHARES[0], ms(P_HALF)), peak,
+             _foot(slow, activity, peak, np.maximum(stop, peak + 1), P_SHARES[1], ms(P_HALF)))
     return found
 
 

@@ -27,7 +27,8 @@ def detect_all(signals: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
         return [np.array([], dtype=int)] * len(signals)
     sections = signal.butter(2, BAND, "bandpass", fs=RATE, output="sos")
     filtered = signal.sosfiltfilt(sections, leads, axis=2, padlen=min(50, leads.shape[2] - 1))
-    activity = np.sqrt(ndimage.uniform_filter1d((filtered**2).sum(axis=1), int(SMOOTHING * RATE), axis=1))
+    power = ndimage.uniform_filter1d((filtered**2).sum(axis=1), int(SMOOTHING * RATE), axis=1)
+    activity = np.sqrt(np.maximum(power, 0))  # a running sum may end a little below 0
     reach = int(REFRACTORY * RATE)
     crest = activity == ndimage.maximum_filter1d(activity, 2 * reach + 1, axis=1)
     peaks = [np.flatnonzero(row) for row in crest & (activity > _thresholds(activity, crest)[:, None])]
@@ -38,10 +39,9 @@ def detect_all(signals: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
 def _thresholds(activity, crest):
     """Per record a share of the median of its larger maxima; silence (under 5 uV) is never a beat."""
     heights = np.where(crest, activity, np.nan)
-    heights = np.where(np.isnan(heights).all(axis=1, keepdims=True), 0.0, heights)
-    large = np.nanquantile(heights, 0.9, axis=1)
-    typical = np.nanmedian(np.where(heights > 0.5 * large[:, None], heights, np.nan), axis=1)
-    return np.maximum(THRESHOLD * np.nan_to_num(typical), 0.005)
+    large = np.nanquantile(heights, 0.9, axis=1, keepdims=True)  # a row's largest value is always a crest
+    typical = np.nanmedian(np.where(heights >= 0.5 * large, heights, np.nan), axis=1)
+    return np.maximum(THRESHOLD * typical, 0.005)
 
 
 def clean(signals: np.ndarray) -> np.ndarray:
