@@ -15,7 +15,7 @@ MAX_BEATS = 60
 BEFORE_MS = 1500.0  # beats begin before the record does, so that it may start within one
 
 # Streams of a record's random numbers, one per subject.
-PATIENT, DAY, RHYTHM, NOISE, FIBRILLATION, ARTEFACT, ECTOPY = range(1, 8)
+PATIENT, DAY, RHYTHM, NOISE, FIBRILLATION, ARTEFACT, ECTOPY, PAPERWORK = range(1, 9)
 
 
 def stream(seed: int, subject: int, number: int) -> np.random.Generator:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from artefacts import write_csv, write_npy
 from causes import CAUSES, DECOYS
 from cohort import PARAMETERS, make_hearts, severity_column
-from heartbeats import SECONDS, render, stream
+from heartbeats import PAPERWORK, SECONDS, render, stream
 from labels import STATEMENTS
 from planted import planted_causes
 from ptbxl_layout import SUFFIX, record_name, write_database, write_record, write_statements
@@ -18,7 +18,6 @@ from simulated_truth import FIDUCIALS, beat_fiducials, measure_truth, segmentati
 
 SEGMENTATIONS = "ptbxl_segmentations"
 CHUNK = 250  # records whose noise-free beats are in memory at a time
-PAPERWORK = 8  # stream of random numbers: likelihoods, height, weight
 SINUS_BY_NAME = ("AFIB", "STACH", "SBRAD")  # statements on the rhythm that stand in place of SR
 LIKELIHOODS, LIKELIHOOD_SHARES = (100.0, 80.0, 50.0, 35.0, 15.0), (0.75, 0.11, 0.08, 0.01, 0.05)  # as in PTB-XL's first 1,499
 

@@ -45,7 +45,7 @@ def real_normal_beats(ptbxl: Path, reference: Path) -> tuple[np.ndarray, np.ndar
 
 
 def simulated_normal_beats(n: int, seed: int, age: np.ndarray, sex: np.ndarray) -> np.ndarray:
-    """Median beats # (n, 400, 12) of simulated records with no statement but NORM and no decoy, as old and of the sex of real ones.
+    """Median beats # (n, 400, 12) of simulated records with no statement but NORM and no decoy, as old as the real ones.
 
     Borderline changes, which no reader labels, stay: real normal records have them too.
     """
