@@ -113,9 +113,9 @@ def in_turn(times: np.ndarray) -> np.ndarray:
         begins = np.fmin(after[:, POINTS.index("P-Onset")], after[:, POINTS.index("QRS-Onset")])[:, None]
         late = before >= begins - HALF_WIDTH / 2
         late[:, :POINTS.index("T-Onset")] = False
-        before[late[:, POINTS.index("T-Peak")], POINTS.index("T-Onset"):] = np.nan
         offset = POINTS.index("T-Offset")
         before[:, offset] = np.where(late[:, offset], begins[:, 0] - HALF_WIDTH / 2, before[:, offset])
+        before[late[:, POINTS.index("T-Peak")], POINTS.index("T-Onset"):] = np.nan  # no T is left to be seen
     return times
 
 
