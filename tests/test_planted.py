@@ -78,8 +78,12 @@ def test_times_are_those_that_the_causes_change(planted):
     assert ("IMI", "RR") not in times.index
 
 
-def test_rate_alone_changes_nothing_beat_on_beat_but_the_distance_of_waves(planted):
-    assert not {segment for _, segment in cells(planted, "1AVB")} & {"qr", "R-Peak", "rs", "S-Peak"}
+def test_a_longer_pr_shows_in_the_p_wave_and_hardly_in_the_qrs(planted):
+    """The atria's recovery moves with P, under the QRS: a little of the change lies there."""
+    change = changed_cells(planted[0], "1AVB")
+    p, qrs = (change[:, [CLASSES.index(name) for name in names]].mean() for names in
+              (("(p", "P-Peak", "p)", "P-Offset"), ("qr", "R-Peak", "rs", "S-Peak")))
+    assert p > 3 * qrs
 
 
 def test_changed_cells_is_the_table_as_an_array(planted):
