@@ -21,6 +21,14 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.where(constant[0] & constant[1], 1.0, (centred[0] * centred[1]).sum(axis=1) / product)
 
 
+def masked_correlation(first: np.ndarray, second: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(n,) rank correlation of the rows over the entries `known` (n, D); NaN for a row with fewer than 3."""
+    found = np.full(len(first), np.nan)
+    for row in np.flatnonzero(known.sum(axis=1) >= 3):
+        found[row] = rank_correlation(first[row:row + 1, known[row]], second[row:row + 1, known[row]])[0]
+    return found
+
+
 def flat(maps: np.ndarray) -> np.ndarray:
     """(n, D) rows of a stack of maps."""
     return maps.reshape(len(maps), -1)
@@ -38,20 +46,26 @@ def shifted_partner(patients: np.ndarray) -> np.ndarray:
 
 
 def agreement_between(first: np.ndarray, second: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, float]:
-    """Rank correlation per record of the size of two stacks of maps (n, ...), and its chance between patients."""
+    """Rank correlation per record of the size of two stacks of maps (n, ...), and its chance between patients.
+
+    Entries that are NaN (cells that a record does not have) do not count: that both lack them is no agreement.
+    """
     first, second = flat(np.abs(first)), flat(np.abs(second))
-    chance = rank_correlation(first, second[shifted_partner(patients)])
-    return rank_correlation(first, second), float(chance.mean())
+    other = second[shifted_partner(patients)]
+    if np.isfinite(first).all() and np.isfinite(second).all():
+        return rank_correlation(first, second), float(rank_correlation(first, other).mean())
+    values, chance = (masked_correlation(first, one, np.isfinite(first) & np.isfinite(one)) for one in (second, other))
+    return values, float(np.nanmean(chance))
 
 
 def cell_means(maps: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """Mean size per lead x segment cell, (n, 12, classes): sum |a| s / sum s, 0 where a segment is absent.
+    """Mean size per lead x segment cell, (n, 12, classes): sum |a| s / sum s, NaN where a segment is absent.
 
     `maps` (n, T, 12), `segments` (n, T, 12, classes). (Wagner et al. 2024, glocal segment maps)
     """
     mass = np.einsum("ntl,ntlk->nlk", np.abs(maps), segments)
     size = segments.sum(axis=1)
-    return np.divide(mass, size, out=np.zeros_like(mass), where=size > 0)
+    return np.divide(mass, size, out=np.full_like(mass, np.nan), where=size > 0)
 
 
 def cell_sums(maps: np.ndarray, segments: np.ndarray) -> np.ndarray:

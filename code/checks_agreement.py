@@ -25,7 +25,7 @@ def measure_between_methods(subject: Subject, maps: dict[str, np.ndarray]) -> tu
     pairs = []
     for view, stacks in views.items():
         scores = {pair: agreement_between(stacks[pair[0]], stacks[pair[1]], subject.patients) for pair in combinations(maps, 2)}
-        pairs += [(view, *pair, float(values.mean()), chance) for pair, (values, chance) in scores.items()]
+        pairs += [(view, *pair, float(np.nanmean(values)), chance) for pair, (values, chance) in scores.items()]
         for name in maps:
             others = [scores[pair] for pair in scores if name in pair and not set(pair) - {name} & set(CONTROLS)]
             if others:
@@ -49,7 +49,7 @@ def glocal_agreement(subject: Subject, maps: list[np.ndarray], method: str, seed
     classes = [target for target in np.unique(subject.target) if (subject.target == target).sum() >= MIN_RECORDS]
     if not classes:
         return pd.DataFrame(columns=COLUMNS)
-    cells = [flat(cell_means(one, subject.segments)) for one in maps]
+    cells = [np.nan_to_num(flat(cell_means(one, subject.segments))) for one in maps]
     weights = np.vstack([np.ones(len(subject)), patient_weights(subject.patients, N_GLOCAL, seed)])
     # (models, classes, 1 + resamples, cells)
     means = np.stack([[_weighted_means(one, weights * (subject.target == target)) for target in classes] for one in cells])

@@ -2,7 +2,8 @@
 
 A record counts when the model demonstrably uses the cause there: undoing the planted change (same patient, noise and beats)
 lowers the logit by at least MIN_EFFECT, and undoing a decoy (a visible change without a label) moves it by no more than
-DECOY_SHARE of that. The truth is the lead x segment cells that planted_causes.csv names, and the union of their time spans.
+DECOY_SHARE of that. The truth is the lead x segment cells that planted_causes.csv names, as far as the cause changes them by at
+least CORE of its largest change, and the union of their time spans. Causes of rate and rhythm lie in no cell and are left out.
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import torch
 
 from artefacts import read_csv
+from causes import CAUSES
 from checking import Measured, Subject, target_logits
 from cohort import PARAMETERS, counterfactual, read_plan
 from dataset import centre_crop
@@ -21,6 +23,7 @@ from segments import SEGMENTS
 
 MIN_EFFECT = 0.5      # logit
 DECOY_SHARE = 0.25    # of the effect of the cause
+CORE = 0.25           # of a cause's largest mean change (mV)
 PLANTED = "planted_causes.csv"
 POINTS = tuple(name for name in SEGMENTS if "-" in name)     # point classes; the others are the stretches between
 
@@ -43,13 +46,20 @@ def statement_of(subject: Subject, plan: pd.DataFrame) -> np.ndarray:
     return np.array(found)
 
 
+def core_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of planted_causes.csv that count as truth: leads and segments, changed by CORE of the largest change or more."""
+    table = table[table["lead"].isin(LEADS) & table["segment"].isin(SEGMENTS)]
+    largest = table.groupby("label")["effect_abs"].transform("max")
+    in_cells = ~table["label"].isin([name for name, cause in CAUSES.items() if cause.overlay or "rr" in cause.times])
+    return table[in_cells & (table["effect_abs"] >= CORE * largest)]
+
+
 def planted_masks(table: pd.DataFrame, statements: np.ndarray, segments: np.ndarray) -> np.ndarray:
     """(n, T, 12) bool: the cells that `table` (label, lead, segment) names for each record's statement.
 
     A sample belongs to a stretch where most of its soft segment does; the point classes at both ends belong to it too.
     """
     nothing = np.zeros((len(LEADS), len(SEGMENTS)), dtype=bool)
-    table = table[table["lead"].isin(LEADS) & table["segment"].isin(SEGMENTS)]      # not changes of the rate
     cells = {label: nothing.copy() for label in table["label"].unique()}
     for label, lead, segment in table[["label", "lead", "segment"]].itertuples(index=False):
         cells[label][LEADS.index(lead), SEGMENTS.index(segment)] = True
@@ -87,7 +97,7 @@ def planted_reference(subject: Subject, data_path: str | Path) -> dict[str, np.n
     shown = [np.where(rows[f"decoy_{decoy}"].to_numpy() > 0, decoy, "") for decoy in decoys]
     decoy_effects = np.stack([undo_effects(subject, data_path, names) for names in shown], axis=1)
     effect = undo_effects(subject, data_path, np.where(statements == "NORM", "", statements))
-    masks = planted_masks(read_csv(Path(data_path) / PLANTED), statements, subject.segments)
+    masks = planted_masks(core_cells(read_csv(Path(data_path) / PLANTED)), statements, subject.segments)
     passed = gate(effect, decoy_effects) & masks.any(axis=(1, 2))
     return {"mask": masks, "passed": passed, "effect": effect, "decoy": np.abs(decoy_effects).max(axis=1, initial=0),
             "statement": statements}

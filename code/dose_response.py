@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from agreement import cell_sums, rank_correlation
+from agreement import cell_sums, masked_correlation
 from checking import Measured, Subject, target_logits
 from fills import scale
 from labels import LEADS
@@ -76,15 +76,10 @@ def per_millivolt(relative: np.ndarray, amplitude: np.ndarray, dose: float = TAB
     return relative * dose / np.where(amplitude < SMALLEST, np.nan, amplitude)
 
 
-def masked_correlation(effect: np.ndarray, relevance: np.ndarray) -> np.ndarray:
-    """(n,) rank correlation over the cells that have an effect; NaN for a record with fewer than 3."""
+def over_known(effect: np.ndarray, relevance: np.ndarray) -> np.ndarray:
+    """(n,) rank correlation over the cells that have an effect."""
     effect, relevance = effect.reshape(len(effect), -1), relevance.reshape(len(relevance), -1)
-    found = np.full(len(effect), np.nan)
-    for row in range(len(effect)):
-        known = np.isfinite(effect[row])
-        if known.sum() >= 3:
-            found[row] = rank_correlation(effect[row:row + 1, known], relevance[row:row + 1, known])[0]
-    return found
+    return masked_correlation(effect, relevance, np.isfinite(effect))
 
 
 def measure_dose_response(subject: Subject, maps: np.ndarray, _explain, reference: dict[str, np.ndarray]) -> list[Measured]:
@@ -102,8 +97,8 @@ def measure_dose_response(subject: Subject, maps: np.ndarray, _explain, referenc
         for reading, values in relevance.items():
             wanted = np.abs(effect) if reading == "absolute" else effect
             shuffled = rng.permuted(values.reshape(len(values), -1), axis=1)
-            measured.append(subject.measured(f"dose_{unit}_{reading}", masked_correlation(wanted, values),
-                                             masked_correlation(wanted, shuffled), best=1.0))
+            measured.append(subject.measured(f"dose_{unit}_{reading}", over_known(wanted, values),
+                                             over_known(wanted, shuffled), best=1.0))
     return measured
 
 

@@ -18,8 +18,10 @@ QUICK = {"ig": {"steps": 50, "max_steps": 50}, "smoothgrad": {"n_samples": 10}, 
 
 def _own_noise(model) -> int:
     """A seed that follows the weights: noise that stayed the same for every model would pass for a stable explanation."""
-    last = list(model.parameters())[-2]
-    return zlib.crc32(last.detach().cpu().contiguous().numpy()) % 2 ** 16
+    seed = 0
+    for parameter in model.parameters():
+        seed = zlib.crc32(parameter.detach().cpu().contiguous().numpy(), seed)
+    return seed
 
 
 @dataclass(frozen=True)

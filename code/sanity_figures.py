@@ -315,7 +315,7 @@ def draw_agreement(tables, _records):
     if pairs is None or pairs.empty:
         return None
     methods = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(11, 5.4), layout="constrained")
     for ax, view in zip(axes, ("samples", "cells"), strict=True):
         one = pairs[pairs["view"] == view]
         grid = pd.DataFrame(np.eye(len(methods)), index=methods, columns=methods)

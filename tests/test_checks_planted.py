@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from checks_planted import gate, gate_table, measure_localisation, planted_masks
+from checks_planted import core_cells, gate, gate_table, measure_localisation, planted_masks
 from labels import LEADS
 from segments import SEGMENTS
 from small_subjects import BROKEN, exact, make_subject, segmented
@@ -24,10 +24,11 @@ def test_masks_hold_the_named_stretch_its_points_and_nothing_else():
     assert {SEGMENTS[k] for k in covered} == {"Q-Peak", "qr", "R-Peak", "rs", "S-Peak"}
 
 
-def test_changes_of_the_rate_are_no_cells():
-    segments = segmented(1, length=60)
-    rate = table(("STACH", "all", "RR"), ("STACH", "V1", "qj"))
-    assert planted_masks(rate, np.array(["STACH"]), segments).any(axis=(0, 1)).sum() == 1
+def test_truth_is_the_core_of_a_cause_and_nothing_of_rate_or_rhythm():
+    named = [("LVH", "V5", "R-Peak"), ("LVH", "V6", "R-Peak"), ("LVH", "V1", "(t"), ("STACH", "V1", "qj"), ("LVH", "all", "RR")]
+    cells = table(*named)
+    core = core_cells(cells.assign(effect_abs=[0.8, 0.2, 0.19, 0.5, 99]))
+    assert list(zip(core["label"], core["lead"], strict=True)) == [("LVH", "V5"), ("LVH", "V6")]
 
 
 def test_gate_by_hand():

@@ -10,7 +10,6 @@ from dose_response import (
     WAVES,
     dose_reference,
     dose_table,
-    masked_correlation,
     measure_dose_response,
     per_millivolt,
     slopes,
@@ -85,12 +84,6 @@ def test_small_waves_have_no_slope(subject):
 def test_per_millivolt_by_hand():
     assert per_millivolt(np.array([2.0]), np.array([0.5])) == pytest.approx([0.4])
     assert np.isnan(per_millivolt(np.array([2.0]), np.array([0.01])))
-
-
-def test_masked_correlation_leaves_out_cells_without_effect():
-    effect = np.array([[1.0, np.nan, 2.0, 3.0]])
-    assert masked_correlation(effect, np.array([[1.0, 99.0, 2.0, 3.0]])) == pytest.approx([1])
-    assert np.isnan(masked_correlation(np.array([[1.0, np.nan, np.nan, 2.0]]), effect)).all()
 
 
 def test_table_states_logit_per_tenth_of_a_millivolt(subject, reference):

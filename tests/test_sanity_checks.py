@@ -1,0 +1,138 @@
+"""The stage as a user runs it: files, resuming, --strict, and what it says when something does not fit."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+import sanity_checks
+from attribution import METHODS
+from checking import COLUMNS
+from checkpoints import ModelInfo, save_checkpoint
+from cli import run
+from conftest import run_script
+from labels import LEADS
+from models import get_model
+
+METHODS_USED = ["saliency", "lrp", "random"]
+
+
+@pytest.fixture(scope="module")
+def amplitude_run(tmp_path_factory):
+    """An untrained LeNet for the R amplitudes: its maps need not be good, only be scored."""
+    torch.manual_seed(0)
+    info = ModelInfo("lenet", "R_Peak_Amplitude", LEADS, LEADS, 100, 2.5, {"train": [1], "validation": [9], "test": [10]}, 0)
+    path = tmp_path_factory.mktemp("amplitude") / "lenet_R_Peak_Amplitude"
+    save_checkpoint(path / "checkpoints" / "best_model.ckpt", get_model("lenet", 12).eval(), info)
+    return path
+
+
+def arguments(cohort, trained, out, *more):
+    return ["--model_path", str(trained), "--data_path", str(cohort), "--output_path", str(out), "--n_samples", "10",
+            "--n_few", "3", "--methods", *METHODS_USED, *map(str, more)]
+
+
+@pytest.fixture(scope="module")
+def finished(cohort, trained, amplitude_run, tmp_path_factory):
+    """A whole run on a few records with three methods: (folder, the command's options)."""
+    out = tmp_path_factory.mktemp("sanity")
+    options = arguments(cohort, trained, out, "--amplitude_models", amplitude_run, "--seeds", trained, "--strict")
+    done = run_script("sanity_checks.py", *options)
+    assert "about" in done.stderr.splitlines()[0]
+    return out / trained.name / "sanity", options
+
+
+def test_every_check_is_in_the_table_with_interval_chance_and_n(finished):
+    folder, _ = finished
+    table = pd.read_csv(folder / "checks.csv")
+    assert list(table.columns) == COLUMNS
+    for check in sanity_checks.CHECKS:
+        prefix = {"dose_response": "dose", "axioms": "axiom", "agreement": "agreement_methods", "seeds": "agreement_seeds",
+                  "layers": "layer"}.get(check, check)
+        rows = table[table["check"].str.startswith(prefix)]
+        assert len(rows), check
+        if check != "layers":
+            assert set(METHODS_USED) <= set(rows["method"]), check
+    known = table[table["n"] > 1].dropna(subset=["low"])
+    assert (known["low"] <= known["value"] + 1e-9).all()
+    assert (known["value"] <= known["high"] + 1e-9).all()
+    assert not table.duplicated(["check", "method", "model", "task"]).any()
+
+
+def test_the_same_model_as_another_seed_agrees_fully(finished):
+    table = pd.read_csv(finished[0] / "checks.csv").set_index(["check", "method"])
+    assert table.loc[("agreement_seeds_samples", "saliency"), "value"].iloc[0] == pytest.approx(1)
+
+
+def test_figures_and_tables_beside_it(finished):
+    written = {path.name for path in finished[0].iterdir()}
+    assert {"details.csv", "comparisons.csv", "axioms.csv", "dose_response.csv", "localisation_gate.csv", "agreement_pairs.csv",
+            "ranking.png", "amplitude_boxes.png", "amplitude_curves.png", "randomisation.png", "removal.png", "layers.png",
+            "agreement.png"} <= written
+
+
+def test_finished_says_so_and_an_interrupted_run_ends_with_the_same_table(finished, monkeypatch, capsys):
+    folder, options = finished
+    before = (folder / "checks.csv").read_bytes()
+    sanity_checks.main(sanity_checks.get_args_parser().parse_args(options))
+    assert "already holds" in capsys.readouterr().out
+    state = folder / "sanity.json"
+    state.write_text(state.read_text().replace('"finished"', '"running"'))
+    (folder / "checks.csv").unlink()
+    lost = next((folder / "parts").glob("axioms__saliency__*.csv"))
+    lost.unlink()
+    kept = {path: path.stat().st_mtime_ns for path in (folder / "parts").iterdir()}
+    sanity_checks.main(sanity_checks.get_args_parser().parse_args(options))
+    assert (folder / "checks.csv").read_bytes() == before
+    assert lost.is_file()
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_other_settings_are_refused(finished, cohort, trained):
+    _, options = finished
+    done = run_script("sanity_checks.py", *options, "--n_samples", 11, check=False)
+    assert done.returncode == 2
+    assert "n_samples" in done.stderr
+    assert "--overwrite" in done.stderr
+
+
+def test_strict_fails_on_a_claim_that_does_not_hold(cohort, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(METHODS, "saliency", replace(METHODS["saliency"], axioms=("completeness",)))
+    options = arguments(cohort, trained, tmp_path, "--checks", "axioms", "--strict")
+    monkeypatch.setattr("sys.argv", ["sanity_checks.py", *options])
+    for _ in range(2):      # the second time from the finished run
+        with pytest.raises(SystemExit) as stopped:
+            run(sanity_checks.main, sanity_checks.get_args_parser())
+        assert stopped.value.code == 1
+        assert "completeness" in capsys.readouterr().err
+    table = pd.read_csv(tmp_path / trained.name / "sanity" / "axioms.csv")
+    assert table.loc[table["claimed"] & ~table["kept"], "axiom"].tolist() == ["completeness"]
+    sanity_checks.main(sanity_checks.get_args_parser().parse_args(options[:-1]))     # without --strict it only says so
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    (("--methods", "nonsense"), "unknown method"),
+    (("--checks", "nonsense"), "unknown check"),
+    (("--checks", "amplitude"), "none of the checks"),
+    (("--amplitude_models", "RUN"), "not of an amplitude task"),
+    (("--model_path", "AMPLITUDE"), "give a classifier"),
+    (("--seeds", "AMPLITUDE"), "not another seed"),
+    (("--task", "rhythm"), "unrecognized"),
+])
+def test_what_does_not_fit_is_said_and_nothing_written(cohort, trained, amplitude_run, tmp_path, monkeypatch, capsys, more, said):
+    more = [{"RUN": str(trained), "AMPLITUDE": str(amplitude_run)}.get(word, word) for word in more]
+    monkeypatch.setattr("sys.argv", ["sanity_checks.py", *arguments(cohort, trained, tmp_path), *more])
+    with pytest.raises(SystemExit) as stopped:
+        run(sanity_checks.main, sanity_checks.get_args_parser())
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_a_set_without_planted_causes_leaves_localisation_out(trained, cohort, tmp_path, monkeypatch, capsys):
+    args = sanity_checks.get_args_parser().parse_args(arguments(tmp_path, trained, tmp_path))
+    checks, planted = sanity_checks.checks_of(args)
+    assert set(sanity_checks.CHECKS) - set(checks) == {"amplitude", "seeds", "localisation", "layers"}
+    assert planted is None
+    assert "left out: localisation" in capsys.readouterr().err
