@@ -1,6 +1,7 @@
 """Figures of TCAV, drawn from scores.csv alone."""
 
 import itertools
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -17,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 CMAP = "RdBu_r"
 NOTE = ("Colour and number: share of the class's records whose logit grows along the concept (TCAV score). "
-        "In upper layers random concepts too score near 0 or 1: not the colour but the dot is the evidence.")
+        "In upper layers random concepts too score near 0 or 1: the dot is the evidence, not the colour.")
 
 
 def _grid(table: pd.DataFrame, column: str, rows: str) -> pd.DataFrame:
@@ -68,7 +69,7 @@ def _superclass_lines(axes, table):
 
 def _axes_for(table, n_rows, rows_label):
     n_columns = table["pathology"].nunique()
-    width, height = 3.2 + .42 * max(n_columns, 8), 2.0 + .3 * n_rows
+    width, height = 3.2 + .42 * max(n_columns, 8), 2.6 + .3 * n_rows
     figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
     classes = table.drop_duplicates("pathology")
     axes.set_xticks(range(n_columns), [f"{name} ({n})" for name, n in zip(classes["pathology"], classes["n_class"], strict=True)],
@@ -80,12 +81,13 @@ def _axes_for(table, n_rows, rows_label):
 
 
 def _finish(figure, axes, image, title, table):
-    axes.set_title(title, fontsize=11, pad=22)
+    axes.set_title(textwrap.fill(title, int(9 * figure.get_figwidth())), fontsize=11, pad=22)
     figure.colorbar(image, ax=axes, label="TCAV score", ticks=[0, .25, .5, .75, 1], pad=.02, fraction=.04)
     floor = table["p_floor"].max()
     test = (f"Dot: corrected p < .05 (smallest possible {floor:.2g})." if np.isfinite(floor) else "Not tested (--n_null 0).")
-    figure.supxlabel(f"{NOTE}\n{test} Grey: CAV no better than random. Frame: pathology the concept belongs to.",
-                     fontsize=7, x=.02, ha="left")
+    note = f"{NOTE} {test} Grey: CAV no better than random. Frame: pathology the concept belongs to."
+    characters = int(16 * figure.get_figwidth())  # of 7 points that fit side by side
+    figure.supxlabel(textwrap.fill(note, characters), fontsize=7, x=.02, ha="left")
 
 
 def concept_figure(table: pd.DataFrame):
@@ -132,12 +134,11 @@ def figures(scores: pd.DataFrame) -> dict[str, object]:
     return makers
 
 
-def write_figures(scores: pd.DataFrame, folder: Path, formats=("png",), writer=None) -> list[Path]:
-    """Draw and save all figures; also into TensorBoard where a SummaryWriter is given. Returns the paths."""
+def write_figures(scores: pd.DataFrame, folder: Path, formats=(), writer=None) -> list[Path]:
+    """Draw and save all figures as png and further `formats`; also into TensorBoard where a SummaryWriter is given. Returns the paths."""
     written = []
     for name, (make, table) in figures(scores).items():
-        figure = make(table)
-        if writer is not None:
-            writer.add_figure(f"tcav/{name}", figure, close=False)
-        written += write_figure(figure, folder / name, formats)
+        written += write_figure(make(table), folder / name, ("png", *formats))
+        if writer is not None:  # the picture as it was saved: drawing a figure twice moves its layout
+            writer.add_image(f"tcav/{name}", plt.imread(folder / f"{name}.png"), dataformats="HWC")
     return written

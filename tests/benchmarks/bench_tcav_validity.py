@@ -160,7 +160,8 @@ def power(args):
     for seed in range(args.seeds):
         data = simulate(args.n_records, seed)
         prepared = Prepared(train(data, seed), data)
-        scores = prepared.scores({name: flag_column(prepared.training.table, name) for name in CONCEPTS}, Plan(n_null=args.n_null, n_runs=10, test_runs=10, seed=seed))
+        flags = {name: flag_column(prepared.training.table, name) for name in CONCEPTS}
+        scores = prepared.scores(flags, Plan(n_null=args.n_null, n_runs=10, test_runs=10, seed=seed))
         for concept, labels in PLANTED.items():
             for label in labels:
                 cells = scores[(scores["concept"] == concept) & (scores["pathology"] == label)]
