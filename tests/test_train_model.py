@@ -322,19 +322,3 @@ def test_errors_and_ctrl_c_end_in_one_line(tiny, tmp_path):
     assert "the same command goes on" in stderr
     assert "Traceback" not in stderr
     assert utils.load_model(log.parent).info.task == "superdiagnostic"
-
-
-# ---------------------------------------------------------------- real records
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("task", "bar"), [("superdiagnostic", 0.85), ("subdiagnostic", 0.81)])
-def test_lenet_reaches_its_bar_on_real_records(ptbxl, tmp_path, task, bar):
-    run_script("preprocessing.py", "--data_path", ptbxl, "--output_path", tmp_path)
-    values = []
-    for seed in range(3):
-        run_script("train_model.py", "--data_path", tmp_path, "--logdir", tmp_path, "--task", task,
-                   "--seed", seed, "--run_name", seed)
-        metrics = json.loads((tmp_path / f"lenet_{task}_{seed}" / "metrics.json").read_text())
-        values.append(metrics["windows"]["macro_auc"]["value"])
-    print(f"{task}: {np.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})")
-    assert np.mean(values) >= bar
