@@ -135,7 +135,7 @@ def figures(scores: pd.DataFrame) -> dict[str, object]:
 
 
 def write_figures(scores: pd.DataFrame, folder: Path, formats=(), writer=None) -> list[Path]:
-    """Draw and save all figures as png and further `formats`; also into TensorBoard where a SummaryWriter is given. Returns the paths."""
+    """Draw and save all figures as png and further `formats`, with a SummaryWriter into TensorBoard too; the paths."""
     written = []
     for name, (make, table) in figures(scores).items():
         written += write_figure(make(table), folder / name, ("png", *formats))
