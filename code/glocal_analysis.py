@@ -116,22 +116,24 @@ def main(args):
     pathologies, pairs, methods = _names(args, info)
     data = load_dataset(args.data_path, info.task, info.sampling_rate, args.limit)
     cards = glocal_outputs.CARDS[args.cards](data.path, info)
-    seen = seen_folds(models, args.folds)
+    seen = [] if args.cross_fit else seen_folds(info, args.folds)
     if seen:
         print(f"note: the model was trained or chosen on fold {', '.join(map(str, seen))}: explanations there are not held out",
               file=sys.stderr)
     checkpoints = [find_checkpoint(path) for path in args.cross_fit or [args.model_path]]
     named = replace(info, run_name=args.run_name or "cross_fit") if args.cross_fit else info
     folder = run_folder(args.output_path, named) / "glocal"
-    pool = load_pool(models, data, args.folds, progress=True)
-    groups = make_groups(pool, pathologies, pairs, args.selection, args.n_samples, named=bool(args.pathologies))
+    pool = load_pool(models, data, None if args.cross_fit else args.folds, progress=True)
+    groups = make_groups(pool, pathologies, pairs, args.selection, args.n_samples, args.window, named=bool(args.pathologies))
+    if not cards:
+        print(f"note: no card for any label of {info.task}: no scorecard", file=sys.stderr)
     with Stage(folder, "glocal", _settings(args, pathologies, methods, checkpoints), args.overwrite) as stage:
         if stage.finished:
             print(f"{folder} already holds this analysis (--overwrite to do it again)")
             return
         for group in groups.values():
             stored = _stored(args, folder.parent / "local", group, methods, stage.settings["checkpoints"], info)
-            fill_group(group, pool, methods, args.window, args.seed, stored, progress=True)
+            fill_group(group, pool, methods, args.seed, stored, progress=True)
         shown = [groups[name] for name in pathologies if name in groups]
         paths = glocal_outputs.write_all(folder, args, info, groups, shown, pairs, methods, cards)
         stage.finish(checkpoints, paths, {name: group.counts for name, group in groups.items()})

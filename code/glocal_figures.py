@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 
 import plotting
+from attribution import METHODS
 from beats import window_times
 from glocal import TOP
 from labels import LEADS
@@ -160,13 +161,10 @@ def side_by_side(groups, bars, tables, method: str, title: str, subtitle: str, h
     return figure
 
 
-UNITS = {"saliency": "logit/mV", "smoothgrad": "logit/mV", "input_magnitude": "mV", "random": ""}
-
-
 def unit(method: str) -> str:
-    """', logit/mV' after a quantity; methods that split the logit up are in logit."""
-    name = UNITS.get(method, "logit")
-    return f", {name}" if name else ""
+    """', logit per mV' after a quantity; nothing for a method without a unit."""
+    name = METHODS[method].unit
+    return "" if name == "no unit" else f", {name}"
 
 
 def _beat_column(figure, place, group, offsets, method):

@@ -1,8 +1,8 @@
 """Patient groups for glocal maps: who is in them, their aligned beats, and their relevance by beat and by segment.
 
     pool = load_pool(models, data, folds)                      # logits of every record, by the model that may explain it
-    group = make_group(pool, "LVH", "true_positives", 100)     # records
-    fill_group(group, pool, ["saliency"], seed=0)              # beats, heat and cell sums per method
+    group = make_group(pool, "LVH", "true_positives", 100)     # records and beats
+    fill_group(group, pool, ["saliency"], seed=0)              # heat and cell sums per method
 """
 
 import inspect
@@ -52,20 +52,24 @@ class Pool:
 class Group:
     """One pathology's records and what was found of them.
 
-    rows      # (n,) positions in the pool's data, highest logit first
-    beats     complete beats of these records, in the explained part
-    windows   # (B, L, 12) mV, the beats
-    heat      method -> (L, 12) mean |attribution| over the beats;  signed_heat likewise without the modulus
-    cells     method -> CellMaps of the n records
+    rows         # (n,) positions in the pool's data, highest logit first
+    probability  # (n, classes)
+    logit        # (n,) of the pathology
+    beats        complete beats of these records, in the explained part
+    windows      # (B, L, 12) mV, the beats
+    window       what is explained: "windows" (of the whole record) or "centre_crop"
+    heat         method -> (L, 12) mean |attribution| over the beats;  signed_heat likewise without the modulus
+    cells        method -> CellMaps of the n records
     """
 
     pathology: str
     rows: np.ndarray
     data: Dataset
-    probability: np.ndarray  # (n, classes)
-    logit: np.ndarray        # (n,) of the pathology
-    beats: Beats | None = None
-    windows: np.ndarray | None = None
+    probability: np.ndarray
+    logit: np.ndarray
+    beats: Beats
+    windows: np.ndarray
+    window: str = "windows"
     heat: dict = field(default_factory=dict)
     signed_heat: dict = field(default_factory=dict)
     cells: dict = field(default_factory=dict)
@@ -88,25 +92,24 @@ class Group:
 
 # ---------------------------------------------------------------- who
 
-def load_pool(models: list, data: Dataset, folds, progress: bool = False) -> Pool:
-    """Records of `folds` with one model; with several, each model's own test folds (cross-fitting)."""
+def load_pool(models: list, data: Dataset, folds=None, progress: bool = False) -> Pool:
+    """Records of `folds`, explained by the one model; without `folds`, each model's own test folds (cross-fitting)."""
     models = list(models)
-    parts = [np.isin(data.fold, list(_folds_of(model, models, folds))) for model in models]
+    if folds is not None and len(models) > 1:
+        raise ValueError("folds go with one model; several have their own test folds")
+    wanted = [list(folds or model.info.folds["test"]) for model in models]
+    parts = [np.isin(data.fold, folds_of_model) for folds_of_model in wanted]
     model_of = np.concatenate([np.full(part.sum(), index) for index, part in enumerate(parts)]).astype(int)
     rows = np.concatenate([np.flatnonzero(part) for part in parts])
     if not len(rows):
-        raise UserError(f"no record is in fold {', '.join(map(str, folds))}: the data set has folds "
-                        f"{', '.join(map(str, np.unique(data.fold)))}")
+        asked, there = sorted({fold for part in wanted for fold in part}), np.unique(data.fold)
+        raise UserError(f"no record is in fold {', '.join(map(str, asked))}: the data set has folds {', '.join(map(str, there))}")
     logits = np.concatenate([predict(model, data.signals[part], progress=progress)
                              for model, part in zip(models, parts, strict=True)])
     positive = np.concatenate([predicted_positive(logits[model_of == index], model.info.thresholds)
                                for index, model in enumerate(models)])
     order = np.argsort(rows, kind="stable")
     return Pool(models, data.rows(rows[order]), model_of[order], logits[order], positive[order])
-
-
-def _folds_of(model, models, folds):
-    return folds if len(models) == 1 else model.info.folds["test"]
 
 
 def check_cross_fit(infos) -> None:
@@ -123,35 +126,49 @@ def check_cross_fit(infos) -> None:
                         "train each with its own (train_model.py --test_folds)")
 
 
-def seen_folds(models, folds) -> list[int]:
-    """Those of `folds` that the (single) model was trained or chosen on: explanations there are not held out."""
-    if len(models) > 1:
-        return []
-    used = models[0].info.folds
-    return sorted(set(folds) & {*used.get("train", []), *used.get("validation", [])})
+def seen_folds(info, folds) -> list[int]:
+    """Those of `folds` that a model was trained or chosen on: explanations there are not held out."""
+    return sorted(set(folds) & {*info.folds.get("train", []), *info.folds.get("validation", [])})
 
 
-def make_group(pool: Pool, pathology: str, strategy: str, n_samples: int) -> Group:
-    """The records of one pathology; UserError where there is none."""
+def make_group(pool: Pool, pathology: str, strategy: str, n_samples: int, window: str = "windows") -> Group:
+    """The records of one pathology and their beats in the part that `window` explains; UserError where there is none."""
     column = pool.info.index(pathology)
     rows = select_pathology(strategy, pathology, pool.data, pool.logits, pool.info, n_samples, pool.positive)
-    return Group(pathology, rows, pool.data.rows(rows), sigmoid(pool.logits[rows]), pool.logits[rows, column])
+    data = pool.data.rows(rows)
+    span = np.flatnonzero(explained_samples(pool.info, data.signals.shape[1], window))
+    beats = find_beats([data.r_peaks(row) for row in range(len(data))], data.signals.shape[1], data.sampling_rate,
+                       (span[0], span[-1] + 1))
+    if not len(beats):
+        raise UserError(f"no complete beat in the {len(data)} records of {pathology}: the table's r_peaks are blank, or the "
+                        "explained part is shorter than a beat")
+    return Group(pathology, rows, data, sigmoid(pool.logits[rows]), pool.logits[rows, column], beats,
+                 cut_beats(data.signals, beats), window)
 
 
-def make_groups(pool: Pool, pathologies, pairs, strategy: str, n_samples: int, named: bool) -> dict[str, Group]:
-    """Groups of the pathologies and of the contrasted pairs; those that were not asked for by name may be empty and are then
-    left out with a word, else UserError."""
+def make_groups(pool: Pool, pathologies, pairs, strategy: str, n_samples: int, window: str, named: bool) -> dict[str, Group]:
+    """Groups of the pathologies and of the contrasted pairs.
+
+    Those that were not asked for by name may be empty and are then left out with a word, else UserError; so it is for pairs
+    that cannot be compared.
+    """
     asked = {*(pathologies if named else ()), *(name for pair in pairs for name in pair)}
     groups = {}
     for name in dict.fromkeys([*pathologies, *(name for pair in pairs for name in pair)]):
         try:
-            groups[name] = make_group(pool, name, strategy, n_samples)
+            groups[name] = make_group(pool, name, strategy, n_samples, window)
         except UserError as error:
             if name in asked:
                 raise
             print(f"left out: {error}", file=sys.stderr)
     if not groups:
         raise UserError(f"no group has a record for strategy {strategy}: choose another one, more folds, or other pathologies")
+    for first, second in pairs:
+        patients = [np.unique(groups[name].data.patient_id) for name in (first, second)]
+        alone = [len(np.setdiff1d(*order)) for order in (patients, patients[::-1])]
+        if min(alone) < 2:
+            raise UserError(f"--contrast {first} {second} needs two patients on either side that are not in the other group, "
+                            f"here are {alone[0]} and {alone[1]}: choose more folds, another --selection, or other groups")
     return groups
 
 
@@ -165,21 +182,13 @@ def label_bars(group: Group, labels, top: int = 5) -> list[tuple[str, float, flo
 
 # ---------------------------------------------------------------- what
 
-def fill_group(group: Group, pool: Pool, methods, window: str = "windows", seed: int = 0, stored: dict | None = None,
-               progress: bool = False) -> None:
-    """Cut the group's beats and map its relevance with every method.
+def fill_group(group: Group, pool: Pool, methods, seed: int = 0, stored: dict | None = None, progress: bool = False) -> None:
+    """Map the group's relevance with every method, by beat and by cell.
 
     `stored` maps a method to its attributions (n, T, 12) of these records in this order, where they were computed before.
     """
     data, target = group.data, pool.info.index(group.pathology)
-    coverage = explained_samples(pool.info, data.signals.shape[1], window)
-    span = np.flatnonzero(coverage)
-    group.beats = find_beats([data.r_peaks(row) for row in range(len(data))], data.signals.shape[1], data.sampling_rate,
-                             (span[0], span[-1] + 1))
-    if not len(group.beats):
-        raise UserError(f"no complete beat in the {len(data)} records of {group.pathology}: the table's r_peaks are blank, or "
-                        "the explained part is shorter than a beat")
-    group.windows = cut_beats(data.signals, group.beats)
+    coverage = explained_samples(pool.info, data.signals.shape[1], group.window)
     parts = {method: [] for method in methods}
     heat = {method: np.zeros((2, *group.windows.shape[1:])) for method in methods}
     for start in tqdm(range(0, len(data), BATCH), desc=group.pathology, disable=not progress, leave=False):
@@ -188,7 +197,7 @@ def fill_group(group: Group, pool: Pool, methods, window: str = "windows", seed:
         beats = group.beats.of_records(np.isin(np.arange(len(data)), rows))
         for method in methods:
             maps = (stored or {}).get(method)
-            maps = _explain(group, pool, rows, target, method, window, seed, segments) if maps is None else maps[rows]
+            maps = _explain(group, pool, rows, target, method, seed, segments) if maps is None else maps[rows]
             parts[method].append(cell_maps(maps, segments, data.patient_id[rows], coverage))
             cut = cut_beats(maps / np.where(coverage > 0, coverage, np.nan)[:, None], beats)
             heat[method] += np.abs(cut).sum(axis=0), cut.sum(axis=0)
@@ -213,7 +222,7 @@ def method_options(method: str, seed: int, segments: np.ndarray) -> dict:
     return options | ({"regions": segments.argmax(axis=-1)} if "regions" in takes else {})
 
 
-def _explain(group, pool, rows, target, method, window, seed, segments):
+def _explain(group, pool, rows, target, method, seed, segments):
     """Attributions (n, T, 12) of some of the group's records, each by its own model."""
     maps = np.empty(group.data.signals[rows].shape, dtype=np.float32)
     model_of = pool.model_of[group.rows[rows]]
@@ -221,5 +230,5 @@ def _explain(group, pool, rows, target, method, window, seed, segments):
         mine = model_of == index
         options = method_options(method, seed, segments[mine])
         signals = group.data.signals[rows[mine]]
-        maps[mine] = explain_records(pool.models[index], signals, target, method, window, **options).attributions
+        maps[mine] = explain_records(pool.models[index], signals, target, method, group.window, **options).attributions
     return maps

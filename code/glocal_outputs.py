@@ -75,7 +75,8 @@ def draw_all(folder: Path, args, info, shown: list, pairs: list, methods: list[s
     paths = []
     for method in (name for name in methods if name not in CONTROLS):
         cells = {group.pathology: tables.cells_of(found["segments"], group.pathology, method) for group in shown}
-        whole = figures.side_by_side(shown, bars, cells, method, f"Glocal analysis by {method}", subtitle, args.norm_heat)
+        title = f"Glocal analysis by {method}" + ("" if METHODS[method].has_lead_axis else " (no lead axis: all leads alike)")
+        whole = figures.side_by_side(shown, bars, cells, method, title, subtitle, args.norm_heat)
         paths += write_figure(whole, folder / f"groups_{method}", FORMATS)
         for group in shown:
             one = figures.cells_figure(group, cells[group.pathology], method, f"{method} per lead and segment")

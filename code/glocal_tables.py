@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from artefacts import UserError
+from attribution import METHODS
 from beats import window_times
 from glocal import contrast, segment_table
 from glocal_groups import CONTROLS, Group
@@ -12,7 +12,7 @@ from scorecard import Card, group_shares, lift_ratio, permuted_cards, score
 from segments import SEGMENTS
 from stats import holm, patient_weights
 
-GRADIENTS = ("saliency", "smoothgrad")  # their sign is that of a voltage that raises the logit, which rules speak of
+PER_VOLTAGE = "logit per mV"  # only the sign of such a method is that of a voltage that raises the logit, as rules have it
 
 
 def segments_csv(groups: list[Group], methods, n_resamples: int, seed: int) -> pd.DataFrame:
@@ -71,10 +71,7 @@ def contrasts_csv(pairs: list[tuple[Group, Group]], methods, n_permutations: int
 
 
 def _contrast(first, second, method, n_permutations, seed):
-    try:
-        found = contrast(first.cells[method], second.cells[method], n_permutations, seed)
-    except ValueError as error:
-        raise UserError(f"--contrast {first.pathology} {second.pathology}: {error}") from None
+    found = contrast(first.cells[method], second.cells[method], n_permutations, seed)
     counts = {name: found.pop(name) for name in ("n_first", "n_second", "n_both")}
     found["p_holm"] = holm(found["p"])
     return pd.DataFrame({
@@ -111,7 +108,7 @@ def scorecard_csv(groups: list[Group], cards: dict[str, Card], methods, n_resamp
 
 def _reported(entry, ratio, method):
     """An entry with what makes sense for the method: no sign for relevances, no ratio of a control to a control."""
-    if method not in GRADIENTS:
+    if METHODS[method].unit != PER_VOLTAGE:
         entry["sign_agreement"] = np.nan
     ratio = (np.nan,) * 3 if method in CONTROLS else ratio
     return entry | dict(zip(("over_amplitude", "over_amplitude_low", "over_amplitude_high"), ratio, strict=True))
