@@ -39,18 +39,19 @@ def ms(duration: float) -> int:
     return round(duration * RATE / 1000)
 
 
-def find(median: MedianBeats, rr: np.ndarray, irregularity: np.ndarray) -> Fiducials:
+def find(median: MedianBeats, rr: np.ndarray, irregularity: np.ndarray, before: np.ndarray | None = None) -> Fiducials:
     """Fiducials of median beats.
 
     rr            # (n,) typical RR interval in samples at RATE
     irregularity  # (n,) typical change from one RR interval to the next, as a share of rr
+    before        # (n,) interval to the beat before, where it is not rr: its T wave is no P
     """
     leads = np.nan_to_num(median.beats[:, INDEPENDENT])
     qrs_on, qrs_off = _qrs(leads)
     slow = ndimage.gaussian_filter1d(leads, ms(8), axis=2)
     activity = _activity(slow, ms(40))
     t_on, t_peak, t_off = _t_wave(slow, activity, qrs_off, rr)
-    p_on, p_peak, p_off = _p_wave(slow, activity, qrs_on, t_off, rr)
+    p_on, p_peak, p_off = _p_wave(slow, activity, qrs_on, t_off, rr if before is None else before)
     found = Fiducials(p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off)
     silent = ~np.isfinite(median.beats).all(axis=(1, 2)) | (np.abs(leads).max(axis=(1, 2)) < SILENCE)
     no_p = _no_p(leads, median, p_on, p_off, irregularity)
@@ -169,6 +170,7 @@ def _p_wave(slow, activity, qrs_on, t_off, rr):
 
 
 P_SIZE = 0.03  # mV over all leads: smaller is no P wave
+P_SHORTEST = 50  # ms: shorter is no P wave
 P_STEADY, P_STEADY_IF_IRREGULAR = 0.5, 1.2  # size of P against its spread from beat to beat
 IRREGULAR = 0.1  # RR changes by more than that from beat to beat: atrial fibrillation is likely
 
@@ -182,4 +184,5 @@ def _no_p(leads, median, p_on, p_off, irregularity):
     spread = np.where(inside, np.nan_to_num(median.spread[:, INDEPENDENT]), 0)
     size = np.sqrt((wave**2).sum(axis=1)).max(axis=1)
     steadiness = np.sqrt((wave**2).sum(axis=(1, 2))) / np.maximum(np.sqrt((spread**2).sum(axis=(1, 2))), 1e-6)
-    return (size < P_SIZE) | (steadiness < np.where(irregularity > IRREGULAR, P_STEADY_IF_IRREGULAR, P_STEADY))
+    too_small = (size < P_SIZE) | (p_off - p_on < ms(P_SHORTEST))
+    return too_small | (steadiness < np.where(irregularity > IRREGULAR, P_STEADY_IF_IRREGULAR, P_STEADY))

@@ -85,11 +85,12 @@ def from_signals(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
     points = beat_points(found.fiducials, found.qrs)  # (n, 12, 12) samples of the median beat
     shares = np.empty((*signals.shape, len(SEGMENTS)), np.float32)
     for row, (centres, dominant) in enumerate(zip(found.beats.centres, found.beats.dominant, strict=True)):
-        beats = np.repeat(points[row][None], (centres >= 0).sum(), axis=0)
-        other = np.flatnonzero(~dominant[centres >= 0])
+        centres, dominant = centres[centres >= 0], dominant[centres >= 0]
+        beats = np.repeat(points[row][None], len(centres), axis=0)
+        other = np.flatnonzero(~dominant)
         if len(other):
-            beats[other] = beat_points(*ecg.single_beats(signals[row], sampling_rate, centres[other], found.rr[row]))
-        times = (beats + (centres[centres >= 0] - CENTRE)[:, None, None]) / RATE
+            beats[other] = beat_points(*ecg.single_beats(signals[row], sampling_rate, centres, other, found.rr[row]))
+        times = (beats + (centres - CENTRE)[:, None, None]) / RATE
         shares[row] = draw(in_turn(times), signals.shape[1], sampling_rate)
     return shares
 

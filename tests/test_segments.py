@@ -117,6 +117,13 @@ def test_an_extra_beat_has_its_own_waves():
     assert before[4] < 0.5 * np.median(before)  # no P ahead of it
 
 
+def test_the_t_before_an_early_beat_is_not_its_p():
+    times = [500, 1400, (1950, "PVC"), 3200, 4100, 5000, 5900, 6800, 7700, 8600]
+    shares = from_signals(known_ecg(times, noise=0.003)[None], 100)[0]
+    assert shares[166, 1, SEGMENTS.index("T-Peak")] > 0.4  # 260 ms after the beat at 1400
+    assert shares[155:185, 1, SEGMENTS.index("P-Peak")].sum() == 0
+
+
 def test_ecg_segment_is_the_same():
     signal = known_ecg(regular(75))
     assert np.array_equal(ecg.segment(signal, 100), from_signals(signal[None], 100)[0])

@@ -9,6 +9,7 @@ Prints: one line per bar: all, half A, half B, n, bar, met or missed
 """
 
 import argparse
+import ast
 import subprocess
 import sys
 import tempfile
@@ -167,6 +168,15 @@ def p_quartiles(cohort, measured):
                 lambda m, s=share, p=published: abs(np.nanquantile(values[m], s) - p), cohort.half, n)
 
 
+def p_found(cohort, measured):
+    """Share of records in which a P wave is found, in sinus rhythm (should be 1) and in atrial fibrillation (0)."""
+    statements = cohort.table["scp_codes"].map(lambda text: set(ast.literal_eval(text)))
+    found = measured["P_Found_Global"].to_numpy()
+    for rhythm in ("SR", "AFIB"):
+        part = statements.map(lambda codes, name=rhythm: name in codes).to_numpy()
+        by_half(f"P wave found, share of {rhythm}", None, lambda m, p=part: np.nanmean(found[m & p]), cohort.half, part.sum())
+
+
 # ---------------------------------------------------------------- concepts
 
 def concept_flags(cohort, measured, reference):
@@ -271,6 +281,7 @@ def main(args):
     against_uni_g(cohort, measured, args.reference_path)
     at_500_hz(args.data_path, args.reference_path)
     p_quartiles(cohort, measured)
+    p_found(cohort, measured)
     concept_flags(cohort, measured, args.reference_path)
     with tempfile.TemporaryDirectory() as folder:
         if args.simulated is None:
