@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from artefacts import Stage, UserError, read_csv, read_json, sha256, write_csv, write_npy, write_pickle
+from artefacts import Stage, UserError, broken_link, read_csv, read_json, sha256, write_csv, write_npy, write_pickle
 from cli import run, stage_parser
 from enrich import FEATURES, enrich, read_published
-from labels import LEADS, REGRESSION_TASKS
+from labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
 from records import Problem, describe_problems, read_records, refuse
 from statements import count_classes, encode, parse_column
 
@@ -28,7 +28,8 @@ COLUMNS = ("ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold")
 FILE_COLUMNS = {100: "filename_lr", 500: "filename_hr"}
 VERSIONS = {21837: "PTB-XL 1.0.1", 21801: "PTB-XL 1.0.2", 21799: "PTB-XL 1.0.3"}
 STAGE_NAMES = {100: "preprocessing", 500: "preprocessing500"}
-TABLE = "ptbxl_database_enriched.csv"
+TABLE, SKIPPED = "ptbxl_database_enriched.csv", "skipped_records.csv"
+SHARED = (TABLE, SKIPPED, *(f"multihot_{task}.npy" for task in LABEL_MAPPINGS), *(f"mask_{task}.npy" for task in TASKS))
 ADDON_FILES = ("r-peaks.csv", "r_peaks.csv", "concepts.csv")
 
 
@@ -135,33 +136,38 @@ def make(args, table, data_path, folder, stage):
         raise UserError(f"none of the {len(table)} records can be used: {describe_problems(problems)}")
     signals = records.signals if good.sum() == len(records.signals) else records.signals[good[records.kept]]
     table, codes = table[good], [code for code, fine in zip(codes, good, strict=True) if fine]
-    labels = encode(codes, args.min_likelihood)
-    check_sibling(args, folder, stage, table)
-    enriched = enrich(table, signals, data_path, args.sampling_rate, args.measure_at, published)
-    classes = count_classes(labels.multihot)
-    outputs = write(folder, args.sampling_rate, signals, labels.multihot, enriched.table, problems)
-    tell(classes, labels.unknown, enriched.counts, problems)
-    stage.finish(inputs=input_tables(args, data_path), outputs=outputs, counts={
-        "version": version, "records": len(table), "skipped": len({problem.ecg_id for problem in problems}),
-        "patients": int(table["patient_id"].nunique()), "headers_sha256": records.digest,
-        "classes": classes, "unknown_statements": labels.unknown, **enriched.counts})
-    names = ", ".join(path.name for path in outputs if path.suffix != ".npy")
-    print(f"{len(table)} records of {table['patient_id'].nunique()} patients -> {folder}: {names}, "
+    counts = shared_counts(args, folder, stage, table)
+    if counts is None:
+        labels = encode(codes, args.min_likelihood)
+        enriched = enrich(table, signals, data_path, args.sampling_rate, args.measure_at, published)
+        counts = {"version": version, "records": len(table), "skipped": len({problem.ecg_id for problem in problems}),
+                  "patients": int(table["patient_id"].nunique()), "classes": count_classes(labels.multihot),
+                  "unknown_statements": labels.unknown, **enriched.counts}
+        write_shared(folder, labels.multihot, enriched.table, problems)
+        tell(counts, problems)
+    raw = folder / f"raw{args.sampling_rate}.pkl"
+    write_pickle(raw, signals)
+    outputs = [raw, *(folder / name for name in SHARED)]
+    stage.finish(inputs=input_tables(args, data_path), outputs=outputs, counts={**counts, "headers_sha256": records.digest})
+    print(f"{counts['records']} records of {counts['patients']} patients -> {folder}: {raw.name}, {', '.join(SHARED[:2])}, "
           "multihot_<task>.npy, mask_<task>.npy")
 
 
-def check_sibling(args, folder, stage, table):
-    """100 and 500 Hz share one table and one set of labels: both must come from the same records and settings."""
+def shared_counts(args, folder, stage, table):
+    """100 and 500 Hz share one table and one set of labels, which must come from the same records and settings.
+
+    Returns the counts of the finished run at the other rate whose table and labels are these too, or None.
+    """
     other = {100: 500, 500: 100}[args.sampling_rate]
-    path = folder / STAGE_NAMES[other]
-    path = path.with_name(f"{path.name}.json")
+    path = folder / f"{STAGE_NAMES[other]}.json"
     if not path.is_file():
-        return
-    before = read_json(path).get("settings", {})
-    differing = [key for key in stage.settings if key != "sampling_rate" and before.get(key) != stage.settings[key]]
+        return None
+    before = read_json(path)
+    differing = [key for key in stage.settings
+                 if key != "sampling_rate" and before.get("settings", {}).get(key) != stage.settings[key]]
     ids = read_csv(folder / TABLE, usecols=["ecg_id"])["ecg_id"] if (folder / TABLE).is_file() else []
     if not differing and list(ids) == list(table.index):
-        return
+        return None if args.overwrite or broken_link(path) else before["counts"]
     if not args.overwrite:
         why = f"with other settings ({', '.join(differing)})" if differing else "of other records"
         raise UserError(f"{folder} holds raw{other}.pkl made {why}, and both share one table: --overwrite to replace it, "
@@ -169,6 +175,7 @@ def check_sibling(args, folder, stage, table):
     for stale in (folder / f"raw{other}.pkl", path):
         stale.unlink(missing_ok=True)
     print(f"warning: raw{other}.pkl was removed: it does not belong to the new table", file=sys.stderr)
+    return None
 
 
 def describe_version(data_path: Path, table: pd.DataFrame) -> str:
@@ -179,27 +186,21 @@ def describe_version(data_path: Path, table: pd.DataFrame) -> str:
     return VERSIONS.get(len(table), f"a subset of {len(table):,} records (PTB-XL {known})")
 
 
-def write(folder, sampling_rate, signals, multihot, table, problems):
-    """All outputs; returns their paths."""
-    skipped = pd.DataFrame(problems, columns=Problem._fields).sort_values("ecg_id", kind="stable")
+def write_shared(folder, multihot, table, problems):
+    """What does not depend on the sampling rate of the signals: the files named in SHARED."""
     masks = {task: array.any(axis=1) for task, array in multihot.items()}
     for task, prefix in REGRESSION_TASKS.items():
         masks[task] = table[[prefix + lead for lead in LEADS]].notna().all(axis=1).to_numpy()
-    paths = [folder / f"raw{sampling_rate}.pkl", folder / TABLE, folder / "skipped_records.csv"]
-    write_pickle(paths[0], signals)
-    write_csv(paths[1], table.reset_index())
-    write_csv(paths[2], skipped)
-    arrays = {**{f"multihot_{task}": array for task, array in multihot.items()},
-              **{f"mask_{task}": mask for task, mask in masks.items()}}
-    for name, array in arrays.items():
-        write_npy(folder / f"{name}.npy", array)
-        paths.append(folder / f"{name}.npy")
-    return paths
+    write_csv(folder / TABLE, table.reset_index())
+    write_csv(folder / SKIPPED, pd.DataFrame(problems, columns=Problem._fields).sort_values("ecg_id", kind="stable"))
+    for kind, arrays in (("multihot", multihot), ("mask", masks)):
+        for task, array in arrays.items():
+            write_npy(folder / f"{kind}_{task}.npy", array)
 
 
-def tell(classes, unknown, counts, problems):
+def tell(counts, problems):
     """What was found, a few lines per task; task `all` is the others together."""
-    for task, found in classes.items():
+    for task, found in counts["classes"].items():
         present = ", ".join(f"{name} {count}" for name, count in found["classes"].items() if count)
         absent = " ".join(name for name, count in found["classes"].items() if not count)
         line = f"{task}: {found['labelled']} records with a label, {found['unlabelled']} without"
@@ -210,7 +211,8 @@ def tell(classes, unknown, counts, problems):
         say(f"{what}: " + ", ".join(f"{name} ({count})" for name, count in source.items()))
     if counts["amplitudes_clipped"]:
         say(f"{counts['amplitudes_clipped']} amplitudes beyond what a heart produces were clipped")
-    warnings = {"statements that are not among PTB-XL's 71": ", ".join(f"{name} ({n})" for name, n in unknown.items()),
+    unknown = ", ".join(f"{name} ({n})" for name, n in counts["unknown_statements"].items())
+    warnings = {"statements that are not among PTB-XL's 71": unknown,
                 "records measured at 100 Hz because of their 500 Hz file": counts["not_measured_at_500_hz"],
                 "records dropped": describe_problems(problems)}
     for what, text in warnings.items():

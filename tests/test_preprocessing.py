@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import preprocessing
-from artefacts import UserError, read_pickle
+from artefacts import UserError, broken_link, read_pickle
 from conftest import run_script
 from dataset import load_dataset
 from labels import LABEL_MAPPINGS, REGRESSION_TASKS
@@ -203,14 +203,23 @@ def test_limit_takes_the_first_records(source, tmp_path):
 
 def test_500_hz(tmp_path):
     source, out = write_dataset(tmp_path / "source", rates=(100, 500)), tmp_path / "out"
+    noise = np.random.default_rng(0).normal(0, 100, (5000, 12)).astype(np.int16)
+    write_record(source / file_name(2, 500), ecg_like(2, 500) + noise, 500)  # judged by this file alone, the table would differ
     preprocess("--data_path", source, "--output_path", out)
     table = (out / "ptbxl_database_enriched.csv").read_bytes()
     preprocess("--data_path", source, "--output_path", out, "--sampling_rate", 500)
     assert read_pickle(out / "raw500.pkl").shape == (6, 5000, 12)
     assert read_pickle(out / "raw100.pkl").shape == (6, 1000, 12)
     assert (out / "ptbxl_database_enriched.csv").read_bytes() == table
+    for name in ("preprocessing.json", "preprocessing500.json"):
+        assert broken_link(out / name) is None
+        assert json.loads((out / name).read_text())["counts"]["records"] == 6
     data = load_dataset(out, "superdiagnostic", sampling_rate=500)
     assert np.abs(data.signals[4] - ecg_like(7, 500) / 1000).max() < 1e-6
+    preprocess("--data_path", source, "--output_path", tmp_path / "alone", "--sampling_rate", 500)
+    alone = load_dataset(tmp_path / "alone", sampling_rate=500).table
+    assert alone["quality_noise"].tolist() == [False, True, False, False, False, False]
+    assert not data.table["quality_noise"].any()
 
 
 def test_100_and_500_hz_of_one_folder_stay_in_step(tmp_path, capsys):
