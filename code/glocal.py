@@ -216,8 +216,8 @@ def contrast(first: CellMaps, second: CellMaps, n_permutations: int = 10_000, se
     """Difference of two groups' relative densities per cell, tested by permuting the group over patients.
 
     Each patient counts once, with the mean of their records; patients who are in both groups are left out and counted.
-    Returns first, second, difference, p (two-sided, floor 1 / (1 + n_permutations)), each (12, 24), NaN where a group
-    has nobody with the cell, and n_first, n_second, n_both.
+    Returns first, second (NaN where nobody has the cell), difference, p (two-sided, floor 1 / (1 + n_permutations); NaN for
+    cells that fewer than half of a group's records have), each (12, 24), and n_first, n_second, n_both.
     """
     maps, who = zip(*(patient_means(relative_density(group), group.patients) for group in (first, second)), strict=True)
     both = np.intersect1d(*who)
@@ -227,6 +227,7 @@ def contrast(first: CellMaps, second: CellMaps, n_permutations: int = 10_000, se
         raise ValueError(f"a contrast needs two patients per group, here are {n_first} and {n_second} ({len(both)} in both)")
     pooled = np.ma.concatenate(alone)
     observed = _difference(pooled, np.r_[np.ones(n_first), np.zeros(n_second)][None])[0]
+    observed = np.where(first.common & second.common, observed, np.nan)
     members = np.argsort(np.random.default_rng(seed).random((n_permutations, len(pooled))), axis=1) < n_first
     null = _difference(pooled, members.astype(float))
     # a draw that leaves one group without the cell says nothing: it counts against significance

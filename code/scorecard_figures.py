@@ -38,7 +38,7 @@ def _lead_lifts(ax, one, method):
         ax.text(column, row, f"{value:.2f}{'*' if p[row, column] < 0.05 else ''}", ha="center", va="center", fontsize=7,
                 color="white" if shade < 0.5 else INK)
         if groups[row] == cards[column]:
-            ax.add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=1.6))
+            ax.add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=1.6, clip_on=False))
     ax.set_xticks(range(len(cards)), cards, rotation=40, ha="right", rotation_mode="anchor", fontsize=7.5)
     ax.set_yticks(range(len(groups)), groups, fontsize=7.5)
     ax.set(xlabel="card", ylabel="map of")
@@ -63,7 +63,9 @@ def _lifts(ax, table, method):
     ax.set_yticks(range(len(groups)), groups, fontsize=7.5)
     ax.set(ylim=(len(groups) - 0.4, -0.6), xscale="log", xlabel="score: share of relevance / share of lead x time (1: chance)")
     low, high = ax.get_xlim()
-    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= tick <= high]
+    wide = high > 4 * low
+    candidates = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if wide else (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3)
+    ticks = [tick for tick in candidates if low <= tick <= high]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
     ax.tick_params(axis="y", length=0)

@@ -275,3 +275,13 @@ def test_contrast_leaves_cells_blank_that_a_group_does_not_have():
     assert np.isnan(found["p"][4, 2])
     assert np.isnan(found["difference"][4, 2])
     assert np.isfinite(found["p"]).sum() == 287
+
+
+def test_contrast_does_not_test_cells_that_few_have():
+    first, second = grouped(1), grouped(2)
+    for sums in (second.time, second.relevance):
+        sums[2:, 4, 2] = 0  # two of twelve records keep the cell
+    found = contrast(first, second, 100)
+    assert np.isfinite(found["second"][4, 2])
+    assert np.isnan(found["p"][4, 2])
+    assert np.isnan(found["difference"][4, 2])
