@@ -12,6 +12,7 @@ from segments import SEGMENTS
 from test_fills import ecg
 
 LENGTH = 120
+torch.set_num_threads(1)    # tensors this small gain nothing from a second thread, and wait for it on a busy machine
 
 
 class Linear(nn.Module):

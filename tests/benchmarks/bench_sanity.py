@@ -9,7 +9,8 @@ residual  the amplitude check of LRP on an amplitude model with each residual su
 
 Examples:
     python tests/benchmarks/bench_sanity.py time --model_path output/lenet_subdiagnostic --data_path data/simulated/
-    python tests/benchmarks/bench_sanity.py residual --data_path data/simulated/ --amplitude_models output/xresnet_T_Wave_Amplitude
+    python tests/benchmarks/bench_sanity.py residual --data_path data/simulated/ \\
+        --amplitude_models output/xresnet_T_Wave_Amplitude
 """
 
 import argparse
@@ -50,7 +51,8 @@ def cost(args) -> float:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60
     wall = (time.perf_counter() - start) / 60
-    print(f"all checks, {args.n_samples} records: {cpu:.1f} min of one core, {wall:.1f} by the clock (bar: {BAR_MINUTES} on 2 cores)")
+    print(f"all checks, {args.n_samples} records: {cpu:.1f} min of one core, {wall:.1f} by the clock; "
+          f"bar: {BAR_MINUTES} min on 2 cores")
     return cpu
 
 
