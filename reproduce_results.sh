@@ -68,18 +68,18 @@ amplitude_tasks=(P_Wave_Amplitude R_Peak_Amplitude T_Wave_Amplitude)
 # explain DATA OUTPUT RUN [sizes are read from the arrays below]: stages 3 to 8 for one trained run
 explain() {
   local data=$1 output=$2 run=$3
-  local common=(--data_path "$data" --output_path "$output" --model_path "$run" "${gpu[@]}")
-  stage tcav_analysis "${common[@]}" "${tcav_size[@]}"
+  local common=(--data_path "$data" --output_path "$output" --model_path "$run" ${gpu[@]+"${gpu[@]}"})
+  stage tcav_analysis "${common[@]}" ${tcav_size[@]+"${tcav_size[@]}"}
   stage lrp_analysis "${common[@]}" "${local_size[@]}"
   stage glocal_analysis "${common[@]}" "${glocal_size[@]}"
-  stage sanity_checks "${common[@]}" "${sanity_size[@]}"
+  stage sanity_checks "${common[@]}" ${sanity_size[@]+"${sanity_size[@]}"}
   stage discovery "${common[@]}" "${discovery_size[@]}"
   stage report "${common[@]:2:4}"
 }
 
 run_demo() {
   data=${data:-data/simulated/}; output=${output:-output/demo/}
-  tcav_size=(--n_runs 10 --n_pseudo 200)
+  tcav_size=(--n_runs 10 --n_null 200)
   local_size=(--strategy single_best --pathologies LVH CLBBB IMI AMI)
   glocal_size=(--n_samples 20)
   sanity_size=(--n_samples 16)
@@ -87,7 +87,7 @@ run_demo() {
   stage simulate_ptbxl --output_path "$data" --n_records 600 --seed 0
   stage preprocessing --data_path "$data"
   for task in subdiagnostic T_Wave_Amplitude; do
-    stage train_model --data_path "$data" --logdir "$output" --modelname lenet --task "$task" --epochs 20 "${gpu[@]}"
+    stage train_model --data_path "$data" --logdir "$output" --modelname lenet --task "$task" --epochs 20 ${gpu[@]+"${gpu[@]}"}
   done
   sanity_size+=(--amplitude_models "$output/lenet_T_Wave_Amplitude")
   explain "$data" "$output" "$output/lenet_subdiagnostic"
@@ -102,7 +102,7 @@ run_paper() {
   stage preprocessing --data_path "$data"
   for model in "${models[@]}"; do
     for task in "${amplitude_tasks[@]}" "${tasks[@]}"; do
-      stage train_model --data_path "$data" --logdir "$output" --modelname "$model" --task "$task" "${gpu[@]}"
+      stage train_model --data_path "$data" --logdir "$output" --modelname "$model" --task "$task" ${gpu[@]+"${gpu[@]}"}
     done
     for task in "${tasks[@]}"; do
       sanity_size=(--amplitude_models "${amplitude_tasks[@]/#/$output/${model}_}")
