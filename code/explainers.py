@@ -13,7 +13,7 @@ from checking import input_of, whole_input
 BATCH = 64
 
 # options where a method is called hundreds of times and its last digit does not matter
-QUICK = {"ig": {"steps": 50, "max_steps": 50}, "smoothgrad": {"n_samples": 10}, "occlusion": {"window": 25}}
+QUICK = {"ig": {"steps": 50, "max_steps": 50}, "smoothgrad": {"n_samples": 10}, "occlusion": {"piece": 25}}
 
 
 def _own_noise(model) -> int:

@@ -8,7 +8,7 @@ import torch
 
 from artefacts import UserError
 from attribution import METHODS, attribute
-from explainers import ALL_METHODS, Explainer, make_explainers
+from explainers import ALL_METHODS, QUICK, Explainer, make_explainers
 from models import get_model
 from small_subjects import make_subject
 
@@ -46,8 +46,9 @@ def test_unknown_methods_are_named():
         make_explainers(["saliency", "nonsense"])
 
 
-def test_quick_options_reach_the_method(subject):
-    quick = make_explainers(["smoothgrad"], quick=True)["smoothgrad"]
-    assert quick.options == {"n_samples": 10} == Explainer("smoothgrad").cheap.options
+@pytest.mark.parametrize("method", list(QUICK))
+def test_quick_options_reach_the_method(subject, method):
+    quick = make_explainers([method], quick=True)[method]
+    assert quick.options == QUICK[method] == Explainer(method).cheap.options
     assert not np.array_equal(quick(subject.model, subject.signals, subject.target),
-                              Explainer("smoothgrad")(subject.model, subject.signals, subject.target))
+                              Explainer(method)(subject.model, subject.signals, subject.target))
