@@ -32,7 +32,7 @@ class Method:
                    "conservation": input + biases + stabilisers = logit, in a ledger;
                    "implementation_invariance": depends on the function that the network computes, not on how it is written;
                    "shift_equivariance": moves with the record, by multiples of the network's stride;
-                   "linear": on a linear network the map of a subset sums to what the subset contributes
+                   "linear_exactness": on a linear network the map of a subset sums to what the subset contributes
     has_lead_axis  False: one value per sample, repeated over the leads for drawing, no statement about leads
     signed         False: never negative
     linear         the map of a mean of logits is the mean of the maps
@@ -57,20 +57,21 @@ def _lrp(model, x, target, preset="epsilon_plus"):
 
 INVARIANT, SHIFTING = "implementation_invariance", "shift_equivariance"
 METHODS = {
-    "saliency": Method(gradients.saliency, "gradient of the logit", (INVARIANT,), unit="logit per mV"),
-    "input_x_gradient": Method(gradients.input_x_gradient, "input times gradient", (INVARIANT, SHIFTING, "linear")),
+    "saliency": Method(gradients.saliency, "gradient of the logit", (INVARIANT, SHIFTING), unit="logit per mV"),
+    "input_x_gradient": Method(gradients.input_x_gradient, "input times gradient", (INVARIANT, SHIFTING, "linear_exactness")),
     "smoothgrad": Method(gradients.smoothgrad, "gradient, averaged under noise", (INVARIANT,), unit="logit per mV", passes=25),
-    "ig": Method(gradients.integrated_gradients, "Integrated Gradients, midpoint rule", ("completeness", INVARIANT), passes=150),
-    "gradcam": Method(cam.grad_cam, "Grad-CAM of the last convolutional map", has_lead_axis=False, signed=False, linear=False,
-                      unit="activation x gradient"),
-    "hirescam": Method(cam.hires_cam, "HiResCAM of the last convolutional map", has_lead_axis=False,
+    "ig": Method(gradients.integrated_gradients, "Integrated Gradients, midpoint rule",
+                 ("completeness", INVARIANT, SHIFTING, "linear_exactness"), passes=150),
+    "gradcam": Method(cam.grad_cam, "Grad-CAM of the last convolutional map", (SHIFTING,), has_lead_axis=False, signed=False,
+                      linear=False, unit="activation x gradient"),
+    "hirescam": Method(cam.hires_cam, "HiResCAM of the last convolutional map", (SHIFTING,), has_lead_axis=False,
                        unit="activation x gradient"),
-    "guided_gradcam": Method(cam.guided_grad_cam, "guided backpropagation times Grad-CAM", linear=False, unit="no unit",
-                             passes=2),
-    "lrp": Method(_lrp, "layer-wise relevance propagation (presets)", ("conservation",), passes=1.7),
+    "guided_gradcam": Method(cam.guided_grad_cam, "guided backpropagation times Grad-CAM", (SHIFTING,), linear=False,
+                             unit="no unit", passes=2),
+    "lrp": Method(_lrp, "layer-wise relevance propagation (presets)", ("conservation", SHIFTING), passes=1.7),
     "occlusion": Method(occlusion.occlusion, "fall of the logit without a piece of a lead", (INVARIANT,), passes=120),
     "random": Method(gradients.random_control, "control: noise", unit="no unit", passes=0.5),
-    "input_magnitude": Method(gradients.input_magnitude, "control: |signal|", signed=False, unit="mV", passes=0.5),
+    "input_magnitude": Method(gradients.input_magnitude, "control: |signal|", (SHIFTING,), signed=False, unit="mV", passes=0.5),
 }
 
 
