@@ -70,8 +70,9 @@ def load_splits(args, info: ModelInfo, names=tuple(FOLDS)) -> dict[str, Dataset]
     data = load_dataset(args.data_path, info.task, info.sampling_rate, args.limit)
     if info.crop > data.signals.shape[1]:
         raise UserError(f"records of {data.signals.shape[1]} samples are shorter than the crop of {info.crop}")
-    data = data if args.keep_unlabelled else data.rows(data.labelled)
-    splits = {name: data.in_folds(info.folds[name]) for name in names}
+    usable = data.labelled | args.keep_unlabelled
+    # one selection per split: the signals of the whole of PTB-XL are copied once, not twice
+    splits = {name: data.rows(usable & np.isin(data.fold, info.folds[name])) for name in names}
     for name, part in splits.items():
         if not len(part):
             raise UserError(f"no {name} record: folds {' '.join(map(str, info.folds[name]))} of {args.data_path} hold none with "
@@ -135,12 +136,13 @@ def new_model(info: ModelInfo, finetune: str | None) -> torch.nn.Module:
     torch.manual_seed(info.seed)
     model = get_model(info.modelname, len(info.labels), len(info.leads))
     if finetune:
-        content, before = load_checkpoint(finetune)
+        before = load_model(finetune)
         for what in ("modelname", "leads", "sampling_rate"):
-            if getattr(before, what) != getattr(info, what):
-                raise UserError(f"--finetune {finetune} is of {what} {getattr(before, what)}, this run of {getattr(info, what)}")
-        weights = content["model"]
-        if before.labels != info.labels:
+            there, here = getattr(before.info, what), getattr(info, what)
+            if there != here:
+                raise UserError(f"--finetune {finetune} is of {what} {there}, this run of {here}")
+        weights = before.state_dict()
+        if before.info.labels != info.labels:
             weights = {**weights, **{f"head.{name}": value for name, value in model.head.state_dict().items()}}
         model.load_state_dict(weights, strict=True)
     model.info = info
@@ -164,7 +166,8 @@ def train(args, device: torch.device) -> str | None:
     data = fingerprint(splits)
     distributed.check_same("data", data)
     folder = run_folder(args.output_path, info)
-    settings = {**asdict(replace(info, thresholds=None)), **asdict(recipe), "finetune": args.finetune, "limit": args.limit,
+    settings = {**asdict(replace(info, thresholds=None)), **asdict(recipe),
+                "finetune": args.finetune and sha256(find_checkpoint(args.finetune)), "limit": args.limit,
                 "keep_unlabelled": args.keep_unlabelled, "n_bootstrap": args.n_bootstrap, "data": data}
     with contextlib.ExitStack() as stack:
         stage = distributed.on_main(lambda: stack.enter_context(Stage(folder, "train", settings, args.overwrite)))
@@ -194,7 +197,9 @@ def train(args, device: torch.device) -> str | None:
 
 
 # what a run writes, and a run that starts anew removes: nothing of an older run may pass for the new one's
-RUN_FILES = ("checkpoints/*.ckpt", "metrics.json", "predictions.npz", "log.jsonl", "*.png", "tensorboard/*", "test.json")
+RUN_FILES = ("checkpoints/*.ckpt", "metrics.json", "predictions.npz", "log.jsonl", "tensorboard/*", "test.json",
+             "roc.png", "reliability.png", "amplitudes.png", "course.png")
+OWN_FOLDERS = ("checkpoints", "tensorboard")
 
 
 def take_up(folder: Path, resumed: bool, run_id: str) -> dict | None:
@@ -207,6 +212,8 @@ def take_up(folder: Path, resumed: bool, run_id: str) -> dict | None:
             return stored
     for path in [path for pattern in RUN_FILES for path in folder.glob(pattern)]:
         path.unlink()
+    if explained := sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name not in OWN_FOLDERS):
+        print(f"warning: {', '.join(explained)} in {folder} explain an older model: run these stages again", file=sys.stderr)
     return None
 
 
@@ -240,7 +247,8 @@ def write_test(folder: Path, model, info: ModelInfo, test: Dataset, args, overwr
     """Test a model and write what came of it into `folder`; metrics (by protocol) and paths, empty if that was done."""
     checkpoint = args.model_path or checkpoint_paths(folder)[0]
     settings = {"checkpoint": distributed.from_main(lambda: sha256(find_checkpoint(checkpoint))),
-                "data": fingerprint({"test": test}), "n_bootstrap": args.n_bootstrap, "keep_unlabelled": args.keep_unlabelled, "test_folds": info.folds["test"]}
+                "data": fingerprint({"test": test}), "n_bootstrap": args.n_bootstrap,
+                "keep_unlabelled": args.keep_unlabelled, "test_folds": info.folds["test"]}
     with contextlib.ExitStack() as stack:
         stage = distributed.on_main(lambda: stack.enter_context(Stage(folder, "test", settings, overwrite)))
         if distributed.from_main(lambda: stage.finished):

@@ -18,7 +18,8 @@ import train_model
 import utils
 from artefacts import UserError, read_npy, write_npy, write_pickle
 from checkpoints import load_checkpoint
-from conftest import ROOT, run_script
+from cli import run
+from conftest import ROOT
 from dataset import load_table
 from inference import predict
 from tiny_dataset import write_tiny_dataset
@@ -221,6 +222,22 @@ def test_finetuning_of_the_same_labels_starts_from_the_last_layer_too(tiny, fini
     assert all(torch.equal(before[key], after[key]) for key in before if "running" not in key and "num_batches" not in key)
 
 
+@pytest.mark.parametrize(("options", "said"), [
+    (("--modelname", "xresnet"), "modelname lenet, this run of xresnet"), (("--leads", "I"), "of leads")])
+def test_finetuning_of_another_kind_of_model_is_refused(tiny, finished, tmp_path, options, said):
+    with pytest.raises(UserError, match=said):
+        _main(tiny, tmp_path / "output", "--finetune", finished / "lenet_superdiagnostic", *options)
+    assert not (tmp_path / "output").exists()
+
+
+def test_training_anew_says_which_results_explain_the_older_model(tiny, finished, tmp_path, capsys):
+    output = tmp_path / "copy"
+    shutil.copytree(finished, output)
+    (output / "lenet_superdiagnostic" / "tcav").mkdir()
+    _main(tiny, output, "--overwrite", "--amp", "fp16", epochs=1)
+    assert re.search(r"warning: tcav in .* explain an older model", capsys.readouterr().err)
+
+
 def test_test_only_repeats_the_test_from_the_checkpoint_alone(tiny, finished, tmp_path, capsys):
     path = finished / "lenet_superdiagnostic" / "checkpoints" / "best_model.ckpt"
     words = ["--test_only", "--data_path", tiny, "--model_path", path, "--logdir", tmp_path, "--n_bootstrap", 20]
@@ -306,10 +323,15 @@ def test_signals_that_are_no_numbers_are_named(tiny, tmp_path):
         _main(tmp_path / "data", tmp_path / "output")
 
 
-def test_errors_and_ctrl_c_end_in_one_line(tiny, tmp_path):
-    done = run_script("train_model.py", "--data_path", tiny, "--task", "colour", check=False)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_an_error_ends_in_one_line(tiny, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train_model.py", "--data_path", str(tiny), "--task", "colour"])
+    with pytest.raises(SystemExit) as ended:
+        run(train_model.main, train_model.get_args_parser())
+    assert ended.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tiny, tmp_path):
     words = ["--data_path", tiny, "--logdir", tmp_path, "--task", "superdiagnostic", "--epochs", 3000, *FAST]
     process = subprocess.Popen([sys.executable, ROOT / "code" / "train_model.py", *map(str, words)],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
