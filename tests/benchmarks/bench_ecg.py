@@ -195,6 +195,24 @@ def concept_flags(cohort, measured, reference):
               f"only ours {(ours & ~theirs).sum()}, only published {(~ours & theirs).sum()}")
 
 
+def explanations(cohort, measured, reference):
+    """What explains the disagreements: limits in the thick of the distribution, and the leads in which a Q counts."""
+    known = ~cohort.table.index.isin(NEIGHBOURS_FLAGS)
+    published = pd.read_csv(reference / "concepts.csv").set_index("ecg_id").reindex(cohort.table.index)
+    duration = measured["QRS_Dur_Global"].to_numpy()
+    for name, limit in (("QRS-LVH", 90), ("QRS-CLBBB", 120)):
+        wrong, near = (duration > limit) != published[name].to_numpy(bool), np.abs(duration - limit) <= 10
+        by_half(f"{name} disagreements within 10 ms of {limit}", None, lambda m, w=wrong & known, n=near: n[m & w].mean(),
+                cohort.half, int((wrong & known).sum()))
+    q = {lead: ((measured[f"Q_Dur_{lead}"] >= 30) & (measured[f"Q_Amp_{lead}"] <= -0.1))
+         | ((measured[f"R_Amp_{lead}"] == 0) & (measured[f"Q_Amp_{lead}"] < 0)) for lead in LEADS}
+    few = np.any([sum(q[lead].astype(int) for lead in group) >= 2
+                  for group in (("I", "aVL"), ("V4", "V5", "V6"), ("II", "aVF"))], axis=0)
+    flags = published["MI-QPeak"].to_numpy(bool)
+    by_half("kappa MI-QPeak, I II aVL aVF V4-V6 alone", None, lambda m: cohen_kappa_score(few[m & known], flags[m & known]),
+            cohort.half, int(known.sum()))
+
+
 def kappa_interval(ours, theirs, patients):
     """Bootstrap interval of kappa over patients."""
     weights = patient_weights(patients, 1000, 0)
@@ -283,6 +301,7 @@ def main(args):
     p_quartiles(cohort, measured)
     p_found(cohort, measured)
     concept_flags(cohort, measured, args.reference_path)
+    explanations(cohort, measured, args.reference_path)
     with tempfile.TemporaryDirectory() as folder:
         if args.simulated is None:
             subprocess.run([sys.executable, str(ROOT / "code" / "simulate_ptbxl.py"), "--output_path", folder,
