@@ -21,9 +21,9 @@ def folded_copy(model: nn.Module) -> nn.Module:
 
     Raises UserError for a BatchNorm that has no linear layer beside it in its chain.
     """
-    folded = copy.deepcopy(model).eval()
-    for parameter in folded.parameters():
-        parameter.requires_grad_(False)
+    # modules are copied, tensors are shared: folding puts new tensors in their place and changes none
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    folded = copy.deepcopy(model, shared).eval()
     for chain in [module for module in folded.modules() if isinstance(module, nn.Sequential)]:
         _fold_chain(chain)
     left = [name for name, module in folded.named_modules() if isinstance(module, nn.BatchNorm1d)]

@@ -28,6 +28,7 @@ from lrp_rules import (
     WSquare,
     Zero,
     ZPlus,
+    dot,
     per_record,
     signed_epsilon,
 )
@@ -117,7 +118,7 @@ class _Sum(torch.autograd.Function):
         z = main + shortcut
         stabiliser = signed_epsilon(z, ctx.step.epsilon)
         s = relevance / (z + stabiliser)
-        lost = per_record(s * stabiliser)
+        lost = dot(s, stabiliser)
         ctx.step.book[ctx.step.name] = Shares(torch.zeros_like(lost), lost)
         return main * s, shortcut * s, None
 
@@ -127,22 +128,21 @@ class _Average(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, step):
-        y = step.layer(x)
-        ctx.save_for_backward(x, y)
-        ctx.step = step
-        return y
+        with torch.enable_grad():  # the pool's own backward pass is its transpose
+            x = x.detach().requires_grad_(True)
+            y = step.layer(x)
+        ctx.inside, ctx.step = (x, y), step
+        return y.detach()
 
     @staticmethod
     def backward(ctx, relevance):
-        x, y = ctx.saved_tensors
-        stabiliser = signed_epsilon(y, ctx.step.epsilon)
-        s = relevance / (y + stabiliser)
-        lost = per_record(s * stabiliser)
+        x, y = ctx.inside
+        stabiliser = signed_epsilon(y.detach(), ctx.step.epsilon)
+        s = relevance / (y.detach() + stabiliser)
+        lost = dot(s, stabiliser)
         ctx.step.book[ctx.step.name] = Shares(torch.zeros_like(lost), lost)
-        with torch.enable_grad():
-            probe = torch.zeros_like(x, requires_grad=True)
-            (spread,) = torch.autograd.grad(ctx.step.layer(probe), probe, s)
-        return x * spread, None
+        (spread,) = torch.autograd.grad(y, x, s)
+        return x.detach() * spread, None
 
 
 class _Step(nn.Module):

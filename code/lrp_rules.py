@@ -64,8 +64,13 @@ class Shares:
 
 
 def per_record(values: Tensor) -> Tensor:
-    """Sum over all but the first axis, in float64: (N, ...) -> (N,)."""
-    return values.flatten(1).sum(dim=1, dtype=torch.float64)
+    """Sum over all but the first axis: (N, ...) -> (N,) float64."""
+    return values.flatten(1).sum(dim=1).double()
+
+
+def dot(first: Tensor, second: Tensor) -> Tensor:
+    """Sum of the products over all but the first axis, without a copy: (N,) float64."""
+    return torch.bmm(first.flatten(1)[:, None], second.flatten(1)[:, :, None]).view(-1).double()
 
 
 def bias_share(linear: LinearMap, s: Tensor, bias: Tensor | None) -> Tensor:
@@ -73,7 +78,7 @@ def bias_share(linear: LinearMap, s: Tensor, bias: Tensor | None) -> Tensor:
     if bias is None:
         return torch.zeros(len(s), dtype=torch.float64, device=s.device)
     per_channel = s.sum(dim=-1) if linear.conv else s
-    return per_record(per_channel * bias)
+    return (per_channel.double() @ bias.double())
 
 
 def safe_ratio(relevance: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,8 +89,8 @@ def safe_ratio(relevance: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def signed_epsilon(z: Tensor, epsilon: float) -> Tensor:
-    """epsilon with the sign of z (+ at 0)."""
-    return torch.full_like(z, epsilon).copysign(z + 0.0)
+    """epsilon with the sign of z."""
+    return torch.copysign(z.new_tensor(epsilon), z)
 
 
 @dataclass(frozen=True)
@@ -105,9 +110,9 @@ class Epsilon:
 
     def __call__(self, linear, x, y, relevance):
         stabiliser = signed_epsilon(y, self.epsilon)
-        s = relevance / (y + stabiliser)
-        shares = Shares(bias_share(linear, s, linear.bias), per_record(s * stabiliser))
-        return x * linear.transpose(s, linear.weight, x.shape), shares
+        s = (y + stabiliser).reciprocal_().mul_(relevance)  # in place: new memory is what costs here
+        shares = Shares(bias_share(linear, s, linear.bias), dot(s, stabiliser))
+        return linear.transpose(s, linear.weight, x.shape).mul_(x), shares
 
 
 def raising(linear, x, sign=1):
@@ -126,7 +131,7 @@ def contribution(linear, parts):
 
 def distribute(linear, parts, s):
     """Relevance of the inputs for s = R / z."""
-    return sum(x * linear.transpose(s, weight, x.shape) for x, weight in parts)
+    return sum(linear.transpose(s, weight, x.shape).mul_(x) for x, weight in parts)
 
 
 @dataclass(frozen=True)

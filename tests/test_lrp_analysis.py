@@ -62,7 +62,7 @@ def files_of(folder):
 def test_the_line_of_the_readme(cohort, run_path, tmp_path):
     """Two shell words for the list, as bash passes them."""
     done = run_script("lrp_analysis.py", f"--output_path={tmp_path}", f"--model_path={run_path}", "--pathologies=[AMI,", "IMI]",
-                      "--strategy=single_best", "--data_path", cohort, "--max_figures", 3)
+                      "--strategy=single_best", "--data_path", cohort, "--max_figures", 3, "--threads", 1)
     folder = tmp_path / "lenet_subdiagnostic" / "local"
     names = {f"{method}_{name}" for method in ("saliency", "gradcam", "ig", "lrp") for name in ("AMI", "IMI")}
     assert {path.stem for path in folder.glob("*.npz")} == names

@@ -1,0 +1,113 @@
+"""What attribution costs beside the network's own forward and backward pass, and beside captum.
+
+Reads:  nothing: records are noise of the right shape, weights are random with random BatchNorm statistics.
+Writes: nothing.
+
+Ratios of CPU time in one thread, medians over rounds in which all sides take turns, so that other load matters little. The unit
+is one forward and one backward pass to the input of 64 records of 2.5 s, BatchNorm not folded.
+
+Example: python tests/benchmarks/bench_attribution.py cost captum --modelnames lenet xresnet
+"""
+
+import argparse
+import copy
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import captum.attr
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests")]
+
+from attribution import attribute  # noqa: E402
+from gradients import gradient  # noqa: E402
+from models import MODELS, get_model  # noqa: E402
+from test_attribution import randomised  # noqa: E402
+
+N_RECORDS, N_SAMPLES, N_CLASSES, STEPS = 64, 250, 23, 8
+BARS = {"saliency": 1.3, "lrp epsilon": 1.6, "lrp epsilon_plus": 2.2, "ig per step": 1.15}
+
+
+def material(modelname):
+    """Model, records and targets."""
+    torch.manual_seed(0)
+    model = randomised(get_model(modelname, N_CLASSES))
+    return model, torch.randn(N_RECORDS, 12, N_SAMPLES), torch.arange(N_RECORDS) % N_CLASSES
+
+
+def seconds(sides: dict, rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of each side in each round; the sides take turns."""
+    taken = {name: [] for name in sides}
+    for side in sides.values():
+        side()  # first calls are slower
+    for _ in range(rounds):
+        for name, side in sides.items():
+            start = time.process_time()
+            side()
+            taken[name].append(time.process_time() - start)
+    return taken
+
+
+def cost(modelname: str, rounds: int = 15) -> dict:
+    """Median ratio of each method to one forward and backward pass (IG: per step)."""
+    model, x, target = material(modelname)
+    taken = seconds({
+        "pass": lambda: gradient(model, x, target),
+        "saliency": lambda: attribute(model, x, target, "saliency"),
+        "lrp epsilon": lambda: attribute(model, x, target, "lrp", preset="epsilon"),
+        "lrp epsilon_plus": lambda: attribute(model, x, target, "lrp", preset="epsilon_plus"),
+        "ig per step": lambda: attribute(model, x, target, "ig", steps=STEPS, max_steps=STEPS, absolute=1e9),
+    }, rounds)
+    taken["ig per step"] = [value / STEPS for value in taken["ig per step"]]
+    unit = np.array(taken.pop("pass"))
+    return {"model": modelname, "n": N_RECORDS, "rounds": rounds, "pass_ms": round(1000 * float(np.median(unit)), 1),
+            **{name: round(float(np.median(np.array(values) / unit)), 3) for name, values in taken.items()}}
+
+
+def against_captum(modelname: str, rounds: int = 9) -> dict:
+    """Median ratio of our seconds to captum's, for the methods that both have."""
+    model, x, target = material(modelname)
+    other = copy.deepcopy(model)  # captum's hooks stay away from ours
+    layer, asked = other.get_submodule(other.cam_layer), x.clone().requires_grad_(True)
+    pairs = {
+        "saliency": (lambda: attribute(model, x, target, "saliency"),
+                     lambda: captum.attr.Saliency(other).attribute(asked, target, abs=False)),
+        "input_x_gradient": (lambda: attribute(model, x, target, "input_x_gradient"),
+                             lambda: captum.attr.InputXGradient(other).attribute(asked, target)),
+        "ig": (lambda: attribute(model, x, target, "ig", steps=STEPS, max_steps=STEPS, absolute=1e9),
+               lambda: captum.attr.IntegratedGradients(other).attribute(
+                   x, 0.0, target, n_steps=STEPS, method="riemann_middle", internal_batch_size=128,
+                   return_convergence_delta=True)),
+        "gradcam": (lambda: attribute(model, x, target, "gradcam"),
+                    lambda: captum.attr.LayerGradCam(other, layer).attribute(x, target, relu_attributions=True)),
+        "guided_gradcam": (lambda: attribute(model, x, target, "guided_gradcam"),
+                           lambda: captum.attr.GuidedGradCam(other, layer).attribute(asked, target)),
+        "occlusion": (lambda: attribute(model, x[:2], target[:2], "occlusion", piece=25, fill=0.0),
+                      lambda: captum.attr.Occlusion(other).attribute(
+                          x[:2], (1, 25), strides=(1, 25), target=target[:2], baselines=0.0, perturbations_per_eval=120)),
+    }
+    found = {"model": modelname, "n": N_RECORDS, "rounds": rounds}
+    for name, (ours, theirs) in pairs.items():
+        taken = seconds({"ours": ours, "theirs": theirs}, rounds)
+        found[name] = round(float(np.median(np.array(taken["ours"]) / np.array(taken["theirs"]))), 3)
+    return found
+
+
+def main(args):
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    for modelname in args.modelnames:
+        for part in args.parts:
+            print(json.dumps({"what": part, **{"cost": cost, "captum": against_captum}[part](modelname)}))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=("cost", "captum"))
+    parser.add_argument("--modelnames", nargs="+", choices=MODELS, default=list(MODELS))
+    main(parser.parse_args())
