@@ -123,7 +123,7 @@ def main(args):
     checkpoints = [find_checkpoint(path) for path in args.cross_fit or [args.model_path]]
     named = replace(info, run_name=args.run_name or "cross_fit") if args.cross_fit else info
     folder = run_folder(args.output_path, named) / "glocal"
-    pool = load_pool(models, data, None if args.cross_fit else args.folds, progress=True)
+    pool = load_pool(models, data, None if args.cross_fit else args.folds, args.window, progress=True)
     groups = make_groups(pool, pathologies, pairs, args.selection, args.n_samples, args.window, named=bool(args.pathologies))
     if not cards:
         print(f"note: no card for any label of {info.task}: no scorecard", file=sys.stderr)
@@ -131,6 +131,7 @@ def main(args):
         if stage.finished:
             print(f"{folder} already holds this analysis (--overwrite to do it again)")
             return
+        glocal_outputs.clear(folder)
         for group in groups.values():
             stored = _stored(args, folder.parent / "local", group, methods, stage.settings["checkpoints"], info)
             fill_group(group, pool, methods, args.seed, stored, progress=True)

@@ -1,6 +1,6 @@
 """Patient groups for glocal maps: who is in them, their aligned beats, and their relevance by beat and by segment.
 
-    pool = load_pool(models, data, folds)                      # logits of every record, by the model that may explain it
+    pool = load_pool([model], data, folds=[10])                # logits of every record, by the model that may explain it
     group = make_group(pool, "LVH", "true_positives", 100)     # records and beats
     fill_group(group, pool, ["saliency"], seed=0)              # heat and cell sums per method
 """
@@ -32,7 +32,7 @@ class Pool:
 
     models    one, or one per fold under cross-fitting
     model_of  # (N,) index into models
-    logits    # (N, classes) mean over windows
+    logits    # (N, classes) of what is explained: mean over windows, or the centre crop's
     positive  # (N, classes) predicted at that model's thresholds
     """
 
@@ -92,8 +92,11 @@ class Group:
 
 # ---------------------------------------------------------------- who
 
-def load_pool(models: list, data: Dataset, folds=None, progress: bool = False) -> Pool:
-    """Records of `folds`, explained by the one model; without `folds`, each model's own test folds (cross-fitting)."""
+def load_pool(models: list, data: Dataset, folds=None, window: str = "windows", progress: bool = False) -> Pool:
+    """Records of `folds`, explained by the one model; without `folds`, each model's own test folds (cross-fitting).
+
+    `window` says which logit counts, as for explanations: the mean over windows or the centre crop's.
+    """
     models = list(models)
     if folds is not None and len(models) > 1:
         raise ValueError("folds go with one model; several have their own test folds")
@@ -104,7 +107,7 @@ def load_pool(models: list, data: Dataset, folds=None, progress: bool = False) -
     if not len(rows):
         asked, there = sorted({fold for part in wanted for fold in part}), np.unique(data.fold)
         raise UserError(f"no record is in fold {', '.join(map(str, asked))}: the data set has folds {', '.join(map(str, there))}")
-    logits = np.concatenate([predict(model, data.signals[part], progress=progress)
+    logits = np.concatenate([predict(model, data.signals[part], window, progress=progress)
                              for model, part in zip(models, parts, strict=True)])
     positive = np.concatenate([predicted_positive(logits[model_of == index], model.info.thresholds)
                                for index, model in enumerate(models)])

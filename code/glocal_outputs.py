@@ -45,6 +45,13 @@ CARDS = {"auto": _auto, "textbook": _textbook, "planted": _planted}
 
 # ---------------------------------------------------------------- tables and figures
 
+def clear(folder: Path) -> None:
+    """Remove tables and figures of an earlier or interrupted run: other groups must not lie among those of this one."""
+    for suffix in ("csv", *FORMATS):
+        for path in folder.glob(f"*.{suffix}"):
+            path.unlink()
+
+
 def write_all(folder: Path, args, info, groups: dict, shown: list, pairs: list, methods: list[str], cards: dict) -> list[Path]:
     """Tables and figures of the groups `shown` and of the contrasted `pairs`; returns the paths."""
     found = {

@@ -1,5 +1,7 @@
 """Tidy tables of glocal groups: segments.csv, beats.csv, groups.csv, records.csv, contrast.csv, scorecard.csv."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 
@@ -97,6 +99,9 @@ def scorecard_csv(groups: list[Group], cards: dict[str, Card], methods, n_resamp
         controls = group_shares(control), group_shares(control, weights)
         for method in methods:
             maps = group.cells[method]
+            if not maps.explained.any():  # a rectified map may be zero in all records: it has no shares to score
+                print(f"no scorecard for {method} of {group.pathology}: its maps are zero everywhere", file=sys.stderr)
+                continue
             own = group_shares(maps), group_shares(maps, weights)
             for name, card in cards.items():
                 entry = score(maps, card, own[1], permuted[name])

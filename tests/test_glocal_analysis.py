@@ -10,16 +10,18 @@ import torch
 import glocal_analysis
 import glocal_groups
 import glocal_outputs
+import glocal_tables
+import lrp_analysis
 from artefacts import UserError, sha256
 from attribution import METHODS, attribute_records
 from beats import cut_beats, find_beats
 from checkpoints import ModelInfo, load_model, save_checkpoint
 from dataset import load_dataset
-from glocal import cell_maps, density
+from glocal import CellMaps, cell_maps, density
 from glocal_groups import check_cross_fit, fill_group, label_bars, load_pool, make_group
 from labels import LEADS, TASKS
 from models import get_model
-from scorecard import group_shares, permuted_cards, planted_cards, score
+from scorecard import group_shares, permuted_cards, planted_cards, score, textbook_cards
 from segments import SEGMENTS, load_segments
 from stats import patient_weights
 
@@ -113,8 +115,12 @@ def test_the_same_command_says_it_is_done_and_another_is_refused(done, cohort, t
 
 
 def test_same_seed_same_bytes(done, cohort, trained, tmp_path, no_figures):
+    folder = tmp_path / trained.name / "glocal"
+    folder.mkdir(parents=True)
+    (folder / "cells_saliency_AMI.png").write_text("of an earlier run")
     run("--data_path", cohort, "--model_path", trained, "--output_path", tmp_path, *SMALL, "--pathologies", "LVH,NORM",
         "--contrast=[LVH, NORM]")
+    assert not list(folder.glob("*.png"))
     for name in ("segments", "beats", "scorecard", "contrast", "records"):
         assert sha256(done / f"{name}.csv") == sha256(tmp_path / trained.name / "glocal" / f"{name}.csv"), name
 
@@ -192,7 +198,7 @@ def _aligned(data, rows):
 def test_every_method_of_the_registry_maps(cohort, trained):
     model = load_model(trained)
     pool = load_pool([model], load_dataset(cohort, model.info.task), [10])
-    group = make_group(pool, "LVH", "all", 2, "centre_crop")
+    group = make_group(pool, "LVH", "all", 1, "centre_crop")
     fill_group(group, pool, list(METHODS))
     for method, declared in METHODS.items():
         cells, heat = density(group.cells[method]), group.heat[method]
@@ -202,13 +208,25 @@ def test_every_method_of_the_registry_maps(cohort, trained):
             assert np.allclose(heat, heat[:, :1]) != declared.has_lead_axis, method
 
 
+def test_maps_that_are_zero_everywhere_have_tables_but_no_score(capsys):
+    time = np.full((3, 12, 24), 5.0)
+    some, none = CellMaps(time, time, time, np.arange(3)), CellMaps(0 * time, 0 * time, time, np.arange(3))
+    group = SimpleNamespace(pathology="IMI", data=SimpleNamespace(patient_id=np.arange(3)),
+                            cells={"lrp": some, "guided_gradcam": none, "input_magnitude": some})
+    table = glocal_tables.scorecard_csv([group], textbook_cards(["IMI", "AMI"]), list(group.cells), 20, 50, 0)
+    assert set(table["method"]) == {"lrp", "input_magnitude"}
+    assert "no scorecard for guided_gradcam of IMI" in capsys.readouterr().err
+    cells = glocal_tables.cells_of(glocal_tables.segments_csv([group], ["guided_gradcam"], 20, 0), "IMI", "guided_gradcam")
+    assert np.isnan(cells["density"]).all()
+    assert np.isnan(cells["rank"]).all()
+
+
 # ---------------------------------------------------------------- stored maps
 
 def test_local_maps_are_read_where_they_fit(cohort, trained, tmp_path, no_figures, capsys):
-    from conftest import run_script
-
     common = ("--data_path", cohort, "--model_path", trained, "--output_path", tmp_path, "--pathologies", "LVH")
-    run_script("lrp_analysis.py", *common, "--methods", "saliency", "--strategy", "all", "--n_samples", 8, "--max_figures", 0)
+    local = (*common, "--methods", "saliency", "--strategy", "all", "--n_samples", 8, "--max_figures", 0)
+    lrp_analysis.main(lrp_analysis.get_args_parser().parse_args(list(map(str, local))))
     run(*common, *SMALL)
     assert "saliency read from" in capsys.readouterr().err
     table = tmp_path / trained.name / "glocal" / "segments.csv"
