@@ -15,6 +15,7 @@ Example:
     python code/tcav_analysis.py --modeltype=lenet --model_checkpoint_path=path/to/model.ckpt --logdir=path/to/output/
 """
 
+import argparse
 import shutil
 from pathlib import Path
 
@@ -39,10 +40,9 @@ TRAINING_FOLDS = tuple(range(1, 9))
 
 
 def _count(text):
-    value = int(text)
-    if value < 0:
-        raise ValueError
-    return value
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
+    return int(text)
 
 
 def get_args_parser():
