@@ -63,7 +63,8 @@ class Heat:
         """How the colour scale is clipped, in words."""
         low, high = (f"{round(100 * q)}th" for q in QUANTILES)
         if self.signed:
-            return f"blue: against, vermillion: for; clipped at the {high} percentile of |value|"
+            meaning = "more mV: blue lowers, vermillion raises it" if "per mV" in self.unit else "blue: against, vermillion: for"
+            return f"{meaning}; clipped at the {high} percentile of |value|"
         return f"clipped at the {low} and {high} percentile"
 
 

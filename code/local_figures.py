@@ -49,7 +49,8 @@ def account(arrays: dict[str, np.ndarray], position: int) -> str:
     """Ledger or completeness gap of one record, one line."""
     if "ledger" in arrays:
         logit, *shares = arrays["ledger"][position]
-        shown = " + ".join(f"{name} {share:.2f}" for name, share in zip(("input", "biases", "stabilisers"), shares, strict=True))
+        pairs = zip(("input", "biases", "stabilisers"), shares, strict=True)
+        shown = " + ".join(f"{name} {round(share, 2) + 0.0:.2f}" for name, share in pairs)
         return f"Ledger: logit {logit:.2f} = {shown}".replace("+ -", "- ")
     if "gap" in arrays:
         return f"Completeness gap {arrays['gap'][position]:+.4f} logit"
@@ -117,7 +118,8 @@ def _cut_to_seen(record, heat):
 
 def _single(job, target, position, method, absolute, name):
     heat = heat_of(job, method, *_arrays(job, method, target, position), absolute)
-    return twelve_leads(*_cut_to_seen(record_of(job, target, position, name, method), heat))
+    what = f"{method} {job.options[method](target.rows[:1]).get('preset', '')}" if method == "lrp" else method
+    return twelve_leads(*_cut_to_seen(record_of(job, target, position, name, what), heat))
 
 
 def _compare(job, target, position, absolute, name):
