@@ -82,7 +82,7 @@ def _names(args, info):
     contrasted = check_names("pathology", args.contrast, info.labels)
     if len(contrasted) % 2:
         raise UserError(f"--contrast takes pairs of groups, got {len(contrasted)}: {', '.join(contrasted)}")
-    pairs = list(zip(contrasted[::2], contrasted[1::2], strict=True))
+    pairs = list(dict.fromkeys(zip(contrasted[::2], contrasted[1::2], strict=True)))
     if any(first == second for first, second in pairs):
         raise UserError("--contrast needs two different groups")
     methods = check_names("method", dict.fromkeys(args.methods), METHODS)
