@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from artefacts import UserError
 from attribution import METHODS, explain, get_method
 from checking import input_of, whole_input
+from cli import check_names
+from lrp import LRP_PRESETS
 
 BATCH = 64
 
@@ -82,9 +85,14 @@ def _batches(n):
 
 
 def make_explainers(names, quick: bool = False) -> dict[str, Explainer]:
-    """Explainers by name, with QUICK options where asked; UserError for an unknown method."""
+    """Explainers by name, with QUICK options where asked; UserError for an unknown method or preset."""
     for name in names:
-        get_method(name.split(":")[0])
+        method, _, preset = name.partition(":")
+        get_method(method)
+        if preset and method != "lrp":
+            raise UserError(f"{method} has no presets: write {method} instead of {name}")
+        if preset:
+            check_names("LRP preset", [preset], LRP_PRESETS)
     return {name: Explainer(name, QUICK.get(name, {}) if quick else {}) for name in names}
 
 

@@ -76,7 +76,7 @@ def get_args_parser():
     return parser
 
 
-def load_subjects(args, device):
+def load_models(args, device):
     """The model under test, those of other seeds, and the amplitude models; UserError where they do not belong together."""
     model = load_model(args.model_path, device)
     check_against(args, model.info)
@@ -148,8 +148,9 @@ def main(args):
     """Check, tabulate, draw; with --strict exit 1 on a broken claim."""
     device = select_device(args)
     explainers = {"full": make_explainers(args.methods), "quick": make_explainers(args.methods, quick=True)}
+    model, others, amplitude = load_models(args, device)
     checks, planted = checks_of(args)
-    model, others, amplitude = load_subjects(args, device)
+    subjects, fits = subjects_of(args, model, amplitude)     # before the folder is claimed: an error leaves nothing behind
     base = Path(args.output_path) if args.output_path else find_checkpoint(args.model_path).parent.parent.parent
     folder = run_folder(base, model.info) / "sanity"
     with Stage(folder, "sanity", settings_of(args, list(checks)), args.overwrite) as stage:
@@ -157,7 +158,6 @@ def main(args):
             print(f"{folder} already holds these checks (--overwrite to make them again)")
             broken = sanity_tables.read_broken(folder)
         else:
-            subjects, fits = subjects_of(args, model, amplitude)
             broken = compute(args, stage, checks, subjects, others, fits, explainers, planted)
     if args.strict and len(broken):
         print("broken claims:\n" + broken.to_string(index=False), file=sys.stderr)

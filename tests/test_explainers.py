@@ -41,9 +41,11 @@ def test_random_noise_is_new_for_every_model_and_the_same_for_the_same(subject):
     assert abs(np.corrcoef(first.ravel(), changed.ravel())[0, 1]) < 0.05
 
 
-def test_unknown_methods_are_named():
-    with pytest.raises(UserError, match="unknown method 'nonsense'"):
-        make_explainers(["saliency", "nonsense"])
+@pytest.mark.parametrize(("name", "said"), [
+    ("nonsense", "unknown method 'nonsense'"), ("lrp:nonsense", "unknown LRP preset nonsense"), ("ig:epsilon", "no presets")])
+def test_unknown_methods_and_presets_are_named(name, said):
+    with pytest.raises(UserError, match=said):
+        make_explainers(["saliency", name])
 
 
 @pytest.mark.parametrize("method", list(QUICK))
