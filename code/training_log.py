@@ -1,5 +1,9 @@
 """TensorBoard events of a training run: scalars per epoch, figures and hyperparameters at the end."""
 
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import distributed
@@ -8,9 +12,29 @@ from dataset import Dataset
 from labels import is_regression
 
 
+@contextlib.contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait until the block is left.
+
+    One that strikes inside TensorBoard's queue leaves its lock in a state in which closing the writer never ends.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    struck = []
+    before = signal.signal(signal.SIGINT, lambda *_: struck.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if struck:
+        raise KeyboardInterrupt
+
+
 class TrainingLog:
     """Writes <folder>/tensorboard in the main process, and nothing in the others."""
 
+    @interrupts_held_back()
     def __init__(self, folder: Path, epochs_done: int = 0):
         self.writer = None
         if distributed.is_main():
@@ -21,10 +45,12 @@ class TrainingLog:
     def __enter__(self):
         return self
 
+    @interrupts_held_back()
     def __exit__(self, *_):
         if self.writer:
             self.writer.close()
 
+    @interrupts_held_back()
     def epoch(self, row: dict) -> None:
         """Scalars of one epoch."""
         for name, value in row.items():
@@ -32,6 +58,7 @@ class TrainingLog:
                 self.writer.add_scalar(name, value, row["epoch"])
         self.writer.flush()
 
+    @interrupts_held_back()
     def results(self, settings: dict, metrics: dict, history: list[dict], test: Dataset) -> None:
         """Hyperparameters with the test's headline, and the course of training as a figure."""
         headline = ("r2", "mae") if is_regression(test.task) else ("macro_auc", "micro_auc", "fmax", "brier")

@@ -23,6 +23,7 @@ from conftest import ROOT
 from dataset import load_table
 from inference import predict
 from tiny_dataset import write_tiny_dataset
+from training_log import interrupts_held_back
 
 FAST = ("--n_bootstrap", "20", "--threads", "1")
 
@@ -339,8 +340,23 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tiny, tmp_path):
     while process.poll() is None and not log.is_file():
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "the same command goes on" in stderr
     assert "Traceback" not in stderr
     assert utils.load_model(log.parent).info.task == "superdiagnostic"
+
+
+def test_ctrl_c_waits_until_tensorboard_has_taken_what_it_was_given():
+    passed = []
+
+    @interrupts_held_back()
+    def write():
+        os.kill(os.getpid(), signal.SIGINT)
+        passed.append("the rest of the block")
+
+    for _ in range(2):  # the handler from before is put back: the second time is as the first
+        with pytest.raises(KeyboardInterrupt):
+            write()
+    assert len(passed) == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
