@@ -105,6 +105,8 @@ def reason_against(concept: ConceptSet, min_positives: int) -> str | None:
     """Why a concept cannot be tested, in words, or None."""
     n_positive, n_records = int(concept.flags.sum()), len(concept.flags)
     negatives = "without it" if concept.against == "random" else f"of the {concept.against}"
+    if n_records == 0 and concept.against == "others":
+        return "its records and those of the others are the same"
     if n_records == 0:
         return "no training record has a flag for it"
     if n_positive == n_records:

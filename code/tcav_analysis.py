@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from activations import POOLS, layer_names
+from activations import POOLS, collect, layer_names
 from artefacts import Stage, UserError, sha256, write_csv
 from cav import CAVS, COORDINATES
 from checkpoints import check_against, find_checkpoint, load_model, run_folder
@@ -157,6 +157,15 @@ def _warn_equal_classes(concepts, training, labels, columns):
             print(f"note: {concept.name} is the same in all training records of {', '.join(constant)}")
 
 
+def _refuse_constant(args, model, training, layers):
+    """UserError for layers that are the same for the first training records."""
+    activations = collect(model, training.signals[:64], layers, args.protocol, args.pool)
+    constant = [name for name, values in activations.items() if not np.ptp(values, axis=0).any()]
+    if constant:
+        raise UserError(f"constant, the same for all of {min(64, len(training))} training records: layer {', '.join(constant)}; "
+                        "name the others with --layers")
+
+
 # ---------------------------------------------------------------- running
 
 def _write(stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash):
@@ -198,6 +207,7 @@ def _train_and_test(args, model, data):
     _warn_equal_classes(concepts, training, labels, columns)
     layers = args.layers or layer_names(model)
     layer_passes(model, layers, len(training) + sum(n_class), plan, args.pool, args.max_memory)
+    _refuse_constant(args, model, training, layers)
     if plan.n_null:
         print(f"{len(concepts)} concepts x {len(layers)} layers x {len(labels)} pathologies; smallest possible corrected p: "
               f"{plan.floor(len(concepts)):.2g}")

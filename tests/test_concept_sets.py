@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from artefacts import UserError
-from concept_sets import (concept_set, draw, flag_column, pseudo_flags, reason_against, relative_sets, strata_of)
+from concept_sets import concept_set, draw, flag_column, pseudo_flags, reason_against, relative_sets, strata_of
 
 
 def make_set(n=200, share=0.3, records_each=2, n_strata=1, seed=0, name="tall"):
@@ -106,6 +107,8 @@ def test_relative_sets_leave_out_records_with_both_or_neither():
     assert a.flags.tolist() == [True, False]
     assert b.flags.tolist() == [False, True]
     assert a.against == "others"
+    same, _ = relative_sets({"a": columns["a"], "b": columns["a"]}, np.arange(5), np.zeros(5, dtype=int))
+    assert "the same" in reason_against(same, 20)
 
 
 @pytest.mark.parametrize(("flags", "words"), [

@@ -137,7 +137,7 @@ def test_relative_matched_and_applied(workplace, finished, tmp_path):
     assert (folder / "tcav" / "relative_Sex.png").is_file()
     relative = scores[(scores["run_kind"] == "relative") & (scores["concept"] == "Sex")].iloc[0]
     assert relative["n_positive"] + relative["n_negative"] < 192
-    analyse(workplace, tmp_path, "--apply", folder / "tcav" / "cavs.npz", "--folds", "9")
+    analyse(workplace, tmp_path, "--apply", str(folder / "tcav" / "cavs.npz"), "--folds", "9")
     applied = pd.read_csv(folder / "tcav_applied" / "projections.csv")
     assert applied.columns.tolist() == ["ecg_id", "layer", "SLI-LVH/concept", "Sex/concept", "SLI-LVH/relative", "Sex/relative"]
     table = pd.read_csv(workplace / "data" / "ptbxl_database_enriched.csv").set_index("ecg_id")
@@ -145,6 +145,18 @@ def test_relative_matched_and_applied(workplace, finished, tmp_path):
     values = applied["SLI-LVH/concept"].to_numpy()
     assert values[tall].min() > np.median(values[~tall])
     assert len(applied) == (table["strat_fold"] == 9).sum()
+
+
+def test_constant_layers_are_named_before_anything_is_written(workplace, tmp_path):
+    torch.manual_seed(1)
+    model = get_model("lenet", 5)
+    torch.nn.init.zeros_(model.hidden.weight)
+    info = ModelInfo("lenet", TASK, tuple(LABEL_MAPPINGS[TASK]), LEADS, 100, 2.5, {"train": [1]}, 0)
+    save_checkpoint(tmp_path / "dead.ckpt", model, info)
+    with pytest.raises(UserError, match="64 training records: layer hidden, hidden_relu, head; name the others with --layers"):
+        analyse(workplace, tmp_path / "out", "--model_path", str(tmp_path / "dead.ckpt"))
+    assert not (tmp_path / "out").exists()
+    analyse(workplace, tmp_path / "out", "--model_path", str(tmp_path / "dead.ckpt"), "--layers", "pool", "--concepts", "Sex")
 
 
 @pytest.mark.parametrize(("options", "words"), [
