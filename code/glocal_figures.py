@@ -184,7 +184,8 @@ def _colour_bar(figure, ax, image, label):
                           orientation="horizontal")
     bar.ax.tick_params(labelsize=5.8, length=1.5, pad=1)
     bar.outline.set_visible(False)
-    figure.text(box.x0 + box.width * 0.48, box.y0 - 0.625 / height, label, fontsize=6.5, va="center", color="#333333")
+    figure.text(box.x0 + box.width * 0.48, box.y0 - 0.625 / height, label, va="center", color="#333333",
+                fontsize=6.5 if len(label) < 34 else 5.4)
 
 
 def _legend(ax):

@@ -92,8 +92,8 @@ def draw_all(folder: Path, args, info, shown: list, pairs: list, methods: list[s
             name = f"contrast_{slug(first)}_{slug(second)}_{method}"
             table = found["contrast"].query("first == @first and second == @second")
             paths += write_figure(figures.contrast_figure(table, method), folder / name, FORMATS)
-    card_methods = set(found["scorecard"]["method"]) - set(CONTROLS) if "scorecard" in found else set()
-    if card_methods:
+    scored = found.get("scorecard")
+    if scored is not None and (scored["own"] & ~scored["method"].isin(CONTROLS)).any():
         whole = scorecard_figures.scorecard_figure(found["scorecard"], f"Scorecard: {subtitle}")
         paths += write_figure(whole, folder / "scorecard", FORMATS)
     return paths
