@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from artefacts import UserError
-from cav import CAVS, Draws, held_out_accuracy, make_space, unit
 from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import LogisticRegression
+
+from artefacts import UserError
+from cav import CAVS, Draws, held_out_accuracy, make_space, unit
 
 
 def make_draws(n_records=120, n_draws=4, size=30, seed=0):
