@@ -4,6 +4,9 @@ A record counts when the model demonstrably uses the cause there: undoing the pl
 lowers the logit by at least MIN_EFFECT, and undoing a decoy (a visible change without a label) moves it by no more than
 DECOY_SHARE of that. The truth is the lead x segment cells that planted_causes.csv names, as far as the cause changes them by at
 least CORE of its largest change, and the union of their time spans. Causes of rate and rhythm lie in no cell and are left out.
+
+Most causes sit where the signal is large anyway, so that |signal| alone scores high. `specific_auc` therefore asks within the
+cells of all causes: does the record's own cause have more relevance than where other causes would be?
 """
 
 from pathlib import Path
@@ -18,7 +21,7 @@ from checking import Measured, Subject, target_logits
 from cohort import PARAMETERS, counterfactual, read_plan
 from dataset import centre_crop
 from labels import LEADS, labels_of_statement
-from localisation import score_truths
+from localisation import READINGS, auc_within, score_truths
 from segments import SEGMENTS
 
 MIN_EFFECT = 0.5      # logit
@@ -89,7 +92,7 @@ def gate(cause: np.ndarray, decoys: np.ndarray) -> np.ndarray:
 
 
 def planted_reference(subject: Subject, data_path: str | Path) -> dict[str, np.ndarray]:
-    """Truth and gate of each record: mask (n, T, 12), passed, effect, decoy (the largest), statement, (n,) each."""
+    """Truth and gate of each record: mask, anywhere (cells of any cause) (n, T, 12); passed, effect, decoy, statement (n,)."""
     plan = read_plan(data_path)
     statements = statement_of(subject, plan)
     rows = plan.set_index("ecg_id").loc[subject.ecg_id]
@@ -97,10 +100,12 @@ def planted_reference(subject: Subject, data_path: str | Path) -> dict[str, np.n
     shown = [np.where(rows[f"decoy_{decoy}"].to_numpy() > 0, decoy, "") for decoy in decoys]
     decoy_effects = np.stack([undo_effects(subject, data_path, names) for names in shown], axis=1)
     effect = undo_effects(subject, data_path, np.where(statements == "NORM", "", statements))
-    masks = planted_masks(core_cells(read_csv(Path(data_path) / PLANTED)), statements, subject.segments)
+    cells = core_cells(read_csv(Path(data_path) / PLANTED))
+    masks = planted_masks(cells, statements, subject.segments)
+    anywhere = planted_masks(cells.assign(label="any"), np.full(len(subject), "any"), subject.segments)
     passed = gate(effect, decoy_effects) & masks.any(axis=(1, 2))
-    return {"mask": masks, "passed": passed, "effect": effect, "decoy": np.abs(decoy_effects).max(axis=1, initial=0),
-            "statement": statements}
+    return {"mask": masks, "anywhere": anywhere, "passed": passed, "statement": statements, "effect": effect,
+            "decoy": np.abs(decoy_effects).max(axis=1, initial=0)}
 
 
 def measure_localisation(subject: Subject, maps: np.ndarray, _explain, reference: dict[str, np.ndarray],
@@ -109,8 +114,10 @@ def measure_localisation(subject: Subject, maps: np.ndarray, _explain, reference
     rows = np.flatnonzero(reference["passed"])
     if not len(rows):
         return []
-    scores = score_truths(maps[rows], reference["mask"][rows])
-    chosen = subject.rows(rows)
+    chosen, mask, anywhere = subject.rows(rows), reference["mask"][rows], reference["anywhere"][rows]
+    scores = score_truths(maps[rows], mask)
+    for reading, read in READINGS.items():
+        scores[f"specific_auc_{reading}"] = (auc_within(read(maps[rows]), mask, anywhere), 0.5)
     return [chosen.measured(f"{prefix}_{name}", values, chance, best=1.0) for name, (values, chance) in scores.items()]
 
 

@@ -63,6 +63,15 @@ def top_k(relevance: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return _defined(((above & mask).sum(axis=1) + shared) / k, mask)
 
 
+def auc_within(maps: np.ndarray, mask: np.ndarray, domain: np.ndarray) -> np.ndarray:
+    """(n,) ROC AUC of maps (n, T, 12) over the samples of `domain` | `mask` alone; NaN where the domain holds nothing else."""
+    found = np.full(len(maps), np.nan)
+    for row in range(len(maps)):
+        inside = domain[row] | mask[row]
+        found[row] = roc_auc(maps[row][inside][None], mask[row][inside][None])[0]
+    return found
+
+
 # name -> (score, chance); both (relevance or mask) -> (n,)
 LOCALISATION_METRICS: dict[str, tuple[Callable, Callable]] = {
     "pointing": (pointing_game, mask_share),

@@ -21,6 +21,7 @@ HEADLINES = {
     "amplitude_cell": "lead and wave",
     "localisation_auc_cell_absolute": "planted cells\n(AUC)",
     "localisation_auc_time_absolute": "planted time\n(AUC)",
+    "localisation_specific_auc_absolute": "this cause,\nno other (AUC)",
     "faithfulness_cells_physiological_absolute": "faithful,\nsize",
     "faithfulness_cells_physiological_signed": "faithful,\nsigned",
     "dose_percent_signed": "dose,\n+1 %",

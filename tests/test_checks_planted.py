@@ -47,8 +47,9 @@ def planted():
     weight.zero_()
     weight[:, masks[0].T] = 1.0
     passed = np.array([True] * 5 + [False])
-    return subject, {"mask": masks, "passed": passed, "statement": np.array(["LVH"] * 6), "effect": np.ones(6),
-                     "decoy": np.zeros(6)}
+    anywhere = np.roll(masks, 3, axis=2) | masks
+    return subject, {"mask": masks, "anywhere": anywhere, "passed": passed, "statement": np.array(["LVH"] * 6),
+                     "effect": np.ones(6), "decoy": np.zeros(6)}
 
 
 def scores(planted, explain):
@@ -63,6 +64,13 @@ def test_the_exact_explanation_of_a_model_that_uses_the_cause_scores_one_on_reco
         one = found[f"localisation_{metric}_cell_absolute"]
         assert one.values == pytest.approx(np.ones(5))
         assert len(one.values) == 5
+
+
+def test_where_signals_are_large_is_not_this_cause(planted):
+    assert scores(planted, exact)["localisation_specific_auc_absolute"].values == pytest.approx(np.ones(5))
+    size = scores(planted, lambda _model, signals, _target: np.abs(signals))["localisation_specific_auc_absolute"]
+    assert abs(size.values.mean() - 0.5) < 0.15
+    assert (size.chance == 0.5).all()
 
 
 def test_shuffled_leads_are_caught(planted):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from localisation import LOCALISATION_METRICS, score_truths
+from localisation import LOCALISATION_METRICS, auc_within, score_truths
 
 METRICS = list(LOCALISATION_METRICS)
 
@@ -77,6 +77,16 @@ def test_a_map_constant_over_leads_is_right_in_time_and_at_its_best_possible_in_
     scores = score_truths(np.broadcast_to(spans, mask.shape).astype(float), mask)
     assert scores["mass_time_absolute"][0] == pytest.approx(np.ones(6))
     assert scores["mass_cell_absolute"][0] == pytest.approx(np.full(6, 2 / 12))    # 2 of 12 leads by luck
+
+
+def test_within_a_domain_only_its_samples_count():
+    mask, domain = np.zeros((2, 1, 2, 6), dtype=bool)
+    mask[0, 0, :2], domain[0, 0, :4] = True, True
+    maps = np.zeros((1, 2, 6))
+    maps[0, 0] = [3, 1, 2, 0, 0, 0]
+    maps[0, 1] = 99                      # outside of the domain
+    assert auc_within(maps, mask, domain) == pytest.approx([0.75])
+    assert np.isnan(auc_within(maps, mask, mask)).all()
 
 
 def test_a_sign_flip_is_caught_by_the_positive_reading(mask):
