@@ -5,8 +5,9 @@ lowers the logit by at least MIN_EFFECT, and undoing a decoy (a visible change w
 DECOY_SHARE of that. The truth is the lead x segment cells that planted_causes.csv names, as far as the cause changes them by at
 least CORE of its largest change, and the union of their time spans. Causes of rate and rhythm lie in no cell and are left out.
 
-Most causes sit where the signal is large anyway, so that |signal| alone scores high. `specific_auc` therefore asks within the
-cells of all causes: does the record's own cause have more relevance than where other causes would be?
+Most causes sit where the signal is large anyway, so that |signal| alone scores high. `specific_auc` therefore asks, for each
+other cause among the records: where the two differ, are the cells of the record's own cause more relevant than the other's?
+A map that is the same for all records scores .5 by symmetry.
 """
 
 from pathlib import Path
@@ -92,7 +93,7 @@ def gate(cause: np.ndarray, decoys: np.ndarray) -> np.ndarray:
 
 
 def planted_reference(subject: Subject, data_path: str | Path) -> dict[str, np.ndarray]:
-    """Truth and gate of each record: mask, anywhere (cells of any cause) (n, T, 12); passed, effect, decoy, statement (n,)."""
+    """Truth and gate: mask (n, T, 12), every (causes, n, T, 12) of each cause; passed, effect, decoy, statement (n,)."""
     plan = read_plan(data_path)
     statements = statement_of(subject, plan)
     rows = plan.set_index("ecg_id").loc[subject.ecg_id]
@@ -102,10 +103,11 @@ def planted_reference(subject: Subject, data_path: str | Path) -> dict[str, np.n
     effect = undo_effects(subject, data_path, np.where(statements == "NORM", "", statements))
     cells = core_cells(read_csv(Path(data_path) / PLANTED))
     masks = planted_masks(cells, statements, subject.segments)
-    anywhere = planted_masks(cells.assign(label="any"), np.full(len(subject), "any"), subject.segments)
+    names = sorted(set(statements[masks.any(axis=(1, 2))]))
+    every = [planted_masks(cells, np.full(len(subject), name), subject.segments) for name in names]
     passed = gate(effect, decoy_effects) & masks.any(axis=(1, 2))
-    return {"mask": masks, "anywhere": anywhere, "passed": passed, "statement": statements, "effect": effect,
-            "decoy": np.abs(decoy_effects).max(axis=1, initial=0)}
+    return {"mask": masks, "every": np.array(every, dtype=bool).reshape(-1, *masks.shape), "passed": passed,
+            "statement": statements, "effect": effect, "decoy": np.abs(decoy_effects).max(axis=1, initial=0)}
 
 
 def measure_localisation(subject: Subject, maps: np.ndarray, _explain, reference: dict[str, np.ndarray],
@@ -114,11 +116,18 @@ def measure_localisation(subject: Subject, maps: np.ndarray, _explain, reference
     rows = np.flatnonzero(reference["passed"])
     if not len(rows):
         return []
-    chosen, mask, anywhere = subject.rows(rows), reference["mask"][rows], reference["anywhere"][rows]
+    chosen, mask, every = subject.rows(rows), reference["mask"][rows], reference["every"][:, rows]
     scores = score_truths(maps[rows], mask)
     for reading, read in READINGS.items():
-        scores[f"specific_auc_{reading}"] = (auc_within(read(maps[rows]), mask, anywhere), 0.5)
+        scores[f"specific_auc_{reading}"] = (specific_auc(read(maps[rows]), mask, every), 0.5)
     return [chosen.measured(f"{prefix}_{name}", values, chance, best=1.0) for name, (values, chance) in scores.items()]
+
+
+def specific_auc(relevance: np.ndarray, mask: np.ndarray, every: np.ndarray) -> np.ndarray:
+    """(n,) mean over the causes `every` (causes, n, T, 12) of the AUC of cells that only the record's own or only they have."""
+    found = np.stack([auc_within(relevance, mask & ~other, other & ~mask) for other in every])
+    known = np.isfinite(found)
+    return np.where(known.any(axis=0), np.where(known, found, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1), np.nan)
 
 
 def gate_table(subject: Subject, reference: dict[str, np.ndarray]) -> pd.DataFrame:

@@ -68,6 +68,8 @@ def auc_within(maps: np.ndarray, mask: np.ndarray, domain: np.ndarray) -> np.nda
     found = np.full(len(maps), np.nan)
     for row in range(len(maps)):
         inside = domain[row] | mask[row]
+        if not inside.any():
+            continue
         found[row] = roc_auc(maps[row][inside][None], mask[row][inside][None])[0]
     return found
 

@@ -67,7 +67,8 @@ def build(records, checks, subjects, others, fits, explainers, store, planted, s
         long.append(layer_scores(subjects, store, planted))
     everything = pd.concat(long, ignore_index=True) if long else pd.DataFrame(columns=[*COLUMNS, "detail", "best"])
     detail = everything["detail"].astype(bool)
-    tables["checks"] = pd.concat([summarise(everything[~detail], seed), *rows], ignore_index=True)[COLUMNS]
+    rows = [table for table in (summarise(everything[~detail], seed), *rows) if len(table)]    # an empty one has no types
+    tables["checks"] = pd.concat(rows, ignore_index=True)[COLUMNS]
     tables["details"] = summarise(everything[detail], seed)
     tables["comparisons"] = compare_to_best(everything[~detail], seed)
     if "axioms" in checks:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from checks_planted import core_cells, gate, gate_table, measure_localisation, planted_masks
+from checks_planted import core_cells, gate, gate_table, measure_localisation, planted_masks, specific_auc
 from labels import LEADS
 from segments import SEGMENTS
 from small_subjects import BROKEN, exact, make_subject, segmented
@@ -47,8 +47,8 @@ def planted():
     weight.zero_()
     weight[:, masks[0].T] = 1.0
     passed = np.array([True] * 5 + [False])
-    anywhere = np.roll(masks, 3, axis=2) | masks
-    return subject, {"mask": masks, "anywhere": anywhere, "passed": passed, "statement": np.array(["LVH"] * 6),
+    every = np.stack([masks, np.roll(masks, 3, axis=2)])
+    return subject, {"mask": masks, "every": every, "passed": passed, "statement": np.array(["LVH"] * 6),
                      "effect": np.ones(6), "decoy": np.zeros(6)}
 
 
@@ -71,6 +71,16 @@ def test_where_signals_are_large_is_not_this_cause(planted):
     size = scores(planted, lambda _model, signals, _target: np.abs(signals))["localisation_specific_auc_absolute"]
     assert abs(size.values.mean() - 0.5) < 0.15
     assert (size.chance == 0.5).all()
+
+
+def test_a_map_that_is_the_same_for_all_records_is_at_chance_whatever_it_shows():
+    masks = np.zeros((2, 1, 10, 12), dtype=bool)
+    masks[0, 0, :5, 2], masks[1, 0, 3:9, 7] = True, True
+    own = masks[:, 0]                                    # one record of each cause
+    every = np.stack([np.stack([masks[k, 0]] * 2) for k in range(2)])
+    same = np.repeat(np.random.default_rng(0).random((1, 10, 12)), 2, axis=0)
+    assert specific_auc(same, own, every).mean() == pytest.approx(0.5)
+    assert specific_auc(own.astype(float), own, every) == pytest.approx(np.ones(2))
 
 
 def test_shuffled_leads_are_caught(planted):
