@@ -73,9 +73,11 @@ def test_q_waves():
     q = {"Q_Dur_{}": 30.0, "Q_Amp_{}": -0.1}
     def q_in(*leads, **changes):
         return {name.format(lead): value for lead in leads for name, value in (q | changes).items()}
-    assert verdict("MI-QPeak", **q_in("III", "aVF")) is True
-    assert verdict("MI-QPeak", **q_in("V1", "V6")) is True  # two of the group, neighbours or not
-    assert verdict("MI-QPeak", **q_in("III", "V6")) is False
+    assert verdict("MI-QPeak", **q_in("II", "aVF")) is True
+    assert verdict("MI-QPeak", **q_in("V4", "V6")) is True  # two of the group, neighbours or not
+    assert verdict("MI-QPeak", **q_in("aVF", "V6")) is False
+    assert verdict("MI-QPeak", **q_in("III", "aVF")) is False  # III and V1-V3 are no evidence: a QS there is often normal
+    assert verdict("MI-QPeak", **q_in("V1", "V2")) is False
     assert verdict("MI-QPeak", **q_in("I")) is False
     assert verdict("MI-QPeak", R_Amp_I=0.0, Q_Amp_I=-0.5, R_Amp_aVL=0.0, Q_Amp_aVL=-0.6) is True  # QS
     assert verdict("MI-V2V3", Q_Dur_V2=22.0, Q_Dur_V3=22.0) is True
