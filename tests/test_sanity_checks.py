@@ -51,8 +51,11 @@ def test_every_check_is_in_the_table_with_interval_chance_and_n(finished):
         prefix = {"dose_response": "dose", "axioms": "axiom", "agreement": "agreement_methods", "seeds": "agreement_seeds",
                   "layers": "layer"}.get(check, check)
         rows = table[table["check"].str.startswith(prefix)]
-        assert len(rows), check
-        if check != "layers":
+        if check == "localisation" and not pd.read_csv(folder / "localisation_gate.csv")["passed"].sum():
+            assert rows.empty       # a barely trained model need not use any cause
+        elif check == "layers":
+            assert {"gradcam@original", "gradcam@last"} <= set(rows["method"])
+        else:
             assert set(METHODS_USED) <= set(rows["method"]), check
     known = table[table["n"] > 1].dropna(subset=["low"])
     assert (known["low"] <= known["value"] + 1e-9).all()
@@ -62,7 +65,7 @@ def test_every_check_is_in_the_table_with_interval_chance_and_n(finished):
 
 def test_the_same_model_as_another_seed_agrees_fully(finished):
     table = pd.read_csv(finished[0] / "checks.csv").set_index(["check", "method"])
-    assert table.loc[("agreement_seeds_samples", "saliency"), "value"].iloc[0] == pytest.approx(1)
+    assert table.loc[("agreement_seeds_samples", "saliency"), "value"] == pytest.approx(1)
 
 
 def test_figures_and_tables_beside_it(finished):
