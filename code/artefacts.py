@@ -11,8 +11,10 @@ import json
 import os
 import pickle
 import platform
+import re
 import shlex
 import sys
+import types
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -38,6 +40,27 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+_TEMPORARY = re.compile(r"\..*\.(\d+)\.tmp(\..*)?")  # what `replacing` writes to; the number is the writer's process
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove temporary files under `folder` whose writer was killed: no process of that number lives."""
+    for path in Path(folder).rglob(".*.tmp*"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and int(found[1]) != os.getpid() and not _lives(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _lives(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -74,7 +97,8 @@ def write_csv(path: str | Path, table: pd.DataFrame, index: bool = False) -> Non
 def write_npy(path: str | Path, array: np.ndarray) -> None:
     """Write one array as .npy."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, array, allow_pickle=False)
+        # through file.write, not ndarray.tofile, whose error on a full disk does not say that the disk is full
+        np.save(types.SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
 def write_npz(path: str | Path, **arrays) -> None:
@@ -149,8 +173,8 @@ def read_npy(path: str | Path, mmap: bool = False) -> np.ndarray:
     path = need_file(path)
     try:
         return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path} is not a readable .npy array ({error}): make it again") from None
+    except Exception as error:  # a damaged header raises nearly anything
+        raise UserError(f"{path} is not a readable .npy array ({type(error).__name__}: {error}): make it again") from None
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
@@ -158,7 +182,10 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     path = need_file(path)
     try:
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+            arrays = dict(file)
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("a member is no array")
+        return arrays
     except Exception as error:
         raise UserError(f"{path} is not a readable .npz file ({type(error).__name__}): make it again") from None
 
@@ -168,10 +195,23 @@ def read_json(path: str | Path) -> dict:
     path = need_file(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable JSON ({error}): make it again") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object: make it again")
+    return content
+
+
+def read_stage(path: str | Path) -> dict:
+    """Read a stage's JSON; UserError where it is missing, damaged, or its parts are not of the kind that Stage writes."""
+    content = read_json(path)
+    wrong = [key for key in ("settings", "counts", "inputs", "outputs") if not isinstance(content.get(key, {}), dict)]
+    wrong += [key for key in ("inputs", "outputs") if key not in wrong
+              and not all(isinstance(digest, str) for digest in content.get(key, {}).values())]
+    if "settings" not in wrong and not isinstance(content.get("settings", {}).get("data_path", ""), str):
+        wrong.append("data_path")
+    if wrong or content.get("status") not in (None, "running", "finished"):
+        raise UserError(f"{path} is not what a stage writes ({', '.join(wrong) or 'status'}): remove it, and run the stage again")
     return content
 
 
@@ -240,13 +280,14 @@ class Stage:
         return self
 
     def _open(self):
-        self._before = self.path.read_text(encoding="utf-8") if self.path.is_file() else None
+        self._before = self.path.read_bytes() if self.path.is_file() else None
         if self.path.is_file() and not self.overwrite:
-            before = read_json(self.path)
+            before = read_stage(self.path)
             self._refuse_difference(before.get("settings", {}))
             self.finished = before.get("status") == "finished"
             self.resumed = not self.finished
         if not self.finished:
+            remove_leftovers(self.folder)
             write_json(self.path, {"stage": self.name, "status": "running", "settings": self.settings})
 
     def _refuse_difference(self, before):
@@ -261,7 +302,8 @@ class Stage:
         if self._before is None:
             self.path.unlink(missing_ok=True)
         else:
-            write_text(self.path, self._before)
+            with replacing(self.path) as temporary:
+                temporary.write_bytes(self._before)
 
     def finish(self, inputs=(), outputs=(), counts=None):
         """Mark the stage finished and store command, versions, counts and the hashes of inputs and outputs."""
@@ -283,7 +325,7 @@ class Stage:
 def broken_link(json_path: str | Path) -> str | None:
     """The first input or output of a finished stage that is missing or has changed since, in words; None if all hold."""
     json_path = Path(json_path)
-    content = read_json(json_path)
+    content = read_stage(json_path)
     if content.get("status") != "finished":
         return f"{json_path}: the stage is not finished"
     for kind in ("inputs", "outputs"):

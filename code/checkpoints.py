@@ -3,14 +3,17 @@
 Later stages take task, labels, leads, crop length and sampling rate from here, never from the command line.
 """
 
+import io
+import sys
+import zipfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
 
 from artefacts import UserError, need_file, replacing
-from labels import TASKS
-from models import get_model
+from labels import LEADS, TASKS
+from models import MODELS, get_model
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,22 @@ class ModelInfo:
 
 def save_checkpoint(path: str | Path, model: torch.nn.Module, info: ModelInfo, **training_state) -> None:
     """Write weights, info and any further plain training state, whole or not at all."""
-    content = {"model": model.state_dict(), "info": asdict(info), **training_state}
+    buffer = io.BytesIO()  # given a path, torch.save would store its name, and hide that a disk is full
+    torch.save({"model": model.state_dict(), **_canonical({"info": asdict(info), **training_state})}, buffer)
     with replacing(path) as temporary:
-        torch.save(content, temporary)
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def _canonical(value):
+    """The same value with equal texts as one object: pickle stores a repeated object once, equal ones twice.
+
+    Without this, the bytes of a run that was interrupted would differ from those of one that was not.
+    """
+    if type(value) is dict:
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_canonical(item) for item in value)
+    return sys.intern(value) if type(value) is str else value
 
 
 def find_checkpoint(model_path: str | Path | None) -> Path:
@@ -65,6 +81,7 @@ def load_checkpoint(model_path: str | Path, device="cpu") -> tuple[dict, ModelIn
     """Read a checkpoint with weights_only; UserError where it is missing, damaged or not one of ours."""
     path = find_checkpoint(model_path)
     try:
+        _check_bytes(path)
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise UserError(f"{path} is not a readable checkpoint ({type(error).__name__}): train it again") from None
@@ -73,9 +90,46 @@ def load_checkpoint(model_path: str | Path, device="cpu") -> tuple[dict, ModelIn
         info = ModelInfo(**{name: tuple(value) if isinstance(value, list | tuple) else value for name, value in stored.items()})
     except (KeyError, TypeError, IndexError):
         raise UserError(f"{path} is no checkpoint of train_model.py (it does not say what it is)") from None
-    if info.task not in TASKS or "model" not in content:
-        raise UserError(f"{path} is no checkpoint of train_model.py (task {info.task!r})")
+    if wrong := [name for name, fits in _INFO_CHECKS.items() if not _holds(fits, info)]:
+        raise UserError(f"{path} is no checkpoint of train_model.py ({wrong[0]} {getattr(info, wrong[0])!r})")
+    if not isinstance(content.get("model"), dict):
+        raise UserError(f"{path} is no checkpoint of train_model.py (it holds no weights)")
     return content, info
+
+
+def _check_bytes(path):
+    """BadZipFile where a stored checksum does not hold: torch does not look at them."""
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(damaged)
+
+
+def _is_fold_list(folds):
+    return all(type(fold) is int and 1 <= fold <= 10 for fold in folds)
+
+
+# field -> whether what a checkpoint says there can be; an exception counts as no
+_INFO_CHECKS = {
+    "modelname": lambda info: info.modelname in MODELS,
+    "task": lambda info: info.task in TASKS,
+    # some of the task's labels, in its order: outputs go by position
+    "labels": lambda info: len(info.labels) > 0 and info.labels == tuple(x for x in TASKS[info.task] if x in info.labels),
+    "leads": lambda info: type(info.leads) is tuple and 0 < len(info.leads) == len(set(info.leads) & set(LEADS)),
+    "sampling_rate": lambda info: type(info.sampling_rate) is int and 0 < info.sampling_rate <= 10_000,
+    "crop_seconds": lambda info: 0 < info.crop_seconds <= 3600 and info.crop > 0,
+    "folds": lambda info: type(info.folds) is dict and all(_is_fold_list(folds) for folds in info.folds.values()),
+    "seed": lambda info: type(info.seed) is int,
+    "run_name": lambda info: info.run_name is None or ".." not in Path(info.run_name).parts,
+    "thresholds": lambda info: info.thresholds is None or (
+        len(info.thresholds) == len(info.labels) and all(isinstance(value, int | float) for value in info.thresholds)),
+}
+
+
+def _holds(check, info):
+    try:
+        return check(info)
+    except Exception:
+        return False
 
 
 def load_model(model_path: str | Path, device="cpu") -> torch.nn.Module:
@@ -84,9 +138,11 @@ def load_model(model_path: str | Path, device="cpu") -> torch.nn.Module:
     model = get_model(info.modelname, len(info.labels), len(info.leads))
     try:
         model.load_state_dict(content["model"], strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{find_checkpoint(model_path)} does not fit {info.modelname}: {reason}") from None
+    if bad := [name for name, values in model.state_dict().items() if not torch.isfinite(values).all()]:
+        raise UserError(f"{find_checkpoint(model_path)} holds weights that are not numbers ({bad[0]}): train it again")
     model.info = info
     return model.to(device).eval()
 

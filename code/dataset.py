@@ -3,15 +3,19 @@
 Reads what preprocessing.py wrote into one folder; every later stage gets its records from here.
 """
 
+import functools
+import hashlib
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from artefacts import UserError, read_csv, read_json, read_npy, read_pickle
+from artefacts import UserError, read_csv, read_npy, read_pickle, read_stage, sha256
 from labels import LEADS, REGRESSION_TASKS, TASKS
 
+TABLE = "ptbxl_database_enriched.csv"
 HINT = "run python code/preprocessing.py first (--data_path names the folder)"
 
 
@@ -85,16 +89,21 @@ class Dataset:
 
 def parse_r_peaks(text) -> np.ndarray:
     """'114 207 299' -> int array (samples at 100 Hz); a blank cell gives an empty array."""
-    return np.array([int(word) for word in str(text).split()], dtype=int) if isinstance(text, str) else np.array([], dtype=int)
+    try:
+        return np.array([int(word) for word in text.split()] if isinstance(text, str) else [], dtype=int)
+    except (ValueError, OverflowError):
+        raise UserError(f"r_peaks {text[:60]!r} are not whole numbers separated by spaces") from None
 
 
 def load_table(data_path: str | Path) -> pd.DataFrame:
     """The enriched table, indexed by ecg_id."""
-    path = Path(data_path) / "ptbxl_database_enriched.csv"
+    path = Path(data_path) / TABLE
     table = read_csv(path, HINT, low_memory=False, dtype={"r_peaks": "string"})
     missing = [column for column in ("ecg_id", "patient_id", "strat_fold", "r_peaks") if column not in table]
     if missing:
         raise UserError(f"{path} lacks the column {', '.join(missing)}: {HINT}")
+    if table["ecg_id"].isna().any() or table["ecg_id"].duplicated().any():
+        raise UserError(f"{path}: ecg_id must be there and occur once in every row: {HINT}")
     table["r_peaks"] = table["r_peaks"].astype(object).where(table["r_peaks"].notna(), "")
     return table.set_index("ecg_id")
 
@@ -109,7 +118,13 @@ def load_dataset(data_path: str | Path, task: str | None = None, sampling_rate: 
     if not signals_path.is_file():
         raise UserError(f"{signals_path} does not exist: {HINT}")
     _check_finished(data_path)
+    made = _made_by(data_path, sampling_rate)
+    for name in (signals_path.name, f"multihot_{task}.npy"):
+        if _has_changed(data_path / name, made):
+            raise UserError(f"{data_path / name} has changed since preprocessing.py wrote it (sha256): "
+                            "run it again with --overwrite")
     signals, table = read_pickle(signals_path), load_table(data_path)
+    _check_table(data_path / TABLE, table, made)
     if signals.ndim != 3 or signals.shape[2] != len(LEADS) or len(signals) != len(table):
         raise UserError(f"{signals_path} is {signals.shape}, the table has {len(table)} rows: "
                         f"they belong to different runs; {HINT}")
@@ -121,8 +136,42 @@ def load_dataset(data_path: str | Path, task: str | None = None, sampling_rate: 
 def _check_finished(data_path):
     """Files of a run that was cut off need not belong together."""
     for path in data_path.glob("preprocessing*.json"):
-        if read_json(path).get("status") != "finished":
+        if read_stage(path).get("status") != "finished":
             raise UserError(f"{path} says that preprocessing is not finished: wait for it, or run it again")
+
+
+def _made_by(data_path, sampling_rate):
+    """What preprocessing.py says of the folder, {} where its JSON is not there."""
+    path = data_path / ("preprocessing.json" if sampling_rate == 100 else f"preprocessing{sampling_rate}.json")
+    return read_stage(path) if path.is_file() else {}
+
+
+def _has_changed(path, made):
+    """Whether a file is not what preprocessing.py wrote: a flipped bit would go unseen otherwise."""
+    digest = made.get("outputs", {}).get(path.name)
+    return bool(digest) and path.is_file() and digest != _digest(path, path.stat().st_mtime_ns)
+
+
+def _check_table(path, table, made):
+    """Columns may be added to the table or corrected, which is said; rows must stay those of the arrays."""
+    if not _has_changed(path, made):
+        return
+    rows = made.get("counts", {}).get("rows_sha256")
+    if rows and rows != rows_digest(table[["patient_id", "strat_fold"]].reset_index()):
+        raise UserError(f"{path}: ecg_id, patient_id or strat_fold are not those that preprocessing.py wrote, and the arrays are "
+                        "in that order: run it again with --overwrite")
+    print(f"note: {path} has changed since preprocessing.py wrote it", file=sys.stderr)
+
+
+def rows_digest(table: pd.DataFrame) -> str:
+    """Hash of which records a table has, in which order, of which patients and folds."""
+    columns = table[["ecg_id", "patient_id", "strat_fold"]].to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(columns.encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=16)
+def _digest(path, _changed):
+    return sha256(path)
 
 
 def load_labels(data_path: Path, task: str, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

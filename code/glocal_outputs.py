@@ -5,7 +5,7 @@ from pathlib import Path
 import glocal_figures as figures
 import glocal_tables as tables
 import scorecard_figures
-from artefacts import UserError, read_json, write_csv, write_figure
+from artefacts import UserError, read_stage, write_csv, write_figure
 from attribution import METHODS
 from glocal_groups import CONTROLS, label_bars
 from labels import slug
@@ -20,7 +20,7 @@ def planted_path(data_path: str | Path) -> Path | None:
     """planted_causes.csv of a simulated cohort: in the data set's folder, or the one that preprocessing.py read."""
     folders, made = [Path(data_path)], Path(data_path) / "preprocessing.json"
     if made.is_file():
-        source = read_json(made).get("settings", {}).get("data_path")
+        source = read_stage(made).get("settings", {}).get("data_path")
         folders += [Path(source)] if source else []
     return next((folder / "planted_causes.csv" for folder in folders if (folder / "planted_causes.csv").is_file()), None)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from artefacts import UserError, read_json
+from artefacts import UserError, read_stage
 from attribution import METHODS
 from local_results import read_local
 
@@ -18,7 +18,7 @@ def local_settings(folder: Path) -> dict | None:
     path = folder / "local.json"
     if not path.is_file():
         return None
-    made = read_json(path)
+    made = read_stage(path)
     return made.get("settings") if made.get("status") == "finished" else None
 
 

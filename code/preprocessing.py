@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from artefacts import Stage, UserError, broken_link, read_csv, read_json, sha256, write_csv, write_npy, write_pickle
+from artefacts import Stage, UserError, broken_link, read_csv, read_stage, sha256, write_csv, write_npy, write_pickle
 from cli import run, stage_parser
+from dataset import TABLE, rows_digest
 from enrich import FEATURES, enrich, read_published
 from labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
 from records import Problem, describe_problems, read_records, refuse
@@ -28,7 +29,7 @@ COLUMNS = ("ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold")
 FILE_COLUMNS = {100: "filename_lr", 500: "filename_hr"}
 VERSIONS = {21837: "PTB-XL 1.0.1", 21801: "PTB-XL 1.0.2", 21799: "PTB-XL 1.0.3"}
 STAGE_NAMES = {100: "preprocessing", 500: "preprocessing500"}
-TABLE, SKIPPED = "ptbxl_database_enriched.csv", "skipped_records.csv"
+SKIPPED = "skipped_records.csv"
 SHARED = (TABLE, SKIPPED, *(f"multihot_{task}.npy" for task in LABEL_MAPPINGS), *(f"mask_{task}.npy" for task in TASKS))
 ADDON_FILES = ("r-peaks.csv", "r_peaks.csv", "concepts.csv")
 
@@ -77,7 +78,7 @@ def main(args):
 
 def is_whole(stage):
     """Whether everything that a finished run wrote is still there."""
-    return all((stage.folder / name).is_file() for name in read_json(stage.path).get("outputs", {}))
+    return all((stage.folder / name).is_file() for name in read_stage(stage.path).get("outputs", {}))
 
 
 def input_tables(args, data_path):
@@ -104,9 +105,9 @@ def read_database(data_path: Path, file_column: str) -> pd.DataFrame:
     if not len(table):
         raise UserError(f"{path} has no rows")
     ids = pd.to_numeric(table["ecg_id"], errors="coerce")
-    if ids.isna().any() or ids.duplicated().any():
-        raise UserError(f"{path}: ecg_id must be a number and occur once (see line "
-                        f"{int(np.flatnonzero(ids.isna() | ids.duplicated())[0]) + 2})")
+    bad = ids.isna() | ids.duplicated() | (ids % 1 != 0) | (ids.abs() > 2**53)
+    if bad.any():
+        raise UserError(f"{path}: ecg_id must be a whole number and occur once (see line {int(np.flatnonzero(bad)[0]) + 2})")
     return table.assign(ecg_id=ids.astype(int)).set_index("ecg_id")
 
 
@@ -148,7 +149,9 @@ def make(args, table, data_path, folder, stage):
     raw = folder / f"raw{args.sampling_rate}.pkl"
     write_pickle(raw, signals)
     outputs = [raw, *(folder / name for name in SHARED)]
-    stage.finish(inputs=input_tables(args, data_path), outputs=outputs, counts={**counts, "headers_sha256": records.digest})
+    rows = rows_digest(read_csv(folder / TABLE, usecols=["ecg_id", "patient_id", "strat_fold"]))
+    stage.finish(inputs=input_tables(args, data_path), outputs=outputs,
+                 counts={**counts, "headers_sha256": records.digest, "rows_sha256": rows})
     print(f"{counts['records']} records of {counts['patients']} patients -> {folder}: {raw.name}, {', '.join(SHARED[:2])}, "
           "multihot_<task>.npy, mask_<task>.npy")
 
@@ -162,7 +165,7 @@ def shared_counts(args, folder, stage, table):
     path = folder / f"{STAGE_NAMES[other]}.json"
     if not path.is_file():
         return None
-    before = read_json(path)
+    before = read_stage(path)
     differing = [key for key in stage.settings
                  if key != "sampling_rate" and before.get("settings", {}).get(key) != stage.settings[key]]
     ids = read_csv(folder / TABLE, usecols=["ecg_id"])["ecg_id"] if (folder / TABLE).is_file() else []

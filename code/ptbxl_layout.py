@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from artefacts import write_csv
+from artefacts import replacing, write_csv, write_text
 from labels import STATEMENTS
 
 DATABASE_COLUMNS = (
@@ -33,8 +33,9 @@ def write_record(folder: str | Path, name: str, signal: np.ndarray, sampling_rat
     lines = [f"{path.name} {samples.shape[1]} {sampling_rate} {len(samples)}"]
     lines += [f"{path.name}.dat 16 1000.0(0)/mV 16 0 {first} {checksum} 0 {lead}"
               for first, checksum, lead in zip(samples[0], checksums, RECORD_LEADS, strict=True)]
-    path.with_suffix(".dat").write_bytes(samples.tobytes())
-    path.with_suffix(".hea").write_text("\n".join(lines) + "\n", encoding="ascii")
+    with replacing(path.with_suffix(".dat")) as temporary:
+        temporary.write_bytes(samples.tobytes())
+    write_text(path.with_suffix(".hea"), "\n".join(lines) + "\n")
 
 
 def write_statements(folder: str | Path) -> Path:

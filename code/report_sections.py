@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from artefacts import UserError, broken_link, read_csv, read_json
+from artefacts import UserError, broken_link, read_csv, read_json, read_stage
 from checkpoints import ModelInfo
 from report_html import code_block, details, figure, paragraph, table, tiles
 
@@ -72,7 +72,7 @@ def provenance(run: Run) -> Iterator[str]:
     yield paragraph(f"Folds: {folds}. Leads: {', '.join(info.leads)}.")
     for line in broken_links(run.folder):
         yield paragraph(f"Artefacts do not match: {line}", "warn")
-    stages = [read_json(path) for path in stage_files(run.folder)]
+    stages = [read_stage(path) for path in stage_files(run.folder)]
     data = _data_stage(stages, run)
     if data:
         counts = data.get("counts", {})
@@ -90,7 +90,7 @@ def _data_stage(stages, run):
         for base in (Path(), run.folder):
             path = base / folder / "preprocessing.json" if folder else None
             if path and path.is_file():
-                return read_json(path)
+                return read_stage(path)
     return None
 
 
@@ -183,7 +183,7 @@ def local(run: Run) -> Iterator[str]:
 def _flagged(run, ecg_ids):
     """Signal-quality warnings about the explained records, from the data set's table."""
     stage = run.folder / "local" / "lrp_analysis.json"
-    settings = read_json(stage).get("settings", {}) if stage.is_file() else {}
+    settings = read_stage(stage).get("settings", {}) if stage.is_file() else {}
     path = Path(str(settings.get("data_path") or "")) / "ptbxl_database_enriched.csv"
     if not path.is_file():
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import ecg
-from artefacts import UserError, read_json, read_npy
+from artefacts import UserError, read_npy, read_stage
 from dataset import Dataset
 from deflections import Deflections
 from fiducials import J_DELAY, Fiducials, ms
@@ -56,7 +56,7 @@ def segmentation_folders(data_path: str | Path) -> list[Path]:
     folders = [Path(data_path) / FOLDER]
     made = Path(data_path) / "preprocessing.json"
     if made.is_file():
-        source = read_json(made).get("settings", {}).get("data_path")
+        source = read_stage(made).get("settings", {}).get("data_path")
         folders += [Path(data_path) / source / FOLDER] if source else []  # relative to the folder it is noted in
     return [folder for folder in folders if folder.is_dir()]
 

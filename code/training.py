@@ -212,7 +212,7 @@ def fit(learner: Learner, data: TrainingSet, validation: Dataset, info: ModelInf
     if stored:
         learner.optimizer.load_state_dict(stored["optimizer"])
         learner.scaler.load_state_dict(stored["scaler"])
-        history = list(stored["history"])
+        history = _timed(stored["history"], folder)
     epochs = tqdm(range(len(history), recipe.epochs), "train", initial=len(history), total=recipe.epochs,
                   disable=not distributed.is_main())
     for epoch in epochs:
@@ -232,11 +232,21 @@ def fit(learner: Learner, data: TrainingSet, validation: Dataset, info: ModelInf
     return history
 
 
+def _timed(history, folder):
+    """Rows of a checkpoint with the seconds that log.jsonl has for them (of the last epoch it may have none)."""
+    log = folder / "log.jsonl"
+    logged = map(json.loads, log.read_text(encoding="utf-8").splitlines()) if log.is_file() else ()
+    seconds = {row["epoch"]: row["seconds"] for row in logged if "seconds" in row}
+    return [{**row, "seconds": seconds[row["epoch"]]} if row["epoch"] in seconds else dict(row) for row in history]
+
+
 def _save(learner, info, folder, history, **facts):
     best, last = checkpoint_paths(folder)
     facts = {**facts, "epoch": len(history), "threads": torch.get_num_threads()}
+    # how long an epoch took belongs to the log: the same run gives the same bytes of checkpoint
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history]
     if best_epoch(history) == len(history) - 1:
         save_checkpoint(best, learner.model, info, **facts, score=history[-1]["score"])
-    save_checkpoint(last, learner.model, info, **facts, history=history, optimizer=learner.optimizer.state_dict(),
+    save_checkpoint(last, learner.model, info, **facts, history=rows, optimizer=learner.optimizer.state_dict(),
                     scaler=learner.scaler.state_dict())
     write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history))

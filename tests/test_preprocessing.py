@@ -165,8 +165,8 @@ def test_nothing_usable_is_an_error_even_with_skip_bad(source, tmp_path):
     (lambda table: table.drop(columns=["scp_codes", "age"]), "lacks the column age, scp_codes"),
     (lambda table: table.drop(columns="filename_lr"), "lacks the column filename_lr"),
     (lambda table: table.head(0), "has no rows"),
-    (lambda table: table.assign(ecg_id=[1, 2, 3, 3, 7, 8]), "ecg_id must be a number and occur once .see line 5"),
-    (lambda table: table.assign(ecg_id=[1, 2, "x", 5, 7, 8]), "ecg_id must be a number and occur once .see line 4"),
+    (lambda table: table.assign(ecg_id=[1, 2, 3, 3, 7, 8]), "ecg_id must be a whole number and occur once .see line 5"),
+    (lambda table: table.assign(ecg_id=[1, 2, "x", 5, 7, 8]), "ecg_id must be a whole number and occur once .see line 4"),
     (lambda table: table.assign(strat_fold=[1, 1, 0, 11, 9, None]), "wrong strat_fold: ecg_id 3, 5, 8"),
     (lambda table: table.assign(patient_id=[1, None, 2, 3, 4, 5]), "no patient_id: ecg_id 2"),
 ])

@@ -1,0 +1,345 @@
+"""Faults: killed processes, full disks, files that are damaged or made to do harm, two processes in one folder.
+
+The stages as a whole are slow (`pytest -m slow tests/test_faults.py`; XAI4ECG_KILLS sets the number of kills, 20 by default).
+What is read from disk is mutated over 200 times, in this process: each ends in one line of error, or in what the file says.
+"""
+
+import json
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import wfdb
+
+import import_records
+import preprocessing
+import report
+import sanity_checks
+from artefacts import Stage, read_npy, read_npz, read_pickle, read_stage, write_npy, write_pickle
+from checkpoints import ModelInfo, load_model, save_checkpoint
+from dataset import load_dataset
+from labels import LABEL_MAPPINGS, LEADS, TASKS
+from models import get_model
+from mutations import BYTES, TABLE, TEXT, attempt, odd_value
+from records import RecordError, read_record, read_records, refuse
+from statements import parse_scp_codes
+from tiny_ptbxl import file_name, write_dataset
+
+TASK = "superdiagnostic"
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Six records in PTB-XL's layout, not preprocessed."""
+    return write_dataset(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="module")
+def made(source, tmp_path_factory):
+    """The same, preprocessed into a folder of its own."""
+    folder = tmp_path_factory.mktemp("made")
+    assert attempt(preprocessing.main, preprocessing.get_args_parser(),
+                   ["--data_path", source, "--output_path", folder])[1] is None
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_folder_(tmp_path_factory):
+    """A run folder with an untrained LeNet and one finished stage."""
+    folder = tmp_path_factory.mktemp("output") / f"lenet_{TASK}"
+    info = ModelInfo("lenet", TASK, tuple(TASKS[TASK]), LEADS, 100, 2.5, {"train": [1], "validation": [9], "test": [10]}, 0,
+                     thresholds=(0.5,) * 5)
+    torch.manual_seed(0)
+    save_checkpoint(folder / "checkpoints" / "best_model.ckpt", get_model("lenet", 5), info, epoch=1)
+    with Stage(folder / "tcav", "tcav", {"seed": 0, "layers": ["a", "b"]}) as stage:
+        (stage.folder / "runs.csv").write_text("a\n1\n")
+        stage.finish([folder / "checkpoints" / "best_model.ckpt"], [stage.folder / "runs.csv"], {"n": 3})
+    return folder
+
+
+class Mutated:
+    """Within the block `path` holds mutated bytes; afterwards, what it held before."""
+
+    def __init__(self, path, mutate, rng):
+        self.path, self.before = path, path.read_bytes()
+        self.after = mutate(self.before, rng)
+
+    def __enter__(self):
+        self.path.write_bytes(self.after)
+        return self.after
+
+    def __exit__(self, *_):
+        self.path.write_bytes(self.before)
+
+
+def outcomes(n, kinds, path, judge):
+    """Mutate `path` n times, call judge(mutated bytes) -> error or None each time; (errors, correct results)."""
+    errors = 0
+    for number in range(n):
+        rng = np.random.default_rng((hash_of(path.name), number))
+        with Mutated(path, kinds[number % len(kinds)], rng) as mutated:
+            try:
+                errors += judge(mutated) is not None
+            except BaseException as error:
+                raise AssertionError(f"{path.name}, mutation {number} ({kinds[number % len(kinds)].__name__}): "
+                                     f"{type(error).__name__} {error}") from error
+    print(f"{path.name}: {n} mutations, {errors} refused with one line, {n - errors} read as what they say")
+    return errors, n - errors
+
+
+def hash_of(text):
+    return int.from_bytes(text.encode()[-8:].rjust(8, b"\0"), "big")
+
+
+# ---------------------------------------------------------------- 200 mutations
+
+@pytest.mark.parametrize(("suffix", "kinds", "n"), [("hea", TEXT, 30), ("dat", BYTES, 16)])
+def test_mutated_records_are_refused_or_read_as_wfdb_reads_them(source, suffix, kinds, n):
+    name = str(source / file_name(3, 100))
+    def judge(_):
+        try:
+            found = read_record(name, 100)
+        except RecordError:
+            _, error = attempt(lambda _: refuse(read_records(source, [file_name(3, 100)], [3], 100).problems, 1))
+            assert "ecg_id 3" in error
+            return error
+        record = wfdb.rdrecord(name)
+        order = [[lead.upper() for lead in record.sig_name].index(lead.upper()) for lead in LEADS]
+        units = [{"mv": 1, "uv": 1e-3, "v": 1e3}[unit.lower()] for unit in record.units]
+        np.testing.assert_allclose(found, (record.p_signal * units)[:, order], rtol=1e-6, atol=1e-9)
+        return None
+
+    errors, _ = outcomes(n, kinds, source / f"{file_name(3, 100)}.{suffix}", judge)
+    assert errors > n / 4
+
+
+def test_mutated_databases_are_refused_or_encoded_as_they_say(source):
+    def judge(mutated):
+        def read(_):
+            table = preprocessing.read_database(source, "filename_lr")
+            codes, problems = preprocessing.parse_column(table)
+            problems += preprocessing.row_problems(table)
+            refuse(problems, len(table))
+            return table, preprocessing.encode(codes).multihot[TASK]
+
+        found, error = attempt(read)
+        if error is None:
+            table, labels = found
+            said = pd.read_csv(source / "ptbxl_database.csv", dtype=str, keep_default_na=False)
+            assert list(table.index) == [int(float(text)) for text in said["ecg_id"]]
+            assert list(table["strat_fold"].astype(float)) == [float(text) for text in said["strat_fold"]]
+            superclass = {"NORM": "NORM", "ASMI": "MI", "LVH": "HYP", "IMI": "MI", "NDT": "STTC", "LAFB": "CD"}
+            expected = [{superclass[code] for code in parse_scp_codes(text) if code in superclass} for text in said["scp_codes"]]
+            assert [{name for name, there in zip(LABEL_MAPPINGS[TASK], row, strict=True) if there} for row in labels] == expected
+        return error
+
+    errors, _ = outcomes(33, TABLE, source / "ptbxl_database.csv", judge)
+    assert errors > 8
+
+
+@pytest.mark.parametrize(("name", "kinds", "n"), [("ptbxl_database_enriched.csv", TABLE, 33), (f"multihot_{TASK}.npy", BYTES, 16),
+                                                  ("raw100.pkl", BYTES, 16)])
+def test_mutated_data_sets_are_refused_or_say_that_the_table_has_changed(made, name, kinds, n, capsys):
+    whole = load_dataset(made, TASK)
+
+    def judge(mutated):
+        said = []
+
+        def read(_):
+            data = load_dataset(made, TASK)
+            said.append([data.r_peaks(row) for row in range(len(data))])
+            return data
+
+        data, error = attempt(read)
+        if error is None:
+            assert (data.signals == whole.signals).all()
+            assert (data.labels == whole.labels).all()
+            assert list(data.ecg_id) == list(whole.ecg_id)
+            assert list(data.patient_id) == list(whole.patient_id)
+            assert list(data.fold) == list(whole.fold)
+        return error
+
+    errors, _ = outcomes(n, kinds, made / name, judge)
+    assert errors > n / 4 if name.endswith("csv") else errors == n
+    if name.endswith("csv"):  # the silent kind: a value that could be right, in a table that is read
+        table = pd.read_csv(made / name)
+        table["age"] = table["age"] + 1
+        with Mutated(made / name, lambda *_: table.to_csv(index=False).encode(), None):
+            load_dataset(made, TASK)
+        assert "has changed since" in capsys.readouterr().err
+
+
+def _same_model(path, whole, x):
+    model, error = attempt(lambda _: load_model(path))
+    if error is None:
+        assert model.info == whole.info
+        assert torch.equal(model(x), whole(x))
+    return error
+
+
+def test_mutated_checkpoints_are_refused_or_are_the_same_model(run_folder_):
+    path = run_folder_ / "checkpoints" / "best_model.ckpt"
+    whole, x = load_model(path), torch.randn(2, 12, 250, generator=torch.Generator().manual_seed(0))
+    outcomes(32, BYTES, path, lambda _: _same_model(path, whole, x))
+
+
+def test_mutated_contents_of_checkpoints_are_refused_or_harmless(run_folder_, tmp_path):
+    path = run_folder_ / "checkpoints" / "best_model.ckpt"
+    whole = load_model(path)
+    content = torch.load(path, weights_only=True)
+    plain = json.loads(json.dumps(content["info"]))
+    refused = 0
+    for number in range(24):
+        rng = np.random.default_rng(number)
+        info = odd_value({"info": plain}, rng)
+        torch.save({**content, **info} if "info" in info else {"model": content["model"]}, tmp_path / "odd.ckpt")
+        model, error = attempt(lambda _: load_model(tmp_path / "odd.ckpt"))
+        refused += error is not None
+        if error is None:  # what the network computes and what its outputs mean must be untouched
+            for name in ("modelname", "task", "labels", "leads"):
+                assert getattr(model.info, name) == getattr(whole.info, name), (number, name)
+            assert ".." not in model.info.run_folder_name
+    print(f"contents: 24 mutations, {refused} refused")
+    assert refused >= 12
+
+
+@pytest.mark.parametrize("change", [
+    lambda weights: weights.update({next(iter(weights)): torch.full_like(next(iter(weights.values())), torch.nan)}),
+    lambda weights: weights.update({next(iter(weights)): 3}),
+    lambda weights: weights.update({next(iter(weights)): torch.zeros(2)}),
+    lambda weights: weights.popitem(),
+    lambda weights: weights.update({3: torch.zeros(2)}),
+])
+def test_odd_weights_are_refused(run_folder_, tmp_path, change):
+    content = torch.load(run_folder_ / "checkpoints" / "best_model.ckpt", weights_only=True)
+    change(content["model"])
+    torch.save(content, tmp_path / "odd.ckpt")
+    assert attempt(lambda _: load_model(tmp_path / "odd.ckpt"))[1]
+
+
+def test_mutated_stage_files_are_refused_or_taken_for_what_they_say(made, run_folder_):
+    """Bytes, then values at any depth, of the JSON that resuming, --verify, the report and the data set go by."""
+    stage_json, parser = run_folder_ / "tcav" / "tcav.json", report.get_args_parser()
+    for path, n in ((stage_json, 24), (made / "preprocessing.json", 24)):
+        whole = json.loads(path.read_text())
+        kinds = (lambda data, rng, whole=whole: json.dumps(odd_value(whole, rng)).encode(), *TEXT)
+
+        def judge(_, path=path):
+            if path.name == "preprocessing.json":
+                return attempt(lambda _: load_dataset(made, TASK))[1]
+
+            def resume(_):
+                with Stage(path.parent, "tcav", {"seed": 0, "layers": ["a", "b"]}) as stage:
+                    if stage.finished:
+                        assert read_stage(path)["settings"] == stage.settings
+            error = attempt(resume)[1]
+            path.write_bytes(_)
+            try:
+                attempt(report.main, parser, ["--model_path", run_folder_, "--output_path", run_folder_.parent, "--verify"])
+            except AssertionError as end:
+                if end.args[0] != 1:  # the code of a broken link
+                    raise
+            attempt(report.main, parser, ["--model_path", run_folder_, "--output_path", run_folder_.parent])
+            return error
+
+        outcomes(n, kinds, path, judge)
+
+
+# ---------------------------------------------------------------- made to do harm
+
+class Harm:
+    """Unpickled by pickle.load, it leaves a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_the_harmful_objects_do_harm_where_they_are_trusted(tmp_path):
+    pickle.loads(pickle.dumps(Harm(tmp_path / "harm")))
+    assert (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("write", [
+    lambda path, harm: path.write_bytes(pickle.dumps(harm)),
+    lambda path, harm: path.write_bytes(pickle.dumps([np.zeros(3), harm])),
+    lambda path, harm: write_pickle(path, np.array([harm], dtype=object)),
+])
+def test_a_harmful_raw_pkl_runs_nothing(made, tmp_path, write):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "ptbxl_database_enriched.csv").write_bytes((made / "ptbxl_database_enriched.csv").read_bytes())
+    write(folder / "raw100.pkl", Harm(tmp_path / "harm"))
+    assert "raw100.pkl" in attempt(lambda _: load_dataset(folder))[1]
+    assert "only numpy arrays are read" in attempt(lambda _: read_pickle(folder / "raw100.pkl"))[1]
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("write", [
+    lambda path, harm: torch.save({"model": {}, "info": harm}, path),
+    lambda path, harm: path.write_bytes(pickle.dumps(harm)),
+])
+def test_a_harmful_checkpoint_runs_nothing(tmp_path, write):
+    write(tmp_path / "harm.ckpt", Harm(tmp_path / "harm"))
+    for main, words in ((sanity_checks, ()), (report, ())):
+        _, error = attempt(main.main, main.get_args_parser(), ["--model_path", tmp_path / "harm.ckpt", *words])
+        assert "harm.ckpt is not a readable checkpoint" in error
+    assert not (tmp_path / "harm").exists()
+
+
+def test_harmful_npy_and_npz_run_nothing(made, tmp_path):
+    harm = np.array([Harm(tmp_path / "harm")], dtype=object)
+    np.save(tmp_path / "a.npy", harm, allow_pickle=True)
+    np.savez(tmp_path / "a.npz", x=harm)
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        archive.writestr("x.npy", pickle.dumps(Harm(tmp_path / "harm")))
+    for read, name in ((read_npy, "a.npy"), (read_npz, "a.npz"), (read_npz, "b.npz")):
+        assert name in attempt(lambda _, read=read, name=name: read(tmp_path / name))[1]
+    (tmp_path / "t.csv").write_text("labels\nNORM\n")
+    _, error = attempt(import_records.main, import_records.get_args_parser(),
+                       ["--signals", tmp_path / "a.npy", "--table", tmp_path / "t.csv", "--signal_rate", 100,
+                        "--output_path", tmp_path / "own"])
+    assert "a.npy is not a readable .npy array" in error
+    multihot = made / f"multihot_{TASK}.npy"
+    with Mutated(multihot, lambda *_: (tmp_path / "a.npy").read_bytes(), None):
+        assert "multihot" in attempt(lambda _: load_dataset(made, TASK))[1]
+    assert not (tmp_path / "harm").exists()
+
+
+# ---------------------------------------------------------------- what a killed writer leaves
+
+def test_a_stage_clears_away_what_a_killed_writer_left_and_nothing_else(tmp_path):
+    dead = next(number for number in range(2**21, 2**22) if not os.path.exists(f"/proc/{number}"))
+    left = tmp_path / "deep" / f".cells.{dead}.tmp.csv"
+    alive = tmp_path / f".cells.{os.getppid()}.tmp.csv"
+    others = [alive, tmp_path / "cells.tmp.csv", tmp_path / ".notes.tmp.csv"]
+    left.parent.mkdir()
+    for path in (left, *others):
+        path.write_text("1")
+    with Stage(tmp_path, "local", {}):
+        assert not left.exists()
+    assert all(path.exists() for path in others)
+
+
+def test_equal_checkpoints_are_equal_bytes_whatever_they_came_from(tmp_path):
+    """Texts that went through a file are other objects than literals: pickle must not notice."""
+    model = get_model("lenet", 5)
+    info = ModelInfo("lenet", TASK, tuple(TASKS[TASK]), LEADS, 100, 2.5, {"train": [1]}, 0)
+    rows = [{"epoch": 1, "score": 0.5, "lr": 0.1}, {"epoch": 2, "score": 0.5, "lr": 0.1}]
+    save_checkpoint(tmp_path / "a.ckpt", model, info, history=rows, optimizer={"lr": 1})
+    reread = torch.load(tmp_path / "a.ckpt", weights_only=True)["history"][:1]
+    save_checkpoint(tmp_path / "b.ckpt", model, info, history=[*reread, rows[1]], optimizer={"lr": 1})
+    assert (tmp_path / "a.ckpt").read_bytes() == (tmp_path / "b.ckpt").read_bytes()
+
+
+def test_arrays_are_written_as_numpy_writes_them(tmp_path):
+    for array in (np.arange(12.0).reshape(3, 4), np.asfortranarray(np.arange(12).reshape(3, 4)), np.zeros((0, 3), "U2")):
+        np.save(tmp_path / "numpy.npy", array)
+        write_npy(tmp_path / "ours.npy", array)
+        assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
