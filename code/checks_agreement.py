@@ -45,7 +45,10 @@ def measure_between_seeds(subject: Subject, maps: list[np.ndarray]) -> list[Meas
 
 
 def glocal_agreement(subject: Subject, maps: list[np.ndarray], method: str, seed: int = 0) -> pd.DataFrame:
-    """Rows of checks.csv: rank correlation of the classes' mean cell maps over seeds, mean over classes and pairs of models."""
+    """Rows of checks.csv: rank correlation of the classes' mean cell maps over seeds, mean over classes and pairs of models.
+
+    The interval is that of resampled means, which are noisier than the whole: the value itself may lie above it.
+    """
     classes = [target for target in np.unique(subject.target) if (subject.target == target).sum() >= MIN_RECORDS]
     if not classes:
         return pd.DataFrame(columns=COLUMNS)

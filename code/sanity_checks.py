@@ -91,6 +91,9 @@ def load_models(args, device):
     for path, other in zip(args.amplitude_models, amplitude, strict=True):
         if not is_regression(other.info.task):
             raise UserError(f"--amplitude_models {path} is of {other.info.task}, not of an amplitude task")
+    names = [one.info.run_folder_name for one in amplitude]
+    if len(set(names)) < len(names):
+        raise UserError(f"--amplitude_models names a run twice: {', '.join(names)}")
     return model, others, amplitude
 
 
@@ -98,10 +101,10 @@ def subjects_of(args, model, amplitude):
     """The records of each model; the amplitude models' fits are computed beside them."""
     few = min(args.n_few, args.n_samples)
     load = lambda one: load_dataset(args.data_path, one.info.task, one.info.sampling_rate).in_folds(args.folds)  # noqa: E731
-    subject = make_subject(model.info.run_folder_name, model, load(model), args.n_samples, args.seed)
-    found = {"model": [subject], "few": [make_subject(model.info.run_folder_name, model, load(model), few, args.seed)],
-             "amplitude": []}
-    fits = []
+    own = load(model)
+    found = {kind: [make_subject(model.info.run_folder_name, model, own, n, args.seed)]
+             for kind, n in (("model", args.n_samples), ("few", few))}
+    found["amplitude"], fits = [], []
     for one in amplitude:
         data = load(one)
         found["amplitude"].append(make_subject(one.info.run_folder_name, one, data, few, args.seed))
@@ -109,12 +112,12 @@ def subjects_of(args, model, amplitude):
     return found, fits
 
 
-def settings_of(args, checks):
+def settings_of(args, checks, planted):
     """What the results depend on."""
     paths = [args.model_path, *args.amplitude_models, *args.seeds]
     return {"checkpoints": {str(path): sha256(find_checkpoint(path)) for path in paths}, "data_path": args.data_path,
-            "checks": checks, "methods": args.methods, "n_samples": args.n_samples, "n_few": args.n_few, "folds": args.folds,
-            "seed": args.seed}
+            "planted": planted, "checks": checks, "methods": args.methods, "n_samples": args.n_samples, "n_few": args.n_few,
+            "folds": args.folds, "seed": args.seed}
 
 
 def find_planted(args):
@@ -153,7 +156,7 @@ def main(args):
     subjects, fits = subjects_of(args, model, amplitude)     # before the folder is claimed: an error leaves nothing behind
     base = Path(args.output_path) if args.output_path else find_checkpoint(args.model_path).parent.parent.parent
     folder = run_folder(base, model.info) / "sanity"
-    with Stage(folder, "sanity", settings_of(args, list(checks)), args.overwrite) as stage:
+    with Stage(folder, "sanity", settings_of(args, list(checks), planted), args.overwrite) as stage:
         if stage.finished:
             print(f"{folder} already holds these checks (--overwrite to make them again)")
             broken = sanity_tables.read_broken(folder)

@@ -121,6 +121,7 @@ def test_strict_fails_on_a_claim_that_does_not_hold(cohort, trained, tmp_path, m
     (("--amplitude_models", "RUN"), "not of an amplitude task"),
     (("--model_path", "AMPLITUDE"), "give a classifier"),
     (("--seeds", "AMPLITUDE"), "not another seed"),
+    (("--amplitude_models", "AMPLITUDE", "AMPLITUDE"), "a run twice"),
     (("--task", "rhythm"), "unrecognized"),
 ])
 def test_what_does_not_fit_is_said_and_nothing_written(cohort, trained, amplitude_run, tmp_path, monkeypatch, capsys, more, said):
