@@ -55,7 +55,8 @@ def agreement_between(first: np.ndarray, second: np.ndarray, patients: np.ndarra
     if np.isfinite(first).all() and np.isfinite(second).all():
         return rank_correlation(first, second), float(rank_correlation(first, other).mean())
     values, chance = (masked_correlation(first, one, np.isfinite(first) & np.isfinite(one)) for one in (second, other))
-    return values, float(np.nanmean(chance))
+    known = chance[np.isfinite(chance)]
+    return values, float(known.mean()) if len(known) else float("nan")
 
 
 def cell_means(maps: np.ndarray, segments: np.ndarray) -> np.ndarray:
