@@ -29,7 +29,7 @@ PAPER = (11.0, 24.0, 286.0, 189.0)  # left, bottom, right, top of the paper on a
 HEAD = 21.0                     # mm above the paper
 MARGIN = 15.0                   # mm left of the traces: calibration pulse and lead names
 QUANTILES = (0.20, 0.99)        # of |heat|: where colour scales are clipped
-MAX_SQUEEZE = 0.65              # rows may come this much closer than their leads need before the gain is halved
+MAX_SQUEEZE = 0.8               # rows may come this much closer than their leads need before the gain is halved
 FOUR_COLUMNS = np.arange(12).reshape(4, 3)  # I II III | aVR aVL aVF | V1 V2 V3 | V4 V5 V6
 
 

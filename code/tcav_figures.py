@@ -4,17 +4,15 @@ import itertools
 import textwrap
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.patches import Rectangle
 
 from artefacts import write_figure
 from labels import slug
+from plotting import style
 from tcav import ALPHA
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.patches import Rectangle
 
 CMAP = "RdBu_r"
 NOTE = ("Colour and number: share of the class's records whose logit grows along the concept (TCAV score). "
@@ -70,6 +68,7 @@ def _superclass_lines(axes, table):
 def _axes_for(table, n_rows, rows_label):
     n_columns = table["pathology"].nunique()
     width, height = 3.2 + .42 * max(n_columns, 8), 2.6 + .3 * n_rows
+    style()
     figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
     classes = table.drop_duplicates("pathology")
     axes.set_xticks(range(n_columns), [f"{name} ({n})" for name, n in zip(classes["pathology"], classes["n_class"], strict=True)],

@@ -1,14 +1,12 @@
 """Figures of a trained model: ROC curves and reliability (labels), predicted against measured (amplitudes), course."""
 
-import matplotlib
-import numpy as np
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from evaluation import reliability
+from plotting import style
 
 MANY = 8  # classes that can be told apart by colour and named in a legend
 
@@ -28,6 +26,7 @@ def roc_figure(scores: np.ndarray, labels: np.ndarray, names, metrics: dict) -> 
               if np.isfinite(entry["value"])]
     columns = 1 + len(scored) // 25
     beside = len(scored) > MANY  # the legend
+    style()
     figure, ax = plt.subplots(figsize=(5.2 + 2.25 * columns * beside, 5), layout="constrained")
     colours = plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(scored))) if beside else plt.get_cmap("tab10").colors
     for colour, (area, n_positive, name) in zip(colours, sorted(scored, reverse=True), strict=False):
@@ -47,6 +46,7 @@ def roc_figure(scores: np.ndarray, labels: np.ndarray, names, metrics: dict) -> 
 def reliability_figure(probabilities: np.ndarray, labels: np.ndarray, metrics: dict) -> Figure:
     """Observed share against predicted probability over all classes, and how many predictions each bin holds."""
     bins = reliability(probabilities, labels)
+    style()
     figure, (ax, counts) = plt.subplots(2, 1, figsize=(4.6, 5.4), sharex=True, height_ratios=(3, 1), layout="constrained")
     ax.plot([0, 1], [0, 1], color="0.7", lw=0.8, ls="--", label="perfectly calibrated")
     ax.plot(bins["predicted"], bins["observed"], "o-", color="tab:blue", ms=4, lw=1.2, label="model")
@@ -63,6 +63,7 @@ def reliability_figure(probabilities: np.ndarray, labels: np.ndarray, metrics: d
 
 def amplitude_figure(predicted: np.ndarray, measured: np.ndarray, names, metrics: dict) -> Figure:
     """Predicted against measured amplitude, one panel per lead."""
+    style()
     figure, axes = plt.subplots(3, 4, figsize=(9, 7), layout="constrained")
     for column, (ax, name) in enumerate(zip(axes.ravel(), names, strict=True)):
         pair = np.concatenate((measured[:, column], predicted[:, column]))
@@ -86,6 +87,7 @@ def course_figure(history: list[dict]) -> Figure:
     epochs = [row["epoch"] for row in history]
     best = int(np.argmax([row["score"] for row in history]))
     has_auc = "val_macro_auc" in history[0]
+    style()
     figure, axes = plt.subplots(1, 1 + has_auc, figsize=(4.4 * (1 + has_auc), 3.2), layout="constrained", squeeze=False)
     axes[0, 0].plot(epochs, [row["train_loss"] for row in history], color="0.4", lw=1.2, label="training")
     axes[0, 0].plot(epochs, [row["val_loss"] for row in history], color="tab:blue", lw=1.2, label="validation")
