@@ -4,9 +4,17 @@ The stages as a whole are slow (`pytest -m slow tests/test_faults.py`; XAI4ECG_K
 What is read from disk is mutated over 200 times, in this process: each ends in one line of error, or in what the file says.
 """
 
+import contextlib
 import json
 import os
 import pickle
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
 import zipfile
 
 import numpy as np
@@ -14,17 +22,19 @@ import pandas as pd
 import pytest
 import torch
 import wfdb
+from PIL import Image
 
 import import_records
 import preprocessing
 import report
 import sanity_checks
-from artefacts import Stage, read_npy, read_npz, read_pickle, read_stage, write_npy, write_pickle
-from checkpoints import ModelInfo, load_model, save_checkpoint
+from artefacts import Stage, read_json, read_npy, read_npz, read_pickle, read_stage, sha256, write_npy, write_pickle
+from checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint
+from conftest import ROOT
 from dataset import load_dataset
 from labels import LABEL_MAPPINGS, LEADS, TASKS
 from models import get_model
-from mutations import BYTES, TABLE, TEXT, attempt, odd_value
+from mutations import BYTES, TABLE, TEXT, attempt, odd_value, one_line
 from records import RecordError, read_record, read_records, refuse
 from statements import parse_scp_codes
 from tiny_ptbxl import file_name, write_dataset
@@ -343,3 +353,172 @@ def test_arrays_are_written_as_numpy_writes_them(tmp_path):
         np.save(tmp_path / "numpy.npy", array)
         write_npy(tmp_path / "ours.npy", array)
         assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
+# ---------------------------------------------------------------- whole stages: killed, out of space, twice at once
+
+RUN = f"lenet_{TASK}"
+# stage -> its options; {root} stands for the folder that holds data/, own/ and out/
+COMMANDS = {
+    "simulate_ptbxl": "--output_path {root}/data --n_records 60 --seed 3",
+    "preprocessing": "--data_path {root}/data",
+    "import_records": "--signals {root}/mine.npy --table {root}/mine.csv --signal_rate 250 --output_path {root}/own",
+    "train_model": f"--data_path {{root}}/data --logdir {{root}}/out --task {TASK} --epochs 4 --n_bootstrap 20 --threads 1",
+    "tcav_analysis": "{model} --n_runs 2 --n_null 200 --min_positives 5 --threads 1",
+    "lrp_analysis": "{model} --methods saliency lrp --max_figures 2 --threads 1",
+    "glocal_analysis": "{model} --n_samples 4 --n_bootstrap 20 --n_permutations 19 --threads 1",
+    "sanity_checks": "{model} --n_samples 4 --methods saliency random --checks randomisation axioms localisation --threads 1",
+    "discovery": "{model} --cohort MI CD --n_null 9 --n_resamples 9 --k_max 2 --min_records 5 --threads 1",
+    "report": f"--model_path {{root}}/out/{RUN} --output_path {{root}}/out",
+}
+MODEL = f"--data_path {{root}}/data --output_path {{root}}/out --model_path {{root}}/out/{RUN}"
+EXACT = {".csv", ".npz", ".npy", ".pkl", ".ckpt", ".dat", ".hea"}
+
+
+def command(stage, root):
+    """The words of a stage's command."""
+    options = COMMANDS[stage].replace("{model}", MODEL).replace("{root}", str(root))
+    return [sys.executable, str(ROOT / "code" / f"{stage}.py"), *shlex.split(options)]
+
+
+def start(stage, root, **options):
+    """The stage as a process of its own; output to files, so that no pipe can fill up."""
+    return subprocess.Popen(command(stage, root), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, "OMP_NUM_THREADS": "1"}, **options)
+
+
+def finish(process):
+    """(exit code, stderr)"""
+    _, errors = process.communicate(timeout=300)
+    return process.returncode, errors
+
+
+def content(root):
+    """Relative path -> digest of a file whose bytes must be the same, or None where only its being there counts."""
+    paths = [path for path in root.rglob("*") if path.is_file() and "tensorboard" not in path.parts]
+    return {str(path.relative_to(root)): sha256(path) if path.suffix in EXACT else None for path in paths}
+
+
+def whole(root):
+    """Every file that is there under a final name can be read to its end."""
+    reading = {".csv": pd.read_csv, ".npz": read_npz, ".npy": read_npy, ".pkl": read_pickle, ".json": read_json,
+               ".ckpt": load_checkpoint, ".png": lambda path: Image.open(path).load()}
+    for path in root.rglob("*"):
+        assert ".tmp" not in path.name, path
+        if path.is_file() and path.suffix in reading:
+            try:
+                reading[path.suffix](path)
+            except pd.errors.EmptyDataError:
+                assert path.stat().st_size == 1  # a table without columns
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """One undisturbed run of every stage in one place: stage -> (folder as it was before, folder after, seconds)."""
+    base, done = tmp_path_factory.mktemp("stages"), {}
+    root = base / "root"
+    root.mkdir()
+    np.save(root / "mine.npy", np.random.default_rng(0).normal(0, 0.3, (40, 2500, 12)))
+    pd.DataFrame({"labels": ["NORM SR", "IMI"] * 20, "patient_id": range(40)}).to_csv(root / "mine.csv", index=False)
+    for stage in COMMANDS:
+        before = base / f"before_{stage}"
+        shutil.copytree(root, before)
+        started = time.perf_counter()
+        code, errors = finish(start(stage, root))
+        assert code == 0, errors
+        done[stage] = (before, content(root), time.perf_counter() - started)
+    return root, done
+
+
+def put_back(root, before):
+    """The folder as it was before a stage, at the same path: paths are among the settings."""
+    shutil.rmtree(root)
+    shutil.copytree(before, root)
+
+
+def files(root):
+    """Every file with its size and time."""
+    found = {}
+    for path in root.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            found[path] = (path.stat().st_mtime_ns, path.stat().st_size)
+    return found
+
+
+def kill(stage, root, before, seconds, rng):
+    """SIGKILL the stage at a random moment, two times of three counted from its first write; whether it had written.
+
+    One that ends before its moment is started again with an earlier one: every kill strikes.
+    """
+    after_write, share = rng.random() < 2 / 3, rng.uniform(0, 1)
+    while True:
+        put_back(root, before)
+        was = files(root)
+        process = start(stage, root)
+        while after_write and process.poll() is None and files(root) == was:
+            time.sleep(0.01)
+        time.sleep(seconds * share / (3 if after_write else 1))
+        process.send_signal(signal.SIGKILL)
+        code, errors = finish(process)
+        if code == -signal.SIGKILL:
+            return files(root) != was
+        assert code == 0, errors
+        share /= 2
+
+
+@pytest.mark.slow
+def test_a_stage_that_was_killed_ends_with_the_same_bytes(stages):
+    root, done = stages
+    kills, rng = int(os.environ.get("XAI4ECG_KILLS", "20")), np.random.default_rng(0)
+    working = dict.fromkeys(COMMANDS, 0)
+    for number in range(kills):
+        stage = list(COMMANDS)[number % len(COMMANDS)]
+        before, expected, seconds = done[stage]
+        working[stage] += kill(stage, root, before, seconds, rng)
+        code, errors = finish(start(stage, root))
+        assert code == 0, (stage, errors)
+        found = content(root)
+        different = [name for name in {**found, **expected} if name not in found or name not in expected
+                     or found[name] != expected[name]]
+        assert not different, (stage, number, different)
+        whole(root)
+    print(f"{kills} kills, {sum(working.values())} of them after the stage had begun to write: {working}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", COMMANDS)
+def test_without_space_a_stage_says_so_in_one_line_and_leaves_nothing_half_written(stages, stage):
+    root, done = stages
+    before, expected, _ = done[stage]
+    was = {str(path.relative_to(before)) for path in before.rglob("*") if path.is_file()}
+    for limit in (2_000, 40_000):
+        put_back(root, before)
+        code, errors = finish(start(stage, root, preexec_fn=lambda limit=limit: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (limit, limit))))
+        if code == 0:
+            new = [path for path in root.rglob("*") if path.is_file() and str(path.relative_to(root)) not in was]
+            assert max(path.stat().st_size for path in new) <= limit
+            continue
+        assert one_line(code, errors), (limit, errors)
+        assert "cannot write" in errors, (limit, errors)
+        whole(root)
+    code, errors = finish(start(stage, root))  # space is there again
+    assert code == 0, errors
+    assert {name: digest for name, digest in content(root).items() if digest} == \
+           {name: digest for name, digest in expected.items() if digest}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [name for name in COMMANDS if name != "report"])
+def test_of_two_at_once_one_works_and_the_other_is_refused(stages, stage):
+    root, done = stages
+    before, expected, _ = done[stage]
+    put_back(root, before)
+    ends = [finish(process) for process in [start(stage, root), start(stage, root)]]
+    codes = sorted(code for code, _ in ends)
+    assert codes in ([0, 2], [0, 0]), ends  # 0, 0: the second came when the first had finished
+    for code, errors in ends:
+        if code:
+            assert "another process is writing" in one_line(code, errors)
+    assert content(root) == expected
+    whole(root)
