@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from artefacts import UserError, write_text
+from artefacts import UserError, remove_leftovers, write_text
 from checkpoints import check_against, find_checkpoint, load_checkpoint, run_folder
 from cli import run, stage_parser
 from report_html import page
@@ -58,6 +58,7 @@ def main(args):
     title = f"{found.info.modelname} on {found.info.task}"
     path = found.folder / "report.html"
     subtitle = "What a deep ECG classifier uses, looks at, and how far that can be trusted. For research; not a medical device."
+    remove_leftovers(found.folder)
     write_text(path, page(f"XAI4ECG report: {title}", subtitle, inner))
     print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
 

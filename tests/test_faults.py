@@ -22,19 +22,36 @@ import pandas as pd
 import pytest
 import torch
 import wfdb
+from matplotlib.figure import Figure
 from PIL import Image
 
 import import_records
 import preprocessing
 import report
 import sanity_checks
-from artefacts import Stage, read_json, read_npy, read_npz, read_pickle, read_stage, sha256, write_npy, write_pickle
+from artefacts import (
+    Stage,
+    read_json,
+    read_npy,
+    read_npz,
+    read_pickle,
+    read_stage,
+    sha256,
+    write_csv,
+    write_figure,
+    write_json,
+    write_npy,
+    write_npz,
+    write_pickle,
+    write_text,
+)
 from checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint
 from conftest import ROOT
 from dataset import load_dataset
 from labels import LABEL_MAPPINGS, LEADS, TASKS
 from models import get_model
 from mutations import BYTES, TABLE, TEXT, attempt, odd_value, one_line
+from ptbxl_layout import write_record
 from records import RecordError, read_record, read_records, refuse
 from statements import parse_scp_codes
 from tiny_ptbxl import file_name, write_dataset
@@ -353,6 +370,46 @@ def test_arrays_are_written_as_numpy_writes_them(tmp_path):
         np.save(tmp_path / "numpy.npy", array)
         write_npy(tmp_path / "ours.npy", array)
         assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
+@contextlib.contextmanager
+def file_size_limit(n_bytes):
+    """No file of this process can grow beyond so many bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def _checkpoint(path):
+    save_checkpoint(path, get_model("lenet", 5), ModelInfo("lenet", TASK, tuple(TASKS[TASK]), LEADS, 100, 2.5, {}, 0))
+
+
+def _figure(path):
+    figure = Figure()
+    figure.subplots().imshow(np.random.default_rng(0).random((300, 300)))
+    write_figure(figure, path, ("png", "pdf"))
+
+
+BIG = np.random.default_rng(0).normal(size=(500, 12))
+WRITERS = {
+    "text": lambda path: write_text(path, "x" * 20_000), "json": lambda path: write_json(path, {"x": BIG}),
+    "csv": lambda path: write_csv(path, pd.DataFrame(BIG)), "npy": lambda path: write_npy(path, BIG),
+    "npz": lambda path: write_npz(path, x=BIG), "pickle": lambda path: write_pickle(path, BIG), "figure": _figure,
+    "checkpoint": _checkpoint, "record": lambda path: write_record(path.parent, path.name, (BIG * 1000).astype("<i2"), 100),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_writer_says_that_there_is_no_space_and_leaves_nothing(tmp_path, name):
+    with file_size_limit(5_000):
+        _, error = attempt(lambda _: WRITERS[name](tmp_path / "x"))
+    assert error.startswith("error: cannot write: File too large")
+    assert not list(tmp_path.iterdir())
+    assert attempt(lambda _: WRITERS[name](tmp_path / "x"))[1] is None
+    assert list(tmp_path.iterdir())
 
 
 # ---------------------------------------------------------------- whole stages: killed, out of space, twice at once
