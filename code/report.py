@@ -54,7 +54,8 @@ def main(args):
     if args.verify:
         verify(found)
         return
-    inner = [(name, section.title, build(found, name)) for name, section in tqdm(SECTIONS.items(), desc="report")]
+    with tqdm(SECTIONS.items(), desc="report") as sections:  # closed before an error is printed
+        inner = [(name, section.title, build(found, name)) for name, section in sections]
     title = f"{found.info.modelname} on {found.info.task}"
     path = found.folder / "report.html"
     subtitle = "What a deep ECG classifier uses, looks at, and how far that can be trusted. For research; not a medical device."

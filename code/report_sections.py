@@ -306,7 +306,13 @@ SECTIONS = {
 def build(run: Run, name: str) -> str:
     """Inner HTML of one section; where its stage has not run, the command that would."""
     section = SECTIONS[name]
-    fragments = list(section.build(run))
+    try:
+        fragments = list(section.build(run))
+    except (LookupError, TypeError, AttributeError, ValueError):
+        broken = broken_links(run.folder)
+        if not broken:  # the files are what the stages wrote: not theirs, but our error
+            raise
+        raise UserError(f"{broken[0]}, and the section {section.title!r} cannot be made from it: run its stage again") from None
     if not fragments:
         command = f"python code/{section.stage}.py --model_path {run.folder}"
         return paragraph("This stage has not been run yet. To run it:", "soft") + code_block(command)

@@ -276,6 +276,28 @@ def test_mutated_stage_files_are_refused_or_taken_for_what_they_say(made, run_fo
         outcomes(n, kinds, path, judge)
 
 
+def test_a_report_of_results_that_were_damaged_names_the_file(run_folder_):
+    """Odd values in what a section reads; undamaged, the same file gives a report."""
+    metrics = {"windows": {"macro_auc": {"value": 0.9, "low": 0.8, "high": 0.95}, "per_class_auc": {
+        "MI": {"value": 0.9, "low": 0.8, "high": 1.0, "n_positive": 20, "n": 50}}}, "centre_crop": {"macro_auc": {"value": 0.9}}}
+    path, words = run_folder_ / "metrics.json", ["--model_path", run_folder_, "--output_path", run_folder_.parent]
+    path.write_text(json.dumps(metrics))
+    with Stage(run_folder_, "test", {}) as stage:
+        stage.finish(outputs=[path])
+    assert attempt(report.main, report.get_args_parser(), words)[1] is None
+
+    def judge(_):
+        _, error = attempt(report.main, report.get_args_parser(), words)
+        assert error or "Artefacts do not match" in (run_folder_ / "report.html").read_text()
+        assert error is None or "metrics.json" in error
+        return error
+
+    errors, _ = outcomes(20, (lambda data, rng: json.dumps(odd_value(json.loads(data), rng) | {"odd": 1}).encode(),), path, judge)
+    assert errors
+    for made in (path, run_folder_ / "test.json"):
+        made.unlink()
+
+
 # ---------------------------------------------------------------- made to do harm
 
 class Harm:
