@@ -79,15 +79,15 @@ explain() {
 
 run_demo() {
   data=${data:-data/simulated/}; output=${output:-output/demo/}
-  tcav_size=(--n_runs 10 --n_null 200)
+  tcav_size=(--n_runs 10 --n_null 400)
   local_size=(--strategy single_best --pathologies LVH CLBBB IMI AMI)
   glocal_size=(--n_samples 20)
-  sanity_size=(--n_samples 16)
+  sanity_size=(--n_samples 16 --n_few 4)
   discovery_size=(--cohort "AMI or IMI")
   stage simulate_ptbxl --output_path "$data" --n_records 600 --seed 0
   stage preprocessing --data_path "$data"
   for task in subdiagnostic T_Wave_Amplitude; do
-    stage train_model --data_path "$data" --logdir "$output" --modelname lenet --task "$task" --epochs 20 ${gpu[@]+"${gpu[@]}"}
+    stage train_model --data_path "$data" --logdir "$output" --modelname lenet --task "$task" --epochs 30 ${gpu[@]+"${gpu[@]}"}
   done
   sanity_size+=(--amplitude_models "$output/lenet_T_Wave_Amplitude")
   explain "$data" "$output" "$output/lenet_subdiagnostic"

@@ -23,7 +23,8 @@ def _embed(features, kind, seed):
     points = fit_space(features).transform(features)
     if kind == "tsne" and len(points) > 10:
         perplexity = min(30, (len(points) - 1) / 3)
-        return TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(_at_least_two(points))
+        embedding = TSNE(2, perplexity=perplexity, init="pca", max_iter=500, random_state=seed, n_jobs=1)
+        return embedding.fit_transform(_at_least_two(points))
     return PCA(2, svd_solver="full").fit_transform(_at_least_two(points))
 
 

@@ -28,8 +28,8 @@ def fit_space(features: np.ndarray, variance: float = 0.8, max_components: int =
     """Principal components that hold `variance` of the variance of (n, d), `max_components` at the most."""
     if len(features) < 3:
         raise UserError(f"{len(features)} records are too few to fit a space: widen the cohort or the folds")
-    solver = "full" if len(features) < features.shape[1] else "covariance_eigh"  # both exact, whichever is quicker
-    space = PCA(min(max_components, len(features) - 1, features.shape[1]), svd_solver=solver).fit(features)
+    # by the covariance: exact, and an order quicker than an SVD of the records for some hundred features
+    space = PCA(min(max_components, len(features) - 1, features.shape[1]), svd_solver="covariance_eigh").fit(features)
     enough = 1 + int(np.searchsorted(np.cumsum(space.explained_variance_ratio_), variance))
     space.n_components_ = min(enough, space.n_components_)
     space.components_ = space.components_[:space.n_components_]
@@ -37,33 +37,38 @@ def fit_space(features: np.ndarray, variance: float = 0.8, max_components: int =
     return space
 
 
-def lloyd(clouds: np.ndarray, k: int, rng: np.random.Generator, n_starts: int = 10, n_steps: int = 20) -> tuple:
+def lloyd(clouds: np.ndarray, k: int, rng: np.random.Generator, n_starts: int = 8, n_steps: int = 25) -> tuple:
     """k-means of many clouds (m, n, d) at once, best of `n_starts` from random records: centres (m, k, d), inertia (m,).
 
-    Plain Lloyd on all clouds together: sklearn's, called once per small cloud, spends its time outside the arithmetic.
+    Plain Lloyd on all clouds together, until none changes or for `n_steps`: sklearn's, called once per small cloud, spends its
+    time outside the arithmetic.
     """
+    squares = (clouds**2).sum(axis=(1, 2))
     best, least = clouds[:, :k].copy(), np.full(len(clouds), np.inf)
     for _ in range(n_starts):
         centres = clouds[:, rng.permutation(clouds.shape[1])[:k]]                     # (m, k, d)
+        before = None
         for _ in range(n_steps):
-            member = _nearest(clouds, centres)[0]                                     # (m, n, k)
+            distance = _distance(clouds, centres)
+            nearest = distance.argmin(axis=2)                                         # (m, n)
+            if before is not None and np.array_equal(nearest, before):
+                break
+            before, member = nearest, np.eye(k)[nearest]                              # (m, n, k)
             counts = member.sum(axis=1)[..., None]
             centres = np.where(counts > 0, member.transpose(0, 2, 1) @ clouds / np.maximum(counts, 1), centres)
-        inertia = _nearest(clouds, centres)[1]
+        inertia = squares + _distance(clouds, centres).min(axis=2).sum(axis=1)
         best = np.where((inertia < least)[:, None, None], centres, best)
         least = np.minimum(least, inertia)
     return best, least
 
 
-def _nearest(clouds, centres):
-    """Membership of the nearest centre (m, n, k) and the sum of squared distances to it (m,)."""
-    distance = (centres**2).sum(axis=2)[:, None] - 2 * clouds @ centres.transpose(0, 2, 1)  # less the point's own square
-    inertia = (distance.min(axis=2) + (clouds**2).sum(axis=2)).sum(axis=1)
-    return np.eye(centres.shape[1])[distance.argmin(axis=2)], inertia
+def _distance(clouds, centres):
+    """Squared distance of each point to each centre (m, n, k), less the point's own square."""
+    return (centres**2).sum(axis=2)[:, None] - 2 * clouds @ centres.transpose(0, 2, 1)
 
 
 def _to_centres(centres):
-    return lambda points: _nearest(points[None], centres[None])[0][0].argmax(axis=1)
+    return lambda points: _distance(points[None], centres[None])[0].argmin(axis=1)
 
 
 def _kmeans(points, k, seed):

@@ -11,7 +11,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 PTBXL = Path(os.environ.get("XAI4ECG_PTBXL", ROOT.parent / "shared" / "ptbxl"))
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1)  # tiny tensors: a second thread waits more than it works
 
 
 def run_script(script, *arguments, check=True, **options):
