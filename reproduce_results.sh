@@ -78,7 +78,7 @@ explain() {
 }
 
 run_demo() {
-  data=${data:-data/simulated/}; output=${output:-output/demo/}
+  data=${data:-data/simulated}; output=${output:-output/demo}
   tcav_size=(--n_runs 10 --n_null 400)
   local_size=(--strategy single_best --pathologies LVH CLBBB IMI AMI)
   glocal_size=(--n_samples 20)
@@ -95,7 +95,7 @@ run_demo() {
 }
 
 run_paper() {
-  data=${data:-data/ptbxl/}; output=${output:-output/}
+  data=${data:-data/ptbxl}; output=${output:-output}
   tcav_size=(); local_size=(--strategy best_n --n_samples 100); glocal_size=(--n_samples 100); sanity_size=(); discovery_size=(--cohort "AMI or IMI")
   [ -f "$data/ptbxl_database.csv" ] || ./download_data.sh --data_path "$data"
   [ -d "$data/ptbxl_segmentations" ] || ./download_segmentations.sh --data_path "$data"

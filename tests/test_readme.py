@@ -59,7 +59,7 @@ def test_the_original_lines_are_there_word_for_word(line):
 
 
 def test_every_stage_has_its_section_and_every_picture_exists():
-    for script in sorted(path.stem for path in (ROOT / "code").glob("*.py") if "__main__" in path.read_text()):
+    for script in sorted(path.stem for path in (ROOT / "code").glob("*.py") if "\nif __name__" in path.read_text()):
         assert f"code/{script}.py" in README, f"the README does not speak of {script}.py"
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
     assert pictures
