@@ -13,6 +13,7 @@ A stage asks for the shared options by name, adds its own, and hands `main` to `
 
 import argparse
 import errno
+import os
 import re
 import sys
 
@@ -36,14 +37,16 @@ def fraction(text: str) -> float:
     return value
 
 
-# option -> (names, keywords of add_argument); the README's two names for one thing both work everywhere
+# option -> (names, keywords of add_argument); the README's two names for one thing both work everywhere.
+# Paths are normalised, so that data/ptbxl/ and data/ptbxl are the same settings to a run that is resumed.
 SHARED_OPTIONS = {
     "data_path": (["--data_path"], {
-        "default": "data/ptbxl/", "help": "folder of the data set (made by preprocessing.py)"}),
+        "type": os.path.normpath, "default": "data/ptbxl/",
+        "help": "folder of the data set (made by preprocessing.py)"}),
     "output_path": (["--output_path", "--logdir"], {
-        "default": "output/", "help": "folder that runs are written to"}),
+        "type": os.path.normpath, "default": "output/", "help": "folder that runs are written to"}),
     "model_path": (["--model_path", "--model_checkpoint_path"], {
-        "default": None, "help": "checkpoint, or the run folder that holds checkpoints/best_model.ckpt"}),
+        "type": os.path.normpath, "default": None, "help": "checkpoint, or the run folder that holds checkpoints/best_model.ckpt"}),
     "modelname": (["--modelname", "--modeltype"], {
         "default": None, "help": "lenet, resnet or xresnet"}),
     "task": (["--task"], {

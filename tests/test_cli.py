@@ -40,3 +40,8 @@ def test_a_wrong_option_is_one_line_and_code_2(words, capsys):
 def test_check_names_says_what_is_accepted():
     with pytest.raises(UserError, match=r"unknown pathology XYZ: accepted are AMI, IMI"):
         check_names("pathology", ["AMI", "XYZ"], ["AMI", "IMI"])
+
+
+def test_a_trailing_slash_makes_no_other_settings():
+    first, second = (parser().parse_args(["--logdir", path]) for path in ("./output//", "output"))
+    assert first == second
