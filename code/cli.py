@@ -46,7 +46,8 @@ SHARED_OPTIONS = {
     "output_path": (["--output_path", "--logdir"], {
         "type": os.path.normpath, "default": "output/", "help": "folder that runs are written to"}),
     "model_path": (["--model_path", "--model_checkpoint_path"], {
-        "type": os.path.normpath, "default": None, "help": "checkpoint, or the run folder that holds checkpoints/best_model.ckpt"}),
+        "type": os.path.normpath, "default": None,
+        "help": "checkpoint, or the run folder that holds checkpoints/best_model.ckpt"}),
     "modelname": (["--modelname", "--modeltype"], {
         "default": None, "help": "lenet, resnet or xresnet"}),
     "task": (["--task"], {

@@ -158,9 +158,11 @@ def concepts(run: Run) -> Iterator[str]:
     columns = ["concept", "layer", "pathology", "score", "magnitude", "cav_accuracy", "p", "p_corrected", "n_positive", "n_class"]
     if len(found):
         yield table(_columns(found.sort_values("p_corrected", kind="stable"), columns), 30)
-    pictures = run.figures("tcav/*.png")
-    for picture in sorted(pictures, key=lambda path: not path.stem.startswith("summary")):
+    for picture in run.figures("tcav/summary*.png"):
         yield figure(picture, _caption(picture))
+    single = [figure(picture, _caption(picture)) for picture in run.figures("tcav/*.png") if not picture.stem.startswith("summary")]
+    if single:
+        yield details(f"All layers, one map per concept ({len(single)})", "".join(single))
 
 
 def local(run: Run) -> Iterator[str]:
