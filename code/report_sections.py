@@ -160,9 +160,10 @@ def concepts(run: Run) -> Iterator[str]:
         yield table(_columns(found.sort_values("p_corrected", kind="stable"), columns), 30)
     for picture in run.figures("tcav/summary*.png"):
         yield figure(picture, _caption(picture))
-    single = [figure(picture, _caption(picture)) for picture in run.figures("tcav/*.png") if not picture.stem.startswith("summary")]
+    single = [path for path in run.figures("tcav/*.png") if not path.stem.startswith("summary")]
     if single:
-        yield details(f"All layers, one map per concept ({len(single)})", "".join(single))
+        maps = "".join(figure(picture, _caption(picture)) for picture in single)
+        yield details(f"All layers, one map per concept ({len(single)})", maps)
 
 
 def local(run: Run) -> Iterator[str]:
