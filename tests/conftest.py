@@ -1,6 +1,10 @@
 """Fixtures shared by all tests: the real records where they are present, a simulated cohort, a trained LeNet."""
 
 import os
+
+# One thread in every process: a second one waits more than it works on tiny tensors, and the last bits depend on their number.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +15,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 PTBXL = Path(os.environ.get("XAI4ECG_PTBXL", ROOT.parent / "shared" / "ptbxl"))
 
-torch.set_num_threads(1)  # tiny tensors: a second thread waits more than it works
+torch.set_num_threads(1)
 
 
 def run_script(script, *arguments, check=True, **options):
