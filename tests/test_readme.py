@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, run_script
+from labels import REGRESSION_TASKS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").is_file() else ""
 
@@ -22,7 +23,7 @@ NOT_RUN = {
     "./reproduce_results.sh": "tested in test_pipeline.py", "./run_tests.sh": "runs this test",
     "./.venv/bin/python -m pytest": "runs this test", "python -m pytest": "runs this test", "pytest": "runs this test",
     "python tests/benchmarks": "measures for minutes, on real records", "tensorboard": "serves until it is ended",
-    "git": "not ours", "ruff": "run by run_tests.sh", "python -m ruff": "run by run_tests.sh", "export": "sets a variable",
+    "torchrun --nnodes": "needs two machines", "git": "not ours", "ruff": "run by run_tests.sh", "python -m ruff": "run by run_tests.sh", "export": "sets a variable",
 }
 
 
@@ -87,6 +88,11 @@ def workplace(cohort, trained, tmp_path_factory):
     shutil.copy(trained / "checkpoints" / "best_model.ckpt", folder / "path" / "to" / "model.ckpt")
     (folder / "output").mkdir()
     shutil.copytree(trained, folder / "output" / "...")
+    common = ["--data_path", cohort, "--logdir", folder / "output", "--modelname", "lenet", "--epochs", 1]
+    for task in REGRESSION_TASKS:  # the runs that the sanity checks' command names
+        run_script("train_model.py", *common, "--task", task)
+    for seed in (1, 2):
+        run_script("train_model.py", *common, "--task", "subdiagnostic", "--seed", seed, "--run_name", f"seed{seed}")
     (folder / "bin").mkdir()
     (folder / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (folder / "bin" / "torchrun").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m torch.distributed.run "$@"\n')
