@@ -23,7 +23,8 @@ NOT_RUN = {
     "./reproduce_results.sh": "tested in test_pipeline.py", "./run_tests.sh": "runs this test",
     "./.venv/bin/python -m pytest": "runs this test", "python -m pytest": "runs this test", "pytest": "runs this test",
     "python tests/benchmarks": "measures for minutes, on real records", "tensorboard": "serves until it is ended",
-    "torchrun --nnodes": "needs two machines", "git": "not ours", "ruff": "run by run_tests.sh", "python -m ruff": "run by run_tests.sh", "export": "sets a variable",
+    "torchrun --nnodes": "needs two machines", "git": "not ours", "export": "sets a variable",
+    "ruff": "run by run_tests.sh", "python -m ruff": "run by run_tests.sh",
 }
 
 
