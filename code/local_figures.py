@@ -35,6 +35,13 @@ def true_labels(data: Dataset, row: int) -> str:
     return "labels " + (", ".join(names) or "none of this task")
 
 
+def quality_note(row) -> str:
+    """'signal: noise, drift' from the quality_<flag> columns of a row of the table; empty where none is raised."""
+    raised = [name.removeprefix("quality_").replace("_", " ") for name in row.index
+              if name.startswith("quality_") and str(row[name]) == "True"]
+    return "signal: " + ", ".join(raised) if raised else ""
+
+
 def prediction(info, index: int, logit: float) -> str:
     """What the model says of one target."""
     name = info.labels[index]
@@ -72,7 +79,8 @@ def record_of(job: Job, target, position: int, name: str, what: str) -> Record:
     data, row, info = job.data, int(target.rows[position]), job.model.info
     who = f"ECG {data.ecg_id[row]}" if not name else f"record {name}"
     said = prediction(info, target.index, float(target.logit[position]))
-    subtitle = f"{person(data.table.iloc[row])} · {true_labels(data, row)} · {said}"
+    parts = (person(data.table.iloc[row]), true_labels(data, row), said, quality_note(data.table.iloc[row]))
+    subtitle = " · ".join(part for part in parts if part)
     windows = "mean logit of windows" if job.window == "windows" else "centre crop"
     foot = [f"{info.run_folder_name}, {windows} of {info.crop_seconds:g} s"]
     title = f"{target.name}    {who}    {what}"

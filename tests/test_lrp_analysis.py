@@ -289,3 +289,10 @@ def test_bad_choices_end_with_one_line(option, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "choose from" in error
+
+
+def test_signal_quality_stands_beside_the_record():
+    from local_figures import quality_note
+    row = pd.Series({"age": 50, "quality_noise": True, "quality_limb_reversal": "True", "quality_flat": False})
+    assert quality_note(row) == "signal: noise, limb reversal"
+    assert quality_note(row.drop(["quality_noise", "quality_limb_reversal"])) == ""
