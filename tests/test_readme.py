@@ -77,23 +77,29 @@ def test_links_within_the_readme_lead_somewhere():
 
 
 @pytest.fixture(scope="module")
-def workplace(cohort, trained, tmp_path_factory):
-    """An empty folder where the README's paths exist: code/, data/ptbxl (simulated), path/to/, output/..."""
+def workplace(tmp_path_factory):
+    """An empty folder where the README's paths exist: code/, data/ptbxl (simulated), path/to/, output/...
+
+    Larger and longer trained than the shared fixtures, so that every pathology has a true positive in the test fold.
+    """
     folder = tmp_path_factory.mktemp("readme")
+    cohort, trained = folder / "data" / "ptbxl", folder / "output" / "..."
+    run_script("simulate_ptbxl.py", "--output_path", cohort, "--n_records", 800, "--seed", 7)
+    run_script("preprocessing.py", "--data_path", cohort)
+    run_script("train_model.py", "--data_path", cohort, "--logdir", folder / "output", "--modelname", "lenet",
+               "--task", "subdiagnostic", "--epochs", 40)
+    (folder / "output" / "lenet_subdiagnostic").rename(trained)
     for name in ("code", "tests"):
         (folder / name).symlink_to(ROOT / name)
-    shutil.copytree(cohort, folder / "data" / "ptbxl")
-    for name in ("raw100.pkl", "preprocessing.json"):
-        (folder / "data" / "ptbxl" / name).unlink()
     (folder / "path" / "to").mkdir(parents=True)
     shutil.copy(trained / "checkpoints" / "best_model.ckpt", folder / "path" / "to" / "model.ckpt")
-    (folder / "output").mkdir()
-    shutil.copytree(trained, folder / "output" / "...")
     common = ["--data_path", cohort, "--logdir", folder / "output", "--modelname", "lenet", "--epochs", 1]
     for task in REGRESSION_TASKS:  # the runs that the sanity checks' command names
         run_script("train_model.py", *common, "--task", task)
     for seed in (1, 2):
         run_script("train_model.py", *common, "--task", "subdiagnostic", "--seed", seed, "--run_name", f"seed{seed}")
+    for name in ("raw100.pkl", "preprocessing.json"):
+        (cohort / name).unlink()
     (folder / "bin").mkdir()
     (folder / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (folder / "bin" / "torchrun").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m torch.distributed.run "$@"\n')
