@@ -40,15 +40,6 @@ def randomised(model, seed=0):
     return model.eval()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors: a second thread only waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module", params=["lenet", "xresnet", "resnet"])
 def model(request):
     torch.manual_seed(1)

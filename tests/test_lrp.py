@@ -17,16 +17,6 @@ from lrp_rules import AlphaBeta, Bounded, Epsilon, Flat, Gamma, LinearMap, WSqua
 from models import AdaptiveConcatPool, Add, get_model
 from test_attribution import randomised
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors: a second thread only waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # ---------------------------------------------------------------- the oracle: one record, one dense matrix, loops
 
 
