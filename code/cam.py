@@ -6,8 +6,8 @@ differ by up to half a second.
 """
 
 import contextlib
-import copy
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from artefacts import UserError
 from gradients import gradient
-from models import Add
+from models import Add, replace_leaves, sharing_copy
 
 
 @contextlib.contextmanager
@@ -65,45 +65,52 @@ def hires_cam_map(model, x, target, layer=None):
     return (slope * activation).sum(dim=1), logit
 
 
-class _Places(nn.Module):
-    """Stands for a layer with a kernel: the centre of what each output step sees, from the places of its inputs."""
+class Places(NamedTuple):
+    """Where the time steps of a layer lie: `count` steps every `step` samples, the first centred on `first`."""
+
+    first: float
+    step: float
+    count: int
+
+
+class _Window(nn.Module):
+    """Stands for a layer with a kernel: from the places of its inputs to the centre of what each output step sees."""
 
     def __init__(self, layer):
         super().__init__()
         first = lambda value: value[0] if isinstance(value, tuple) else value  # noqa: E731
-        self.kernel, self.stride, self.padding = first(layer.kernel_size), first(layer.stride), first(layer.padding)
-        self.dilation = first(getattr(layer, "dilation", 1))
+        self.stride, padding = first(layer.stride), first(layer.padding)
+        reach = first(getattr(layer, "dilation", 1)) * (first(layer.kernel_size) - 1)
+        self.centre, self.missing = reach / 2 - padding, reach + 1 - 2 * padding
         self.ceil_mode = getattr(layer, "ceil_mode", False)
 
     def forward(self, places):
-        n, step = places.shape[-1], (places[..., 1] - places[..., 0]) if places.shape[-1] > 1 else 1.0
-        seen = n + 2 * self.padding - self.dilation * (self.kernel - 1) - 1
+        seen = places.count - self.missing
         count = (-(-seen // self.stride) if self.ceil_mode else seen // self.stride) + 1
-        centres = torch.arange(count) * self.stride - self.padding + self.dilation * (self.kernel - 1) / 2
-        return places[..., :1] + centres.to(places) * step
+        return Places(places.first + self.centre * places.step, places.step * self.stride, count)
 
 
-class _Mean(nn.Module):
+class _Middle(nn.Module):
+    """Stands for a sum of two branches, which see the record from centres that can differ by half a step."""
+
     def forward(self, main, shortcut):
-        return (main + shortcut) / 2
+        return main._replace(first=(main.first + shortcut.first) / 2)
 
 
 def step_centres(model: nn.Module, n_samples: int, layer: str | None = None) -> Tensor:
     """Centre (steps,) in samples of what each time step of a layer sees of an input of `n_samples`."""
     name, _ = cam_module(model, layer)
-    network = copy.deepcopy(model)
-    for child, module in list(network.named_modules()):
-        if next(module.children(), None) is not None or isinstance(module, nn.Sequential):
-            continue
+
+    def stand_in(_name, module):
         windowed = isinstance(module, (nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d))
-        stand_in = _Places(module) if windowed else _Mean() if isinstance(module, Add) else nn.Identity()
-        parent, _, leaf = child.rpartition(".")
-        setattr(network.get_submodule(parent), leaf, stand_in)
-    places = torch.arange(n_samples, dtype=torch.float64).view(1, 1, -1)
+        return _Window(module) if windowed else _Middle() if isinstance(module, Add) else nn.Identity()
+
+    network = replace_leaves(sharing_copy(model), stand_in)
     with recording(network.get_submodule(name)) as outputs, contextlib.suppress(Exception):
         # what follows the layer is of no interest, and need not make sense for places
-        nn.Sequential.forward(network, places)
-    return outputs[0].flatten()
+        nn.Sequential.forward(network, Places(0.0, 1.0, n_samples))
+    first, step, count = outputs[0]
+    return first + step * torch.arange(count, dtype=torch.float64)
 
 
 def upsample(cam: Tensor, centres: Tensor, n_samples: int) -> Tensor:
@@ -156,12 +163,7 @@ class _Guided(nn.Module):
 
 def guided_copy(model: nn.Module) -> nn.Module:
     """A copy of `model` whose ReLUs let only positive gradients back (guided backpropagation, arXiv 1412.6806)."""
-    network = copy.deepcopy(model)
-    for name, module in list(network.named_modules()):
-        if isinstance(module, nn.ReLU):
-            parent, _, leaf = name.rpartition(".")
-            setattr(network.get_submodule(parent), leaf, _Guided())
-    return network
+    return replace_leaves(sharing_copy(model), lambda _name, module: _Guided() if isinstance(module, nn.ReLU) else module)
 
 
 def guided_grad_cam(model, x, target, layer: str | None = None):

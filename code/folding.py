@@ -5,12 +5,11 @@ into that layer's weights; in front of a dense layer (dropout between them chang
 The folded network computes the same function and has no BatchNorm left: relevance has one kind of layer fewer to argue about.
 """
 
-import copy
-
 import torch
 from torch import nn
 
 from artefacts import UserError
+from models import sharing_copy
 
 LINEAR = (nn.Conv1d, nn.Linear)
 TRANSPARENT = (nn.Dropout, nn.Identity)
@@ -21,9 +20,7 @@ def folded_copy(model: nn.Module) -> nn.Module:
 
     Raises UserError for a BatchNorm that has no linear layer beside it in its chain.
     """
-    # modules are copied, tensors are shared: folding puts new tensors in their place and changes none
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    folded = copy.deepcopy(model, shared).eval()
+    folded = sharing_copy(model).eval()  # folding puts new tensors in the place of shared ones and changes none
     for chain in [module for module in folded.modules() if isinstance(module, nn.Sequential)]:
         _fold_chain(chain)
     left = [name for name, module in folded.named_modules() if isinstance(module, nn.BatchNorm1d)]

@@ -73,10 +73,12 @@ def integrated_gradients(model, x, target, baseline: Tensor | float = 0.0, steps
     The steps are doubled, for the records that need it, until sum(attribution) misses f(x) - f(baseline) by less than
     max(relative * |f(x) - f(baseline)|, absolute logit) or `max_steps` is reached (then a warning says how many are left).
     """
-    baseline = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand_as(x)
+    baseline = torch.as_tensor(baseline, dtype=x.dtype, device=x.device)
     with torch.no_grad():
         logit = target_logit(model, x, target)
-        difference = (logit - target_logit(model, baseline, target)).double()
+        start = baseline if baseline.ndim == 3 else baseline.expand_as(x[:1])  # one pass where all records start alike
+        difference = (logit - model(start).expand(len(x), -1).gather(1, target[:, None])[:, 0]).double()
+    baseline = baseline.expand_as(x)
     tolerance = (relative * difference.abs()).clamp(min=absolute)
     result, used = torch.zeros_like(x), torch.zeros(len(x), dtype=torch.long, device=x.device)
     gap = torch.full_like(difference, float("inf"))

@@ -32,12 +32,11 @@ from lrp_rules import (
     per_record,
     signed_epsilon,
 )
-from models import Add, Concat
+from models import Add, Concat, replace_leaves
 
 LINEAR = (nn.Conv1d, nn.Linear)
 # gradient of these is already their relevance: unchanged, moved, or all to the winner
 PASSING = (nn.ReLU, nn.Dropout, nn.Identity, nn.Flatten, nn.MaxPool1d, nn.AdaptiveMaxPool1d, Concat)
-AVERAGING = (nn.AvgPool1d, nn.AdaptiveAvgPool1d)
 
 
 @dataclass(frozen=True)
@@ -175,27 +174,29 @@ class _LinearStep(_Step):
         self.linear, self.rule = LinearMap(layer), rule
 
 
+STEPS = {Add: _SumStep, nn.AvgPool1d: _AverageStep, nn.AdaptiveAvgPool1d: _AverageStep}
+
+
 def relevance_network(model: nn.Module, preset: Preset) -> tuple[nn.Module, dict[str, Shares]]:
     """A folded copy of `model` whose backward pass is LRP, and the book its operations write their shares to.
 
     Raises UserError for an operation that no rule is known for.
     """
-    network, book, first = folded_copy(model), {}, True
-    for name, layer in list(network.named_modules()):
-        if next(layer.children(), None) is not None or isinstance(layer, (nn.Sequential, *PASSING)):
-            continue
+    book, linear_layers = {}, []
+
+    def stand_in(name, layer):
+        if isinstance(layer, PASSING):
+            return layer
         if isinstance(layer, LINEAR):
-            step, first = _LinearStep(name, layer, book, preset.rule_of(layer, first)), False
-        elif isinstance(layer, AVERAGING):
-            step = _AverageStep(name, layer, book)
-        elif isinstance(layer, Add):
-            step = _SumStep(name, layer, book)
-        else:
-            known = ", ".join(kind.__name__ for kind in (*LINEAR, *AVERAGING, Add, *PASSING))
-            raise UserError(f"LRP has no rule for {type(layer).__name__} ({name}): known are {known}")
-        parent, _, child = name.rpartition(".")
-        setattr(network.get_submodule(parent), child, step)
-    return network, book
+            linear_layers.append(layer)
+            return _LinearStep(name, layer, book, preset.rule_of(layer, is_first=len(linear_layers) == 1))
+        for kind, step in STEPS.items():
+            if isinstance(layer, kind):
+                return step(name, layer, book)
+        known = ", ".join(kind.__name__ for kind in (*LINEAR, *STEPS, *PASSING))
+        raise UserError(f"LRP has no rule for {type(layer).__name__} ({name}): known are {known}")
+
+    return replace_leaves(folded_copy(model), stand_in), book
 
 
 def get_preset(preset: str | Preset) -> Preset:

@@ -69,8 +69,8 @@ def per_record(values: Tensor) -> Tensor:
 
 
 def dot(first: Tensor, second: Tensor) -> Tensor:
-    """Sum of the products over all but the first axis, without a copy: (N,) float64."""
-    return torch.bmm(first.flatten(1)[:, None], second.flatten(1)[:, :, None]).view(-1).double()
+    """Sum of the products over all but the first axis: (N,) float64."""
+    return per_record(first * second)  # a copy, but several times as fast as a batch of vector products on a CPU
 
 
 def bias_share(linear: LinearMap, s: Tensor, bias: Tensor | None) -> Tensor:

@@ -6,11 +6,38 @@ batch size and any length from `min_length` samples on. Facts of the architectur
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from artefacts import UserError
+
+
+def sharing_copy(model: nn.Module, _done: dict | None = None) -> nn.Module:
+    """A copy of `model` whose modules are its own and whose tensors are the model's.
+
+    For rewriting a network without touching the given one: what replaces a module or a tensor of the copy changes the copy alone.
+    About fifteen times as fast as `copy.deepcopy`, which would take a tenth of the time of explaining a batch.
+    """
+    done = {} if _done is None else _done
+    if id(model) not in done:
+        done[id(model)] = twin = model.__new__(type(model))
+        twin.__dict__.update({name: value.copy() if isinstance(value, (dict, set)) else value
+                              for name, value in vars(model).items()})
+        for name, child in model._modules.items():
+            twin._modules[name] = child and sharing_copy(child, done)
+    return done[id(model)]
+
+
+def replace_leaves(network: nn.Module, stand_in: Callable[[str, nn.Module], nn.Module], prefix: str = "") -> nn.Module:
+    """Puts stand_in(name, module) in the place of every module of `network` that has none inside, in their order."""
+    for child, module in network._modules.items():
+        if module._modules or isinstance(module, nn.Sequential):
+            replace_leaves(module, stand_in, f"{prefix}{child}.")
+        else:
+            network._modules[child] = stand_in(prefix + child, module)
+    return network
 
 
 class Add(nn.Module):
