@@ -155,6 +155,8 @@ class RecordExplanation:
                   # time or a drawing in which edges and middle are comparable divides by it
     logit         # (N,) mean over the windows
     ledger        # (N, 4) logit, input, bias, stabiliser (mean over the windows), or None
+    layers        # (N, layers, 2) the ledger opened: bias and stabiliser of each layer, from the output down; or None
+    layer_names   names of those layers
     gap           # (N,) completeness gap of the mean logit, or None
     steps         # (N,) most steps that a window of the record took, or None
     """
@@ -163,6 +165,8 @@ class RecordExplanation:
     coverage: np.ndarray
     logit: np.ndarray
     ledger: np.ndarray | None = None
+    layers: np.ndarray | None = None
+    layer_names: tuple[str, ...] = ()
     gap: np.ndarray | None = None
     steps: np.ndarray | None = None
 
@@ -191,7 +195,7 @@ def explain_records(model, signals: np.ndarray, target, method: str = "saliency"
     target = np.broadcast_to(np.asarray(target), (len(signals),))
     columns = [LEADS.index(lead) for lead in info.leads]
     maps = np.zeros(signals.shape, dtype=np.float32)
-    facts = []
+    facts, layer_names = [], ()
     per_pass = max(1, batch_size // len(starts))
     for first in range(0, len(signals), per_pass):
         rows = slice(first, first + per_pass)
@@ -202,13 +206,14 @@ def explain_records(model, signals: np.ndarray, target, method: str = "saliency"
         for start, piece in zip(starts, pieces, strict=True):
             maps[rows, start:start + info.crop][:, :, columns] += piece / len(starts)
         facts.append(_facts(done, len(starts)))
+        layer_names = tuple(done.ledger.layers) if done.ledger else ()
     coverage = np.zeros(signals.shape[1])
     for start in starts:
         coverage[start:start + info.crop] += 1 / len(starts)
     maps[:, coverage == 0] = np.nan
     maps[:, :, [index for index in range(len(LEADS)) if index not in columns]] = np.nan
     joined = {name: np.concatenate([part[name] for part in facts]) for name in (facts[0] if facts else ())}
-    return RecordExplanation(maps, coverage, joined.pop("logit", np.zeros(0)), **joined)
+    return RecordExplanation(maps, coverage, joined.pop("logit", np.zeros(0)), layer_names=layer_names, **joined)
 
 
 def _cut(model, array, starts):
@@ -227,6 +232,8 @@ def _facts(done: Explanation, n_windows: int) -> dict[str, np.ndarray]:
     if done.ledger:
         book = done.ledger
         facts["ledger"] = np.stack([mean(part) for part in (book.logit, book.input, book.bias, book.stabiliser)], axis=1)
+        opened = [np.stack([mean(shares.bias), mean(shares.stabiliser)], axis=1) for shares in book.layers.values()]
+        facts["layers"] = np.stack(opened, axis=1)
     if done.gap is not None:
         facts["gap"] = mean(done.gap)
         facts["steps"] = done.steps.view(n_windows, -1).amax(dim=0).cpu().numpy()

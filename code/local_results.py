@@ -24,7 +24,7 @@ from local_plan import Target
 from segments import SEGMENTS, load_segments
 
 CHUNK = 64  # records
-PER_RECORD = ("attributions", "ecg_id", "target", "logit", "ledger", "gap", "steps")
+PER_RECORD = ("attributions", "ecg_id", "target", "logit", "ledger", "layers", "gap", "steps")
 LEDGER = ("logit", "input", "bias", "stabiliser")  # columns of a ledger
 CELL_COLUMNS = ("ecg_id", "pathology", "method", "lead", "segment", "density", "signed_density", "share", "rank")
 
@@ -35,6 +35,7 @@ class Job:
 
     options  method -> (rows of the data set) -> options of that method for those rows
     n_cells  cells per record, target and method that cells.csv keeps
+    open_ledger  keep each layer's part of LRP's ledger too
     """
 
     model: object
@@ -45,6 +46,7 @@ class Job:
     window: str
     n_cells: int
     folder: Path
+    open_ledger: bool = False
 
     def units(self) -> Iterator[tuple[Target, int]]:
         """(target, number of its chunk), in the order of the files."""
@@ -82,6 +84,8 @@ def _explain_chunk(job, target, rows, method, segments):
     for name in ("ledger", "gap", "steps"):
         if getattr(done, name) is not None:
             arrays[name] = getattr(done, name)
+    if job.open_ledger and done.layers is not None:
+        arrays |= {"layers": done.layers, "layer_names": np.array(done.layer_names)}
     cells = largest_cells(done.attributions, segments, done.coverage, METHODS[method].has_lead_axis, job.n_cells)
     return {**arrays, **{f"cell_{name}": values for name, values in cells.items()}}
 

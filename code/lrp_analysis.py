@@ -50,6 +50,8 @@ def get_args_parser():
                         help="windows: the whole record, mean logit of windows at half stride; centre_crop: its middle alone")
     parser.add_argument("--preset", default="epsilon_plus", choices=LRP_PRESETS,
                         help="; ".join(f"{name}: {preset.description}" for name, preset in LRP_PRESETS.items()))
+    parser.add_argument("--open_ledger", action="store_true",
+                        help="say and store layer by layer what LRP left with biases and stabilisers")
     parser.add_argument("--layer", default=None, help="layer of the CAM methods (default: the last convolutional map)")
     parser.add_argument("--steps", type=positive_int, default=50, help="first number of steps of Integrated Gradients")
     parser.add_argument("--max_steps", type=positive_int, default=800, help="steps are doubled up to this for large gaps")
@@ -123,7 +125,8 @@ def prepare(args, model, folder):
             options[method] = lambda rows, fixed=fixed: {**fixed, "regions": occlusion_regions(data, rows)}
         else:
             options[method] = lambda rows, fixed=fixed: fixed
-    return local_results.Job(model, data, targets, args.methods, options, args.window, args.n_cells, folder), empty
+    job = local_results.Job(model, data, targets, args.methods, options, args.window, args.n_cells, folder, args.open_ledger)
+    return job, empty
 
 
 def clear(folder):
@@ -159,6 +162,9 @@ def report(job):
                 logit, source, bias, stabiliser = arrays["ledger"].mean(axis=0)
                 print(f"{method} {target.name}: ledger (mean of {len(arrays['ledger'])}) "
                       f"logit {logit:.3f} = input {source:.3f} + biases {bias:.3f} + stabilisers {stabiliser:.4f}")
+            if "layers" in arrays:
+                for layer, (bias, stabiliser) in zip(arrays["layer_names"], arrays["layers"].mean(axis=0), strict=True):
+                    print(f"  {layer:24} biases {bias:8.3f}  stabilisers {stabiliser:8.4f}")
             if "gap" in arrays:
                 print(f"{method} {target.name}: largest completeness gap {np.abs(arrays['gap']).max():.4f} logit")
 

@@ -26,7 +26,7 @@ def sharing_copy(model: nn.Module, _done: dict | None = None) -> nn.Module:
         twin.__dict__.update({name: value.copy() if isinstance(value, (dict, set)) else value
                               for name, value in vars(model).items()})
         for name, child in model._modules.items():
-            twin._modules[name] = child and sharing_copy(child, done)
+            twin._modules[name] = None if child is None else sharing_copy(child, done)
     return done[id(model)]
 
 

@@ -330,6 +330,9 @@ def test_map_of_the_windows_is_the_mean_of_their_maps(two_leads, signals, method
     if done.ledger is not None:
         assert np.allclose(done.ledger[:, 0], done.ledger[:, 1:].sum(axis=1), atol=1e-5)
         assert np.allclose(np.nansum(done.attributions, axis=(1, 2)), done.ledger[:, 1], atol=1e-5)
+        assert done.layers.shape == (2, len(done.layer_names), 2)
+        assert np.allclose(done.layers.sum(axis=1), done.ledger[:, 2:], atol=1e-12)
+        assert done.layer_names[0] == "head"
 
 
 def test_centre_crop_leaves_the_rest_unknown(two_leads, signals):

@@ -93,6 +93,17 @@ def test_the_line_of_the_readme(cohort, run_path, tmp_path):
     assert set(one.lead) <= set(LEADS)
 
 
+def test_the_ledger_is_opened_on_request(cohort, run_path, tmp_path, capsys):
+    folder = analyse(cohort, run_path, tmp_path, "--methods", "lrp", "saliency", "--pathologies", "AMI", "--strategy", "best_n",
+                     "--n_samples", "3", "--max_figures", "0", "--open_ledger")
+    stored = read_npz(folder / "lrp_AMI.npz")
+    assert np.allclose(stored["layers"].sum(axis=1), stored["ledger"][:, 2:], atol=1e-6)
+    printed = capsys.readouterr().out
+    for name, (bias, _) in zip(stored["layer_names"], stored["layers"].mean(axis=0), strict=True):
+        assert f"  {name:24} biases {bias:8.3f}" in printed
+    assert "layers" not in read_npz(folder / "saliency_AMI.npz")
+
+
 def test_finished_refused_and_begun_anew(cohort, run_path, tmp_path, capsys):
     options = ("--methods", "saliency", "--pathologies", "IMI", "--max_figures", "0")
     folder = analyse(cohort, run_path, tmp_path, *options)

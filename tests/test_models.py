@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
 from artefacts import UserError
-from models import MODELS, get_model
+from models import MODELS, get_model, replace_leaves, sharing_copy
 
 PARAMETERS = {"lenet": 73_271, "resnet": 3_689_879, "xresnet": 905_751}
 STEPS = {"lenet": 5, "resnet": 8, "xresnet": 8}
@@ -61,3 +62,38 @@ def test_cam_layer_is_the_last_map_before_pooling(name):
 def test_unknown_model_names_the_known():
     with pytest.raises(UserError, match="lenet, resnet, xresnet"):
         get_model("vgg", 5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_sharing_copy_has_its_own_modules_and_the_models_tensors(name):
+    model = get_model(name, 5)
+    twin = sharing_copy(model)
+    assert [type(module) for module in twin.modules()] == [type(module) for module in model.modules()]
+    assert not {id(module) for module in twin.modules()} & {id(module) for module in model.modules()}
+    assert all(own is shared for own, shared in zip(twin.parameters(), model.parameters(), strict=True))
+    assert all(own is shared for own, shared in zip(twin.buffers(), model.buffers(), strict=True))
+
+
+def test_rewriting_a_sharing_copy_leaves_the_model_as_it_is():
+    model = get_model("xresnet", 5).train()
+    before = {name: (module, type(module)) for name, module in model.named_modules()}
+    weights = {name: (value, value.clone()) for name, value in model.state_dict(keep_vars=True).items()}
+    seen = []
+    twin = replace_leaves(sharing_copy(model).eval(), lambda name, module: seen.append(name) or nn.Identity())
+    twin.extra = nn.Parameter(torch.zeros(1))
+    leaves = [name for name, module in model.named_modules() if name and not list(module.children())
+              and not isinstance(module, nn.Sequential)]
+    assert seen == leaves
+    assert {name: (module, type(module)) for name, module in model.named_modules()} == before
+    assert model.training
+    assert all(module.training for module in model.modules())
+    now = model.state_dict(keep_vars=True)
+    assert list(now) == list(weights)
+    assert all(now[name] is value and torch.equal(value, copied) for name, (value, copied) in weights.items())
+
+
+def test_a_module_under_two_names_stays_one_in_the_copy():
+    shared = nn.Linear(3, 3)
+    twin = sharing_copy(nn.Sequential(shared, nn.ReLU(), shared))
+    assert twin[0] is twin[2]
+    assert twin[0] is not shared

@@ -1,12 +1,14 @@
-"""What attribution costs beside the network's own forward and backward pass, and beside captum.
+"""What attribution costs beside the network's own forward and backward pass, and beside captum; how well ledgers close.
 
-Reads:  nothing: records are noise of the right shape, weights are random with random BatchNorm statistics.
+Reads:  cost, captum: nothing (records are noise of the right shape, weights are random with random BatchNorm statistics);
+        ledger: the runs named by --model_path and fold 10 of --data_path.
 Writes: nothing.
 
 Ratios of CPU time in one thread, medians over rounds in which all sides take turns, so that other load matters little. The unit
 is one forward and one backward pass to the input of 64 records of 2.5 s, BatchNorm not folded.
 
-Example: python tests/benchmarks/bench_attribution.py cost captum --modelnames lenet xresnet
+Examples: python tests/benchmarks/bench_attribution.py cost captum --modelnames lenet xresnet
+          python tests/benchmarks/bench_attribution.py ledger --data_path data/ptbxl --model_path output/lenet_subdiagnostic
 """
 
 import argparse
@@ -24,8 +26,12 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests")]
 
-from attribution import attribute  # noqa: E402
+from attribution import attribute, explain  # noqa: E402
+from checkpoints import load_model  # noqa: E402
+from dataset import centre_crop, load_dataset  # noqa: E402
 from gradients import gradient  # noqa: E402
+from inference import to_input  # noqa: E402
+from lrp import LRP_PRESETS  # noqa: E402
 from models import MODELS, get_model  # noqa: E402
 from test_attribution import randomised  # noqa: E402
 
@@ -98,16 +104,38 @@ def against_captum(modelname: str, rounds: int = 9) -> dict:
     return found
 
 
+def ledgers(run: str, data_path: str, n_records: int) -> dict:
+    """Per preset: largest gap of the ledger relative to the sum of its absolute shares; the input's median share of the logit."""
+    model = load_model(run, torch.device("cpu"))
+    data = load_dataset(data_path, model.info.task, model.info.sampling_rate).in_folds([10])
+    x = to_input(centre_crop(data.signals[:n_records], model.info.crop), model.info.leads)
+    target = model(x).argmax(dim=1)
+    found = {"model": model.info.run_folder_name, "n": len(x)}
+    for precision, network in (("float32", model), ("float64", copy.deepcopy(model).double())):
+        for preset in LRP_PRESETS:
+            book = explain(network, x.to(next(network.parameters()).dtype), target, "lrp", preset=preset).ledger
+            found[f"{preset} {precision}"] = {"gap": f"{float(book.gap.abs().max()):.1e}",
+                                              "input / logit": round(float((book.input / book.logit).median()), 3)}
+    return found
+
+
 def main(args):
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    for modelname in args.modelnames:
-        for part in args.parts:
+    for part in args.parts:
+        if part == "ledger":
+            for run in args.model_path:
+                print(json.dumps({"what": part, **ledgers(run, args.data_path, args.n_records)}))
+            continue
+        for modelname in args.modelnames:
             print(json.dumps({"what": part, **{"cost": cost, "captum": against_captum}[part](modelname)}))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=("cost", "captum"))
+    parser.add_argument("parts", nargs="+", choices=("cost", "captum", "ledger"))
     parser.add_argument("--modelnames", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--model_path", nargs="+", default=[], help="ledger: trained runs")
+    parser.add_argument("--data_path", default="data/ptbxl/", help="ledger: preprocessed data set")
+    parser.add_argument("--n_records", type=int, default=128, help="ledger: records of fold 10")
     main(parser.parse_args())
