@@ -4,6 +4,7 @@ Pages are laid out in millimetres and fit A4 in landscape; printed at 100 % they
 of a record are too tall for the page, the gain is halved, as an electrocardiograph does: calibration pulse and foot say so.
 """
 
+import textwrap
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +30,7 @@ PAPER = (11.0, 24.0, 286.0, 189.0)  # left, bottom, right, top of the paper on a
 HEAD = 21.0                     # mm above the paper
 MARGIN = 15.0                   # mm left of the traces: calibration pulse and lead names
 QUANTILES = (0.20, 0.99)        # of |heat|: where colour scales are clipped
+MM_PER_LETTER = 1.15            # of the smallest print, on average
 MAX_SQUEEZE = 0.8               # rows may come this much closer than their leads need before the gain is halved
 FOUR_COLUMNS = np.arange(12).reshape(4, 3)  # I II III | aVR aVL aVF | V1 V2 V3 | V4 V5 V6
 
@@ -206,23 +208,26 @@ def comparison(record: Record, heats: list[Heat], centre: int | None = None) -> 
     heights, gain = baselines(piece.signal, [[lead] for lead in range(12)], PAPER[1] + 1, PAPER[3] - 7)
     for number, heat in enumerate(heats):
         left = PAPER[0] + MARGIN + number * width
-        own = Heat(heat.values[start:start + length], heat.signed, heat.name, heat.unit)
+        own = Heat(heat.values[start:start + length], heat.signed, heat.name, heat.unit, heat.note)
         ax.text(left + 0.5, PAPER[3] - 1.2, heat.name, fontsize=9, fontweight="bold", va="top", zorder=5,
                 bbox={"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8})
         for lead, height in enumerate(heights):
             band = _strip(ax, piece, own, lead, left, height, gain, band_width=2.4)
-        _small_bar(ax, band, left, min(width - 8, 45), heat)
+        _small_bar(ax, band, left, width - 4, own)
     for lead, height in enumerate(heights):
         _name(ax, lead, PAPER[0] + 8.5, height + 1.2)
     _pulses(ax, heights, PAPER[3], gain)
     _head(ax, record, PAPER[3])
     first, last = start / record.sampling_rate, (start + length) / record.sampling_rate
-    scale = f"each colour scale clipped at the {round(100 * QUANTILES[1])}th percentile of |value| shown"
-    ax.text(PAPER[0], 4.5, f"{first:.2f} to {last:.2f} s of the record; {scale}; {MM_PER_SECOND:g} mm/s, {gain:g} mm/mV",
+    low, high = (f"{round(100 * quantile)}th" for quantile in QUANTILES)
+    scale = f"each colour scale clipped at the {high} percentile of |value| shown, unsigned ones from the {low} on"
+    ax.text(PAPER[0], 1.5, f"{first:.2f} to {last:.2f} s of the record; {scale}; {MM_PER_SECOND:g} mm/s, {gain:g} mm/mV",
             fontsize=7, color="#333333", va="bottom")
     return ax.figure
 
 
 def _small_bar(ax, band, left, width, heat):
-    colour_bar(ax, band, left + 3, 17, width, "")
-    ax.text(left + 3, 11.8, heat.unit, fontsize=6.5, color="#333333", va="top")
+    """Colour bar of one column, with the unit and what is known of the map below it."""
+    colour_bar(ax, band, left + 3, 17, min(width - 4, 45), "")
+    lines = [heat.unit, *textwrap.wrap(heat.note, max(12, int(width / MM_PER_LETTER)))]
+    ax.text(left + 3, 12.0, "\n".join(lines[:3]), fontsize=6, color="#333333", va="top", linespacing=1.15)

@@ -134,4 +134,5 @@ def _compare(job, target, position, absolute, name):
     heats = [heat_of(job, method, *_arrays(job, method, target, position), absolute) for method in job.methods]
     for heat, method in zip(heats, job.methods, strict=True):
         heat.name = method
+        heat.note = heat.note if METHODS[method].has_lead_axis else "one value per time, the same for all leads"
     return comparison(record_of(job, target, position, name, ""), heats, centre_of(job, target, position))
