@@ -82,7 +82,8 @@ class Explanation:
     attributions  (N, leads, T)
     logit         (N,) of the target
     ledger        LRP: where the logit went (lrp.Ledger)
-    gap           Integrated Gradients: f(x) - f(baseline) - sum of the map, logit (N,)
+    gap           Integrated Gradients: f(x) - f(baseline) - sum of the map, logit (N,); `difference` is f(x) - f(baseline),
+                  `missed` (N,) whether the gap stayed above its tolerance at the last number of steps
     """
 
     attributions: Tensor
@@ -91,6 +92,7 @@ class Explanation:
     gap: Tensor | None = None
     difference: Tensor | None = None
     steps: Tensor | None = None
+    missed: Tensor | None = None
 
 
 @contextlib.contextmanager
@@ -159,6 +161,7 @@ class RecordExplanation:
     layer_names   names of those layers
     gap           # (N,) completeness gap of the mean logit, or None
     steps         # (N,) most steps that a window of the record took, or None
+    missed        # (N,) bool: the gap of some window stayed above its tolerance, or None
     """
 
     attributions: np.ndarray
@@ -169,6 +172,7 @@ class RecordExplanation:
     layer_names: tuple[str, ...] = ()
     gap: np.ndarray | None = None
     steps: np.ndarray | None = None
+    missed: np.ndarray | None = None
 
 
 WINDOWS = ("windows", "centre_crop")
@@ -237,6 +241,7 @@ def _facts(done: Explanation, n_windows: int) -> dict[str, np.ndarray]:
     if done.gap is not None:
         facts["gap"] = mean(done.gap)
         facts["steps"] = done.steps.view(n_windows, -1).amax(dim=0).cpu().numpy()
+        facts["missed"] = done.missed.view(n_windows, -1).any(dim=0).cpu().numpy()
     return facts
 
 

@@ -16,6 +16,7 @@ import errno
 import os
 import re
 import sys
+import warnings
 
 from artefacts import UserError
 from labels import TASKS
@@ -164,6 +165,7 @@ def select_device(args):
 def run(main, parser: StageParser) -> None:
     """Parse, run `main(args)`, and end: 0, 2 with one line for a UserError, 130 after Ctrl-C."""
     args = parser.parse_args()
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)  # as all that is said here
     try:
         main(args)
     except UserError as error:

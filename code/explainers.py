@@ -11,6 +11,7 @@ from artefacts import UserError
 from attribution import METHODS, explain, get_method
 from checking import input_of, whole_input
 from cli import check_names
+from gradients import CompletenessWarning
 from lrp import LRP_PRESETS
 
 BATCH = 64
@@ -61,7 +62,7 @@ class Explainer:
             options["preset"] = self.name.split(":")[1]
         chosen = torch.as_tensor(np.asarray(target)[rows], device=next(model.parameters()).device)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)     # completeness gaps: measured here, not warned about
+            warnings.simplefilter("ignore", CompletenessWarning)     # measured here, not warned about
             return explain(model, input_of(model, signals[rows]), chosen, self.method, **options)
 
     @property

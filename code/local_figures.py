@@ -60,7 +60,8 @@ def account(arrays: dict[str, np.ndarray], position: int) -> str:
         shown = " + ".join(f"{name} {round(share, 2) + 0.0:.2f}" for name, share in pairs)
         return f"Ledger: logit {logit:.2f} = {shown}".replace("+ -", "- ")
     if "gap" in arrays:
-        return f"Completeness gap {arrays['gap'][position]:+.4f} logit"
+        above = ", above 1 % in some window" if arrays["missed"][position] else ""
+        return f"Completeness gap {arrays['gap'][position]:+.4f} logit{above}"
     return ""
 
 

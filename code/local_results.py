@@ -6,6 +6,7 @@ computes it, so the result does not depend on the number of processes, nor on in
 """
 
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,12 +20,13 @@ from artefacts import read_npz, replacing, write_npz
 from attribution import METHODS, explain_records
 from dataset import Dataset
 from glocal import cell_maps, density, shares
+from gradients import CompletenessWarning
 from labels import LEADS, slug
 from local_plan import Target
 from segments import SEGMENTS, load_segments
 
 CHUNK = 64  # records
-PER_RECORD = ("attributions", "ecg_id", "target", "logit", "ledger", "layers", "gap", "steps")
+PER_RECORD = ("attributions", "ecg_id", "target", "logit", "ledger", "layers", "gap", "steps", "missed")
 LEDGER = ("logit", "input", "bias", "stabiliser")  # columns of a ledger
 CELL_COLUMNS = ("ecg_id", "pathology", "method", "lead", "segment", "density", "signed_density", "share", "rank")
 
@@ -78,10 +80,12 @@ def compute(job: Job, rank: int = 0, world: int = 1) -> None:
 
 def _explain_chunk(job, target, rows, method, segments):
     """Arrays of one part."""
-    done = explain_records(job.model, job.data.signals[rows], target.index, method, job.window, **job.options[method](rows))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CompletenessWarning)  # stored as `missed`, and said once for all records
+        done = explain_records(job.model, job.data.signals[rows], target.index, method, job.window, **job.options[method](rows))
     arrays = {"attributions": done.attributions, "ecg_id": job.data.ecg_id[rows], "target": np.full(len(rows), target.index),
               "logit": done.logit.astype(np.float32), "coverage": done.coverage}
-    for name in ("ledger", "gap", "steps"):
+    for name in ("ledger", "gap", "steps", "missed"):
         if getattr(done, name) is not None:
             arrays[name] = getattr(done, name)
     if job.open_ledger and done.layers is not None:

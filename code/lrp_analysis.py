@@ -13,6 +13,7 @@ torchrun --nproc_per_node=2 code/lrp_analysis.py ... (several machines too, wher
 
 import contextlib
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -159,14 +160,27 @@ def report(job):
         for method in job.methods:
             arrays = local_results.read_npz(job.result(method, target))
             if "ledger" in arrays:
-                logit, source, bias, stabiliser = arrays["ledger"].mean(axis=0)
-                print(f"{method} {target.name}: ledger (mean of {len(arrays['ledger'])}) "
-                      f"logit {logit:.3f} = input {source:.3f} + biases {bias:.3f} + stabilisers {stabiliser:.4f}")
-            if "layers" in arrays:
-                for layer, (bias, stabiliser) in zip(arrays["layer_names"], arrays["layers"].mean(axis=0), strict=True):
-                    print(f"  {layer:24} biases {bias:8.3f}  stabilisers {stabiliser:8.4f}")
+                report_ledger(f"{method} {target.name}", arrays)
             if "gap" in arrays:
-                print(f"{method} {target.name}: largest completeness gap {np.abs(arrays['gap']).max():.4f} logit")
+                report_gap(f"{method} {target.name}", arrays)
+
+
+def report_ledger(name, arrays):
+    """Print the mean ledger, and its layers where they were asked for."""
+    logit, source, bias, stabiliser = arrays["ledger"].mean(axis=0)
+    print(f"{name}: ledger (mean of {len(arrays['ledger'])}) "
+          f"logit {logit:.3f} = input {source:.3f} + biases {bias:.3f} + stabilisers {stabiliser:.4f}")
+    if "layers" in arrays:
+        for layer, (bias, stabiliser) in zip(arrays["layer_names"], arrays["layers"].mean(axis=0), strict=True):
+            print(f"  {layer:24} biases {bias:8.3f}  stabilisers {stabiliser:8.4f}")
+
+
+def report_gap(name, arrays):
+    """Print the largest gap, and how many records keep one that is too large."""
+    print(f"{name}: largest completeness gap {np.abs(arrays['gap']).max():.4f} logit")
+    if arrays["missed"].any():
+        print(f"warning: {name}: {arrays['missed'].sum()} of {len(arrays['missed'])} records keep a gap above 1 % in some window "
+              f"at {arrays['steps'].max()} steps (--max_steps raises the cap)", file=sys.stderr)
 
 
 def say(line):

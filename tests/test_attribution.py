@@ -235,8 +235,10 @@ def test_integrated_gradients_take_the_steps_they_need(lenet, x):
 
 
 def test_integrated_gradients_warn_of_a_gap_that_is_left(lenet, x):
-    with pytest.warns(UserWarning, match="completeness gap above 1 %"):
-        explain(lenet, 5 * x, TARGETS, "ig", steps=1, max_steps=1, relative=0.0, absolute=1e-9)
+    with pytest.warns(gradients.CompletenessWarning, match="3 of 3 records keep a completeness gap above 1 %"):
+        done = explain(lenet, 5 * x, TARGETS, "ig", steps=1, max_steps=1, absolute=1e-9)
+    assert done.missed.all()
+    assert not explain(lenet, x, TARGETS, "ig", steps=1, max_steps=1, absolute=1e9).missed.any()
 
 
 def test_random_control_depends_on_record_and_seed_alone(lenet, x):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+import gradients
 import local_results
 import lrp_analysis
 from artefacts import UserError, read_npz
@@ -102,6 +103,19 @@ def test_the_ledger_is_opened_on_request(cohort, run_path, tmp_path, capsys):
     for name, (bias, _) in zip(stored["layer_names"], stored["layers"].mean(axis=0), strict=True):
         assert f"  {name:24} biases {bias:8.3f}" in printed
     assert "layers" not in read_npz(folder / "saliency_AMI.npz")
+
+
+def test_gaps_that_are_left_are_said_once_per_pathology(cohort, run_path, tmp_path, capsys, recwarn, monkeypatch):
+    monkeypatch.setattr(gradients.integrated_gradients, "__defaults__", (0.0, 50, 800, 0.0, 1e-9))  # a tolerance that none keeps
+    folder = analyse(cohort, run_path, tmp_path, "--methods", "ig", "--pathologies", "AMI", "IMI", "--strategy", "best_n",
+                     "--n_samples", "3", "--max_figures", "1", "--steps", "1", "--max_steps", "1")
+    errors = capsys.readouterr().err.splitlines()
+    missed = {name: read_npz(folder / f"ig_{name}.npz")["missed"] for name in ("AMI", "IMI")}
+    assert any(values.any() for values in missed.values())
+    assert [line for line in errors if line.startswith("warning")] == [
+        f"warning: ig {name}: {values.sum()} of 3 records keep a gap above 1 % in some window at 1 steps "
+        "(--max_steps raises the cap)" for name, values in missed.items() if values.any()]
+    assert not [one for one in recwarn if issubclass(one.category, gradients.CompletenessWarning)]
 
 
 def test_finished_refused_and_begun_anew(cohort, run_path, tmp_path, capsys):
