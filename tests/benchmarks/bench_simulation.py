@@ -139,7 +139,7 @@ def infarctions(args):
     table, signals, _ = read_real(args.ptbxl, args.reference)
     codes = table["codes"].map(lambda found: {STATEMENTS[code][1] for code in found})
     plan = make_plan(3 * args.n_records, args.seed)
-    simulated = plan[(plan["severity_IMI"] > 0) & (plan[["severity_CLBBB", "severity_LVH"]] == 0).all(axis=1)].reset_index(drop=True)
+    simulated = plan.query("severity_IMI > 0 and severity_CLBBB == 0 and severity_LVH == 0").reset_index(drop=True)
     real = signals[[("IMI" in names) and not {"CLBBB", "LVH"} & names for names in codes]]
     leads = [lead for lead in LEADS if lead != "aVR"]
     rows = []
