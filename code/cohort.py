@@ -71,6 +71,10 @@ def make_plan(n_records: int, seed: int) -> pd.DataFrame:
     for name, cause in DECOYS.items():
         shown = random.random(n_records) < DECOY_SHARE
         plan[f"decoy_{name}"] = np.where(shown, _severities(cause, n_records, random), 0.0)
+    for name, cause in CAUSES.items():
+        if cause.fresh:
+            recent = (random.random(n_records) < cause.fresh.share) & (plan[f"severity_{name}"] > 0)
+            plan[f"fresh_{name}"] = np.where(recent, _severities(cause, n_records, random), 0.0)
     return plan
 
 
@@ -132,6 +136,8 @@ def _acting(plan):
             severity = severity + plan[f"borderline_{name}"].to_numpy(float)
         if severity.any():
             yield cause, severity
+            if cause.fresh:  # undone with its cause
+                yield Cause(cause.what, add=cause.fresh.add), plan[f"fresh_{name}"].to_numpy(float) * (severity > 0)
 
 
 def _constitution(seed, patient_id, ecg_id):

@@ -104,7 +104,7 @@ def relative_sets(columns: dict[str, np.ndarray], patients: np.ndarray, strata: 
 def reason_against(concept: ConceptSet, min_positives: int) -> str | None:
     """Why a concept cannot be tested, in words, or None."""
     n_positive, n_records = int(concept.flags.sum()), len(concept.flags)
-    negatives = "without it" if concept.against == "random" else f"of the {concept.against}"
+    shown, negatives = ("show it", "without it") if concept.against == "random" else ("show it alone", "show others alone")
     if n_records == 0 and concept.against == "others":
         return "its records and those of the others are the same"
     if n_records == 0:
@@ -114,7 +114,7 @@ def reason_against(concept: ConceptSet, min_positives: int) -> str | None:
     if n_positive == 0:
         return f"none of the {n_records} training records shows it"
     if n_positive < min_positives:
-        return f"{n_positive} training records show it, --min_positives is {min_positives}"
+        return f"{n_positive} training records {shown}, --min_positives is {min_positives}"
     if n_records - n_positive < min_positives:
         return f"only {n_records - n_positive} training records {negatives}, --min_positives is {min_positives}"
     if concept.size < min_positives:

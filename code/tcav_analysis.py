@@ -123,7 +123,8 @@ def _concepts(args, training):
     for concept in sets:
         reason = reason_against(concept, args.min_positives)
         if reason and (args.concepts or args.relative):
-            raise UserError(f"concept {concept.name} cannot be tested: {reason}")
+            side = " against the others" if concept.against == "others" else ""
+            raise UserError(f"concept {concept.name}{side} cannot be tested: {reason}")
         if reason:
             print(f"left out: {concept.name} ({reason})")
         else:
@@ -147,14 +148,26 @@ def _plan(args, n_concepts):
     return plan
 
 
-def _warn_equal_classes(concepts, training, labels, columns):
-    """A concept that is as frequent in a class as outside it can separate nothing by way of the class; say so."""
+def _note_constant_within_classes(concepts, training, labels, columns):
+    """Name the classes whose training records all show a concept, or none does."""
+    found = []
     for concept in concepts:
         member = training.labels[concept.rows][:, columns] > 0
         constant = [label for label, column in zip(labels, member.T, strict=True)
                     if column.any() and len(np.unique(concept.flags[column])) == 1]
         if constant and concept.against == "random":
-            print(f"note: {concept.name} is the same in all training records of {', '.join(constant)}")
+            found.append(f"{concept.name} in {', '.join(constant)}")
+    if found:
+        print(f"note: shown by all or none of a class's training records: {'; '.join(found)}")
+
+
+def _refuse_shared_patients(training, evaluated, folds):
+    """UserError where CAVs and class records would come from the same patients."""
+    shared = np.intersect1d(training.patient_id, evaluated.patient_id)
+    if len(shared):
+        named = " ".join(f"{patient:g}" for patient in shared[:5]) + (" ..." if len(shared) > 5 else "")
+        raise UserError(f"{len(shared)} patients (patient_id {named}) have records in folds 1-8 and in fold "
+                        f"{' '.join(map(str, folds))}: CAVs and class records must be of different patients; mend strat_fold")
 
 
 def _refuse_constant(args, model, training, layers):
@@ -201,16 +214,18 @@ def _settings(args, model, labels, concepts, plan, checkpoint_hash):
 
 def _train_and_test(args, model, data):
     training, evaluated = data.in_folds(TRAINING_FOLDS), data.in_folds(args.folds)
+    _refuse_shared_patients(training, evaluated, args.folds)
     labels, columns, n_class = _classes(args, model, evaluated)
     concepts = _concepts(args, training)
-    plan = _plan(args, max(sum(c.against == kind for c in concepts) for kind in ("random", "others")))
-    _warn_equal_classes(concepts, training, labels, columns)
+    n_family = max(sum(c.against == kind for c in concepts) for kind in ("random", "others"))  # corrected together
+    plan = _plan(args, n_family)
+    _note_constant_within_classes(concepts, training, labels, columns)
     layers = args.layers or layer_names(model)
     layer_passes(model, layers, len(training) + sum(n_class), plan, args.pool, args.max_memory)
     _refuse_constant(args, model, training, layers)
     if plan.n_null:
         print(f"{len(concepts)} concepts x {len(layers)} layers x {len(labels)} pathologies; smallest possible corrected p: "
-              f"{plan.floor(len(concepts)):.2g}")
+              f"{plan.floor(n_family):.2g}")
     checkpoint = find_checkpoint(args.model_path)
     checkpoint_hash = sha256(checkpoint)
     folder = run_folder(args.output_path, model.info) / "tcav"

@@ -92,7 +92,7 @@ def _finish(figure, axes, image, title, table):
 def concept_figure(table: pd.DataFrame):
     """Layer x pathology heat map of one concept and run kind (rows of scores.csv)."""
     layers = table.drop_duplicates("layer")
-    figure, axes = _axes_for(table, len(layers), "layer (held-out accuracy of its CAV)")
+    figure, axes = _axes_for(table, len(layers), "layer\n(held-out accuracy of its CAV)")
     image = _draw_cells(axes, table, "layer")
     axes.set_yticks(range(len(layers)), [f"{name} ({value:.2f})" for name, value in
                                          zip(layers["layer"], layers["cav_accuracy"], strict=True)], fontsize=8)
@@ -114,7 +114,7 @@ def summary_figure(table: pd.DataFrame):
     """Concept x pathology heat map at each concept's best layer (rows of one run kind of scores.csv)."""
     best = best_layers(table)
     concepts = best.drop_duplicates("concept")
-    figure, axes = _axes_for(best, len(concepts), "concept (its layer, accuracy of the CAV)")
+    figure, axes = _axes_for(best, len(concepts), "concept\n(layer, CAV accuracy)")
     image = _draw_cells(axes, best, "concept")
     ticks = [f"{row.concept} ({row.layer}, {row.cav_accuracy:.2f})" for row in concepts.itertuples()]
     axes.set_yticks(range(len(concepts)), ticks, fontsize=8)

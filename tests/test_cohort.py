@@ -91,6 +91,27 @@ def test_clinical_criteria_hold_on_the_simulated_waves(plan):
         assert in_normal <= 0.35, f"{name}: {in_normal:.2f} of normal records meet {CAUSES[name].criterion}"
 
 
+def test_fresh_inferior_infarctions_raise_the_inferior_st_and_old_ones_do_not():
+    plan = make_plan(3000, 5)
+    fresh, imi = has(plan, "IMI") & (plan["fresh_IMI"] > 0), has(plan, "IMI")
+    assert 0.02 < fresh.mean() < 0.04
+    assert not (plan["fresh_IMI"] > 0)[~imi].any()
+    alone = plan[imi & ~np.any([has(plan, name) for name in ("LVH", "CLBBB", "CRBBB", "LAFB")], axis=0)].reset_index(drop=True)
+    level, old = (measure_truth(make_hearts(part).normal).measurements for part in (alone, alone.assign(fresh_IMI=0.0)))
+    recent = (alone["fresh_IMI"] > 0).to_numpy()
+    assert (level.loc[recent, ["J_Amp_III", "J_Amp_aVF"]] >= 0.1).all(axis=1).mean() > 0.85
+    assert (level.loc[recent, "J_Amp_aVL"] < -0.05).mean() > 0.85
+    assert abs(level.loc[~recent, "J_Amp_III"].median()) < 0.03
+    pd.testing.assert_frame_equal(level[~recent], old[~recent])
+
+
+def test_undoing_an_infarction_undoes_its_fresh_st_elevation():
+    plan = make_plan(600, 5)
+    plan = plan[plan["fresh_IMI"] > 0].reset_index(drop=True)
+    undone, never = (make_hearts(plan.assign(severity_IMI=0.0, **extra)) for extra in ({}, {"fresh_IMI": 0.0}))
+    np.testing.assert_array_equal(undone.normal.amplitude, never.normal.amplitude)
+
+
 def test_every_cause_changes_the_heart_and_undoing_all_leaves_a_normal_one(plan):
     few = plan.head(150)
     nothing = few.assign(**{column: 0.0 for column in few if column.startswith(("severity_", "decoy_", "borderline_"))})

@@ -159,6 +159,18 @@ def test_constant_layers_are_named_before_anything_is_written(workplace, tmp_pat
     analyse(workplace, tmp_path / "out", "--model_path", str(tmp_path / "dead.ckpt"), "--layers", "pool", "--concepts", "Sex")
 
 
+def test_a_patient_on_both_sides_is_refused(workplace, tmp_path):
+    shutil.copytree(workplace / "data", tmp_path / "data")
+    path = tmp_path / "data" / "ptbxl_database_enriched.csv"
+    table = pd.read_csv(path)
+    moved = table.index[table["strat_fold"] == 1][0]
+    table.loc[moved, "strat_fold"] = 10
+    table.to_csv(path, index=False)
+    with pytest.raises(UserError, match=r"1 patients \(patient_id 0\) have records in folds 1-8 and in fold 10"):
+        analyse(workplace, tmp_path / "out", "--data_path", str(tmp_path / "data"))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(("options", "words"), [
     (["--concepts", "nonsense"], "unknown concept nonsense"),
     (["--concepts", "always"], "always cannot be tested: all 192 training records show it"),
@@ -170,6 +182,7 @@ def test_constant_layers_are_named_before_anything_is_written(workplace, tmp_pat
     (["--n_runs", "1"], "--n_runs 1 shows no spread"),
     (["--n_null", "30"], "--n_null 30 is too small for any significance"),
     (["--folds", "3"], "CAVs are fitted on folds 1-8"),
+    (["--relative", "SLI-LVH", "Sex", "--min_positives", "60"], "SLI-LVH against the others cannot be tested: "),
     (["--relative", "Sex"], "--relative needs at least two concepts"),
     (["--match", "shoes"], "unknown matching shoes"),
     (["--modeltype", "resnet"], "--modelname resnet contradicts the checkpoint"),

@@ -1,6 +1,6 @@
 """How real simulated hearts look, how hard their labels are, how fast they are made.
 
-Reads:  real PTB-XL records and their published R-peaks (--ptbxl, --reference; for `realism` alone).
+Reads:  real PTB-XL records (--ptbxl; for `realism` and `infarctions`) and their published R-peaks (--reference; `realism`).
 Writes: <output_path>/realism.png, and what the chain writes for `auc` and `speed`.
 
 Example:
@@ -23,12 +23,13 @@ sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests"), str(Path(__file__).pare
 
 from real_beats import TIME, isoelectric, median_beat, normal, read_real  # noqa: E402
 
+import ecg  # noqa: E402
 from artefacts import write_figure  # noqa: E402
 from causes import CAUSES  # noqa: E402
 from clinical_criteria import judge  # noqa: E402
-from cohort import make_hearts, make_plan, severity_column  # noqa: E402
+from cohort import make_hearts, make_plan, render_plan, severity_column  # noqa: E402
 from heartbeats import render  # noqa: E402
-from labels import LEADS  # noqa: E402
+from labels import LEADS, STATEMENTS  # noqa: E402
 from simulated_truth import FIDUCIALS, beat_fiducials, measure_truth  # noqa: E402
 
 N_NORMAL = 800
@@ -133,6 +134,25 @@ def criteria(args):
     print(pd.DataFrame(rows, columns=columns).round(3).to_string(index=False))
 
 
+def infarctions(args):
+    """J-points of inferior infarctions, fresh (ST elevation in the inferior leads) and old, real and simulated."""
+    table, signals, _ = read_real(args.ptbxl, args.reference)
+    codes = table["codes"].map(lambda found: {STATEMENTS[code][1] for code in found})
+    plan = make_plan(3 * args.n_records, args.seed)
+    simulated = plan.query("severity_IMI > 0 and severity_CLBBB == 0 and severity_LVH == 0").reset_index(drop=True)
+    real = signals[[("IMI" in names) and not {"CLBBB", "LVH"} & names for names in codes]]
+    leads = [lead for lead in LEADS if lead != "aVR"]
+    rows = []
+    for source, records in (("real", real), ("simulated", render_plan(simulated) / 1000)):
+        level = ecg.measure_all(records.astype(np.float32), 100)[[f"J_Amp_{lead}" for lead in leads]].set_axis(leads, axis=1)
+        up = level[["II", "III", "aVF"]] >= 0.1
+        fresh = up["aVF"] & (up["II"] | up["III"])
+        rows += [{"records": f"{source}, {name}", "n": len(part), **part.median()}
+                 for name, part in (("fresh", level[fresh]), ("old", level[~fresh]))]
+    print("inferior infarctions without LVH or CLBBB: median level at the J-point, mV")
+    print(pd.DataFrame(rows).round(3).to_string(index=False))
+
+
 def auc(args):
     """Superdiagnostic macro AUC of a LeNet on fold 10 of a simulated cohort, through the scripts themselves."""
     folder, output = args.output_path / "cohort", args.output_path / "runs"
@@ -161,7 +181,7 @@ def run(script, *arguments):
     subprocess.run([sys.executable, str(ROOT / "code" / script), *map(str, arguments)], check=True, capture_output=True)
 
 
-BENCHMARKS = {"realism": realism, "criteria": criteria, "auc": auc, "speed": speed}
+BENCHMARKS = {"realism": realism, "criteria": criteria, "infarctions": infarctions, "auc": auc, "speed": speed}
 
 
 if __name__ == "__main__":
