@@ -60,11 +60,11 @@ def smoothgrad(model, x, target, n_samples: int = 25, noise: float = 0.1, seed: 
 
 def path_gradient(model: nn.Module, x: Tensor, baseline: Tensor, target: Tensor, steps: int) -> Tensor:
     """Mean gradient at the midpoints of `steps` equal pieces of the straight line from `baseline` to `x`."""
-    n, total = len(x), torch.zeros_like(x)
+    n, total, way = len(x), torch.zeros_like(x), x - baseline
     weights = (torch.arange(steps, device=x.device, dtype=x.dtype) + 0.5) / steps
     per_pass = max(1, INTERNAL_BATCH // max(n, 1))
     for chunk in weights.split(per_pass):
-        points = baseline + chunk.view(-1, 1, 1, 1) * (x - baseline)  # (steps, N, leads, T)
+        points = torch.addcmul(baseline, chunk.view(-1, 1, 1, 1), way)  # (steps, N, leads, T)
         grads, _ = gradient(model, points.flatten(0, 1), target.repeat(len(chunk)))
         total += grads.view(points.shape).sum(dim=0)
     return total / steps

@@ -21,6 +21,8 @@ Contributions of signed inputs: c+ = x+ w+ + x- w- is what raises an output, c- 
 | Bounded | (x_j w_jk - low_j w+_jk - high_j w-_jk) / sum | none |
 """
 
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -110,7 +112,7 @@ class Epsilon:
 
     def __call__(self, linear, x, y, relevance):
         stabiliser = signed_epsilon(y, self.epsilon)
-        s = (y + stabiliser).reciprocal_().mul_(relevance)  # in place: new memory is what costs here
+        s = (y + stabiliser).reciprocal_().mul_(relevance)
         shares = Shares(bias_share(linear, s, linear.bias), dot(s, stabiliser))
         return linear.transpose(s, linear.weight, x.shape).mul_(x), shares
 
@@ -124,14 +126,19 @@ def raising(linear, x, sign=1):
     return parts
 
 
+def added(terms: Iterable[Tensor]) -> Tensor:
+    """Sum of new tensors, into the first of them: new memory is what costs here."""
+    return functools.reduce(Tensor.add_, terms)
+
+
 def contribution(linear, parts):
-    """Sum of the parts' products per output."""
-    return sum(linear.forward(x, weight) for x, weight in parts)
+    """Sum of the parts' products per output, a new tensor."""
+    return added(linear.forward(x, weight) for x, weight in parts)
 
 
 def distribute(linear, parts, s):
-    """Relevance of the inputs for s = R / z."""
-    return sum(linear.transpose(s, weight, x.shape).mul_(x) for x, weight in parts)
+    """Relevance of the inputs for s = R / z, a new tensor."""
+    return added(linear.transpose(s, weight, x.shape).mul_(x) for x, weight in parts)
 
 
 @dataclass(frozen=True)
@@ -145,8 +152,9 @@ class ZPlus:
         bias = linear.bias.clamp(min=0) if self.bias and linear.bias is not None else None
         parts = raising(linear, x)
         z = contribution(linear, parts)
-        z = z if bias is None else z + linear.along_output(bias)
-        s = relevance / (z + self.epsilon)
+        if bias is not None:
+            z += linear.along_output(bias)
+        s = z.add_(self.epsilon).reciprocal_().mul_(relevance)
         return distribute(linear, parts, s), Shares(bias_share(linear, s, bias), self.epsilon * per_record(s))
 
 

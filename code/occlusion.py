@@ -12,6 +12,15 @@ def window_regions(n_leads: int, n_samples: int, window: int) -> Tensor:
     return (torch.arange(n_samples) // window).expand(n_leads, n_samples)
 
 
+def pieces_of(regions: Tensor) -> tuple[Tensor, int]:
+    """Number of the piece that each sample of a record's `regions` (leads, T) lies in, -1 for none, and how many there are."""
+    above = int(regions.max()) + 1
+    keys = torch.where(regions < 0, -1, regions + above * torch.arange(len(regions), device=regions.device)[:, None])
+    found, place = torch.unique(keys, return_inverse=True)
+    n_alone = int((found < 0).sum())
+    return place - n_alone, len(found) - n_alone
+
+
 def isoelectric(x: Tensor) -> Tensor:
     """Median over time per record and lead, (N, leads, 1) mV: most of a beat lies on its isoelectric line."""
     return x.median(dim=2, keepdim=True).values
@@ -35,11 +44,11 @@ def occlusion(model, x, target, piece: int = 10, regions: Tensor | None = None, 
     filled = isoelectric(x).expand_as(x) if fill is None else torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand_as(x)
     logit, result = target_logit(model, x, target), torch.zeros_like(x)
     for record in range(len(x)):
-        leads = torch.arange(x.shape[1], device=x.device)
-        pieces = torch.unique(torch.stack((leads.repeat_interleave(x.shape[2]), regions[record].flatten())), dim=1)
-        for lead, label in zip(*(part.split(batch_size) for part in pieces[:, pieces[1] >= 0]), strict=True):
-            inside = (leads[None, :, None] == lead[:, None, None]) & (regions[record][None] == label[:, None, None])
-            changed = torch.where(inside, filled[record], x[record])
-            fall = logit[record] - target_logit(model, changed, target[record].expand(len(lead)))
-            result[record] += (inside * fall[:, None, None]).sum(dim=0)
+        place, n_pieces = pieces_of(regions[record])
+        falls = []
+        for piece_numbers in torch.arange(n_pieces, device=x.device).split(batch_size):
+            changed = torch.where(place == piece_numbers[:, None, None], filled[record], x[record])
+            falls.append(logit[record] - target_logit(model, changed, target[record].expand(len(changed))))
+        fall = torch.cat([*falls, logit.new_zeros(1)])  # the last one is for what is left alone, numbered -1
+        result[record] = fall[place]
     return result, {"logit": logit}

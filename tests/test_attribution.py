@@ -202,6 +202,17 @@ def test_linear_model():
     assert torch.allclose(fall, gone.repeat_interleave(5, dim=2), atol=1e-5)
 
 
+def test_occlusion_numbers_the_pieces_of_each_lead_and_leaves_negative_ones_alone():
+    place, n_pieces = occlusion.pieces_of(torch.tensor([[7, 7, -1, 3], [3, -2, -1, 7]]))
+    assert place.tolist() == [[1, 1, -1, 0], [2, -1, -1, 3]]
+    assert n_pieces == 4
+
+
+def test_occlusion_without_any_piece_is_zero(lenet, x):
+    nothing = attribution.attribute(lenet, x, 0, "occlusion", regions=torch.full(x.shape, -1))
+    assert not nothing.any()
+
+
 def test_occlusion_takes_one_segment_of_one_lead_over_all_beats():
     model, x = linear_model(), torch.randn(2, 12, 20)
     regions = (torch.arange(20) % 5).expand(2, 12, 20).clone()
