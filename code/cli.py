@@ -17,9 +17,14 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from artefacts import UserError
 from labels import TASKS
+
+if TYPE_CHECKING:  # imported where it is needed: --help and errors answer without it
+    import torch
 
 
 def positive_int(text: str) -> int:
@@ -92,11 +97,11 @@ class _Words(argparse.Action):
 class StageParser(argparse.ArgumentParser):
     """argparse with list options as the README types them and one-line errors."""
 
-    def add_list_argument(self, *names, item=str, **keywords):
+    def add_list_argument(self, *names: str, item: Callable[[str], object] = str, **keywords: object) -> None:
         """Add an option that takes a list: `--x=[A, B]`, `--x A B`, `--x A,B`."""
         self.add_argument(*names, nargs="+", action=_Words, item=item, **keywords)
 
-    def add_shared(self, name: str, **changes):
+    def add_shared(self, name: str, **changes: object) -> None:
         """Add one of SHARED_OPTIONS, with changed keywords (a default, a help text)."""
         names, keywords = SHARED_OPTIONS[name]
         keywords = {**keywords, **changes}
@@ -105,11 +110,14 @@ class StageParser(argparse.ArgumentParser):
         else:
             self.add_argument(*names, **keywords)
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Sequence[str] | None = None,
+                         namespace: argparse.Namespace | None = None) -> tuple[argparse.Namespace, list[str]]:
+        """argparse's own, after `[A, B]` was joined to one word."""
         args = sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(_join_brackets(args), namespace)
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
+        """End with one line and exit code 2."""
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
 
 
@@ -136,7 +144,7 @@ def stage_parser(doc: str, *shared: str, **changes: dict) -> StageParser:
     return parser
 
 
-def check_names(kind: str, asked, known) -> list[str]:
+def check_names(kind: str, asked: Iterable, known: Iterable) -> list:
     """`asked` as a list, or UserError that names the unknown ones and what is accepted."""
     known = list(known)
     unknown = [name for name in asked if name not in known]
@@ -145,7 +153,7 @@ def check_names(kind: str, asked, known) -> list[str]:
     return list(asked)
 
 
-def select_device(args):
+def select_device(args: argparse.Namespace) -> "torch.device":
     """torch.device from --device / --gpu; sets --threads. Without a GPU, --gpu warns once and uses the CPU."""
     import torch
 
@@ -162,7 +170,7 @@ def select_device(args):
     return device
 
 
-def run(main, parser: StageParser) -> None:
+def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None:
     """Parse, run `main(args)`, and end: 0, 2 with one line for a UserError, 130 after Ctrl-C."""
     args = parser.parse_args()
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)  # as all that is said here

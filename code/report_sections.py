@@ -65,6 +65,7 @@ def broken_links(folder: Path) -> list[str]:
 # ---------------------------------------------------------------- the sections
 
 def provenance(run: Run) -> Iterator[str]:
+    """What made the results: model, folds, data set, commands, versions, hashes; a warning where an artefact has changed."""
     info = run.info
     yield tiles({"model": info.modelname, "task": info.task, "classes": str(len(info.labels)), "seed": str(info.seed),
                  "sampling rate": f"{info.sampling_rate} Hz", "input": f"{info.crop_seconds} s"})
@@ -103,6 +104,7 @@ def _provenance_of(content):
 
 
 def performance(run: Run) -> Iterator[str]:
+    """Scores of the test fold with intervals per protocol and class, and the figures of training and test."""
     path = run.folder / "metrics.json"
     if not path.is_file():
         return
@@ -142,6 +144,7 @@ def _interval(entry):
 
 
 def concepts(run: Run) -> Iterator[str]:
+    """TCAV: how many cells are significant, which CAVs are no better than random, the cells, the heat maps."""
     scores = run.csv("tcav/scores.csv")
     if scores is None:
         return
@@ -167,6 +170,7 @@ def concepts(run: Run) -> Iterator[str]:
 
 
 def local(run: Run) -> Iterator[str]:
+    """Explained records, warnings about their signals, the largest cells, the figures."""
     cells = run.csv("local/cells.csv")
     if cells is None:
         return
@@ -200,6 +204,7 @@ def _flagged(run, ecg_ids):
 
 
 def glocal(run: Run) -> Iterator[str]:
+    """Maps of the groups, their densest cells, the scorecard."""
     segments = run.csv("glocal/segments.csv")
     if segments is None:
         return
@@ -217,6 +222,7 @@ def glocal(run: Run) -> Iterator[str]:
 
 
 def sanity(run: Run) -> Iterator[str]:
+    """Ranking of the methods, figures of the checks, broken claims."""
     checks = run.csv("sanity/checks.csv")
     if checks is None:
         return
@@ -231,6 +237,7 @@ def sanity(run: Run) -> Iterator[str]:
 
 
 def discovery(run: Run) -> Iterator[str]:
+    """For each cohort: warnings, figures, agreement of the clusters."""
     for folder in sorted(path for path in run.folder.glob("discovery*") if path.is_dir()):
         found = run.csv(f"{folder.name}/table.csv")
         if found is None:

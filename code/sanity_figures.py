@@ -1,11 +1,13 @@
 """Figures of the sanity checks, drawn from their tables."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
 
 from artefacts import write_figure
 from beats import window_times
@@ -33,7 +35,7 @@ COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7
 GREY = "#9a9a9a"
 
 
-def colours_of(methods) -> dict[str, str]:
+def colours_of(methods: Sequence[str]) -> dict[str, str]:
     """A colour per method; the controls are grey."""
     real = [method for method in methods if method not in CONTROLS]
     return {**{method: GREY for method in methods}, **{method: COLOURS[k % len(COLOURS)] for k, method in enumerate(real)}}
@@ -80,14 +82,14 @@ def skills(checks: pd.DataFrame) -> pd.DataFrame:
     return table.loc[real + [method for method in CONTROLS if method in table.index]]
 
 
-def best_or_equal(comparisons: pd.DataFrame, check: str, methods) -> set[str]:
+def best_or_equal(comparisons: pd.DataFrame, check: str, methods: Sequence[str]) -> set[str]:
     """Methods that are best, or not distinguishable from it (Holm p >= .05), on more than half of the models of a check."""
     rows = comparisons[comparisons["check"] == check]
     worse = rows[rows["p_holm"] < 0.05].groupby("method").size()
     return {method for method in methods if worse.get(method, 0) < rows["model"].nunique() / 2} if len(rows) else set()
 
 
-def draw_ranking(tables, _records):
+def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """Heat map of skills: methods by mean rank, headlines as columns, dots where a method is not worse than the best."""
     if tables["checks"].empty:
         return None
@@ -125,7 +127,7 @@ def _model_name(checks):
 
 # ---------------------------------------------------------------- amplitude
 
-def draw_amplitude_boxes(_tables, records):
+def draw_amplitude_boxes(_tables: dict[str, pd.DataFrame], records: pd.DataFrame | None) -> Figure | None:
     """Per method (rows) and amplitude task (columns): share of the map's norm in the right lead, lead by lead."""
     rows = _amplitude(records, "amplitude_lead_")
     if rows is None:
@@ -152,7 +154,7 @@ def draw_amplitude_boxes(_tables, records):
     return figure
 
 
-def draw_amplitude_curves(tables, records):
+def draw_amplitude_curves(tables: dict[str, pd.DataFrame], records: pd.DataFrame | None) -> Figure | None:
     """Where in the beat the attribution of an amplitude lies: one panel per task, one curve per method."""
     if _amplitude(records, "amplitude_curve_") is None:
         return None
@@ -180,7 +182,7 @@ def _amplitude(records, prefix):
 
 # ---------------------------------------------------------------- randomisation, removal
 
-def draw_randomisation(tables, _records):
+def draw_randomisation(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """Likeness to the original map as more layers are drawn anew, output first: plain, smoothed, independent."""
     rows = tables["details"][tables["details"]["check"].str.startswith("randomisation_")]
     if rows.empty:
@@ -205,7 +207,7 @@ def draw_randomisation(tables, _records):
     return figure
 
 
-def draw_removal(tables, _records):
+def draw_removal(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """Effect on the logit as lead x segment cells are removed: most relevant first, least first, random orders."""
     rows = tables["details"][tables["details"]["check"].str.startswith("removal_")]
     if rows.empty:
@@ -233,7 +235,7 @@ def draw_removal(tables, _records):
 
 # ---------------------------------------------------------------- truth, doses, layers, agreement
 
-def draw_localisation(tables, _records):
+def draw_localisation(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """Localisation scores with intervals: planted lead x segment cells above, time spans below."""
     rows = tables["checks"][tables["checks"]["check"].str.startswith("localisation_")]
     if rows.empty:
@@ -257,7 +259,7 @@ def draw_localisation(tables, _records):
     return figure
 
 
-def draw_dose_response(tables, _records):
+def draw_dose_response(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """Lead x wave per pathology: what +0.1 mV of a wave does to the logit; grey where the interval includes 0."""
     rows = tables.get("dose_response")
     if rows is None or rows.empty:
@@ -285,7 +287,7 @@ def draw_dose_response(tables, _records):
     return figure
 
 
-def draw_layers(tables, _records):
+def draw_layers(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """The Grad-CAM question: AUC above chance of each CAM, layer (rows) x truth (columns), per model and task."""
     rows = tables["checks"][tables["checks"]["check"].isin(["layer_auc_cell_absolute", "layer_auc_time_absolute"])]
     if rows.empty:
@@ -311,7 +313,7 @@ def draw_layers(tables, _records):
     return figure
 
 
-def draw_agreement(tables, _records):
+def draw_agreement(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """Agreement of every pair of methods, sample by sample and over lead x segment cells."""
     pairs = tables.get("agreement_pairs")
     if pairs is None or pairs.empty:
