@@ -230,7 +230,8 @@ def _largest_cells(groups, top):
 
 
 def cluster_names(result: Found, cohort: Cohort, design: Design) -> dict[int, str]:
-    """Names for legends: the hidden label a cluster holds most of, or its number."""
+    """Names for legends: the hidden label a cluster holds most of, or its number where it holds none."""
+    numbers = {cluster: str(cluster) for cluster in range(result.k)}
     if not cohort.hidden_labels:
-        return {cluster: str(cluster) for cluster in range(result.k)}
-    return best_naming(result.clusters[design.reported], cohort.labels[design.reported], cohort.names)
+        return numbers
+    return numbers | best_naming(result.clusters[design.reported], cohort.labels[design.reported], cohort.names)
