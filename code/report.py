@@ -23,7 +23,8 @@ from report_sections import SECTIONS, Run, broken_links, build, stage_files
 
 def get_args_parser() -> StageParser:
     """Options of this stage."""
-    parser = stage_parser(__doc__, "output_path", "model_path", "modelname", "task", "run_name")
+    parser = stage_parser(__doc__, "output_path", "model_path", "modelname", "task", "run_name", output_path={
+        "default": None, "help": "folder that runs are written to (default: the checkpoint's, or output/)"})
     parser.add_argument("--verify", action="store_true", help="check the hashes of all artefacts instead of writing a report")
     return parser
 
@@ -33,10 +34,13 @@ def find_run(args: argparse.Namespace) -> Run:
     checkpoint = find_checkpoint(args.model_path)
     info = load_checkpoint(checkpoint)[1]
     check_against(args, info)
-    folder = run_folder(args.output_path, info)
-    if not folder.is_dir():  # the checkpoint's own run folder: <run>/checkpoints/best_model.ckpt
-        folder = Path(checkpoint).parent.parent
-    return Run(folder, info)
+    own = Path(checkpoint).parent.parent  # <run>/checkpoints/best_model.ckpt
+    named = run_folder(args.output_path or "output", info)
+    if args.output_path and named.is_dir():
+        return Run(named, info)
+    if named.is_dir() and own.name == named.name and own.resolve() != named.resolve():
+        raise UserError(f"the checkpoint lies in {own}, but {named} is there too: say with --output_path which is meant")
+    return Run(named if named.is_dir() else own, info)
 
 
 def verify(run_: Run) -> None:
