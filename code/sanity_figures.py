@@ -133,7 +133,7 @@ def draw_amplitude_boxes(_tables: dict[str, pd.DataFrame], records: pd.DataFrame
     if rows is None:
         return None
     methods, tasks = list(dict.fromkeys(rows["method"])), list(dict.fromkeys(rows["task"]))
-    figure, axes = plt.subplots(len(methods), len(tasks), figsize=(3.3 * len(tasks), 0.95 * len(methods) + 0.8),
+    figure, axes = plt.subplots(len(methods), len(tasks), figsize=(1.4 + 3 * len(tasks), 0.7 * len(methods) + 0.9),
                                 sharex=True, sharey=True, squeeze=False, layout="constrained")
     thin = {"linewidth": 0.5}
     for line, method in zip(axes, methods, strict=True):
@@ -150,7 +150,7 @@ def draw_amplitude_boxes(_tables: dict[str, pd.DataFrame], records: pd.DataFrame
     for ax in axes[-1]:
         ax.set_xticks(range(1, 13), LEADS, rotation=90)
     n = rows["ecg_id"].nunique()
-    figure.suptitle(f"Share of the attribution in the right lead (dashed: chance; up to {n} records)", fontsize=10)
+    figure.suptitle(f"Share of the attribution in the right lead\n(dashed: chance; up to {n} records)", fontsize=10)
     return figure
 
 
@@ -160,7 +160,8 @@ def draw_amplitude_curves(tables: dict[str, pd.DataFrame], records: pd.DataFrame
         return None
     rows = tables["details"][tables["details"]["check"].str.startswith("amplitude_curve_")]
     tasks, colours = list(dict.fromkeys(rows["task"])), colours_of(dict.fromkeys(rows["method"]))
-    figure, axes = plt.subplots(1, len(tasks), figsize=(4 * len(tasks), 3.4), sharey=True, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(tasks), figsize=(0.6 + 4 * len(tasks), 3.4 + 0.6 / len(tasks)), sharey=True, squeeze=False,
+                                layout="constrained")
     for ax, task in zip(axes[0], tasks, strict=True):
         for method, colour in colours.items():
             curve = rows[(rows["task"] == task) & (rows["method"] == method)]
@@ -169,7 +170,8 @@ def draw_amplitude_curves(tables: dict[str, pd.DataFrame], records: pd.DataFrame
         ax.axhline(len(window_times(100)) ** -0.5, color=INK, linestyle=":", linewidth=0.8)
         ax.set(title=task.replace("_", " "), xlabel="ms from the R-peak")
     axes[0, 0].set_ylabel("attribution, L2 over leads\n(mean beat, norm 1; dotted: chance)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2 * len(tasks), fontsize=8,
+                  frameon=False)
     return figure
 
 
