@@ -178,7 +178,7 @@ def read_npy(path: str | Path, mmap: bool = False) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except Exception as error:  # a damaged header raises nearly anything
-        raise UserError(f"{path} is not a readable .npy array ({type(error).__name__}: {error}): make it again") from None
+        raise UserError(f"{path} is not a readable .npy array ({type(error).__name__}): damaged, or no array of numbers; make it again") from None
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
@@ -270,7 +270,10 @@ class Stage:
         self.finished = self.resumed = False
 
     def __enter__(self):
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, FileNotFoundError):
+            raise UserError(f"{self.folder} cannot be made: part of this path is a file, or takes no folders") from None
         self._lock = open(self.folder / f".{self.name}.lock", "w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

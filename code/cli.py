@@ -12,6 +12,8 @@ A stage asks for the shared options by name, adds its own, and hands `main` to `
 """
 
 import argparse
+import contextlib
+import difflib
 import errno
 import os
 import re
@@ -29,18 +31,17 @@ if TYPE_CHECKING:  # imported where it is needed: --help and errors answer witho
 
 def positive_int(text: str) -> int:
     """An integer >= 1."""
-    value = int(text)
-    if value < 1:
+    if not re.fullmatch(r"\+?\d+", text.strip()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return value
+    return int(text)
 
 
 def fraction(text: str) -> float:
     """A number from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
 
 
 # option -> (names, keywords of add_argument); the README's two names for one thing both work everywhere.
@@ -77,6 +78,9 @@ SHARED_OPTIONS = {
 }
 
 
+LISTED = {int: "whole numbers, as in 1 2 3", float: "numbers, as in 0.1 0.5"}
+
+
 class _Words(argparse.Action):
     """Collects `[AMI, IMI]`, `AMI IMI` and `AMI,IMI` alike."""
 
@@ -91,7 +95,7 @@ class _Words(argparse.Action):
         try:
             setattr(namespace, self.dest, [self.item(word) for word in words])
         except ValueError:
-            parser.error(f"argument {option_string}: {' '.join(words)!r} is not a list of {self.item.__name__} values")
+            parser.error(f"argument {option_string}: {' '.join(words)!r} is not a list of {LISTED.get(self.item, 'values')}")
 
 
 class StageParser(argparse.ArgumentParser):
@@ -113,12 +117,17 @@ class StageParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Sequence[str] | None = None,
                          namespace: argparse.Namespace | None = None) -> tuple[argparse.Namespace, list[str]]:
         """argparse's own, after `[A, B]` was joined to one word."""
-        args = sys.argv[1:] if args is None else list(args)
-        return super().parse_known_args(_join_brackets(args), namespace)
+        args = _join_brackets(sys.argv[1:] if args is None else args)
+        if args and args[-1].count("[") > args[-1].count("]"):
+            self.error(f"a list is not closed by ]: {args[-1]}")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """End with one line and exit code 2."""
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+        """End with one line and exit code 2; a mistyped option is told what it may have been."""
+        wrong = re.match(r"unrecognized arguments: (--\w+)", message)
+        close = difflib.get_close_matches(wrong[1], self._option_string_actions, n=1) if wrong else []
+        hint = f"; did you mean {close[0]}?" if close else ""
+        self.exit(2, f"error: {message}{hint} (see {self.prog} --help)\n")
 
 
 def _join_brackets(words):

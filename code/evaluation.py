@@ -14,7 +14,7 @@ FMAX_THRESHOLDS = np.linspace(0, 1, 101)
 CHUNK = 8_000_000  # elements of the largest intermediate array
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
+def sigmoid(logits: np.ndarray | float) -> np.ndarray | float:
     """Logits to probabilities (float64, no overflow)."""
     return 0.5 * (1 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
 
