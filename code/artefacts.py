@@ -178,7 +178,7 @@ def read_npy(path: str | Path, mmap: bool = False) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except Exception as error:  # a damaged header raises nearly anything
-        raise UserError(f"{path} is not a readable .npy array ({type(error).__name__}): damaged, or no array of numbers; make it again") from None
+        raise UserError(f"{path} is not a readable .npy array ({type(error).__name__}): damaged or no array of numbers") from None
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
