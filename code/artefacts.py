@@ -15,12 +15,16 @@ import re
 import shlex
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:  # imported where it is drawn: stages that draw nothing start without it
+    from matplotlib.figure import Figure
 
 
 class UserError(Exception):
@@ -69,7 +73,7 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | Path, content) -> None:
+def write_json(path: str | Path, content: object) -> None:
     """Write plain values (numpy scalars and arrays become numbers and lists, NaN becomes null)."""
     write_text(path, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
 
@@ -101,7 +105,7 @@ def write_npy(path: str | Path, array: np.ndarray) -> None:
         np.save(types.SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
-def write_npz(path: str | Path, **arrays) -> None:
+def write_npz(path: str | Path, **arrays: np.ndarray | Sequence[str]) -> None:
     """Write named arrays as .npz (no objects inside: readable with allow_pickle off)."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
@@ -113,7 +117,7 @@ def write_pickle(path: str | Path, array: np.ndarray) -> None:
         pickle.dump(np.ascontiguousarray(array), file, protocol=5)
 
 
-def write_figure(figure, path: str | Path, formats: tuple[str, ...] = ("png",), dpi: int = 150) -> list[Path]:
+def write_figure(figure: "Figure", path: str | Path, formats: tuple[str, ...] = ("png",), dpi: int = 150) -> list[Path]:
     """Save and close a matplotlib figure as `path` with each of the suffixes; returns the written paths."""
     import matplotlib.pyplot as plt
 
@@ -174,7 +178,7 @@ def read_npy(path: str | Path, mmap: bool = False) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except Exception as error:  # a damaged header raises nearly anything
-        raise UserError(f"{path} is not a readable .npy array ({type(error).__name__}: {error}): make it again") from None
+        raise UserError(f"{path} is not a readable .npy array ({type(error).__name__}): damaged or no array of numbers") from None
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
@@ -215,7 +219,7 @@ def read_stage(path: str | Path) -> dict:
     return content
 
 
-def read_csv(path: str | Path, hint: str = "", **options) -> pd.DataFrame:
+def read_csv(path: str | Path, hint: str = "", **options: object) -> pd.DataFrame:
     """Read a table; UserError where it is missing, empty or no csv."""
     path = need_file(path, hint)
     try:
@@ -266,7 +270,10 @@ class Stage:
         self.finished = self.resumed = False
 
     def __enter__(self):
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, FileNotFoundError):
+            raise UserError(f"{self.folder} cannot be made: part of this path is a file, or takes no folders") from None
         self._lock = open(self.folder / f".{self.name}.lock", "w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -297,7 +304,7 @@ class Stage:
             raise UserError(f"{self.folder} holds a run with other settings ({shown}): "
                             "--overwrite to start anew, or choose another folder")
 
-    def withdraw(self):
+    def withdraw(self) -> None:
         """Leave the stage file as it was found: for a stage that stops at its checks, before writing anything."""
         if self._before is None:
             self.path.unlink(missing_ok=True)
@@ -305,7 +312,7 @@ class Stage:
             with replacing(self.path) as temporary:
                 temporary.write_bytes(self._before)
 
-    def finish(self, inputs=(), outputs=(), counts=None):
+    def finish(self, inputs: Iterable[str | Path] = (), outputs: Iterable[str | Path] = (), counts: dict | None = None) -> None:
         """Mark the stage finished and store command, versions, counts and the hashes of inputs and outputs."""
         write_json(self.path, {
             "stage": self.name, "status": "finished", "settings": self.settings,

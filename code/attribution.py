@@ -6,7 +6,7 @@ Maps are signed and explain logits. A method declares what it claims; it is held
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ from artefacts import UserError
 from dataset import window_starts
 from inference import to_input
 from labels import LEADS
+
+Target = int | Sequence[int] | np.ndarray | Tensor  # one output index, or one per record
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def get_method(method: str) -> Method:
     return METHODS[method]
 
 
-def explain(model: nn.Module, x: Tensor, target, method: str = "saliency", **options) -> Explanation:
+def explain(model: nn.Module, x: Tensor, target: Target, method: str = "saliency", **options: object) -> Explanation:
     """Maps of a batch x (N, leads, T) for `target` (one index or one per record), with logit and ledger or gap.
 
     The model's weights, hooks and modes are as before afterwards, whatever happens. Raises UserError for an unknown method or
@@ -131,7 +133,7 @@ def explain(model: nn.Module, x: Tensor, target, method: str = "saliency", **opt
     return Explanation(attributions.detach(), **facts)
 
 
-def attribute(model: nn.Module, x: Tensor, target, method: str = "saliency", **options) -> Tensor:
+def attribute(model: nn.Module, x: Tensor, target: Target, method: str = "saliency", **options: object) -> Tensor:
     """Signed maps (N, leads, T) of a batch x (N, leads, T) for `target`: see explain()."""
     return explain(model, x, target, method, **options).attributions
 
@@ -186,8 +188,8 @@ def starts_of(n_samples: int, crop: int, window: str) -> np.ndarray:
     return starts if window == "windows" else np.array([(n_samples - crop) // 2])
 
 
-def explain_records(model, signals: np.ndarray, target, method: str = "saliency", window: str = "centre_crop",
-                    batch_size: int = 128, **options) -> RecordExplanation:
+def explain_records(model: nn.Module, signals: np.ndarray, target: Target, method: str = "saliency", window: str = "centre_crop",
+                    batch_size: int = 128, **options: object) -> RecordExplanation:
     """Maps of whole records (N, T, 12) mV: of the centre crop's logit, or of the mean logit of the windows at half stride.
 
     The latter is the mean of the windows' maps, each at its place (exactly so for methods that are linear in the output;
@@ -245,7 +247,7 @@ def _facts(done: Explanation, n_windows: int) -> dict[str, np.ndarray]:
     return facts
 
 
-def attribute_records(model, signals: np.ndarray, target, method: str = "saliency", window: str = "centre_crop",
-                      **options) -> np.ndarray:
+def attribute_records(model: nn.Module, signals: np.ndarray, target: Target, method: str = "saliency",
+                      window: str = "centre_crop", **options: object) -> np.ndarray:
     """Signed maps (N, T, 12) of whole records (N, T, 12) mV: the attributions of explain_records()."""
     return explain_records(model, signals, target, method, window, **options).attributions

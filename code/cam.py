@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from artefacts import UserError
-from gradients import gradient
+from gradients import MapAndFacts, gradient
 from models import Add, replace_leaves, sharing_copy
 
 
@@ -39,7 +39,8 @@ def cam_module(model: nn.Module, layer: str | None = None) -> tuple[str, nn.Modu
     return layer, modules[layer]
 
 
-def activation_and_gradient(model, x, target, layer=None):
+def activation_and_gradient(model: nn.Module, x: Tensor, target: Tensor,
+                            layer: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Activation and gradient (N, channels, steps) of a convolutional layer for each record's target, and the logits."""
     name, module = cam_module(model, layer)
     with recording(module) as outputs:
@@ -53,13 +54,13 @@ def activation_and_gradient(model, x, target, layer=None):
     return outputs[0].detach(), slope, logit.detach()
 
 
-def grad_cam_map(model, x, target, layer=None):
+def grad_cam_map(model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None) -> tuple[Tensor, Tensor]:
     """Grad-CAM (N, steps) before upsampling, ReLU'd (Selvaraju et al., arXiv 1610.02391)."""
     activation, slope, logit = activation_and_gradient(model, x, target, layer)
     return (slope.mean(dim=2, keepdim=True) * activation).sum(dim=1).relu(), logit
 
 
-def hires_cam_map(model, x, target, layer=None):
+def hires_cam_map(model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None) -> tuple[Tensor, Tensor]:
     """HiResCAM (N, steps) before upsampling, signed (Draelos and Carin, arXiv 2011.08891)."""
     activation, slope, logit = activation_and_gradient(model, x, target, layer)
     return (slope * activation).sum(dim=1), logit
@@ -129,13 +130,13 @@ def _spread(model, x, cam, layer):
     return full[:, None].expand_as(x).contiguous()
 
 
-def grad_cam(model, x, target, layer: str | None = None):
+def grad_cam(model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None) -> MapAndFacts:
     """Grad-CAM, one value per sample, the same for every lead."""
     cam, logit = grad_cam_map(model, x, target, layer)
     return _spread(model, x, cam, layer), {"logit": logit}
 
 
-def hires_cam(model, x, target, layer: str | None = None):
+def hires_cam(model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None) -> MapAndFacts:
     """HiResCAM, one value per sample, the same for every lead; signed."""
     cam, logit = hires_cam_map(model, x, target, layer)
     return _spread(model, x, cam, layer), {"logit": logit}
@@ -166,7 +167,7 @@ def guided_copy(model: nn.Module) -> nn.Module:
     return replace_leaves(sharing_copy(model), lambda _name, module: _Guided() if isinstance(module, nn.ReLU) else module)
 
 
-def guided_grad_cam(model, x, target, layer: str | None = None):
+def guided_grad_cam(model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None) -> MapAndFacts:
     """Guided backpropagation times Grad-CAM: the lead axis comes from the first factor alone."""
     cam, logit = grad_cam_map(model, x, target, layer)
     guided, _ = gradient(guided_copy(model), x, target)

@@ -69,12 +69,12 @@ class Cause:
     female: float = 0.5
 
 
-def leads(**values):
+def leads(**values: float) -> dict[str, float]:
     """leads(I_V5=0.1, II=0.2) -> {"I": 0.1, "V5": 0.1, "II": 0.2}"""
     return {lead: value for names, value in values.items() for lead in names.split("_")}
 
 
-def everywhere(value):
+def everywhere(value: float) -> dict[str, float]:
     """The same value in all independent leads."""
     return dict.fromkeys(INDEPENDENT, value)
 

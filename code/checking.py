@@ -5,12 +5,14 @@ and targets to signed maps), and gives `Measured` values, one per record, each w
 patients and paired comparisons are made here, the same way for all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 
 from inference import to_input
 from labels import LEADS
@@ -54,14 +56,15 @@ class Subject:
         """The model's task."""
         return self.model.info.task
 
-    def rows(self, index) -> "Subject":
+    def rows(self, index: np.ndarray | Sequence[int]) -> "Subject":
         """The records at integer positions `index`, in that order."""
         index = np.asarray(index, dtype=int)
         arrays = {name: getattr(self, name)[index] for name in
                   ("signals", "segments", "line", "target", "ecg_id", "patients")}
         return replace(self, **arrays, r_peaks=[self.r_peaks[row] for row in index] if self.r_peaks else [])
 
-    def measured(self, check: str, values, chance=np.nan, best: float = np.nan, detail: bool = False) -> "Measured":
+    def measured(self, check: str, values: ArrayLike, chance: ArrayLike = np.nan, best: float = np.nan,
+                 detail: bool = False) -> "Measured":
         """One measurement on these records."""
         values = np.asarray(values, dtype=float)
         return Measured(check, values, np.broadcast_to(np.asarray(chance, dtype=float), values.shape), best,
@@ -94,7 +97,7 @@ class Measured:
 
 
 @torch.no_grad()
-def target_logits(subject: Subject, signals: torch.Tensor, batch_size: int = 512) -> np.ndarray:
+def target_logits(subject: Subject | SimpleNamespace, signals: torch.Tensor, batch_size: int = 512) -> np.ndarray:
     """(n,) logit of each record's target for changed signals (n, T, 12)."""
     columns = [LEADS.index(lead) for lead in subject.model.info.leads]
     target = torch.as_tensor(subject.target)[:, None]
@@ -106,14 +109,14 @@ def target_logits(subject: Subject, signals: torch.Tensor, batch_size: int = 512
     return torch.cat(picked)[:, 0].double().numpy()
 
 
-def whole_input(maps: np.ndarray, leads) -> np.ndarray:
+def whole_input(maps: np.ndarray, leads: Sequence[str]) -> np.ndarray:
     """Maps (n, leads, T) of a model's inputs as (n, T, 12), zero for leads that it does not see."""
     spread = np.zeros((len(maps), maps.shape[2], len(LEADS)), dtype=np.float32)
     spread[:, :, [LEADS.index(lead) for lead in leads]] = maps.transpose(0, 2, 1)
     return spread
 
 
-def input_of(model, signals: np.ndarray) -> torch.Tensor:
+def input_of(model: torch.nn.Module, signals: np.ndarray) -> torch.Tensor:
     """Signals (n, T, 12) as the model's input on the model's device."""
     return to_input(signals, model.info.leads, next(model.parameters()).device)
 

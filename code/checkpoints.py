@@ -3,6 +3,7 @@
 Later stages take task, labels, leads, crop length and sampling rate from here, never from the command line.
 """
 
+import argparse
 import io
 import sys
 import zipfile
@@ -48,7 +49,7 @@ class ModelInfo:
         return self.labels.index(label)
 
 
-def save_checkpoint(path: str | Path, model: torch.nn.Module, info: ModelInfo, **training_state) -> None:
+def save_checkpoint(path: str | Path, model: torch.nn.Module, info: ModelInfo, **training_state: object) -> None:
     """Write weights, info and any further plain training state, whole or not at all."""
     buffer = io.BytesIO()  # given a path, torch.save would store its name, and hide that a disk is full
     torch.save({"model": model.state_dict(), **_canonical({"info": asdict(info), **training_state})}, buffer)
@@ -77,7 +78,7 @@ def find_checkpoint(model_path: str | Path | None) -> Path:
     return need_file(path, "train one with python code/train_model.py")
 
 
-def load_checkpoint(model_path: str | Path, device="cpu") -> tuple[dict, ModelInfo]:
+def load_checkpoint(model_path: str | Path | None, device: str | torch.device = "cpu") -> tuple[dict, ModelInfo]:
     """Read a checkpoint with weights_only; UserError where it is missing, damaged or not one of ours."""
     path = find_checkpoint(model_path)
     try:
@@ -132,7 +133,7 @@ def _holds(check, info):
         return False
 
 
-def load_model(model_path: str | Path, device="cpu") -> torch.nn.Module:
+def load_model(model_path: str | Path | None, device: str | torch.device = "cpu") -> torch.nn.Module:
     """The trained network in evaluation mode, its ModelInfo as `.info`; strict about names and shapes."""
     content, info = load_checkpoint(model_path, device)
     model = get_model(info.modelname, len(info.labels), len(info.leads))
@@ -153,7 +154,7 @@ def run_folder(output_path: str | Path, info: ModelInfo) -> Path:
     return output_path if output_path.name == info.run_folder_name else output_path / info.run_folder_name
 
 
-def check_against(args, info: ModelInfo) -> None:
+def check_against(args: argparse.Namespace, info: ModelInfo) -> None:
     """UserError where an option contradicts what the checkpoint says of itself."""
     for option in ("modelname", "task", "run_name", "sampling_rate"):
         wanted, stored = getattr(args, option, None), getattr(info, option)

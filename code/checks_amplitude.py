@@ -59,7 +59,8 @@ def noise_lead_chance(shape: tuple[int, ...], n_draws: int = 20) -> float:
     return float(np.mean([lead_specificity(rng.normal(size=(4, *shape[1:])), 0).mean() for _ in range(n_draws)]))
 
 
-def measure_amplitude(subject: Subject, _maps, explain: Explain, _reference=None) -> list[Measured]:
+def measure_amplitude(subject: Subject, _maps: np.ndarray | None, explain: Explain,
+                      _reference: dict[str, np.ndarray] | None = None) -> list[Measured]:
     """All scores of one method on one amplitude model; 12 explanations per record, one per output."""
     windows = window_masks(subject.segments)
     own = OWN_WAVE[subject.task]

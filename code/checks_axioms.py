@@ -98,7 +98,7 @@ def linear_network(n_samples: int, n_outputs: int, leads: tuple[str, ...], seed:
     return network.eval()
 
 
-def sensitivity_n(model, signals: np.ndarray, target: np.ndarray, maps: np.ndarray, seed: int = 0) -> np.ndarray:
+def sensitivity_n(model: nn.Module, signals: np.ndarray, target: np.ndarray, maps: np.ndarray, seed: int = 0) -> np.ndarray:
     """(n,) correlation, over random subsets of samples set to zero, of the relevance removed and the fall of the logit.
 
     Source: Ancona et al. 2018 (arXiv 1711.06104). 0 for a constant map.
@@ -123,7 +123,8 @@ def linear(subject: Subject, explain: Explain) -> np.ndarray:
     return 1 - sensitivity_n(network, subject.signals, subject.target, maps)
 
 
-def measure_axioms(subject: Subject, maps: np.ndarray, explain: Explain, _reference=None) -> list[Measured]:
+def measure_axioms(subject: Subject, maps: np.ndarray, explain: Explain,
+                   _reference: dict[str, np.ndarray] | None = None) -> list[Measured]:
     """Deviations of one method; shift equivariance only where claimed (it needs long inputs)."""
     few = subject.rows(np.arange(min(N_FEW, len(subject))))
     measured = [subject.measured("axiom_completeness", completeness(subject, maps), best=0.0)]

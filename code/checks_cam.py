@@ -26,7 +26,7 @@ LAYERS = ("original", "last")
 BATCH = 64
 
 
-def one_step_cam(model, x, target, layer: str, kind: str) -> torch.Tensor:
+def one_step_cam(model: torch.nn.Module, x: torch.Tensor, target: torch.Tensor, layer: str, kind: str) -> torch.Tensor:
     """Maps (N, leads, T) from a layer with a single time step, which attribution.py refuses: constant in time by construction."""
     _, module = cam_module(model, layer)
     with recording(module) as outputs:

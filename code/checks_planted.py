@@ -18,7 +18,7 @@ import torch
 
 from artefacts import read_csv
 from causes import CAUSES
-from checking import Measured, Subject, target_logits
+from checking import Explain, Measured, Subject, target_logits
 from cohort import PARAMETERS, counterfactual, read_plan
 from dataset import centre_crop
 from labels import LEADS, labels_of_statement
@@ -110,7 +110,7 @@ def planted_reference(subject: Subject, data_path: str | Path) -> dict[str, np.n
             "statement": statements, "effect": effect, "decoy": np.abs(decoy_effects).max(axis=1, initial=0)}
 
 
-def measure_localisation(subject: Subject, maps: np.ndarray, _explain, reference: dict[str, np.ndarray],
+def measure_localisation(subject: Subject, maps: np.ndarray, _explain: Explain, reference: dict[str, np.ndarray],
                          prefix: str = "localisation") -> list[Measured]:
     """All localisation scores of one method on the records that passed the gate."""
     rows = np.flatnonzero(reference["passed"])

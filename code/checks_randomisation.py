@@ -85,7 +85,8 @@ def noise_chance(shape: tuple[int, ...]) -> dict[str, float]:
     return {reading: float(values.mean()) for reading, values in similarities(*rng.normal(size=(2, *shape))).items()}
 
 
-def measure_randomisation(subject: Subject, maps: np.ndarray, explain: Explain, _reference=None) -> list[Measured]:
+def measure_randomisation(subject: Subject, maps: np.ndarray, explain: Explain,
+                          _reference: dict[str, np.ndarray] | None = None) -> list[Measured]:
     """Similarity at each stage; `randomisation_cascading_full_*` with everything drawn anew, `..._mean_*` over the cascade."""
     chance = noise_chance(maps.shape)
     x = input_of(subject.model, subject.signals)

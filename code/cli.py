@@ -12,30 +12,36 @@ A stage asks for the shared options by name, adds its own, and hands `main` to `
 """
 
 import argparse
+import contextlib
+import difflib
 import errno
 import os
 import re
 import sys
 import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from artefacts import UserError
 from labels import TASKS
 
+if TYPE_CHECKING:  # imported where it is needed: --help and errors answer without it
+    import torch
+
 
 def positive_int(text: str) -> int:
     """An integer >= 1."""
-    value = int(text)
-    if value < 1:
+    if not re.fullmatch(r"\+?\d+", text.strip()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return value
+    return int(text)
 
 
 def fraction(text: str) -> float:
     """A number from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
 
 
 # option -> (names, keywords of add_argument); the README's two names for one thing both work everywhere.
@@ -72,6 +78,9 @@ SHARED_OPTIONS = {
 }
 
 
+LISTED = {int: "whole numbers, as in 1 2 3", float: "numbers, as in 0.1 0.5"}
+
+
 class _Words(argparse.Action):
     """Collects `[AMI, IMI]`, `AMI IMI` and `AMI,IMI` alike."""
 
@@ -86,17 +95,17 @@ class _Words(argparse.Action):
         try:
             setattr(namespace, self.dest, [self.item(word) for word in words])
         except ValueError:
-            parser.error(f"argument {option_string}: {' '.join(words)!r} is not a list of {self.item.__name__} values")
+            parser.error(f"argument {option_string}: {' '.join(words)!r} is not a list of {LISTED.get(self.item, 'values')}")
 
 
 class StageParser(argparse.ArgumentParser):
     """argparse with list options as the README types them and one-line errors."""
 
-    def add_list_argument(self, *names, item=str, **keywords):
+    def add_list_argument(self, *names: str, item: Callable[[str], object] = str, **keywords: object) -> None:
         """Add an option that takes a list: `--x=[A, B]`, `--x A B`, `--x A,B`."""
         self.add_argument(*names, nargs="+", action=_Words, item=item, **keywords)
 
-    def add_shared(self, name: str, **changes):
+    def add_shared(self, name: str, **changes: object) -> None:
         """Add one of SHARED_OPTIONS, with changed keywords (a default, a help text)."""
         names, keywords = SHARED_OPTIONS[name]
         keywords = {**keywords, **changes}
@@ -105,12 +114,20 @@ class StageParser(argparse.ArgumentParser):
         else:
             self.add_argument(*names, **keywords)
 
-    def parse_known_args(self, args=None, namespace=None):
-        args = sys.argv[1:] if args is None else list(args)
-        return super().parse_known_args(_join_brackets(args), namespace)
+    def parse_known_args(self, args: Sequence[str] | None = None,
+                         namespace: argparse.Namespace | None = None) -> tuple[argparse.Namespace, list[str]]:
+        """argparse's own, after `[A, B]` was joined to one word."""
+        args = _join_brackets(sys.argv[1:] if args is None else args)
+        if args and args[-1].count("[") > args[-1].count("]"):
+            self.error(f"a list is not closed by ]: {args[-1]}")
+        return super().parse_known_args(args, namespace)
 
-    def error(self, message):
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+    def error(self, message: str) -> NoReturn:
+        """End with one line and exit code 2; a mistyped option is told what it may have been."""
+        wrong = re.match(r"unrecognized arguments: (--\w+)", message)
+        close = difflib.get_close_matches(wrong[1], self._option_string_actions, n=1) if wrong else []
+        hint = f"; did you mean {close[0]}?" if close else ""
+        self.exit(2, f"error: {message}{hint} (see {self.prog} --help)\n")
 
 
 def _join_brackets(words):
@@ -136,7 +153,7 @@ def stage_parser(doc: str, *shared: str, **changes: dict) -> StageParser:
     return parser
 
 
-def check_names(kind: str, asked, known) -> list[str]:
+def check_names(kind: str, asked: Iterable, known: Iterable) -> list:
     """`asked` as a list, or UserError that names the unknown ones and what is accepted."""
     known = list(known)
     unknown = [name for name in asked if name not in known]
@@ -145,7 +162,7 @@ def check_names(kind: str, asked, known) -> list[str]:
     return list(asked)
 
 
-def select_device(args):
+def select_device(args: argparse.Namespace) -> "torch.device":
     """torch.device from --device / --gpu; sets --threads. Without a GPU, --gpu warns once and uses the CPU."""
     import torch
 
@@ -162,7 +179,7 @@ def select_device(args):
     return device
 
 
-def run(main, parser: StageParser) -> None:
+def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None:
     """Parse, run `main(args)`, and end: 0, 2 with one line for a UserError, 130 after Ctrl-C."""
     args = parser.parse_args()
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)  # as all that is said here

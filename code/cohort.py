@@ -4,6 +4,7 @@ Everything about a record follows from its row of the plan (true_parameters.csv)
 severities. So a record can be drawn again exactly, and also without one of its causes (`counterfactual`).
 """
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -235,7 +236,8 @@ def render_plan(plan: pd.DataFrame, sampling_rate: int = 100) -> np.ndarray:
     return np.stack([render(hearts, row, seed, ecg_id, sampling_rate)[0] for row, (seed, ecg_id) in enumerate(ids)])
 
 
-def counterfactual(path: str | Path, ecg_ids, undo: str | None = None, sampling_rate: int = 100) -> np.ndarray:
+def counterfactual(path: str | Path, ecg_ids: Sequence[int] | np.ndarray, undo: str | None = None,
+                   sampling_rate: int = 100) -> np.ndarray:
     """Records of a simulated cohort drawn again without one cause or decoy: # (n, T, 12) float32 mV.
 
     `undo` is a statement (LVH) or a decoy (late_notch); None gives the records as they are on disk, to the last

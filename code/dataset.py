@@ -6,14 +6,18 @@ Reads what preprocessing.py wrote into one folder; every later stage gets its re
 import functools
 import hashlib
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from artefacts import UserError, read_csv, read_npy, read_pickle, read_stage, sha256
 from labels import LEADS, REGRESSION_TASKS, TASKS
+
+Signals = TypeVar("Signals")  # (N, T, leads): an array or a tensor
 
 TABLE = "ptbxl_database_enriched.csv"
 HINT = "run python code/preprocessing.py first (--data_path names the folder)"
@@ -63,18 +67,18 @@ class Dataset:
         """Names of the label columns."""
         return TASKS[self.task]
 
-    def rows(self, index) -> "Dataset":
+    def rows(self, index: np.ndarray | Sequence[int]) -> "Dataset":
         """The records at `index` (integer positions or a boolean mask), in that order."""
         index = np.asarray(index)
         index = np.flatnonzero(index) if index.dtype == bool else index.astype(int)
         picked = {name: getattr(self, name)[index] for name in ("labels", "labelled") if getattr(self, name) is not None}
         return replace(self, table=self.table.iloc[index], signals=self.signals[index], **picked)
 
-    def in_folds(self, folds) -> "Dataset":
+    def in_folds(self, folds: Iterable[int]) -> "Dataset":
         """The records whose strat_fold is one of `folds`."""
         return self.rows(np.isin(self.fold, list(folds)))
 
-    def positions(self, ecg_ids) -> np.ndarray:
+    def positions(self, ecg_ids: Iterable[int]) -> np.ndarray:
         """Row of each ecg_id; UserError names those that are not there."""
         rows = self.table.index.get_indexer(list(ecg_ids))
         missing = [str(ecg_id) for ecg_id, row in zip(ecg_ids, rows, strict=True) if row < 0]
@@ -87,7 +91,7 @@ class Dataset:
         return parse_r_peaks(self.table["r_peaks"].iloc[row]) * self.sampling_rate // 100
 
 
-def parse_r_peaks(text) -> np.ndarray:
+def parse_r_peaks(text: object) -> np.ndarray:
     """'114 207 299' -> int array (samples at 100 Hz); a blank cell gives an empty array."""
     try:
         return np.array([int(word) for word in text.split()] if isinstance(text, str) else [], dtype=int)
@@ -199,7 +203,7 @@ def _amplitudes(task, table):
     return values, np.isfinite(values).all(axis=1)
 
 
-def centre_crop(signals: np.ndarray, length: int) -> np.ndarray:
+def centre_crop(signals: Signals, length: int) -> Signals:
     """The middle `length` samples: (N, T, leads) -> (N, length, leads); a view."""
     start = (signals.shape[1] - length) // 2
     if start < 0:

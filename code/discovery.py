@@ -12,13 +12,16 @@ by cross-fitting over all folds: every record is assigned by a fit that has not 
 trained on folds 1-8 either way. Labels are never used for choosing anything.
 """
 
+import argparse
+
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from artefacts import Stage, UserError, write_csv, write_figure
 from attribution import METHODS
-from checkpoints import check_against, find_checkpoint, load_model, run_folder
-from cli import check_names, fraction, positive_int, run, select_device, stage_parser
+from checkpoints import ModelInfo, check_against, find_checkpoint, load_model, run_folder
+from cli import StageParser, check_names, fraction, positive_int, run, select_device, stage_parser
 from discovery_figures import draw_agreement, draw_clusters, draw_embedding, draw_enrichment
 from findings import (
     assign_clusters,
@@ -29,14 +32,15 @@ from findings import (
     what_separates,
 )
 from labels import LABEL_MAPPINGS, is_regression, slug
-from patient_groups import default_target, load_cohort
+from patient_groups import Cohort, default_target, load_cohort
 from representations import REPRESENTATIONS, Material
 from subgroups import CLUSTERERS
 
 PAPERS_COHORT = ["AMI", "IMI"]
 
 
-def get_args_parser():
+def get_args_parser() -> StageParser:
+    """Options of this stage."""
     parser = stage_parser(
         __doc__, "data_path", "output_path", "model_path", "modelname", "task", "run_name", "seed", "gpu", "device",
         "threads", "limit", "folds", "overwrite", folds={"default": [9, 10], "help": "folds (1-10) that are reported"})
@@ -64,12 +68,12 @@ def get_args_parser():
     return parser
 
 
-def folder_name(names):
+def folder_name(names: list[str]) -> str:
     """discovery/ for the paper's cohort, discovery_<names>/ for any other."""
     return "discovery" if names == PAPERS_COHORT else "discovery_" + "_or_".join(slug(name) for name in names)
 
 
-def settings_of(args, info, cohort, target):
+def settings_of(args: argparse.Namespace, info: ModelInfo, cohort: Cohort, target: str) -> dict:
     """What the results depend on."""
     names = ("method", "representations", "clusterer", "k", "k_max", "variance", "n_null", "n_resamples", "min_records", "folds",
              "embedding", "seed", "limit", "data_path")
@@ -77,7 +81,8 @@ def settings_of(args, info, cohort, target):
             **{name: getattr(args, name) for name in names}}
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
+    """Load, check what is asked, discover; a finished run says so."""
     device = select_device(args)
     model = load_model(args.model_path, device)
     check_against(args, model.info)
@@ -95,7 +100,7 @@ def main(args):
         discover(args, model, cohort, target, index, stage)
 
 
-def discover(args, model, cohort, target, index, stage):
+def discover(args: argparse.Namespace, model: nn.Module, cohort: Cohort, target: str, index: int, stage: Stage) -> None:
     """Compute, write and draw everything for one cohort."""
     material = Material(cohort.data, model, index, args.method)
     cohort, material = _with_beats(cohort, material)

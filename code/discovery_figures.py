@@ -2,14 +2,17 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from beats import mean_beats, median_beats, window_times
-from findings import cluster_names
+from findings import Design, Found, cluster_names
 from labels import LEADS
+from patient_groups import Cohort
 from plotting import ABSOLUTE_CMAP, heat_line, heat_norm, style
+from representations import Material
 from subgroups import fit_space
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")  # Okabe and Ito
@@ -32,7 +35,7 @@ def _at_least_two(points):
     return points if points.shape[1] > 1 else np.column_stack([points, np.zeros(len(points))])
 
 
-def draw_embedding(features: dict, found: dict, cohort, design, kind: str, seed: int) -> Figure:
+def draw_embedding(features: dict, found: dict, cohort: Cohort, design: Design, kind: str, seed: int) -> Figure:
     """One column per representation: records coloured by hidden label (top) and by cluster (bottom)."""
     style()
     figure, axes = plt.subplots(2, len(features), figsize=(2.6 * len(features) + 1.2, 5.4), squeeze=False, layout="constrained")
@@ -61,7 +64,7 @@ def _scatter(ax, at, groups, names):
         side.set_visible(True)
 
 
-def draw_agreement(table, cohort, design) -> Figure:
+def draw_agreement(table: pd.DataFrame, cohort: Cohort, design: Design) -> Figure:
     """Accuracy and adjusted Rand index of each representation with intervals, chance and majority."""
     style()
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.8), sharey=True, layout="constrained")
@@ -84,7 +87,7 @@ def draw_agreement(table, cohort, design) -> Figure:
     return figure
 
 
-def draw_clusters(name: str, result, material, cohort, design, target: str) -> Figure:
+def draw_clusters(name: str, result: Found, material: Material, cohort: Cohort, design: Design, target: str) -> Figure:
     """Median beat of each cluster in 12 leads, coloured by the mean absolute attribution."""
     style()
     rows = design.reported
@@ -113,7 +116,7 @@ def draw_clusters(name: str, result, material, cohort, design, target: str) -> F
     return figure
 
 
-def draw_enrichment(table, found: dict, cohort, design, top: int = 8) -> Figure:
+def draw_enrichment(table: pd.DataFrame, found: dict, cohort: Cohort, design: Design, top: int = 8) -> Figure:
     """For each representation the traits whose share differs most between its clusters; filled where p (Holm) < .05."""
     style()
     shown = [name for name in found if len(table) and (table["representation"] == name).any()]

@@ -7,6 +7,7 @@ Started by torchrun, which sets RANK, LOCAL_RANK and WORLD_SIZE: gloo on CPUs, n
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         dist.destroy_process_group()
 
 
-def on_main(compute: Callable):
+def on_main(compute: Callable) -> Any:
     """Result of `compute()` in the main process, None in the others; its UserError is raised in all."""
     if world() == 1:
         return compute()
@@ -64,7 +65,7 @@ def on_main(compute: Callable):
     return result
 
 
-def from_main(compute: Callable):
+def from_main(compute: Callable) -> Any:
     """Result of `compute()`, run by the main process and sent to all; its UserError is raised in all."""
     result = [on_main(compute)]
     if world() > 1:
@@ -72,7 +73,7 @@ def from_main(compute: Callable):
     return result[0]
 
 
-def check_same(what: str, value) -> None:
+def check_same(what: str, value: object) -> None:
     """UserError in every process if `value` is not the same in all of them."""
     if world() == 1:
         return
@@ -90,7 +91,7 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
-def shared_predict(model, signals: np.ndarray, protocol: str, **options) -> np.ndarray:
+def shared_predict(model: nn.Module, signals: np.ndarray, protocol: str, **options: object) -> np.ndarray:
     """inference.predict with the records dealt out to the processes; the whole result (N, classes) in each."""
     if world() == 1:
         return predict(model, signals, protocol, **options)
@@ -138,6 +139,7 @@ class SynchronisedBatchNorm1d(nn.BatchNorm1d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C) or (N, C, T); statistics of all processes in training, the running ones otherwise."""
         if not self.training or world() == 1:
             return super().forward(x)
         axes = (0,) if x.ndim == 2 else (0, 2)

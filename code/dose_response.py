@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from agreement import cell_sums, masked_correlation
-from checking import Measured, Subject, target_logits
+from checking import Explain, Measured, Subject, target_logits
 from fills import scale
 from labels import LEADS
 from segments import SEGMENTS
@@ -82,7 +82,8 @@ def over_known(effect: np.ndarray, relevance: np.ndarray) -> np.ndarray:
     return masked_correlation(effect, relevance, np.isfinite(effect))
 
 
-def measure_dose_response(subject: Subject, maps: np.ndarray, _explain, reference: dict[str, np.ndarray]) -> list[Measured]:
+def measure_dose_response(subject: Subject, maps: np.ndarray, _explain: Explain,
+                          reference: dict[str, np.ndarray]) -> list[Measured]:
     """Rank correlation over lead x wave cells of slope and attribution; chance: the cells' relevance shuffled within a record.
 
     signed: sum of the map over the cell against the slope; absolute: sum of its size against the size of the slope.

@@ -8,6 +8,7 @@ import textwrap
 from dataclasses import dataclass, field
 
 import numpy as np
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
 from labels import LEADS
@@ -56,7 +57,7 @@ class Heat:
         self.values = self.values if self.signed else np.abs(self.values)
 
     @property
-    def colours(self):
+    def colours(self) -> tuple[Colormap, Normalize]:
         """Colour map and norm."""
         return (SIGNED_CMAP if self.signed else ABSOLUTE_CMAP), heat_norm(self.values, self.signed, QUANTILES)
 

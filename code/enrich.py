@@ -227,7 +227,7 @@ def _read_r_peaks(path):
     return pd.Series(peaks, index=table.index)
 
 
-def parse_printed_peaks(text) -> str:
+def parse_printed_peaks(text: object) -> str:
     """'[  31  121\\n 217]', '[31, 121, 217]' or '31 121 217' -> '31 121 217'; blank -> ''.
 
     Raises ValueError where it holds anything but rising sample numbers of a 10 s record at 100 Hz.

@@ -4,6 +4,8 @@ Every metric is a function of (scores, labels, weights): `weights` (R, N) says h
 resamples, and the result has one value per resample. The estimate itself is the row of ones.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from stats import patient_weights, percentile_interval
@@ -12,7 +14,7 @@ FMAX_THRESHOLDS = np.linspace(0, 1, 101)
 CHUNK = 8_000_000  # elements of the largest intermediate array
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
+def sigmoid(logits: np.ndarray | float) -> np.ndarray | float:
     """Logits to probabilities (float64, no overflow)."""
     return 0.5 * (1 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
 
@@ -157,7 +159,7 @@ def _weights(patients, n_resamples, seed):
     return np.concatenate((once, patient_weights(patients, n_resamples, seed).astype(np.float32))) if n_resamples else once
 
 
-def classification_metrics(logits: np.ndarray, labels: np.ndarray, names, patients: np.ndarray,
+def classification_metrics(logits: np.ndarray, labels: np.ndarray, names: Sequence[str], patients: np.ndarray,
                            n_resamples: int = 1000, seed: int = 0) -> dict:
     """All scores of a classification task, each as {value, low, high, n}; intervals by bootstrap over patients.
 
@@ -200,7 +202,7 @@ def _mean_over_classes(values):
         return np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)
 
 
-def regression_metrics(predicted: np.ndarray, labels: np.ndarray, names, patients: np.ndarray,
+def regression_metrics(predicted: np.ndarray, labels: np.ndarray, names: Sequence[str], patients: np.ndarray,
                        n_resamples: int = 1000, seed: int = 0) -> dict:
     """R2 and mean absolute error (mV), over all leads flattened and per lead, each as {value, low, high, n}."""
     weights = _weights(patients, n_resamples, seed).astype(np.float64)

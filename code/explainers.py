@@ -2,6 +2,7 @@
 
 import warnings
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,7 +50,7 @@ class Explainer:
         maps = whole_input(np.concatenate(pieces), model.info.leads) if pieces else np.zeros(signals.shape, dtype=np.float32)
         return np.nan_to_num(maps, copy=False)
 
-    def ledger_gap(self, model, signals: np.ndarray, target: np.ndarray) -> np.ndarray | None:
+    def ledger_gap(self, model: torch.nn.Module, signals: np.ndarray, target: np.ndarray) -> np.ndarray | None:
         """(n,) relative gap of the ledger, or None for a method without one."""
         books = [self._explain(model, signals, target, rows).ledger for rows in _batches(len(signals))]
         return torch.cat([book.gap for book in books]).abs().cpu().numpy() if books and books[0] else None
@@ -85,7 +86,7 @@ def _batches(n):
     return [slice(start, start + BATCH) for start in range(0, n, BATCH)]
 
 
-def make_explainers(names, quick: bool = False) -> dict[str, Explainer]:
+def make_explainers(names: Sequence[str], quick: bool = False) -> dict[str, Explainer]:
     """Explainers by name, with QUICK options where asked; UserError for an unknown method or preset."""
     for name in names:
         method, _, preset = name.partition(":")

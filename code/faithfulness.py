@@ -13,7 +13,7 @@ size of the change, whichever way it goes.
 import numpy as np
 import torch
 
-from checking import Measured, Subject, target_logits
+from checking import Explain, Measured, Subject, target_logits
 from fills import FILLS, remove
 
 FRACTIONS = np.array([0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 1])
@@ -94,7 +94,8 @@ def _one_value_per_part(parts):
     return np.tile(np.arange(n_parts, dtype=float), (len(parts), 1))
 
 
-def measure_faithfulness(subject: Subject, maps: np.ndarray, _explain, reference: dict[str, np.ndarray]) -> list[Measured]:
+def measure_faithfulness(subject: Subject, maps: np.ndarray, _explain: Explain,
+                         reference: dict[str, np.ndarray]) -> list[Measured]:
     """Deletion, insertion and the area between, per kind of part, fill and reading; chance from the random orders."""
     measured = []
     for kind, divide in PARTS.items():

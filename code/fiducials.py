@@ -29,7 +29,7 @@ class Fiducials:
     T_peak: np.ndarray
     T_off: np.ndarray
 
-    def rows(self, index) -> "Fiducials":
+    def rows(self, index: np.ndarray | slice) -> "Fiducials":
         """The fiducials of some records."""
         return Fiducials(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 

@@ -1,13 +1,18 @@
 """What discovery finds in a cohort: clusters per representation, what they agree with, and what separates them."""
 
+import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import nn
 from tqdm import tqdm
 
 from artefacts import UserError
 from inference import predict
 from labels import LABEL_MAPPINGS, LEADS
+from patient_groups import Cohort
+from representations import Material
 from segments import SEGMENTS
 from stats import bootstrap_mean, holm, permutation_p
 from subgroups import (
@@ -67,7 +72,7 @@ class Traits:
     values: np.ndarray
 
 
-def choose_folds(cohort, report_folds, train_folds, min_records: int) -> Design:
+def choose_folds(cohort: Cohort, report_folds: Sequence[int], train_folds: Sequence[int], min_records: int) -> Design:
     """Fit on the training folds and report on `report_folds`, or cross-fit where the latter hold too few records."""
     fold = cohort.data.fold
     reported, fitted = np.isin(fold, report_folds), np.isin(fold, train_folds)
@@ -84,7 +89,7 @@ def choose_folds(cohort, report_folds, train_folds, min_records: int) -> Design:
                                             f"(n = {len(fold)}; the network has seen folds 1-8)")
 
 
-def assign_clusters(features: np.ndarray, cohort, design: Design, args) -> Found:
+def assign_clusters(features: np.ndarray, cohort: Cohort, design: Design, args: argparse.Namespace) -> Found:
     """Number of clusters and the cluster of every record, for one representation."""
     patients, options = cohort.data.patient_id, {"clusterer": args.clusterer, "seed": args.seed, "variance": args.variance}
     structure = find_structure(features[design.fitted], patients[design.fitted], args.k_max, args.n_null,
@@ -101,7 +106,7 @@ def assign_clusters(features: np.ndarray, cohort, design: Design, args) -> Found
     return Found(k, clusters, structure, words)
 
 
-def traits_of(cohort, model) -> Traits:
+def traits_of(cohort: Cohort, model: nn.Module) -> Traits:
     """Predicted class, sex, age, and every other statement that enough records carry and lack."""
     data = cohort.data
     predicted = np.array(model.info.labels)[predict(model, data.signals).argmax(axis=1)]
@@ -129,7 +134,8 @@ def _other_statements(cohort):
             for column, name in enumerate(LABEL_MAPPINGS["all"]) if name not in cohort.names]
 
 
-def judge_clusters(found: dict[str, Found], features: dict, cohort, design: Design, traits: Traits, args) -> list[dict]:
+def judge_clusters(found: dict[str, Found], features: dict, cohort: Cohort, design: Design, traits: Traits,
+                   args: argparse.Namespace) -> list[dict]:
     """Rows of table.csv: representation, metric, value, low, high, chance, p, n, n_patients."""
     rows = design.reported
     labels, patients = cohort.labels[rows], cohort.data.patient_id[rows]
@@ -186,7 +192,8 @@ def _follows_prediction(clusters, predicted, labels, patients, args):
                "n": int(alike.sum()), "n_patients": len(np.unique(patients[alike])), "note": f"predicted {predicted[alike][0]}"}
 
 
-def what_separates(found: dict[str, Found], cohort, design: Design, traits: Traits, args) -> list[dict]:
+def what_separates(found: dict[str, Found], cohort: Cohort, design: Design, traits: Traits,
+                   args: argparse.Namespace) -> list[dict]:
     """Rows of enrichment.csv, Holm-corrected over traits within a representation."""
     rows, judged = design.reported, []
     for name, result in found.items():
@@ -199,7 +206,7 @@ def what_separates(found: dict[str, Found], cohort, design: Design, traits: Trai
     return sorted(judged, key=lambda row: (row["representation"], row["p_holm"], -row["difference"]))
 
 
-def cells_that_differ(found: dict[str, Found], material, design: Design, top: int = 10) -> list[dict]:
+def cells_that_differ(found: dict[str, Found], material: Material, design: Design, top: int = 10) -> list[dict]:
     """Lead x segment cells whose relevance differs most between clusters, by standardised difference; rows of cells.csv."""
     judged = []
     for name, result in found.items():
@@ -222,8 +229,9 @@ def _largest_cells(groups, top):
                **{f"density_{cluster}": mean[lead, segment] for cluster, mean in enumerate(means)}}
 
 
-def cluster_names(result: Found, cohort, design: Design) -> dict[int, str]:
-    """Names for legends: the hidden label a cluster holds most of, or its number."""
+def cluster_names(result: Found, cohort: Cohort, design: Design) -> dict[int, str]:
+    """Names for legends: the hidden label a cluster holds most of, or its number where it holds none."""
+    numbers = {cluster: str(cluster) for cluster in range(result.k)}
     if not cohort.hidden_labels:
-        return {cluster: str(cluster) for cluster in range(result.k)}
-    return best_naming(result.clusters[design.reported], cohort.labels[design.reported], cohort.names)
+        return numbers
+    return numbers | best_naming(result.clusters[design.reported], cohort.labels[design.reported], cohort.names)

@@ -5,10 +5,12 @@ M[l, k] = sum_t |a(t, l)| s(t, l, k) / sum_t s(t, l, k) per record, with attribu
 whole relevance that falls into the cell, which adds up to 1 over the cells.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from labels import LEADS
 from segments import SEGMENTS
@@ -57,12 +59,13 @@ class CellMaps:
         """Patients in the group."""
         return len(np.unique(self.patients))
 
-    def rows(self, index) -> "CellMaps":
+    def rows(self, index: np.ndarray | Sequence[int]) -> "CellMaps":
         """The records at `index` (positions or mask)."""
         return CellMaps(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
-def cell_maps(attributions: np.ndarray, segments: np.ndarray, patients, coverage: np.ndarray | None = None) -> CellMaps:
+def cell_maps(attributions: np.ndarray, segments: np.ndarray, patients: ArrayLike,
+              coverage: np.ndarray | None = None) -> CellMaps:
     """Relevance per lead and segment of each record.
 
     attributions  # (n, T, 12) signed; NaN where nothing was explained: those leads and samples take no time either
@@ -117,7 +120,7 @@ def relative_density(maps: CellMaps) -> np.ma.MaskedArray:
 
 # ---------------------------------------------------------------- one group
 
-def group_mean(values: np.ma.MaskedArray, weights: np.ndarray | None = None) -> np.ndarray:
+def group_mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Mean over the records that have the cell: (n, ...) -> (...), or (R, ...) for weights (R, n).
 
     NaN only where no record (of non-zero weight) has the cell.
@@ -170,7 +173,8 @@ def top_frequency(maps: CellMaps, weights: np.ndarray, top: int = TOP) -> np.nda
     return hits / len(weights)
 
 
-def segment_table(maps: CellMaps, n_resamples: int = 1000, seed: int = 0, leads=LEADS, segments=SEGMENTS) -> pd.DataFrame:
+def segment_table(maps: CellMaps, n_resamples: int = 1000, seed: int = 0, leads: Sequence[str] = LEADS,
+                  segments: Sequence[str] = SEGMENTS) -> pd.DataFrame:
     """The group's map as a tidy table, one row per lead and segment.
 
     density, low, high: mean of M with its 95 % interval over patients; share, share_low, share_high: of all relevance;

@@ -21,7 +21,7 @@ import glocal_outputs
 from artefacts import Stage, UserError, sha256
 from attribution import METHODS, WINDOWS
 from checkpoints import check_against, find_checkpoint, load_model, run_folder
-from cli import check_names, positive_int, run, select_device, stage_parser
+from cli import StageParser, check_names, positive_int, run, select_device, stage_parser
 from dataset import load_dataset
 from glocal_groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
 from glocal_stored import stored_maps
@@ -31,7 +31,7 @@ from selection import STRATEGIES
 PAPER = ("NORM", "LVH", "CLBBB", "IMI", "AMI")
 
 
-def get_args_parser():
+def get_args_parser() -> StageParser:
     """Options of this stage."""
     parser = stage_parser(__doc__, "data_path", "output_path", "model_path", "modelname", "task", "run_name", "folds", "limit",
                           "seed", "gpu", "device", "threads", "overwrite")
@@ -108,7 +108,7 @@ def _stored(args, folder, group, methods, checkpoint_hashes, info):
 
 # ---------------------------------------------------------------- the stage
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     """Gather groups, map them, write tables and figures."""
     device = select_device(args)
     models = _models(args, device)

@@ -1,14 +1,20 @@
 """Figures of glocal maps: groups side by side, one group's cells, the difference of two groups, the scorecard."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
+from matplotlib.image import AxesImage
 
 import plotting
 from attribution import METHODS
 from beats import window_times
 from glocal import TOP
+from glocal_groups import Group
 from labels import LEADS
 from plotting import ABSOLUTE_CMAP, INK, SIGNED_CMAP, heat_line, heat_norm, plt
 from segments import SEGMENTS
@@ -35,7 +41,7 @@ def displayed(cells: np.ndarray, signed: bool = False) -> np.ndarray:
 
 # ---------------------------------------------------------------- beats
 
-def row_offsets(groups) -> np.ndarray:
+def row_offsets(groups: Sequence[Group]) -> np.ndarray:
     """Baselines of the six rows in mV, top to bottom, such that no group's median beats run into the next lead."""
     medians = np.concatenate([displayed(group.median_beat()[0].T, signed=True) for group in groups], axis=1)
     highest = np.maximum(*np.split(medians.max(axis=1), 2))  # limb and chest leads share the rows
@@ -44,7 +50,7 @@ def row_offsets(groups) -> np.ndarray:
     return -np.cumsum(np.concatenate([[0], np.ceil(steps / 0.1) * 0.1]))
 
 
-def paper_grid(ax: Axes, times, low: float, high: float) -> None:
+def paper_grid(ax: Axes, times: np.ndarray, low: float, high: float) -> None:
     """ECG paper: small squares of 40 ms x 0.1 mV, large ones of 200 ms x 0.5 mV; x in ms, y in mV."""
     for step, colour in GRID_COLOURS.items():
         ax.vlines(np.arange(-400, 601, 400 * step), low, high, color=colour, linewidth=0.35 if step < 0.5 else 0.6, zorder=0)
@@ -52,7 +58,8 @@ def paper_grid(ax: Axes, times, low: float, high: float) -> None:
                   linewidth=0.35 if step < 0.5 else 0.6, zorder=0)
 
 
-def draw_beats(ax: Axes, group, leads, offsets, heat=None, norm=None, cmap=ABSOLUTE_CMAP):
+def draw_beats(ax: Axes, group: Group, leads: Sequence[str], offsets: np.ndarray, heat: np.ndarray | None = None,
+               norm: Normalize | None = None, cmap: Colormap = ABSOLUTE_CMAP) -> None:
     """Median beats of some leads on ECG paper, each with its 5-95 % band and, with `heat` (L, 12), its relevance."""
     times = window_times(group.data.sampling_rate)
     median, lower, upper = group.median_beat()
@@ -76,7 +83,7 @@ def draw_beats(ax: Axes, group, leads, offsets, heat=None, norm=None, cmap=ABSOL
 
 # ---------------------------------------------------------------- label bars
 
-def draw_bars(ax: Axes, bars) -> None:
+def draw_bars(ax: Axes, bars: Sequence[tuple[str, float, float]]) -> None:
     """Share of the group that has a label (bar) and mean predicted probability (dot)."""
     names, share, probability = zip(*bars, strict=True)
     y = np.arange(len(names))
@@ -92,7 +99,8 @@ def draw_bars(ax: Axes, bars) -> None:
 
 # ---------------------------------------------------------------- segment maps
 
-def draw_cells(ax: Axes, cells, cmap=ABSOLUTE_CMAP, norm=None, rank=None, frame=None, signed=False):
+def draw_cells(ax: Axes, cells: np.ndarray, cmap: Colormap = ABSOLUTE_CMAP, norm: Normalize | None = None,
+               rank: np.ndarray | None = None, frame: np.ndarray | None = None, signed: bool = False) -> AxesImage:
     """Heat map of (12, 24) cells in display order; returns the image.
 
     rank   writes 1..5 and strikes out what has no rank (in fewer than half of the records, or in none: white)
@@ -135,7 +143,9 @@ def _frame_cells(ax):
 
 # ---------------------------------------------------------------- whole figures
 
-def side_by_side(groups, bars, tables, method: str, title: str, subtitle: str, heat_on_norm: bool = False) -> Figure:
+def side_by_side(groups: Sequence[Group], bars: dict[str, list[tuple[str, float, float]]],
+                 tables: dict[str, dict[str, np.ndarray]], method: str, title: str, subtitle: str,
+                 heat_on_norm: bool = False) -> Figure:
     """All groups beside each other: median beats with heat, label bars, segment maps with their top cells.
 
     bars    pathology -> label_bars();  tables  pathology -> name -> (12, 24), with density and rank
@@ -214,7 +224,7 @@ def _legend(ax):
         ax.text(0.26, y, text, va="center", fontsize=6.6, color="#333333", linespacing=1.25)
 
 
-def cells_figure(group, cells: dict[str, np.ndarray], method: str, title: str) -> Figure:
+def cells_figure(group: Group, cells: dict[str, np.ndarray], method: str, title: str) -> Figure:
     """One group's map three times: density with ranks, share of all relevance, and signed; beside them the top cells."""
     plotting.style()
     figure = plt.figure(figsize=(16, 4.1))
@@ -256,7 +266,7 @@ def _top_list(ax, cells, n=10):
     ax.grid(axis="x", color="#e3e6ea", linewidth=0.5)
 
 
-def contrast_figure(table, method: str) -> Figure:
+def contrast_figure(table: pd.DataFrame, method: str) -> Figure:
     """Relative densities of two groups and their difference; cells with Holm's p < .05 are framed."""
     plotting.style()
     one = table[table["method"] == method]

@@ -7,6 +7,7 @@
 
 import inspect
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from artefacts import UserError
 from attribution import METHODS, explain_records, starts_of
 from beats import Beats, cut_beats, find_beats, group_beat
+from checkpoints import ModelInfo
 from dataset import Dataset
 from evaluation import sigmoid
 from glocal import cell_maps, concatenate
@@ -43,7 +45,7 @@ class Pool:
     positive: np.ndarray
 
     @property
-    def info(self):
+    def info(self) -> ModelInfo:
         """What the models have in common (task, labels, leads, crop, sampling rate)."""
         return self.models[0].info
 
@@ -92,7 +94,8 @@ class Group:
 
 # ---------------------------------------------------------------- who
 
-def load_pool(models: list, data: Dataset, folds=None, window: str = "windows", progress: bool = False) -> Pool:
+def load_pool(models: list, data: Dataset, folds: Sequence[int] | None = None, window: str = "windows",
+              progress: bool = False) -> Pool:
     """Records of `folds`, explained by the one model; without `folds`, each model's own test folds (cross-fitting).
 
     `window` says which logit counts, as for explanations: the mean over windows or the centre crop's.
@@ -115,7 +118,7 @@ def load_pool(models: list, data: Dataset, folds=None, window: str = "windows", 
     return Pool(models, data.rows(rows[order]), model_of[order], logits[order], positive[order])
 
 
-def check_cross_fit(infos) -> None:
+def check_cross_fit(infos: Sequence[ModelInfo]) -> None:
     """UserError unless checkpoints differ in nothing but their folds, and no fold is tested by two of them."""
     same = ("modelname", "task", "labels", "leads", "sampling_rate", "crop_seconds")
     for name in same:
@@ -129,7 +132,7 @@ def check_cross_fit(infos) -> None:
                         "train each with its own (train_model.py --test_folds)")
 
 
-def seen_folds(info, folds) -> list[int]:
+def seen_folds(info: ModelInfo, folds: Iterable[int]) -> list[int]:
     """Those of `folds` that a model was trained or chosen on: explanations there are not held out."""
     return sorted(set(folds) & {*info.folds.get("train", []), *info.folds.get("validation", [])})
 
@@ -149,7 +152,8 @@ def make_group(pool: Pool, pathology: str, strategy: str, n_samples: int, window
                  cut_beats(data.signals, beats), window)
 
 
-def make_groups(pool: Pool, pathologies, pairs, strategy: str, n_samples: int, window: str, named: bool) -> dict[str, Group]:
+def make_groups(pool: Pool, pathologies: Sequence[str], pairs: Sequence[tuple[str, str]], strategy: str, n_samples: int,
+                window: str, named: bool) -> dict[str, Group]:
     """Groups of the pathologies and of the contrasted pairs.
 
     Those that were not asked for by name may be empty and are then left out with a word, else UserError; so it is for pairs
@@ -175,7 +179,7 @@ def make_groups(pool: Pool, pathologies, pairs, strategy: str, n_samples: int, w
     return groups
 
 
-def label_bars(group: Group, labels, top: int = 5) -> list[tuple[str, float, float]]:
+def label_bars(group: Group, labels: Sequence[str], top: int = 5) -> list[tuple[str, float, float]]:
     """(label, share of the group that has it, mean predicted probability): the pathology, then the most frequent others."""
     share, probability = group.data.labels.mean(axis=0), group.probability.mean(axis=0)
     own = list(labels).index(group.pathology)
@@ -185,7 +189,8 @@ def label_bars(group: Group, labels, top: int = 5) -> list[tuple[str, float, flo
 
 # ---------------------------------------------------------------- what
 
-def fill_group(group: Group, pool: Pool, methods, seed: int = 0, stored: dict | None = None, progress: bool = False) -> None:
+def fill_group(group: Group, pool: Pool, methods: Sequence[str], seed: int = 0, stored: dict | None = None,
+               progress: bool = False) -> None:
     """Map the group's relevance with every method, by beat and by cell.
 
     `stored` maps a method to its attributions (n, T, 12) of these records in this order, where they were computed before.
@@ -209,7 +214,7 @@ def fill_group(group: Group, pool: Pool, methods, seed: int = 0, stored: dict | 
         group.heat[method], group.signed_heat[method] = heat[method] / len(group.beats)
 
 
-def explained_samples(info, n_samples: int, window: str) -> np.ndarray:
+def explained_samples(info: ModelInfo, n_samples: int, window: str) -> np.ndarray:
     """(T,) share of the windows that see each sample, as explain_records() has it."""
     starts = starts_of(n_samples, info.crop, window)
     seen = np.zeros(n_samples)

@@ -1,5 +1,6 @@
 """What the glocal stage writes: tables, then figures drawn from them."""
 
+import argparse
 from pathlib import Path
 
 import glocal_figures as figures
@@ -7,6 +8,7 @@ import glocal_tables as tables
 import scorecard_figures
 from artefacts import UserError, read_stage, write_csv, write_figure
 from attribution import METHODS
+from checkpoints import ModelInfo
 from glocal_groups import CONTROLS, label_bars
 from labels import slug
 from scorecard import planted_cards, rules_table, textbook_cards
@@ -52,7 +54,8 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
-def write_all(folder: Path, args, info, groups: dict, shown: list, pairs: list, methods: list[str], cards: dict) -> list[Path]:
+def write_all(folder: Path, args: argparse.Namespace, info: ModelInfo, groups: dict, shown: list, pairs: list, methods: list[str],
+              cards: dict) -> list[Path]:
     """Tables and figures of the groups `shown` and of the contrasted `pairs`; returns the paths."""
     found = {
         "segments": tables.segments_csv(list(groups.values()), methods, args.n_bootstrap, args.seed),
@@ -74,7 +77,8 @@ def write_all(folder: Path, args, info, groups: dict, shown: list, pairs: list, 
     return paths + draw_all(folder, args, info, shown, pairs, methods, found)
 
 
-def draw_all(folder: Path, args, info, shown: list, pairs: list, methods: list[str], found: dict) -> list[Path]:
+def draw_all(folder: Path, args: argparse.Namespace, info: ModelInfo, shown: list, pairs: list, methods: list[str],
+             found: dict) -> list[Path]:
     """Figures of every method but the controls (whose tables are written too)."""
     where = "cross-fitted folds" if args.cross_fit else f"fold{'s' * (len(args.folds) > 1)} {', '.join(map(str, args.folds))}"
     subtitle = f"{info.modelname}, {info.task}; up to {args.n_samples} records of highest logit, {args.selection}, {where}"

@@ -1,12 +1,14 @@
 """Attributions that lrp_analysis.py has already computed, where they are those that a glocal run would compute."""
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from artefacts import UserError, read_stage
 from attribution import METHODS
+from glocal_groups import Group
 from local_results import read_local
 
 # options of lrp_analysis.py at which its maps are those of a plain attribute() call
@@ -22,7 +24,8 @@ def local_settings(folder: Path) -> dict | None:
     return made.get("settings") if made.get("status") == "finished" else None
 
 
-def stored_maps(folder: Path, group, methods, checkpoint_hash: str, window: str, seed: int, target: int) -> dict[str, np.ndarray]:
+def stored_maps(folder: Path, group: Group, methods: Sequence[str], checkpoint_hash: str, window: str, seed: int,
+                target: int) -> dict[str, np.ndarray]:
     """Method -> attributions (n, T, 12) of the group's records in their order, for those methods whose file fits.
 
     It fits if it comes from the same checkpoint, window protocol, plain options and, for methods that draw, seed, and has every

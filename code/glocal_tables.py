@@ -1,6 +1,7 @@
 """Tidy tables of glocal groups: segments.csv, beats.csv, groups.csv, records.csv, contrast.csv, scorecard.csv."""
 
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from stats import holm, patient_weights
 PER_VOLTAGE = "logit per mV"  # only the sign of such a method is that of a voltage that raises the logit, as rules have it
 
 
-def segments_csv(groups: list[Group], methods, n_resamples: int, seed: int) -> pd.DataFrame:
+def segments_csv(groups: list[Group], methods: Sequence[str], n_resamples: int, seed: int) -> pd.DataFrame:
     """Every map: pathology, method, lead, segment, density, share, low, high, rank, ... (see glocal.segment_table)."""
     tables = []
     for group in groups:
@@ -36,7 +37,7 @@ def cells_of(segments: pd.DataFrame, pathology: str, method: str) -> dict[str, n
             for name in one.columns[4:]}
 
 
-def beats_csv(groups: list[Group], methods) -> pd.DataFrame:
+def beats_csv(groups: list[Group], methods: Sequence[str]) -> pd.DataFrame:
     """Every beat: pathology, method, lead, time (ms), median, low, high (mV), relevance (mean |a|), signed (mean a)."""
     tables = []
     for group in groups:
@@ -50,7 +51,7 @@ def beats_csv(groups: list[Group], methods) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def groups_csv(groups: list[Group], labels) -> pd.DataFrame:
+def groups_csv(groups: list[Group], labels: Sequence[str]) -> pd.DataFrame:
     """Who the groups are: pathology, label, share that has it, mean predicted probability, and the group's counts."""
     return pd.concat([pd.DataFrame({
         "pathology": group.pathology, "label": labels, "share": group.data.labels.mean(axis=0),
@@ -58,7 +59,7 @@ def groups_csv(groups: list[Group], labels) -> pd.DataFrame:
         "n_beats": len(group.beats)}) for group in groups], ignore_index=True)
 
 
-def records_csv(groups: list[Group], labels) -> pd.DataFrame:
+def records_csv(groups: list[Group], labels: Sequence[str]) -> pd.DataFrame:
     """The records of each group, highest logit first."""
     return pd.concat([pd.DataFrame({
         "pathology": group.pathology, "ecg_id": group.data.ecg_id, "patient_id": group.data.patient_id,
@@ -66,7 +67,7 @@ def records_csv(groups: list[Group], labels) -> pd.DataFrame:
         "n_beats": group.beats.counts}) for group in groups], ignore_index=True)
 
 
-def contrasts_csv(pairs: list[tuple[Group, Group]], methods, n_permutations: int, seed: int) -> pd.DataFrame:
+def contrasts_csv(pairs: list[tuple[Group, Group]], methods: Sequence[str], n_permutations: int, seed: int) -> pd.DataFrame:
     """Difference of each pair of groups per method and cell, p and Holm's p over the 288 cells of a map."""
     return pd.concat([_contrast(first, second, method, n_permutations, seed)
                       for first, second in pairs for method in methods], ignore_index=True)
@@ -85,7 +86,7 @@ def _contrast(first, second, method, n_permutations, seed):
 
 # ---------------------------------------------------------------- scorecard
 
-def scorecard_csv(groups: list[Group], cards: dict[str, Card], methods, n_resamples: int, n_permutations: int,
+def scorecard_csv(groups: list[Group], cards: dict[str, Card], methods: Sequence[str], n_resamples: int, n_permutations: int,
                   seed: int) -> pd.DataFrame:
     """Every map against every card: lift, p, ... (see scorecard.score); `own` marks a pathology's own card.
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 INTERNAL_BATCH = 64  # records x steps per pass: 128 costs XResNet 1.2x per record on a CPU, caches being what they are
+MapAndFacts = tuple[Tensor, dict[str, Tensor]]  # what a method gives: map (N, leads, T), logit and what else is known of it
 
 
 class CompletenessWarning(UserWarning):
@@ -26,13 +27,13 @@ def gradient(model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tenso
     return result, logit.detach()
 
 
-def saliency(model, x, target):
+def saliency(model: nn.Module, x: Tensor, target: Tensor) -> MapAndFacts:
     """The signed gradient (Simonyan et al., arXiv 1312.6034): logit per mV."""
     result, logit = gradient(model, x, target)
     return result, {"logit": logit}
 
 
-def input_x_gradient(model, x, target):
+def input_x_gradient(model: nn.Module, x: Tensor, target: Tensor) -> MapAndFacts:
     """Input times gradient (Shrikumar et al., arXiv 1605.01713)."""
     result, logit = gradient(model, x, target)
     return x * result, {"logit": logit}
@@ -45,7 +46,8 @@ def record_generator(record: Tensor, seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(zlib.crc32(content, seed & 0xFFFFFFFF))
 
 
-def smoothgrad(model, x, target, n_samples: int = 25, noise: float = 0.1, seed: int = 0):
+def smoothgrad(model: nn.Module, x: Tensor, target: Tensor, n_samples: int = 25, noise: float = 0.1,
+               seed: int = 0) -> MapAndFacts:
     """Mean gradient under normal noise of `noise` times each record's standard deviation (Smilkov et al., arXiv 1706.03825)."""
     total = torch.zeros_like(x)
     generators = [record_generator(record, seed) for record in x]
@@ -70,8 +72,8 @@ def path_gradient(model: nn.Module, x: Tensor, baseline: Tensor, target: Tensor,
     return total / steps
 
 
-def integrated_gradients(model, x, target, baseline: Tensor | float = 0.0, steps: int = 50, max_steps: int = 800,
-                         relative: float = 0.01, absolute: float = 0.01):
+def integrated_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | float = 0.0, steps: int = 50,
+                         max_steps: int = 800, relative: float = 0.01, absolute: float = 0.01) -> MapAndFacts:
     """Integrated Gradients by the midpoint rule (Sundararajan et al., arXiv 1703.01365), with its completeness gap.
 
     The steps are doubled, for the records that need it, until sum(attribution) misses f(x) - f(baseline) by less than
@@ -102,7 +104,7 @@ def integrated_gradients(model, x, target, baseline: Tensor | float = 0.0, steps
     return result, {"logit": logit, "gap": gap, "difference": difference, "steps": used, "missed": missed}
 
 
-def random_control(model, x, target, seed: int = 0):
+def random_control(model: nn.Module, x: Tensor, target: Tensor, seed: int = 0) -> MapAndFacts:
     """Normal noise: what no explanation looks like."""
     draws = [torch.randn(x.shape[1:], generator=record_generator(record, seed)) for record in x]
     with torch.no_grad():
@@ -110,7 +112,7 @@ def random_control(model, x, target, seed: int = 0):
     return torch.stack(draws).to(x), {"logit": logit}
 
 
-def input_magnitude(model, x, target):
+def input_magnitude(model: nn.Module, x: Tensor, target: Tensor) -> MapAndFacts:
     """|x| in mV: what one sees without any model."""
     with torch.no_grad():
         logit = target_logit(model, x, target)

@@ -47,14 +47,14 @@ class Beat:
         """(n,) ms: middle of the P wave from the R-peak"""
         return QRS_ONSET_MS * self.width - self.pr + P_HALF_MS * self.p_width
 
-    def changed(self, **changes) -> "Beat":
+    def changed(self, **changes: np.ndarray) -> "Beat":
         """A copy with some fields replaced."""
         return replace(self, **changes)
 
 
 # ---------------------------------------------------------------- shapes in time
 
-def bump(time, centre, left, right):
+def bump(time: np.ndarray, centre: np.ndarray | float, left: np.ndarray | float, right: np.ndarray | float) -> np.ndarray:
     """Gaussian with its own width on either side; everything in ms, broadcast."""
     offset = time - centre
     return np.exp(-0.5 * (offset / np.where(offset < 0, left, right)) ** 2)
@@ -65,7 +65,8 @@ def _ramp(x):
     return 1 / (1 + np.exp(-np.clip(x, -40, 40)))
 
 
-def wave_shapes(time, p, t, width, p_width) -> np.ndarray:
+def wave_shapes(time: np.ndarray, p: np.ndarray | float, t: np.ndarray, width: np.ndarray | float,
+                p_width: np.ndarray | float) -> np.ndarray:
     """Shapes of WAVES at `time` (ms from R): arrays that broadcast to S give (*S, waves), each wave of height 1."""
     atrial = [bump(time, p + side * 17 * p_width, 17 * p_width, 17 * p_width) for side in (-1, 1)]
     atrial.append(bump(time, p + 95 * p_width, 35 * p_width, 90))

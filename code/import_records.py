@@ -12,6 +12,7 @@ Recordings are resampled to 100 Hz; all must last equally long, 2.5 s at least (
 patients are dealt out to ten folds at random (--seed); without `patient_id`, every recording counts as a patient of its own.
 """
 
+import argparse
 import re
 from math import gcd
 from pathlib import Path
@@ -22,7 +23,7 @@ from scipy.signal import resample_poly
 from tqdm import tqdm
 
 from artefacts import Stage, UserError, read_csv, read_npy, sha256, write_csv
-from cli import run, stage_parser
+from cli import StageParser, run, stage_parser
 from dataset import parse_r_peaks
 from labels import LEADS, STATEMENTS
 from ptbxl_layout import record_name, write_database, write_record, write_statements
@@ -32,7 +33,8 @@ MAX_MV = 32.0       # what format 16 holds at 1000 units per mV; no ECG comes ne
 MIN_SECONDS = 2.5
 
 
-def get_args_parser():
+def get_args_parser() -> StageParser:
+    """Options of this stage."""
     parser = stage_parser(__doc__, "output_path", "seed", "overwrite",
                           output_path={"default": None, "required": True, "help": "folder of the new data set"})
     parser.add_argument("--signals", required=True, help=".npy array (N, T, 12), mV")
@@ -41,7 +43,8 @@ def get_args_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
+    """Check what was given, write it in PTB-XL's layout."""
     signals, table = read_inputs(args)
     folder = Path(args.output_path)
     if (folder / "ptbxl_database.csv").is_file() and not (folder / "import.json").is_file():
@@ -58,7 +61,7 @@ def main(args):
           f"next: python code/preprocessing.py --data_path {folder}{addons}")
 
 
-def read_inputs(args) -> tuple[np.ndarray, pd.DataFrame]:
+def read_inputs(args: argparse.Namespace) -> tuple[np.ndarray, pd.DataFrame]:
     """The array (N, T, 12) and the table in PTB-XL's columns; UserError for all that does not fit."""
     signals, table = read_npy(args.signals, mmap=True), read_csv(args.table)
     if signals.ndim != 3 or signals.shape[2] != len(LEADS) or len(signals) != len(table) or not len(table):

@@ -1,23 +1,25 @@
 """Logits of whole records: the centre crop, or the mean over windows at half stride."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from dataset import centre_crop, window_starts
+from dataset import Signals, centre_crop, window_starts
 from labels import LEADS
 
 PROTOCOLS = ("centre_crop", "windows")
 
 
-def to_input(signals: np.ndarray, leads=LEADS, device="cpu") -> torch.Tensor:
+def to_input(signals: np.ndarray, leads: Sequence[str] = LEADS, device: str | torch.device = "cpu") -> torch.Tensor:
     """Signals (N, T, 12) in mV as a model's input (N, leads, T), the leads in the model's order."""
     columns = [LEADS.index(lead) for lead in leads]
     picked = signals if columns == list(range(len(LEADS))) else signals[:, :, columns]
     return torch.from_numpy(np.ascontiguousarray(picked.transpose(0, 2, 1), dtype=np.float32)).to(device)
 
 
-def views(signals: np.ndarray, crop: int, protocol: str) -> list[np.ndarray]:
+def views(signals: Signals, crop: int, protocol: str) -> list[Signals]:
     """The pieces (N, crop, leads) of each record that a protocol looks at; views, no copies."""
     if protocol == "centre_crop":
         return [centre_crop(signals, crop)]
@@ -25,7 +27,8 @@ def views(signals: np.ndarray, crop: int, protocol: str) -> list[np.ndarray]:
 
 
 @torch.no_grad()
-def predict(model, signals: np.ndarray, protocol: str = "windows", batch_size: int = 256, progress: bool = False) -> np.ndarray:
+def predict(model: torch.nn.Module, signals: np.ndarray, protocol: str = "windows", batch_size: int = 256,
+            progress: bool = False) -> np.ndarray:
     """Logits (N, classes) of records (N, T, 12) in mV, float32; with `windows` the mean of the windows' logits.
 
     The model is put into evaluation mode. Bounded memory: one batch of records at a time.

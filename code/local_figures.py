@@ -3,21 +3,24 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from artefacts import read_npz, write_figure
 from attribution import METHODS
+from checkpoints import ModelInfo
 from dataset import Dataset
 from ecg_figures import Heat, Record, comparison, twelve_leads
 from evaluation import sigmoid
 from labels import is_regression, slug
+from local_plan import Target
 from local_results import CHUNK, Job
 from plotting import style
 
 FORMATS = ("png", "pdf")
 
 
-def person(row) -> str:
+def person(row: pd.Series) -> str:
     """'63 y, female' from a row of the table; what is not known is said."""
     age, sex = row.get("age"), row.get("sex")
     years = "age unknown" if age is None or not np.isfinite(age) else "> 89 y" if age > 89 else f"{age:.0f} y"
@@ -35,14 +38,14 @@ def true_labels(data: Dataset, row: int) -> str:
     return "labels " + (", ".join(names) or "none of this task")
 
 
-def quality_note(row) -> str:
+def quality_note(row: pd.Series) -> str:
     """'signal: noise, drift' from the quality_<flag> columns of a row of the table; empty where none is raised."""
     raised = [name.removeprefix("quality_").replace("_", " ") for name in row.index
               if name.startswith("quality_") and str(row[name]) == "True"]
     return "signal: " + ", ".join(raised) if raised else ""
 
 
-def prediction(info, index: int, logit: float) -> str:
+def prediction(info: ModelInfo, index: int, logit: float) -> str:
     """What the model says of one target."""
     name = info.labels[index]
     if is_regression(info.task):
@@ -75,7 +78,7 @@ def heat_of(job: Job, method: str, arrays: dict[str, np.ndarray], position: int,
     return Heat(values, declared.signed and not absolute, name, unit, account(arrays, position))
 
 
-def record_of(job: Job, target, position: int, name: str, what: str) -> Record:
+def record_of(job: Job, target: Target, position: int, name: str, what: str) -> Record:
     """One record with its title."""
     data, row, info = job.data, int(target.rows[position]), job.model.info
     who = f"ECG {data.ecg_id[row]}" if not name else f"record {name}"
@@ -88,7 +91,7 @@ def record_of(job: Job, target, position: int, name: str, what: str) -> Record:
     return Record(np.asarray(data.signals[row], dtype=float), data.sampling_rate, title, subtitle, foot)
 
 
-def centre_of(job: Job, target, position: int) -> int | None:
+def centre_of(job: Job, target: Target, position: int) -> int | None:
     """R-peak next to the record's middle, for the comparison; None where there is none."""
     if "r_peaks" not in job.data.table:
         return None

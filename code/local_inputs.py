@@ -1,10 +1,12 @@
 """What explanations start from beside the signal: baselines, pieces to occlude, and a record of one's own as a data set."""
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 import ecg
 from artefacts import UserError
@@ -84,7 +86,7 @@ def own_dataset(path: str, info: ModelInfo, record_rate: float | None) -> Datase
     return Dataset(table, signal[None], info.sampling_rate, Path(path).parent, info.task)
 
 
-def own_targets(args, model, data: Dataset) -> list[Target]:
+def own_targets(args: argparse.Namespace, model: nn.Module, data: Dataset) -> list[Target]:
     """The outputs asked for, else those predicted for the record, else the most probable one (all leads of a regression)."""
     info = model.info
     logits = predict(model, data.signals, args.window)

@@ -1,5 +1,6 @@
 """What a local analysis will explain: targets, records, and what that costs."""
 
+import argparse
 import time
 from dataclasses import dataclass
 
@@ -37,7 +38,8 @@ def target_names(asked: list[str] | None, info: ModelInfo) -> list[str]:
     return [name for name in PAPER_PATHOLOGIES if name in info.labels] or list(info.labels)
 
 
-def choose_targets(args, info: ModelInfo, data: Dataset, model) -> tuple[list[Target], list[str]]:
+def choose_targets(args: argparse.Namespace, info: ModelInfo, data: Dataset,
+                   model: torch.nn.Module) -> tuple[list[Target], list[str]]:
     """Targets with their records, and the names of those left out because no record fits (an error if they were asked for)."""
     names = target_names(args.pathologies, info)
     if is_regression(info.task) and args.strategy not in REGRESSION_STRATEGIES and not args.ecg_ids:
@@ -73,7 +75,7 @@ def _rows(args, name, column, data, logits, info):
     return select_pathology(args.strategy, name, data, logits, info, n_samples)
 
 
-def method_options(args, method: str) -> dict:
+def method_options(args: argparse.Namespace, method: str) -> dict:
     """The options of the command line that one method takes."""
     options = {
         "lrp": {"preset": args.preset}, "gradcam": {"layer": args.layer}, "hirescam": {"layer": args.layer},
@@ -83,7 +85,7 @@ def method_options(args, method: str) -> dict:
     return options.get(method, {})
 
 
-def cost(model, n_records: int, n_samples: int, methods: list[str], window: str, world: int = 1) -> str:
+def cost(model: torch.nn.Module, n_records: int, n_samples: int, methods: list[str], window: str, world: int = 1) -> str:
     """A sentence on what a run will cost; one pass over a few windows is timed for it."""
     info = model.info
     windows = len(starts_of(n_samples, info.crop, window))

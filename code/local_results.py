@@ -94,7 +94,8 @@ def _explain_chunk(job, target, rows, method, segments):
     return {**arrays, **{f"cell_{name}": values for name, values in cells.items()}}
 
 
-def largest_cells(attributions, segments, coverage, has_lead_axis: bool, n_cells: int) -> dict[str, np.ndarray]:
+def largest_cells(attributions: np.ndarray, segments: np.ndarray, coverage: np.ndarray, has_lead_axis: bool,
+                  n_cells: int) -> dict[str, np.ndarray]:
     """The cells lead x segment of largest mean |relevance| of each record, as columns with one entry per cell.
 
     attributions # (n, T, 12); segments # (n, T, 12, 24); coverage # (T,). Lead -1 stands for all leads together, where a method

@@ -11,12 +11,14 @@ An interrupted run goes on where it stopped when the same command is given again
 torchrun --nproc_per_node=2 code/lrp_analysis.py ... (several machines too, where they share the folder).
 """
 
+import argparse
 import contextlib
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 import distributed
 import local_figures
@@ -24,11 +26,12 @@ import local_results
 from artefacts import Stage, UserError, sha256
 from attribution import METHODS, WINDOWS
 from checkpoints import check_against, find_checkpoint, load_model, run_folder
-from cli import check_names, positive_int, run, select_device, stage_parser
+from cli import StageParser, check_names, positive_int, run, select_device, stage_parser
 from dataset import load_dataset
 from labels import slug
 from local_inputs import baseline_for, occlusion_regions, own_dataset, own_targets
 from local_plan import choose_targets, cost, method_options
+from local_results import Job
 from lrp import LRP_PRESETS
 from selection import STRATEGIES
 
@@ -36,7 +39,8 @@ SHARED = ("data_path", "output_path", "model_path", "modelname", "task", "run_na
           "limit", "folds", "overwrite")
 
 
-def get_args_parser():
+def get_args_parser() -> StageParser:
+    """Options of this stage."""
     parser = stage_parser(__doc__, *SHARED)
     parser.add_list_argument("--methods", default=["saliency", "gradcam", "ig", "lrp"], metavar="METHOD",
                              help="any of " + ", ".join(METHODS))
@@ -69,7 +73,7 @@ def get_args_parser():
     return parser
 
 
-def check(args, model) -> None:
+def check(args: argparse.Namespace, model: nn.Module) -> None:
     """Everything that can be wrong with the options, before anything is computed or written."""
     check_against(args, model.info)
     args.methods = list(dict.fromkeys(check_names("method", args.methods, METHODS)))
@@ -82,7 +86,8 @@ def check(args, model) -> None:
         raise UserError("--baseline normal_beat needs a data set of normal records, --record has none: use isoelectric")
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
+    """Choose records, explain them in all processes, write and draw in the main one."""
     with distributed.process_group(select_device(args)) as device, contextlib.ExitStack() as stack:
         model = load_model(args.model_path, device)
         check(args, model)
@@ -106,7 +111,7 @@ def main(args):
             finish(args, job, stage, name, n_records)
 
 
-def prepare(args, model, folder):
+def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[Job, list[str]]:
     """The job, and the names of targets without records."""
     info = model.info
     if args.record:
@@ -130,7 +135,7 @@ def prepare(args, model, folder):
     return job, empty
 
 
-def clear(folder):
+def clear(folder: Path) -> None:
     """Remove what an earlier run with other settings left in the folder."""
     shutil.rmtree(folder / ".parts", ignore_errors=True)
     for pattern in ("*.npz", "*.png", "*.pdf", "cells.csv"):
@@ -138,7 +143,7 @@ def clear(folder):
             path.unlink()
 
 
-def finish(args, job, stage, name, n_records):
+def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_records: int) -> None:
     """The main process's end: figures, files, one line of summary."""
     local_results.wait_for_parts(job)
     figures, left_out = local_figures.draw(job, args.max_figures, args.absolute, args.compare, name)
@@ -154,7 +159,7 @@ def finish(args, job, stage, name, n_records):
         print(f"  {path}")
 
 
-def report(job):
+def report(job: Job) -> None:
     """Print ledgers and gaps: how much of the logits the maps account for."""
     for target in job.targets:
         for method in job.methods:
@@ -165,7 +170,7 @@ def report(job):
                 report_gap(f"{method} {target.name}", arrays)
 
 
-def report_ledger(name, arrays):
+def report_ledger(name: str, arrays: dict[str, np.ndarray]) -> None:
     """Print the mean ledger, and its layers where they were asked for."""
     logit, source, bias, stabiliser = arrays["ledger"].mean(axis=0)
     print(f"{name}: ledger (mean of {len(arrays['ledger'])}) "
@@ -175,7 +180,7 @@ def report_ledger(name, arrays):
             print(f"  {layer:24} biases {bias:8.3f}  stabilisers {stabiliser:8.4f}")
 
 
-def report_gap(name, arrays):
+def report_gap(name: str, arrays: dict[str, np.ndarray]) -> None:
     """Print the largest gap, and how many records keep one that is too large."""
     print(f"{name}: largest completeness gap {np.abs(arrays['gap']).max():.4f} logit")
     if arrays["missed"].any():
@@ -183,7 +188,7 @@ def report_gap(name, arrays):
               f"at {arrays['steps'].max()} steps (--max_steps raises the cap)", file=sys.stderr)
 
 
-def say(line):
+def say(line: str) -> None:
     """Print in the main process."""
     if distributed.is_main():
         print(line)

@@ -31,6 +31,8 @@ from torch import Tensor, nn
 
 from artefacts import UserError
 
+Parts = list[tuple[Tensor, Tensor]]  # (part of x, part of the weight): their products add up to an output
+
 
 class LinearMap:
     """The linear part of a Conv1d or Linear: x -> W x and its transpose, for any weights of the layer's shape."""
@@ -48,7 +50,7 @@ class LinearMap:
         """W x without bias."""
         return F.conv1d(x, weight, None, *self.geometry) if self.conv else F.linear(x, weight)
 
-    def transpose(self, s: Tensor, weight: Tensor, shape) -> Tensor:
+    def transpose(self, s: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         """W^T s, as large as the input of shape `shape`."""
         return nn.grad.conv1d_input(shape, weight, s, *self.geometry) if self.conv else s @ weight
 
@@ -117,7 +119,7 @@ class Epsilon:
         return linear.transpose(s, linear.weight, x.shape).mul_(x), shares
 
 
-def raising(linear, x, sign=1):
+def raising(linear: LinearMap, x: Tensor, sign: int = 1) -> Parts:
     """The parts (x part, weight part) whose products raise (sign=1) or lower (sign=-1) an output; empty parts left out."""
     up, down = linear.weight.clamp(min=0), linear.weight.clamp(max=0)
     parts = [(x.clamp(min=0), up if sign > 0 else down)]
@@ -131,12 +133,12 @@ def added(terms: Iterable[Tensor]) -> Tensor:
     return functools.reduce(Tensor.add_, terms)
 
 
-def contribution(linear, parts):
+def contribution(linear: LinearMap, parts: Parts) -> Tensor:
     """Sum of the parts' products per output, a new tensor."""
     return added(linear.forward(x, weight) for x, weight in parts)
 
 
-def distribute(linear, parts, s):
+def distribute(linear: LinearMap, parts: Parts, s: Tensor) -> Tensor:
     """Relevance of the inputs for s = R / z, a new tensor."""
     return added(linear.transpose(s, weight, x.shape).mul_(x) for x, weight in parts)
 

@@ -44,6 +44,7 @@ class Add(nn.Module):
     """Sum of two branches, as a module so that relevance can be split between them."""
 
     def forward(self, main: Tensor, shortcut: Tensor) -> Tensor:
+        """Sum of two tensors of one shape."""
         return main + shortcut
 
 
@@ -51,6 +52,7 @@ class Concat(nn.Module):
     """Concatenation of two branches along the channels."""
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Channels of one, then of the other."""
         return torch.cat((first, second), dim=1)
 
 
@@ -64,10 +66,12 @@ class AdaptiveConcatPool(nn.Module):
         self.concat = Concat()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, T) -> (N, 2 C, 1)."""
         return self.concat(self.maximum(x), self.average(x))
 
 
-def conv_norm(n_in, n_out, kernel, stride=1, bias=True, padding=None, relu=True, zero_init=False):
+def conv_norm(n_in: int, n_out: int, kernel: int, stride: int = 1, bias: bool = True, padding: int | None = None,
+              relu: bool = True, zero_init: bool = False) -> OrderedDict[str, nn.Module]:
     """Conv1d - BatchNorm1d (- ReLU) as named modules."""
     padding = (kernel - 1) // 2 if padding is None else padding
     layers = OrderedDict(conv=nn.Conv1d(n_in, n_out, kernel, stride, padding, bias=bias), norm=nn.BatchNorm1d(n_out))
@@ -85,6 +89,7 @@ class Network(nn.Sequential):
     cam_layer = None    # name of the module whose output is the last convolutional map before pooling
 
     def forward(self, x: Tensor) -> Tensor:
+        """Signals (N, leads, T) mV -> logits (N, classes); ValueError for another number of leads."""
         if x.ndim != 3 or x.shape[1] != self.n_leads:
             raise ValueError(f"expected (N, {self.n_leads}, T), got {tuple(x.shape)}")
         if x.shape[2] < self.min_length:
@@ -127,6 +132,7 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C in, T) -> (N, C out, T / stride)."""
         return self.relu(self.add(self.branch(x), self.shortcut(x)))
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from artefacts import UserError
-from gradients import target_logit
+from gradients import MapAndFacts, target_logit
 
 
 def window_regions(n_leads: int, n_samples: int, window: int) -> Tensor:
@@ -27,8 +27,8 @@ def isoelectric(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def occlusion(model, x, target, piece: int = 10, regions: Tensor | None = None, fill: Tensor | float | None = None,
-              batch_size: int = 256):
+def occlusion(model: torch.nn.Module, x: Tensor, target: Tensor, piece: int = 10, regions: Tensor | None = None,
+              fill: Tensor | float | None = None, batch_size: int = 256) -> MapAndFacts:
     """Fall of the logit for each piece, at every sample of the piece: (N, leads, T).
 
     The pieces are `piece` samples long, per lead or, where given, `regions` (N, leads, T): equal numbers within a lead

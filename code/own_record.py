@@ -4,6 +4,7 @@ A csv has one column per lead, named as in labels.LEADS (capitals do not matter)
 Limb leads that are missing are computed from I and II where those are there.
 """
 
+from collections.abc import Sequence
 from math import gcd
 from pathlib import Path
 
@@ -20,7 +21,8 @@ MAX_MV = 50.0    # more than any ECG has: the unit is wrong
 LIMB = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}  # of I and II
 
 
-def read_own(path: str | Path, leads, sampling_rate: int, crop: int, record_rate: float | None = None) -> np.ndarray:
+def read_own(path: str | Path, leads: Sequence[str], sampling_rate: int, crop: int,
+             record_rate: float | None = None) -> np.ndarray:
     """(T, 12) float32 mV at `sampling_rate` Hz, at most the first 10 s; NaN for leads that are not there.
 
     leads        those that must be there (the model's)

@@ -34,7 +34,7 @@ def style() -> None:
     })
 
 
-def heat_norm(heat, signed: bool, quantiles: tuple[float, float] = (0.2, 0.99)) -> Normalize:
+def heat_norm(heat: np.ndarray, signed: bool, quantiles: tuple[float, float] = (0.2, 0.99)) -> Normalize:
     """Colour scale clipped to quantiles of |heat|: symmetric about 0 for signed heat (its upper quantile), else low..high.
 
     NaN is left out; heat that is 0 throughout gives 0..1.
@@ -48,8 +48,8 @@ def heat_norm(heat, signed: bool, quantiles: tuple[float, float] = (0.2, 0.99)) 
     return Normalize(low if low < high else 0.0, high, clip=True)
 
 
-def heat_line(ax: Axes, x, y, heat, cmap: Colormap = SIGNED_CMAP, norm: Normalize | None = None,
-              width: float = 4.0, trace: float = 0.7, faint: float = 0.05) -> LineCollection:
+def heat_line(ax: Axes, x: np.ndarray, y: np.ndarray, heat: np.ndarray, cmap: Colormap = SIGNED_CMAP,
+              norm: Normalize | None = None, width: float = 4.0, trace: float = 0.7, faint: float = 0.05) -> LineCollection:
     """Draw y over x as a thin dark trace on a band coloured by `heat` (same length); returns the band, for a colour bar.
 
     `width` of the band and `trace` of the line are in points (trace 0: no line). NaN in y interrupts both. Each sample colours

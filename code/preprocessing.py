@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from artefacts import Stage, UserError, broken_link, read_csv, read_stage, sha256, write_csv, write_npy, write_pickle
-from cli import run, stage_parser
+from cli import StageParser, run, stage_parser
 from dataset import TABLE, rows_digest
 from enrich import FEATURES, enrich, read_published
 from labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
@@ -42,7 +42,8 @@ def percent(text: str) -> float:
     return value
 
 
-def get_args_parser():
+def get_args_parser() -> StageParser:
+    """Options of this stage."""
     parser = stage_parser(
         __doc__, "data_path", "output_path", "sampling_rate", "limit", "overwrite",
         data_path={"help": "folder with ptbxl_database.csv and the records (default: data/ptbxl/)"},
@@ -61,7 +62,8 @@ def get_args_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
+    """Make the arrays and tables, or say that they are made; a run that its checks refuse leaves no trace."""
     data_path = Path(args.data_path)
     folder = Path(args.output_path) if args.output_path else data_path
     table = read_database(data_path, FILE_COLUMNS[args.sampling_rate])
@@ -76,18 +78,18 @@ def main(args):
             raise
 
 
-def is_whole(stage):
+def is_whole(stage: Stage) -> bool:
     """Whether everything that a finished run wrote is still there."""
     return all((stage.folder / name).is_file() for name in read_stage(stage.path).get("outputs", {}))
 
 
-def input_tables(args, data_path):
+def input_tables(args: argparse.Namespace, data_path: Path) -> list[Path]:
     """The tables that results are made from, as far as they are there."""
     addons = [Path(args.addons) / file for file in ADDON_FILES] if args.addons else []
     return [path for path in (data_path / "ptbxl_database.csv", data_path / FEATURES, *addons) if path.is_file()]
 
 
-def settings(args, data_path, folder):
+def settings(args: argparse.Namespace, data_path: Path, folder: Path) -> dict:
     """What the results depend on: options, and the hashes of the tables they are made from."""
     return {"data_path": os.path.relpath(data_path, folder), "sampling_rate": args.sampling_rate, "limit": args.limit,
             "min_likelihood": args.min_likelihood, "measure_at": args.measure_at, "skip_bad": args.skip_bad,
@@ -120,7 +122,7 @@ def row_problems(table: pd.DataFrame) -> list[Problem]:
             for kind, (bad, text) in checks.items() for ecg_id in table.index[bad]]
 
 
-def make(args, table, data_path, folder, stage):
+def make(args: argparse.Namespace, table: pd.DataFrame, data_path: Path, folder: Path, stage: Stage) -> None:
     """Read, check, measure; then write everything."""
     version = describe_version(data_path, table)
     print(version)
@@ -156,7 +158,7 @@ def make(args, table, data_path, folder, stage):
           "multihot_<task>.npy, mask_<task>.npy")
 
 
-def shared_counts(args, folder, stage, table):
+def shared_counts(args: argparse.Namespace, folder: Path, stage: Stage, table: pd.DataFrame) -> dict | None:
     """100 and 500 Hz share one table and one set of labels, which must come from the same records and settings.
 
     Returns the counts of the finished run at the other rate whose table and labels are these too, or None.
@@ -189,7 +191,7 @@ def describe_version(data_path: Path, table: pd.DataFrame) -> str:
     return VERSIONS.get(len(table), f"a subset of {len(table):,} records (PTB-XL {known})")
 
 
-def write_shared(folder, multihot, table, problems):
+def write_shared(folder: Path, multihot: dict[str, np.ndarray], table: pd.DataFrame, problems: list[Problem]) -> None:
     """What does not depend on the sampling rate of the signals: the files named in SHARED."""
     masks = {task: array.any(axis=1) for task, array in multihot.items()}
     for task, prefix in REGRESSION_TASKS.items():
@@ -201,7 +203,7 @@ def write_shared(folder, multihot, table, problems):
             write_npy(folder / f"{kind}_{task}.npy", array)
 
 
-def tell(counts, problems):
+def tell(counts: dict, problems: list[Problem]) -> None:
     """What was found, a few lines per task; task `all` is the others together."""
     for task, found in counts["classes"].items():
         present = ", ".join(f"{name} {count}" for name, count in found["classes"].items() if count)
@@ -223,7 +225,7 @@ def tell(counts, problems):
             print(f"warning: {what}: {text}", file=sys.stderr)
 
 
-def say(line):
+def say(line: str) -> None:
     """Print wrapped, a name never parted from its count (a no-break space holds them together)."""
     line = re.sub(r"(\S) (?=\(?\d)", "\\1\N{NO-BREAK SPACE}", line)
     wrapped = textwrap.wrap(line, 120, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)

@@ -28,7 +28,7 @@ class Flag(NamedTuple):
     description: str
 
 
-def flat(signals, sampling_rate, table):
+def flat(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
     """For 2 s together, in some lead."""
     windows = _windows(signals, sampling_rate)
     still = np.ptp(windows, axis=2) <= FLAT_MV  # (n, seconds, 12)
@@ -37,7 +37,7 @@ def flat(signals, sampling_rate, table):
     return runs.all(axis=0).any(axis=(1, 2))
 
 
-def clipped(signals, sampling_rate, table):
+def clipped(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
     """A plateau at the lead's own extreme."""
     length = 1 + round(CLIPPED_S * sampling_rate)
     found = np.zeros(len(signals), dtype=bool)
@@ -57,7 +57,8 @@ def noise_level(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
     return np.median(second, axis=1) / (0.6745 * np.sqrt(6))
 
 
-def noisy(signals, sampling_rate, table):
+def noisy(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
+    """More noise than NOISE_MV in some lead."""
     return (noise_level(signals, sampling_rate) > NOISE_MV).any(axis=1)
 
 
@@ -66,11 +67,12 @@ def drift_range(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
     return np.ptp(np.median(_windows(signals, sampling_rate), axis=2), axis=1)
 
 
-def drifting(signals, sampling_rate, table):
+def drifting(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
+    """A level that wanders by more than DRIFT_MV in some lead."""
     return (drift_range(signals, sampling_rate) > DRIFT_MV).any(axis=1)
 
 
-def limb_reversal(signals, sampling_rate, table):
+def limb_reversal(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
     """P and QRS-T upside down, against V6, in I (the arms are exchanged) or in II (right arm and left leg are).
 
     Exchanging left arm and left leg leaves no such trace and is not found.
@@ -83,7 +85,7 @@ def limb_reversal(signals, sampling_rate, table):
     return found
 
 
-def pacemaker(signals, sampling_rate, table):
+def pacemaker(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
     """By the data base's column or statement."""
     named = table["pacemaker"].notna() if "pacemaker" in table else pd.Series(False, index=table.index)
     return (named | table["scp_codes"].str.contains("'PACE'", regex=False)).to_numpy()

@@ -8,6 +8,7 @@ Example:
 With --verify nothing is written: the hashes of all artefacts are walked, and the first broken link is named (exit code 1).
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -15,26 +16,31 @@ from tqdm import tqdm
 
 from artefacts import UserError, remove_leftovers, write_text
 from checkpoints import check_against, find_checkpoint, load_checkpoint, run_folder
-from cli import run, stage_parser
+from cli import StageParser, run, stage_parser
 from report_html import page
 from report_sections import SECTIONS, Run, broken_links, build, stage_files
 
 
-def get_args_parser():
-    parser = stage_parser(__doc__, "output_path", "model_path", "modelname", "task", "run_name")
+def get_args_parser() -> StageParser:
+    """Options of this stage."""
+    parser = stage_parser(__doc__, "output_path", "model_path", "modelname", "task", "run_name", output_path={
+        "default": None, "help": "folder that runs are written to (default: the checkpoint's, or output/)"})
     parser.add_argument("--verify", action="store_true", help="check the hashes of all artefacts instead of writing a report")
     return parser
 
 
-def find_run(args) -> Run:
+def find_run(args: argparse.Namespace) -> Run:
     """The run that --model_path and --output_path mean."""
     checkpoint = find_checkpoint(args.model_path)
     info = load_checkpoint(checkpoint)[1]
     check_against(args, info)
-    folder = run_folder(args.output_path, info)
-    if not folder.is_dir():  # the checkpoint's own run folder: <run>/checkpoints/best_model.ckpt
-        folder = Path(checkpoint).parent.parent
-    return Run(folder, info)
+    own = Path(checkpoint).parent.parent  # <run>/checkpoints/best_model.ckpt
+    named = run_folder(args.output_path or "output", info)
+    if args.output_path and named.is_dir():
+        return Run(named, info)
+    if named.is_dir() and own.name == named.name and own.resolve() != named.resolve():
+        raise UserError(f"the checkpoint lies in {own}, but {named} is there too: say with --output_path which is meant")
+    return Run(named if named.is_dir() else own, info)
 
 
 def verify(run_: Run) -> None:
@@ -49,7 +55,8 @@ def verify(run_: Run) -> None:
     print(f"verified: {len(stages)} stages under {run_.folder}, every input and output as it was when it was made")
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
+    """Write the report, or with --verify walk the hashes."""
     found = find_run(args)
     if args.verify:
         verify(found)

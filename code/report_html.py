@@ -68,7 +68,7 @@ def tiles(values: dict[str, str]) -> str:
     return f'<div class="tiles">{inner}</div>'
 
 
-def cell(value) -> str:
+def cell(value: object) -> str:
     """A table cell: three significant digits for numbers, a dash for blanks."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"

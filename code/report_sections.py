@@ -12,10 +12,12 @@ import pandas as pd
 from artefacts import UserError, broken_link, read_csv, read_json, read_stage
 from checkpoints import ModelInfo
 from report_html import code_block, details, figure, paragraph, table, tiles
+from sanity_tables import broken_claims
 
 FEW_POSITIVES = 10    # below that a class's AUC says little
 MAX_LOCAL_FIGURES = 12
 PROTOCOLS = ("windows", "centre_crop")
+ORDER = ("train", "test", "tcav", "local", "glocal", "sanity", "discovery")   # stage files
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ class Section:
 
 
 def stage_files(folder: Path) -> list[Path]:
-    """The JSON files of all stages under a run folder."""
-    return [path for path in sorted(folder.glob("**/*.json")) if _is_stage(path)]
+    """The JSON files of all stages under a run folder, in the order in which the stages are run."""
+    found = [path for path in sorted(folder.glob("**/*.json")) if _is_stage(path)]
+    return sorted(found, key=lambda path: ORDER.index(path.stem) if path.stem in ORDER else len(ORDER))
 
 
 def _is_stage(path):
@@ -65,6 +68,7 @@ def broken_links(folder: Path) -> list[str]:
 # ---------------------------------------------------------------- the sections
 
 def provenance(run: Run) -> Iterator[str]:
+    """What made the results: model, folds, data set, commands, versions, hashes; a warning where an artefact has changed."""
     info = run.info
     yield tiles({"model": info.modelname, "task": info.task, "classes": str(len(info.labels)), "seed": str(info.seed),
                  "sampling rate": f"{info.sampling_rate} Hz", "input": f"{info.crop_seconds} s"})
@@ -103,6 +107,7 @@ def _provenance_of(content):
 
 
 def performance(run: Run) -> Iterator[str]:
+    """Scores of the test fold with intervals per protocol and class, and the figures of training and test."""
     path = run.folder / "metrics.json"
     if not path.is_file():
         return
@@ -114,11 +119,15 @@ def performance(run: Run) -> Iterator[str]:
         yield table(scores)
     per_class = metrics.get("windows", {}).get("per_class_auc", {})
     if per_class:
-        few = [label for label, entry in per_class.items() if (entry.get("n_positive") or 0) < FEW_POSITIVES]
+        scored = {label: entry for label, entry in per_class.items() if _is_score(entry)}
+        few = [label for label, entry in scored.items() if (entry.get("n_positive") or 0) < FEW_POSITIVES]
+        if len(scored) < len(per_class):
+            absent = ", ".join(label for label in per_class if label not in scored)
+            yield paragraph(f"No positive (or no negative) in the test fold, left out of the means: {absent}.")
         if few:
             yield paragraph(f"Fewer than {FEW_POSITIVES} positives in the test fold, read with care: {', '.join(few)}.", "warn")
         yield table(pd.DataFrame({"class": label, "AUC [95 % interval]": _interval(entry), "positives": entry.get("n_positive"),
-                                  "records": entry.get("n")} for label, entry in per_class.items()))
+                                  "records": entry.get("n")} for label, entry in scored.items()))
     for picture in run.figures("*.png"):
         yield figure(picture, _caption(picture))
 
@@ -142,6 +151,7 @@ def _interval(entry):
 
 
 def concepts(run: Run) -> Iterator[str]:
+    """TCAV: how many cells are significant, which CAVs are no better than random, the cells, the heat maps."""
     scores = run.csv("tcav/scores.csv")
     if scores is None:
         return
@@ -155,9 +165,10 @@ def concepts(run: Run) -> Iterator[str]:
         poor = int((~invalid["cav_valid"].astype(bool)).sum())
         yield paragraph(f"In {poor} of {len(invalid)} concept × layer pairs the concept's vector separates held-out records "
                         "no better than random ones: those cells are greyed.", "warn")
-    columns = ["concept", "layer", "pathology", "score", "magnitude", "cav_accuracy", "p", "p_corrected", "n_positive", "n_class"]
     if len(found):
-        yield table(_columns(found.sort_values("p_corrected", kind="stable"), columns), 30)
+        yield paragraph("Per concept and pathology the layer of largest magnitude among the significant ones; n: records of the "
+                        "pathology.", "soft")
+        yield table(_strongest_layers(found, scores["layer"].nunique()), 40)
     for picture in run.figures("tcav/summary*.png"):
         yield figure(picture, _caption(picture))
     single = [path for path in run.figures("tcav/*.png") if not path.stem.startswith("summary")]
@@ -166,7 +177,18 @@ def concepts(run: Run) -> Iterator[str]:
         yield details(f"All layers, one map per concept ({len(single)})", maps)
 
 
+def _strongest_layers(found, n_layers):
+    """One row per concept and pathology of the significant cells, those in most layers first."""
+    groups = found.groupby(["concept", "pathology"], sort=False)
+    best = found.loc[groups["magnitude"].apply(lambda values: values.abs().idxmax())]
+    counts = groups.size().to_numpy()
+    rows = best.assign(significant=[f"{count} of {n_layers} layers" for count in counts], n=best["n_class"])
+    order = sorted(range(len(rows)), key=lambda k: (-counts[k], -abs(best["magnitude"].iloc[k])))
+    return _columns(rows.iloc[order], ["concept", "pathology", "significant", "layer", "score", "magnitude", "p_corrected", "n"])
+
+
 def local(run: Run) -> Iterator[str]:
+    """Explained records, warnings about their signals, the largest cells, the figures."""
     cells = run.csv("local/cells.csv")
     if cells is None:
         return
@@ -176,7 +198,7 @@ def local(run: Run) -> Iterator[str]:
         yield paragraph(line, "warn")
     strongest = cells[cells["rank"] == 1] if "rank" in cells else cells
     yield details("Largest lead × segment cell of each record and method", table(strongest, 60))
-    pictures = run.figures("local/**/*.png")
+    pictures = sorted(run.figures("local/**/*.png"), key=lambda path: path.stem.split("_")[::-1])   # by record
     for picture in pictures[:MAX_LOCAL_FIGURES]:
         yield figure(picture, _caption(picture))
     if len(pictures) > MAX_LOCAL_FIGURES:
@@ -185,7 +207,7 @@ def local(run: Run) -> Iterator[str]:
 
 def _flagged(run, ecg_ids):
     """Signal-quality warnings about the explained records, from the data set's table."""
-    stage = run.folder / "local" / "lrp_analysis.json"
+    stage = run.folder / "local" / "local.json"
     settings = read_stage(stage).get("settings", {}) if stage.is_file() else {}
     path = Path(str(settings.get("data_path") or "")) / "ptbxl_database_enriched.csv"
     if not path.is_file():
@@ -200,6 +222,7 @@ def _flagged(run, ecg_ids):
 
 
 def glocal(run: Run) -> Iterator[str]:
+    """Maps of the groups, their densest cells, the scorecard."""
     segments = run.csv("glocal/segments.csv")
     if segments is None:
         return
@@ -210,27 +233,29 @@ def glocal(run: Run) -> Iterator[str]:
     card = run.csv("glocal/scorecard.csv")
     if card is not None:
         own = card[card["own"].astype(str) == "True"] if "own" in card else card
-        yield paragraph("Rule scorecard: share of relevance inside the textbook's cells for the pathology.")
+        yield paragraph("Scorecard: share of the relevance inside the cells of the pathology's card (the textbook's, or on a "
+                        "simulated cohort the planted ones).")
         columns = ["pathology", "method", "card", "share", "chance", "lift", "low", "high", "p", "p_holm", "n_records"]
         yield table(_columns(own, columns), 60)
     yield from (figure(picture, _caption(picture)) for picture in run.figures("glocal/scorecard*.png"))
 
 
 def sanity(run: Run) -> Iterator[str]:
+    """Ranking of the methods, figures of the checks, broken claims."""
     checks = run.csv("sanity/checks.csv")
     if checks is None:
         return
+    axioms = run.csv("sanity/axioms.csv")
+    for row in () if axioms is None else broken_claims(axioms).itertuples():
+        yield paragraph(f"{row.method} claims {row.axiom} and breaks it on {row.model}: {row.worst:.3g}, tolerance "
+                        f"{row.tolerance:.3g} ({row.n} records).", "warn")
     for picture in sorted(run.figures("sanity/*.png"), key=lambda path: not path.stem.startswith("ranking")):
         yield figure(picture, _caption(picture))
-    for column in ("passed", "verdict"):
-        if column in checks:
-            failed = checks[checks[column].astype(str).isin(["False", "failed"])]
-            for row in failed.itertuples():
-                yield paragraph(f"{row.method} fails {row.check} on {row.model}: {row.value:.3g}.", "warn")
     yield details("All checks", table(checks, 300))
 
 
 def discovery(run: Run) -> Iterator[str]:
+    """For each cohort: warnings, figures, agreement of the clusters."""
     for folder in sorted(path for path in run.folder.glob("discovery*") if path.is_dir()):
         found = run.csv(f"{folder.name}/table.csv")
         if found is None:
@@ -254,15 +279,34 @@ def _columns(frame, names):
 CAPTIONS = {
     "course": "Course of the training: loss, and the score that chose the epoch.",
     "roc": "Receiver operating characteristic of each class on the test fold.",
-    "reliability": "Reliability: predicted probability against observed frequency.",
-    "embedding": "Every record as a point, by hidden label and by cluster.",
-    "agreement": "Agreement of the clusters with the hidden labels.",
-    "enrichment": "What separates the clusters.",
+    "reliability": "Reliability: predicted probability against observed frequency; below the diagonal it is too sure.",
+    "amplitudes": "Predicted against measured amplitude, lead by lead.",
+    "summary_concept": "Every concept at the layer of its best vector, against every class.",
+    "scorecard": "Left: how much the leads of a card stand out (1: no more than others). Right: lift of the own cards.",
+    "ranking": "Skill of each method per check: 0 is chance, 1 perfect; a dot where a method is not worse than the best.",
+    "amplitude_boxes": "Share of the attribution in the right lead, by method and amplitude task.",
+    "amplitude_curves": "Where in the beat the attribution of an amplitude lies.",
+    "randomisation": "Likeness to the original map as more layers are drawn anew; a map that stays does not show the model.",
+    "removal": "Logit as lead x segment cells are removed: most relevant first, least first, in random order.",
+    "localisation": "Do maps point at the planted cause? With intervals over patients.",
+    "dose_response": "What 0.1 mV more of each wave does to the logit, by lead; grey where the interval includes 0.",
+    "layers": "Class activation maps: which layer sees where.",
+    "embedding": "Every record as a point, by hidden label (top) and by cluster (bottom).",
+    "discovery/agreement": "Agreement of the clusters with the hidden labels, beside chance and the largest class.",
+    "sanity/agreement": "Agreement of every pair of methods: rank correlation by sample and by lead and segment.",
+    "enrichment": "What separates the clusters; filled where p (Holm) < .05.",
 }
+PREFIXES = {"concept_": "All layers and classes: ", "groups_": "The groups side by side, by ",
+            "clusters_": "Median beat of each cluster, from the representation ", "compare_": "Methods side by side: "}
 
 
 def _caption(path):
-    return CAPTIONS.get(path.stem) or f"{path.stem.replace('_', ' ')} ({path.parent.name})"
+    """What a picture shows, from its file name."""
+    known = CAPTIONS.get(f"{path.parent.name.split('_')[0]}/{path.stem}") or CAPTIONS.get(path.stem)
+    if known:
+        return known
+    prefix = next((start for start in PREFIXES if path.stem.startswith(start)), "")
+    return PREFIXES.get(prefix, "") + path.stem.removeprefix(prefix).replace("_", " ")
 
 
 SECTIONS = {

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from attribution import explain_records
-from beats import find_beats, mean_beats, median_beats
+from beats import Beats, find_beats, mean_beats, median_beats
 from dataset import Dataset
 from glocal import cell_maps, relative_density
 from inference import to_input, views
@@ -39,7 +39,7 @@ class Material:
     window: str = "windows"
 
     @cached_property
-    def beats(self):
+    def beats(self) -> Beats:
         """Complete beats of all records."""
         peaks = [self.data.r_peaks(row) for row in range(len(self.data))]
         return find_beats(peaks, self.data.signals.shape[1], self.data.sampling_rate)

@@ -13,12 +13,16 @@ Values are means over records, low and high a 95 % interval over patients, chanc
 and targets: those of --folds with a true label, explained for the true label of highest logit; regression models for every lead.
 """
 
+import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import torch
+from torch import nn
 
 import sanity_figures
 import sanity_tables
@@ -28,14 +32,15 @@ from checks_amplitude import measure_amplitude
 from checks_axioms import measure_axioms
 from checks_planted import has_truth, measure_localisation, planted_reference
 from checks_randomisation import measure_randomisation
-from cli import check_names, positive_int, run, select_device, stage_parser
+from cli import StageParser, check_names, positive_int, run, select_device, stage_parser
 from dataset import load_dataset
 from dose_response import DOSES, WAVES, dose_reference, measure_dose_response
-from explainers import ALL_METHODS, make_explainers
+from explainers import ALL_METHODS, Explainer, make_explainers
 from faithfulness import FRACTIONS, N_RANDOM, measure_faithfulness, random_reference
 from labels import is_regression
 from sanity_run import Check, Store, cascade_maps, estimate, plan, run_parts
 from sanity_subjects import make_subject
+from sanity_tables import Subjects
 from segments import segmentation_folders
 
 ALL = (*ALL_METHODS, "lrp:epsilon")
@@ -59,7 +64,7 @@ CHECKS = {
 }
 
 
-def get_args_parser():
+def get_args_parser() -> StageParser:
     """Options of this stage."""
     parser = stage_parser(__doc__, "model_path", "data_path", "output_path", "folds", "seed", "gpu", "device", "threads",
                           "overwrite", output_path={
@@ -76,7 +81,7 @@ def get_args_parser():
     return parser
 
 
-def load_models(args, device):
+def load_models(args: argparse.Namespace, device: torch.device) -> tuple[nn.Module, list[nn.Module], list[nn.Module]]:
     """The model under test, those of other seeds, and the amplitude models; UserError where they do not belong together."""
     model = load_model(args.model_path, device)
     check_against(args, model.info)
@@ -97,7 +102,7 @@ def load_models(args, device):
     return model, others, amplitude
 
 
-def subjects_of(args, model, amplitude):
+def subjects_of(args: argparse.Namespace, model: nn.Module, amplitude: list[nn.Module]) -> tuple[Subjects, list[pd.DataFrame]]:
     """The records of each model; the amplitude models' fits are computed beside them."""
     few = min(args.n_few, args.n_samples)
     load = lambda one: load_dataset(args.data_path, one.info.task, one.info.sampling_rate).in_folds(args.folds)  # noqa: E731
@@ -112,7 +117,7 @@ def subjects_of(args, model, amplitude):
     return found, fits
 
 
-def settings_of(args, checks, planted):
+def settings_of(args: argparse.Namespace, checks: list[str], planted: Path | None) -> dict:
     """What the results depend on."""
     paths = [args.model_path, *args.amplitude_models, *args.seeds]
     return {"checkpoints": {str(path): sha256(find_checkpoint(path)) for path in paths}, "data_path": args.data_path,
@@ -120,7 +125,7 @@ def settings_of(args, checks, planted):
             "folds": args.folds, "seed": args.seed}
 
 
-def find_planted(args):
+def find_planted(args: argparse.Namespace) -> Path:
     """The folder of the simulated cohort: --planted, the data set's own, or the one it was preprocessed from."""
     if args.planted:
         return Path(args.planted)
@@ -129,7 +134,7 @@ def find_planted(args):
     return next((folder for folder in (own, *sources) if has_truth(folder)), own)
 
 
-def checks_of(args):
+def checks_of(args: argparse.Namespace) -> tuple[dict[str, Check], Path | None]:
     """The asked checks that can be made, with what they need filled in; says which cannot and why."""
     chosen = {name: CHECKS[name] for name in check_names("check", args.checks, CHECKS)}
     planted = find_planted(args)
@@ -147,7 +152,7 @@ def checks_of(args):
     return chosen, planted if has_truth(planted) else None
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     """Check, tabulate, draw; with --strict exit 1 on a broken claim."""
     device = select_device(args)
     explainers = {"full": make_explainers(args.methods), "quick": make_explainers(args.methods, quick=True)}
@@ -167,7 +172,8 @@ def main(args):
         sys.exit(1)
 
 
-def compute(args, stage, checks, subjects, others, fits, explainers, planted):
+def compute(args: argparse.Namespace, stage: Stage, checks: dict[str, Check], subjects: Subjects, others: list[nn.Module],
+            fits: list[pd.DataFrame], explainers: dict[str, dict[str, Explainer]], planted: Path | None) -> pd.DataFrame:
     """All parts, tables and figures of a run; returns the broken claims."""
     store = Store(stage.folder)
     if not stage.resumed:
@@ -187,7 +193,7 @@ def compute(args, stage, checks, subjects, others, fits, explainers, planted):
     return sanity_tables.broken_claims(tables.get("axioms", pd.DataFrame()))
 
 
-def say_estimate(seconds, subjects, methods):
+def say_estimate(seconds: float, subjects: Subjects, methods: Sequence[str]) -> None:
     """What is coming, before it starts."""
     shown = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
     counts = [f"{len(subject)} records of {subject.name}" for subject in (*subjects["model"], *subjects["amplitude"])]

@@ -1,11 +1,13 @@
 """Figures of the sanity checks, drawn from their tables."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
 
 from artefacts import write_figure
 from beats import window_times
@@ -33,7 +35,7 @@ COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7
 GREY = "#9a9a9a"
 
 
-def colours_of(methods) -> dict[str, str]:
+def colours_of(methods: Sequence[str]) -> dict[str, str]:
     """A colour per method; the controls are grey."""
     real = [method for method in methods if method not in CONTROLS]
     return {**{method: GREY for method in methods}, **{method: COLOURS[k % len(COLOURS)] for k, method in enumerate(real)}}
@@ -80,14 +82,14 @@ def skills(checks: pd.DataFrame) -> pd.DataFrame:
     return table.loc[real + [method for method in CONTROLS if method in table.index]]
 
 
-def best_or_equal(comparisons: pd.DataFrame, check: str, methods) -> set[str]:
+def best_or_equal(comparisons: pd.DataFrame, check: str, methods: Sequence[str]) -> set[str]:
     """Methods that are best, or not distinguishable from it (Holm p >= .05), on more than half of the models of a check."""
     rows = comparisons[comparisons["check"] == check]
     worse = rows[rows["p_holm"] < 0.05].groupby("method").size()
     return {method for method in methods if worse.get(method, 0) < rows["model"].nunique() / 2} if len(rows) else set()
 
 
-def draw_ranking(tables, _records):
+def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """Heat map of skills: methods by mean rank, headlines as columns, dots where a method is not worse than the best."""
     if tables["checks"].empty:
         return None
@@ -125,13 +127,13 @@ def _model_name(checks):
 
 # ---------------------------------------------------------------- amplitude
 
-def draw_amplitude_boxes(_tables, records):
+def draw_amplitude_boxes(_tables: dict[str, pd.DataFrame], records: pd.DataFrame | None) -> Figure | None:
     """Per method (rows) and amplitude task (columns): share of the map's norm in the right lead, lead by lead."""
     rows = _amplitude(records, "amplitude_lead_")
     if rows is None:
         return None
     methods, tasks = list(dict.fromkeys(rows["method"])), list(dict.fromkeys(rows["task"]))
-    figure, axes = plt.subplots(len(methods), len(tasks), figsize=(3.3 * len(tasks), 0.95 * len(methods) + 0.8),
+    figure, axes = plt.subplots(len(methods), len(tasks), figsize=(1.4 + 3 * len(tasks), 0.7 * len(methods) + 0.9),
                                 sharex=True, sharey=True, squeeze=False, layout="constrained")
     thin = {"linewidth": 0.5}
     for line, method in zip(axes, methods, strict=True):
@@ -148,17 +150,18 @@ def draw_amplitude_boxes(_tables, records):
     for ax in axes[-1]:
         ax.set_xticks(range(1, 13), LEADS, rotation=90)
     n = rows["ecg_id"].nunique()
-    figure.suptitle(f"Share of the attribution in the right lead (dashed: chance; up to {n} records)", fontsize=10)
+    figure.suptitle(f"Share of the attribution in the right lead\n(dashed: chance; up to {n} records)", fontsize=10)
     return figure
 
 
-def draw_amplitude_curves(tables, records):
+def draw_amplitude_curves(tables: dict[str, pd.DataFrame], records: pd.DataFrame | None) -> Figure | None:
     """Where in the beat the attribution of an amplitude lies: one panel per task, one curve per method."""
     if _amplitude(records, "amplitude_curve_") is None:
         return None
     rows = tables["details"][tables["details"]["check"].str.startswith("amplitude_curve_")]
     tasks, colours = list(dict.fromkeys(rows["task"])), colours_of(dict.fromkeys(rows["method"]))
-    figure, axes = plt.subplots(1, len(tasks), figsize=(4 * len(tasks), 3.4), sharey=True, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(tasks), figsize=(0.6 + 4 * len(tasks), 3.4 + 0.6 / len(tasks)), sharey=True, squeeze=False,
+                                layout="constrained")
     for ax, task in zip(axes[0], tasks, strict=True):
         for method, colour in colours.items():
             curve = rows[(rows["task"] == task) & (rows["method"] == method)]
@@ -167,7 +170,8 @@ def draw_amplitude_curves(tables, records):
         ax.axhline(len(window_times(100)) ** -0.5, color=INK, linestyle=":", linewidth=0.8)
         ax.set(title=task.replace("_", " "), xlabel="ms from the R-peak")
     axes[0, 0].set_ylabel("attribution, L2 over leads\n(mean beat, norm 1; dotted: chance)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2 * len(tasks), fontsize=8,
+                  frameon=False)
     return figure
 
 
@@ -180,7 +184,7 @@ def _amplitude(records, prefix):
 
 # ---------------------------------------------------------------- randomisation, removal
 
-def draw_randomisation(tables, _records):
+def draw_randomisation(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """Likeness to the original map as more layers are drawn anew, output first: plain, smoothed, independent."""
     rows = tables["details"][tables["details"]["check"].str.startswith("randomisation_")]
     if rows.empty:
@@ -205,7 +209,7 @@ def draw_randomisation(tables, _records):
     return figure
 
 
-def draw_removal(tables, _records):
+def draw_removal(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """Effect on the logit as lead x segment cells are removed: most relevant first, least first, random orders."""
     rows = tables["details"][tables["details"]["check"].str.startswith("removal_")]
     if rows.empty:
@@ -233,7 +237,7 @@ def draw_removal(tables, _records):
 
 # ---------------------------------------------------------------- truth, doses, layers, agreement
 
-def draw_localisation(tables, _records):
+def draw_localisation(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """Localisation scores with intervals: planted lead x segment cells above, time spans below."""
     rows = tables["checks"][tables["checks"]["check"].str.startswith("localisation_")]
     if rows.empty:
@@ -257,7 +261,7 @@ def draw_localisation(tables, _records):
     return figure
 
 
-def draw_dose_response(tables, _records):
+def draw_dose_response(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """Lead x wave per pathology: what +0.1 mV of a wave does to the logit; grey where the interval includes 0."""
     rows = tables.get("dose_response")
     if rows is None or rows.empty:
@@ -285,7 +289,7 @@ def draw_dose_response(tables, _records):
     return figure
 
 
-def draw_layers(tables, _records):
+def draw_layers(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """The Grad-CAM question: AUC above chance of each CAM, layer (rows) x truth (columns), per model and task."""
     rows = tables["checks"][tables["checks"]["check"].isin(["layer_auc_cell_absolute", "layer_auc_time_absolute"])]
     if rows.empty:
@@ -311,7 +315,7 @@ def draw_layers(tables, _records):
     return figure
 
 
-def draw_agreement(tables, _records):
+def draw_agreement(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """Agreement of every pair of methods, sample by sample and over lead x segment cells."""
     pairs = tables.get("agreement_pairs")
     if pairs is None or pairs.empty:

@@ -47,7 +47,7 @@ class Check:
     prepared: int = 0
 
 
-def cascade_maps(model) -> int:
+def cascade_maps(model: torch.nn.Module) -> int:
     """Maps per record of the randomisation check."""
     return (2 + N_NOISY) * len(layers_top_down(model)) + N_NOISY
 

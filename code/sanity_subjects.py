@@ -1,6 +1,7 @@
 """Subjects of the sanity checks: which records a model is explained on, and for which output."""
 
 import numpy as np
+from torch import nn
 
 from artefacts import UserError
 from checking import Subject
@@ -31,7 +32,7 @@ def choose_records(targets: np.ndarray, n: int, seed: int) -> np.ndarray:
     return np.sort(order[np.argsort(turn, kind="stable")][:n])
 
 
-def make_subject(name: str, model, data: Dataset, n: int, seed: int = 0) -> Subject:
+def make_subject(name: str, model: nn.Module, data: Dataset, n: int, seed: int = 0) -> Subject:
     """The records of `data` (already limited to its folds) that `model` is explained on, cut to its crop.
 
     Classification: true positives by label, the target is the true label of highest logit. Regression: records with all 12

@@ -4,19 +4,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from torch import nn
 
 from artefacts import read_csv
-from checking import COLUMNS, compare_to_best, summarise
+from checking import COLUMNS, Subject, compare_to_best, summarise
 from checks_agreement import glocal_agreement, measure_between_methods, measure_between_seeds
 from checks_amplitude import amplitude_fit
 from checks_axioms import verdicts
 from checks_cam import measure_layers, wave_truth
 from checks_planted import gate_table, planted_reference
+from dataset import Dataset
 from dose_response import dose_reference, dose_table
+from explainers import Explainer
 from inference import predict
+from sanity_run import Check, Store
+
+Subjects = dict[str, list[Subject]]  # "model", "few" (of its records), "amplitude"
 
 
-def fit_of(model, data) -> pd.DataFrame:
+def fit_of(model: nn.Module, data: Dataset) -> pd.DataFrame:
     """R2 and error of an amplitude model on all measured records of `data` (centre crop)."""
     kept = data.rows(data.labelled)
     predicted = predict(model, kept.signals, "centre_crop")
@@ -29,7 +35,8 @@ def long_table(found: dict[str, list]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def seed_agreement(subject, others, explainers, store) -> tuple[pd.DataFrame, pd.DataFrame]:
+def seed_agreement(subject: Subject, others: list[nn.Module], explainers: dict[str, dict[str, Explainer]],
+                   store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Long table and glocal rows of every method over the model and its other seeds."""
     found, glocal = {}, []
     for name, explain in explainers["full"].items():
@@ -41,7 +48,7 @@ def seed_agreement(subject, others, explainers, store) -> tuple[pd.DataFrame, pd
     return long_table(found), pd.concat(glocal, ignore_index=True)
 
 
-def layer_scores(subjects, store, planted) -> pd.DataFrame:
+def layer_scores(subjects: Subjects, store: Store, planted: Path | None) -> pd.DataFrame:
     """Long table of the Grad-CAM question on the amplitude models and on the planted causes."""
     tables = [long_table(measure_layers(subject, wave_truth(subject))) for subject in subjects["amplitude"]]
     if planted is not None:
@@ -51,7 +58,9 @@ def layer_scores(subjects, store, planted) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def build(records, checks, subjects, others, fits, explainers, store, planted, seed) -> dict[str, pd.DataFrame]:
+def build(records: pd.DataFrame | None, checks: dict[str, Check], subjects: Subjects, others: list[nn.Module],
+          fits: list[pd.DataFrame], explainers: dict[str, dict[str, Explainer]], store: Store, planted: Path | None,
+          seed: int) -> dict[str, pd.DataFrame]:
     """All tables of a run by file name (without .csv)."""
     subject, tables, rows = subjects["model"][0], {}, list(fits)
     long = [records] if records is not None else []

@@ -9,6 +9,7 @@ lead names alone: p is the part of lead permutations whose card scores as high. 
 map of a model that found a shortcut must score low.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,7 +121,7 @@ class Card:
         return int(self.cells.sum())
 
 
-def make_card(name: str, entries) -> Card:
+def make_card(name: str, entries: Iterable[tuple[str, str, float]]) -> Card:
     """A card from (lead, segment, sign) entries; opposite signs on one cell cancel to 0."""
     signs, cells = np.zeros((len(LEADS), len(SEGMENTS))), np.zeros((len(LEADS), len(SEGMENTS)), dtype=bool)
     for lead, segment, sign in entries:
@@ -130,7 +131,7 @@ def make_card(name: str, entries) -> Card:
     return Card(name, cells, np.sign(signs).astype(int))
 
 
-def textbook_cards(labels) -> dict[str, Card]:
+def textbook_cards(labels: Sequence[str]) -> dict[str, Card]:
     """Label -> card of RULES, for those labels that the textbook table knows."""
     wanted = {label: ALIASES.get(label, label) for label in labels}
     entries = {label: [(lead, segment, rule.sign) for rule in RULES if rule.pathology == name
@@ -150,7 +151,7 @@ PLANTED_SHARE = 0.25  # of a label's largest change: limb leads are sums of each
 PEAKS = ("P-Peak", "Q-Peak", "R-Peak", "S-Peak", "T-Peak")
 
 
-def planted_cards(path: str | Path, task: str, labels) -> dict[str, Card]:
+def planted_cards(path: str | Path, task: str, labels: Sequence[str]) -> dict[str, Card]:
     """Label -> card of the cells that simulate_ptbxl.py changed for it (planted_causes.csv: label, lead, segment, effect in mV).
 
     Cells with at least PLANTED_SHARE of a statement's largest effect. The table speaks of the stretches between points: a peak

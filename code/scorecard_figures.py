@@ -1,6 +1,7 @@
 """Figure of the scorecard: every map on every card, and the own cards beside the controls."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 import plotting
@@ -10,7 +11,7 @@ CONTROL_MARKS = {"input_magnitude": ("s", "#7d848d"), "random": ("^", "#b9bec5")
 OTHER_COLOUR, GRID_COLOUR = "#c7a17a", "#e3e6ea"
 
 
-def scorecard_figure(table, title: str) -> Figure:
+def scorecard_figure(table: pd.DataFrame, title: str) -> Figure:
     """Per method: left, how much the card's leads stand out in every map; right, the own cards' lifts."""
     plotting.style()
     methods = [method for method in table["method"].unique() if method not in CONTROL_MARKS]

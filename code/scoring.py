@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
+from torch import nn
 
 import distributed
 import training_figures as figures
@@ -15,7 +17,7 @@ from inference import PROTOCOLS
 from labels import is_regression
 
 
-def thresholds_of(model, validation: Dataset) -> tuple[float, ...] | None:
+def thresholds_of(model: nn.Module, validation: Dataset) -> tuple[float, ...] | None:
     """Per class the probability of best F1 on the validation records (windows protocol); None for amplitudes."""
     if is_regression(validation.task):
         return None
@@ -23,7 +25,7 @@ def thresholds_of(model, validation: Dataset) -> tuple[float, ...] | None:
     return tuple(float(value) for value in best_thresholds(sigmoid(logits), validation.labels))
 
 
-def score(model, test: Dataset, n_resamples: int = 1000, seed: int = 0) -> tuple[dict, dict[str, np.ndarray]]:
+def score(model: nn.Module, test: Dataset, n_resamples: int = 1000, seed: int = 0) -> tuple[dict, dict[str, np.ndarray]]:
     """Metrics by protocol, and the logits (N, classes) by protocol, of the test records."""
     measure: Callable = regression_metrics if is_regression(test.task) else classification_metrics
     logits = {protocol: distributed.shared_predict(model, test.signals, protocol) for protocol in PROTOCOLS}
@@ -33,7 +35,7 @@ def score(model, test: Dataset, n_resamples: int = 1000, seed: int = 0) -> tuple
 
 
 def write_scores(folder: Path, metrics: dict, logits: dict[str, np.ndarray], test: Dataset, info: ModelInfo,
-                 **facts) -> list[Path]:
+                 **facts: object) -> list[Path]:
     """metrics.json (per protocol, plus `facts`), predictions.npz (windows protocol first) and figures; the paths."""
     write_json(folder / "metrics.json", {"modelname": info.modelname, "task": info.task, "folds": info.folds, **facts, **metrics})
     write_npz(folder / "predictions.npz", ecg_id=test.ecg_id, logits=logits["windows"],
@@ -44,7 +46,7 @@ def write_scores(folder: Path, metrics: dict, logits: dict[str, np.ndarray], tes
     return written
 
 
-def result_figures(metrics, logits, test, info):
+def result_figures(metrics: dict, logits: np.ndarray, test: Dataset, info: ModelInfo) -> dict[str, Figure]:
     """name -> figure of the test records under one protocol."""
     if is_regression(info.task):
         return {"amplitudes": figures.amplitude_figure(logits, test.labels, info.labels, metrics)}

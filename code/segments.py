@@ -5,6 +5,7 @@ the 24 shares of each time step and lead sum to 1.
 """
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ FOLDER = "ptbxl_segmentations"
 POINTS = SEGMENTS[0::2]  # each is followed by the stretch that comes next in SEGMENTS
 
 
-def load_segments(data: Dataset, rows) -> np.ndarray:
+def load_segments(data: Dataset, rows: np.ndarray | Sequence[int] | slice) -> np.ndarray:
     """Soft segments (n, T, 12, 24) float32, each time step and lead summing to 1, of the records at positions `rows`.
 
     Read from ptbxl_segmentations/<ecg_id>.npy in the data set's folder or the one it was made from, else computed

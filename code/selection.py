@@ -1,11 +1,13 @@
 """Which records of a pathology are explained: strategies over label, prediction and logit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from artefacts import UserError
+from checkpoints import ModelInfo
+from dataset import Dataset
 from evaluation import sigmoid
 
 
@@ -35,7 +37,7 @@ STRATEGIES = {
 }
 
 
-def predicted_positive(logits: np.ndarray, thresholds) -> np.ndarray:
+def predicted_positive(logits: np.ndarray, thresholds: Sequence[float] | np.ndarray | None) -> np.ndarray:
     """(N, classes) bool: probability above the class's threshold; .5 where the checkpoint has none (None or NaN)."""
     thresholds = np.full(logits.shape[1], 0.5) if thresholds is None else np.asarray(thresholds, dtype=float)
     thresholds = np.where(np.isfinite(thresholds), thresholds, 0.5)
@@ -57,8 +59,8 @@ def select(strategy: str, label: np.ndarray, positive: np.ndarray, logit: np.nda
     return kept[order][:min(limits, default=None)]
 
 
-def select_pathology(strategy: str, pathology: str, data, logits: np.ndarray, info, n_samples: int | None = None,
-                     positive: np.ndarray | None = None) -> np.ndarray:
+def select_pathology(strategy: str, pathology: str, data: Dataset, logits: np.ndarray, info: ModelInfo,
+                     n_samples: int | None = None, positive: np.ndarray | None = None) -> np.ndarray:
     """Rows of `data` (a Dataset of info.task) that the strategy chooses for one label of the model.
 
     `positive` (N, classes) replaces the predictions at info's thresholds, where records come from several models.

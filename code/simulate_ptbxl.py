@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from artefacts import Stage, UserError
-from cli import check_names, positive_int, run, stage_parser
+from cli import StageParser, check_names, positive_int, run, stage_parser
 from cohort import make_plan
 from ptbxl_layout import SUFFIX
 from simulated_files import remove_records, write_cohort
@@ -21,7 +21,7 @@ from simulated_files import remove_records, write_cohort
 NAME = "simulate_ptbxl"
 
 
-def get_args_parser():
+def get_args_parser() -> StageParser:
     """Options of this stage."""
     parser = stage_parser(__doc__, "output_path", "seed", "overwrite",
                           output_path={"default": "data/simulated/", "help": "folder the cohort is written to"})
@@ -39,7 +39,7 @@ def refuse_other_data(folder: Path) -> None:
         raise UserError(f"{folder} holds a data set that was not simulated: choose another --output_path")
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     """Simulate, write, say where."""
     check_names("sampling rate", args.sampling_rate, SUFFIX)
     if args.seed < 0:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from causes import P_WAVES, T_WAVES
 from heart import QRS, Beat, sum_of_waves, template_shapes
+from heartbeats import Rhythm
 from labels import LEADS
 
 FIDUCIALS = ("P_on", "P_peak", "P_off", "QRS_on", "R_peak", "QRS_off", "T_on", "T_peak", "T_off")
@@ -120,7 +121,7 @@ def _axis(qrs):
 
 # ---------------------------------------------------------------- beats of a record
 
-def beat_fiducials(truths: tuple[Truth, Truth], row: int, rhythm) -> np.ndarray:
+def beat_fiducials(truths: tuple[Truth, Truth], row: int, rhythm: Rhythm) -> np.ndarray:
     """# (beats, 9) ms from the start of the record; beats that begin or end outside of it included."""
     relative = np.where(rhythm.ectopic[:, None], truths[1].fiducials[row], truths[0].fiducials[row])
     times = relative + rhythm.time[:, None]
@@ -128,7 +129,7 @@ def beat_fiducials(truths: tuple[Truth, Truth], row: int, rhythm) -> np.ndarray:
     return times
 
 
-def segmentation(truths: tuple[Truth, Truth], row: int, rhythm, fiducials: np.ndarray,
+def segmentation(truths: tuple[Truth, Truth], row: int, rhythm: Rhythm, fiducials: np.ndarray,
                  n_samples: int = 1000, step_ms: float = 10.0) -> np.ndarray:
     """# (n_samples, 12, 24) uint8, 255 shared out over the 24 classes at each time and lead.
 

@@ -22,7 +22,7 @@ class Labels(NamedTuple):
     unknown: dict[str, int]
 
 
-def parse_scp_codes(text) -> dict[str, float]:
+def parse_scp_codes(text: object) -> dict[str, float]:
     """"{'NORM': 100.0, 'SR': 0.0}" -> {'NORM': 100.0, 'SR': 0.0}; ValueError where it is anything else."""
     try:
         codes = ast.literal_eval(text)

@@ -1,6 +1,7 @@
 """Statistics that the stages share: intervals over patients, multiple testing, permutation p-values."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import norm
 
 
@@ -25,7 +26,8 @@ def percentile_interval(values: np.ndarray, level: float = 0.95, axis: int = 0) 
     return low, high
 
 
-def bootstrap_mean(values: np.ndarray, patients: np.ndarray, n_resamples: int = 1000, seed: int = 0, level: float = 0.95):
+def bootstrap_mean(values: np.ndarray, patients: np.ndarray, n_resamples: int = 1000, seed: int = 0,
+                   level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean over records of `values` (N, ...) with its bootstrap interval over patients: (mean, low, high), each (...)."""
     values = np.asarray(values, dtype=float)
     weights = patient_weights(patients, n_resamples, seed)
@@ -35,7 +37,7 @@ def bootstrap_mean(values: np.ndarray, patients: np.ndarray, n_resamples: int = 
     return tuple(np.reshape(part, values.shape[1:]) for part in (flat.mean(axis=0), low, high))
 
 
-def wilson_interval(successes, trials, level: float = 0.95) -> tuple:
+def wilson_interval(successes: ArrayLike, trials: ArrayLike, level: float = 0.95) -> tuple:
     """Wilson score interval of a proportion (Wilson, JASA 22 (1927) 209); NaN for no trials."""
     successes, trials = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
     z = norm.ppf((1 + level) / 2)
@@ -46,7 +48,7 @@ def wilson_interval(successes, trials, level: float = 0.95) -> tuple:
     return centre - half, centre + half
 
 
-def holm(p_values) -> np.ndarray:
+def holm(p_values: ArrayLike) -> np.ndarray:
     """Holm's step-down correction (Scand J Stat 6 (1979) 65); NaN stays NaN and does not count in the family."""
     p_values = np.asarray(p_values, dtype=float)
     corrected = np.full(p_values.shape, np.nan)
@@ -57,7 +59,7 @@ def holm(p_values) -> np.ndarray:
     return corrected
 
 
-def permutation_p(observed, null, axis: int = 0):
+def permutation_p(observed: ArrayLike, null: ArrayLike, axis: int = 0) -> np.ndarray | float:
     """p = (1 + number of null values >= observed) / (1 + number of null values); its floor is 1 / (1 + M).
 
     Ties within rounding count as >=. For a two-sided test give absolute deviations. (Phipson & Smyth 2010)

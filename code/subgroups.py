@@ -107,7 +107,7 @@ def align(clusters: np.ndarray, reference: np.ndarray, k: int) -> np.ndarray:
     return linear_sum_assignment(-agreement)[1]
 
 
-def cross_fit(features: np.ndarray, part: np.ndarray, k: int, **options) -> np.ndarray:
+def cross_fit(features: np.ndarray, part: np.ndarray, k: int, **options: object) -> np.ndarray:
     """Cluster of every record, each assigned by a fit on the other parts; numbers aligned to a fit on all.
 
     `part` (n,) must keep a patient's records together (PTB-XL's folds do).
@@ -204,7 +204,7 @@ def agreement(clusters: np.ndarray, labels: np.ndarray, patients: np.ndarray, n_
     return rows
 
 
-def permuted_tables(clusters, labels, patients, n_permutations: int, seed: int) -> np.ndarray:
+def permuted_tables(clusters: np.ndarray, labels: np.ndarray, patients: np.ndarray, n_permutations: int, seed: int) -> np.ndarray:
     """Contingency tables (n_permutations, k, c) after labels were exchanged between patients."""
     rng = np.random.default_rng(seed)
     code = np.unique(labels, return_inverse=True)[1]

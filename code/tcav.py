@@ -71,7 +71,8 @@ class Layer:
     mean: torch.Tensor
 
 
-def make_layer(name: str, activations: np.ndarray, gradients: Sequence[np.ndarray], coordinates: str, device="cpu") -> Layer:
+def make_layer(name: str, activations: np.ndarray, gradients: Sequence[np.ndarray], coordinates: str,
+               device: str | torch.device = "cpu") -> Layer:
     """A layer from training activations (n, D) and per class gradients (n_c, D); UserError if it is constant."""
     try:
         space = make_space(activations, coordinates)

@@ -26,7 +26,7 @@ from activations import POOLS, collect, layer_names
 from artefacts import Stage, UserError, sha256, write_csv
 from cav import CAVS, COORDINATES
 from checkpoints import check_against, find_checkpoint, load_model, run_folder
-from cli import check_names, positive_int, run, select_device, stage_parser
+from cli import StageParser, check_names, positive_int, run, select_device, stage_parser
 from concept_sets import MATCHES, concept_set, flag_column, reason_against, relative_sets, strata_of
 from concepts import CONCEPTS
 from dataset import load_dataset
@@ -45,7 +45,7 @@ def _count(text):
     return int(text)
 
 
-def get_args_parser():
+def get_args_parser() -> StageParser:
     """Options of this stage."""
     parser = stage_parser(__doc__, "data_path", "output_path", "model_path", "modelname", "task", "run_name", "folds",
                           "limit", "seed", "gpu", "device", "threads", "overwrite",
@@ -272,7 +272,7 @@ def _apply(args, model, data):
     print("\n".join(f"  {path}" for path in paths))
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     """Check what is asked, analyse, write, say where."""
     model, data = _load(args)
     (_apply if args.apply else _train_and_test)(args, model, data)

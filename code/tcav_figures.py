@@ -2,11 +2,13 @@
 
 import itertools
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from artefacts import write_figure
@@ -89,7 +91,7 @@ def _finish(figure, axes, image, title, table):
     figure.supxlabel(textwrap.fill(note, characters), fontsize=7, x=.02, ha="left")
 
 
-def concept_figure(table: pd.DataFrame):
+def concept_figure(table: pd.DataFrame) -> Figure:
     """Layer x pathology heat map of one concept and run kind (rows of scores.csv)."""
     layers = table.drop_duplicates("layer")
     figure, axes = _axes_for(table, len(layers), "layer\n(held-out accuracy of its CAV)")
@@ -110,7 +112,7 @@ def best_layers(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["layer"] == table["concept"].map(best)].reset_index(drop=True)
 
 
-def summary_figure(table: pd.DataFrame):
+def summary_figure(table: pd.DataFrame) -> Figure:
     """Concept x pathology heat map at each concept's best layer (rows of one run kind of scores.csv)."""
     best = best_layers(table)
     concepts = best.drop_duplicates("concept")
@@ -133,7 +135,7 @@ def figures(scores: pd.DataFrame) -> dict[str, object]:
     return makers
 
 
-def write_figures(scores: pd.DataFrame, folder: Path, formats=(), writer=None) -> list[Path]:
+def write_figures(scores: pd.DataFrame, folder: Path, formats: Sequence[str] = (), writer: object | None = None) -> list[Path]:
     """Draw and save all figures as png and further `formats`, with a SummaryWriter into TensorBoard too; the paths."""
     written = []
     for name, (make, table) in figures(scores).items():

@@ -145,8 +145,8 @@ def read_cavs(path: Path, checkpoint_hash: str) -> dict[str, np.ndarray]:
     return stored
 
 
-def apply_cavs(stored: dict, model, signals: np.ndarray, members: np.ndarray, labels: Sequence[str], columns: Sequence[int],
-               progress: bool = False) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+def apply_cavs(stored: dict, model: torch.nn.Module, signals: np.ndarray, members: np.ndarray, labels: Sequence[str],
+               columns: Sequence[int], progress: bool = False) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """Stored CAVs on other records (N, T, 12) mV.
 
     Returns per layer the projections (N, concepts) of the activations on the CAVs, and a table of scores and magnitudes

@@ -10,15 +10,17 @@ The same command after an interruption goes on where it stopped; after the end i
 torchrun --nproc_per_node=2 code/train_model.py ... (the batch size is that of all processes together).
 """
 
+import argparse
+
 import distributed
 import training_run
-from cli import check_names, fraction, positive_int, run, select_device, stage_parser
+from cli import StageParser, check_names, fraction, positive_int, run, select_device, stage_parser
 from labels import LEADS, TASKS
 from models import MODELS
 from training import AMP_TYPES, SCHEDULES
 
 
-def get_args_parser():
+def get_args_parser() -> StageParser:
     """Options of this stage."""
     parser = stage_parser(__doc__, "data_path", "output_path", "modelname", "task", "run_name", "seed", "gpu", "device",
                           "threads", "limit", "sampling_rate", "overwrite",
@@ -50,7 +52,7 @@ def get_args_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     """Train and test, or test only."""
     for kind, asked, known in (("model", args.modelname, MODELS), ("task", args.task, TASKS)):
         check_names(kind, [asked] if asked else [], known)

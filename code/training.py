@@ -7,7 +7,7 @@ a run that was killed and goes on, or is dealt out to several processes, draws t
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ class TrainingSet:
     crop: int
 
     @classmethod
-    def of(cls, data: Dataset, leads, crop: int, device="cpu") -> "TrainingSet":
+    def of(cls, data: Dataset, leads: Sequence[str], crop: int, device: str | torch.device = "cpu") -> "TrainingSet":
         """From the records of a Dataset, with the leads in the model's order."""
         columns = [LEADS.index(lead) for lead in leads]
         signals = data.signals if columns == list(range(len(LEADS))) else data.signals[:, :, columns]
@@ -89,9 +89,9 @@ class TrainingSet:
 
     def gather(self, rows: np.ndarray, starts: np.ndarray) -> tuple[Tensor, Tensor]:
         """Crops (B, leads, crop) and targets (B, classes), in one indexing operation each."""
-        rows, starts = (torch.from_numpy(index).to(self.signals.device) for index in (rows, starts))
+        row, start = (torch.from_numpy(index).to(self.signals.device) for index in (rows, starts))
         windows = self.signals.unfold(1, self.crop, 1)  # (N, offsets, leads, crop), a view
-        return windows[rows, starts], self.targets[rows]
+        return windows[row, start], self.targets[row]
 
 
 def summed_loss(task: str) -> Callable[[Tensor, Tensor], Tensor]:

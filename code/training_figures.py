@@ -1,5 +1,7 @@
 """Figures of a trained model: ROC curves and reliability (labels), predicted against measured (amplitudes), course."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,7 +21,7 @@ def roc_points(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np
     return np.r_[0, wrong / wrong[-1]], np.r_[0, found / found[-1]]
 
 
-def roc_figure(scores: np.ndarray, labels: np.ndarray, names, metrics: dict) -> Figure:
+def roc_figure(scores: np.ndarray, labels: np.ndarray, names: Sequence[str], metrics: dict) -> Figure:
     """One curve per class with a positive, the legend with AUC and number of positives, best class first."""
     labels = labels.astype(bool)
     scored = [(entry["value"], entry["n_positive"], name) for name, entry in metrics["per_class_auc"].items()
@@ -61,7 +63,7 @@ def reliability_figure(probabilities: np.ndarray, labels: np.ndarray, metrics: d
     return figure
 
 
-def amplitude_figure(predicted: np.ndarray, measured: np.ndarray, names, metrics: dict) -> Figure:
+def amplitude_figure(predicted: np.ndarray, measured: np.ndarray, names: Sequence[str], metrics: dict) -> Figure:
     """Predicted against measured amplitude, one panel per lead."""
     style()
     figure, axes = plt.subplots(3, 4, figsize=(9, 7), layout="constrained")

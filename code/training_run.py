@@ -1,9 +1,11 @@
 """A training run from options to results: splits, run folder, resuming, finetuning, test."""
 
+import argparse
 import contextlib
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
@@ -27,7 +29,7 @@ FOLDS = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]}
 
 # ---------------------------------------------------------------- options
 
-def info_of(args) -> ModelInfo:
+def info_of(args: argparse.Namespace) -> ModelInfo:
     """What the options say of the model that is to be trained; UserError where they contradict each other."""
     folds = {"train": args.train_folds, "validation": args.val_folds, "test": args.test_folds}
     folds = {name: sorted(chosen or FOLDS[name]) for name, chosen in folds.items()}
@@ -49,7 +51,7 @@ def info_of(args) -> ModelInfo:
     return info
 
 
-def recipe_of(args) -> Recipe:
+def recipe_of(args: argparse.Namespace) -> Recipe:
     """The recipe that the options ask for."""
     for option in ("lr", "n_bootstrap"):
         if not getattr(args, option) >= 0:
@@ -63,7 +65,7 @@ def recipe_of(args) -> Recipe:
 
 # ---------------------------------------------------------------- data
 
-def load_splits(args, info: ModelInfo, names=tuple(FOLDS)) -> dict[str, Dataset]:
+def load_splits(args: argparse.Namespace, info: ModelInfo, names: Sequence[str] = tuple(FOLDS)) -> dict[str, Dataset]:
     """Split name -> its records; those without a label of the task are dropped unless they are to be kept."""
     if args.keep_unlabelled and is_regression(info.task):
         raise UserError(f"--keep_unlabelled has no meaning for {info.task}: without amplitudes there is nothing to learn")
@@ -151,7 +153,7 @@ def new_model(info: ModelInfo, finetune: str | None) -> torch.nn.Module:
 
 # ---------------------------------------------------------------- train
 
-def train(args, device: torch.device) -> str | None:
+def train(args: argparse.Namespace, device: torch.device) -> str | None:
     """Train (or go on, or find that all is done) and test the best epoch; returns the main process's last words."""
     info, recipe = info_of(args), recipe_of(args)
     model = new_model(info, args.finetune)
@@ -228,7 +230,7 @@ def restore_threads(stored: dict | None, asked: int | None) -> None:
               "bit-identical to those of an uninterrupted run", file=sys.stderr)
 
 
-def keep_best(model, info: ModelInfo, validation: Dataset, folder: Path) -> ModelInfo:
+def keep_best(model: torch.nn.Module, info: ModelInfo, validation: Dataset, folder: Path) -> ModelInfo:
     """Put the best epoch's weights into `model`, choose the thresholds and store them in the best checkpoint."""
     best = checkpoint_paths(folder)[0]
     content = distributed.from_main(lambda: load_checkpoint(best)[0])
@@ -243,7 +245,8 @@ def keep_best(model, info: ModelInfo, validation: Dataset, folder: Path) -> Mode
 
 # ---------------------------------------------------------------- test
 
-def write_test(folder: Path, model, info: ModelInfo, test: Dataset, args, overwrite: bool) -> tuple[dict, list[Path]]:
+def write_test(folder: Path, model: torch.nn.Module, info: ModelInfo, test: Dataset, args: argparse.Namespace,
+               overwrite: bool) -> tuple[dict, list[Path]]:
     """Test a model and write what came of it into `folder`; metrics (by protocol) and paths, empty if that was done."""
     checkpoint = args.model_path or checkpoint_paths(folder)[0]
     settings = {"checkpoint": distributed.from_main(lambda: sha256(find_checkpoint(checkpoint))),
@@ -261,7 +264,7 @@ def write_test(folder: Path, model, info: ModelInfo, test: Dataset, args, overwr
     return metrics, written
 
 
-def test(args, device: torch.device) -> str | None:
+def test(args: argparse.Namespace, device: torch.device) -> str | None:
     """Test a checkpoint on the test folds without training; returns the main process's last words."""
     path = args.model_path or run_folder(args.output_path, info_of(args))
     model = load_model(path, device)

@@ -107,3 +107,10 @@ def test_a_stage_that_stops_at_its_checks_leaves_the_stage_file_as_it_was(tmp_pa
     with Stage(tmp_path, "tcav", {"seed": 1}, overwrite=True) as stage:
         stage.withdraw()
     assert (tmp_path / "tcav.json").read_text() == before
+
+
+def test_a_folder_under_a_file_is_an_error_that_says_so(tmp_path):
+    (tmp_path / "file").touch()
+    stage = Stage(tmp_path / "file" / "run", "x", {})
+    with pytest.raises(UserError, match=r"cannot be made: part of this path is a file"), stage:
+        pass

@@ -1,13 +1,15 @@
 """The shared command line: list syntax, aliases, one-line errors."""
 
+import argparse
+
 import pytest
 
 from artefacts import UserError
-from cli import check_names, stage_parser
+from cli import check_names, fraction, stage_parser
 
 
 def parser():
-    made = stage_parser("doc", "model_path", "output_path", "modelname", "folds")
+    made = stage_parser("doc", "data_path", "model_path", "output_path", "modelname", "folds", "threads")
     made.add_list_argument("--pathologies", default=None)
     return made
 
@@ -45,3 +47,22 @@ def test_check_names_says_what_is_accepted():
 def test_a_trailing_slash_makes_no_other_settings():
     first, second = (parser().parse_args(["--logdir", path]) for path in ("./output//", "output"))
     assert first == second
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--data_pth", "x"], "did you mean --data_path?"),
+    (["--folds", "1-8"], "'1-8' is not a list of whole numbers, as in 1 2 3"),
+    (["--pathologies=[AMI,", "IMI", "--folds", "9"], "a list is not closed by ]: --pathologies=[AMI, IMI --folds 9"),
+    (["--threads", "two"], "two is not a whole number above 0"),
+])
+def test_a_mistyped_option_is_told_what_would_be_right(words, said, capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(words)
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["nan", "1.5", "-0.1", "half"])
+def test_a_fraction_lies_between_0_and_1(text):
+    assert fraction("0.8") == 0.8
+    with pytest.raises(argparse.ArgumentTypeError, match=rf"{text} is not between 0 and 1"):
+        fraction(text)

@@ -13,7 +13,7 @@ from attribution import attribute_records
 from checkpoints import ModelInfo
 from conftest import run_script
 from dataset import Dataset
-from findings import Design, Found, Traits, choose_folds, judge_clusters
+from findings import Design, Found, Traits, choose_folds, cluster_names, judge_clusters
 from labels import LEADS
 from models import get_model
 from patient_groups import Cohort
@@ -137,3 +137,10 @@ def test_what_cannot_be_done_is_one_line_and_code_2(cohort, trained, words, mess
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_cluster_without_a_reported_record_has_a_name_too():
+    cohort = fake_cohort()
+    result = Found(2, np.zeros(40, dtype=int), None, "")
+    everyone = np.ones(40, dtype=bool)
+    assert cluster_names(result, cohort, Design(everyone, everyone, True, "")).keys() == {0, 1}

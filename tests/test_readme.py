@@ -1,5 +1,6 @@
 """The README: every command in it exists as written, and runs as written on the simulated cohort."""
 
+import fnmatch
 import importlib
 import os
 import re
@@ -48,6 +49,12 @@ def stage_commands():
 @pytest.mark.parametrize(("script", "words"), stage_commands())
 def test_every_stage_command_is_understood(script, words):
     importlib.import_module(script).get_args_parser().parse_args(words)
+
+
+def test_every_file_has_a_place_in_the_tables_of_stages_or_subjects():
+    named = set(re.findall(r"`(?:code/)?([\w*]+\.py)`", "\n".join(line for line in README.splitlines() if line.startswith("| "))))
+    files = [path.name for path in (ROOT / "code").glob("*.py")]
+    assert [name for name in files if not any(fnmatch.fnmatch(name, pattern) for pattern in named)] == []
 
 
 @pytest.mark.parametrize("line", [

@@ -103,3 +103,31 @@ def test_cells_and_tables():
     shown = table(pd.DataFrame({"<x>": range(5)}), limit=2)
     assert "&lt;x&gt;" in shown
     assert "3 more rows" in shown
+
+
+def test_broken_claims_and_flagged_signals_are_warned_about(run_folder, tmp_path):
+    write_csv(run_folder / "sanity" / "checks.csv", pd.DataFrame({"check": ["axiom_completeness"], "method": ["ig"]}))
+    write_csv(run_folder / "sanity" / "axioms.csv", pd.DataFrame({
+        "axiom": "completeness", "method": ["ig", "saliency", "lrp"], "model": "lenet", "claimed": [True, False, True],
+        "worst": [0.5, 0.6, 0.001], "tolerance": 0.01, "kept": [False, False, True], "n": 16}))
+    data = tmp_path / "data"
+    write_csv(data / "ptbxl_database_enriched.csv", pd.DataFrame({"ecg_id": [7, 8], "quality_noise": [True, True]}))
+    cells = pd.DataFrame({"ecg_id": [7], "method": ["ig"], "pathology": ["MI"], "rank": [1]})
+    write_csv(run_folder / "local" / "cells.csv", cells)
+    with Stage(run_folder / "local", "local", {"data_path": str(data)}) as stage:
+        stage.finish()
+    report(run_folder)
+    text = (run_folder / "report.html").read_text()
+    assert "ig claims completeness and breaks it on lenet: 0.5" in text
+    assert text.count("and breaks it") == 1
+    assert "noise in record 7: read its maps with care" in text
+
+
+def test_two_runs_of_one_name_are_told_apart(run_folder, tmp_path):
+    other = tmp_path / "elsewhere"
+    (other / "output" / run_folder.name).mkdir(parents=True)
+    done = run_script("report.py", "--model_path", run_folder, check=False, cwd=other)
+    assert done.returncode == 2
+    assert "--output_path" in done.stderr
+    report(run_folder)
+    assert (run_folder / "report.html").is_file()
