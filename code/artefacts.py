@@ -117,6 +117,7 @@ def write_figure(figure, path: str | Path, formats: tuple[str, ...] = ("png",), 
     """Save and close a matplotlib figure as `path` with each of the suffixes; returns the written paths."""
     import matplotlib.pyplot as plt
 
+    _lay_out(figure, dpi)
     written = []
     for suffix in formats:
         target = Path(path).with_name(f"{Path(path).name}.{suffix}")
@@ -127,6 +128,15 @@ def write_figure(figure, path: str | Path, formats: tuple[str, ...] = ("png",), 
         written.append(target)
     plt.close(figure)
     return written
+
+
+def _lay_out(figure, dpi):
+    """Run a figure's layout engine now, once: `savefig` would run it, and draw everything once more, for every format."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        figure.set_dpi(dpi)
+        engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 # ---------------------------------------------------------------- reading
