@@ -39,6 +39,9 @@ while [ $# -gt 0 ]; do
     *) fail "unknown option $1 (see --help)" ;;
   esac
 done
+for model in "${models[@]}"; do
+  case $model in lenet | resnet | xresnet) ;; *) fail "unknown model $model: accepted are lenet, resnet, xresnet" ;; esac
+done
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 [ -z "$data" ] || data=$(absolute "$data")
 [ -z "$output" ] || output=$(absolute "$output")

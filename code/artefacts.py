@@ -121,6 +121,7 @@ def write_figure(figure: "Figure", path: str | Path, formats: tuple[str, ...] = 
     """Save and close a matplotlib figure as `path` with each of the suffixes; returns the written paths."""
     import matplotlib.pyplot as plt
 
+    _lay_out(figure, dpi)
     written = []
     for suffix in formats:
         target = Path(path).with_name(f"{Path(path).name}.{suffix}")
@@ -131,6 +132,15 @@ def write_figure(figure: "Figure", path: str | Path, formats: tuple[str, ...] = 
         written.append(target)
     plt.close(figure)
     return written
+
+
+def _lay_out(figure, dpi):
+    """Run a figure's layout engine now, once: `savefig` would run it, and draw everything once more, for every format."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        figure.set_dpi(dpi)
+        engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 # ---------------------------------------------------------------- reading

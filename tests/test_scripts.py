@@ -91,7 +91,7 @@ def test_scripts_parse_and_can_be_run(script):
     assert sourced or os.access(ROOT / script, os.X_OK)
 
 
-@pytest.mark.parametrize("words", ["--nonsense", "--models", "--data_path", "--models --demo"])
+@pytest.mark.parametrize("words", ["--nonsense", "--models", "--data_path", "--models --demo", "--models lenet alexnet"])
 def test_reproduce_results_refuses_what_it_does_not_know(words, tmp_path):
     done = bash(f'"{ROOT}/reproduce_results.sh" {words}', tmp_path)
     assert done.returncode == 2

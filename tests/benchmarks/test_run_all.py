@@ -1,0 +1,37 @@
+"""The runner of all benchmarks: every script it names exists, and wrong names and failures are said."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import run_all
+
+FOLDER = Path(__file__).parent
+
+
+def test_every_benchmark_named_is_a_script_that_knows_its_parts():
+    for script, *parts in run_all.BENCHMARKS.values():
+        text = (FOLDER / script).read_text()
+        assert all(f'"{part}"' in text for part in parts), script
+
+
+def test_the_machine_is_named_with_its_cores():
+    assert " cores, Python 3." in run_all.machine()
+
+
+def test_an_unknown_name_is_refused_with_what_is_accepted():
+    done = subprocess.run([sys.executable, FOLDER / "run_all.py", "nonsense"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "unknown benchmark nonsense: accepted are training, attribution, tcav" in done.stderr
+
+
+def test_a_failed_benchmark_fails_the_run(monkeypatch, capsys):
+    monkeypatch.setattr(run_all, "BENCHMARKS", {"wrong": ["bench_training.py", "no_such_part"]})
+    monkeypatch.setattr(sys, "argv", ["run_all.py"])
+    with pytest.raises(SystemExit, match="failed: wrong"):
+        run_all.main()
+    assert "$ python tests/benchmarks/bench_training.py no_such_part" in capsys.readouterr().out
