@@ -51,7 +51,7 @@ def _estimate_statistics(network, norms, x):
         norm.reset_running_stats()
         norm.momentum = None      # plain mean instead of a moving one
         norm.train()
-    if norms:
+    if norms and len(x) > 1:    # one record has no variance behind the global pool: mean 0 and variance 1 stay
         network(x)
 
 

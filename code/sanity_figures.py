@@ -1,5 +1,6 @@
 """Figures of the sanity checks, drawn from their tables."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +54,19 @@ def draw_all(folder: Path, tables: dict[str, pd.DataFrame], records: pd.DataFram
 
 
 def _dash(method):
-    return "--" if method == "input_magnitude" else "-"
+    """LRP-epsilon often equals input x gradient: dotted, so that the line below it is seen."""
+    return {"input_magnitude": "--", "lrp:epsilon": ":"}.get(method, "-")
+
+
+def _title(figure, text):
+    """A title as broad as the figure, however few panels that has."""
+    figure.suptitle(textwrap.fill(text, int(11 * figure.get_figwidth())), fontsize=10)
+
+
+def _legend(figure, ax):
+    """The methods below the figure, in as many columns as fit."""
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=max(int(figure.get_figwidth() / 1.7), 2),
+                  fontsize=8, frameon=False)
 
 
 # ---------------------------------------------------------------- ranking
@@ -105,7 +118,7 @@ def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
             value = table.iloc[row, column]
             if np.isfinite(value):
                 mark = " •" if method in equal else ""
-                ax.text(column, row, f"{value:.2f}{mark}", ha="center", va="center", fontsize=8,
+                ax.text(column, row, f"{round(value, 2) + 0.0:.2f}{mark}", ha="center", va="center", fontsize=8,
                         color="white" if abs(value) > 0.75 else INK)
     n = tables["checks"].groupby("check")["n"].max()
     ax.set_xticks(range(table.shape[1]), [f"{HEADLINES[check]}\nn = {int(n[check])}" for check in table], fontsize=8)
@@ -150,7 +163,7 @@ def draw_amplitude_boxes(_tables: dict[str, pd.DataFrame], records: pd.DataFrame
     for ax in axes[-1]:
         ax.set_xticks(range(1, 13), LEADS, rotation=90)
     n = rows["ecg_id"].nunique()
-    figure.suptitle(f"Share of the attribution in the right lead\n(dashed: chance; up to {n} records)", fontsize=10)
+    _title(figure, f"Share of the attribution in the right lead (dashed: chance; up to {n} records)")
     return figure
 
 
@@ -160,8 +173,7 @@ def draw_amplitude_curves(tables: dict[str, pd.DataFrame], records: pd.DataFrame
         return None
     rows = tables["details"][tables["details"]["check"].str.startswith("amplitude_curve_")]
     tasks, colours = list(dict.fromkeys(rows["task"])), colours_of(dict.fromkeys(rows["method"]))
-    figure, axes = plt.subplots(1, len(tasks), figsize=(0.6 + 4 * len(tasks), 3.4 + 0.6 / len(tasks)), sharey=True, squeeze=False,
-                                layout="constrained")
+    figure, axes = plt.subplots(1, len(tasks), figsize=(4 * len(tasks), 3.8), sharey=True, squeeze=False, layout="constrained")
     for ax, task in zip(axes[0], tasks, strict=True):
         for method, colour in colours.items():
             curve = rows[(rows["task"] == task) & (rows["method"] == method)]
@@ -169,9 +181,8 @@ def draw_amplitude_curves(tables: dict[str, pd.DataFrame], records: pd.DataFrame
             ax.plot(times, curve["value"], _dash(method), color=colour, linewidth=1.1, label=method)
         ax.axhline(len(window_times(100)) ** -0.5, color=INK, linestyle=":", linewidth=0.8)
         ax.set(title=task.replace("_", " "), xlabel="ms from the R-peak")
-    axes[0, 0].set_ylabel("attribution, L2 over leads\n(mean beat, norm 1; dotted: chance)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2 * len(tasks), fontsize=8,
-                  frameon=False)
+    axes[0, 0].set_ylabel("L2 over leads, mean beat\n(norm 1; dotted: chance)")
+    _legend(figure, axes[0, 0])
     return figure
 
 
@@ -205,7 +216,8 @@ def draw_randomisation(tables: dict[str, pd.DataFrame], _records: pd.DataFrame |
         ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
         ax.set(title=title, xlabel="drawn anew" + ("" if series == "independent" else " down to"))
     axes[0].set_ylabel("rank correlation of |map|\nwith the original")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    _legend(figure, axes[0])
+    _title(figure, f"Are maps still alike once weights are drawn anew? {int(rows['n'].max())} records")
     return figure
 
 
@@ -230,7 +242,8 @@ def draw_removal(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
         ax.set_title(method, fontsize=8)
     for ax in axes[1]:
         ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
-    figure.supxlabel("share of the samples removed (lead × segment cells, physiological fill)", fontsize=9)
+    figure.supxlabel(f"share of the samples removed (lead × segment cells, physiological fill; {int(rows['n'].max())} records)",
+                     fontsize=9)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return figure
 
@@ -242,22 +255,22 @@ def draw_localisation(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | 
     rows = tables["checks"][tables["checks"]["check"].str.startswith("localisation_")]
     if rows.empty:
         return None
-    metrics = ("pointing", "mass", "auc", "top_k")
+    titles = {"pointing": "pointing game", "mass": "relevance mass", "auc": "ROC AUC", "top_k": "top k"}
     methods = list(dict.fromkeys(rows["method"]))[::-1]
     figure, axes = plt.subplots(2, 4, figsize=(11, 0.5 * len(methods) + 1.6), sharey=True, layout="constrained")
     for line, truth in zip(axes, ("cell", "time"), strict=True):
-        for ax, metric in zip(line, metrics, strict=True):
+        for ax, metric in zip(line, titles, strict=True):
             for shift, (reading, colour) in zip((-0.14, 0.14), (("absolute", INK), ("positive", "#d55e00")), strict=True):
                 one = rows[rows["check"] == f"localisation_{metric}_{truth}_{reading}"].set_index("method").loc[methods]
                 places = np.arange(len(methods)) + shift
                 ax.hlines(places, one["low"], one["high"], color=colour, linewidth=1)
                 ax.plot(one["value"], places, "o", color=colour, markersize=3, label=f"{reading} relevance")
             ax.axvline(one["chance"].iloc[0], color="#0072b2", linestyle="--", linewidth=0.8, label="chance")
-            ax.set(title=f"{metric.replace('_', ' ')}, {'lead × segment' if truth == 'cell' else 'time span'}", xlim=(0, 1))
+            ax.set(title=f"{titles[metric]}, {'lead × segment' if truth == 'cell' else 'time span'}", xlim=(0, 1))
     axes[0, 0].set_yticks(range(len(methods)), methods)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     n = int(rows["n"].max())
-    figure.suptitle(f"Do maps point at the planted cause? {n} records that passed the intervention gate", fontsize=10)
+    _title(figure, f"Do maps point at the planted cause? {n} records that passed the intervention gate")
     return figure
 
 
@@ -285,7 +298,7 @@ def draw_dose_response(tables: dict[str, pd.DataFrame], _records: pd.DataFrame |
         ax.tick_params(length=0)
     axes[0, 0].set_yticks(range(12), LEADS)
     figure.colorbar(image, ax=axes[0], label="logit per +0.1 mV", shrink=0.8)
-    figure.suptitle("Dose-response: a wave raised by 0.1 mV in one lead (grey: interval includes 0)", fontsize=10)
+    _title(figure, "Dose-response: a wave raised by 0.1 mV in one lead (grey: interval includes 0)")
     return figure
 
 
@@ -311,7 +324,7 @@ def draw_layers(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) 
             ax.set_yticks([0, 1], ["original's\nlayer", "last\nconv. map"] if ax is line[0] else [], fontsize=7)
             ax.tick_params(length=0)
             ax.set_title(f"{kind}, {task.replace('_', ' ')} (n = {int(grid[0][0]['n'])})", fontsize=7)
-    figure.suptitle("Grad-CAM: ROC AUC against the truth by layer and kind of truth (chance .50)", fontsize=10)
+    _title(figure, "Grad-CAM: ROC AUC against the truth by layer and kind of truth (chance .50)")
     return figure
 
 

@@ -66,6 +66,15 @@ def test_same_seed_same_weights_and_signals_neither_die_nor_explode():
     assert not first.training
 
 
+@pytest.mark.parametrize("name", ["lenet", "xresnet"])
+def test_a_single_record_is_enough(name):
+    model = get_model(name, 5).eval()
+    x = torch.randn(1, 12, 250, generator=torch.Generator().manual_seed(2))
+    other = randomised(model, layers_top_down(model), x, seed=2)     # XResNet's head normalises pooled values: no variance
+    assert torch.isfinite(other(x)).all()
+    assert not torch.allclose(other(x), model(x))
+
+
 def test_chance_is_that_of_noise_and_small():
     chance = noise_chance((6, 250, 12))
     assert set(chance) == {"absolute", "signed"}

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
 
 import sanity_checks
+import sanity_figures
 from attribution import METHODS
 from checking import COLUMNS
 from checkpoints import ModelInfo, save_checkpoint
@@ -73,6 +75,23 @@ def test_figures_and_tables_beside_it(finished):
     assert {"details.csv", "comparisons.csv", "axioms.csv", "dose_response.csv", "localisation_gate.csv", "agreement_pairs.csv",
             "ranking.png", "amplitude_boxes.png", "amplitude_curves.png", "randomisation.png", "removal.png", "layers.png",
             "agreement.png"} <= written
+
+
+def test_nothing_is_clipped_in_figures_of_a_single_amplitude_model(finished):
+    tables = {path.stem: pd.read_csv(path) for path in finished[0].glob("*.csv")}
+    records = pd.concat([pd.read_csv(path) for path in (finished[0] / "parts").iterdir()], ignore_index=True)
+    sanity_figures.style()
+    for name, draw in sanity_figures.FIGURES.items():
+        figure = draw(tables, records)
+        if figure is None:
+            continue
+        figure.draw_without_rendering()
+        texts = [*figure.texts, *(ax.yaxis.label for ax in figure.axes), *(ax.title for ax in figure.axes)]
+        for one in [*figure.legends, *(text for text in texts if text.get_text())]:
+            box = one.get_window_extent()
+            inside = min(box.x0, box.y0) > -1 and box.x1 < figure.bbox.x1 + 1 and box.y1 < figure.bbox.y1 + 1
+            assert inside, (name, one)
+        plt.close(figure)
 
 
 def test_finished_says_so_and_an_interrupted_run_ends_with_the_same_table(finished, monkeypatch, capsys):
