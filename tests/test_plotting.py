@@ -59,9 +59,8 @@ def test_heat_line_colours_each_sample_and_leaves_gaps():
     band = heat_line(ax, x, y, heat, norm=heat_norm(heat, True, (0, 1)))
     # sample 2 is faint and beside the gap, 3 has no y, 4 no heat
     assert sorted(band.get_array()) == [-1.0, 0.5, 1.0]
-    pieces = [segment for segment in band.get_segments() if len(segment)]
-    first = next(segment for segment in pieces if segment[0][0] == 0)
-    assert np.allclose(first, [[0, 0], [0, 0], [0.5, 0.5]])
+    first = band.get_paths()[list(band.get_array()).index(1.0)]
+    assert np.allclose(first.vertices, [[0, 0], [0, 0], [0.5, 0.5]])
     assert len(ax.lines) == 1
     assert np.array_equal(ax.lines[0].get_ydata(), y, equal_nan=True)
 
@@ -70,6 +69,17 @@ def test_hottest_pieces_lie_on_top():
     _, ax = plt.subplots()
     band = heat_line(ax, np.arange(4.0), np.zeros(4), np.array([3.0, -4.0, 1.0, 2.0]))
     assert (np.diff(np.abs(band.get_array())) >= 0).all()
+
+
+def test_pieces_of_one_shade_are_one_path_of_separate_pieces_in_its_colour():
+    _, ax = plt.subplots()
+    heat = np.array([1.0, 0.5, 1.0, -1.0])
+    norm = heat_norm(heat, True, (0, 1))
+    band = heat_line(ax, np.arange(4.0), np.zeros(4), heat, norm=norm)
+    band.update_scalarmappable()
+    assert [path.codes.tolist() for path in band.get_paths()] == [[1, 2, 2], [1, 2, 2], [1, 2, 2, 1, 2, 2]]
+    assert np.allclose(band.get_edgecolor(), SIGNED_CMAP(norm(band.get_array())))
+    assert len(band.get_facecolor()) == 0
 
 
 def test_colours_are_told_apart_by_the_colour_blind_and_leave_the_trace_readable():
