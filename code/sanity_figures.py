@@ -228,8 +228,9 @@ def draw_removal(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
         return None
     methods = list(dict.fromkeys(rows["method"]))
     values = rows.set_index(["check", "method"])["value"]
-    figure, axes = plt.subplots(2, len(methods), figsize=(1.45 * len(methods) + 0.6, 4.2), sharex=True, sharey="row",
-                                squeeze=False, layout="constrained")
+    width = max(1.45 * len(methods) + 0.6, 6.5)  # room for the words below, however few the methods
+    figure, axes = plt.subplots(2, len(methods), figsize=(width, 4.2), sharex=True, sharey="row", squeeze=False,
+                                layout="constrained")
     for line, reading in zip(axes, ("absolute", "signed"), strict=True):
         for ax, method in zip(line, methods, strict=True):
             for order, colour in (("most", "#d55e00"), ("least", "#0072b2"), ("random", GREY)):
