@@ -6,6 +6,7 @@ differ by up to half a second.
 """
 
 import contextlib
+import weakref
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -29,6 +30,24 @@ def recording(module: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
+@contextlib.contextmanager
+def graph_from(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects the outputs of `module`, where autograd's graph begins: what comes before it is computed without one."""
+    outputs = []
+
+    def begin(_module, _inputs, output):
+        outputs.append(output.detach().requires_grad_(True))
+        torch.set_grad_enabled(True)  # until the end of the no_grad below
+        return outputs[-1]
+
+    handle = module.register_forward_hook(begin)
+    try:
+        with torch.no_grad():
+            yield outputs
+    finally:
+        handle.remove()
+
+
 def cam_module(model: nn.Module, layer: str | None = None) -> tuple[str, nn.Module]:
     """The layer that maps are read from: `layer`, or the model's last convolutional map before pooling."""
     layer = layer or getattr(model, "cam_layer", None)
@@ -43,8 +62,8 @@ def activation_and_gradient(model: nn.Module, x: Tensor, target: Tensor,
                             layer: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Activation and gradient (N, channels, steps) of a convolutional layer for each record's target, and the logits."""
     name, module = cam_module(model, layer)
-    with recording(module) as outputs:
-        logits = model(x.detach().requires_grad_(True))
+    with graph_from(module) as outputs:
+        logits = model(x)
     if len(outputs) != 1 or outputs[0].ndim != 3 or outputs[0].shape[2] < 2:
         shape = tuple(outputs[0].shape) if outputs else "no output"
         raise UserError(f"layer {name!r} gives {shape}: a map needs (records, channels, at least 2 time steps), "
@@ -98,9 +117,20 @@ class _Middle(nn.Module):
         return main._replace(first=(main.first + shortcut.first) / 2)
 
 
+_CENTRES: weakref.WeakKeyDictionary[nn.Module, dict] = weakref.WeakKeyDictionary()  # a walk takes as long as a Grad-CAM / 20
+
+
 def step_centres(model: nn.Module, n_samples: int, layer: str | None = None) -> Tensor:
     """Centre (steps,) in samples of what each time step of a layer sees of an input of `n_samples`."""
     name, _ = cam_module(model, layer)
+    known = _CENTRES.setdefault(model, {})
+    if (name, n_samples) not in known:
+        known[name, n_samples] = _walk_centres(model, n_samples, name)
+    return known[name, n_samples]
+
+
+def _walk_centres(model, n_samples, name):
+    """step_centres() by a walk of Places through the network."""
 
     def stand_in(_name, module):
         windowed = isinstance(module, (nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d))

@@ -13,7 +13,6 @@ Examples: python tests/benchmarks/bench_attribution.py cost captum --modelnames 
 
 import argparse
 import copy
-import json
 import sys
 import time
 import warnings
@@ -25,6 +24,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests")]
+
+from ratios import say  # noqa: E402
 
 from attribution import attribute, explain  # noqa: E402
 from checkpoints import load_model  # noqa: E402
@@ -76,8 +77,7 @@ def cost(modelname: str, rounds: int = 7) -> dict:
     unit = np.array(taken.pop("pass"))
     ratios = {name: np.array(values) / unit for name, values in taken.items()}
     ratios["ig per step"] = np.array(path["ig per step"]) / np.array(path["passes"])
-    return {"model": modelname, "n": N_RECORDS, "rounds": rounds, "pass_ms": round(1000 * float(np.median(unit)), 1),
-            **{name: round(float(np.median(values)), 3) for name, values in ratios.items()}}
+    return {name: float(np.median(values)) for name, values in ratios.items()}
 
 
 def against_captum(modelname: str, rounds: int = 5) -> dict:
@@ -102,26 +102,25 @@ def against_captum(modelname: str, rounds: int = 5) -> dict:
                       lambda: captum.attr.Occlusion(other).attribute(
                           x[:2], (1, 25), strides=(1, 25), target=target[:2], baselines=0.0, perturbations_per_eval=120)),
     }
-    found = {"model": modelname, "n": N_RECORDS, "rounds": rounds}
+    found = {}
     for name, (ours, theirs) in pairs.items():
         taken = seconds({"ours": ours, "theirs": theirs}, rounds, calls=1 if name == "ig" else CALLS)
-        found[name] = round(float(np.median(np.array(taken["ours"]) / np.array(taken["theirs"]))), 3)
+        found[name] = float(np.median(np.array(taken["ours"]) / np.array(taken["theirs"])))
     return found
 
 
-def ledgers(run: str, data_path: str, n_records: int) -> dict:
-    """Per preset: largest gap of the ledger relative to the sum of its absolute shares; the input's median share of the logit."""
+def ledgers(run: str, data_path: str, n_records: int) -> None:
+    """Say, per preset and precision, the ledger's largest gap and the input's median share of the logit."""
     model = load_model(run, torch.device("cpu"))
     data = load_dataset(data_path, model.info.task, model.info.sampling_rate).in_folds([10])
     x = to_input(centre_crop(data.signals[:n_records], model.info.crop), model.info.leads)
     target = model(x).argmax(dim=1)
-    found = {"model": model.info.run_folder_name, "n": len(x)}
     for precision, network in (("float32", model), ("float64", copy.deepcopy(model).double())):
         for preset in LRP_PRESETS:
             book = explain(network, x.to(next(network.parameters()).dtype), target, "lrp", preset=preset).ledger
-            found[f"{preset} {precision}"] = {"gap": f"{float(book.gap.abs().max()):.1e}",
-                                              "input / logit": round(float((book.input / book.logit).median()), 3)}
-    return found
+            say(f"ledger, {preset}, {precision}, {model.info.run_folder_name}, {len(x)} records", "sum of the absolute shares",
+                f"largest gap {float(book.gap.abs().max()):.1e}, "
+                f"input's median share of the logit {float((book.input / book.logit).median()):.3f}")
 
 
 def main(args):
@@ -130,10 +129,13 @@ def main(args):
     for part in args.parts:
         if part == "ledger":
             for run in args.model_path:
-                print(json.dumps({"what": part, **ledgers(run, args.data_path, args.n_records)}))
+                ledgers(run, args.data_path, args.n_records)
             continue
+        function, against = {"cost": (cost, "its forward + backward"), "captum": (against_captum, "captum")}[part]
         for modelname in args.modelnames:
-            print(json.dumps({"what": part, **{"cost": cost, "captum": against_captum}[part](modelname)}))
+            ratios = function(modelname)
+            say(f"attribution of {N_RECORDS} records, {modelname}", against,
+                ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()) + " times as long")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
 
+from ratios import say  # noqa: E402
+
 SIZES = (250, 500, 1000, 1499)
 N_WFDB = 300  # records of the wfdb loop, which is the slow one
 
@@ -112,10 +114,15 @@ def main():
             print(json.dumps(child(args.ptbxl)))
         elif what == "cost":
             for n, ms in cost(args.ptbxl).items():
-                print(f"cost: {n} records: {ms:.2f} CPU ms per record")
+                say(f"preprocessing, {n} records", "", f"{ms:.2f} CPU ms per record")
+        elif what == "reading":
+            found = reading(args.ptbxl)
+            say(f"reading {found['n']} records", "a wfdb.rdsamp loop",
+                f"{found['ratio']:.1f} times as fast, largest difference {found['largest_difference_mV']:.2g} mV")
         else:
-            found = reading(args.ptbxl) if what == "reading" else memory(args.ptbxl, args.n_records)
-            print(f"{what}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
+            found = memory(args.ptbxl, args.n_records)
+            say(f"preprocessing {found['n']} records", f"an array of {found['array_MB']:.0f} MB",
+                f"peak {found['peak_MB']:.0f} MB, {found['cpu_s']:.0f} s of CPU")
 
 
 if __name__ == "__main__":

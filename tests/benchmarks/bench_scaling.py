@@ -18,13 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "code"), str(Path(__file__).parent)]
 
 from bench_tcav_validity import TASK, simulate  # noqa: E402
+from ratios import say  # noqa: E402
 
 from activations import class_gradients, collect, layer_names  # noqa: E402
 from attribution import explain_records  # noqa: E402
@@ -119,20 +119,18 @@ def seconds(work: Callable, size: int) -> float:
     return min(taken)
 
 
-def measure(grows: str, material: Material) -> pd.DataFrame:
-    """One row per kind of work: CPU seconds at each size and the exponent."""
+def measure(grows: str, material: Material) -> None:
+    """Say for each kind of work the CPU seconds at each size and the exponent."""
     sizes, works = SIZES[grows]
-    rows = []
     for name, work in works(material).items():
         taken = [seconds(work, size) for size in sizes]
         exponent = math.log(taken[-1] / taken[0]) / math.log(sizes[-1] / sizes[0])
-        rows.append({"work": name, "grows with": grows, "sizes": " ".join(map(str, sizes)),
-                     "CPU s": " ".join(f"{value:.2f}" for value in taken), "exponent": round(exponent, 2)})
-    return pd.DataFrame(rows)
+        say(name, f"{', '.join(map(str, sizes))} {grows}",
+            f"{', '.join(f'{value:.2f}' for value in taken)} s: seconds ~ {grows}^{exponent:.2f}")
 
 
 def main() -> None:
-    """Print the table."""
+    """Say all, or what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("grows", nargs="*", metavar="SIZE", help=f"of {', '.join(SIZES)} (default: all)")
     grows = parser.parse_args().grows or list(SIZES)
@@ -142,7 +140,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     material = Material(400)
-    print(pd.concat([measure(name, material) for name in grows], ignore_index=True).to_string(index=False))
+    for name in grows:
+        measure(name, material)
 
 
 if __name__ == "__main__":

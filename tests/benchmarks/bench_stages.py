@@ -15,7 +15,9 @@ import time
 from pathlib import Path
 
 import pandas as pd
+from ratios import say
 
+COSTS = "{cpu:.1f} s of CPU, {clock:.1f} s by the clock, peak {peak:.0f} MB"
 CODE = Path(__file__).resolve().parents[2] / "code"
 
 
@@ -48,22 +50,23 @@ def measure(script: str, options: list) -> dict:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{script} {' '.join(map(str, options))}: exit code {process.returncode}")
-    return {"stage": script, "CPU s": round(usage.ru_utime + usage.ru_stime, 1),
-            "clock s": round(time.perf_counter() - start, 1), "peak MB": usage.ru_maxrss // 1024}
+    return {"cpu": usage.ru_utime + usage.ru_stime, "clock": time.perf_counter() - start, "peak": usage.ru_maxrss / 1024}
 
 
 def main() -> None:
-    """Print one row per stage and the sum."""
+    """Say the costs of each stage, and of all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n_records", type=int, default=600)
     parser.add_argument("--output_path", type=Path, help="default: a temporary folder, removed at the end")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.output_path or Path(temporary)
-        rows = [measure(*stage) for stage in stages(folder, args.n_records)]
-    table = pd.DataFrame(rows)
-    total = {"stage": "all", **table[["CPU s", "clock s"]].sum().round(1), "peak MB": table["peak MB"].max()}
-    print(pd.concat([table, pd.DataFrame([total])]).to_string(index=False))
+        costs = []
+        for script, options in stages(folder, args.n_records):
+            costs.append(measure(script, options))
+            say(f"{script}.py", f"{args.n_records} records", COSTS.format(**costs[-1]))
+    table = pd.DataFrame(costs)
+    say("all stages", f"{args.n_records} records", COSTS.format(**(dict(table.sum()) | {"peak": table["peak"].max()})))
 
 
 if __name__ == "__main__":

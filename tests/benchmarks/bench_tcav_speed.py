@@ -20,6 +20,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
 
+from ratios import say  # noqa: E402
+
 from activations import class_gradients, collect, layer_names  # noqa: E402
 from cav import CAVS, Draws  # noqa: E402
 from checkpoints import ModelInfo  # noqa: E402
@@ -113,11 +115,11 @@ def main():
         (worst, n), _ = timed(compare_scores, theirs, captum, model, layers, data[0])
     print(f"{args.n_sets} sets of 2 x {args.n_examples}, {len(layers)} layers, {args.n_classes} classes, "
           f"{args.n_records} records, {args.threads} threads")
+    reference = times.pop("captum")
     for name, seconds in times.items():
-        print(f"  {name:28s} {seconds:8.2f} s   {times['captum'] / seconds:6.1f}x")
-    print(f"captum's CAVs, our sign counts: largest difference {worst:g} over {n} scores")
-    slowest = max(seconds for name, seconds in times.items() if name != "captum")
-    sys.exit(worst > 0 or times["captum"] < 5 * slowest)
+        say(f"TCAV, {name}", f"captum, {reference:.0f} s", f"{seconds:.2f} s, {reference / seconds:.1f} times as fast")
+    say("sign counts of captum's CAVs", "captum's own", f"largest difference {worst:g} over {n} scores")
+    sys.exit(worst > 0 or reference < 5 * max(times.values()))
 
 
 if __name__ == "__main__":

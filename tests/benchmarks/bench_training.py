@@ -24,6 +24,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
 
+from ratios import say  # noqa: E402
+
 from evaluation import classification_metrics  # noqa: E402
 from labels import LEADS, TASKS  # noqa: E402
 from models import get_model  # noqa: E402
@@ -135,6 +137,14 @@ def auc(data_path: Path, output_path: Path, modelname: str, task: str, seeds=(0,
             "of": len(TASKS[task])}
 
 
+# part -> (its function, what is said of what it found)
+TIMINGS = {
+    "loader": (loader, ("LeNet epoch, {n_records} records", "DataLoader, 2 workers, single crops", "{ratio:.2f} times as fast")),
+    "bare": (bare, ("XResNet epoch, {n_records} records", "bare forward + backward", "{ratio:.2f} times as long")),
+    "bootstrap": (bootstrap, ("metrics, {n_records} records x {n_classes} classes", "{n_resamples} resamples", "{cpu_s:.1f} s")),
+}
+
+
 def preprocessed(ptbxl: Path, folder: Path) -> Path:
     """The data set that the runs read: `folder`, preprocessed from `ptbxl` where that was not done."""
     subprocess.run([sys.executable, ROOT / "code" / "preprocessing.py", "--data_path", ptbxl, "--output_path", folder],
@@ -151,15 +161,17 @@ def main():
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    timings = {"loader": loader, "bare": bare, "bootstrap": bootstrap}
     for what in args.what:
         if what != "auc":
-            results = {what: timings[what]()}
-        else:
-            data = preprocessed(args.ptbxl, args.output_path / "data")
-            results = {f"auc {' '.join(key)}": auc(data, args.output_path, *key) for key in BARS}
-        for name, found in results.items():
-            print(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()))
+            function, saying = TIMINGS[what]
+            found = function()
+            say(*(part.format(**found) for part in saying))
+            continue
+        data = preprocessed(args.ptbxl, args.output_path / "data")
+        for key, (bar, _) in BARS.items():
+            found = auc(data, args.output_path, *key)
+            say(f"macro AUC of {' '.join(key)}, {found['n']:.0f} records", f"bar {bar}", f"{found['mean']:.4f}, mean of 3 seeds; "
+                f"{found['classes']:.0f} of {found['of']} classes")
 
 
 if __name__ == "__main__":

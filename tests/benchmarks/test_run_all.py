@@ -26,7 +26,25 @@ def test_the_machine_is_named_with_its_cores():
 def test_an_unknown_name_is_refused_with_what_is_accepted():
     done = subprocess.run([sys.executable, FOLDER / "run_all.py", "nonsense"], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "unknown benchmark nonsense: accepted are training, attribution, tcav" in done.stderr
+    assert "unknown benchmark nonsense: accepted are records, training, attribution, tcav, scaling, stages" in done.stderr
+
+
+def test_real_records_are_asked_for_before_anything_runs():
+    done = subprocess.run([sys.executable, FOLDER / "run_all.py", "records"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "records: needs --ptbxl" in done.stderr
+    assert done.stdout == ""
+
+
+def test_results_end_in_one_table(monkeypatch, capsys):
+    monkeypatch.setattr(run_all, "BENCHMARKS", {"scaling": ["bench_scaling.py", "layers"]})
+    monkeypatch.setattr(sys, "argv", ["run_all.py"])
+    run_all.main()
+    table = capsys.readouterr().out.split("|---|---|---|---|\n")[1]
+    row = [cell.strip() for cell in table.splitlines()[0].strip("|").split("|")]
+    assert row[:2] == ["test of a concept, 5 classes", "3, 7, 15 layers"]
+    assert "seconds ~ layers^" in row[2]
+    assert row[3] == "bench_scaling.py layers"
 
 
 def test_a_failed_benchmark_fails_the_run(monkeypatch, capsys):
