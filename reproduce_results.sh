@@ -11,7 +11,8 @@ usage: ./reproduce_results.sh [--demo] [--models M ...] [--tasks T ...] [--gpu] 
 Without a flag: the paper's analyses on PTB-XL in data/ptbxl (downloaded first where it is missing),
 models lenet and xresnet, tasks subdiagnostic, superdiagnostic and the three amplitude tasks.
 
-  --demo              simulate a small cohort and run every stage on it (minutes on 2 cores, no download)
+  --demo              simulate a small cohort and run every stage on it (minutes on 2 cores, no download);
+                      lenet and subdiagnostic, unless --models and --tasks say otherwise
   --models M ...      some of lenet, resnet, xresnet
   --tasks T ...       label tasks to analyse (subdiagnostic, superdiagnostic, diagnostic, form, rhythm, all)
   --gpu               train and explain on the GPU
@@ -24,7 +25,7 @@ TEXT
 
 fail() { echo "error: $*" >&2; exit 2; }
 
-demo=false; gpu=(); models=(lenet xresnet); tasks=(subdiagnostic superdiagnostic); data=""; output=""
+demo=false; gpu=(); models=(); tasks=(); data=""; output=""
 names=()
 list() { names=(); while [ $# -gt 0 ] && [[ $1 != --* ]]; do names+=("$1"); shift; done; }
 while [ $# -gt 0 ]; do
@@ -39,8 +40,14 @@ while [ $# -gt 0 ]; do
     *) fail "unknown option $1 (see --help)" ;;
   esac
 done
-for model in "${models[@]}"; do
+for model in ${models[@]+"${models[@]}"}; do
   case $model in lenet | resnet | xresnet) ;; *) fail "unknown model $model: accepted are lenet, resnet, xresnet" ;; esac
+done
+for task in ${tasks[@]+"${tasks[@]}"}; do
+  case $task in
+    subdiagnostic | superdiagnostic | diagnostic | form | rhythm | all) ;;
+    *) fail "unknown task $task: accepted are subdiagnostic, superdiagnostic, diagnostic, form, rhythm, all" ;;
+  esac
 done
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 [ -z "$data" ] || data=$(absolute "$data")
@@ -66,53 +73,60 @@ summary() {
   find "$1" -name report.html -exec printf '  report: %s\n' {} \;
 }
 
-amplitude_tasks=(P_Wave_Amplitude R_Peak_Amplitude T_Wave_Amplitude)
+# sizes of the stages: a demonstration shows everything in minutes, the paper's analyses take as many records as the paper
+demo_sizes() {
+  data=${data:-data/simulated}; output=${output:-output/demo}
+  [ ${#models[@]} -gt 0 ] || models=(lenet)
+  [ ${#tasks[@]} -gt 0 ] || tasks=(subdiagnostic)
+  amplitude_tasks=(T_Wave_Amplitude); train_size=(--epochs 30)
+  tcav_size=(--n_runs 10 --n_null 400); local_size=(--strategy single_best); glocal_size=(--n_samples 20)
+  sanity_size=(--n_samples 16 --n_few 4); discovery_size=(--cohort "AMI or IMI")
+}
 
-# explain DATA OUTPUT RUN [sizes are read from the arrays below]: stages 3 to 8 for one trained run
+paper_sizes() {
+  data=${data:-data/ptbxl}; output=${output:-output}
+  [ ${#models[@]} -gt 0 ] || models=(lenet xresnet)
+  [ ${#tasks[@]} -gt 0 ] || tasks=(subdiagnostic superdiagnostic)
+  amplitude_tasks=(P_Wave_Amplitude R_Peak_Amplitude T_Wave_Amplitude); train_size=()
+  tcav_size=(); local_size=(--strategy best_n --n_samples 100); glocal_size=(--n_samples 100)
+  sanity_size=(); discovery_size=(--cohort "AMI or IMI")
+}
+
+fetch_paper() {
+  [ -f "$data/ptbxl_database.csv" ] || ./download_data.sh --data_path "$data"
+  [ -d "$data/ptbxl_segmentations" ] || ./download_segmentations.sh --data_path "$data"
+}
+
+# explain MODEL TASK: stages 3 to 8 for one trained run
 explain() {
-  local data=$1 output=$2 run=$3
+  local run="$output/$1_$2"
   local common=(--data_path "$data" --output_path "$output" --model_path "$run" ${gpu[@]+"${gpu[@]}"})
   stage tcav_analysis "${common[@]}" ${tcav_size[@]+"${tcav_size[@]}"}
   stage lrp_analysis "${common[@]}" "${local_size[@]}"
   stage glocal_analysis "${common[@]}" "${glocal_size[@]}"
-  stage sanity_checks "${common[@]}" ${sanity_size[@]+"${sanity_size[@]}"}
+  stage sanity_checks "${common[@]}" ${sanity_size[@]+"${sanity_size[@]}"} --amplitude_models "${amplitude_tasks[@]/#/$output/$1_}"
   stage discovery "${common[@]}" "${discovery_size[@]}"
-  stage report "${common[@]:2:4}"
+  stage report --output_path "$output" --model_path "$run"
 }
 
-run_demo() {
-  data=${data:-data/simulated}; output=${output:-output/demo}
-  tcav_size=(--n_runs 10 --n_null 400)
-  local_size=(--strategy single_best --pathologies LVH CLBBB IMI AMI)
-  glocal_size=(--n_samples 20)
-  sanity_size=(--n_samples 16 --n_few 4)
-  discovery_size=(--cohort "AMI or IMI")
-  stage simulate_ptbxl --output_path "$data" --n_records 600 --seed 0
-  stage preprocessing --data_path "$data"
-  for task in subdiagnostic T_Wave_Amplitude; do
-    stage train_model --data_path "$data" --logdir "$output" --modelname lenet --task "$task" --epochs 30 ${gpu[@]+"${gpu[@]}"}
-  done
-  sanity_size+=(--amplitude_models "$output/lenet_T_Wave_Amplitude")
-  explain "$data" "$output" "$output/lenet_subdiagnostic"
-  summary "$output"
-}
-
-run_paper() {
-  data=${data:-data/ptbxl}; output=${output:-output}
-  tcav_size=(); local_size=(--strategy best_n --n_samples 100); glocal_size=(--n_samples 100); sanity_size=(); discovery_size=(--cohort "AMI or IMI")
-  [ -f "$data/ptbxl_database.csv" ] || ./download_data.sh --data_path "$data"
-  [ -d "$data/ptbxl_segmentations" ] || ./download_segmentations.sh --data_path "$data"
+# stages 1 to 8 for all models and tasks
+analyse() {
   stage preprocessing --data_path "$data"
   for model in "${models[@]}"; do
-    for task in "${amplitude_tasks[@]}" "${tasks[@]}"; do
-      stage train_model --data_path "$data" --logdir "$output" --modelname "$model" --task "$task" ${gpu[@]+"${gpu[@]}"}
+    for task in "${tasks[@]}" "${amplitude_tasks[@]}"; do
+      stage train_model --data_path "$data" --logdir "$output" --modelname "$model" --task "$task" \
+        ${train_size[@]+"${train_size[@]}"} ${gpu[@]+"${gpu[@]}"}
     done
-    for task in "${tasks[@]}"; do
-      sanity_size=(--amplitude_models "${amplitude_tasks[@]/#/$output/${model}_}")
-      explain "$data" "$output" "$output/${model}_$task"
-    done
+    for task in "${tasks[@]}"; do explain "$model" "$task"; done
   done
   summary "$output"
 }
 
-if $demo; then run_demo; else run_paper; fi
+if $demo; then
+  demo_sizes
+  stage simulate_ptbxl --output_path "$data" --n_records 600 --seed 0
+else
+  paper_sizes
+  fetch_paper
+fi
+analyse

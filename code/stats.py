@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm
+from scipy.special import ndtri
 
 
 def patient_weights(patients: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
@@ -40,7 +40,7 @@ def bootstrap_mean(values: np.ndarray, patients: np.ndarray, n_resamples: int = 
 def wilson_interval(successes: ArrayLike, trials: ArrayLike, level: float = 0.95) -> tuple:
     """Wilson score interval of a proportion (Wilson, JASA 22 (1927) 209); NaN for no trials."""
     successes, trials = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
-    z = norm.ppf((1 + level) / 2)
+    z = ndtri((1 + level) / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = successes / trials
         centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)

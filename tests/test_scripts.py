@@ -1,9 +1,11 @@
 """The shell scripts: which Python they choose, from where they can be called, and what they say to wrong options."""
 
+import importlib
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -91,12 +93,47 @@ def test_scripts_parse_and_can_be_run(script):
     assert sourced or os.access(ROOT / script, os.X_OK)
 
 
-@pytest.mark.parametrize("words", ["--nonsense", "--models", "--data_path", "--models --demo", "--models lenet alexnet"])
+@pytest.mark.parametrize("words", ["--nonsense", "--models", "--data_path", "--models --demo", "--models lenet alexnet",
+                                   "--tasks", "--tasks subdiagnostics", "--demo --tasks T_Wave_Amplitude"])
 def test_reproduce_results_refuses_what_it_does_not_know(words, tmp_path):
     done = bash(f'"{ROOT}/reproduce_results.sh" {words}', tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+def stages_run(words, tmp_path):
+    """(script, its words) of every stage that reproduce_results.sh starts, with a python that only takes notes."""
+    log = tmp_path / "log"
+    notes = f"printf '%s\\t' \"$@\" >> {log}; echo >> {log}"
+    stub(tmp_path / "stubs", "python", f'case "$*" in *sys.executable*) echo "$0" ;; code/*) {notes} ;; esac')
+    done = bash(f'"{ROOT}/reproduce_results.sh" {words}', tmp_path, f"{tmp_path / 'stubs'}:/usr/bin:/bin")
+    assert done.returncode == 0, done.stderr
+    return [(Path(line.split("\t")[0]).stem, line.split("\t")[1:-1]) for line in log.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("words", "runs", "amplitudes"), [
+    ("--demo", ["lenet_subdiagnostic"], 1),
+    ("--demo --models resnet xresnet --tasks form --gpu", ["resnet_form", "xresnet_form"], 1),
+    ("", ["lenet_subdiagnostic", "lenet_superdiagnostic", "xresnet_subdiagnostic", "xresnet_superdiagnostic"], 3),
+    ("--models lenet --tasks all rhythm", ["lenet_all", "lenet_rhythm"], 3),
+])
+def test_reproduce_results_runs_every_stage_of_every_model_and_task(words, runs, amplitudes, tmp_path):
+    data = tmp_path / "data"
+    (data / "ptbxl_segmentations").mkdir(parents=True)
+    (data / "ptbxl_database.csv").touch()
+    (tmp_path / "output").mkdir()  # as the first stage would
+    stages = stages_run(f"{words} --data_path {data} --output_path {tmp_path / 'output'}", tmp_path)
+    for script, options in stages:
+        importlib.import_module(script).get_args_parser().parse_args(options)
+        assert ("--gpu" in options) == ("--gpu" in words and script not in ("simulate_ptbxl", "preprocessing", "report"))
+    explained = ["tcav_analysis", "lrp_analysis", "glocal_analysis", "sanity_checks", "discovery", "report"]
+    names = [script for script, _ in stages if script not in ("simulate_ptbxl", "preprocessing", "train_model")]
+    assert names == explained * len(runs)
+    asked = [Path(options[options.index("--model_path") + 1]).name for script, options in stages if script == "report"]
+    assert asked == runs
+    models = {run.split("_")[0] for run in runs}
+    assert sum(script == "train_model" for script, _ in stages) == len(runs) + amplitudes * len(models)
 
 
 def test_reproduce_results_explains_itself_from_anywhere(tmp_path):
