@@ -264,7 +264,8 @@ class Stage:
     """One stage's folder: claimed while it runs, described by `<name>.json`, resumable, never mixed up.
 
     with Stage(folder, "tcav", settings, overwrite=args.overwrite) as stage:
-        if stage.finished: ...           # same command, nothing to do
+        if stage.finished_before():      # same command, nothing to do; says so
+            return
         ...                              # files of an interrupted run are still there when stage.resumed
         stage.finish(inputs=[...], outputs=[...], counts={...})
 
@@ -313,6 +314,12 @@ class Stage:
             shown = "; ".join(f"{key}: {before.get(key)!r} there, {self.settings.get(key)!r} here" for key in differing)
             raise UserError(f"{self.folder} holds a run with other settings ({shown}): "
                             "--overwrite to start anew, or choose another folder")
+
+    def finished_before(self) -> bool:
+        """Whether the same command ended before: then says so, and how to compute anew."""
+        if self.finished:
+            print(f"{self.folder} is finished: {self.path.name} says what made it (--overwrite makes it anew)")
+        return self.finished
 
     def withdraw(self) -> None:
         """Leave the stage file as it was found: for a stage that stops at its checks, before writing anything."""

@@ -94,8 +94,7 @@ def main(args: argparse.Namespace) -> None:
     index = model.info.index(target)
     folder = run_folder(args.output_path, model.info) / folder_name(cohort.names)
     with Stage(folder, "discovery", settings_of(args, model.info, cohort, target), args.overwrite) as stage:
-        if stage.finished:
-            print(f"finished before: {folder / 'table.csv'} (--overwrite to compute it again)")
+        if stage.finished_before():
             return
         discover(args, model, cohort, target, index, stage)
 

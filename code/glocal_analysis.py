@@ -128,8 +128,7 @@ def main(args: argparse.Namespace) -> None:
     if not cards:
         print(f"note: no card for any label of {info.task}: no scorecard", file=sys.stderr)
     with Stage(folder, "glocal", _settings(args, pathologies, methods, checkpoints), args.overwrite) as stage:
-        if stage.finished:
-            print(f"{folder} already holds this analysis (--overwrite to do it again)")
+        if stage.finished_before():
             return
         glocal_outputs.clear(folder)
         for group in groups.values():

@@ -51,8 +51,7 @@ def main(args: argparse.Namespace) -> None:
         raise UserError(f"{folder} holds another data set: choose a new folder")
     settings = {"signals": sha256(args.signals), "table": sha256(args.table), "signal_rate": args.signal_rate, "seed": args.seed}
     with Stage(folder, "import", settings, args.overwrite) as stage:
-        if stage.finished:
-            print(f"finished before: {folder} (--overwrite to import again)")
+        if stage.finished_before():
             return
         write(folder, signals, table, args.signal_rate)
         stage.finish(inputs=[args.signals, args.table], outputs=[folder / "ptbxl_database.csv"], counts={"records": len(table)})

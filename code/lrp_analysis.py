@@ -98,8 +98,7 @@ def main(args: argparse.Namespace) -> None:
                     if key not in ("output_path", "overwrite", "gpu", "device", "threads", "model_path")}
         settings["checkpoint"] = sha256(find_checkpoint(args.model_path))
         stage = distributed.on_main(lambda: stack.enter_context(Stage(folder, "local", settings, args.overwrite)))
-        if distributed.from_main(lambda: stage.finished):
-            say(f"{folder} is finished: nothing to do (--overwrite computes anew)")
+        if distributed.from_main(lambda: stage.finished_before()):
             return
         distributed.from_main(lambda: clear(folder) if not stage.resumed else None)
         n_records = sum(len(target.rows) for target in job.targets)

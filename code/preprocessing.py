@@ -68,8 +68,7 @@ def main(args: argparse.Namespace) -> None:
     folder = Path(args.output_path) if args.output_path else data_path
     table = read_database(data_path, FILE_COLUMNS[args.sampling_rate])
     with Stage(folder, STAGE_NAMES[args.sampling_rate], settings(args, data_path, folder), args.overwrite) as stage:
-        if stage.finished and is_whole(stage):
-            print(f"{folder} is finished: {stage.path.name} says what made it (--overwrite makes it again)")
+        if is_whole(stage) and stage.finished_before():
             return
         try:
             make(args, table, data_path, folder, stage)
@@ -79,7 +78,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def is_whole(stage: Stage) -> bool:
-    """Whether everything that a finished run wrote is still there."""
+    """Whether everything that the stage's file says it wrote is still there."""
     return all((stage.folder / name).is_file() for name in read_stage(stage.path).get("outputs", {}))
 
 

@@ -162,8 +162,7 @@ def main(args: argparse.Namespace) -> None:
     base = Path(args.output_path) if args.output_path else find_checkpoint(args.model_path).parent.parent.parent
     folder = run_folder(base, model.info) / "sanity"
     with Stage(folder, "sanity", settings_of(args, list(checks), planted), args.overwrite) as stage:
-        if stage.finished:
-            print(f"{folder} already holds these checks (--overwrite to make them again)")
+        if stage.finished_before():
             broken = sanity_tables.read_broken(folder)
         else:
             broken = compute(args, stage, checks, subjects, others, fits, explainers, planted)

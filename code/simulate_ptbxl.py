@@ -49,8 +49,7 @@ def main(args: argparse.Namespace) -> None:
     folder = Path(args.output_path)
     refuse_other_data(folder)
     with Stage(folder, NAME, settings, args.overwrite) as stage:
-        if stage.finished:
-            print(f"{folder} already holds this cohort ({args.n_records} records, seed {args.seed})")
+        if stage.finished_before():
             return
         plan = make_plan(args.n_records, args.seed)
         remove_records(folder)

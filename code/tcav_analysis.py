@@ -230,8 +230,7 @@ def _train_and_test(args, model, data):
     checkpoint_hash = sha256(checkpoint)
     folder = run_folder(args.output_path, model.info) / "tcav"
     with Stage(folder, "tcav", _settings(args, model, labels, concepts, plan, checkpoint_hash), args.overwrite) as stage:
-        if stage.finished:
-            print(f"{folder} already holds this analysis (--overwrite to do it again)")
+        if stage.finished_before():
             return
         outcomes, means = analyse(model, training, evaluated, concepts, columns, layers, plan, args.protocol, args.pool,
                                   args.max_memory, progress=True)
@@ -255,8 +254,7 @@ def _apply(args, model, data):
     settings = {"cavs": sha256(args.apply), "folds": args.folds, "labels": labels, "limit": args.limit,
                 "data": sha256(data.path / "ptbxl_database_enriched.csv")}
     with Stage(folder, "tcav_applied", settings, args.overwrite) as stage:
-        if stage.finished:
-            print(f"{folder} already holds this (--overwrite to do it again)")
+        if stage.finished_before():
             return
         members = np.zeros((len(evaluated), len(model.info.labels)), dtype=bool)
         members[:, columns] = evaluated.labels[:, columns] > 0

@@ -121,7 +121,7 @@ def test_discovery_runs_resumes_and_writes_what_others_read(cohort, trained):
     for name in ("embedding", "agreement", "enrichment"):
         assert (folder / f"{name}.png").stat().st_size > 10_000
     before = (folder / "table.csv").read_bytes()
-    assert "finished before" in run_script("discovery.py", *words).stdout
+    assert "is finished" in run_script("discovery.py", *words).stdout
     run_script("discovery.py", *words, "--overwrite")
     assert (folder / "table.csv").read_bytes() == before
 

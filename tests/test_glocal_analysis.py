@@ -108,7 +108,7 @@ def test_the_same_command_says_it_is_done_and_another_is_refused(done, cohort, t
               "NORM")
     before = sha256(done / "segments.csv")
     run(*common, "--contrast", "LVH", "NORM")
-    assert "already holds" in capsys.readouterr().out
+    assert "is finished" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"other settings .*contrast"):
         run(*common)
     assert sha256(done / "segments.csv") == before

@@ -123,7 +123,7 @@ def test_finished_refused_and_begun_anew(cohort, run_path, tmp_path, capsys):
     folder = analyse(cohort, run_path, tmp_path, *options)
     before = files_of(folder)
     analyse(cohort, run_path, tmp_path, *options)
-    assert "finished: nothing to do" in capsys.readouterr().out
+    assert "is finished: local.json" in capsys.readouterr().out
     with pytest.raises(UserError, match="other settings"):
         analyse(cohort, run_path, tmp_path, *options[:2], "--pathologies", "AMI", "--max_figures", "0")
     analyse(cohort, run_path, tmp_path, *options[:2], "--pathologies", "AMI", "--max_figures", "0", "--overwrite")

@@ -98,7 +98,7 @@ def test_finished_says_so_and_an_interrupted_run_ends_with_the_same_table(finish
     folder, options = finished
     before = (folder / "checks.csv").read_bytes()
     sanity_checks.main(sanity_checks.get_args_parser().parse_args(options))
-    assert "already holds" in capsys.readouterr().out
+    assert "is finished" in capsys.readouterr().out
     state = folder / "sanity.json"
     state.write_text(state.read_text().replace('"finished"', '"running"'))
     (folder / "checks.csv").unlink()

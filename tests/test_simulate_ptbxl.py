@@ -105,7 +105,7 @@ def test_measurements_and_parameters_have_one_row_per_record(simulated, table):
 
 def test_a_second_run_says_so_and_another_seed_is_refused(simulated):
     again = simulate(simulated, "--sampling_rate", 100, 500)
-    assert "already holds" in again.stdout
+    assert "is finished" in again.stdout
     other = run_script("simulate_ptbxl.py", "--output_path", simulated, "--n_records", N, "--seed", 6,
                        "--sampling_rate", 100, 500, check=False)
     assert other.returncode == 2

@@ -102,7 +102,7 @@ def test_same_seed_same_bytes_and_another_seed_others(finished, workplace, tmp_p
     for name in ("scores.csv", "runs.csv"):
         assert (folder / name).read_bytes() == (finished[0] / name).read_bytes()
     again = analyse(workplace, tmp_path / "same")
-    assert "already holds this analysis" in again
+    assert "is finished" in again
     with pytest.raises(UserError, match="seed: 0 there, 1 here"):
         analyse(workplace, tmp_path / "same", "--seed", "1")
     analyse(workplace, tmp_path / "same", "--seed", "1", "--overwrite", "--concepts", "SLI-LVH", "--layers", "hidden")
