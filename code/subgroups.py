@@ -28,8 +28,9 @@ def fit_space(features: np.ndarray, variance: float = 0.8, max_components: int =
     """Principal components that hold `variance` of the variance of (n, d), `max_components` at the most."""
     if len(features) < 3:
         raise UserError(f"{len(features)} records are too few to fit a space: widen the cohort or the folds")
-    # by the covariance: exact, and an order quicker than an SVD of the records for some hundred features
-    space = PCA(min(max_components, len(features) - 1, features.shape[1]), svd_solver="covariance_eigh").fit(features)
+    # both exact; whichever of records and features are fewer decides which is quicker, by an order
+    solver = "full" if len(features) < features.shape[1] else "covariance_eigh"
+    space = PCA(min(max_components, len(features) - 1, features.shape[1]), svd_solver=solver).fit(features)
     enough = 1 + int(np.searchsorted(np.cumsum(space.explained_variance_ratio_), variance))
     space.n_components_ = min(enough, space.n_components_)
     space.components_ = space.components_[:space.n_components_]
