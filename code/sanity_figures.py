@@ -344,13 +344,18 @@ def draw_agreement(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | Non
         image = ax.imshow(grid, cmap=ABSOLUTE_CMAP, vmin=0, vmax=1)
         for row, column in np.ndindex(grid.shape):
             value = grid.iloc[row, column]
-            ax.text(column, row, f"{value:.2f}".replace("0.", "."), ha="center", va="center", fontsize=6.5,
+            shown = f"{round(value, 2) + 0:.2f}".replace("0.", ".")  # + 0: no minus before a zero
+            ax.text(column, row, shown, ha="center", va="center", fontsize=6.5,
                     color="white" if value > 0.5 else INK)
         ax.set_xticks(range(len(methods)), methods, rotation=45, ha="right")
         ax.set_yticks(range(len(methods)), methods)
         ax.tick_params(length=0)
-        ax.set_title({"samples": "sample by sample", "cells": "lead × segment cells"}[view])
+        what = {"samples": "sample by sample", "cells": "lead × segment cells"}[view]
+        ax.set_title(f"{what} (maps of different patients: {one['chance'].min():.2f} to {one['chance'].max():.2f})")
     figure.colorbar(image, ax=axes, label="mean rank correlation of |map|", shrink=0.8)
+    checks = tables["checks"]
+    n = int(checks.loc[checks["check"].str.startswith("agreement_methods_"), "n"].max())
+    _title(figure, f"Do methods agree on what matters? {n} records")
     return figure
 
 
