@@ -117,8 +117,9 @@ def whole_input(maps: np.ndarray, leads: Sequence[str]) -> np.ndarray:
 
 
 def input_of(model: torch.nn.Module, signals: np.ndarray) -> torch.Tensor:
-    """Signals (n, T, 12) as the model's input on the model's device."""
-    return to_input(signals, model.info.leads, next(model.parameters()).device)
+    """Signals (n, T, 12) as the model's input on the model's device and in its precision."""
+    weight = next(model.parameters())
+    return to_input(signals, model.info.leads, weight.device).to(weight.dtype)
 
 
 # ---------------------------------------------------------------- from values per record to tables

@@ -7,10 +7,14 @@ shift_equivariance         the record in a long stretch of silence, moved by the
 implementation_invariance  the same function with BatchNorm folded into the convolutions must have the same map
 linear_exactness           sensitivity-n on a linear network: 1 - correlation of removed relevance and change of the logit
 
-A method is held to the axioms it claims in the registry, and to batch invariance in any case.
+A method is held to the axioms it claims in the registry, and to batch invariance in any case. The invariances are computed in
+float64: in float32 a rounding can turn a ReLU or a maximum the other way, which moves a gradient by a finite amount and says
+nothing about the method.
 """
 
+import copy
 from collections import OrderedDict
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -60,7 +64,7 @@ def network_stride(model: nn.Module) -> int:
     steps = []
     for length in (SILENCE, 2 * SILENCE):
         with recording(cam_module(model)[1]) as outputs:
-            model(torch.zeros(1, len(model.info.leads), length, device=next(model.parameters()).device))
+            model(next(model.parameters()).new_zeros(1, len(model.info.leads), length))
         steps.append(outputs[0].shape[2])
     return SILENCE // (steps[1] - steps[0])
 
@@ -123,10 +127,15 @@ def linear(subject: Subject, explain: Explain) -> np.ndarray:
     return 1 - sensitivity_n(network, subject.signals, subject.target, maps)
 
 
+def in_double(subject: Subject) -> Subject:
+    """The subject with a copy of its model in float64, on the CPU (not every device knows float64)."""
+    return replace(subject, model=copy.deepcopy(subject.model).cpu().double())
+
+
 def measure_axioms(subject: Subject, maps: np.ndarray, explain: Explain,
                    _reference: dict[str, np.ndarray] | None = None) -> list[Measured]:
     """Deviations of one method; shift equivariance only where claimed (it needs long inputs)."""
-    few = subject.rows(np.arange(min(N_FEW, len(subject))))
+    few = in_double(subject.rows(np.arange(min(N_FEW, len(subject)))))
     measured = [subject.measured("axiom_completeness", completeness(subject, maps), best=0.0)]
     checks = {"batch_invariance": batch_invariance, "implementation_invariance": implementation_invariance,
               "linear_exactness": linear}

@@ -127,3 +127,17 @@ def test_ledger_gap_is_measured_where_there_is_a_ledger(lenet):
     assert Explainer("saliency").ledger_gap(lenet.model, lenet.signals, lenet.target) is None
     assert replace(Explainer("ig"), options={"steps": 1, "max_steps": 1})(lenet.model, lenet.signals, lenet.target).shape \
         == lenet.signals.shape
+
+
+def test_invariances_are_computed_in_float64_with_the_given_model_left_alone(lenet):
+    seen, saliency = [], make_explainers(["saliency"])["saliency"]
+
+    def explain(model, signals, target):
+        seen.append(next(model.parameters()).dtype)
+        return saliency(model, signals, target)
+
+    maps = saliency(lenet.model, lenet.signals, lenet.target)
+    found = {one.check: one.values.max() for one in measure_axioms(lenet, maps, explain)}
+    assert set(seen[:-1]) == {torch.float64}  # the last one is of the linear network
+    assert next(lenet.model.parameters()).dtype == torch.float32
+    assert found["axiom_implementation_invariance"] < 1e-6
