@@ -29,6 +29,13 @@ if TYPE_CHECKING:  # imported where it is needed: --help and errors answer witho
     import torch
 
 
+def count(text: str) -> int:
+    """An integer >= 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
+    return int(text)
+
+
 def positive_int(text: str) -> int:
     """An integer >= 1."""
     if not re.fullmatch(r"\+?\d+", text.strip()) or int(text) < 1:

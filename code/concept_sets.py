@@ -122,7 +122,16 @@ def reason_against(concept: ConceptSet, min_positives: int) -> str | None:
                 "match on less")
     if len(np.unique(concept.patients[concept.flags])) < 6 or len(np.unique(concept.patients[~concept.flags])) < 6:
         return "its positives or negatives come from fewer than 6 patients"
+    if share_exchangeable(concept) == 0:
+        return ("no patient with it is exchangeable with one without it (equally many records, in the same strata): "
+                "pseudo-concepts would all be the concept itself; match on less")
     return None
+
+
+def share_exchangeable(concept: ConceptSet) -> float:
+    """Share of the positives whose patients can change flags with others; the rest is in every pseudo-concept."""
+    movable = [positions for positions in _exchangeable(concept) if len(np.unique(concept.flags[positions], axis=0)) > 1]
+    return float(sum(concept.flags[positions].sum() for positions in movable) / max(concept.flags.sum(), 1))
 
 
 # ---------------------------------------------------------------- draws

@@ -137,6 +137,11 @@ def load_dataset(data_path: str | Path, task: str | None = None, sampling_rate: 
     return data.rows(np.arange(min(limit, len(data)))) if limit else data
 
 
+def table_hash(data_path: str | Path) -> str:
+    """SHA-256 of a data set's table: other data under the same name have another one."""
+    return sha256(Path(data_path) / TABLE)
+
+
 def _check_finished(data_path):
     """Files of a run that was cut off need not belong together."""
     for path in data_path.glob("preprocessing*.json"):

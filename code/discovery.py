@@ -18,10 +18,11 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from artefacts import Stage, UserError, write_csv, write_figure
+from artefacts import Stage, UserError, sha256, write_csv, write_figure
 from attribution import METHODS
 from checkpoints import ModelInfo, check_against, find_checkpoint, load_model, run_folder
 from cli import StageParser, check_names, fraction, positive_int, run, select_device, stage_parser
+from dataset import table_hash
 from discovery_figures import draw_agreement, draw_clusters, draw_embedding, draw_enrichment
 from findings import (
     assign_clusters,
@@ -77,7 +78,8 @@ def settings_of(args: argparse.Namespace, info: ModelInfo, cohort: Cohort, targe
     """What the results depend on."""
     names = ("method", "representations", "clusterer", "k", "k_max", "variance", "n_null", "n_resamples", "min_records", "folds",
              "embedding", "seed", "limit", "data_path")
-    return {"checkpoint": str(find_checkpoint(args.model_path)), "cohort": cohort.names, "level": cohort.level, "target": target,
+    return {"checkpoint": sha256(find_checkpoint(args.model_path)), "data": table_hash(args.data_path),
+            "cohort": cohort.names, "level": cohort.level, "target": target,
             **{name: getattr(args, name) for name in names}}
 
 

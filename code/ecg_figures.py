@@ -61,6 +61,10 @@ class Heat:
         """Colour map and norm."""
         return (SIGNED_CMAP if self.signed else ABSOLUTE_CMAP), heat_norm(self.values, self.signed, QUANTILES)
 
+    def cut(self, start: int, stop: int) -> "Heat":
+        """Samples start..stop."""
+        return Heat(self.values[start:stop], self.signed, self.name, self.unit, self.note)
+
     @property
     def clipped(self) -> str:
         """How the colour scale is clipped, in words."""
@@ -194,10 +198,11 @@ def _early_peak(record, lead):
     return max(early.max() - np.median(record.signal[:, lead]), 0)
 
 
-def comparison(record: Record, heats: list[Heat], centre: int | None = None) -> Figure:
+def comparison(record: Record, heats: list[Heat], centre: int | None = None, offset: float = 0.0) -> Figure:
     """A page with one column per method, twelve rows: the same piece of the record under each of them.
 
-    The piece is as long as fits (2.5 s for four methods), around sample `centre` (default: the middle).
+    The piece is as long as fits (2.5 s for four methods), around sample `centre` (default: the middle). `offset` is the time in s
+    at which `record` begins in the recording.
     """
     width = 250 / len(heats)  # mm, 2 of them between the columns
     length = min(len(record.signal), int((width - 2) / MM_PER_SECOND * record.sampling_rate))
@@ -209,7 +214,7 @@ def comparison(record: Record, heats: list[Heat], centre: int | None = None) -> 
     heights, gain = baselines(piece.signal, [[lead] for lead in range(12)], PAPER[1] + 1, PAPER[3] - 7)
     for number, heat in enumerate(heats):
         left = PAPER[0] + MARGIN + number * width
-        own = Heat(heat.values[start:start + length], heat.signed, heat.name, heat.unit, heat.note)
+        own = heat.cut(start, start + length)
         ax.text(left + 0.5, PAPER[3] - 1.2, heat.name, fontsize=9, fontweight="bold", va="top", zorder=5,
                 bbox={"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8})
         for lead, height in enumerate(heights):
@@ -219,11 +224,11 @@ def comparison(record: Record, heats: list[Heat], centre: int | None = None) -> 
         _name(ax, lead, PAPER[0] + 8.5, height + 1.2)
     _pulses(ax, heights, PAPER[3], gain)
     _head(ax, record, PAPER[3])
-    first, last = start / record.sampling_rate, (start + length) / record.sampling_rate
+    first, last = offset + start / record.sampling_rate, offset + (start + length) / record.sampling_rate
     low, high = (f"{round(100 * quantile)}th" for quantile in QUANTILES)
     scale = f"each colour scale clipped at the {high} percentile of |value| shown, unsigned ones from the {low} on"
-    ax.text(PAPER[0], 1.5, f"{first:.2f} to {last:.2f} s of the record; {scale}; {MM_PER_SECOND:g} mm/s, {gain:g} mm/mV",
-            fontsize=7, color="#333333", va="bottom")
+    words = [f"{first:.2f} to {last:.2f} s of the record", *record.foot, scale, f"{MM_PER_SECOND:g} mm/s, {gain:g} mm/mV"]
+    ax.text(PAPER[0], 1.5, "; ".join(words), fontsize=7, color="#333333", va="bottom")
     return ax.figure
 
 

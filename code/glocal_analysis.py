@@ -22,7 +22,7 @@ from artefacts import Stage, UserError, sha256
 from attribution import METHODS, WINDOWS
 from checkpoints import check_against, find_checkpoint, load_model, run_folder
 from cli import StageParser, check_names, positive_int, run, select_device, stage_parser
-from dataset import load_dataset
+from dataset import load_dataset, table_hash
 from glocal_groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
 from glocal_stored import stored_maps
 from labels import is_regression
@@ -92,7 +92,8 @@ def _names(args, info):
 def _settings(args, pathologies, methods, checkpoints):
     names = ("selection", "n_samples", "window", "contrast", "cards", "norm_heat", "n_bootstrap", "n_permutations", "seed",
              "limit")
-    return {"pathologies": pathologies, "methods": methods, "checkpoints": [sha256(path) for path in checkpoints],
+    return {"pathologies": pathologies, "methods": methods, "data": table_hash(args.data_path),
+            "checkpoints": [sha256(path) for path in checkpoints],
             "folds": None if args.cross_fit else args.folds, **{name: getattr(args, name) for name in names}}
 
 

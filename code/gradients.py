@@ -89,13 +89,16 @@ def integrated_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: 
     result, used = torch.zeros_like(x), torch.zeros(len(x), dtype=torch.long, device=x.device)
     gap = torch.full_like(difference, float("inf"))
     open_rows = torch.arange(len(x), device=x.device)
-    while len(open_rows) and steps <= max_steps:
+    max_steps = max(steps, max_steps)
+    while len(open_rows):
         rows = (x[open_rows], baseline[open_rows])
         result[open_rows] = (rows[0] - rows[1]) * path_gradient(model, *rows, target[open_rows], steps)
         gap[open_rows] = difference[open_rows] - result[open_rows].flatten(1).sum(dim=1, dtype=torch.float64)
         used[open_rows] = steps
         open_rows = open_rows[gap[open_rows].abs() > tolerance[open_rows]]
-        steps *= 2
+        if steps == max_steps:
+            break
+        steps = min(2 * steps, max_steps)
     missed = gap.abs() > tolerance
     if missed.any():
         warnings.warn(f"integrated gradients: {int(missed.sum())} of {len(x)} records keep a completeness gap above "

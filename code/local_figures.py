@@ -121,22 +121,29 @@ def _arrays(job, method, target, position):
     return read_npz(job.part(method, target, position // CHUNK)), position % CHUNK
 
 
-def _cut_to_seen(record, heat):
-    """Record and heat without the samples at both ends that nothing is known of (a centre crop)."""
-    seen = np.flatnonzero(np.isfinite(heat.values).any(axis=1))
-    start, stop = seen[0], seen[-1] + 1
-    return record.cut(start, stop), Heat(heat.values[start:stop], heat.signed, heat.name, heat.unit, heat.note)
+def _seen(heats):
+    """First sample and end of what any of the maps knows something of (a centre crop leaves out both ends)."""
+    seen = np.flatnonzero(np.any([np.isfinite(heat.values).any(axis=1) for heat in heats], axis=0))
+    return seen[0], seen[-1] + 1
+
+
+def _method_name(job, target, method):
+    return f"{method} {job.options[method](target.rows[:1]).get('preset', '')}" if method == "lrp" else method
 
 
 def _single(job, target, position, method, absolute, name):
     heat = heat_of(job, method, *_arrays(job, method, target, position), absolute)
-    what = f"{method} {job.options[method](target.rows[:1]).get('preset', '')}" if method == "lrp" else method
-    return twelve_leads(*_cut_to_seen(record_of(job, target, position, name, what), heat))
+    start, stop = _seen([heat])
+    record = record_of(job, target, position, name, _method_name(job, target, method))
+    return twelve_leads(record.cut(start, stop), heat.cut(start, stop))
 
 
 def _compare(job, target, position, absolute, name):
     heats = [heat_of(job, method, *_arrays(job, method, target, position), absolute) for method in job.methods]
     for heat, method in zip(heats, job.methods, strict=True):
-        heat.name = method
+        heat.name = _method_name(job, target, method)
         heat.note = heat.note if METHODS[method].has_lead_axis else "one value per time, the same for all leads"
-    return comparison(record_of(job, target, position, name, ""), heats, centre_of(job, target, position))
+    whole, centre = record_of(job, target, position, name, ""), centre_of(job, target, position)
+    start, stop = _seen(heats)
+    cut = [heat.cut(start, stop) for heat in heats]
+    return comparison(whole.cut(start, stop), cut, None if centre is None else centre - start, start / whole.sampling_rate)

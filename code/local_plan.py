@@ -85,16 +85,31 @@ def method_options(args: argparse.Namespace, method: str) -> dict:
     return options.get(method, {})
 
 
-def cost(model: torch.nn.Module, n_records: int, n_samples: int, methods: list[str], window: str, world: int = 1) -> str:
+def passes_of(args: argparse.Namespace, method: str) -> float:
+    """Forward and backward passes per window, about; Integrated Gradients need no fewer than its first number of steps."""
+    usual = METHODS[method].passes
+    return min(max(usual, args.steps), most_steps(args)) if method == "ig" else usual
+
+
+def most_steps(args: argparse.Namespace) -> int:
+    """Passes of Integrated Gradients that double their steps up to the cap."""
+    tried = [args.steps]
+    while tried[-1] < args.max_steps:
+        tried.append(min(2 * tried[-1], args.max_steps))
+    return sum(tried)
+
+
+def cost(model: torch.nn.Module, args: argparse.Namespace, n_records: int, n_samples: int, world: int = 1) -> str:
     """A sentence on what a run will cost; one pass over a few windows is timed for it."""
-    info = model.info
-    windows = len(starts_of(n_samples, info.crop, window))
-    passes = sum(METHODS[method].passes for method in methods) * windows * n_records
+    info, methods = model.info, args.methods
+    windows = len(starts_of(n_samples, info.crop, args.window))
+    passes = sum(passes_of(args, method) for method in methods) * windows * n_records
     x = torch.zeros(32, len(info.leads), info.crop, device=next(model.parameters()).device)
     explain(model, x, 0)  # first calls are slower
     start = time.perf_counter()
     explain(model, x, 0)
     minutes = passes * (time.perf_counter() - start) / len(x) / 60 / world
     duration = f"{minutes:.1f} min" if minutes >= 1 else f"{max(60 * minutes, 1):.0f} s"
+    note = f" (ig: {args.steps:,} to {most_steps(args):,} a window, as its gap asks)" if "ig" in methods else ""
     return (f"{n_records} records x targets, {len(methods)} methods, {windows} windows each: about {passes:,.0f} passes forward "
-            f"and back, {duration} on this machine" + (f" with {world} processes" if world > 1 else ""))
+            f"and back{note}, {duration} on this machine" + (f" with {world} processes" if world > 1 else ""))

@@ -90,7 +90,9 @@ def _explain_chunk(job, target, rows, method, segments):
             arrays[name] = getattr(done, name)
     if job.open_ledger and done.layers is not None:
         arrays |= {"layers": done.layers, "layer_names": np.array(done.layer_names)}
-    cells = largest_cells(done.attributions, segments, done.coverage, METHODS[method].has_lead_axis, job.n_cells)
+    declared = METHODS[method]  # maps of a method without lead axis repeat one row for all leads: the file says so
+    arrays |= {name: np.array(getattr(declared, name)) for name in ("has_lead_axis", "signed", "unit")}
+    cells = largest_cells(done.attributions, segments, done.coverage, declared.has_lead_axis, job.n_cells)
     return {**arrays, **{f"cell_{name}": values for name, values in cells.items()}}
 
 

@@ -19,14 +19,11 @@ from artefacts import UserError
 from folding import folded_copy
 from lrp_rules import (
     AlphaBeta,
-    Bounded,
     Epsilon,
     Flat,
     Gamma,
     LinearMap,
     Shares,
-    WSquare,
-    Zero,
     ZPlus,
     dot,
     per_record,
@@ -62,8 +59,6 @@ LRP_PRESETS = {
     "alpha2_beta1": Preset(AlphaBeta(2, 1), description="alpha 2, beta 1 in convolutions, epsilon in dense layers"),
     "epsilon_plus_flat": Preset(ZPlus(), first=Flat(), description="epsilon_plus, first convolution flat: leads not told apart"),
 }
-RULES = {"zero": Zero, "epsilon": Epsilon, "zplus": ZPlus, "gamma": Gamma, "alpha_beta": AlphaBeta,
-         "flat": Flat, "wsquare": WSquare, "bounded": Bounded}
 
 
 @dataclass

@@ -13,11 +13,13 @@ torchrun --nproc_per_node=2 code/lrp_analysis.py ... (several machines too, wher
 
 import argparse
 import contextlib
+import hashlib
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 import distributed
@@ -25,9 +27,10 @@ import local_figures
 import local_results
 from artefacts import Stage, UserError, sha256
 from attribution import METHODS, WINDOWS
+from cam import activation_and_gradient
 from checkpoints import check_against, find_checkpoint, load_model, run_folder
-from cli import StageParser, check_names, positive_int, run, select_device, stage_parser
-from dataset import load_dataset
+from cli import StageParser, check_names, count, positive_int, run, select_device, stage_parser
+from dataset import load_dataset, table_hash
 from labels import slug
 from local_inputs import baseline_for, occlusion_regions, own_dataset, own_targets
 from local_plan import choose_targets, cost, method_options
@@ -64,7 +67,7 @@ def get_args_parser() -> StageParser:
                         help="what Integrated Gradients start from: 0 mV, each lead's isoelectric level, the mean normal beat")
     parser.add_argument("--occlude", default="segments", choices=("segments", "windows"),
                         help="pieces that occlusion takes away: segments of the beat, or windows of 100 ms")
-    parser.add_argument("--max_figures", type=int, default=20, help="figures at most; best records first (0: none)")
+    parser.add_argument("--max_figures", type=count, default=20, help="figures at most; best records first (0: none)")
     parser.add_argument("--compare", action="store_true", help="one figure per record with all methods side by side")
     parser.add_argument("--absolute", action="store_true", help="draw |relevance| instead of signed relevance")
     parser.add_argument("--n_cells", type=positive_int, default=20, help="cells per record in cells.csv (288: all)")
@@ -80,6 +83,9 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
     known = [name for name, _ in model.named_modules() if name]
     if args.layer and args.layer not in known:
         raise UserError(f"unknown layer {args.layer!r}: accepted are {', '.join(known)}")
+    if args.layer and {"gradcam", "hirescam", "guided_gradcam"} & {*args.methods}:
+        x = next(model.parameters()).new_zeros(1, len(model.info.leads), model.info.crop)
+        activation_and_gradient(model, x, torch.zeros(1, dtype=torch.long, device=x.device), args.layer)
     if args.record and args.ecg_ids:
         raise UserError("--record and --ecg_ids exclude each other: a record of your own has no ecg_id")
     if args.record and args.baseline == "normal_beat":
@@ -96,7 +102,7 @@ def main(args: argparse.Namespace) -> None:
         job, empty = prepare(args, model, folder)
         settings = {key: value for key, value in vars(args).items()
                     if key not in ("output_path", "overwrite", "gpu", "device", "threads", "model_path")}
-        settings["checkpoint"] = sha256(find_checkpoint(args.model_path))
+        settings |= {"checkpoint": sha256(find_checkpoint(args.model_path)), "data": content_of(args, job)}
         stage = distributed.on_main(lambda: stack.enter_context(Stage(folder, "local", settings, args.overwrite)))
         if distributed.from_main(lambda: stage.finished_before()):
             return
@@ -104,10 +110,17 @@ def main(args: argparse.Namespace) -> None:
         n_records = sum(len(target.rows) for target in job.targets)
         if empty:
             say(f"no record for {', '.join(empty)}: left out (strategy {args.strategy})")
-        say(cost(model, n_records, job.data.signals.shape[1], job.methods, job.window, distributed.world()))
+        say(cost(model, args, n_records, job.data.signals.shape[1], distributed.world()))
         local_results.compute(job, distributed.rank(), distributed.world())
         if distributed.is_main():
             finish(args, job, stage, name, n_records)
+
+
+def content_of(args: argparse.Namespace, job: Job) -> str:
+    """Hash of what is explained, so that other data under the same name are not taken for these."""
+    if args.record:
+        return hashlib.sha256(np.ascontiguousarray(job.data.signals).tobytes()).hexdigest()
+    return table_hash(args.data_path)
 
 
 def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[Job, list[str]]:

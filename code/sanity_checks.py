@@ -33,7 +33,7 @@ from checks_axioms import measure_axioms
 from checks_planted import has_truth, measure_localisation, planted_reference
 from checks_randomisation import measure_randomisation
 from cli import StageParser, check_names, positive_int, run, select_device, stage_parser
-from dataset import load_dataset
+from dataset import load_dataset, table_hash
 from dose_response import DOSES, WAVES, dose_reference, measure_dose_response
 from explainers import ALL_METHODS, Explainer, make_explainers
 from faithfulness import FRACTIONS, N_RANDOM, measure_faithfulness, random_reference
@@ -121,6 +121,7 @@ def settings_of(args: argparse.Namespace, checks: list[str], planted: Path | Non
     """What the results depend on."""
     paths = [args.model_path, *args.amplitude_models, *args.seeds]
     return {"checkpoints": {str(path): sha256(find_checkpoint(path)) for path in paths}, "data_path": args.data_path,
+            "data": table_hash(args.data_path),
             "planted": planted, "checks": checks, "methods": args.methods, "n_samples": args.n_samples, "n_few": args.n_few,
             "folds": args.folds, "seed": args.seed}
 

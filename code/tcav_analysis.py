@@ -26,10 +26,10 @@ from activations import POOLS, collect, layer_names
 from artefacts import Stage, UserError, sha256, write_csv
 from cav import CAVS, COORDINATES
 from checkpoints import check_against, find_checkpoint, load_model, run_folder
-from cli import StageParser, check_names, positive_int, run, select_device, stage_parser
-from concept_sets import MATCHES, concept_set, flag_column, reason_against, relative_sets, strata_of
+from cli import StageParser, check_names, count, positive_int, run, select_device, stage_parser
+from concept_sets import MATCHES, concept_set, flag_column, reason_against, relative_sets, share_exchangeable, strata_of
 from concepts import CONCEPTS
-from dataset import load_dataset
+from dataset import TABLE, load_dataset, table_hash
 from inference import PROTOCOLS
 from labels import is_regression
 from tcav import Plan, analyse, layer_passes
@@ -37,12 +37,6 @@ from tcav_figures import write_figures
 from tcav_tables import ALPHA, apply_cavs, in_order, read_cavs, runs_table, scores_table, write_cavs
 
 TRAINING_FOLDS = tuple(range(1, 9))
-
-
-def _count(text):
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
-    return int(text)
 
 
 def get_args_parser() -> StageParser:
@@ -69,7 +63,7 @@ def get_args_parser() -> StageParser:
     parser.add_argument("--coordinates", choices=COORDINATES, default=None, help="cosines where the training activations are "
                         "white (default with --pool time), or in the layer's own coordinates, where few directions dominate")
     parser.add_argument("--n_runs", type=positive_int, default=30, help="draws of negatives per concept; spread needs at least 2")
-    parser.add_argument("--n_null", type=_count, default=1000, help="pseudo-concepts for p; 0: no test")
+    parser.add_argument("--n_null", type=count, default=1000, help="pseudo-concepts for p; 0: no test")
     parser.add_argument("--test_runs", type=positive_int, default=10,
                         help="draws that the tested magnitude is averaged over, for concepts and pseudo-concepts alike")
     parser.add_argument("--max_memory", type=float, default=4.0, metavar="GB",
@@ -129,6 +123,7 @@ def _concepts(args, training):
             print(f"left out: {concept.name} ({reason})")
         else:
             kept.append(concept)
+            _note_fixed(concept)
     if not kept:
         raise UserError(f"none of the concepts has {args.min_positives} positives and negatives in the training folds")
     return kept
@@ -146,6 +141,14 @@ def _plan(args, n_concepts):
     plan = Plan(args.cav, coordinates, args.n_runs, args.n_null, min(args.test_runs, args.n_runs), args.seed)
     plan.check(n_concepts)
     return plan
+
+
+def _note_fixed(concept):
+    """Say where much of a concept is in all its pseudo-concepts too."""
+    fixed = 1 - share_exchangeable(concept)
+    if fixed > 0.2:
+        print(f"note: {100 * fixed:.0f} % of the positives of {concept.name} are in all its pseudo-concepts (no patient without "
+              "it has as many records in the same strata): the test finds less than it could")
 
 
 def _note_constant_within_classes(concepts, training, labels, columns):
@@ -207,7 +210,8 @@ def _draw(stage, path):
 
 
 def _settings(args, model, labels, concepts, plan, checkpoint_hash):
-    return {**vars(plan), "checkpoint": checkpoint_hash, "concepts": [(c.name, c.against) for c in concepts], "labels": labels,
+    return {**vars(plan), "checkpoint": checkpoint_hash, "data": table_hash(args.data_path),
+            "concepts": [(c.name, c.against) for c in concepts], "labels": labels,
             "layers": args.layers or layer_names(model), "folds": args.folds, "limit": args.limit, "match": args.match,
             "protocol": args.protocol, "pool": args.pool}
 
@@ -236,8 +240,8 @@ def _train_and_test(args, model, data):
                                   args.max_memory, progress=True)
         scores, paths = _write(stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash)
         paths += _draw(stage, paths[0])
-        stage.finish([checkpoint], paths, {"concepts": len(concepts), "layers": len(layers), "pathologies": len(labels),
-                                           "training_records": len(training)})
+        counts = {"concepts": len(concepts), "layers": len(layers), "pathologies": len(labels), "training_records": len(training)}
+        stage.finish([checkpoint, data.path / TABLE], paths, counts)
     found = scores[(scores["p_corrected"] < ALPHA) & scores["cav_valid"]]
     print(f"{len(found)} of {len(scores)} cells significant (corrected p < {ALPHA}), in "
           f"{found['concept'].nunique()} of {scores['concept'].nunique()} concepts; written to {folder}:")
@@ -252,7 +256,7 @@ def _apply(args, model, data):
     labels, columns, _ = _classes(args, model, evaluated)
     folder = run_folder(args.output_path, model.info) / "tcav_applied"
     settings = {"cavs": sha256(args.apply), "folds": args.folds, "labels": labels, "limit": args.limit,
-                "data": sha256(data.path / "ptbxl_database_enriched.csv")}
+                "data": table_hash(args.data_path)}
     with Stage(folder, "tcav_applied", settings, args.overwrite) as stage:
         if stage.finished_before():
             return
@@ -270,9 +274,18 @@ def _apply(args, model, data):
     print("\n".join(f"  {path}" for path in paths))
 
 
+def refuse_training_options(args: argparse.Namespace) -> None:
+    """UserError for options that choose CAVs: --apply takes those that are stored."""
+    given = [f"--{name}" for name in ("concepts", "layers", "relative", "match") if getattr(args, name)]
+    if given:
+        raise UserError(f"{', '.join(given)}: --apply scores the stored CAVs as they are; leave this out, or leave out --apply")
+
+
 def main(args: argparse.Namespace) -> None:
     """Check what is asked, analyse, write, say where."""
     model, data = _load(args)
+    if args.apply:
+        refuse_training_options(args)
     (_apply if args.apply else _train_and_test)(args, model, data)
 
 

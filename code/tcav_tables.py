@@ -150,7 +150,8 @@ def apply_cavs(stored: dict, model: torch.nn.Module, signals: np.ndarray, member
     """Stored CAVs on other records (N, T, 12) mV.
 
     Returns per layer the projections (N, concepts) of the activations on the CAVs, and a table of scores and magnitudes
-    (cosine in the layer's own coordinates) of each class's records: `members` (N, classes), `columns` their outputs.
+    (`magnitude_plain`: cosine in the layer's own coordinates, where scores.csv of `tcav/` has it in white ones by default) of
+    each class's records: `members` (N, classes), `columns` their outputs.
     """
     layers, options = stored["layers"].tolist(), {"protocol": str(stored["protocol"]), "pool": str(stored["pool"])}
     activations = collect(model, signals, layers, **options, progress=progress)
@@ -163,7 +164,7 @@ def apply_cavs(stored: dict, model: torch.nn.Module, signals: np.ndarray, member
         scores = sign_counts(chosen, torch.from_numpy(cavs)).numpy()
         magnitudes = np.stack([(values.mean(dim=0) @ torch.from_numpy(cavs).T).numpy() for values in chosen], axis=1)
         rows += [{"concept": concept, "run_kind": run_kind, "layer": layer, "pathology": label, "score": scores[k, j],
-                  "magnitude": magnitudes[k, j], "n_class": len(chosen[j])}
+                  "magnitude_plain": magnitudes[k, j], "n_class": len(chosen[j])}
                  for k, (concept, run_kind) in enumerate(zip(stored["concepts"], stored["run_kinds"], strict=True))
                  for j, label in enumerate(labels)]
     return projections, pd.DataFrame(rows).round(DIGITS)

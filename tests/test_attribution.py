@@ -102,16 +102,17 @@ def test_empty_batch(lenet, x, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_nothing_is_left_behind_by_a_failure(lenet, x, method, monkeypatch):
-    lenet.train()
-    before = state_of(lenet)
+def test_nothing_is_left_behind_by_a_failure(model, x, method, monkeypatch):
+    model.train()
+    before = state_of(model)
     with pytest.raises(UserError):
-        run(lenet, x, 9, method)
+        run(model, x[:1], 9, method)
     monkeypatch.setattr(nn.Linear, "forward", _fail)
     with pytest.raises(RuntimeError, match="in the middle"):
-        run(lenet, x, 0, method)
-    assert_untouched(lenet, before)
-    lenet.eval()
+        run(model, x[:1], 0, method)
+    assert_untouched(model, before)
+    assert torch.is_grad_enabled()
+    model.eval()
 
 
 def _fail(_self, _x):
@@ -152,10 +153,10 @@ def test_gradients_equal_captum(model, x):
     assert torch.allclose(run(model, x, target, "input_x_gradient"), expected, rtol=1e-9, atol=1e-12)
 
 
-def test_integrated_gradients_equal_captum(lenet, x):
+def test_integrated_gradients_equal_captum(model, x):
     target, baseline = torch.tensor(TARGETS), 0.1 * torch.ones_like(x)
-    ours = run(lenet, x, target, "ig", steps=16, max_steps=16, baseline=baseline)
-    theirs = captum.attr.IntegratedGradients(lenet).attribute(x, baseline, target, n_steps=16, method="riemann_middle")
+    ours = run(model, x, target, "ig", steps=16, max_steps=16, baseline=baseline)
+    theirs = captum.attr.IntegratedGradients(model).attribute(x, baseline, target, n_steps=16, method="riemann_middle")
     assert torch.allclose(ours, theirs, rtol=1e-6, atol=1e-6 * float(ours.abs().max()))  # captum's steps are float32
 
 
@@ -175,13 +176,25 @@ def test_guided_backpropagation_equals_captum(model, x):
     assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
-def test_occlusion_equals_captum(lenet, x):
-    ours = run(lenet, x[:1], 3, "occlusion", piece=32, fill=0.0)
-    theirs = captum.attr.Occlusion(lenet).attribute(x[:1], (1, 32), strides=(1, 32), target=3, baselines=0.0)
+def test_occlusion_equals_captum(model, x):
+    ours = run(model, x[:1], 3, "occlusion", piece=32, fill=0.0)
+    theirs = captum.attr.Occlusion(model).attribute(x[:1], (1, 32), strides=(1, 32), target=3, baselines=0.0)
     assert torch.allclose(ours, theirs.double(), atol=1e-6)  # captum's result is float32
 
 
 # ---------------------------------------------------------------- known answers
+
+def test_more_first_steps_than_the_cap_are_taken_as_the_cap(lenet, x):
+    done = explain(lenet, x, TARGETS, "ig", steps=100, max_steps=50, absolute=1e9)
+    assert done.steps.tolist() == [100, 100, 100]
+    assert torch.equal(done.attributions, run(lenet, x, TARGETS, "ig", steps=100, max_steps=100, absolute=1e9))
+
+
+def test_steps_are_doubled_up_to_the_cap_itself(lenet, x):
+    with pytest.warns(gradients.CompletenessWarning):
+        done = explain(lenet, x, TARGETS, "ig", steps=3, max_steps=10, absolute=1e-12, relative=1e-12)
+    assert done.steps.tolist() == [10, 10, 10]
+
 
 def linear_model():
     torch.manual_seed(0)

@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 
 from artefacts import UserError
-from concept_sets import concept_set, draw, flag_column, pseudo_flags, reason_against, relative_sets, strata_of
+from concept_sets import (
+    concept_set,
+    draw,
+    flag_column,
+    pseudo_flags,
+    reason_against,
+    relative_sets,
+    share_exchangeable,
+    strata_of,
+)
 
 
 def make_set(n=200, share=0.3, records_each=2, n_strata=1, seed=0, name="tall"):
@@ -130,3 +139,14 @@ def test_matching_that_leaves_too_little_is_refused():
     few = concept_set("c", flags, np.arange(80) // 20, np.zeros(80, dtype=int))
     assert "fewer than 6 patients" in reason_against(few, 20)
     assert reason_against(make_set(), 20) is None
+
+
+def test_a_concept_whose_flags_cannot_be_dealt_out_is_refused():
+    patients = np.concatenate([np.arange(30), 100 + np.arange(60) // 2])  # 30 with it and one record, 30 without and two
+    flags = (patients < 30).astype(float)
+    concept = concept_set("c", flags, patients, np.zeros(90, dtype=int))
+    assert share_exchangeable(concept) == 0
+    assert "pseudo-concepts would all be the concept itself" in reason_against(concept, 20)
+    some = concept_set("c", np.r_[flags, 0, 0], np.r_[patients, 500, 501], np.zeros(92, dtype=int))
+    assert share_exchangeable(some) == 1
+    assert reason_against(some, 20) is None

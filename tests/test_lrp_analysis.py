@@ -1,6 +1,7 @@
 """The local stage: its files, strategies, own records, resumption, sharing among processes, and what it refuses."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,16 @@ import pytest
 import torch
 
 import gradients
+import local_figures
+import local_inputs
 import local_results
 import lrp_analysis
 from artefacts import UserError, read_npz
 from attribution import attribute_records
+from beats import window_offsets
 from checkpoints import ModelInfo, load_model, save_checkpoint
 from conftest import ROOT, run_script
-from dataset import load_dataset
+from dataset import Dataset, load_dataset
 from labels import LABEL_MAPPINGS, LEADS
 from local_plan import Target
 from local_results import CELL_COLUMNS, Job
@@ -156,6 +160,65 @@ def test_chosen_records_side_by_side(cohort, run_path, tmp_path):
     assert stored["ecg_id"].tolist() == ids.tolist()
     assert np.isfinite(stored["attributions"][:, 375:625]).all()
     assert np.isnan(stored["attributions"][:, :375]).all()
+    assert stored["has_lead_axis"]
+    assert not read_npz(folder / "gradcam_LVH.npz")["has_lead_axis"]
+
+
+def test_a_page_side_by_side_shows_what_was_explained_and_says_how(cohort, run_path, tmp_path, monkeypatch):
+    pages = []
+    monkeypatch.setattr(local_figures, "write_figure", lambda figure, *_, **__: pages.append(figure) or [])
+    analyse(cohort, run_path, tmp_path, "--methods", "lrp", "gradcam", "--pathologies", "LVH", "--strategy", "single_best",
+            "--compare", "--window", "centre_crop")
+    words = [text.get_text() for text in pages[0].axes[0].texts]
+    assert "lrp epsilon_plus" in words
+    foot = next(text for text in words if "of the record" in text)
+    assert "3.75 to 6.25 s of the record" in foot
+    assert "lenet_subdiagnostic, centre crop of 2.5 s" in foot
+
+
+def test_the_cost_follows_the_steps(cohort, run_path, tmp_path, capsys):
+    passes = []
+    for steps in ((), ("--steps", "800", "--max_steps", "1600"), ("--max_steps", "50")):
+        analyse(cohort, run_path, tmp_path, "--methods", "ig", "--pathologies", "LVH", "--strategy", "single_best", "--window",
+                "centre_crop", "--max_figures", "0", "--overwrite", *steps)
+        passes.append(next(line for line in capsys.readouterr().out.splitlines() if "passes" in line).split("about ")[1])
+    assert passes[0].startswith("150 passes forward and back (ig: 50 to 1,550 a window")
+    assert passes[1].startswith("800 passes forward and back (ig: 800 to 2,400 a window")
+    assert passes[2].startswith("50 passes forward and back (ig: 50 to 50 a window")
+
+
+def test_other_data_under_the_same_name_are_not_taken_for_these(cohort, run_path, own, tmp_path):
+    options = ("--methods", "saliency", "--pathologies", "LVH", "--max_figures", "0")
+    path = tmp_path / "mine.csv"
+    pd.read_csv(own[0]).to_csv(path, index=False)
+    analyse("nowhere", run_path, tmp_path, "--record", str(path), *options)
+    (pd.read_csv(own[0]) * 1.0).assign(v2=lambda table: table["v2"] * 1.5).to_csv(path, index=False)
+    with pytest.raises(UserError, match="data: "):
+        analyse("nowhere", run_path, tmp_path, "--record", str(path), *options)
+    analyse(cohort, run_path, tmp_path, *options)
+    changed = tmp_path / "cohort"
+    shutil.copytree(cohort, changed)
+    table = pd.read_csv(changed / "ptbxl_database_enriched.csv")
+    table.assign(age=table["age"] + 1).to_csv(changed / "ptbxl_database_enriched.csv", index=False)
+    with pytest.raises(UserError, match="data: "):
+        analyse(changed, run_path, tmp_path, *options)
+
+
+def test_baselines_from_a_record_of_known_beats():
+    beat = np.outer(np.hanning(80), np.arange(1, 13))
+    signals = np.full((1, 1000, 12), 0.2, dtype=np.float32)
+    peaks = np.arange(100, 900, 100)
+    for peak in peaks:
+        signals[0, peak + window_offsets(100)] += beat.astype(np.float32)
+    table = pd.DataFrame({"r_peaks": [" ".join(map(str, peaks))], "strat_fold": [1], "patient_id": [1],
+                          "scp_codes": ["{'NORM': 100.0}"]}, index=pd.Index([1], name="ecg_id"))
+    data = Dataset(table, signals, 100, Path("known"), None)
+    level = local_inputs.isoelectric(signals)
+    assert level.shape == signals.shape
+    assert np.ptp(level, axis=1).max() == 0
+    assert np.allclose(local_inputs.normal_beat(data), beat, atol=1e-5)
+    laid = local_inputs.baseline_for("normal_beat", data, data)(np.array([0]))["baseline"]
+    assert np.allclose(laid - level, signals - 0.2, atol=1e-5)
 
 
 def test_targets_of_an_amplitude_model_are_leads(cohort, tmp_path):
@@ -293,6 +356,7 @@ def test_broken_own_records_are_refused(own, run_path, tmp_path, change, pattern
     (("--methods", "shap"), "unknown method shap: accepted are saliency"),
     (("--pathologies", "XYZ"), "unknown pathology XYZ: accepted are AMI"),
     (("--layer", "conv9", "--methods", "gradcam"), "unknown layer 'conv9': accepted are block1"),
+    (("--layer", "pool", "--methods", "gradcam"), "at least 2 time steps"),
     (("--task", "form"), "--task form contradicts the checkpoint"),
     (("--strategy", "false_negatives", "--pathologies", "IMI"), "no record of IMI for strategy false_negatives"),
     (("--strategy", "false_negatives"), "finds no record for any of NORM, LVH"),

@@ -16,6 +16,7 @@ from activations import layer_names
 from artefacts import UserError, read_npz, write_csv, write_npy, write_pickle
 from checkpoints import ModelInfo, save_checkpoint
 from conftest import run_script
+from dataset import load_dataset
 from labels import LABEL_MAPPINGS, LEADS
 from models import get_model
 
@@ -145,6 +146,29 @@ def test_relative_matched_and_applied(workplace, finished, tmp_path):
     values = applied["SLI-LVH/concept"].to_numpy()
     assert values[tall].min() > np.median(values[~tall])
     assert len(applied) == (table["strat_fold"] == 9).sum()
+
+
+def test_other_flags_under_the_same_name_are_not_taken_for_these(workplace, tmp_path):
+    shutil.copytree(workplace / "data", tmp_path / "data")
+    options = ("--concepts", "Sex", "--layers", "pool", "--n_null", "49")
+    analyse(workplace, tmp_path / "out", "--data_path", str(tmp_path / "data"), *options)
+    path = tmp_path / "data" / "ptbxl_database_enriched.csv"
+    table = pd.read_csv(path)
+    table.assign(Sex=table["Sex"].sample(frac=1, random_state=0).to_numpy()).to_csv(path, index=False)
+    with pytest.raises(UserError, match="data: "):
+        analyse(workplace, tmp_path / "out", "--data_path", str(tmp_path / "data"), *options)
+
+
+def test_a_concept_that_a_whole_class_shows_is_named(workplace, tmp_path):
+    shutil.copytree(workplace / "data", tmp_path / "data")
+    path, data = tmp_path / "data" / "ptbxl_database_enriched.csv", load_dataset(workplace / "data", TASK)
+    member = data.labels[:, data.label_names.index("MI")] > 0
+    table = pd.read_csv(path)
+    table["Sex"] = np.where(member, True, table["Sex"].astype(bool))
+    table.to_csv(path, index=False)
+    said = analyse(workplace, tmp_path / "out", "--data_path", str(tmp_path / "data"), "--concepts", "Sex", "--layers", "pool",
+                   "--n_null", "49")
+    assert "note: shown by all or none of a class's training records: Sex in MI" in said
 
 
 def test_constant_layers_are_named_before_anything_is_written(workplace, tmp_path):

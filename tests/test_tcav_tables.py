@@ -97,7 +97,7 @@ def test_stored_cavs_score_other_records_and_know_their_checkpoint(tmp_path):
     from inference import predict
     np.testing.assert_allclose(projections["head"][:, 0], predict(model, signals, "centre_crop") @ outcome.cavs[1], rtol=1e-4)
     head = table[table["layer"] == "head"].set_index("pathology")
-    np.testing.assert_allclose(head["magnitude"], outcome.cavs[1][[0, 2]], atol=1e-5)
+    np.testing.assert_allclose(head["magnitude_plain"], outcome.cavs[1][[0, 2]], atol=1e-5)
     np.testing.assert_allclose(head["score"], outcome.cavs[1][[0, 2]] > 0)
     assert head["n_class"].tolist() == [4, 4]
     np.savez(tmp_path / "no.npz", a=1)

@@ -37,6 +37,7 @@ from models import MODELS, get_model  # noqa: E402
 from test_attribution import randomised  # noqa: E402
 
 N_RECORDS, N_SAMPLES, N_CLASSES, STEPS, CALLS = 64, 250, 23, 16, 4
+LEDGER_BARS = {"float32": 1e-5, "float64": 1e-9}  # relative to the sum of the absolute shares
 BARS = {"saliency": 1.3, "lrp epsilon": 1.6, "lrp epsilon_plus": 2.2, "ig per step": 1.15}
 
 
@@ -109,33 +110,38 @@ def against_captum(modelname: str, rounds: int = 5) -> dict:
     return found
 
 
-def ledgers(run: str, data_path: str, n_records: int) -> None:
-    """Say, per preset and precision, the ledger's largest gap and the input's median share of the logit."""
+def ledgers(run: str, data_path: str, n_records: int) -> bool:
+    """Say, per preset and precision, the ledger's largest gap and the input's median share of the logit; whether all close."""
     model = load_model(run, torch.device("cpu"))
     data = load_dataset(data_path, model.info.task, model.info.sampling_rate).in_folds([10])
     x = to_input(centre_crop(data.signals[:n_records], model.info.crop), model.info.leads)
     target = model(x).argmax(dim=1)
+    closed = True
     for precision, network in (("float32", model), ("float64", copy.deepcopy(model).double())):
         for preset in LRP_PRESETS:
             book = explain(network, x.to(next(network.parameters()).dtype), target, "lrp", preset=preset).ledger
+            closed &= float(book.gap.abs().max()) < LEDGER_BARS[precision]
             say(f"ledger, {preset}, {precision}, {model.info.run_folder_name}, {len(x)} records", "sum of the absolute shares",
                 f"largest gap {float(book.gap.abs().max()):.1e}, "
                 f"input's median share of the logit {float((book.input / book.logit).median()):.3f}")
+    return closed
 
 
 def main(args):
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    closed = True
     for part in args.parts:
         if part == "ledger":
             for run in args.model_path:
-                ledgers(run, args.data_path, args.n_records)
+                closed &= ledgers(run, args.data_path, args.n_records)
             continue
         function, against = {"cost": (cost, "its forward + backward"), "captum": (against_captum, "captum")}[part]
         for modelname in args.modelnames:
             ratios = function(modelname)
             say(f"attribution of {N_RECORDS} records, {modelname}", against,
                 ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()) + " times as long")
+    sys.exit(not closed)
 
 
 if __name__ == "__main__":
