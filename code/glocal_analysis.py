@@ -22,7 +22,7 @@ from artefacts import Stage, UserError, sha256
 from attribution import METHODS, WINDOWS
 from checkpoints import check_against, find_checkpoint, load_model, run_folder
 from cli import StageParser, check_names, positive_int, run, select_device, stage_parser
-from dataset import load_dataset, table_hash
+from dataset import TABLE, load_dataset, table_hash
 from glocal_groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
 from glocal_stored import stored_maps
 from labels import is_regression
@@ -137,7 +137,7 @@ def main(args: argparse.Namespace) -> None:
             fill_group(group, pool, methods, args.seed, stored, progress=True)
         shown = [groups[name] for name in pathologies if name in groups]
         paths = glocal_outputs.write_all(folder, args, info, groups, shown, pairs, methods, cards)
-        stage.finish(checkpoints, paths, {name: group.counts for name, group in groups.items()})
+        stage.finish([*checkpoints, Path(args.data_path) / TABLE], paths, {name: group.counts for name, group in groups.items()})
     print("; ".join(f"{name}: {group.counts}" for name, group in groups.items()))
     print(f"{len(methods)} methods x {len(groups)} groups, written to {folder}:")
     print("\n".join(f"  {Path(path).name}" for path in paths))

@@ -30,7 +30,7 @@ from attribution import METHODS, WINDOWS
 from cam import activation_and_gradient
 from checkpoints import check_against, find_checkpoint, load_model, run_folder
 from cli import StageParser, check_names, count, positive_int, run, select_device, stage_parser
-from dataset import load_dataset, table_hash
+from dataset import TABLE, load_dataset, table_hash
 from labels import slug
 from local_inputs import baseline_for, occlusion_regions, own_dataset, own_targets
 from local_plan import choose_targets, cost, method_options
@@ -162,7 +162,8 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
     written = local_results.assemble(job)
     report(job)
     counts = {target.name: len(target.rows) for target in job.targets}
-    stage.finish(inputs=[find_checkpoint(args.model_path)], outputs=[*written, *figures], counts=counts)
+    inputs = [find_checkpoint(args.model_path), *([] if args.record else [job.data.path / TABLE])]
+    stage.finish(inputs=inputs, outputs=[*written, *figures], counts=counts)
     local_results.remove_parts(job)
     more = f" ({left_out} more not drawn: --max_figures)" if left_out else ""
     print(f"explained {n_records} records x targets by {len(job.methods)} methods; wrote {len(written) - 1} arrays, "

@@ -39,7 +39,8 @@ figure { margin:1rem 0 1.6rem; } figure img { max-width:100%; height:auto; backg
          border-radius:.3rem; } figcaption { color:var(--soft); font-size:.87rem; max-width:46rem; }
 pre { background:var(--card); padding:.7rem; overflow-x:auto; font-size:.82rem; white-space:pre-wrap; overflow-wrap:anywhere; }
 details { margin:.6rem 0; } summary { cursor:pointer; color:var(--accent); }
-@media print { nav { display:none; } details > * { display:block; } h2 { break-after:avoid; }
+@media print { nav { display:none; } details > * { display:block; }
+               details::details-content { content-visibility:visible; height:auto; } h2 { break-after:avoid; }
                figure, .warn, tr { break-inside:avoid; } img { max-height:23cm; width:auto; max-width:100%; }
                .scroll { overflow:visible; } table { font-size:7.5pt; } th, td { padding:.15rem .3rem; } body { padding:0; } }
 """

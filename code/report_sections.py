@@ -3,6 +3,7 @@
 A section returns the fragments it has; one whose stage has not run returns none and is replaced by the command that would.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 
 from artefacts import UserError, broken_link, read_csv, read_json, read_stage
 from checkpoints import ModelInfo
+from dataset import TABLE
 from report_html import code_block, details, figure, paragraph, table, tiles
 from sanity_tables import broken_claims
 
@@ -60,9 +62,17 @@ def _is_stage(path):
         return False
 
 
+def data_files(folder: Path) -> list[Path]:
+    """preprocessing.json of the data sets that the stages have read."""
+    tables = {path.parent / name for path in stage_files(folder) for name in read_stage(path).get("inputs") or {}
+              if Path(name).name == TABLE}
+    return sorted({Path(os.path.normpath(table.parent / "preprocessing.json")) for table in tables})
+
+
 def broken_links(folder: Path) -> list[str]:
-    """What has changed or gone missing since each stage wrote it, one line per stage that is affected."""
-    return [line for line in map(broken_link, stage_files(folder)) if line]
+    """What has changed or gone missing since each stage wrote it, the data set's too, one line per stage that is affected."""
+    made = [*(path for path in data_files(folder) if path.is_file()), *stage_files(folder)]
+    return [line for line in map(broken_link, made) if line]
 
 
 # ---------------------------------------------------------------- the sections
@@ -212,7 +222,7 @@ def _flagged(run, ecg_ids):
     path = Path(str(settings.get("data_path") or "")) / "ptbxl_database_enriched.csv"
     if not path.is_file():
         return
-    table_ = pd.read_csv(path, index_col="ecg_id", low_memory=False)
+    table_ = read_csv(path, index_col="ecg_id", low_memory=False)
     here = table_[table_.index.isin(ecg_ids)]
     for column in [name for name in table_ if name.startswith("quality_")]:
         ids = here.index[here[column].astype(str) == "True"]

@@ -33,7 +33,7 @@ from checks_axioms import measure_axioms
 from checks_planted import has_truth, measure_localisation, planted_reference
 from checks_randomisation import measure_randomisation
 from cli import StageParser, check_names, positive_int, run, select_device, stage_parser
-from dataset import load_dataset, table_hash
+from dataset import TABLE, load_dataset, table_hash
 from dose_response import DOSES, WAVES, dose_reference, measure_dose_response
 from explainers import ALL_METHODS, Explainer, make_explainers
 from faithfulness import FRACTIONS, N_RANDOM, measure_faithfulness, random_reference
@@ -186,7 +186,8 @@ def compute(args: argparse.Namespace, stage: Stage, checks: dict[str, Check], su
     tables = sanity_tables.build(records, checks, subjects, others, fits, explainers, store, planted, args.seed)
     written = [write_csv(stage.folder / f"{name}.csv", table) or stage.folder / f"{name}.csv" for name, table in tables.items()]
     written += sanity_figures.draw_all(stage.folder, tables, records)
-    stage.finish(inputs=[find_checkpoint(args.model_path)], outputs=written,
+    models = map(find_checkpoint, [args.model_path, *args.amplitude_models, *args.seeds])
+    stage.finish(inputs=[*models, Path(args.data_path) / TABLE], outputs=written,
                  counts={"records": len(subjects["model"][0]), "methods": len(args.methods), "rows": len(tables["checks"])})
     print(f"{len(tables['checks'])} rows of {len(checks)} checks and {len(args.methods)} methods written to {stage.folder}")
     print("\n".join(f"  {path}" for path in written))

@@ -25,6 +25,9 @@ from labels import slug
 PROBE = 4       # records that the estimate is timed on
 
 
+MEASURED = ["check", "model", "task", "ecg_id", "patient_id", "value", "chance", "best", "detail"]  # of Measured.table()
+
+
 @dataclass(frozen=True)
 class Check:
     """One check of the registry.
@@ -87,15 +90,15 @@ class Store:
     def write_part(self, check: str, method: str, model: str, measured: list[Measured]) -> None:
         """Keep what a check found of one method."""
         tables = [one.table() for one in measured]
-        empty = pd.DataFrame(columns=["check", "model", "task", "ecg_id", "patient_id", "value", "chance", "best", "detail"])
-        table = pd.concat(tables, ignore_index=True) if tables else empty
+        table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=MEASURED)
         table.insert(1, "method", method)
         write_csv(self.part(check, method, model), table)
 
     def records(self, names: list[tuple[str, str, str]]) -> pd.DataFrame:
         """The long table of all parts (check, method, model) given."""
         tables = [read_csv(self.part(*name)) for name in names]
-        return pd.concat([table for table in tables if len(table)], ignore_index=True)
+        filled = [table for table in tables if len(table)]
+        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=[*MEASURED, "method"])
 
 
 def plan(checks: dict[str, Check], subjects: dict[str, list[Subject]], methods: list[str]) -> list[tuple[str, Subject, str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from artefacts import read_csv
+from artefacts import UserError, read_csv
 from checking import COLUMNS, Subject, compare_to_best, summarise
 from checks_agreement import glocal_agreement, measure_between_methods, measure_between_seeds
 from checks_amplitude import amplitude_fit
@@ -74,9 +74,13 @@ def build(records: pd.DataFrame | None, checks: dict[str, Check], subjects: Subj
         rows.append(glocal)
     if "layers" in checks:
         long.append(layer_scores(subjects, store, planted))
+    long = [table for table in long if len(table)]
     everything = pd.concat(long, ignore_index=True) if long else pd.DataFrame(columns=[*COLUMNS, "detail", "best"])
     detail = everything["detail"].astype(bool)
     rows = [table for table in (summarise(everything[~detail], seed), *rows) if len(table)]    # an empty one has no types
+    if not rows:
+        raise UserError("nothing could be measured: no record passes the intervention gate (the model does not answer to "
+                        "the planted causes); train it longer, or choose other --checks")
     tables["checks"] = pd.concat(rows, ignore_index=True)[COLUMNS]
     tables["details"] = summarise(everything[detail], seed)
     tables["comparisons"] = compare_to_best(everything[~detail], seed)

@@ -13,6 +13,7 @@ from conftest import run_script
 from labels import LEADS, TASKS
 from models import get_model
 from report_html import cell, table
+from report_sections import broken_links
 
 
 @pytest.fixture
@@ -89,6 +90,20 @@ def test_verify_names_the_first_broken_link(run_folder):
     assert re.match(r"broken: .*tcav_analysis\.json: output .*scores\.csv has changed since", done.stdout)
     report(run_folder)
     assert "Artefacts do not match" in (run_folder / "report.html").read_text()
+
+
+def test_verify_walks_the_data_set_that_was_read(run_folder, tmp_path):
+    data = tmp_path / "data"
+    with Stage(data, "preprocessing", {}) as stage:
+        for name in ("raw100.pkl", "ptbxl_database_enriched.csv"):
+            (data / name).write_text("x")
+        stage.finish(outputs=[data / "raw100.pkl", data / "ptbxl_database_enriched.csv"])
+    with Stage(run_folder / "local", "local", {}) as stage:
+        stage.finish(inputs=[data / "ptbxl_database_enriched.csv"])
+    assert broken_links(run_folder) == []
+    (data / "raw100.pkl").write_text("y")
+    (line,) = broken_links(run_folder)
+    assert re.search(r"preprocessing\.json: output .*raw100\.pkl has changed since", line)
 
 
 def test_a_run_that_is_not_there_is_one_line(tmp_path):

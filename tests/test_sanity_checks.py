@@ -14,7 +14,7 @@ from checking import COLUMNS
 from checkpoints import ModelInfo, save_checkpoint
 from cli import run
 from conftest import run_script
-from labels import LEADS
+from labels import LABEL_MAPPINGS, LEADS
 from models import get_model
 
 METHODS_USED = ["saliency", "lrp", "random"]
@@ -111,6 +111,17 @@ def test_finished_says_so_and_an_interrupted_run_ends_with_the_same_table(finish
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
+def untrained(folder):
+    """A LeNet whose outputs hardly move: its run folder."""
+    torch.manual_seed(0)
+    labels = LABEL_MAPPINGS["subdiagnostic"]
+    model = get_model("lenet", len(labels)).eval()
+    folds = {"train": list(range(1, 9)), "validation": [9], "test": [10]}
+    info = ModelInfo("lenet", "subdiagnostic", tuple(labels), LEADS, 100, 2.5, folds, 0)
+    save_checkpoint(folder / info.run_folder_name / "checkpoints" / "best_model.ckpt", model, info)
+    return folder / info.run_folder_name
+
+
 def test_other_settings_are_refused(finished, cohort, trained):
     _, options = finished
     done = run_script("sanity_checks.py", *options, "--n_samples", 11, check=False)
@@ -159,3 +170,12 @@ def test_a_set_without_planted_causes_leaves_localisation_out(trained, cohort, t
     assert set(sanity_checks.CHECKS) - set(checks) == {"amplitude", "seeds", "localisation", "layers"}
     assert planted is None
     assert "left out: localisation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("check", ["localisation", "layers"])
+def test_no_record_through_the_gate_is_said_in_one_line(cohort, tmp_path, check):
+    run = untrained(tmp_path)
+    done = run_script("sanity_checks.py", "--model_path", run, "--data_path", cohort, "--output_path", tmp_path / "out",
+                      "--checks", check, "--methods", "saliency", "--n_samples", 8, "--threads", 1, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "no record passes the intervention gate" in done.stderr.splitlines()[-1]

@@ -129,7 +129,8 @@ def test_reproduce_results_runs_every_stage_of_every_model_and_task(words, runs,
         assert ("--gpu" in options) == ("--gpu" in words and script not in ("simulate_ptbxl", "preprocessing", "report"))
     explained = ["tcav_analysis", "lrp_analysis", "glocal_analysis", "sanity_checks", "discovery", "report"]
     names = [script for script, _ in stages if script not in ("simulate_ptbxl", "preprocessing", "train_model")]
-    assert names == explained * len(runs)
+    assert names == [name for run in runs for name in explained
+                     if name != "discovery" or run.split("_")[1] not in ("form", "rhythm")]
     asked = [Path(options[options.index("--model_path") + 1]).name for script, options in stages if script == "report"]
     assert asked == runs
     models = {run.split("_")[0] for run in runs}
