@@ -38,7 +38,7 @@ from dose_response import DOSES, WAVES, dose_reference, measure_dose_response
 from explainers import ALL_METHODS, Explainer, make_explainers
 from faithfulness import FRACTIONS, N_RANDOM, measure_faithfulness, random_reference
 from labels import is_regression
-from sanity_run import Check, Store, cascade_maps, estimate, plan, run_parts
+from sanity_run import Check, Store, cascade_maps, estimate, estimate_maps, plan, run_parts
 from sanity_subjects import make_subject
 from sanity_tables import Subjects
 from segments import segmentation_folders
@@ -180,7 +180,11 @@ def compute(args: argparse.Namespace, stage: Stage, checks: dict[str, Check], su
         store.clear()
     parts = {name: check for name, check in checks.items() if check.measure}
     work = plan(parts, subjects, args.methods)
-    say_estimate(estimate(parts, work, explainers, store), subjects, args.methods)
+    seconds = estimate(parts, work, explainers, store)
+    to_map = (not parts) + len(others) * ("seeds" in checks)  # the parts leave the model's own maps behind
+    if {"agreement", "seeds"} & {*checks} and to_map:
+        seconds += estimate_maps(subjects["model"][0], explainers["full"], to_map)
+    say_estimate(seconds, subjects, args.methods)
     run_parts(parts, work, explainers, store)
     records = store.records([(name, method, subject.name) for name, subject, method in work]) if work else None
     tables = sanity_tables.build(records, checks, subjects, others, fits, explainers, store, planted, args.seed)

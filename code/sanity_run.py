@@ -107,6 +107,16 @@ def plan(checks: dict[str, Check], subjects: dict[str, list[Subject]], methods: 
             for subject in subjects.get(check.subjects, []) for method in methods]
 
 
+def estimate_maps(subject: Subject, explainers: dict, n_models: int) -> float:
+    """Seconds that the maps of `n_models` models take by every method, from those of a few records."""
+    probe, total = subject.rows(np.arange(min(PROBE, len(subject)))), 0.0
+    for explain in explainers.values():
+        start = time.perf_counter()
+        explain(probe.model, probe.signals, probe.target)
+        total += (time.perf_counter() - start) / len(probe) * len(subject) * n_models
+    return total
+
+
 def estimate(checks: dict[str, Check], work: list[tuple[str, Subject, str]], explainers: dict, store: Store) -> float:
     """Seconds that the work will take, from the time of a few maps and forward passes per model and method."""
     per_map, per_forward, total, prepared = {}, {}, 0.0, set()

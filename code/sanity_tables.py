@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 from torch import nn
+from tqdm import tqdm
 
 from artefacts import UserError, read_csv
 from checking import COLUMNS, Subject, compare_to_best, summarise
@@ -39,7 +40,7 @@ def seed_agreement(subject: Subject, others: list[nn.Module], explainers: dict[s
                    store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Long table and glocal rows of every method over the model and its other seeds."""
     found, glocal = {}, []
-    for name, explain in explainers["full"].items():
+    for name, explain in tqdm(explainers["full"].items(), desc="seeds", unit=" methods", disable=None):
         seeds = [replace(subject, model=other, name=f"{subject.name}-seed{k}") for k, other in enumerate(others, 1)]
         subjects = [subject, *seeds]
         maps = [store.maps(one, explain, "full") for one in subjects]
@@ -65,7 +66,8 @@ def build(records: pd.DataFrame | None, checks: dict[str, Check], subjects: Subj
     subject, tables, rows = subjects["model"][0], {}, list(fits)
     long = [records] if records is not None else []
     if "agreement" in checks:
-        maps = {name: store.maps(subject, explain, "full") for name, explain in explainers["full"].items()}
+        methods = tqdm(explainers["full"].items(), desc="agreement", unit=" methods", disable=None)
+        maps = {name: store.maps(subject, explain, "full") for name, explain in methods}
         found, tables["agreement_pairs"] = measure_between_methods(subject, maps)
         long.append(long_table(found))
     if "seeds" in checks:
