@@ -116,6 +116,11 @@ def wrap(model: nn.Module, device: torch.device) -> nn.Module:
         model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False)
 
 
+def unwrap(module: nn.Module) -> nn.Module:
+    """The network inside of what `wrap` gave."""
+    return module.module if isinstance(module, nn.parallel.DistributedDataParallel) else module
+
+
 class _SumOverProcesses(torch.autograd.Function):
     """All-reduce that gradients pass through: the sum's gradient is the sum of the processes' gradients."""
 
@@ -175,7 +180,7 @@ def synchronise_batch_norm(model: nn.Module) -> None:
     """Exchange every BatchNorm1d in `model` for its synchronised form, names and tensors kept."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.BatchNorm1d:
+            if isinstance(child, nn.BatchNorm1d):
                 exchanged = SynchronisedBatchNorm1d(child.num_features, child.eps, child.momentum)
                 exchanged.weight, exchanged.bias = child.weight, child.bias
                 for buffer, value in child.named_buffers():

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 import distributed
 from artefacts import UserError, versions, write_text
+from channels_last import channels_last
 from checkpoints import ModelInfo, save_checkpoint
 from dataset import Dataset
 from evaluation import macro_auc
@@ -109,7 +110,7 @@ class Learner:
     """A network in training with what updates it."""
 
     model: nn.Module              # the network itself: weights, checkpoints, evaluation
-    module: nn.Module             # what is called in training (the network, or its distributed wrapper)
+    module: nn.Module             # what is called in training: the network as the device likes it, of the same tensors
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler  # passes everything through unless amp is fp16
     loss: Callable[[Tensor, Tensor], Tensor]
@@ -123,13 +124,14 @@ class Learner:
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
         scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "fp16")
-        return cls(model, distributed.wrap(model, device), optimizer, scaler, summed_loss(task), recipe)
+        fast = channels_last(model) if device.type == "cpu" else model
+        return cls(model, distributed.wrap(fast, device), optimizer, scaler, summed_loss(task), recipe)
 
     def train_mode(self) -> None:
         """Training mode; a frozen backbone keeps its batch statistics and drops nothing."""
         self.module.train()
         if self.recipe.freeze:
-            for name, part in self.model.named_children():
+            for name, part in distributed.unwrap(self.module).named_children():
                 part.train(name == "head")
 
     def set_progress(self, progress: float) -> float:

@@ -116,7 +116,7 @@ def test_constant_schedule_and_its_use():
 def test_step_is_the_mean_loss_and_one_update_of_adamw(data):
     recipe = Recipe(lr=1e-2, weight_decay=0.1)
     learner, reference = _learner(recipe), _learner(recipe).model.double().train()
-    learner.model.double()
+    learner.module.double()
     learner.train_mode()
     x, y = torch.from_numpy(data.signals[:8, :250].transpose(0, 2, 1).astype(float)), torch.from_numpy(data.labels[:8]).double()
     loss = torch.nn.functional.binary_cross_entropy_with_logits(reference(x), y)

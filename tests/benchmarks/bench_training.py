@@ -6,7 +6,7 @@ Writes: nothing that stays, or for `auc` the runs under --output_path.
 Ratios are medians over rounds in which both sides take turns, so that other load falls on both.
 
 Example:
-    python tests/benchmarks/bench_training.py loader bare bootstrap
+    python tests/benchmarks/bench_training.py loader bare bf16 bootstrap
     python tests/benchmarks/bench_training.py auc --ptbxl ../shared/ptbxl
 """
 
@@ -48,10 +48,10 @@ def noise(n_records: int) -> TrainingSet:
     return TrainingSet(signals, labels, np.arange(n_records), 250)
 
 
-def learner_of(modelname: str) -> Learner:
+def learner_of(modelname: str, amp: str | None = None) -> Learner:
     """A fresh network in training."""
     torch.manual_seed(0)
-    return Learner.of(get_model(modelname, 5), "superdiagnostic", Recipe(), CPU)
+    return Learner.of(get_model(modelname, 5), "superdiagnostic", Recipe(amp=amp), CPU)
 
 
 class PerItem(torch.utils.data.Dataset):
@@ -93,18 +93,18 @@ def loader(n_records: int = 4448, rounds: int = 5) -> dict:
             "loader_s": np.median([pair[1] for pair in pairs]), "ratio": np.median([their / our for our, their in pairs])}
 
 
-def bare(modelname: str = "xresnet", n_records: int = 512, rounds: int = 5) -> dict:
-    """An epoch against as many forward + backward passes over one fixed batch, without an optimiser."""
-    data, learner, plain = noise(n_records), learner_of(modelname), learner_of(modelname)
+def bare(modelname: str = "xresnet", n_records: int = 512, rounds: int = 5, amp: str | None = None) -> dict:
+    """An epoch against as many forward + backward passes of the plain network over one fixed batch, without an optimiser."""
+    data, learner, plain = noise(n_records), learner_of(modelname, amp), learner_of(modelname)
     learner.train_mode()
-    plain.train_mode()
+    plain.model.train()
     x, y = data.gather(*data.batches(128, 0, 0)[0])
     n_batches = n_records // 128
 
     def passes():
         for _ in range(n_batches):
             plain.optimizer.zero_grad(set_to_none=True)
-            (plain.loss(plain.module(x), y) / y.numel()).backward()
+            (plain.loss(plain.model(x), y) / y.numel()).backward()
 
     passes()
     train_one_epoch(learner, data, 0)
@@ -123,14 +123,14 @@ def bootstrap(n_records: int = 2203, n_classes: int = 71, n_resamples: int = 100
     return {"n_records": n_records, "n_classes": n_classes, "n_resamples": n_resamples, "cpu_s": time.process_time() - start}
 
 
-def auc(data_path: Path, output_path: Path, modelname: str, task: str, seeds=(0, 1, 2)) -> dict:
+def auc(data_path: Path, output_path: Path, modelname: str, task: str, amp: bool = False, seeds=(0, 1, 2)) -> dict:
     """Macro AUC on fold 10 (windows protocol) of one run per seed; runs that are finished are not repeated."""
-    values = []
-    for seed in seeds:
+    values, runs = [], {seed: f"{'amp_' * amp}seed{seed}" for seed in seeds}
+    for seed, run in runs.items():
         subprocess.run([sys.executable, ROOT / "code" / "train_model.py", "--data_path", data_path, "--logdir", output_path,
-                        "--modelname", modelname, "--task", task, "--seed", str(seed), "--run_name", f"seed{seed}",
-                        *BARS[modelname, task][1]], check=True, stdout=subprocess.DEVNULL)
-        metrics = json.loads((output_path / f"{modelname}_{task}_seed{seed}" / "metrics.json").read_text())["windows"]
+                        "--modelname", modelname, "--task", task, "--seed", str(seed), "--run_name", run,
+                        *["--amp"] * amp, *BARS[modelname, task][1]], check=True, stdout=subprocess.DEVNULL)
+        metrics = json.loads((output_path / f"{modelname}_{task}_{run}" / "metrics.json").read_text())["windows"]
         values.append(metrics["macro_auc"]["value"])
     return {"mean": np.mean(values), **{f"seed{seed}": value for seed, value in zip(seeds, values, strict=True)},
             "bar": BARS[modelname, task][0], "n": metrics["macro_auc"]["n"], "classes": metrics["macro_auc"]["n_classes"],
@@ -141,6 +141,8 @@ def auc(data_path: Path, output_path: Path, modelname: str, task: str, seeds=(0,
 TIMINGS = {
     "loader": (loader, ("LeNet epoch, {n_records} records", "DataLoader, 2 workers, single crops", "{ratio:.2f} times as fast")),
     "bare": (bare, ("XResNet epoch, {n_records} records", "bare forward + backward", "{ratio:.2f} times as long")),
+    "bf16": (lambda: bare(amp="bf16"),
+             ("XResNet epoch with --amp, {n_records} records", "bare forward + backward", "{ratio:.2f} times as long")),
     "bootstrap": (bootstrap, ("metrics, {n_records} records x {n_classes} classes", "{n_resamples} resamples", "{cpu_s:.1f} s")),
 }
 
@@ -155,9 +157,10 @@ def preprocessed(ptbxl: Path, folder: Path) -> Path:
 def main():
     """Print what was asked for, one line each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="+", choices=("loader", "bare", "bootstrap", "auc"))
+    parser.add_argument("what", nargs="+", choices=(*TIMINGS, "auc"))
     parser.add_argument("--ptbxl", type=Path)
     parser.add_argument("--output_path", type=Path, default=Path(tempfile.gettempdir()) / "xai4ecg_bench_training")
+    parser.add_argument("--amp", action="store_true", help="train in bf16 for auc")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -169,8 +172,8 @@ def main():
             continue
         data = preprocessed(args.ptbxl, args.output_path / "data")
         for key, (bar, _) in BARS.items():
-            found = auc(data, args.output_path, *key)
-            say(f"macro AUC of {' '.join(key)}, {found['n']:.0f} records", f"bar {bar}", f"{found['mean']:.4f}, mean of 3 seeds; "
+            found = auc(data, args.output_path, *key, args.amp)
+            say(f"macro AUC of {' '.join(key)}{' --amp' * args.amp}, {found['n']:.0f} records", f"bar {bar}", f"{found['mean']:.4f}, mean of 3 seeds; "
                 f"{found['classes']:.0f} of {found['of']} classes")
 
 
