@@ -17,7 +17,7 @@ from beats import find_beats, mean_beats, window_offsets
 from checking import Explain, Measured, Subject
 from labels import LEADS
 from segments import SEGMENTS
-from stats import patient_weights, percentile_interval
+from stats import mean_of_known, patient_weights, percentile_interval
 
 OWN_WAVE = {"P_Wave_Amplitude": "P", "R_Peak_Amplitude": "QRS", "T_Wave_Amplitude": "T"}
 BOUNDS = {"P": ("P-Onset", "P-Offset"), "QRS": ("QRS-Onset", "QRS-Offset"), "T": ("T-Onset", "T-Offset")}
@@ -80,7 +80,7 @@ def measure_amplitude(subject: Subject, _maps: np.ndarray | None, explain: Expla
             scores.setdefault(score, []).append(values)
             chances.setdefault(score, []).append(chance)
         curves.append(beat_curves(maps, subject))
-    return _collect(subject, scores, chances, _mean(curves))
+    return _collect(subject, scores, chances, mean_of_known(curves))
 
 
 def _collect(subject, scores, chances, curves):
@@ -91,18 +91,11 @@ def _collect(subject, scores, chances, curves):
     measured += [subject.measured(f"amplitude_{name}", values, at_random, detail=True) for name, values in leads.items()]
     for name in ("time", "cell", *(f"window_{wave}" for wave in BOUNDS)):
         best = np.nan if name.startswith("window") else 1.0
-        measured.append(subject.measured(f"amplitude_{name}", _mean(scores[name]), _mean(chances[name]), best))
+        measured.append(subject.measured(f"amplitude_{name}", mean_of_known(scores[name]), mean_of_known(chances[name]), best))
     flat = curves.shape[1] ** -0.5
     offsets = window_offsets(subject.sampling_rate) * 1000 // subject.sampling_rate
     return measured + [subject.measured(f"amplitude_curve_{offset:+d}ms", curves[:, step], flat, detail=True)
                        for step, offset in enumerate(offsets)]
-
-
-def _mean(values):
-    """Mean over the outputs, those without the wave left out."""
-    stacked = np.stack(values)
-    known = np.isfinite(stacked)
-    return np.where(known.any(axis=0), np.where(known, stacked, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1), np.nan)
 
 
 def amplitude_fit(name: str, task: str, predicted: np.ndarray, measured: np.ndarray, patients: np.ndarray,

@@ -24,6 +24,7 @@ from dataset import centre_crop
 from labels import LEADS, labels_of_statement
 from localisation import READINGS, auc_within, score_truths
 from segments import SEGMENTS
+from stats import mean_of_known
 
 MIN_EFFECT = 0.5      # logit
 DECOY_SHARE = 0.25    # of the effect of the cause
@@ -125,9 +126,7 @@ def measure_localisation(subject: Subject, maps: np.ndarray, _explain: Explain, 
 
 def specific_auc(relevance: np.ndarray, mask: np.ndarray, every: np.ndarray) -> np.ndarray:
     """(n,) mean over the causes `every` (causes, n, T, 12) of the AUC of cells that only the record's own or only they have."""
-    found = np.stack([auc_within(relevance, mask & ~other, other & ~mask) for other in every])
-    known = np.isfinite(found)
-    return np.where(known.any(axis=0), np.where(known, found, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1), np.nan)
+    return mean_of_known([auc_within(relevance, mask & ~other, other & ~mask) for other in every])
 
 
 def gate_table(subject: Subject, reference: dict[str, np.ndarray]) -> pd.DataFrame:

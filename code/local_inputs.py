@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
 import ecg
@@ -16,6 +17,7 @@ from dataset import Dataset
 from inference import predict
 from labels import is_regression
 from local_plan import Target, target_names
+from occlusion import isoelectric
 from own_record import read_own
 from segments import load_segments
 from selection import predicted_positive
@@ -31,14 +33,15 @@ def baseline_for(name: str, whole: Dataset, data: Dataset) -> Callable[[np.ndarr
     if name == "zero":
         return lambda rows: {}
     if name == "isoelectric":
-        return lambda rows: {"baseline": isoelectric(data.signals[rows])}
+        return lambda rows: {"baseline": levels(data.signals[rows])}
     beat = normal_beat(whole)
     return lambda rows: {"baseline": lay_beats(beat, data, rows)}
 
 
-def isoelectric(signals: np.ndarray) -> np.ndarray:
-    """Each record's and lead's median over time (most of a beat lies on the isoelectric line), as large as `signals`."""
-    return np.broadcast_to(np.median(signals, axis=1, keepdims=True), signals.shape).copy()
+def levels(signals: np.ndarray) -> np.ndarray:
+    """Each record's and lead's isoelectric level, as large as `signals` (n, T, 12)."""
+    x = torch.from_numpy(signals).transpose(1, 2)
+    return isoelectric(x).expand_as(x).transpose(1, 2).contiguous().numpy()
 
 
 def normal_beat(whole: Dataset) -> np.ndarray:
@@ -57,7 +60,7 @@ def normal_beat(whole: Dataset) -> np.ndarray:
 
 def lay_beats(beat: np.ndarray, data: Dataset, rows: np.ndarray) -> np.ndarray:
     """The normal beat laid at each R-peak upon the record's isoelectric level, (n, T, 12); a later beat ends an earlier one."""
-    baseline = isoelectric(data.signals[rows])
+    baseline = levels(data.signals[rows])
     offsets = window_offsets(data.sampling_rate)
     for position, row in enumerate(rows):
         level = baseline[position, 0].copy()

@@ -80,11 +80,3 @@ def _difference(having: Hearts, lacking: Hearts, row, rhythm, seed, ecg_id):
 def _as_ectopic(rhythm, allowed):
     """The same beats, all of them normal unless ectopic ones are allowed."""
     return rhythm if allowed else replace(rhythm, ectopic=np.zeros_like(rhythm.ectopic))
-
-
-def changed_cells(planted: pd.DataFrame, label: str) -> np.ndarray:
-    """# (12, 24) absolute change (mV) of a cause or decoy per lead and segment, from the planted_causes table."""
-    table = np.zeros((len(LEADS), len(CLASSES)))
-    for row in planted[planted["label"] == label].itertuples():
-        table[LEADS.index(row.lead), CLASSES.index(row.segment)] = row.effect_abs
-    return table

@@ -26,6 +26,13 @@ def percentile_interval(values: np.ndarray, level: float = 0.95, axis: int = 0) 
     return low, high
 
 
+def mean_of_known(values: ArrayLike) -> np.ndarray:
+    """Mean over the first axis of what is finite there; NaN, and no warning, where nothing is."""
+    values = np.asarray(values)
+    known = np.isfinite(values)
+    return np.where(known.any(axis=0), np.where(known, values, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1), np.nan)
+
+
 def bootstrap_mean(values: np.ndarray, patients: np.ndarray, n_resamples: int = 1000, seed: int = 0,
                    level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean over records of `values` (N, ...) with its bootstrap interval over patients: (mean, low, high), each (...)."""

@@ -213,9 +213,11 @@ def test_baselines_from_a_record_of_known_beats():
     table = pd.DataFrame({"r_peaks": [" ".join(map(str, peaks))], "strat_fold": [1], "patient_id": [1],
                           "scp_codes": ["{'NORM': 100.0}"]}, index=pd.Index([1], name="ecg_id"))
     data = Dataset(table, signals, 100, Path("known"), None)
-    level = local_inputs.isoelectric(signals)
+    level = local_inputs.levels(signals)
     assert level.shape == signals.shape
     assert np.ptp(level, axis=1).max() == 0
+    assert np.isin(level[0, 0], signals[0]).all()
+    assert (np.abs((signals < level).mean(axis=1) - (signals > level).mean(axis=1)) <= (signals == level).mean(axis=1)).all()
     assert np.allclose(local_inputs.normal_beat(data), beat, atol=1e-5)
     laid = local_inputs.baseline_for("normal_beat", data, data)(np.array([0]))["baseline"]
     assert np.allclose(laid - level, signals - 0.2, atol=1e-5)

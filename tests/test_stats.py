@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from stats import bootstrap_mean, holm, patient_weights, permutation_p, wilson_interval
+from stats import bootstrap_mean, holm, mean_of_known, patient_weights, permutation_p, wilson_interval
 
 
 def test_patient_weights_keep_a_patients_records_together():
@@ -14,6 +14,11 @@ def test_patient_weights_keep_a_patients_records_together():
     assert (weights[:, 3] == weights[:, 5]).all()
     assert (weights[:, [0, 2, 3]].sum(axis=1) == 3).all()
     assert np.array_equal(weights, patient_weights(patients, 200, seed=1))
+
+
+def test_the_mean_of_what_is_known_is_nanmean_without_its_warning():
+    values = np.array([[1.0, np.nan, np.nan], [4, 2, np.nan], [np.inf, 4, np.nan]])
+    assert mean_of_known(values) == pytest.approx([2.5, 3, np.nan], nan_ok=True)
 
 
 def test_bootstrap_interval_matches_theory_for_independent_patients():

@@ -173,8 +173,8 @@ def main():
         data = preprocessed(args.ptbxl, args.output_path / "data")
         for key, (bar, _) in BARS.items():
             found = auc(data, args.output_path, *key, args.amp)
-            say(f"macro AUC of {' '.join(key)}{' --amp' * args.amp}, {found['n']:.0f} records", f"bar {bar}", f"{found['mean']:.4f}, mean of 3 seeds; "
-                f"{found['classes']:.0f} of {found['of']} classes")
+            say(f"macro AUC of {' '.join(key)}{' --amp' * args.amp}, {found['n']:.0f} records", f"bar {bar}",
+                f"{found['mean']:.4f}, mean of 3 seeds; {found['classes']:.0f} of {found['of']} classes")
 
 
 if __name__ == "__main__":
