@@ -101,8 +101,8 @@ def relative_sets(columns: dict[str, np.ndarray], patients: np.ndarray, strata: 
     return sets
 
 
-def reason_against(concept: ConceptSet, min_positives: int) -> str | None:
-    """Why a concept cannot be tested, in words, or None."""
+def reason_against(concept: ConceptSet, min_positives: int, null: bool = True) -> str | None:
+    """Why a concept cannot be tested, in words, or None; without a `null` nothing need be exchangeable."""
     n_positive, n_records = int(concept.flags.sum()), len(concept.flags)
     shown, negatives = ("show it", "without it") if concept.against == "random" else ("show it alone", "show others alone")
     if n_records == 0 and concept.against == "others":
@@ -122,7 +122,7 @@ def reason_against(concept: ConceptSet, min_positives: int) -> str | None:
                 "match on less")
     if len(np.unique(concept.patients[concept.flags])) < 6 or len(np.unique(concept.patients[~concept.flags])) < 6:
         return "its positives or negatives come from fewer than 6 patients"
-    if share_exchangeable(concept) == 0:
+    if null and share_exchangeable(concept) == 0:
         return ("no patient with it is exchangeable with one without it (equally many records, in the same strata): "
                 "pseudo-concepts would all be the concept itself; match on less")
     return None

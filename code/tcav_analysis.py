@@ -115,7 +115,7 @@ def _concepts(args, training):
         sets += relative_sets({name: columns[name] for name in args.relative}, training.patient_id, strata)
     kept = []
     for concept in sets:
-        reason = reason_against(concept, args.min_positives)
+        reason = reason_against(concept, args.min_positives, null=args.n_null > 0)
         if reason and (args.concepts or args.relative):
             side = " against the others" if concept.against == "others" else ""
             raise UserError(f"concept {concept.name}{side} cannot be tested: {reason}")

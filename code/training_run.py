@@ -173,8 +173,8 @@ def train(args: argparse.Namespace, device: torch.device) -> str | None:
                 "keep_unlabelled": args.keep_unlabelled, "n_bootstrap": args.n_bootstrap, "data": data}
     with contextlib.ExitStack() as stack:
         stage = distributed.on_main(lambda: stack.enter_context(Stage(folder, "train", settings, args.overwrite)))
-        if distributed.from_main(lambda: stage.finished):
-            return f"{folder} is finished: nothing to do (--overwrite trains anew)" if distributed.is_main() else None
+        if distributed.from_main(lambda: stage.finished_before()):
+            return None
         describe(splits, args.keep_unlabelled)
         run_id = hashlib.sha256(json.dumps(settings, default=str).encode()).hexdigest()[:16]
         stored = distributed.from_main(lambda: take_up(folder, stage.resumed, run_id))
@@ -254,7 +254,7 @@ def write_test(folder: Path, model: torch.nn.Module, info: ModelInfo, test: Data
                 "keep_unlabelled": args.keep_unlabelled, "test_folds": info.folds["test"]}
     with contextlib.ExitStack() as stack:
         stage = distributed.on_main(lambda: stack.enter_context(Stage(folder, "test", settings, overwrite)))
-        if distributed.from_main(lambda: stage.finished):
+        if distributed.from_main(lambda: stage.finished_before()):
             return {}, []
         metrics, logits = scoring.score(model, test, args.n_bootstrap, info.seed)
         if not distributed.is_main():
@@ -277,8 +277,6 @@ def test(args: argparse.Namespace, device: torch.device) -> str | None:
     part = load_splits(args, info, names=("test",))["test"]
     folder = run_folder(args.output_path, info)
     metrics, written = write_test(folder, model, info, part, args, args.overwrite)
-    if not distributed.is_main():
-        return None
     if not written:
-        return f"{folder} holds this test already: nothing to do (--overwrite tests anew)"
+        return None
     return f"{scoring.summary(metrics, info.task)} on {len(part)} test records; wrote {', '.join(map(str, written))}"

@@ -147,6 +147,7 @@ def test_a_concept_whose_flags_cannot_be_dealt_out_is_refused():
     concept = concept_set("c", flags, patients, np.zeros(90, dtype=int))
     assert share_exchangeable(concept) == 0
     assert "pseudo-concepts would all be the concept itself" in reason_against(concept, 20)
+    assert reason_against(concept, 20, null=False) is None
     some = concept_set("c", np.r_[flags, 0, 0], np.r_[patients, 500, 501], np.zeros(92, dtype=int))
     assert share_exchangeable(some) == 1
     assert reason_against(some, 20) is None

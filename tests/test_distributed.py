@@ -112,7 +112,7 @@ def test_torchrun_trains_and_finds_the_finished_run(tmp_path):
                "--rdzv_endpoint=127.0.0.1:0", *map(str, _train_command(data, tmp_path / "two"))]
     said = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)]
     assert said[0].count("macro AUC") == 1
-    assert "nothing to do" in said[1]
+    assert "is finished" in said[1]
     _same_run(tmp_path / "one", tmp_path / "two")
 
 

@@ -155,7 +155,7 @@ def test_a_finished_run_says_so_and_overwrite_trains_anew(tiny, finished, tmp_pa
     before = _weights(output)
     written = (output / "lenet_superdiagnostic" / "checkpoints" / "best_model.ckpt").stat().st_mtime_ns
     _main(tiny, output, epochs=3)
-    assert "nothing to do" in capsys.readouterr().out
+    assert "is finished" in capsys.readouterr().out
     assert (output / "lenet_superdiagnostic" / "checkpoints" / "best_model.ckpt").stat().st_mtime_ns == written
     with pytest.raises(UserError, match=r"epochs: 3 there, 1 here.*--overwrite"):
         _main(tiny, output, epochs=1)
@@ -249,7 +249,7 @@ def test_test_only_repeats_the_test_from_the_checkpoint_alone(tiny, finished, tm
     for name in ("metrics.json", "predictions.npz"):
         assert (tmp_path / run / name).read_bytes() == (finished / run / name).read_bytes()
     train_model.main(parse(list(map(str, words))))
-    assert "nothing to do" in capsys.readouterr().out
+    assert "is finished" in capsys.readouterr().out
     with pytest.raises(UserError, match="task"):
         train_model.main(parse([*map(str, words), "--task", "rhythm"]))
     with pytest.raises(UserError, match="leads"):
