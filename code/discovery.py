@@ -1,4 +1,4 @@
-"""Stage 7, discovery: do attributions show subgroups that the labels hide, and do these survive being tested?
+"""7. Discovery: do attributions show subgroups that the labels hide, and do these survive being tested?
 
 Reads:  a checkpoint (--model_path) and the preprocessed data set (--data_path)
 Writes: <run>/discovery/ (discovery_<names>/ for another cohort than the paper's): table.csv (agreement with hidden labels,

@@ -1,4 +1,4 @@
-"""Turn a data set in PTB-XL's layout into the arrays and the table that every later stage reads.
+"""1. Preprocessing: turn a data set in PTB-XL's layout into the arrays and the table that every later stage reads.
 
 Reads:   <data_path>/ptbxl_database.csv, the records it names, and where present
          <data_path>/ptbxl_plus/features/unig_features.csv (Uni-G measurements)

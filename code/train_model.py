@@ -1,4 +1,4 @@
-"""2. Train a network on a task, keep the epoch that is best on the validation fold, and test that one.
+"""2. Training: train a network on a task, keep the epoch that is best on the validation fold, and test that one.
 
 Reads:   <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv, multihot_<task>.npy (from preprocessing.py)
 Writes:  <logdir>/<modelname>_<task>[_<run_name>]/ checkpoints/best_model.ckpt and model_lastepoch.ckpt, metrics.json,
