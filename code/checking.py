@@ -16,10 +16,11 @@ from numpy.typing import ArrayLike
 
 from inference import to_input
 from labels import LEADS
-from stats import bootstrap_mean, holm, patient_weights, percentile_interval
+from stats import holm, patient_weights, percentile_interval
 
 CONTROLS = ("random", "input_magnitude")
 N_RESAMPLES = 1000
+N_FLIPS = 2000
 COLUMNS = ["check", "method", "model", "task", "value", "low", "high", "chance", "n"]
 
 # (model, signals (n, T, 12) mV, target (n,)) -> signed maps (n, T, 12)
@@ -124,32 +125,44 @@ def input_of(model: torch.nn.Module, signals: np.ndarray) -> torch.Tensor:
 
 # ---------------------------------------------------------------- from values per record to tables
 
+class Resamples:
+    """95 % intervals over patients and sign flips of patients, drawn once for all that is measured on the same patients."""
+
+    def __init__(self, seed: int):
+        self.seed, self._shares, self._flips = seed, {}, {}
+
+    def interval(self, values: np.ndarray, patients: np.ndarray) -> tuple[float, float]:
+        """Of the mean of `values` (n,), whose records belong to `patients` (n,)."""
+        key = patients.tobytes()
+        if key not in self._shares:
+            weights = patient_weights(patients, N_RESAMPLES, self.seed)
+            self._shares[key] = weights / weights.sum(axis=1, keepdims=True)
+        return percentile_interval(self._shares[key] @ values)
+
+    def sign_flip_p(self, difference: np.ndarray, patients: np.ndarray) -> float:
+        """Two-sided p of a paired difference of mean 0: signs flipped by patient, ties counted, floor 1 / (1 + N_FLIPS)."""
+        _, index = np.unique(patients, return_inverse=True)
+        per_patient = np.bincount(index, weights=difference)
+        n = len(per_patient)
+        if n not in self._flips:
+            self._flips[n] = np.random.default_rng(self.seed).choice([-1.0, 1.0], size=(N_FLIPS, n))
+        reached = np.abs(self._flips[n] @ per_patient) >= abs(per_patient.sum()) - 1e-12
+        return float((1 + reached.sum()) / (1 + N_FLIPS))
+
+
 def summarise(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """COLUMNS from the long table of all measurements (with a `method` column): means with 95 % intervals over patients."""
-    rows, resamples = [], {}
+    rows, resamples = [], Resamples(seed)
     for (check, method, model, task), group in records.groupby(["check", "method", "model", "task"], sort=False, dropna=False):
         defined = group[group["value"].notna()]
         patients = defined["patient_id"].to_numpy()
         value = low = high = chance = np.nan
         if len(defined):
-            key = patients.tobytes()     # the same patients get the same resamples: drawn once for all checks on them
-            if key not in resamples:
-                weights = patient_weights(patients, N_RESAMPLES, seed)
-                resamples[key] = weights / weights.sum(axis=1, keepdims=True)
             values = defined["value"].to_numpy()
             value, chance = values.mean(), defined["chance"].mean()
-            low, high = percentile_interval(resamples[key] @ values)
+            low, high = resamples.interval(values, patients)
         rows.append((check, method, model, task, value, low, high, chance, len(defined)))
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def sign_flip_p(difference: np.ndarray, patients: np.ndarray, n_flips: int = 2000, seed: int = 0) -> float:
-    """Two-sided p of a paired difference of mean 0: signs flipped by patient, ties counted, floor 1 / (1 + n_flips)."""
-    _, index = np.unique(patients, return_inverse=True)
-    per_patient = np.bincount(index, weights=difference)
-    flips = np.random.default_rng(seed).choice([-1.0, 1.0], size=(n_flips, len(per_patient)))
-    reached = np.abs(flips @ per_patient) >= abs(per_patient.sum()) - 1e-12
-    return float((1 + reached.sum()) / (1 + n_flips))
 
 
 def compare_to_best(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -157,7 +170,7 @@ def compare_to_best(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
     Best is nearest to the perfect value; controls are compared but cannot be best. Records count that both have a value for.
     """
-    rows = []
+    rows, resamples = [], Resamples(seed)
     for (check, model, task), group in records.groupby(["check", "model", "task"], sort=False):
         wide = group.pivot_table(index=["ecg_id", "patient_id"], columns="method", values="value", sort=False)
         goal = group["best"].iloc[0]
@@ -166,7 +179,7 @@ def compare_to_best(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             continue
         means = wide[methods].mean()
         best = means.idxmax() if np.isinf(goal) else (means - goal).abs().idxmin()
-        compared = [_difference(wide, method, best, seed) for method in wide if method != best]
+        compared = [_difference(wide, method, best, resamples) for method in wide if method != best]
         corrected = holm([row[-2] for row in compared])
         rows += [(check, model, task, best, *row[:-2], row[-2], p, row[-1])
                  for row, p in zip(compared, corrected, strict=True)]
@@ -174,11 +187,11 @@ def compare_to_best(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
                                        "p", "p_holm", "n"])
 
 
-def _difference(wide, method, best, seed):
+def _difference(wide, method, best, resamples):
     both = wide[[method, best]].dropna()
     patients = both.index.get_level_values("patient_id").to_numpy()
     if not len(both):
         return method, np.nan, np.nan, np.nan, np.nan, 0
     values = (both[method] - both[best]).to_numpy()
-    mean, low, high = map(float, bootstrap_mean(values, patients, N_RESAMPLES, seed))
-    return method, mean, low, high, sign_flip_p(values, patients, seed=seed), len(both)
+    low, high = map(float, resamples.interval(values, patients))
+    return method, float(values.mean()), low, high, resamples.sign_flip_p(values, patients), len(both)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from checking import COLUMNS, compare_to_best, input_of, sign_flip_p, summarise, target_logits, whole_input
+from checking import COLUMNS, Resamples, compare_to_best, input_of, summarise, target_logits, whole_input
 from labels import LEADS
 from small_subjects import make_subject
 from stats import bootstrap_mean
@@ -41,10 +41,10 @@ def test_records_without_a_value_are_left_out_and_counted():
 
 def test_sign_flip_p_is_uniform_under_the_null_and_small_for_a_shift():
     rng = np.random.default_rng(0)
-    p = [sign_flip_p(rng.normal(size=30), np.arange(30), 200, seed) for seed in range(200)]
+    p = [Resamples(seed).sign_flip_p(rng.normal(size=30), np.arange(30)) for seed in range(200)]
     assert np.mean(np.array(p) < 0.1) == pytest.approx(0.1, abs=0.06)
-    assert sign_flip_p(rng.normal(1, 0.5, size=30), np.arange(30)) < 0.002
-    one_patient = sign_flip_p(np.full(30, 1.0), np.zeros(30))       # a single patient proves nothing
+    assert Resamples(0).sign_flip_p(rng.normal(1, 0.5, size=30), np.arange(30)) < 0.002
+    one_patient = Resamples(0).sign_flip_p(np.full(30, 1.0), np.zeros(30))       # a single patient proves nothing
     assert one_patient == 1
 
 
