@@ -3,7 +3,7 @@
 Reads:  a checkpoint (--model_path) and the preprocessed data set (--data_path)
 Writes: <run>/discovery/ (discovery_<names>/ for another cohort than the paper's): table.csv (agreement with hidden labels,
         structure, stability, replication), clusters.csv (assignments), enrichment.csv (what separates the clusters),
-        cells.csv (lead x segment cells that differ most), figures
+        cells.csv (lead x segment cells that differ most), quality.csv (flagged records by label and cluster), figures
 Example:
     python code/discovery.py --model_path output/lenet_superdiagnostic --cohort "AMI or IMI"
 
@@ -28,10 +28,12 @@ from findings import (
     assign_clusters,
     cells_that_differ,
     choose_folds,
+    cluster_names,
     judge_clusters,
     traits_of,
     what_separates,
 )
+from flagged import write_counts
 from labels import LABEL_MAPPINGS, is_regression, slug
 from patient_groups import Cohort, default_target, load_cohort
 from representations import REPRESENTATIONS, Material
@@ -116,6 +118,7 @@ def discover(args: argparse.Namespace, model: nn.Module, cohort: Cohort, target:
     cells = pd.DataFrame(cells_that_differ(found, material, design))
     outputs = [_write(stage.folder / f"{name}.csv", frame) for name, frame in (
         ("table", table), ("clusters", _assignments(found, cohort, design, traits)), ("enrichment", enriched), ("cells", cells))]
+    outputs.append(write_counts(stage.folder, cohort.data.table, _groups(found, cohort, design)))
     outputs += _draw(stage.folder, args, features, found, cohort, design, material, target, table, enriched)
     stage.finish(inputs=[find_checkpoint(args.model_path), cohort.data.path / "ptbxl_database_enriched.csv"], outputs=outputs,
                  counts={"records": len(cohort.data), "reported": int(design.reported.sum())})
@@ -134,6 +137,15 @@ def _with_beats(cohort, material):
         cohort = cohort.rows(keep)
         material = Material(cohort.data, material.model, material.target, material.method)
     return cohort, material
+
+
+def _groups(found, cohort, design):
+    """ecg_id by label and by cluster, named as in the figures."""
+    groups = {name: cohort.data.ecg_id[cohort.labels == name] for name in cohort.names}
+    for name, result in found.items():
+        names = cluster_names(result, cohort, design)
+        groups |= {f"{name}, cluster {names[number]}": cohort.data.ecg_id[result.clusters == number] for number in names}
+    return groups
 
 
 def _assignments(found, cohort, design, traits):

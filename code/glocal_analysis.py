@@ -2,8 +2,9 @@
 
 Reads:   <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv, multihot_<task>.npy, ptbxl_segmentations/ where present (else
          segments from our own fiducials), a checkpoint, and <run>/local/<method>_<pathology>.npz where they fit
-Writes:  <output_path>/<modelname>_<task>[_<run_name>]/glocal/: segments.csv, beats.csv, groups.csv, records.csv, scorecard.csv,
-         rules.csv, contrast.csv; figures groups_<method>, cells_<method>_<pathology>, contrast_..., scorecard (png and pdf)
+Writes:  <output_path>/<modelname>_<task>[_<run_name>]/glocal/: segments.csv, beats.csv, groups.csv, records.csv, quality.csv,
+         scorecard.csv, rules.csv, contrast.csv; figures groups_<method>, cells_<method>_<pathology>, contrast_..., scorecard
+         (png and pdf)
 
 Example: python code/glocal_analysis.py --model_path=output/lenet_subdiagnostic --output_path=output/
 
@@ -23,6 +24,7 @@ from attribution import METHODS, WINDOWS
 from checkpoints import check_against, find_checkpoint, load_model, run_folder
 from cli import StageParser, check_names, positive_int, run, select_device, stage_parser
 from dataset import TABLE, load_dataset, table_hash
+from flagged import write_counts
 from glocal_groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
 from glocal_stored import stored_maps
 from labels import is_regression
@@ -137,6 +139,7 @@ def main(args: argparse.Namespace) -> None:
             fill_group(group, pool, methods, args.seed, stored, progress=True)
         shown = [groups[name] for name in pathologies if name in groups]
         paths = glocal_outputs.write_all(folder, args, info, groups, shown, pairs, methods, cards)
+        paths.append(write_counts(folder, data.table, {name: group.data.ecg_id for name, group in groups.items()}))
         stage.finish([*checkpoints, Path(args.data_path) / TABLE], paths, {name: group.counts for name, group in groups.items()})
     print("; ".join(f"{name}: {group.counts}" for name, group in groups.items()))
     print(f"{len(methods)} methods x {len(groups)} groups, written to {folder}:")

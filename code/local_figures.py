@@ -12,6 +12,7 @@ from checkpoints import ModelInfo
 from dataset import Dataset
 from ecg_figures import Heat, Record, comparison, twelve_leads
 from evaluation import sigmoid
+from flagged import UNAVAILABLE, flags_of, spoken
 from labels import is_regression, slug
 from local_plan import Target
 from local_results import CHUNK, Job
@@ -39,10 +40,14 @@ def true_labels(data: Dataset, row: int) -> str:
 
 
 def quality_note(row: pd.Series) -> str:
-    """'signal: noise, drift' from the quality_<flag> columns of a row of the table; empty where none is raised."""
-    raised = [name.removeprefix("quality_").replace("_", " ") for name in row.index
-              if name.startswith("quality_") and str(row[name]) == "True"]
-    return "signal: " + ", ".join(raised) if raised else ""
+    """'signal: noise, drift' of a row of the table, and what was left blank; empty where all is judged and none raised."""
+    flags = flags_of(row.to_frame().T).iloc[0]
+    if flags.isna().all():
+        return UNAVAILABLE.split(":")[0]
+    raised = ", ".join(spoken(name) for name in flags.index if flags[name] == 1)
+    blank = ", ".join(spoken(name) for name in flags.index if np.isnan(flags[name]) and f"quality_{name}" in row)
+    notes = (raised and f"signal: {raised}", blank and f"{blank} not judged")
+    return "; ".join(note for note in notes if note)
 
 
 def prediction(info: ModelInfo, index: int, logit: float) -> str:

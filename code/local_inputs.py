@@ -18,7 +18,7 @@ from inference import predict
 from labels import is_regression
 from local_plan import Target, target_names
 from occlusion import isoelectric
-from own_record import read_own
+from own_record import own_quality, read_own
 from segments import load_segments
 from selection import predicted_positive
 from statements import parse_column
@@ -81,11 +81,12 @@ def occlusion_regions(data: Dataset, rows: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- a record of one's own
 
 def own_dataset(path: str, info: ModelInfo, record_rate: float | None) -> Dataset:
-    """A data set of the one record at `path`; leads that neither it nor the model has are flat."""
-    signal = np.nan_to_num(read_own(path, info.leads, info.sampling_rate, info.crop, record_rate))
+    """A data set of the one record at `path`, its quality judged; leads that neither it nor the model has are flat."""
+    own = read_own(path, info.leads, info.sampling_rate, info.crop, record_rate)
+    signal = np.nan_to_num(own.signal)
     peaks = ecg.detect_r_peaks(signal, info.sampling_rate) * 100 // info.sampling_rate
     row = {"patient_id": [0], "strat_fold": [10], "r_peaks": [" ".join(map(str, peaks))]}
-    table = pd.DataFrame(row, index=pd.Index([0], name="ecg_id"))
+    table = pd.DataFrame(row).join(own_quality(own)).rename_axis("ecg_id")
     return Dataset(table, signal[None], info.sampling_rate, Path(path).parent, info.task)
 
 

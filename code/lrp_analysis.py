@@ -3,7 +3,7 @@
 Reads:   the checkpoint (--model_path) and <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv, multihot_<task>.npy;
          or one record of your own (--record), and then no data set
 Writes:  <output_path>/<run>/local/ <method>_<pathology>.npz (attributions (n, T, 12), ecg_id, target, logit, coverage, and
-         ledger or gap), cells.csv (largest cells lead x segment of each record), figures as png and pdf
+         ledger or gap), cells.csv (largest cells lead x segment of each record), quality.csv (flagged records), figures
 
 Example: python code/lrp_analysis.py --output_path=output/ --model_path=output/... --pathologies=[AMI, IMI] --strategy=single_best
 
@@ -31,6 +31,7 @@ from cam import activation_and_gradient
 from checkpoints import check_against, find_checkpoint, load_model, run_folder
 from cli import StageParser, check_names, count, positive_int, run, select_device, stage_parser
 from dataset import TABLE, load_dataset, table_hash
+from flagged import write_counts
 from labels import slug
 from local_inputs import baseline_for, occlusion_regions, own_dataset, own_targets
 from local_plan import choose_targets, cost, method_options
@@ -150,7 +151,7 @@ def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[J
 def clear(folder: Path) -> None:
     """Remove what an earlier run with other settings left in the folder."""
     shutil.rmtree(folder / ".parts", ignore_errors=True)
-    for pattern in ("*.npz", "*.png", "*.pdf", "cells.csv"):
+    for pattern in ("*.npz", "*.png", "*.pdf", "*.csv"):
         for path in folder.glob(pattern):
             path.unlink()
 
@@ -161,9 +162,10 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
     figures, left_out = local_figures.draw(job, args.max_figures, args.absolute, args.compare, name)
     written = local_results.assemble(job)
     report(job)
+    quality = write_counts(job.folder, job.data.table, {one.name: job.data.ecg_id[one.rows] for one in job.targets})
     counts = {target.name: len(target.rows) for target in job.targets}
     inputs = [find_checkpoint(args.model_path), *([] if args.record else [job.data.path / TABLE])]
-    stage.finish(inputs=inputs, outputs=[*written, *figures], counts=counts)
+    stage.finish(inputs=inputs, outputs=[*written, quality, *figures], counts=counts)
     local_results.remove_parts(job)
     more = f" ({left_out} more not drawn: --max_figures)" if left_out else ""
     print(f"explained {n_records} records x targets by {len(job.methods)} methods; wrote {len(written) - 1} arrays, "

@@ -1,4 +1,4 @@
-"""One's own ECG as a model takes it: a WFDB record or a csv, any rate, in mV, leads by name, resampled and cut to 10 s.
+"""One's own ECG as a model takes it (WFDB or csv, any rate, mV, leads by name; resampled, cut to 10 s), and its quality flags.
 
 A csv has one column per lead, named as in labels.LEADS (capitals do not matter), in mV; a column `time` in s gives the rate.
 Limb leads that are missing are computed from I and II where those are there.
@@ -7,23 +7,39 @@ Limb leads that are missing are computed from I and II where those are there.
 from collections.abc import Sequence
 from math import gcd
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.signal import resample_poly
 
 from artefacts import UserError, read_csv
+from ecg import measure_all
 from labels import LEADS
+from quality import FLAGS, judge_quality
 from records import MV_PER_UNIT
 
 SECONDS = 10.0   # what is explained and drawn of a longer record
 MAX_MV = 50.0    # more than any ECG has: the unit is wrong
+AS_RECORDED = ("flat", "clipped")  # resampling rings at the ends of a still line and on a plateau
 LIMB = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}  # of I and II
 
 
-def read_own(path: str | Path, leads: Sequence[str], sampling_rate: int, crop: int,
-             record_rate: float | None = None) -> np.ndarray:
-    """(T, 12) float32 mV at `sampling_rate` Hz, at most the first 10 s; NaN for leads that are not there.
+class Own(NamedTuple):
+    """At most the first 10 s of a record, NaN for leads that are not there.
+
+    signal         # (T, 12) float32 mV at `sampling_rate` Hz, the model's
+    recorded       # (T', 12) mV at `rate` Hz, as the file has it
+    """
+
+    signal: np.ndarray
+    sampling_rate: int
+    recorded: np.ndarray
+    rate: float
+
+
+def read_own(path: str | Path, leads: Sequence[str], sampling_rate: int, crop: int, record_rate: float | None = None) -> Own:
+    """Read a record and resample it to `sampling_rate` Hz.
 
     leads        those that must be there (the model's)
     crop         least number of samples at `sampling_rate`
@@ -32,14 +48,30 @@ def read_own(path: str | Path, leads: Sequence[str], sampling_rate: int, crop: i
     """
     path = Path(path)
     columns, rate = _read_csv(path, record_rate) if path.suffix.lower() == ".csv" else _read_wfdb(path)
-    signal = _resample(_arranged(columns, leads, path), rate, sampling_rate)
+    recorded = _arranged(columns, leads, path)
+    signal = _resample(recorded, rate, sampling_rate)
     if len(signal) < crop:
         raise UserError(f"{path} lasts {len(signal) / sampling_rate:.2f} s, the model needs {crop / sampling_rate:.2f} s")
     signal = signal[:round(SECONDS * sampling_rate)]
     used = signal[:, [LEADS.index(lead) for lead in leads]]
     if np.abs(used).max() > MAX_MV:
         raise UserError(f"{path} reaches {np.abs(used).max():.0f} mV: an ECG stays below {MAX_MV:g} mV; give it in mV")
-    return signal.astype(np.float32)
+    return Own(signal.astype(np.float32), sampling_rate, recorded[:round(SECONDS * rate)], rate)
+
+
+def own_quality(own: Own) -> pd.DataFrame:
+    """One row of columns `quality_<flag>`: True, False, or blank where a flag cannot be judged."""
+    there = np.isfinite(own.signal).all(axis=0)
+    signal, recorded = (np.where(there, values, values[:, [there.argmax()]])[None]  # a lead again raises no flag of its own
+                        for values in (own.signal, own.recorded))
+    measured = measure_all(signal, own.sampling_rate, progress=False).assign(scp_codes="")
+    flags = judge_quality(signal, own.sampling_rate, measured).astype(object)
+    for name in AS_RECORDED:
+        flags[f"quality_{name}"] = FLAGS[name].judge(recorded, round(own.rate), measured)
+    flags["quality_pacemaker"] = None
+    if not all(there[LEADS.index(lead)] for lead in ("I", "II", "V6")):
+        flags["quality_limb_reversal"] = None
+    return flags
 
 
 def _read_wfdb(path):

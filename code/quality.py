@@ -22,10 +22,11 @@ OPPOSED = -0.3  # correlation of a limb lead with V6
 
 
 class Flag(NamedTuple):
-    """`judge`: (signals (n, T, 12) mV, Hz, their rows of the table) -> (n,) bool."""
+    """`judge`: (signals (n, T, 12) mV, Hz, their rows of the table) -> (n,) bool; `blank`: why it may be left blank."""
 
     judge: Callable
     description: str
+    blank: str = ""
 
 
 def flat(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
@@ -96,8 +97,9 @@ FLAGS = {
     "clipped": Flag(clipped, f"a plateau of {1000 * CLIPPED_S:g} ms at a lead's extreme, beyond {CLIPPED_MV} mV"),
     "noise": Flag(noisy, f"a lead with more than {NOISE_MV} mV of noise (standard deviation)"),
     "drift": Flag(drifting, f"a lead whose level wanders by more than {DRIFT_MV} mV"),
-    "limb_reversal": Flag(limb_reversal, "likely exchanged limb electrodes"),
-    "pacemaker": Flag(pacemaker, "a pacemaker, as the data base has it"),
+    "limb_reversal": Flag(limb_reversal, "likely exchanged limb electrodes", blank="I, II or V6 is missing"),
+    "pacemaker": Flag(pacemaker, "a pacemaker, as the data base has it",
+                      blank="cannot be judged from the signal alone"),
 }
 
 
@@ -115,15 +117,16 @@ def judge_quality(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) 
 
 
 def _windows(signals, sampling_rate):
-    """(n, seconds, samples, 12)"""
-    seconds = signals.shape[1] // sampling_rate
-    return signals[:, :seconds * sampling_rate].reshape(len(signals), seconds, sampling_rate, signals.shape[2])
+    """(n, seconds, samples, 12); what is shorter than a second is one window."""
+    seconds = max(signals.shape[1] // sampling_rate, 1)
+    return signals[:, :seconds * sampling_rate].reshape(len(signals), seconds, -1, signals.shape[2])
 
 
 def _at_100(signals, sampling_rate):
-    """Means of neighbouring samples, 100 a second."""
+    """Means of neighbouring samples, 100 a second; what is left over at the end is left out."""
     step = sampling_rate // 100
-    return signals if step == 1 else signals.reshape(len(signals), -1, step, signals.shape[2]).mean(axis=2)
+    whole = signals[:, :signals.shape[1] // step * step]
+    return signals if step == 1 else whole.reshape(len(signals), -1, step, signals.shape[2]).mean(axis=2)
 
 
 def _correlation(a, b):

@@ -63,6 +63,11 @@ def paragraph(text: str, kind: str = "") -> str:
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
 
+def heading(text: str) -> str:
+    """Heading of a part of a section."""
+    return f"<h3>{escape(text)}</h3>"
+
+
 def tiles(values: dict[str, str]) -> str:
     """Large numbers with a caption under each."""
     inner = "".join(f'<div class="tile"><b>{escape(value)}</b><span class="soft small">{escape(name)}</span></div>'

@@ -13,7 +13,8 @@ import pandas as pd
 from artefacts import UserError, broken_link, read_csv, read_json, read_stage
 from checkpoints import ModelInfo
 from dataset import TABLE
-from report_html import code_block, details, figure, paragraph, table, tiles
+from flagged import FILE, flags_of, in_words, spoken
+from report_html import code_block, details, figure, heading, paragraph, table, tiles
 from sanity_tables import broken_claims
 
 FEW_POSITIVES = 10    # below that a class's AUC says little
@@ -64,9 +65,13 @@ def _is_stage(path):
 
 def data_files(folder: Path) -> list[Path]:
     """preprocessing.json of the data sets that the stages have read."""
-    tables = {path.parent / name for path in stage_files(folder) for name in read_stage(path).get("inputs") or {}
-              if Path(name).name == TABLE}
-    return sorted({Path(os.path.normpath(table.parent / "preprocessing.json")) for table in tables})
+    return sorted({table.parent / "preprocessing.json" for path in stage_files(folder) for table in tables_read(path)})
+
+
+def tables_read(stage_file: Path) -> list[Path]:
+    """Tables of the data sets that one stage has read, as its JSON names its inputs."""
+    names = [name for name in read_stage(stage_file).get("inputs") or {} if Path(name).name == TABLE]
+    return [Path(os.path.normpath(stage_file.parent / name)) for name in names]
 
 
 def broken_links(folder: Path) -> list[str]:
@@ -87,7 +92,7 @@ def provenance(run: Run) -> Iterator[str]:
     for line in broken_links(run.folder):
         yield paragraph(f"Artefacts do not match: {line}", "warn")
     stages = [read_stage(path) for path in stage_files(run.folder)]
-    data = _data_stage(stages, run)
+    data = _data_stage(run)
     if data:
         counts = data.get("counts", {})
         yield paragraph(f"Data set: {counts.get('version', 'not said')}.")
@@ -97,15 +102,9 @@ def provenance(run: Run) -> Iterator[str]:
             yield details(f"{content['stage']}: command, versions, hashes", _provenance_of(content))
 
 
-def _data_stage(stages, run):
-    """preprocessing.json of the data set that the run was trained on, where it still lies there."""
-    for content in stages:
-        folder = content.get("settings", {}).get("data_path")
-        for base in (Path(), run.folder):
-            path = base / folder / "preprocessing.json" if folder else None
-            if path and path.is_file():
-                return read_stage(path)
-    return None
+def _data_stage(run):
+    """preprocessing.json of the data set that the run's stages have read, where it still lies there."""
+    return next((read_stage(path) for path in data_files(run.folder) if path.is_file()), None)
 
 
 def _provenance_of(content):
@@ -170,6 +169,7 @@ def concepts(run: Run) -> Iterator[str]:
     sizes = ", ".join(f"{scores[column].nunique()} {plural}" for column, plural in (
         ("concept", "concepts"), ("layer", "layers"), ("pathology", "pathologies")))
     yield paragraph(f"{sizes}; {len(found)} of {int(tested.sum())} cells are significant after correction.")
+    yield from _quality(run, "tcav")
     invalid = scores.drop_duplicates(["concept", "layer"])
     if "cav_valid" in invalid and not invalid["cav_valid"].all():
         poor = int((~invalid["cav_valid"].astype(bool)).sum())
@@ -198,37 +198,58 @@ def _strongest_layers(found, n_layers):
 
 
 def local(run: Run) -> Iterator[str]:
-    """Explained records, warnings about their signals, the largest cells, the figures."""
-    cells = run.csv("local/cells.csv")
-    if cells is None:
-        return
-    yield paragraph(f"{cells['ecg_id'].nunique()} records, methods {', '.join(cells['method'].unique())}, pathologies "
+    """Explained records of the data set, then each record of one's own: warnings about signals, largest cells, figures."""
+    for folder in sorted(path.parent.name for path in run.folder.glob("local*/cells.csv")):
+        yield from _local_part(run, folder, own=folder.removeprefix("local").removeprefix("_"))
+
+
+def _local_part(run, folder, own):
+    """One folder; `own` names one's own record, whose flags only quality.csv has."""
+    cells = run.csv(f"{folder}/cells.csv")
+    if own:
+        yield heading(f"Record {own}")
+    n = cells["ecg_id"].nunique()
+    yield paragraph(f"{n} record{'' if n == 1 else 's'}, methods {', '.join(cells['method'].unique())}, pathologies "
                     f"{', '.join(map(str, cells['pathology'].unique()))}.")
-    for line in _flagged(run, cells["ecg_id"].unique()):
+    yield from _quality(run, folder)
+    for line in () if own else _flagged(run, cells["ecg_id"].unique()):
         yield paragraph(line, "warn")
     strongest = cells[cells["rank"] == 1] if "rank" in cells else cells
     yield details("Largest lead × segment cell of each record and method", table(strongest, 60))
-    pictures = sorted(run.figures("local/**/*.png"), key=lambda path: path.stem.split("_")[::-1])   # by record
+    pictures = sorted(run.figures(f"{folder}/**/*.png"), key=lambda path: path.stem.split("_")[::-1])   # by record
     for picture in pictures[:MAX_LOCAL_FIGURES]:
         yield figure(picture, _caption(picture))
     if len(pictures) > MAX_LOCAL_FIGURES:
-        yield paragraph(f"{len(pictures) - MAX_LOCAL_FIGURES} more figures are in {run.folder.name}/local/.", "soft")
+        yield paragraph(f"{len(pictures) - MAX_LOCAL_FIGURES} more figures are in {run.folder.name}/{folder}/.", "soft")
 
 
 def _flagged(run, ecg_ids):
     """Signal-quality warnings about the explained records, from the data set's table."""
     stage = run.folder / "local" / "local.json"
-    settings = read_stage(stage).get("settings", {}) if stage.is_file() else {}
-    path = Path(str(settings.get("data_path") or "")) / "ptbxl_database_enriched.csv"
-    if not path.is_file():
+    tables = tables_read(stage) if stage.is_file() else []
+    there = [path for path in tables if path.is_file()]
+    if not there:
+        missing = f"{tables[0]} is not there" if tables else f"{stage} names no {TABLE} among its inputs"
+        yield f"Names of flagged records unavailable: {missing}."
         return
-    table_ = read_csv(path, index_col="ecg_id", low_memory=False)
-    here = table_[table_.index.isin(ecg_ids)]
-    for column in [name for name in table_ if name.startswith("quality_")]:
-        ids = here.index[here[column].astype(str) == "True"]
+    flags = flags_of(read_csv(there[0], index_col="ecg_id", low_memory=False))
+    for name in flags:
+        ids = flags.index[(flags[name] == 1) & flags.index.isin(ecg_ids)]
         if len(ids):
-            flag = column.removeprefix("quality_").replace("_", " ")
-            yield f"{flag} in record {', '.join(map(str, ids[:20]))}: read its maps with care."
+            yield f"{spoken(name)} in record {', '.join(map(str, ids[:20]))}: read its maps with care."
+
+
+def _quality(run, folder):
+    """How many of the explained records carry a flag, as the stage has counted them; by group where some do."""
+    counts = run.csv(f"{folder}/{FILE}")
+    if counts is None:
+        yield paragraph(f"Quality flags unavailable: {folder}/{FILE} is not there; the stage counts them when it is run again "
+                        "with --overwrite.", "soft")
+        return
+    words, flagged = in_words(counts), counts["n_flagged"].iloc[0] > 0
+    yield paragraph(f"{words[:1].upper()}{words[1:]}.", "warn" if flagged else "soft")
+    if flagged and len(counts) > 2:
+        yield details("Quality flags by group", table(counts, 60))
 
 
 def glocal(run: Run) -> Iterator[str]:
@@ -236,6 +257,7 @@ def glocal(run: Run) -> Iterator[str]:
     segments = run.csv("glocal/segments.csv")
     if segments is None:
         return
+    yield from _quality(run, "glocal")
     yield from (figure(picture, _caption(picture)) for picture in run.figures("glocal/groups*.png"))
     top = segments[segments["rank"] <= 5].sort_values(["pathology", "method", "rank"])
     columns = ["pathology", "method", "rank", "lead", "segment", "density", "low", "high", "share"]
@@ -255,6 +277,7 @@ def sanity(run: Run) -> Iterator[str]:
     checks = run.csv("sanity/checks.csv")
     if checks is None:
         return
+    yield from _quality(run, "sanity")
     axioms = run.csv("sanity/axioms.csv")
     for row in () if axioms is None else broken_claims(axioms).itertuples():
         yield paragraph(f"{row.method} claims {row.axiom} and breaks it on {row.model}: {row.worst:.3g}, tolerance "
@@ -270,6 +293,7 @@ def discovery(run: Run) -> Iterator[str]:
         found = run.csv(f"{folder.name}/table.csv")
         if found is None:
             continue
+        yield from _quality(run, folder.name)
         notes = found.get("note", pd.Series("", found.index)).astype(str)
         for row in found[notes.str.startswith("clusters follow")].itertuples():
             yield paragraph(f"{row.representation}: the clusters follow the predicted class (adjusted mutual information "

@@ -4,7 +4,7 @@ Reads:   a checkpoint, checkpoints of the amplitude tasks (--amplitude_models) a
          preprocessing.py wrote; on a simulated cohort (simulate_ptbxl.py) also its planted causes.
 Writes:  <run>/sanity/ checks.csv (check, method, model, task, value, low, high, chance, n), details.csv (single leads, layers and
          moments), comparisons.csv (paired differences to the best method), axioms.csv, and where they apply dose_response.csv,
-         localisation_gate.csv, agreement_pairs.csv; ranking.png and one figure per kind of check.
+         localisation_gate.csv, agreement_pairs.csv; quality.csv (flagged records); ranking.png and one figure per kind of check.
 
 Example: python code/sanity_checks.py --model_path=output/lenet_subdiagnostic --data_path=data/simulated/ --strict \\
              --amplitude_models output/lenet_P_Wave_Amplitude output/lenet_R_Peak_Amplitude output/lenet_T_Wave_Amplitude
@@ -33,10 +33,11 @@ from checks_axioms import measure_axioms
 from checks_planted import has_truth, measure_localisation, planted_reference
 from checks_randomisation import measure_randomisation
 from cli import StageParser, check_names, positive_int, run, select_device, stage_parser
-from dataset import TABLE, load_dataset, table_hash
+from dataset import TABLE, load_dataset, load_table, table_hash
 from dose_response import DOSES, WAVES, dose_reference, measure_dose_response
 from explainers import ALL_METHODS, Explainer, make_explainers
 from faithfulness import FRACTIONS, N_RANDOM, measure_faithfulness, random_reference
+from flagged import write_counts
 from labels import is_regression
 from sanity_run import Check, Store, cascade_maps, estimate, estimate_maps, plan, run_parts
 from sanity_subjects import make_subject
@@ -189,6 +190,8 @@ def compute(args: argparse.Namespace, stage: Stage, checks: dict[str, Check], su
     records = store.records([(name, method, subject.name) for name, subject, method in work]) if work else None
     tables = sanity_tables.build(records, checks, subjects, others, fits, explainers, store, planted, args.seed)
     written = [write_csv(stage.folder / f"{name}.csv", table) or stage.folder / f"{name}.csv" for name, table in tables.items()]
+    explained = {one.name: one.ecg_id for one in (*subjects["model"], *subjects["amplitude"])}
+    written.append(write_counts(stage.folder, load_table(args.data_path), explained))
     written += sanity_figures.draw_all(stage.folder, tables, records)
     models = map(find_checkpoint, [args.model_path, *args.amplitude_models, *args.seeds])
     stage.finish(inputs=[*models, Path(args.data_path) / TABLE], outputs=written,

@@ -1,7 +1,8 @@
 """3. Global concept analysis (TCAV): does the model use the cardiologist's concepts, and at which layer?
 
 Reads:  <data_path> (raw100.pkl, multihot_<task>.npy, ptbxl_database_enriched.csv) and a checkpoint.
-Writes: <output_path>/<modelname>_<task>[_<run_name>]/tcav/: scores.csv, runs.csv, cavs.npz, figures, TensorBoard events.
+Writes: <output_path>/<modelname>_<task>[_<run_name>]/tcav/: scores.csv, runs.csv, cavs.npz, quality.csv (flagged
+        class records), figures, TensorBoard events.
 
 CAVs are fitted on folds 1-8 and class records come from --folds (10), so never the same patient. Per concept, layer and
 pathology: score, the share of the class's records whose logit grows along the CAV, mean over --n_runs draws of random
@@ -30,6 +31,7 @@ from cli import StageParser, check_names, count, positive_int, run, select_devic
 from concept_sets import MATCHES, concept_set, flag_column, reason_against, relative_sets, share_exchangeable, strata_of
 from concepts import CONCEPTS
 from dataset import TABLE, load_dataset, table_hash
+from flagged import write_counts
 from inference import PROTOCOLS
 from labels import is_regression
 from tcav import Plan, analyse, layer_passes
@@ -101,6 +103,11 @@ def _classes(args, model, evaluated):
         print(f"left out, no record in fold {' '.join(map(str, args.folds))}: {', '.join(empty)}")
     labels = in_order([label for label in asked if counts[label]], model.info.task)
     return labels, [model.info.index(label) for label in labels], [counts[label] for label in labels]
+
+
+def _class_records(evaluated, labels, columns):
+    """ecg_id of each class's records, whose gradients are taken."""
+    return {label: evaluated.ecg_id[evaluated.labels[:, column] > 0] for label, column in zip(labels, columns, strict=True)}
 
 
 def _concepts(args, training):
@@ -239,6 +246,7 @@ def _train_and_test(args, model, data):
         outcomes, means = analyse(model, training, evaluated, concepts, columns, layers, plan, args.protocol, args.pool,
                                   args.max_memory, progress=True)
         scores, paths = _write(stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash)
+        paths.append(write_counts(folder, evaluated.table, _class_records(evaluated, labels, columns)))
         paths += _draw(stage, paths[0])
         counts = {"concepts": len(concepts), "layers": len(layers), "pathologies": len(labels), "training_records": len(training)}
         stage.finish([checkpoint, data.path / TABLE], paths, counts)
@@ -269,6 +277,7 @@ def _apply(args, model, data):
         paths = [folder / "projections.csv", folder / "scores.csv"]
         write_csv(paths[0], table.round(6))
         write_csv(paths[1], scores)
+        paths.append(write_counts(folder, evaluated.table, _class_records(evaluated, labels, columns)))
         stage.finish([checkpoint, args.apply], paths, {"records": len(evaluated)})
     print(f"{len(names)} CAVs x {len(projections)} layers on {len(evaluated)} records written to {folder}:")
     print("\n".join(f"  {path}" for path in paths))

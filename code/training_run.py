@@ -17,7 +17,7 @@ import scoring
 import training_figures
 from artefacts import Stage, UserError, sha256, write_figure
 from checkpoints import ModelInfo, check_against, find_checkpoint, load_checkpoint, load_model, run_folder, save_checkpoint
-from dataset import Dataset, load_dataset
+from dataset import TABLE, Dataset, load_dataset
 from evaluation import evaluable
 from labels import LEADS, TASKS, is_regression
 from models import get_model
@@ -191,7 +191,7 @@ def train(args: argparse.Namespace, device: torch.device) -> str | None:
                 return None
             written += write_figure(training_figures.course_figure(history), folder / "course")
             log.results(settings, metrics["windows"], history, splits["test"])
-        stage.finish(outputs=[*checkpoint_paths(folder), *written],
+        stage.finish(inputs=[Path(args.data_path) / TABLE], outputs=[*checkpoint_paths(folder), *written],
                      counts={name: len(part) for name, part in splits.items()})
     best = max(history, key=lambda row: row["score"])["epoch"]
     return f"{scoring.summary(metrics, info.task)} on {len(splits['test'])} test records, epoch {best}; " \
@@ -260,7 +260,7 @@ def write_test(folder: Path, model: torch.nn.Module, info: ModelInfo, test: Data
         if not distributed.is_main():
             return {}, []
         written = scoring.write_scores(folder, metrics, logits, test, info)
-        stage.finish(outputs=written, counts={"test": len(test)})
+        stage.finish(inputs=[Path(args.data_path) / TABLE], outputs=written, counts={"test": len(test)})
     return metrics, written
 
 

@@ -1,19 +1,23 @@
 """Discovery as a command: planted subtypes, the outputs other stages read, and words for what cannot be done."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+import discovery
 from artefacts import UserError
 from attribution import attribute_records
 from checkpoints import ModelInfo
 from conftest import run_script
 from dataset import Dataset
 from findings import Design, Found, Traits, choose_folds, cluster_names, judge_clusters
+from flagged import count_flags
 from labels import LEADS
 from models import get_model
 from patient_groups import Cohort
@@ -120,10 +124,25 @@ def test_discovery_runs_resumes_and_writes_what_others_read(cohort, trained):
     assert f"-> {folder}" in done.stdout
     for name in ("embedding", "agreement", "enrichment"):
         assert (folder / f"{name}.png").stat().st_size > 10_000
+    quality = pd.read_csv(folder / "quality.csv").set_index("group")
+    assert quality.loc["all", "n_records"] == clusters["ecg_id"].nunique() == quality.loc[["AMI", "IMI"], "n_records"].sum()
+    assert " explained records with a quality flag" in done.stdout
     before = (folder / "table.csv").read_bytes()
     assert "is finished" in run_script("discovery.py", *words).stdout
     run_script("discovery.py", *words, "--overwrite")
     assert (folder / "table.csv").read_bytes() == before
+
+
+def test_flagged_records_are_counted_by_label_and_cluster():
+    cohort = fake_cohort()                                                        # AMI AMI IMI IMI AMI AMI ...
+    noisy = cohort.data.ecg_id <= 10                                              # 6 AMI, 4 IMI
+    cohort = replace(cohort, data=replace(cohort.data, table=cohort.data.table.assign(quality_noise=noisy)))
+    reported = np.ones(len(noisy), dtype=bool)
+    found = {"signal": SimpleNamespace(clusters=noisy.astype(int), k=2)}
+    counts = count_flags(cohort.data.table, discovery._groups(found, cohort, SimpleNamespace(reported=reported)))
+    assert counts.set_index("group").loc[["all", "AMI", "IMI"], "noise"].tolist() == [10, 6, 4]
+    clusters = counts.set_index("group").filter(like="signal, cluster", axis=0)
+    assert sorted(map(tuple, clusters[["n_records", "n_flagged"]].to_numpy(dtype=int))) == [(10, 10), (30, 0)]
 
 
 @pytest.mark.parametrize(("words", "message"), [

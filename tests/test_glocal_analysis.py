@@ -1,5 +1,6 @@
 """The glocal stage on a simulated cohort: files, reproducibility, reuse of local maps, cross-fitting, refusals."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -121,8 +122,25 @@ def test_same_seed_same_bytes(done, cohort, trained, tmp_path, no_figures):
     run("--data_path", cohort, "--model_path", trained, "--output_path", tmp_path, *SMALL, "--pathologies", "LVH,NORM",
         "--contrast=[LVH, NORM]")
     assert not list(folder.glob("*.png"))
-    for name in ("segments", "beats", "scorecard", "contrast", "records"):
+    for name in ("segments", "beats", "scorecard", "contrast", "records", "quality"):
         assert sha256(done / f"{name}.csv") == sha256(tmp_path / trained.name / "glocal" / f"{name}.csv"), name
+
+
+def test_flagged_records_are_counted_per_group(cohort, trained, tmp_path, no_figures, capsys):
+    flagged = tmp_path / "flagged"
+    shutil.copytree(cohort, flagged)
+    table = pd.read_csv(flagged / "ptbxl_database_enriched.csv")
+    planted = {name: False for name in table if name.startswith("quality_")} | {"quality_limb_reversal": table["ecg_id"] % 3 == 0}
+    table.assign(**planted).to_csv(flagged / "ptbxl_database_enriched.csv", index=False)
+    run("--data_path", flagged, "--model_path", trained, "--output_path", tmp_path, *SMALL, "--pathologies", "LVH", "NORM")
+    folder = tmp_path / trained.name / "glocal"
+    records, counts = pd.read_csv(folder / "records.csv"), pd.read_csv(folder / "quality.csv").set_index("group")
+    assert list(counts.index) == ["all", "LVH", "NORM"]
+    for name, ids in {"all": records["ecg_id"].drop_duplicates(), **dict(list(records.groupby("pathology")["ecg_id"]))}.items():
+        assert counts.loc[name, ["n_records", "n_flagged", "limb_reversal"]].tolist() == [len(ids), *[(ids % 3 == 0).sum()] * 2]
+    n = counts.loc["all"]
+    assert (f"{n['n_flagged']:.0f} of {n['n_records']:.0f} explained records with a quality flag: "
+            f"limb reversal {n['n_flagged']:.0f}\n") in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- against plain computation

@@ -22,11 +22,14 @@ from beats import window_offsets
 from checkpoints import ModelInfo, load_model, save_checkpoint
 from conftest import ROOT, run_script
 from dataset import Dataset, load_dataset
+from ecg_figures import Record
 from labels import LABEL_MAPPINGS, LEADS
 from local_plan import Target
 from local_results import CELL_COLUMNS, Job
 from models import get_model
+from own_record import Own, own_quality
 from test_attribution import randomised
+from tiny_ptbxl import ecg_like
 
 FOLDS = {"train": list(range(1, 9)), "validation": [9], "test": [10]}
 
@@ -131,7 +134,7 @@ def test_finished_refused_and_begun_anew(cohort, run_path, tmp_path, capsys):
     with pytest.raises(UserError, match="other settings"):
         analyse(cohort, run_path, tmp_path, *options[:2], "--pathologies", "AMI", "--max_figures", "0")
     analyse(cohort, run_path, tmp_path, *options[:2], "--pathologies", "AMI", "--max_figures", "0", "--overwrite")
-    assert set(files_of(folder)) == {"saliency_AMI.npz", "cells.csv"}
+    assert set(files_of(folder)) == {"saliency_AMI.npz", "cells.csv", "quality.csv"}
     analyse(cohort, run_path, tmp_path, *options, "--overwrite")
     assert files_of(folder) == before
     assert json.loads((folder / "local.json").read_text())["status"] == "finished"
@@ -325,6 +328,89 @@ def test_own_csv(own, run_path, tmp_path):
     assert (folder / "lrp_AMI_mine.png").is_file()
 
 
+@pytest.mark.parametrize(("change", "expected"), [
+    (lambda signal: signal, "0 of 1 explained records with a quality flag"),
+    (lambda signal: flat_lead(signal), "1 of 1 explained records with a quality flag: flat 1"),
+    (lambda signal: np.minimum(signal, 1.1), "1 of 1 explained records with a quality flag: clipped 1"),
+    (lambda signal: exchanged_arms(signal), "1 of 1 explained records with a quality flag: limb reversal 1"),
+])
+@pytest.mark.parametrize("rate", [100, 500])
+def test_the_quality_of_an_own_record_is_judged(run_path, tmp_path, capsys, monkeypatch, change, expected, rate):
+    path = tmp_path / "mine.csv"
+    signal = change(ecg_like(0, rate) / 1000)
+    pd.DataFrame(signal, columns=LEADS).assign(time=np.arange(len(signal)) / rate).to_csv(path, index=False)
+    subtitles = []
+    monkeypatch.setattr(local_figures, "write_figure", lambda *_, **__: [])
+    monkeypatch.setattr(local_figures, "Record", lambda *parts: subtitles.append(parts[3]) or Record(*parts))
+    folder = analyse("nowhere", run_path, tmp_path, "--record", str(path), "--methods", "saliency", "--pathologies", "AMI", "LVH",
+                     "--max_figures", "1")
+    assert f"{expected}; not judged: pacemaker (cannot be judged from the signal alone)\n" in capsys.readouterr().out
+    counts = pd.read_csv(folder / "quality.csv")
+    assert counts["group"].tolist() == ["all", "AMI", "LVH"]
+    raised = expected.partition(": ")[2].removesuffix(" 1")
+    assert (counts["n_flagged"] == bool(raised)).all()
+    assert counts["pacemaker"].isna().all()
+    assert subtitles[0].endswith((f"signal: {raised}; " if raised else " · ") + "pacemaker not judged")
+    assert "quality.csv" in json.loads((folder / "local.json").read_text())["outputs"]
+
+
+def flat_lead(signal):
+    """V3 still for 3 s."""
+    rate = len(signal) // 10
+    signal[3 * rate:6 * rate, LEADS.index("V3")] = 0.1
+    return signal
+
+
+def exchanged_arms(signal):
+    """I upside down, II and III, aVR and aVL in each other's place."""
+    order = [LEADS.index(lead) for lead in ("I", "III", "II", "aVL", "aVR", "aVF", *LEADS[6:])]
+    one, two = signal[:, 0], signal[:, 1]
+    limb = np.stack([one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2], axis=1)
+    return np.concatenate([limb, signal[:, 6:]], axis=1)[:, order] * np.where(np.arange(12) == 0, -1, 1)
+
+
+def test_a_lead_that_is_not_there_is_no_flat_lead():
+    signal = ecg_like(0) / 1000
+    signal[:, LEADS.index("aVR")] = np.nan
+    assert not own_quality(Own(signal, 100, signal, 100)).drop(columns="quality_pacemaker").any(axis=None)
+    signal[:, LEADS.index("V6")] = np.nan
+    found = own_quality(Own(signal, 100, signal, 100)).iloc[0]
+    assert found[found.isna()].index.tolist() == ["quality_limb_reversal", "quality_pacemaker"]
+    assert not found.dropna().any()
+    assert own_quality(Own(signal, 100, flat_lead(signal), 100))["quality_flat"].all()
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+def test_less_than_a_second_is_judged(rate):
+    signal = ecg_like(0, rate)[:7 * rate // 10] / 1000
+    assert not own_quality(Own(signal, rate, signal, rate)).drop(columns="quality_pacemaker").any(axis=None)
+
+
+def test_short_records_of_odd_length_are_judged():
+    signal = ecg_like(0, 500)[:1253] / 1000  # 2.506 s: not a whole number of samples at 100 Hz
+    assert not own_quality(Own(signal, 500, signal, 500)).drop(columns="quality_pacemaker").any(axis=None)
+    signal[:, LEADS.index("V2")] = 0.1
+    assert own_quality(Own(signal, 500, signal, 500))["quality_flat"].all()
+
+
+def test_flagged_records_of_a_data_set_are_counted_per_pathology(cohort, run_path, tmp_path, capsys):
+    flagged = tmp_path / "flagged"
+    shutil.copytree(cohort, flagged)
+    table = pd.read_csv(flagged / "ptbxl_database_enriched.csv")
+    table["quality_flat"] = table["ecg_id"] % 2 == 0
+    table.drop(columns=[name for name in table if name.startswith("quality_") and name != "quality_flat"]).to_csv(
+        flagged / "ptbxl_database_enriched.csv", index=False)
+    folder = analyse(flagged, run_path, tmp_path, "--methods", "input_magnitude", "--pathologies", "NORM", "IMI", "--strategy",
+                     "all", "--n_samples", "7", "--max_figures", "0")
+    ids = {name: read_npz(folder / f"input_magnitude_{name}.npz")["ecg_id"] for name in ("NORM", "IMI")}
+    ids["all"] = np.unique(np.concatenate([*ids.values()]))
+    counts = pd.read_csv(folder / "quality.csv").set_index("group")
+    for name, members in ids.items():
+        assert counts.loc[name, ["n_records", "n_flagged", "flat"]].tolist() == [len(members), *[(members % 2 == 0).sum()] * 2]
+    n = counts.loc["all"]
+    assert f"{n['flat']:.0f} of {n['n_records']:.0f} explained records with a quality flag: flat" in capsys.readouterr().out
+
+
 def test_own_wfdb_record_and_what_is_predicted(ptbxl, tmp_path):
     run_path = checkpoint(tmp_path / "runs", threshold=0.999)
     record = ptbxl / "records500" / "00000" / "00001_hr"
@@ -387,3 +473,6 @@ def test_signal_quality_stands_beside_the_record():
     row = pd.Series({"age": 50, "quality_noise": True, "quality_limb_reversal": "True", "quality_flat": False})
     assert quality_note(row) == "signal: noise, limb reversal"
     assert quality_note(row.drop(["quality_noise", "quality_limb_reversal"])) == ""
+    assert quality_note(pd.Series({"age": 50, "quality_flat": True, "quality_pacemaker": None})) == (
+        "signal: flat; pacemaker not judged")
+    assert quality_note(pd.Series({"age": 50})) == "quality flags unavailable"

@@ -10,10 +10,11 @@ import pytest
 from artefacts import Stage, write_csv, write_figure, write_json
 from checkpoints import ModelInfo, save_checkpoint
 from conftest import run_script
+from flagged import count_flags
 from labels import LEADS, TASKS
 from models import get_model
 from report_html import cell, table
-from report_sections import broken_links
+from report_sections import SECTIONS, Run, _flagged, broken_links
 
 
 @pytest.fixture
@@ -129,13 +130,67 @@ def test_broken_claims_and_flagged_signals_are_warned_about(run_folder, tmp_path
     write_csv(data / "ptbxl_database_enriched.csv", pd.DataFrame({"ecg_id": [7, 8], "quality_noise": [True, True]}))
     cells = pd.DataFrame({"ecg_id": [7], "method": ["ig"], "pathology": ["MI"], "rank": [1]})
     write_csv(run_folder / "local" / "cells.csv", cells)
-    with Stage(run_folder / "local", "local", {"data_path": str(data)}) as stage:
-        stage.finish()
+    with Stage(run_folder / "local", "local", {"data_path": "elsewhere"}) as stage:
+        stage.finish(inputs=[data / "ptbxl_database_enriched.csv"])
     report(run_folder)
     text = (run_folder / "report.html").read_text()
     assert "ig claims completeness and breaks it on lenet: 0.5" in text
     assert text.count("and breaks it") == 1
     assert "noise in record 7: read its maps with care" in text
+    (data / "ptbxl_database_enriched.csv").unlink()
+    lines = list(_flagged(Run(run_folder, None), [7]))
+    assert lines == [f"Names of flagged records unavailable: {data / 'ptbxl_database_enriched.csv'} is not there."]
+    (run_folder / "local" / "local.json").unlink()
+    assert "names no ptbxl_database_enriched.csv" in next(_flagged(Run(run_folder, None), [7]))
+
+
+def test_flags_are_found_from_wherever_the_report_is_made(run_folder, tmp_path):
+    """The data set as a relative path, the report from another folder than the stage."""
+    data = tmp_path / "data"
+    write_csv(data / "ptbxl_database_enriched.csv", pd.DataFrame({"ecg_id": [7, 8], "quality_drift": [True, False]}))
+    write_csv(run_folder / "local" / "cells.csv", pd.DataFrame({"ecg_id": [7, 8], "method": "ig", "pathology": "MI", "rank": 1}))
+    with Stage(run_folder / "local", "local", {"data_path": "data/"}) as stage:
+        stage.finish(inputs=[data / "ptbxl_database_enriched.csv"])
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    run_script("report.py", "--model_path", run_folder, "--output_path", run_folder.parent, cwd=tmp_path / "deep" / "er")
+    assert "drift in record 7: read its maps with care" in (run_folder / "report.html").read_text()
+
+
+def test_every_section_says_how_many_records_are_flagged(run_folder):
+    table = pd.DataFrame({"quality_noise": [True, True, False]}, index=pd.Index([1, 2, 3], name="ecg_id"))
+    flagged = count_flags(table, {"MI": [1, 3], "CD": [2, 3]})
+    files = {"tcav": "scores", "glocal": "segments", "sanity": "checks", "discovery": "table", "local": "cells"}
+    columns = {"segments": ["rank", "pathology", "method"], "table": ["metric", "note"],
+               "cells": ["ecg_id", "method", "pathology"]}
+    for folder, name in files.items():
+        if not (run_folder / folder / f"{name}.csv").is_file():
+            write_csv(run_folder / folder / f"{name}.csv", pd.DataFrame(columns=columns.get(name, ["check"])))
+    sections = {"tcav": "concepts"} | {name: name for name in ("glocal", "sanity", "discovery", "local")}
+    found = Run(run_folder, None)
+    for folder, section in sections.items():
+        assert f"Quality flags unavailable: {folder}/quality.csv is not there" in "".join(SECTIONS[section].build(found))
+        write_csv(run_folder / folder / "quality.csv", flagged)
+        text = "".join(SECTIONS[section].build(found))
+        assert "2 of 3 explained records with a quality flag: noise 2; not judged: flat" in text
+        assert "<tr><td>MI</td><td>2</td><td>1</td><td>–</td>" in text
+        write_csv(run_folder / folder / "quality.csv", count_flags(table[[]], {"MI": [1, 3]}))
+        assert "Quality flags unavailable: the data set was preprocessed without them" in "".join(SECTIONS[section].build(found))
+
+
+def test_records_of_ones_own_have_a_part_each(run_folder):
+    for name, flag in (("anna", "flat"), ("bert", "limb_reversal")):
+        folder = run_folder / f"local_{name}"
+        write_csv(folder / "cells.csv", pd.DataFrame({"ecg_id": [0], "method": ["ig"], "pathology": ["MI"], "rank": [1]}))
+        write_csv(folder / "quality.csv", count_flags(pd.DataFrame({f"quality_{flag}": [True]}), {"MI": [0]}))
+        figure = plt.figure()
+        write_figure(figure, folder / f"ig_MI_{name}")
+    text = "".join(SECTIONS["local"].build(Run(run_folder, None)))
+    assert re.findall("<h3>(.*?)</h3>", text) == ["Record anna", "Record bert"]
+    anna, bert = text.split("<h3>")[1:]
+    assert "with a quality flag: flat 1" in anna
+    assert "with a quality flag: limb reversal 1" in bert
+    assert re.findall("<figcaption>(.*?)</figcaption>", text) == ["ig MI anna", "ig MI bert"]
+    assert "Names of flagged records" not in text   # no data set is asked about them
 
 
 def test_two_runs_of_one_name_are_told_apart(run_folder, tmp_path):

@@ -9,11 +9,13 @@ import torch
 
 import sanity_checks
 import sanity_figures
+from artefacts import read_npz
 from attribution import METHODS
 from checking import COLUMNS
 from checkpoints import ModelInfo, save_checkpoint
 from cli import run
 from conftest import run_script
+from dataset import load_table
 from labels import LABEL_MAPPINGS, LEADS
 from models import get_model
 
@@ -75,6 +77,15 @@ def test_figures_and_tables_beside_it(finished):
     assert {"details.csv", "comparisons.csv", "axioms.csv", "dose_response.csv", "localisation_gate.csv", "agreement_pairs.csv",
             "ranking.png", "amplitude_boxes.png", "amplitude_curves.png", "randomisation.png", "removal.png", "layers.png",
             "agreement.png"} <= written
+
+
+def test_flagged_records_are_counted_per_model(finished, cohort, amplitude_run):
+    counts = pd.read_csv(finished[0] / "quality.csv").set_index("group")
+    flags = load_table(cohort).filter(like="quality_").any(axis=1)
+    ids = read_npz(next((finished[0] / "maps").glob("full__saliency__lenet_subdiagnostic.npz")))["ecg_id"]
+    assert list(counts.index) == ["all", "lenet_subdiagnostic", amplitude_run.name]
+    assert counts.loc["lenet_subdiagnostic", ["n_records", "n_flagged"]].tolist() == [len(ids), flags[ids].sum()]
+    assert len(ids) <= counts.loc["all", "n_records"] <= counts["n_records"].iloc[1:].sum()
 
 
 def test_nothing_is_clipped_in_figures_of_a_single_amplitude_model(finished):

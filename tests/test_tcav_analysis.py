@@ -35,7 +35,7 @@ def workplace(tmp_path_factory):
         "sex": rng.integers(0, 2, n), "strat_fold": np.arange(n) // 2 % 10 + 1, "r_peaks": "50 150",
         "SLI-LVH": tall, "Sex": rng.random(n) < 0.5,
         "decoy_chance": np.where(rng.random(n) < 0.1, None, rng.random(n) < 0.4), "MI-RPeak": np.arange(n) == 0,
-        "always": True, "words": "yes"})
+        "always": True, "words": "yes", "quality_drift": np.arange(n) % 3 == 0})
     signals = rng.normal(size=(n, 500, 12)).astype(np.float32) * np.where(tall, 2, 1)[:, None, None].astype(np.float32)
     labels = (rng.random((n, 5)) < 0.4).astype(int)
     labels[:, LABEL_MAPPINGS[TASK].index("STTC")] = 0
@@ -88,6 +88,19 @@ def test_readme_command_writes_everything(finished, workplace):
     np.testing.assert_allclose(np.linalg.norm(cavs["cav/block1.relu"], axis=1), 1, rtol=1e-5)
     assert {path.name for path in folder.glob("*.png")} == {"concept_SLI-LVH.png", "concept_Sex.png", "summary_concept.png"}
     assert list((folder / "tensorboard").glob("events*"))
+
+
+def test_flagged_class_records_are_counted_per_class(finished, workplace):
+    data = load_dataset(workplace / "data", TASK).in_folds([10])
+    counts = pd.read_csv(finished[0] / "quality.csv").set_index("group")
+    assert list(counts.index) == ["all", "NORM", "HYP", "CD", "MI"]
+    drifting = data.table["quality_drift"].to_numpy()
+    for name, member in {"all": data.labels.any(axis=1), **dict(zip(data.label_names, data.labels.T > 0, strict=True))}.items():
+        if name != "STTC":
+            assert counts.loc[name, ["n_records", "n_flagged"]].tolist() == [member.sum(), (member & drifting).sum()]
+    n = counts.loc["all"]
+    assert (f"{n['n_flagged']:.0f} of {n['n_records']:.0f} explained records with a quality flag: drift {n['drift']:.0f}; "
+            "not judged: flat, clipped") in finished[1].stdout
 
 
 def test_a_concept_that_doubles_the_signal_is_seen_and_chance_is_not(finished):
