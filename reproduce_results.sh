@@ -9,7 +9,8 @@ usage() {
 usage: ./reproduce_results.sh [--demo] [--models M ...] [--tasks T ...] [--gpu] [--data_path DIR] [--output_path DIR]
 
 Without a flag: the paper's analyses on PTB-XL in data/ptbxl (downloaded first where it is missing),
-models lenet and xresnet, tasks subdiagnostic, superdiagnostic and the three amplitude tasks.
+models lenet and xresnet, tasks subdiagnostic, superdiagnostic and the three amplitude tasks; the label
+tasks with two further seeds (one with --demo), which the sanity checks compare.
 
   --demo              simulate a small cohort and run every stage on it (minutes on 2 cores, no download);
                       lenet and subdiagnostic, unless --models and --tasks say otherwise
@@ -19,7 +20,8 @@ models lenet and xresnet, tasks subdiagnostic, superdiagnostic and the three amp
   --data_path DIR     folder of the data set  (default data/ptbxl/, with --demo data/simulated/)
   --output_path DIR   folder for all results  (default output/, with --demo output/demo/)
 
-An interrupted run goes on where it stopped when the same command is given again.
+An interrupted run goes on where it stopped when the same command is given again. However it ends, the times
+of its stages are listed.
 TEXT
 }
 
@@ -55,22 +57,25 @@ absolute() { case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 
 cd "$root"
 setup_env
-times=()
+times=(); running=""; started=0
 
 # stage NAME [arguments]: run python code/NAME.py with them, show the command, keep the time
 stage() {
-  local script=$1 start=$SECONDS
-  shift
-  printf '\n$ python code/%s.py %s\n' "$script" "$*"
-  "$PYTHON" "code/$script.py" "$@"
-  times+=("$((SECONDS - start)) s  $script $*")
+  printf '\n$ python code/%s.py %s\n' "$1" "${*:2}"
+  running="$*"; started=$SECONDS
+  "$PYTHON" "code/$1.py" "${@:2}"
+  times+=("$((SECONDS - started)) s  $running"); running=""
 }
 
+# said at every end, of a failed or interrupted run too; the exit code stays what it was
 summary() {
+  set +e
+  [ -z "$running" ] || times+=("$((SECONDS - started)) s  $running  (not finished)")
+  [ ${#times[@]} -gt 0 ] || return
   printf '\nTime per stage\n'
   printf '  %s\n' "${times[@]}"
-  printf '\nResults: %s\n' "$1"
-  find "$1" -name report.html -exec printf '  report: %s\n' {} \;
+  printf '\nResults: %s\n' "$output"
+  [ ! -d "$output" ] || find "$output" -name report.html -exec printf '  report: %s\n' {} \;
 }
 
 # sizes of the stages: a demonstration shows everything in minutes, the paper's analyses take as many records as the paper
@@ -78,7 +83,7 @@ demo_sizes() {
   data=${data:-data/simulated}; output=${output:-output/demo}
   [ ${#models[@]} -gt 0 ] || models=(lenet)
   [ ${#tasks[@]} -gt 0 ] || tasks=(subdiagnostic)
-  amplitude_tasks=(T_Wave_Amplitude); train_size=(--epochs 30)
+  amplitude_tasks=(T_Wave_Amplitude); more_seeds=(1); train_size=(--epochs 30)
   tcav_size=(--n_runs 10 --n_null 400); local_size=(--strategy single_best); glocal_size=(--n_samples 20)
   sanity_size=(--n_samples 16 --n_few 4); discovery_size=(--cohort "AMI or IMI")
 }
@@ -87,7 +92,7 @@ paper_sizes() {
   data=${data:-data/ptbxl}; output=${output:-output}
   [ ${#models[@]} -gt 0 ] || models=(lenet xresnet)
   [ ${#tasks[@]} -gt 0 ] || tasks=(subdiagnostic superdiagnostic)
-  amplitude_tasks=(P_Wave_Amplitude R_Peak_Amplitude T_Wave_Amplitude); train_size=()
+  amplitude_tasks=(P_Wave_Amplitude R_Peak_Amplitude T_Wave_Amplitude); more_seeds=(1 2); train_size=()
   tcav_size=(); local_size=(--strategy best_n --n_samples 100); glocal_size=(--n_samples 100)
   sanity_size=(); discovery_size=(--cohort "AMI or IMI")
 }
@@ -97,6 +102,12 @@ fetch_paper() {
   [ -d "$data/ptbxl_segmentations" ] || ./download_segmentations.sh --data_path "$data"
 }
 
+# train MODEL TASK [arguments]: stage 2
+train() {
+  stage train_model --data_path "$data" --logdir "$output" --modelname "$1" --task "$2" "${@:3}" \
+    ${train_size[@]+"${train_size[@]}"} ${gpu[@]+"${gpu[@]}"}
+}
+
 # explain MODEL TASK: stages 3 to 8 for one trained run
 explain() {
   local run="$output/$1_$2"
@@ -104,7 +115,8 @@ explain() {
   stage tcav_analysis "${common[@]}" ${tcav_size[@]+"${tcav_size[@]}"}
   stage lrp_analysis "${common[@]}" "${local_size[@]}"
   stage glocal_analysis "${common[@]}" "${glocal_size[@]}"
-  stage sanity_checks "${common[@]}" ${sanity_size[@]+"${sanity_size[@]}"} --amplitude_models "${amplitude_tasks[@]/#/$output/$1_}"
+  stage sanity_checks "${common[@]}" ${sanity_size[@]+"${sanity_size[@]}"} \
+    --amplitude_models "${amplitude_tasks[@]/#/$output/$1_}" --seeds "${more_seeds[@]/#/${run}_seed}"
   case $2 in
     form | rhythm) printf '\ndiscovery is left out: %s knows no infarction whose kinds could be found again\n' "$2" ;;
     *) stage discovery "${common[@]}" "${discovery_size[@]}" ;;
@@ -116,15 +128,15 @@ explain() {
 analyse() {
   stage preprocessing --data_path "$data"
   for model in "${models[@]}"; do
-    for task in "${tasks[@]}" "${amplitude_tasks[@]}"; do
-      stage train_model --data_path "$data" --logdir "$output" --modelname "$model" --task "$task" \
-        ${train_size[@]+"${train_size[@]}"} ${gpu[@]+"${gpu[@]}"}
+    for task in "${tasks[@]}" "${amplitude_tasks[@]}"; do train "$model" "$task"; done
+    for task in "${tasks[@]}"; do
+      for seed in "${more_seeds[@]}"; do train "$model" "$task" --seed "$seed" --run_name "seed$seed"; done
+      explain "$model" "$task"
     done
-    for task in "${tasks[@]}"; do explain "$model" "$task"; done
   done
-  summary "$output"
 }
 
+trap summary EXIT
 if $demo; then
   demo_sizes
   stage simulate_ptbxl --output_path "$data" --n_records 600 --seed 0

@@ -1,6 +1,9 @@
 """ECGs drawn from Gaussian waves at known places and heights, sampled at any rate: what measuring has to find again."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 
 # ms from R, width (standard deviation, ms), heights in I, II, V1..V6 (mV)
 WAVES = {
@@ -35,3 +38,22 @@ def known_ecg(beats_ms, sampling_rate=100, seconds=10.0, without=(), scale=None,
 def regular(rate=70, seconds=10.0, first=500):
     """R-peaks in ms at `rate` beats per minute."""
     return np.arange(first, seconds * 1000 - 200, 60000 / rate)
+
+
+KINDS = {"NORM SR": {}, "LVH SR": {"R": 2.2, "S": 2.0}, "IMI SR": {"Q": 4.0, "T": -0.8}}  # labels -> what is scaled
+
+
+def write_recordings(folder: Path, n_patients: int = 60, sampling_rate: int = 250, seconds: float = 10.0) -> None:
+    """Recordings as someone brings them: mine.npy # (N, T, 12) float32 mV, and mine.csv with labels, patients and R-peaks."""
+    rng = np.random.default_rng(0)
+    labels = np.resize(list(KINDS), n_patients)
+    beats = [regular(rate, seconds, first) for rate, first in zip(rng.uniform(55, 95, n_patients),
+                                                                rng.uniform(300, 800, n_patients), strict=True)]
+    signals = [known_ecg(at, sampling_rate, seconds, scale=KINDS[kind], noise=0.02, seed=row)
+               for row, (at, kind) in enumerate(zip(beats, labels, strict=True))]
+    np.save(folder / "mine.npy", np.array(signals, np.float32))
+    pd.DataFrame({
+        "labels": labels, "patient_id": np.arange(n_patients) + 500, "age": rng.integers(30, 90, n_patients),
+        "sex": rng.integers(2, size=n_patients), "strat_fold": np.arange(n_patients) // len(KINDS) % 10 + 1,
+        "r_peaks": [" ".join(map(str, np.rint(at * sampling_rate / 1000).astype(int))) for at in beats],
+    }).to_csv(folder / "mine.csv", index=False)

@@ -1,14 +1,21 @@
 """One's own recordings: an array and a table become a data set that preprocessing reads as if it were PTB-XL."""
 
+import importlib
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import wfdb
 
 from conftest import run_script
+from known_ecg import KINDS, write_recordings
 from labels import LABEL_MAPPINGS
+from readme_blocks import commands, section, stage_calls
 
 N, RATE = 12, 250
+QUICKER = {"train_model": "--epochs 1 --n_bootstrap 20", "lrp_analysis": "--methods lrp --max_figures 1",
+           "glocal_analysis": "--methods lrp --pathologies LVH --n_bootstrap 20"}
 
 
 @pytest.fixture
@@ -74,3 +81,24 @@ def test_another_data_set_is_not_overwritten(own):
     done = run_script("import_records.py", *words(own), check=False)
     assert done.returncode == 2
     assert "holds another data set" in done.stderr
+
+
+def test_the_path_of_the_readme_leads_from_an_array_to_its_explanations(tmp_path, monkeypatch):
+    write_recordings(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for script, *words in (call for command in commands(section("Your own data")) for call in stage_calls(command)):
+        stage = importlib.import_module(Path(script).stem)
+        stage.main(stage.get_args_parser().parse_args(words + QUICKER.get(Path(script).stem, "").split()))
+    own = pd.read_csv("mine.csv")
+    table = pd.read_csv("data/mine/ptbxl_database_enriched.csv")
+    assert table["strat_fold"].tolist() == own["strat_fold"].tolist()
+    at_100 = [np.rint(np.array(text.split(), int) * 100 / RATE).astype(int).tolist() for text in own["r_peaks"]]
+    assert [list(map(int, text.split())) for text in table["r_peaks"]] == at_100
+    run = Path("output/lenet_subdiagnostic_mine")
+    for labels in KINDS:
+        local = np.load(run / "local" / f"lrp_{labels.split()[0]}.npz")
+        assert local["attributions"].shape == (1, 1000, 12)
+        explained = own.iloc[local["ecg_id"][0] - 1]
+        assert (explained["labels"], explained["strat_fold"]) == (labels, 10)
+    group = pd.read_csv(run / "glocal" / "records.csv")
+    assert set(own["labels"][group["ecg_id"] - 1]) == {"LVH SR"}

@@ -18,6 +18,7 @@ def test_the_demo_runs_and_a_second_run_finds_everything_done(tmp_path):
     for name in ("metrics.json", "predictions.npz", "tcav/scores.csv", "local/cells.csv", "glocal/segments.csv",
                  "glocal/scorecard.csv", "sanity/checks.csv", "discovery/table.csv", "report.html"):
         assert (run / name).is_file(), name
+    assert "agreement_seeds_cells" in (run / "sanity" / "checks.csv").read_text()
     commands = re.findall(r"^\$ python code/(\w+)\.py", first.stdout, re.MULTILINE)
     assert commands[:2] == ["simulate_ptbxl", "preprocessing"]
     assert commands[-1] == "report"

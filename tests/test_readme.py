@@ -1,20 +1,20 @@
-"""The README: every command in it exists as written, and runs as written on the simulated cohort."""
+"""The README: every command and example in it exists as written, and runs as written on the simulated cohort."""
 
+import argparse
 import fnmatch
 import importlib
-import os
 import re
+import runpy
 import shlex
-import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from conftest import ROOT, run_script
-from labels import REGRESSION_TASKS
-
-README = (ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").is_file() else ""
+from known_ecg import write_recordings
+from readme_blocks import README, blocks, commands, inline, make_root, section, stage_calls, type_in
 
 # what a test must not run, and why
 NOT_RUN = {
@@ -22,33 +22,144 @@ NOT_RUN = {
     "python3 -m venv": "makes an environment",
     "./download": "fetches gigabytes (tested against a local server in test_downloads.py)",
     "./reproduce_results.sh": "tested in test_pipeline.py", "./run_tests.sh": "runs this test",
-    "./.venv/bin/python -m pytest": "runs this test", "python -m pytest": "runs this test", "pytest": "runs this test",
-    "python tests/benchmarks": "measures for minutes, on real records", "tensorboard": "serves until it is ended",
-    "torchrun --nnodes": "needs two machines", "git": "not ours", "export": "sets a variable",
-    "ruff": "run by run_tests.sh", "python -m ruff": "run by run_tests.sh",
+    "torchrun --nnodes": "needs two machines",
+}
+
+# the lines with placeholders, which are no paths, and what a reader puts there; all others are run as they stand
+PLACEHOLDERS = {
+    "python code/tcav_analysis.py --modeltype=lenet --model_checkpoint_path=path/to/model.ckpt --logdir=path/to/output/":
+        {"path/to/model.ckpt": "output/lenet_subdiagnostic/checkpoints/best_model.ckpt", "path/to/output/": "output/"},
+    "python code/lrp_analysis.py --output_path=output/ --model_path=output/... --pathologies=[AMI, IMI] --strategy=single_best":
+        {"output/...": "output/lenet_subdiagnostic"},
+    "torchrun --nnodes=2 --nproc_per_node=4 --node_rank=0 --master_addr=<address of node 0> --master_port=29500 "
+    "code/train_model.py --logdir=./output --modelname=xresnet --task=superdiagnostic --gpu":
+        {"<address of node 0>": "node0"},
+}
+
+# python block that holds this -> what is true after it
+TRUE_AFTER = {
+    "cohort.counterfactual": "as_stored.shape == without.shape == (2, 1000, 12) and"
+                             " abs(as_stored - __import__('utils').load_dataset('data/simulated').signals[13:15]).max() < 1e-6",
+    "ecg.measure_all": "len(peaks) > 4 and height > 0 and len(table) == len(judged) == 20 and shares.shape == (1000, 12, 24)"
+                       " and abs(shares.sum(axis=2) - 1).max() < 1e-5 and judged.notna().any(axis=None)",
 }
 
 
-def commands():
-    """Commands of all bash blocks, continued lines joined, comments left out."""
-    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [re.sub(r"\s+#\s.*$", "", line).strip() for line in lines if line.strip() and not line.startswith("#")]
+def without_placeholders(command):
+    """The command with paths for its placeholders."""
+    for placeholder, path in PLACEHOLDERS.get(command, {}).items():
+        command = command.replace(placeholder, path)
+    return command
 
 
-def stage_commands():
-    """Those that call a stage: (command, script, words as the shell hands them over)."""
-    found = []
-    for command in commands():
-        match = re.search(r"code/(\w+)\.py\s*(.*)$", command)
-        if match:
-            found.append(pytest.param(match[1], shlex.split(match[2]), id=command[:80]))
-    return found
+# ---------------------------------------------------------------- what can be seen without running it
+
+@pytest.mark.parametrize("command", [command for command in commands() if "code/" in command], ids=lambda command: command[:80])
+def test_every_stage_command_is_understood(command):
+    calls = stage_calls(without_placeholders(command))
+    assert calls
+    for script, *words in calls:
+        assert (ROOT / script).is_file()
+        importlib.import_module(re.fullmatch(r"code/(\w+)\.py", script)[1]).get_args_parser().parse_args(words)
 
 
-@pytest.mark.parametrize(("script", "words"), stage_commands())
-def test_every_stage_command_is_understood(script, words):
-    importlib.import_module(script).get_args_parser().parse_args(words)
+def test_every_bare_block_is_a_command_block_or_python():
+    assert blocks("") == []
+    assert README.count("\n```") == 2 * (len(blocks("bash")) + len(blocks("python")))
+
+
+def test_placeholders_stand_in_the_registered_lines_alone_with_a_line_beside_them_that_runs():
+    assert {command for command in commands() if re.search(r"path/to|\.\.\.|<", command)} == {*PLACEHOLDERS}
+    for line in PLACEHOLDERS:
+        if not line.startswith(tuple(NOT_RUN)):
+            script = re.search(r"code/\w+\.py", line)[0]
+            following = commands()[commands().index(line) + 1]
+            assert script in following
+            assert following not in PLACEHOLDERS
+
+
+def test_the_first_blocks_of_sections_1_to_8_are_the_stages_in_order_and_find_what_they_read():
+    headings = [heading for heading in re.findall(r"^## (.+)$", README, re.MULTILINE) if re.match(r"\d\. ", heading)]
+    assert [int(heading[0]) for heading in headings] == list(range(1, 9))
+    stages, trained = [], set()
+    for heading in headings:
+        lines = [line for line in commands(section(heading), first=True) if line not in PLACEHOLDERS]
+        for script, *words in (call for line in lines for call in stage_calls(line)):
+            args = importlib.import_module(Path(script).stem).get_args_parser().parse_args(words)
+            assert getattr(args, "data_path", "data/ptbxl") == "data/ptbxl"
+            if script == "code/train_model.py":
+                trained.add("/".join([args.output_path, "_".join(filter(None, [args.modelname, args.task, args.run_name]))]))
+            else:
+                read = [getattr(args, "model_path", None), *getattr(args, "amplitude_models", []), *getattr(args, "seeds", [])]
+                assert {*filter(None, read)} <= trained
+        stages.append(Path(script).stem)
+    assert stages == ["preprocessing", "train_model", "tcav_analysis", "lrp_analysis", "glocal_analysis", "sanity_checks",
+                      "discovery", "report"]
+
+
+class Parsing(Exception):
+    """A script has made its parser (args[0]) and would read its words now."""
+
+
+@pytest.fixture
+def parser_of(monkeypatch):
+    """path of a script -> the parser that it makes: it is run up to where it parses."""
+    parse = argparse.ArgumentParser.parse_args
+
+    def find(path):
+        def stop(parser, *_):
+            raise Parsing(parser)
+
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(path.parent))
+            patch.setattr(argparse.ArgumentParser, "parse_args", stop)
+            with pytest.raises(Parsing) as stopped:
+                runpy.run_path(str(path), run_name="__main__")
+        parser = stopped.value.args[0]
+        return parser, lambda words: parse(parser, words)
+    return find
+
+
+def options_of(parser):
+    """Names of the options of a parser and of its subcommands."""
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                yield from options_of(sub)
+
+
+PLACES = ("", "code", "tests", "tests/benchmarks")
+
+
+def scripts_named(name):
+    """Files that a name in backticks may mean, wherever scripts lie."""
+    return [found for place in PLACES for found in sorted((ROOT / place).glob(name))]
+
+
+def test_every_script_named_in_a_sentence_exists():
+    named = {word for text in inline() for word in re.findall(r"[\w*/.]*\w*\*?\.(?:py|sh)\b", text)}
+    assert len(named) > 50
+    assert [name for name in sorted(named) if not scripts_named(name)] == []
+
+
+@pytest.mark.parametrize("text", sorted({text for text in inline() if re.match(r"(python )?[\w/]+\.py ", text)}))
+def test_every_command_in_a_sentence_is_understood(text, parser_of):
+    script, *words = shlex.split(re.sub(r"<[^>]*>", "placeholder", text).removeprefix("python "))
+    parser, parse = parser_of(scripts_named(script)[0])
+    assert {word.split("=")[0] for word in words if word.startswith("--")} <= {*options_of(parser)}
+    if text.startswith("python ") and words[-1] != "...":
+        parse(words)
+
+
+def test_every_option_in_a_sentence_is_one_of_some_script(parser_of):
+    stages = [path for path in sorted((ROOT / "code").glob("*.py")) if "\nif __name__" in path.read_text()]
+    known = {"--node_rank"}     # of torchrun
+    known |= {name for path in stages for name in options_of(parser_of(path)[0])}
+    known |= {name for path in ROOT.glob("*.sh") for name in re.findall(r"--\w+", path.read_text())}
+    used = {word for text in inline() if text.startswith("--") for word in re.findall(r"--[\w-]+", text)}
+    assert len(used) > 50
+    assert sorted(used - known) == []
 
 
 def test_every_file_has_a_place_in_the_tables_of_stages_or_subjects():
@@ -64,6 +175,7 @@ def test_every_file_has_a_place_in_the_tables_of_stages_or_subjects():
     "python code/lrp_analysis.py --output_path=output/ --model_path=output/... --pathologies=[AMI, IMI] --strategy=single_best",
 ])
 def test_the_original_lines_are_there_word_for_word(line):
+    assert line in README.splitlines()
     assert line in commands()
 
 
@@ -83,44 +195,33 @@ def test_links_within_the_readme_lead_somewhere():
         assert anchor in headings
 
 
+# ---------------------------------------------------------------- what is run
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_every_python_example_runs_where_a_reader_stands(block, cohort, tmp_path):
+    root = make_root(tmp_path / "root")
+    (root / "data").mkdir()
+    for name in ("ptbxl", "simulated"):
+        (root / "data" / name).symlink_to(cohort)
+    [true] = [true for part, true in TRUE_AFTER.items() if part in block]
+    done = subprocess.run([sys.executable, "-c", f"{block}\nassert {true}"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """An empty folder where the README's paths exist: code/, data/ptbxl (simulated), path/to/, output/...
+    """A copy of the repository's layout as after the download: records (simulated) in data/ptbxl, and recordings of one's own.
 
-    Larger and longer trained than the shared fixtures, so that every pathology has a true positive in the test fold.
+    So many records that the models trained on them have a true positive of every pathology in the test fold.
     """
-    folder = tmp_path_factory.mktemp("readme")
-    cohort, trained = folder / "data" / "ptbxl", folder / "output" / "..."
-    run_script("simulate_ptbxl.py", "--output_path", cohort, "--n_records", 800, "--seed", 7)
-    run_script("preprocessing.py", "--data_path", cohort)
-    run_script("train_model.py", "--data_path", cohort, "--logdir", folder / "output", "--modelname", "lenet",
-               "--task", "subdiagnostic", "--epochs", 40)
-    (folder / "output" / "lenet_subdiagnostic").rename(trained)
-    for name in ("code", "tests"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / "path" / "to").mkdir(parents=True)
-    shutil.copy(trained / "checkpoints" / "best_model.ckpt", folder / "path" / "to" / "model.ckpt")
-    common = ["--data_path", cohort, "--logdir", folder / "output", "--modelname", "lenet", "--epochs", 1]
-    for task in REGRESSION_TASKS:  # the runs that the sanity checks' command names
-        run_script("train_model.py", *common, "--task", task)
-    for seed in (1, 2):
-        run_script("train_model.py", *common, "--task", "subdiagnostic", "--seed", seed, "--run_name", f"seed{seed}")
-    for name in ("raw100.pkl", "preprocessing.json"):
-        (cohort / name).unlink()
-    (folder / "bin").mkdir()
-    (folder / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (folder / "bin" / "torchrun").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m torch.distributed.run "$@"\n')
-    for name in ("python", "torchrun"):
-        (folder / "bin" / name).chmod(0o755)
+    folder = make_root(tmp_path_factory.mktemp("readme") / "root")
+    run_script("simulate_ptbxl.py", "--output_path", folder / "data" / "ptbxl", "--n_records", 800, "--seed", 7)
+    write_recordings(folder)
     return folder
 
 
 @pytest.mark.slow
 def test_every_command_runs_as_written(workplace):
-    environment = {**os.environ, "PATH": f"{workplace / 'bin'}:{os.environ['PATH']}"}
     for command in commands():
-        if command.startswith(tuple(NOT_RUN)):
-            continue
-        print("$", command, flush=True)
-        done = subprocess.run(["bash", "-c", command], cwd=workplace, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        if not command.startswith(tuple(NOT_RUN)):
+            type_in(without_placeholders(command), workplace)

@@ -102,31 +102,42 @@ def test_reproduce_results_refuses_what_it_does_not_know(words, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def stages_run(words, tmp_path):
-    """(script, its words) of every stage that reproduce_results.sh starts, with a python that only takes notes."""
-    log = tmp_path / "log"
-    notes = f"printf '%s\\t' \"$@\" >> {log}; echo >> {log}"
-    stub(tmp_path / "stubs", "python", f'case "$*" in *sys.executable*) echo "$0" ;; code/*) {notes} ;; esac')
-    done = bash(f'"{ROOT}/reproduce_results.sh" {words}', tmp_path, f"{tmp_path / 'stubs'}:/usr/bin:/bin")
-    assert done.returncode == 0, done.stderr
-    return [(Path(line.split("\t")[0]).stem, line.split("\t")[1:-1]) for line in log.read_text().splitlines()]
+def reproduce(words, tmp_path, at_the_end=""):
+    """reproduce_results.sh with a python that only takes notes: (what came of it, (script, its words) of every stage).
 
-
-@pytest.mark.parametrize(("words", "runs", "amplitudes"), [
-    ("--demo", ["lenet_subdiagnostic"], 1),
-    ("--demo --models resnet xresnet --tasks form --gpu", ["resnet_form", "xresnet_form"], 1),
-    ("", ["lenet_subdiagnostic", "lenet_superdiagnostic", "xresnet_subdiagnostic", "xresnet_superdiagnostic"], 3),
-    ("--models lenet --tasks all rhythm", ["lenet_all", "lenet_rhythm"], 3),
-])
-def test_reproduce_results_runs_every_stage_of_every_model_and_task(words, runs, amplitudes, tmp_path):
-    data = tmp_path / "data"
+    `at_the_end`: what that python does after its note, in bash.
+    """
+    data, log = tmp_path / "data", tmp_path / "log"
     (data / "ptbxl_segmentations").mkdir(parents=True)
     (data / "ptbxl_database.csv").touch()
-    (tmp_path / "output").mkdir()  # as the first stage would
-    stages = stages_run(f"{words} --data_path {data} --output_path {tmp_path / 'output'}", tmp_path)
+    notes = f"printf '%s\\t' \"$@\" >> {log}; echo >> {log}; {at_the_end}"
+    stub(tmp_path / "stubs", "python", f'case "$*" in *sys.executable*) echo "$0" ;; code/*) {notes} ;; esac')
+    done = bash(f'"{ROOT}/reproduce_results.sh" {words} --data_path {data} --output_path {tmp_path / "output"}', tmp_path,
+                f"{tmp_path / 'stubs'}:/usr/bin:/bin")
+    return done, [(Path(line.split("\t")[0]).stem, line.split("\t")[1:-1]) for line in log.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("words", "runs", "amplitudes", "seeds"), [
+    ("--demo", ["lenet_subdiagnostic"], 1, 1),
+    ("--demo --models resnet xresnet --tasks form --gpu", ["resnet_form", "xresnet_form"], 1, 1),
+    ("", ["lenet_subdiagnostic", "lenet_superdiagnostic", "xresnet_subdiagnostic", "xresnet_superdiagnostic"], 3, 2),
+    ("--models lenet --tasks all rhythm", ["lenet_all", "lenet_rhythm"], 3, 2),
+])
+def test_reproduce_results_runs_every_stage_of_every_model_and_task(words, runs, amplitudes, seeds, tmp_path):
+    done, stages = reproduce(words, tmp_path)
+    assert done.returncode == 0, done.stderr
+    trained = {}
     for script, options in stages:
-        importlib.import_module(script).get_args_parser().parse_args(options)
+        args = importlib.import_module(script).get_args_parser().parse_args(options)
         assert ("--gpu" in options) == ("--gpu" in words and script not in ("simulate_ptbxl", "preprocessing", "report"))
+        if script == "train_model":
+            folder = "_".join(filter(None, [args.modelname, args.task, args.run_name]))
+            trained[f"{args.output_path}/{folder}"] = args.seed
+        elif script == "sanity_checks":  # reads what was trained before it, one run per seed
+            assert len(args.amplitude_models) == amplitudes
+            assert {*args.amplitude_models} <= {*trained}
+            assert all(run.startswith(f"{args.model_path}_") for run in args.seeds)
+            assert [trained[run] for run in [args.model_path, *args.seeds]] == list(range(seeds + 1))
     explained = ["tcav_analysis", "lrp_analysis", "glocal_analysis", "sanity_checks", "discovery", "report"]
     names = [script for script, _ in stages if script not in ("simulate_ptbxl", "preprocessing", "train_model")]
     assert names == [name for run in runs for name in explained
@@ -134,7 +145,30 @@ def test_reproduce_results_runs_every_stage_of_every_model_and_task(words, runs,
     asked = [Path(options[options.index("--model_path") + 1]).name for script, options in stages if script == "report"]
     assert asked == runs
     models = {run.split("_")[0] for run in runs}
-    assert sum(script == "train_model" for script, _ in stages) == len(runs) + amplitudes * len(models)
+    assert len(trained) == sum(script == "train_model" for script, _ in stages)
+    assert len(trained) == len(runs) * (1 + seeds) + amplitudes * len(models)
+
+
+@pytest.mark.parametrize(("at_glocal", "code"), [
+    ("exit 3", 3),
+    ("kill -INT $PPID; exit 130", 130),     # Ctrl-C reaches both, and a stage ends by itself
+    ("kill -TERM $PPID; sleep 0.2", -15),
+])
+def test_the_times_are_listed_and_the_exit_code_is_kept_however_it_ends(at_glocal, code, tmp_path):
+    done, stages = reproduce("--demo", tmp_path, f'case "$1" in code/glocal*) {at_glocal} ;; esac')
+    assert done.returncode == code
+    assert stages[-1][0] == "glocal_analysis"
+    times = done.stdout.split("Time per stage\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split()[2] for line in times] == [script for script, _ in stages]
+    assert [line.endswith("(not finished)") for line in times] == [False] * (len(times) - 1) + [True]
+
+
+def test_a_whole_run_ends_with_the_times_of_finished_stages(tmp_path):
+    done, stages = reproduce("--demo", tmp_path)
+    assert done.stdout.count("Time per stage") == 1
+    times = done.stdout.split("Time per stage\n")[1].split("\n\n")[0].splitlines()
+    assert len(times) == len(stages)
+    assert "not finished" not in done.stdout
 
 
 def test_reproduce_results_explains_itself_from_anywhere(tmp_path):
