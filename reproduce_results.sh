@@ -6,7 +6,7 @@ source "$root/setup_env.sh"
 
 usage() {
   cat <<'TEXT'
-usage: ./reproduce_results.sh [--demo] [--models M ...] [--tasks T ...] [--gpu] [--data_path DIR] [--output_path DIR]
+usage: ./reproduce_results.sh [--demo] [--models M ...] [--tasks T ...] [--gpu] [--amp] [--data_path DIR] [--output_path DIR]
 
 Without a flag: the paper's analyses on PTB-XL in data/ptbxl (downloaded first where it is missing),
 models lenet and xresnet, tasks subdiagnostic, superdiagnostic and the three amplitude tasks; the label
@@ -17,6 +17,7 @@ tasks with two further seeds (one with --demo), which the sanity checks compare.
   --models M ...      some of lenet, resnet, xresnet
   --tasks T ...       label tasks to analyse (subdiagnostic, superdiagnostic, diagnostic, form, rhythm, all)
   --gpu               train and explain on the GPU
+  --amp               train in mixed precision (bf16): XResNet in about 60 % of the time on a CPU that knows it
   --data_path DIR     folder of the data set  (default data/ptbxl/, with --demo data/simulated/)
   --output_path DIR   folder for all results  (default output/, with --demo output/demo/)
 
@@ -27,13 +28,14 @@ TEXT
 
 fail() { echo "error: $*" >&2; exit 2; }
 
-demo=false; gpu=(); models=(); tasks=(); data=""; output=""
+demo=false; gpu=(); amp=(); models=(); tasks=(); data=""; output=""
 names=()
 list() { names=(); while [ $# -gt 0 ] && [[ $1 != --* ]]; do names+=("$1"); shift; done; }
 while [ $# -gt 0 ]; do
   case $1 in
     --demo) demo=true; shift ;;
     --gpu) gpu=(--gpu); shift ;;
+    --amp) amp=(--amp); shift ;;
     --models) shift; list "$@"; [ ${#names[@]} -gt 0 ] || fail "--models needs at least one name"; models=("${names[@]}"); shift ${#names[@]} ;;
     --tasks) shift; list "$@"; [ ${#names[@]} -gt 0 ] || fail "--tasks needs at least one name"; tasks=("${names[@]}"); shift ${#names[@]} ;;
     --data_path) [ $# -gt 1 ] || fail "--data_path needs a folder"; data=$2; shift 2 ;;
@@ -105,7 +107,7 @@ fetch_paper() {
 # train MODEL TASK [arguments]: stage 2
 train() {
   stage train_model --data_path "$data" --logdir "$output" --modelname "$1" --task "$2" "${@:3}" \
-    ${train_size[@]+"${train_size[@]}"} ${gpu[@]+"${gpu[@]}"}
+    ${train_size[@]+"${train_size[@]}"} ${amp[@]+"${amp[@]}"} ${gpu[@]+"${gpu[@]}"}
 }
 
 # explain MODEL TASK: stages 3 to 8 for one trained run

@@ -119,7 +119,7 @@ def reproduce(words, tmp_path, at_the_end=""):
 
 @pytest.mark.parametrize(("words", "runs", "amplitudes", "seeds"), [
     ("--demo", ["lenet_subdiagnostic"], 1, 1),
-    ("--demo --models resnet xresnet --tasks form --gpu", ["resnet_form", "xresnet_form"], 1, 1),
+    ("--demo --models resnet xresnet --tasks form --gpu --amp", ["resnet_form", "xresnet_form"], 1, 1),
     ("", ["lenet_subdiagnostic", "lenet_superdiagnostic", "xresnet_subdiagnostic", "xresnet_superdiagnostic"], 3, 2),
     ("--models lenet --tasks all rhythm", ["lenet_all", "lenet_rhythm"], 3, 2),
 ])
@@ -129,6 +129,7 @@ def test_reproduce_results_runs_every_stage_of_every_model_and_task(words, runs,
     trained = {}
     for script, options in stages:
         args = importlib.import_module(script).get_args_parser().parse_args(options)
+        assert ("--amp" in options) == ("--amp" in words and script == "train_model")
         assert ("--gpu" in options) == ("--gpu" in words and script not in ("simulate_ptbxl", "preprocessing", "report"))
         if script == "train_model":
             folder = "_".join(filter(None, [args.modelname, args.task, args.run_name]))
