@@ -11,6 +11,7 @@ Prints: one line per number
 
 import argparse
 import itertools
+import json
 import sys
 import tempfile
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from ratios import say
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
@@ -46,7 +48,7 @@ def names_of(cells, top=5):
 
 
 def bench_time(args):
-    """5 pathologies x 100 records with saliency, tables and figures written; the loading of the checkpoint left out."""
+    """5 pathologies x 100 records, where there are so many, with saliency, tables and figures; without loading the checkpoint."""
     marks = {}
     original = glocal_analysis.load_pool
 
@@ -59,9 +61,11 @@ def bench_time(args):
         words = ["--data_path", args.data_path, "--model_path", args.model_path, "--output_path", folder, "--selection", "all",
                  "--folds", *map(str, range(1, 11)), "--n_samples", "100", "--threads", "2"]
         glocal_analysis.main(glocal_analysis.get_args_parser().parse_args(words))
+        counts = json.loads(next(Path(folder).rglob("glocal.json")).read_text())["counts"]
     wall, cpu = (now - then for now, then in zip((time.perf_counter(), time.process_time()), marks["start"], strict=True))
-    print(f"5 pathologies x 100 records, saliency and both controls, tables and figures: {wall:.1f} s, "
-          f"{cpu:.1f} s of CPU (bar: 60 s)")
+    n_records = [count.split()[0] for count in counts.values()]  # "100 records, 93 patients, ..."
+    say(f"glocal, {len(counts)} groups of {', '.join(n_records)} records, saliency and both controls", "a bar of 60 s",
+        f"{wall:.1f} s by the clock, {cpu:.1f} s of CPU")
 
 
 def bench_planted(args):

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from ratios import say
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests")]
@@ -51,8 +52,8 @@ def cost(args) -> float:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60
     wall = (time.perf_counter() - start) / 60
-    print(f"all checks, {args.n_samples} records: {cpu:.1f} min of one core, {wall:.1f} by the clock; "
-          f"bar: {BAR_MINUTES} min on 2 cores")
+    say(f"sanity checks, {args.n_samples} records", f"a bar of {BAR_MINUTES} min on 2 cores",
+        f"{cpu:.1f} min of one core, {wall:.1f} by the clock")
     return cpu
 
 

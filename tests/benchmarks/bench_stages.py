@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 from ratios import say
 
+LAST_LINES = 5  # of what a failed stage wrote to stderr
 COSTS = "{cpu:.1f} s of CPU, {clock:.1f} s by the clock, peak {peak:.0f} MB"
 CODE = Path(__file__).resolve().parents[2] / "code"
 
@@ -42,14 +43,17 @@ def stages(folder: Path, n_records: int) -> list[tuple[str, list]]:
 
 
 def measure(script: str, options: list) -> dict:
-    """Run one stage; its costs."""
+    """Run one stage; its costs. Where it fails, exit with its command and the end of its stderr."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, CODE / f"{script}.py", *map(str, options)],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{script} {' '.join(map(str, options))}: exit code {process.returncode}")
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen([sys.executable, CODE / f"{script}.py", *map(str, options)],
+                                   stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            last = "".join(errors.readlines()[-LAST_LINES:])
+            sys.exit(f"{script} {' '.join(map(str, options))}: exit code {process.returncode}\n{last}")
     return {"cpu": usage.ru_utime + usage.ru_stime, "clock": time.perf_counter() - start, "peak": usage.ru_maxrss / 1024}
 
 

@@ -1,7 +1,8 @@
 """Runs the timed benchmarks one after the other and prints machine, date, each command and, at the end, a table of all results.
 
-Reads:  real records in PTB-XL's layout for `records` (--ptbxl; left out without); the others make their own data.
-Writes: nothing.
+Reads:  real records in PTB-XL's layout for `records` (--ptbxl; left out without); the others make their own data, or share one
+        simulated cohort and the runs trained on it.
+Writes: nothing but a temporary folder for these.
 
 Every ratio has both its sides in one process.
 
@@ -16,23 +17,27 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from bench_stages import measure, stages
 from ratios import row_of
 
 FOLDER = Path(__file__).resolve().parent
-# name -> words after python tests/benchmarks/
+N_RECORDS = 2200  # of the shared cohort: the sanity checks find 200 in its fold 10
+# name -> what follows python tests/benchmarks/; {ptbxl} stands for --ptbxl, the others for what `shared` makes
 BENCHMARKS = {
-    "records": ["bench_records.py", "reading", "cost", "memory"],
-    "training": ["bench_training.py", "loader", "bare", "bootstrap"],
-    "attribution": ["bench_attribution.py", "cost", "captum"],
-    "tcav": ["bench_tcav_speed.py"],
-    "scaling": ["bench_scaling.py"],
-    "stages": ["bench_stages.py"],
+    "records": "bench_records.py reading cost memory --ptbxl {ptbxl}",
+    "training": "bench_training.py loader bare bootstrap",
+    "attribution": "bench_attribution.py cost captum",
+    "tcav": "bench_tcav_speed.py",
+    "glocal": "bench_glocal.py time --data_path {cohort} --model_path {run}",
+    "sanity": "bench_sanity.py time --data_path {cohort} --model_path {run} --amplitude_models {amplitude} --seeds {run}",
+    "discovery": "bench_discovery.py",
+    "scaling": "bench_scaling.py",
+    "stages": "bench_stages.py",
 }
-NEED_RECORDS = ("records",)
 
 
 def machine() -> str:
@@ -44,16 +49,29 @@ def machine() -> str:
     return f"{model or 'unknown processor'}, {os.cpu_count()} cores, {libraries}"
 
 
-def run(name: str, options: Sequence[str] = ()) -> tuple[list[list[str]], bool]:
+def needs(name: str, place: str) -> bool:
+    """Whether a benchmark reads from that place."""
+    return f"{{{place}}}" in BENCHMARKS[name]
+
+
+def shared(folder: Path) -> dict[str, Path]:
+    """Simulate a cohort under `folder`, train a LeNet on its labels and one on its amplitudes: place -> path."""
+    for script, options in stages(folder, N_RECORDS)[:4]:
+        measure(script, options)
+    output = folder / "output"
+    return {"cohort": folder / "cohort", "run": output / "lenet_subdiagnostic", "amplitude": output / "lenet_T_Wave_Amplitude"}
+
+
+def run(name: str, places: dict[str, str | Path]) -> tuple[list[list[str]], bool]:
     """Run one benchmark, passing on its lines; what it said (what, against, measured, command) and whether it succeeded."""
-    script, *words = BENCHMARKS[name]
-    print(f"\n$ python tests/benchmarks/{' '.join([script, *words, *options])}", flush=True)
+    script, *words = [word.format(**places) for word in BENCHMARKS[name].split()]
+    print(f"\n$ python tests/benchmarks/{' '.join([script, *words])}", flush=True)
     rows = []
-    with subprocess.Popen([sys.executable, FOLDER / script, *words, *options], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, FOLDER / script, *words], stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             print(line, end="", flush=True)
             if row := row_of(line):
-                rows.append([*row, " ".join([script, *words])])
+                rows.append([*row, BENCHMARKS[name].split(" --")[0]])
     return rows, process.returncode == 0
 
 
@@ -63,16 +81,18 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--ptbxl", help="real records in PTB-XL's layout")
     args = parser.parse_args()
-    names = args.names or [name for name in BENCHMARKS if args.ptbxl or name not in NEED_RECORDS]
+    names = args.names or [name for name in BENCHMARKS if args.ptbxl or not needs(name, "ptbxl")]
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"unknown benchmark {', '.join(unknown)}: accepted are {', '.join(BENCHMARKS)}")
-    missing = [name for name in names if name in NEED_RECORDS and not args.ptbxl]
+    missing = [name for name in names if needs(name, "ptbxl") and not args.ptbxl]
     if missing:
         parser.error(f"{', '.join(missing)}: needs --ptbxl, a folder of records in PTB-XL's layout")
     title = f"{datetime.date.today()}, {machine()}"
     print(title, flush=True)
-    done = {name: run(name, ["--ptbxl", args.ptbxl] if name in NEED_RECORDS else []) for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        places = {"ptbxl": args.ptbxl} | (shared(Path(folder)) if any(needs(name, "run") for name in names) else {})
+        done = {name: run(name, places) for name in names}
     print(f"\n{title}\n\n| what | against | measured | command |\n|---|---|---|---|")
     for rows, _ in done.values():
         for row in rows:

@@ -9,12 +9,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import run_all
+from bench_stages import measure
 
 FOLDER = Path(__file__).parent
 
 
 def test_every_benchmark_named_is_a_script_that_knows_its_parts():
-    for script, *parts in run_all.BENCHMARKS.values():
+    for command in run_all.BENCHMARKS.values():
+        script, *parts = command.split(" --")[0].split()
         text = (FOLDER / script).read_text()
         assert all(f'"{part}"' in text for part in parts), script
 
@@ -26,7 +28,7 @@ def test_the_machine_is_named_with_its_cores():
 def test_an_unknown_name_is_refused_with_what_is_accepted():
     done = subprocess.run([sys.executable, FOLDER / "run_all.py", "nonsense"], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "unknown benchmark nonsense: accepted are records, training, attribution, tcav, scaling, stages" in done.stderr
+    assert f"unknown benchmark nonsense: accepted are {', '.join(run_all.BENCHMARKS)}" in done.stderr
 
 
 def test_real_records_are_asked_for_before_anything_runs():
@@ -37,7 +39,7 @@ def test_real_records_are_asked_for_before_anything_runs():
 
 
 def test_results_end_in_one_table(monkeypatch, capsys):
-    monkeypatch.setattr(run_all, "BENCHMARKS", {"scaling": ["bench_scaling.py", "layers"]})
+    monkeypatch.setattr(run_all, "BENCHMARKS", {"scaling": "bench_scaling.py layers"})
     monkeypatch.setattr(sys, "argv", ["run_all.py"])
     run_all.main()
     table = capsys.readouterr().out.split("|---|---|---|---|\n")[1]
@@ -48,8 +50,28 @@ def test_results_end_in_one_table(monkeypatch, capsys):
 
 
 def test_a_failed_benchmark_fails_the_run(monkeypatch, capsys):
-    monkeypatch.setattr(run_all, "BENCHMARKS", {"wrong": ["bench_training.py", "no_such_part"]})
+    monkeypatch.setattr(run_all, "BENCHMARKS", {"wrong": "bench_training.py no_such_part"})
     monkeypatch.setattr(sys, "argv", ["run_all.py"])
     with pytest.raises(SystemExit, match="failed: wrong"):
         run_all.main()
     assert "$ python tests/benchmarks/bench_training.py no_such_part" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_benchmarks_of_a_run_share_one_and_end_in_the_table(monkeypatch, capsys):
+    monkeypatch.setattr(run_all, "N_RECORDS", 120)
+    monkeypatch.setattr(run_all, "BENCHMARKS", {
+        "glocal": run_all.BENCHMARKS["glocal"], "sanity": f"{run_all.BENCHMARKS['sanity']} --n_samples 8"})
+    made = []
+    monkeypatch.setattr(run_all, "measure", lambda script, options: made.append(script) or measure(script, options))
+    monkeypatch.setattr(sys, "argv", ["run_all.py"])
+    run_all.main()
+    assert made == ["simulate_ptbxl", "preprocessing", "train_model", "train_model"]
+    rows = capsys.readouterr().out.split("|---|---|---|---|\n")[1].splitlines()
+    assert [row.split(" | ")[-1] for row in rows] == ["bench_glocal.py time |", "bench_sanity.py time |"]
+    assert rows[1].startswith("| sanity checks, 8 records | a bar of 10 min on 2 cores | ")
+
+
+def test_a_failed_stage_is_named_with_what_it_said(tmp_path):
+    with pytest.raises(SystemExit, match=r"preprocessing --data_path \S+: exit code 2\n(.*\n)*error: .*ptbxl_database.csv"):
+        measure("preprocessing", ["--data_path", tmp_path])
