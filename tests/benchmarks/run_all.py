@@ -29,7 +29,7 @@ N_RECORDS = 2200  # of the shared cohort: the sanity checks find 200 in its fold
 # name -> what follows python tests/benchmarks/; {ptbxl} stands for --ptbxl, the others for what `shared` makes
 BENCHMARKS = {
     "records": "bench_records.py reading cost memory --ptbxl {ptbxl}",
-    "training": "bench_training.py loader bare bootstrap",
+    "training": "bench_training.py loader bare bf16 bootstrap",
     "attribution": "bench_attribution.py cost captum",
     "tcav": "bench_tcav_speed.py",
     "glocal": "bench_glocal.py time --data_path {cohort} --model_path {run}",
