@@ -5,7 +5,7 @@ records against each other: what two maps share because all ECGs look alike is n
 """
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy  # see rpeaks.py
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -13,7 +13,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     Where one of two rows is constant the correlation is 0 (it holds no order to agree with), where both are it is 1.
     """
-    ranks = [rankdata(values, axis=1) for values in (first, second)]
+    ranks = [scipy.stats.rankdata(values, axis=1) for values in (first, second)]
     centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
     lengths = [np.sqrt((rank ** 2).sum(axis=1)) for rank in centred]
     constant = [length < 1e-9 for length in lengths]

@@ -11,7 +11,7 @@ Information Fusion 81 (2022) 14); ROC AUC as in saliency benchmarks.
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy  # see rpeaks.py
 
 
 def mask_share(mask: np.ndarray) -> np.ndarray:
@@ -44,7 +44,7 @@ def relevance_mass(relevance: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def roc_auc(relevance: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(n,) probability that a sample on the mask has more relevance than one beside it (ties count half)."""
-    ranks = rankdata(relevance, axis=1)
+    ranks = scipy.stats.rankdata(relevance, axis=1)
     inside = mask.sum(axis=1)
     outside = mask.shape[1] - inside
     with np.errstate(divide="ignore", invalid="ignore"):

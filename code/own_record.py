@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.signal import resample_poly
+import scipy  # see rpeaks.py
 
 from artefacts import UserError, read_csv
 from ecg import measure_all
@@ -134,4 +134,4 @@ def _resample(signal, rate, wanted):
     factor = gcd(up, down)
     if up == down:
         return signal
-    return resample_poly(signal, up // factor, down // factor, axis=0, padtype="line")
+    return scipy.signal.resample_poly(signal, up // factor, down // factor, axis=0, padtype="line")

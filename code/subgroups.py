@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy  # see rpeaks.py
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.decomposition import PCA
 from sklearn.metrics.cluster import expected_mutual_information
@@ -105,7 +105,7 @@ def align(clusters: np.ndarray, reference: np.ndarray, k: int) -> np.ndarray:
     """For each cluster number of `clusters`, the number it best agrees with in `reference` (same records): (k,)."""
     agreement = np.zeros((k, k))
     np.add.at(agreement, (clusters, reference), 1)
-    return linear_sum_assignment(-agreement)[1]
+    return scipy.optimize.linear_sum_assignment(-agreement)[1]
 
 
 def cross_fit(features: np.ndarray, part: np.ndarray, k: int, **options: object) -> np.ndarray:
