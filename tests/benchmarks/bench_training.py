@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,12 @@ def learner_of(modelname: str, amp: str | None = None) -> Learner:
     return Learner.of(get_model(modelname, 5), "superdiagnostic", Recipe(amp=amp), CPU)
 
 
+def plain_learner_of(modelname: str) -> Learner:
+    """The same with the network as it is written, in the layout that torch gives it: what one would train with."""
+    learner = learner_of(modelname)
+    return replace(learner, module=learner.model)
+
+
 class PerItem(torch.utils.data.Dataset):
     """The usual data set: one record and one random crop per item."""
 
@@ -76,8 +83,8 @@ def timed(function) -> float:
 
 
 def loader(n_records: int = 4448, rounds: int = 5) -> dict:
-    """LeNet's epoch by crops in one gather against a DataLoader with 2 workers and per-item crops."""
-    data, ours, theirs = noise(n_records), learner_of("lenet"), learner_of("lenet")
+    """LeNet's epoch by crops in one gather against the plain network, a DataLoader with 2 workers and per-item crops."""
+    data, ours, theirs = noise(n_records), learner_of("lenet"), plain_learner_of("lenet")
     batches = torch.utils.data.DataLoader(PerItem(data), batch_size=128, shuffle=True, num_workers=2, persistent_workers=True)
     ours.train_mode()
     theirs.train_mode()
@@ -95,16 +102,16 @@ def loader(n_records: int = 4448, rounds: int = 5) -> dict:
 
 def bare(modelname: str = "xresnet", n_records: int = 512, rounds: int = 5, amp: str | None = None) -> dict:
     """An epoch against as many forward + backward passes of the plain network over one fixed batch, without an optimiser."""
-    data, learner, plain = noise(n_records), learner_of(modelname, amp), learner_of(modelname)
+    data, learner, plain = noise(n_records), learner_of(modelname, amp), plain_learner_of(modelname)
     learner.train_mode()
-    plain.model.train()
+    plain.train_mode()
     x, y = data.gather(*data.batches(128, 0, 0)[0])
     n_batches = n_records // 128
 
     def passes():
         for _ in range(n_batches):
             plain.optimizer.zero_grad(set_to_none=True)
-            (plain.loss(plain.model(x), y) / y.numel()).backward()
+            (plain.loss(plain.module(x), y) / y.numel()).backward()
 
     passes()
     train_one_epoch(learner, data, 0)
