@@ -17,7 +17,8 @@ tasks with two further seeds (one with --demo), which the sanity checks compare.
   --models M ...      some of lenet, resnet, xresnet
   --tasks T ...       label tasks to analyse (subdiagnostic, superdiagnostic, diagnostic, form, rhythm, all)
   --gpu               train and explain on the GPU
-  --amp               train in mixed precision (bf16): XResNet in about 60 % of the time on a CPU that knows it
+  --amp               train in mixed precision (bf16): XResNet in about 60 % of the time on a CPU that
+                      knows it; with another --output_path than a run without it
   --data_path DIR     folder of the data set  (default data/ptbxl/, with --demo data/simulated/)
   --output_path DIR   folder for all results  (default output/, with --demo output/demo/)
 

@@ -343,24 +343,27 @@ class Stage:
         self.finished = True
 
     def _hashes(self, paths):
-        """Paths relative to this folder, so that a moved tree can still be verified."""
-        return {os.path.relpath(path, self.folder): sha256(path) for path in paths}
+        """Paths relative to this folder, so that a moved tree can still be verified; links are resolved (`..` ignores them)."""
+        here = os.path.realpath(self.folder)
+        return {os.path.relpath(os.path.realpath(path), here): sha256(path) for path in paths}
 
     def __exit__(self, *_):
         self._lock.close()
 
 
 def broken_link(json_path: str | Path) -> str | None:
-    """The first input or output of a finished stage that is missing or has changed since, in words; None if all hold."""
+    """An input or output of a finished stage that has changed since, or else is missing, in words; None if all hold."""
     json_path = Path(json_path)
     content = read_stage(json_path)
     if content.get("status") != "finished":
         return f"{json_path}: the stage is not finished"
+    missing = None
     for kind in ("inputs", "outputs"):
         for name, digest in content.get(kind, {}).items():
-            path = json_path.parent / name
+            path = Path(os.path.realpath(json_path.parent / name))
+            what = f"{json_path}: {kind[:-1]} {os.path.relpath(path)}"
             if not path.is_file():
-                return f"{json_path}: {kind[:-1]} {os.path.normpath(path)} is missing"
-            if sha256(path) != digest:
-                return f"{json_path}: {kind[:-1]} {os.path.normpath(path)} has changed since"
-    return None
+                missing = missing or f"{what} is missing"
+            elif sha256(path) != digest:
+                return f"{what} has changed since"
+    return missing

@@ -53,6 +53,7 @@ class AvgPool1d(nn.AvgPool1d):
                             self.ceil_mode, self.count_include_pad).squeeze(2)
 
 
+# of the options that models.py uses: zero padding, given in numbers
 LAYERS = {nn.Conv1d: Conv1d, nn.BatchNorm1d: BatchNorm1d, nn.MaxPool1d: MaxPool1d, nn.AvgPool1d: AvgPool1d}
 
 

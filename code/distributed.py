@@ -106,14 +106,21 @@ def shared_predict(model: nn.Module, signals: np.ndarray, protocol: str, **optio
 def wrap(model: nn.Module, device: torch.device) -> nn.Module:
     """The module to call in training: with several processes DistributedDataParallel and synchronised batch norm.
 
-    The wrapped network shares its parameters and buffers with `model`, in which batch norms are exchanged in place.
+    The wrapped network is `model` itself, in which batch norms are exchanged in place.
     """
     if world() == 1:
         return model
     synchronise_batch_norm(model)
+    for parameter in filter(lambda parameter: parameter.requires_grad, model.parameters()):
+        parameter.register_hook(_in_order)
     # the statistics are the same in all processes: nothing to broadcast
     return nn.parallel.DistributedDataParallel(
         model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False)
+
+
+def _in_order(gradient):
+    """The gradient with its axes in memory as they are named: DistributedDataParallel copies, and warns of, any other."""
+    return gradient.reshape(-1).view(gradient.shape)
 
 
 def unwrap(module: nn.Module) -> nn.Module:

@@ -27,12 +27,12 @@ def count_flags(table: pd.DataFrame, groups: Mapping[str, Iterable[int]]) -> pd.
     """
     flags, members = flags_of(table), {name: np.unique(list(ids)) for name, ids in groups.items()}
     members = {"all": np.unique(np.concatenate(list(members.values()))), **members}
-    counts = pd.DataFrame([{"group": name, **_tally(flags.loc[ids])} for name, ids in members.items()])
+    judged = flags.notna().any()
+    counts = pd.DataFrame([{"group": name, **_tally(flags.loc[ids], judged)} for name, ids in members.items()])
     return counts.astype(dict.fromkeys(counts.columns[1:], "Int64"))
 
 
-def _tally(flags):
-    judged = flags.notna().any()
+def _tally(flags, judged):
     n_flagged = (flags == 1).any(axis=1).sum() if judged.any() else np.nan
     return {"n_records": len(flags), "n_flagged": n_flagged, **flags.sum().where(judged)}
 
@@ -44,7 +44,7 @@ def in_words(counts: pd.DataFrame) -> str:
         return UNAVAILABLE
     n, n_flagged, counted = int(whole["n_records"]), int(whole["n_flagged"]), whole[list(FLAGS)].dropna()
     raised = ", ".join(f"{spoken(name)} {count:.0f}" for name, count in counted.items() if count)
-    blank = ", ".join(spoken(name) + f" ({flag.blank})" * bool(flag.blank)
+    blank = ", ".join(spoken(name) + f" (needs {flag.needs})" * bool(flag.needs)
                       for name, flag in FLAGS.items() if name not in counted)
     line = f"{n_flagged} of {n} explained records with a quality flag"
     return line + f": {raised}" * bool(raised) + f"; not judged: {blank}" * bool(blank)

@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 import distributed
+import flagged
 import local_figures
 import local_results
 from artefacts import Stage, UserError, sha256
@@ -31,7 +32,6 @@ from cam import activation_and_gradient
 from checkpoints import check_against, find_checkpoint, load_model, run_folder
 from cli import StageParser, check_names, count, positive_int, run, select_device, stage_parser
 from dataset import TABLE, load_dataset, table_hash
-from flagged import write_counts
 from labels import slug
 from local_inputs import baseline_for, occlusion_regions, own_dataset, own_targets
 from local_plan import choose_targets, cost, method_options
@@ -151,7 +151,7 @@ def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[J
 def clear(folder: Path) -> None:
     """Remove what an earlier run with other settings left in the folder."""
     shutil.rmtree(folder / ".parts", ignore_errors=True)
-    for pattern in ("*.npz", "*.png", "*.pdf", "*.csv"):
+    for pattern in ("*.npz", "*.png", "*.pdf", "cells.csv", flagged.FILE):
         for path in folder.glob(pattern):
             path.unlink()
 
@@ -162,7 +162,7 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
     figures, left_out = local_figures.draw(job, args.max_figures, args.absolute, args.compare, name)
     written = local_results.assemble(job)
     report(job)
-    quality = write_counts(job.folder, job.data.table, {one.name: job.data.ecg_id[one.rows] for one in job.targets})
+    quality = flagged.write_counts(job.folder, job.data.table, {one.name: job.data.ecg_id[one.rows] for one in job.targets})
     counts = {target.name: len(target.rows) for target in job.targets}
     inputs = [find_checkpoint(args.model_path), *([] if args.record else [job.data.path / TABLE])]
     stage.finish(inputs=inputs, outputs=[*written, quality, *figures], counts=counts)

@@ -22,11 +22,11 @@ OPPOSED = -0.3  # correlation of a limb lead with V6
 
 
 class Flag(NamedTuple):
-    """`judge`: (signals (n, T, 12) mV, Hz, their rows of the table) -> (n,) bool; `blank`: why it may be left blank."""
+    """`judge`: (signals (n, T, 12) mV, Hz, their rows of the table) -> (n,) bool; `needs`: without what it is left blank."""
 
     judge: Callable
     description: str
-    blank: str = ""
+    needs: str = ""
 
 
 def flat(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
@@ -97,9 +97,9 @@ FLAGS = {
     "clipped": Flag(clipped, f"a plateau of {1000 * CLIPPED_S:g} ms at a lead's extreme, beyond {CLIPPED_MV} mV"),
     "noise": Flag(noisy, f"a lead with more than {NOISE_MV} mV of noise (standard deviation)"),
     "drift": Flag(drifting, f"a lead whose level wanders by more than {DRIFT_MV} mV"),
-    "limb_reversal": Flag(limb_reversal, "likely exchanged limb electrodes", blank="I, II or V6 is missing"),
+    "limb_reversal": Flag(limb_reversal, "likely exchanged limb electrodes", needs="I, II and V6"),
     "pacemaker": Flag(pacemaker, "a pacemaker, as the data base has it",
-                      blank="cannot be judged from the signal alone"),
+                      needs="the data base's word"),
 }
 
 

@@ -64,14 +64,14 @@ def _is_stage(path):
 
 
 def data_files(folder: Path) -> list[Path]:
-    """preprocessing.json of the data sets that the stages have read."""
-    return sorted({table.parent / "preprocessing.json" for path in stage_files(folder) for table in tables_read(path)})
+    """preprocessing.json of the data sets that the stages have read, training's first."""
+    return list(dict.fromkeys(table.parent / "preprocessing.json" for path in stage_files(folder) for table in tables_read(path)))
 
 
 def tables_read(stage_file: Path) -> list[Path]:
     """Tables of the data sets that one stage has read, as its JSON names its inputs."""
     names = [name for name in read_stage(stage_file).get("inputs") or {} if Path(name).name == TABLE]
-    return [Path(os.path.normpath(stage_file.parent / name)) for name in names]
+    return [Path(os.path.realpath(stage_file.parent / name)) for name in names]
 
 
 def broken_links(folder: Path) -> list[str]:
@@ -90,21 +90,16 @@ def provenance(run: Run) -> Iterator[str]:
     folds = "; ".join(f"{name} {', '.join(map(str, numbers))}" for name, numbers in info.folds.items())
     yield paragraph(f"Folds: {folds}. Leads: {', '.join(info.leads)}.")
     for line in broken_links(run.folder):
-        yield paragraph(f"Artefacts do not match: {line}", "warn")
+        yield paragraph(f"{'Cannot be checked' if line.endswith('is missing') else 'Artefacts do not match'}: {line}", "warn")
     stages = [read_stage(path) for path in stage_files(run.folder)]
-    data = _data_stage(run)
-    if data:
-        counts = data.get("counts", {})
+    data = [read_stage(path) for path in data_files(run.folder) if path.is_file()]
+    for one in data:
+        counts = one.get("counts", {})
         yield paragraph(f"Data set: {counts.get('version', 'not said')}.")
         yield tiles({key.replace("_", " "): f"{value:,}" for key, value in counts.items() if isinstance(value, int)})
-    for content in [*([data] if data else []), *stages]:
+    for content in [*data, *stages]:
         if content.get("status") == "finished":
             yield details(f"{content['stage']}: command, versions, hashes", _provenance_of(content))
-
-
-def _data_stage(run):
-    """preprocessing.json of the data set that the run's stages have read, where it still lies there."""
-    return next((read_stage(path) for path in data_files(run.folder) if path.is_file()), None)
 
 
 def _provenance_of(content):
@@ -169,7 +164,8 @@ def concepts(run: Run) -> Iterator[str]:
     sizes = ", ".join(f"{scores[column].nunique()} {plural}" for column, plural in (
         ("concept", "concepts"), ("layer", "layers"), ("pathology", "pathologies")))
     yield paragraph(f"{sizes}; {len(found)} of {int(tested.sum())} cells are significant after correction.")
-    yield from _quality(run, "tcav")
+    for folder in ("tcav", "tcav_applied"):
+        yield from _quality(run, folder) if (run.folder / folder).is_dir() else ()
     invalid = scores.drop_duplicates(["concept", "layer"])
     if "cav_valid" in invalid and not invalid["cav_valid"].all():
         poor = int((~invalid["cav_valid"].astype(bool)).sum())

@@ -94,6 +94,8 @@ def test_the_first_broken_link_is_named(tmp_path):
     (moved / "run" / "out.csv").write_text("3")
     assert "out.csv has changed" in broken_link(moved / "run" / "tcav.json")
     (moved / "in.csv").unlink()
+    assert "out.csv has changed" in broken_link(moved / "run" / "tcav.json")     # worse than what is missing
+    (moved / "run" / "out.csv").unlink()
     assert "in.csv is missing" in broken_link(moved / "run" / "tcav.json")
 
 

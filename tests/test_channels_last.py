@@ -6,6 +6,7 @@ from torch import nn
 
 from channels_last import LAYERS, as_image, channels_last
 from models import MODELS, get_model
+from training import Learner, Recipe
 
 
 def test_an_image_has_its_channels_next_to_each_other_and_is_not_copied_twice():
@@ -55,3 +56,10 @@ def test_the_given_network_stays_as_it_is_and_shares_its_tensors():
     assert all(ours is theirs for ours, theirs in zip(fast.parameters(), model.parameters(), strict=True))
     assert all(ours is theirs for ours, theirs in zip(fast.buffers(), model.buffers(), strict=True))
     assert not {type(module) for module in fast.modules()} & set(LAYERS)
+
+
+def test_training_on_a_cpu_calls_this_network_and_keeps_the_plain_one():
+    learner = Learner.of(get_model("xresnet", 5), "superdiagnostic", Recipe(), torch.device("cpu"))
+    assert {type(module) for module in learner.module.modules()} >= set(LAYERS.values())
+    assert {type(module) for module in learner.model.modules()} >= set(LAYERS)
+    assert all(ours is theirs for ours, theirs in zip(learner.module.parameters(), learner.model.parameters(), strict=True))

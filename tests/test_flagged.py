@@ -32,7 +32,9 @@ def test_words_name_what_is_raised_and_what_was_not_judged():
     assert in_words(count_flags(planted(), {"x": [2, 6]})) == "0 of 2 explained records with a quality flag"
     blank = count_flags(planted(quality_pacemaker=None, quality_clipped=None), GROUPS)
     assert in_words(blank) == ("3 of 5 explained records with a quality flag: noise 2, drift 2; not judged: clipped, pacemaker "
-                               "(cannot be judged from the signal alone)")
+                               "(needs the data base's word)")
+    empty = count_flags(planted(), {"x": [2, 6], "none": []}).set_index("group")
+    assert list(empty.loc["none"]) == [0] * empty.shape[1]
 
 
 def test_a_data_set_without_flags_says_so(tmp_path, capsys):

@@ -344,7 +344,7 @@ def test_the_quality_of_an_own_record_is_judged(run_path, tmp_path, capsys, monk
     monkeypatch.setattr(local_figures, "Record", lambda *parts: subtitles.append(parts[3]) or Record(*parts))
     folder = analyse("nowhere", run_path, tmp_path, "--record", str(path), "--methods", "saliency", "--pathologies", "AMI", "LVH",
                      "--max_figures", "1")
-    assert f"{expected}; not judged: pacemaker (cannot be judged from the signal alone)\n" in capsys.readouterr().out
+    assert f"{expected}; not judged: pacemaker (needs the data base's word)\n" in capsys.readouterr().out
     counts = pd.read_csv(folder / "quality.csv")
     assert counts["group"].tolist() == ["all", "AMI", "LVH"]
     raised = expected.partition(": ")[2].removesuffix(" 1")

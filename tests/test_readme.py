@@ -68,6 +68,12 @@ def test_every_bare_block_is_a_command_block_or_python():
     assert README.count("\n```") == 2 * (len(blocks("bash")) + len(blocks("python")))
 
 
+def test_every_row_of_the_benchmarks_says_what_was_measured():
+    rows = [line.split(" | ") for line in section("Development").splitlines() if line.startswith("| ") and "bench_" in line]
+    assert len(rows) > 10
+    assert all(row[2].strip() for row in rows)
+
+
 def test_placeholders_stand_in_the_registered_lines_alone_with_a_line_beside_them_that_runs():
     assert {command for command in commands() if re.search(r"path/to|\.\.\.|<", command)} == {*PLACEHOLDERS}
     for line in PLACEHOLDERS:

@@ -1,6 +1,7 @@
 """The report: one page that asks nothing of anyone, says what is missing, and finds the link that broke."""
 
 import re
+import shutil
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
@@ -105,6 +106,37 @@ def test_verify_walks_the_data_set_that_was_read(run_folder, tmp_path):
     (data / "raw100.pkl").write_text("y")
     (line,) = broken_links(run_folder)
     assert re.search(r"preprocessing\.json: output .*raw100\.pkl has changed since", line)
+
+
+def test_the_page_names_every_data_set_training_first_and_what_cannot_be_checked(run_folder, tmp_path):
+    for name, stage_name in (("z", "train"), ("a", "local")):
+        data = tmp_path / name
+        with Stage(data, "preprocessing", {}) as stage:
+            (data / "ptbxl_database_enriched.csv").write_text("x")
+            stage.finish(outputs=[data / "ptbxl_database_enriched.csv"], counts={"version": f"version {name}", "records": 3})
+        with Stage(run_folder / stage_name, stage_name, {}) as stage:
+            stage.finish(inputs=[data / "ptbxl_database_enriched.csv"])
+    report(run_folder)
+    text = (run_folder / "report.html").read_text()
+    assert 0 < text.index("Data set: version z") < text.index("Data set: version a")
+    shutil.rmtree(tmp_path / "a")
+    report(run_folder)
+    text = (run_folder / "report.html").read_text()
+    assert "Cannot be checked" in text
+    assert "Artefacts do not match" not in text
+
+
+def test_a_run_in_a_linked_folder_is_verified(run_folder, tmp_path):
+    far = tmp_path / "far" / "away"
+    far.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(far)
+    (tmp_path / "in.csv").write_text("x")
+    with Stage(tmp_path / "link" / "run", "local", {}) as stage:
+        stage.finish(inputs=[tmp_path / "in.csv"])
+    assert broken_links(tmp_path / "link" / "run") == []
+    (tmp_path / "in.csv").unlink()
+    (line,) = broken_links(tmp_path / "link" / "run")
+    assert line.endswith("in.csv is missing")
 
 
 def test_a_run_that_is_not_there_is_one_line(tmp_path):

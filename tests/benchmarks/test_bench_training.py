@@ -18,10 +18,16 @@ def test_lenet_is_faster_than_with_a_data_loader_of_2_workers():
     assert found["ratio"] >= 1.3
 
 
-def test_xresnet_costs_its_forward_and_backward():
+def test_xresnet_costs_less_than_its_plain_forward_and_backward():
     found = bench.bare()
     print(found)
-    assert found["ratio"] <= 1.1
+    assert found["ratio"] <= 0.95
+
+
+def test_xresnet_in_bf16_takes_less_still():
+    found = bench.bare(amp="bf16")
+    print(found)
+    assert found["ratio"] <= 0.7
 
 
 def test_intervals_of_71_classes_take_seconds():
