@@ -118,8 +118,8 @@ def test_torchrun_trains_and_finds_the_finished_run(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d",
                "--rdzv_endpoint=127.0.0.1:0", *map(str, _train_command(data, tmp_path / "two"))]
     said = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)]
-    assert said[0].count("macro AUC") == 1
-    assert "is finished" in said[1]
+    assert said[0].count("test records, epoch") == 1     # the main process alone says it
+    assert said[1].count("is finished") == 1
     _same_run(tmp_path / "one", tmp_path / "two")
 
 
