@@ -106,7 +106,8 @@ def figure(path: Path, caption: str, max_width: int = 1600) -> str:
     if picture.width > max_width:
         picture = picture.resize((max_width, round(picture.height * max_width / picture.width)), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.quantize(256).save(buffer, "PNG")  # optimize=True: twice the time for 3 % of the size
+    # an octree takes a seventh of the time of a median cut and looks the same; optimize=True: twice the time for 3 % of the size
+    picture.quantize(256, Image.Quantize.FASTOCTREE).save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode()
     return (f'<figure><img alt="{escape(caption)}" width="{picture.width}" height="{picture.height}" '
             f'src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>')
