@@ -89,8 +89,12 @@ def provenance(run: Run) -> Iterator[str]:
                  "sampling rate": f"{info.sampling_rate} Hz", "input": f"{info.crop_seconds} s"})
     folds = "; ".join(f"{name} {', '.join(map(str, numbers))}" for name, numbers in info.folds.items())
     yield paragraph(f"Folds: {folds}. Leads: {', '.join(info.leads)}.")
-    for line in broken_links(run.folder):
-        yield paragraph(f"{'Cannot be checked' if line.endswith('is missing') else 'Artefacts do not match'}: {line}", "warn")
+    affected = {}
+    for stage_file, what in (line.split(": ", 1) for line in broken_links(run.folder)):
+        affected.setdefault(what, []).append(Path(stage_file).name)
+    for what, names in affected.items():
+        found = "Cannot be checked" if what.endswith("is missing") else "Artefacts do not match"
+        yield paragraph(f"{found}: {what} ({', '.join(names)}).", "warn")
     stages = [read_stage(path) for path in stage_files(run.folder)]
     data = [read_stage(path) for path in data_files(run.folder) if path.is_file()]
     for one in data:
