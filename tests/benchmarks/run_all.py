@@ -7,7 +7,7 @@ Writes: nothing but a temporary folder for these.
 Every ratio has both its sides in one process.
 
 Example:
-    python tests/benchmarks/run_all.py --ptbxl ../shared/ptbxl      # all; about 40 minutes on 2 cores
+    python tests/benchmarks/run_all.py --ptbxl ../shared/ptbxl      # all; most of an hour on 2 cores
     python tests/benchmarks/run_all.py training scaling             # only these
 """
 
