@@ -98,8 +98,7 @@ FLAGS = {
     "noise": Flag(noisy, f"a lead with more than {NOISE_MV} mV of noise (standard deviation)"),
     "drift": Flag(drifting, f"a lead whose level wanders by more than {DRIFT_MV} mV"),
     "limb_reversal": Flag(limb_reversal, "likely exchanged limb electrodes", needs="I, II and V6"),
-    "pacemaker": Flag(pacemaker, "a pacemaker, as the data base has it",
-                      needs="the data base's word"),
+    "pacemaker": Flag(pacemaker, "a pacemaker, as the data base has it", needs="the data base's word"),
 }
 
 

@@ -168,8 +168,10 @@ def concepts(run: Run) -> Iterator[str]:
     sizes = ", ".join(f"{scores[column].nunique()} {plural}" for column, plural in (
         ("concept", "concepts"), ("layer", "layers"), ("pathology", "pathologies")))
     yield paragraph(f"{sizes}; {len(found)} of {int(tested.sum())} cells are significant after correction.")
-    for folder in ("tcav", "tcav_applied"):
-        yield from _quality(run, folder) if (run.folder / folder).is_dir() else ()
+    yield from _quality(run, "tcav")
+    if (run.folder / "tcav_applied").is_dir():
+        yield paragraph("Stored concept vectors applied to other records (tcav_applied/):")
+        yield from _quality(run, "tcav_applied")
     invalid = scores.drop_duplicates(["concept", "layer"])
     if "cav_valid" in invalid and not invalid["cav_valid"].all():
         poor = int((~invalid["cav_valid"].astype(bool)).sum())

@@ -210,6 +210,16 @@ def test_every_section_says_how_many_records_are_flagged(run_folder):
         assert "Quality flags unavailable: the data set was preprocessed without them" in "".join(SECTIONS[section].build(found))
 
 
+def test_flags_where_stored_concept_vectors_were_applied_are_told_from_those_of_the_analysis(run_folder):
+    table = pd.DataFrame({"quality_noise": [True, False]}, index=pd.Index([1, 2], name="ecg_id"))
+    write_csv(run_folder / "tcav" / "quality.csv", count_flags(table, {"MI": [2]}))
+    write_csv(run_folder / "tcav_applied" / "quality.csv", count_flags(table, {"MI": [1, 2]}))
+    text = "".join(SECTIONS["concepts"].build(Run(run_folder, None)))
+    analysed, applied = text.split("applied to other records")
+    assert "0 of 1 explained records" in analysed
+    assert "1 of 2 explained records with a quality flag: noise 1" in applied
+
+
 def test_records_of_ones_own_have_a_part_each(run_folder):
     for name, flag in (("anna", "flat"), ("bert", "limb_reversal")):
         folder = run_folder / f"local_{name}"
