@@ -18,13 +18,17 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from artefacts import Stage, UserError, sha256, write_csv, write_figure
-from attribution import METHODS
-from checkpoints import ModelInfo, check_against, find_checkpoint, load_model, run_folder
-from cli import StageParser, check_names, fraction, positive_int, run, select_device, stage_parser
-from dataset import table_hash
-from discovery_figures import draw_agreement, draw_clusters, draw_embedding, draw_enrichment
-from findings import (
+from attribution.methods import METHODS
+from common.cli import StageParser, check_names, fraction, positive_int, run, select_device, stage_parser
+from common.files import Stage, UserError, sha256, write_csv, write_figure
+from common.labels import LABEL_MAPPINGS, is_regression, slug
+from networks.checkpoints import ModelInfo, check_against, find_checkpoint, load_model, run_folder
+from records.dataset import table_hash
+from records.flagged import write_counts
+from subgroups.clusters import CLUSTERERS
+from subgroups.cohort import Cohort, default_target, load_cohort
+from subgroups.figures import draw_agreement, draw_clusters, draw_embedding, draw_enrichment
+from subgroups.findings import (
     assign_clusters,
     cells_that_differ,
     choose_folds,
@@ -33,11 +37,7 @@ from findings import (
     traits_of,
     what_separates,
 )
-from flagged import write_counts
-from labels import LABEL_MAPPINGS, is_regression, slug
-from patient_groups import Cohort, default_target, load_cohort
-from representations import REPRESENTATIONS, Material
-from subgroups import CLUSTERERS
+from subgroups.representations import REPRESENTATIONS, Material
 
 PAPERS_COHORT = ["AMI", "IMI"]
 

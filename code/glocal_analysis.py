@@ -18,17 +18,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import glocal_outputs
-from artefacts import Stage, UserError, sha256
-from attribution import METHODS, WINDOWS
-from checkpoints import check_against, find_checkpoint, load_model, run_folder
-from cli import StageParser, check_names, positive_int, run, select_device, stage_parser
-from dataset import TABLE, load_dataset, table_hash
-from flagged import write_counts
-from glocal_groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
-from glocal_stored import stored_maps
-from labels import is_regression
-from selection import STRATEGIES
+from attribution.methods import METHODS, WINDOWS
+from attribution.selection import STRATEGIES
+from common.cli import StageParser, check_names, positive_int, run, select_device, stage_parser
+from common.files import Stage, UserError, sha256
+from common.labels import is_regression
+from glocal import outputs as glocal_outputs
+from glocal.groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
+from glocal.stored import stored_maps
+from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
+from records.dataset import TABLE, load_dataset, table_hash
+from records.flagged import write_counts
 
 PAPER = ("NORM", "LVH", "CLBBB", "IMI", "AMI")
 

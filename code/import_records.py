@@ -22,11 +22,11 @@ import pandas as pd
 from scipy.signal import resample_poly
 from tqdm import tqdm
 
-from artefacts import Stage, UserError, read_csv, read_npy, sha256, write_csv
-from cli import StageParser, run, stage_parser
-from dataset import parse_r_peaks
-from labels import LEADS, STATEMENTS
-from ptbxl_layout import record_name, write_database, write_record, write_statements
+from common.cli import StageParser, run, stage_parser
+from common.files import Stage, UserError, read_csv, read_npy, sha256, write_csv
+from common.labels import LEADS, STATEMENTS
+from records.dataset import parse_r_peaks
+from records.ptbxl import record_name, write_database, write_record, write_statements
 
 RATE = 100          # Hz that everything is brought to
 MAX_MV = 32.0       # what format 16 holds at 1000 units per mV; no ECG comes near

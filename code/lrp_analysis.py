@@ -22,22 +22,22 @@ import numpy as np
 import torch
 from torch import nn
 
-import distributed
-import flagged
-import local_figures
-import local_results
-from artefacts import Stage, UserError, sha256
-from attribution import METHODS, WINDOWS
-from cam import activation_and_gradient
-from checkpoints import check_against, find_checkpoint, load_model, run_folder
-from cli import StageParser, check_names, count, positive_int, run, select_device, stage_parser
-from dataset import TABLE, load_dataset, table_hash
-from labels import slug
-from local_inputs import baseline_for, occlusion_regions, own_dataset, own_targets
-from local_plan import choose_targets, cost, method_options
-from local_results import Job
-from lrp import LRP_PRESETS
-from selection import STRATEGIES
+from attribution import figures as local_figures
+from attribution import job as local_results
+from attribution.cam import activation_and_gradient
+from attribution.inputs import baseline_for, occlusion_regions, own_dataset, own_targets
+from attribution.job import Job
+from attribution.lrp import LRP_PRESETS
+from attribution.methods import METHODS, WINDOWS
+from attribution.plan import choose_targets, cost, method_options
+from attribution.selection import STRATEGIES
+from common.cli import StageParser, check_names, count, positive_int, run, select_device, stage_parser
+from common.files import Stage, UserError, sha256
+from common.labels import slug
+from networks import distributed
+from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
+from records import flagged
+from records.dataset import TABLE, load_dataset, table_hash
 
 SHARED = ("data_path", "output_path", "model_path", "modelname", "task", "run_name", "seed", "gpu", "device", "threads",
           "limit", "folds", "overwrite")

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from artefacts import Stage, UserError, broken_link, read_csv, read_stage, sha256, write_csv, write_npy, write_pickle
-from cli import StageParser, run, stage_parser
-from dataset import TABLE, rows_digest
-from enrich import FEATURES, enrich, read_published
-from labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
-from records import Problem, describe_problems, read_records, refuse
-from statements import count_classes, encode, parse_column
+from common.cli import StageParser, run, stage_parser
+from common.files import Stage, UserError, broken_link, read_csv, read_stage, sha256, write_csv, write_npy, write_pickle
+from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
+from records.dataset import TABLE, rows_digest
+from records.enrich import FEATURES, enrich, read_published
+from records.statements import count_classes, encode, parse_column
+from records.wfdb_files import Problem, describe_problems, read_records, refuse
 
 COLUMNS = ("ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold")
 FILE_COLUMNS = {100: "filename_lr", 500: "filename_hr"}

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from artefacts import UserError, remove_leftovers, write_text
-from checkpoints import check_against, find_checkpoint, load_checkpoint, run_folder
-from cli import StageParser, run, stage_parser
-from report_html import page
-from report_sections import SECTIONS, Run, broken_links, build, stage_files
+from common.cli import StageParser, run, stage_parser
+from common.files import UserError, remove_leftovers, write_text
+from networks.checkpoints import check_against, find_checkpoint, load_checkpoint, run_folder
+from reporting.page import page
+from reporting.sections import SECTIONS, Run, broken_links, build, stage_files
 
 
 def get_args_parser() -> StageParser:

@@ -24,25 +24,25 @@ import pandas as pd
 import torch
 from torch import nn
 
-import sanity_figures
-import sanity_tables
-from artefacts import Stage, UserError, sha256, write_csv
-from checkpoints import check_against, find_checkpoint, load_model, run_folder
-from checks_amplitude import measure_amplitude
-from checks_axioms import measure_axioms
-from checks_planted import has_truth, measure_localisation, planted_reference
-from checks_randomisation import measure_randomisation
-from cli import StageParser, check_names, positive_int, run, select_device, stage_parser
-from dataset import TABLE, load_dataset, load_table, table_hash
-from dose_response import DOSES, WAVES, dose_reference, measure_dose_response
-from explainers import ALL_METHODS, Explainer, make_explainers
-from faithfulness import FRACTIONS, N_RANDOM, measure_faithfulness, random_reference
-from flagged import write_counts
-from labels import is_regression
-from sanity_run import Check, Store, cascade_maps, estimate, estimate_maps, plan, run_parts
-from sanity_subjects import make_subject
-from sanity_tables import Subjects
-from segments import segmentation_folders
+from attribution.explainers import ALL_METHODS, Explainer, make_explainers
+from common.cli import StageParser, check_names, positive_int, run, select_device, stage_parser
+from common.files import Stage, UserError, sha256, write_csv
+from common.labels import is_regression
+from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
+from records.dataset import TABLE, load_dataset, load_table, table_hash
+from records.flagged import write_counts
+from records.segmentations import segmentation_folders
+from sanity import figures as sanity_figures
+from sanity import tables as sanity_tables
+from sanity.amplitude import measure_amplitude
+from sanity.axioms import measure_axioms
+from sanity.dose_response import DOSES, WAVES, dose_reference, measure_dose_response
+from sanity.faithfulness import FRACTIONS, N_RANDOM, measure_faithfulness, random_reference
+from sanity.parts import Check, Store, cascade_maps, estimate, estimate_maps, plan, run_parts
+from sanity.planted import has_truth, measure_localisation, planted_reference
+from sanity.randomisation import measure_randomisation
+from sanity.subjects import make_subject
+from sanity.tables import Subjects
 
 ALL = (*ALL_METHODS, "lrp:epsilon")
 N_CURVES = 4 * len(FRACTIONS)       # of kind of part and fill

@@ -12,11 +12,11 @@ Example:
 import argparse
 from pathlib import Path
 
-from artefacts import Stage, UserError
-from cli import StageParser, check_names, positive_int, run, stage_parser
-from cohort import make_plan
-from ptbxl_layout import SUFFIX
-from simulated_files import remove_records, write_cohort
+from common.cli import StageParser, check_names, positive_int, run, stage_parser
+from common.files import Stage, UserError
+from records.ptbxl import SUFFIX
+from simulation.cohort import make_plan
+from simulation.files import remove_records, write_cohort
 
 NAME = "simulate_ptbxl"
 

@@ -23,20 +23,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from activations import POOLS, collect, layer_names
-from artefacts import Stage, UserError, sha256, write_csv
-from cav import CAVS, COORDINATES
-from checkpoints import check_against, find_checkpoint, load_model, run_folder
-from cli import StageParser, check_names, count, positive_int, run, select_device, stage_parser
-from concept_sets import MATCHES, concept_set, flag_column, reason_against, relative_sets, share_exchangeable, strata_of
-from concepts import CONCEPTS
-from dataset import TABLE, load_dataset, table_hash
-from flagged import write_counts
-from inference import PROTOCOLS
-from labels import is_regression
-from tcav import Plan, analyse, layer_passes
-from tcav_figures import write_figures
-from tcav_tables import ALPHA, apply_cavs, in_order, read_cavs, runs_table, scores_table, write_cavs
+from common.cli import StageParser, check_names, count, positive_int, run, select_device, stage_parser
+from common.files import Stage, UserError, sha256, write_csv
+from common.labels import is_regression
+from ecg.concepts import CONCEPTS
+from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
+from networks.inference import PROTOCOLS
+from records.dataset import TABLE, load_dataset, table_hash
+from records.flagged import write_counts
+from tcav.activations import POOLS, collect, layer_names
+from tcav.analysis import Plan, analyse, layer_passes
+from tcav.cav import CAVS, COORDINATES
+from tcav.concept_sets import MATCHES, concept_set, flag_column, reason_against, relative_sets, share_exchangeable, strata_of
+from tcav.figures import write_figures
+from tcav.tables import ALPHA, apply_cavs, in_order, read_cavs, runs_table, scores_table, write_cavs
 
 TRAINING_FOLDS = tuple(range(1, 9))
 

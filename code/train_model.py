@@ -12,12 +12,12 @@ torchrun --nproc_per_node=2 code/train_model.py ... (the batch size is that of a
 
 import argparse
 
-import distributed
-import training_run
-from cli import StageParser, check_names, fraction, positive_int, run, select_device, stage_parser
-from labels import LEADS, TASKS
-from models import MODELS
-from training import AMP_TYPES, SCHEDULES
+from common.cli import StageParser, check_names, fraction, positive_int, run, select_device, stage_parser
+from common.labels import LEADS, TASKS
+from networks import distributed
+from networks import run as training_run
+from networks.models import MODELS
+from networks.training import AMP_TYPES, SCHEDULES
 
 
 def get_args_parser() -> StageParser:

@@ -6,11 +6,11 @@
     data = utils.load_dataset("data/ptbxl/", task=model.info.task)
 """
 
-from artefacts import Stage, UserError, read_pickle
-from checkpoints import ModelInfo, load_model, run_folder, save_checkpoint
-from dataset import Dataset, centre_crop, load_dataset, parse_r_peaks, window_starts
-from labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, STATEMENTS, TASKS, slug
-from models import MODELS, get_model
+from common.files import Stage, UserError, read_pickle
+from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, STATEMENTS, TASKS, slug
+from networks.checkpoints import ModelInfo, load_model, run_folder, save_checkpoint
+from networks.models import MODELS, get_model
+from records.dataset import Dataset, centre_crop, load_dataset, parse_r_peaks, window_starts
 
 __all__ = [
     "LABEL_MAPPINGS", "LEADS", "MODELS", "REGRESSION_TASKS", "STATEMENTS", "TASKS",

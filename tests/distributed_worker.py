@@ -10,11 +10,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "code"))
 
 from torch import nn
 
-import distributed
-from artefacts import UserError
-from checkpoints import ModelInfo
-from models import get_model
-from training import Learner, Recipe, TrainingSet
+from common.files import UserError
+from networks import distributed
+from networks.checkpoints import ModelInfo
+from networks.models import get_model
+from networks.training import Learner, Recipe, TrainingSet
 
 N_STEPS = 20
 # ResNet's steps of 1e-3 on noise are chaotic: turning the batch round in one process changes the losses as much

@@ -7,7 +7,7 @@ from unittest import mock
 
 import numpy as np
 
-from cli import run, stage_parser
+from common.cli import run, stage_parser
 
 # ---------------------------------------------------------------- any file
 

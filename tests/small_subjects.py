@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from checking import Subject
-from labels import LEADS
-from segments import SEGMENTS
-from test_fills import ecg
+from common.labels import LEADS
+from ecg.segments import SEGMENTS
+from random_ecg import limb_consistent
+from sanity.subject import Subject
 
 LENGTH = 120
 torch.set_num_threads(1)    # tensors this small gain nothing from a second thread, and wait for it on a busy machine
@@ -40,7 +40,7 @@ def segmented(n, length=LENGTH):
 
 def make_subject(model=None, n=6, seed=0, length=LENGTH):
     """`n` records of 6 patients or fewer with random signals that obey Einthoven's law."""
-    signals = ecg(n, length, seed).numpy()
+    signals = limb_consistent(n, length, seed).numpy()
     target = np.arange(n) % 2
     return Subject("linear_subdiagnostic", model or Linear(length=length), signals, segmented(n, length),
                    np.zeros((n, 12), dtype=np.float32), target, np.arange(1, n + 1), np.arange(n) % 6 + 1,

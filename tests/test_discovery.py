@@ -11,18 +11,18 @@ import pytest
 import torch
 
 import discovery
-from artefacts import UserError
-from attribution import attribute_records
-from checkpoints import ModelInfo
+from attribution.methods import attribute_records
+from common.files import UserError
+from common.labels import LEADS
 from conftest import run_script
-from dataset import Dataset
-from findings import Design, Found, Traits, choose_folds, cluster_names, judge_clusters
-from flagged import count_flags
-from labels import LEADS
-from models import get_model
-from patient_groups import Cohort
-from representations import REPRESENTATIONS, Material
-from subgroups import Structure
+from networks.checkpoints import ModelInfo
+from networks.models import get_model
+from records.dataset import Dataset
+from records.flagged import count_flags
+from subgroups.clusters import Structure
+from subgroups.cohort import Cohort
+from subgroups.findings import Design, Found, Traits, choose_folds, cluster_names, judge_clusters
+from subgroups.representations import REPRESENTATIONS, Material
 
 
 def fake_cohort(n=40, names=("AMI", "IMI")):

@@ -29,7 +29,7 @@ import import_records
 import preprocessing
 import report
 import sanity_checks
-from artefacts import (
+from common.files import (
     Stage,
     read_json,
     read_npy,
@@ -45,15 +45,15 @@ from artefacts import (
     write_pickle,
     write_text,
 )
-from checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint
+from common.labels import LABEL_MAPPINGS, LEADS, TASKS
 from conftest import ROOT
-from dataset import load_dataset
-from labels import LABEL_MAPPINGS, LEADS, TASKS
-from models import get_model
 from mutations import BYTES, TABLE, TEXT, attempt, odd_value, one_line
-from ptbxl_layout import write_record
-from records import RecordError, read_record, read_records, refuse
-from statements import parse_scp_codes
+from networks.checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint
+from networks.models import get_model
+from records.dataset import load_dataset
+from records.ptbxl import write_record
+from records.statements import parse_scp_codes
+from records.wfdb_files import RecordError, read_record, read_records, refuse
 from tiny_ptbxl import file_name, write_dataset
 
 TASK = "superdiagnostic"

@@ -9,22 +9,23 @@ import pytest
 import torch
 
 import glocal_analysis
-import glocal_groups
-import glocal_outputs
-import glocal_tables
 import lrp_analysis
-from artefacts import UserError, sha256
-from attribution import METHODS, attribute_records
-from beats import cut_beats, find_beats
-from checkpoints import ModelInfo, load_model, save_checkpoint
-from dataset import load_dataset
-from glocal import CellMaps, cell_maps, density
-from glocal_groups import check_cross_fit, fill_group, label_bars, load_pool, make_group
-from labels import LEADS, TASKS
-from models import get_model
-from scorecard import group_shares, permuted_cards, planted_cards, score, textbook_cards
-from segments import SEGMENTS, load_segments
-from stats import patient_weights
+from attribution.cells import CellMaps, cell_maps, density
+from attribution.methods import METHODS, attribute_records
+from common.files import UserError, sha256
+from common.labels import LEADS, TASKS
+from common.stats import patient_weights
+from ecg.beats import cut_beats, find_beats
+from ecg.segments import SEGMENTS
+from glocal import groups as glocal_groups
+from glocal import outputs as glocal_outputs
+from glocal import tables as glocal_tables
+from glocal.groups import check_cross_fit, fill_group, label_bars, load_pool, make_group
+from glocal.scorecard import group_shares, permuted_cards, planted_cards, score, textbook_cards
+from networks.checkpoints import ModelInfo, load_model, save_checkpoint
+from networks.models import get_model
+from records.dataset import load_dataset
+from records.segmentations import load_segments
 
 SMALL = ("--selection", "all", "--n_samples", "8", "--n_bootstrap", "40", "--n_permutations", "99")
 

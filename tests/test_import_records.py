@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import wfdb
 
+from common.labels import LABEL_MAPPINGS
 from conftest import run_script
 from known_ecg import KINDS, write_recordings
-from labels import LABEL_MAPPINGS
 from readme_blocks import commands, section, stage_calls
 
 N, RATE = 12, 250

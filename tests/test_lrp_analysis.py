@@ -11,25 +11,25 @@ import pandas as pd
 import pytest
 import torch
 
-import gradients
-import local_figures
-import local_inputs
-import local_results
 import lrp_analysis
-from artefacts import UserError, read_npz
-from attribution import attribute_records
-from beats import window_offsets
-from checkpoints import ModelInfo, load_model, save_checkpoint
+from attribution import figures as local_figures
+from attribution import gradients
+from attribution import inputs as local_inputs
+from attribution import job as local_results
+from attribution.job import CELL_COLUMNS, Job
+from attribution.methods import attribute_records
+from attribution.plan import Target
+from common.ecg_paper import Record
+from common.files import UserError, read_npz
+from common.labels import LABEL_MAPPINGS, LEADS
 from conftest import ROOT, run_script
-from dataset import Dataset, load_dataset
-from ecg_figures import Record
-from labels import LABEL_MAPPINGS, LEADS
-from local_plan import Target
-from local_results import CELL_COLUMNS, Job
-from models import get_model
-from own_record import Own, own_quality
-from test_attribution import randomised
+from ecg.beats import window_offsets
+from networks.checkpoints import ModelInfo, load_model, save_checkpoint
+from networks.models import get_model
+from records.dataset import Dataset, load_dataset
+from records.own_record import Own, own_quality
 from tiny_ptbxl import ecg_like
+from toy_networks import randomised
 
 FOLDS = {"train": list(range(1, 9)), "validation": [9], "test": [10]}
 
@@ -469,7 +469,7 @@ def test_bad_choices_end_with_one_line(option, capsys):
 
 
 def test_signal_quality_stands_beside_the_record():
-    from local_figures import quality_note
+    from attribution.figures import quality_note
     row = pd.Series({"age": 50, "quality_noise": True, "quality_limb_reversal": "True", "quality_flat": False})
     assert quality_note(row) == "signal: noise, limb reversal"
     assert quality_note(row.drop(["quality_noise", "quality_limb_reversal"])) == ""

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 import preprocessing
-from artefacts import UserError, broken_link, read_pickle
+from common.files import UserError, broken_link, read_pickle
+from common.labels import LABEL_MAPPINGS, REGRESSION_TASKS
 from conftest import run_script
-from dataset import load_dataset
-from labels import LABEL_MAPPINGS, REGRESSION_TASKS
+from records.dataset import load_dataset
 from tiny_ptbxl import ecg_like, file_name, write_dataset, write_record
 
 IDS = [1, 2, 3, 5, 7, 8]
@@ -246,7 +246,7 @@ def test_the_version_is_recognised_by_its_count(tmp_path, n, said):
 
 
 def test_segments_are_found_beside_the_source(source, tmp_path):
-    from segments import load_segments
+    from records.segmentations import load_segments
 
     mask = np.zeros((1000, 12, 24), np.uint8)
     mask[..., 5] = 255

@@ -8,14 +8,14 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from artefacts import Stage, write_csv, write_figure, write_json
-from checkpoints import ModelInfo, save_checkpoint
+from common.files import Stage, write_csv, write_figure, write_json
+from common.labels import LEADS, TASKS
 from conftest import run_script
-from flagged import count_flags
-from labels import LEADS, TASKS
-from models import get_model
-from report_html import cell, table
-from report_sections import SECTIONS, Run, _flagged, broken_links
+from networks.checkpoints import ModelInfo, save_checkpoint
+from networks.models import get_model
+from records.flagged import count_flags
+from reporting.page import cell, table
+from reporting.sections import SECTIONS, Run, _flagged, broken_links
 
 
 @pytest.fixture

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 import sanity_checks
-import sanity_figures
-from artefacts import read_npz
-from attribution import METHODS
-from checking import COLUMNS
-from checkpoints import ModelInfo, save_checkpoint
-from cli import run
+from attribution.methods import METHODS
+from common.cli import run
+from common.files import read_npz
+from common.labels import LABEL_MAPPINGS, LEADS
 from conftest import run_script
-from dataset import load_table
-from labels import LABEL_MAPPINGS, LEADS
-from models import get_model
+from networks.checkpoints import ModelInfo, save_checkpoint
+from networks.models import get_model
+from records.dataset import load_table
+from sanity import figures as sanity_figures
+from sanity.subject import COLUMNS
 
 METHODS_USED = ["saliency", "lrp", "random"]
 

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from artefacts import read_json
-from causes import CAUSES, DECOYS
-from cohort import counterfactual, read_plan
+from common.files import read_json
+from common.labels import STATEMENTS
 from conftest import run_script
-from labels import STATEMENTS
+from records.statements import parse_scp_codes
 from simulate_ptbxl import get_args_parser, main
-from statements import parse_scp_codes
+from simulation.causes import CAUSES, DECOYS
+from simulation.cohort import counterfactual, read_plan
 
 N = 24
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 LONGEST = 60  # lines of a function
-FILES = sorted((ROOT / "code").glob("*.py"))
+FILES = sorted((ROOT / "code").rglob("*.py"))
 
 
 def functions(tree):
@@ -42,7 +42,7 @@ def complaints(source):
             yield f"{where}: no type hint for {', '.join(untyped(function))}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT / "code")))
 def test_module_is_documented_typed_and_short(path):
     assert list(complaints(path.read_text(encoding="utf-8"))) == []
 

@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 import torch
 
-import cli
 import tcav_analysis
-from activations import layer_names
-from artefacts import UserError, read_npz, write_csv, write_npy, write_pickle
-from checkpoints import ModelInfo, save_checkpoint
+from common import cli
+from common.files import UserError, read_npz, write_csv, write_npy, write_pickle
+from common.labels import LABEL_MAPPINGS, LEADS
 from conftest import run_script
-from dataset import load_dataset
-from labels import LABEL_MAPPINGS, LEADS
-from models import get_model
+from networks.checkpoints import ModelInfo, save_checkpoint
+from networks.models import get_model
+from records.dataset import load_dataset
+from tcav.activations import layer_names
 
 SMALL = ("--n_null", "99", "--n_runs", "4", "--test_runs", "2", "--threads", "1")
 TASK = "superdiagnostic"
@@ -124,7 +124,7 @@ def test_same_seed_same_bytes_and_another_seed_others(finished, workplace, tmp_p
 
 
 def test_figures_need_nothing_but_the_table(finished, tmp_path):
-    from tcav_figures import write_figures
+    from tcav.figures import write_figures
     shutil.copy(finished[0] / "scores.csv", tmp_path)
     paths = write_figures(pd.read_csv(tmp_path / "scores.csv", keep_default_na=False, na_values=[""]), tmp_path)
     for path in paths:

@@ -16,14 +16,14 @@ from sklearn.metrics import roc_auc_score
 
 import train_model
 import utils
-from artefacts import UserError, read_npy, write_npy, write_pickle
-from checkpoints import load_checkpoint
-from cli import run
+from common.cli import run
+from common.files import UserError, read_npy, write_npy, write_pickle
 from conftest import ROOT
-from dataset import load_table
-from inference import predict
+from networks.checkpoints import load_checkpoint
+from networks.inference import predict
+from networks.training_log import interrupts_held_back
+from records.dataset import load_table
 from tiny_dataset import write_tiny_dataset
-from training_log import interrupts_held_back
 
 FAST = ("--n_bootstrap", "20", "--threads", "1")
 

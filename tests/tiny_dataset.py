@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from artefacts import write_csv, write_npy, write_pickle
-from labels import LABEL_MAPPINGS, LEADS
+from common.files import write_csv, write_npy, write_pickle
+from common.labels import LABEL_MAPPINGS, LEADS
 
 
 def write_tiny_dataset(folder, n_patients=60, n_samples=500, sampling_rate=100, seed=0):

@@ -27,14 +27,14 @@ sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests")]
 
 from ratios import say  # noqa: E402
 
-from attribution import attribute, explain  # noqa: E402
-from checkpoints import load_model  # noqa: E402
-from dataset import centre_crop, load_dataset  # noqa: E402
-from gradients import gradient  # noqa: E402
-from inference import to_input  # noqa: E402
-from lrp import LRP_PRESETS  # noqa: E402
-from models import MODELS, get_model  # noqa: E402
-from test_attribution import randomised  # noqa: E402
+from attribution.gradients import gradient  # noqa: E402
+from attribution.lrp import LRP_PRESETS  # noqa: E402
+from attribution.methods import attribute, explain  # noqa: E402
+from networks.checkpoints import load_model  # noqa: E402
+from networks.inference import to_input  # noqa: E402
+from networks.models import MODELS, get_model  # noqa: E402
+from records.dataset import centre_crop, load_dataset  # noqa: E402
+from toy_networks import randomised  # noqa: E402
 
 N_RECORDS, N_SAMPLES, N_CLASSES, STEPS, CALLS = 64, 250, 23, 16, 4
 LEDGER_BARS = {"float32": 1e-5, "float64": 1e-9}  # relative to the sum of the absolute shares

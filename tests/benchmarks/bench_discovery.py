@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT / "code"), str(Path(__file__).parent)]
 
 from ratios import say  # noqa: E402
 
-from subgroups import lloyd  # noqa: E402
+from subgroups.clusters import lloyd  # noqa: E402
 
 STARTS, STEPS, COMPONENTS = 8, 25, 10
 SIZES = ((100, 2), (100, 5), (400, 2), (400, 5))  # (records, clusters)

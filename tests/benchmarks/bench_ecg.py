@@ -24,14 +24,17 @@ from sklearn.metrics import cohen_kappa_score
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
 
-import concepts  # noqa: E402
-import ecg  # noqa: E402
-import segments  # noqa: E402
-from dataset import parse_r_peaks  # noqa: E402
-from labels import LEADS  # noqa: E402
-from median_beat import CENTRE, RATE  # noqa: E402
-from records import read_records  # noqa: E402
-from stats import patient_weights, percentile_interval  # noqa: E402
+from common.labels import LEADS  # noqa: E402
+from common.stats import patient_weights, percentile_interval  # noqa: E402
+from ecg import (  # noqa: E402
+    analysis,
+    concepts,
+    segments,
+)
+from ecg.median_beat import CENTRE, RATE  # noqa: E402
+from records import segmentations  # noqa: E402
+from records.dataset import parse_r_peaks  # noqa: E402
+from records.wfdb_files import read_records  # noqa: E402
 
 NEIGHBOURS_FLAGS = [*range(137, 146), *range(456, 464)]  # published flags of these ids belong to other records
 R_LEADS = ("I", "II", "aVL", "aVF", "V4", "V5", "V6")
@@ -147,7 +150,7 @@ def wave(name, ours, theirs, half, error_bar, r_bar=None):
 def at_500_hz(path, reference):
     """R and S of the records that are there at 500 Hz."""
     cohort = read_cohort(path, 500, largest_id=120)
-    measured = ecg.measure_all(cohort.signals, 500, progress=False)
+    measured = analysis.measure_all(cohort.signals, 500, progress=False)
     uni_g = pd.read_csv(reference / "uni_g_measurements.csv").set_index("ecg_id")
     uni_g = uni_g[uni_g.index.isin(cohort.table.index)]
     rows = cohort.table.index.get_indexer(uni_g.index)
@@ -228,7 +231,7 @@ def kappa_interval(ours, theirs, patients):
 def simulated(path):
     """P amplitude, fiducials of every beat and segments against the truth of a simulated cohort."""
     cohort = read_cohort(path)
-    measured = ecg.measure_all(cohort.signals, 100, progress=False)
+    measured = analysis.measure_all(cohort.signals, 100, progress=False)
     truth = pd.read_csv(path / "true_measurements.csv").set_index("ecg_id").reindex(cohort.table.index)
     for name, bar in (("P", 0.02), ("R", None), ("S", None), ("T", None)):
         columns = [f"{name}_Amp_{lead}" for lead in LEADS]
@@ -247,8 +250,8 @@ def simulated(path):
 def fiducial_errors(cohort, truth):
     """Ours minus true, ms, of every beat that is found (R within 100 ms), and the half of its patient."""
     parts, halves = [], []
-    for start in range(0, len(cohort.signals), ecg.CHUNK):
-        found = ecg.analyse(cohort.signals[start:start + ecg.CHUNK], 100)
+    for start in range(0, len(cohort.signals), analysis.CHUNK):
+        found = analysis.analyse(cohort.signals[start:start + analysis.CHUNK], 100)
         for row, (centres, dominant) in enumerate(zip(found.beats.centres, found.beats.dominant, strict=True)):
             centres = centres[dominant] * 1000 / RATE
             real = truth[truth["ecg_id"] == cohort.table.index[start + row]]
@@ -263,7 +266,7 @@ def fiducial_errors(cohort, truth):
 def segment_overlap(cohort, path, n=128):
     """Per record the mean over time and leads of the shares that drawn and true segments have in common."""
     ours = segments.from_signals(cohort.signals[:n], 100)
-    true = np.stack([segments.read_segments(path / segments.FOLDER / f"{i}.npy") for i in cohort.table.index[:n]])
+    true = np.stack([segmentations.read_segments(path / segmentations.FOLDER / f"{i}.npy") for i in cohort.table.index[:n]])
     return np.minimum(ours, true).sum(axis=3).mean(axis=(1, 2))
 
 
@@ -273,7 +276,7 @@ def cost(cohort):
     """Processor time per record: linear in the number of records, 100 Hz."""
     for n in (250, 500, 1000, len(cohort.signals)):
         begin = time.process_time()
-        ecg.measure_all(cohort.signals[:n], 100, progress=False)
+        analysis.measure_all(cohort.signals[:n], 100, progress=False)
         per_record = (time.process_time() - begin) / min(n, len(cohort.signals)) * 1000
         line("measure_all, processor ms per record", 4.0, per_record, [np.nan, np.nan], n)
     begin = time.process_time()
@@ -294,7 +297,7 @@ def main(args):
     """Print the table."""
     print(f"{'what':<44} {'all':>8} {'half A':>8} {'half B':>8} {'n':>7} {'bar':>9}")
     cohort = read_cohort(args.data_path)
-    measured = ecg.measure_all(cohort.signals, 100, progress=False)
+    measured = analysis.measure_all(cohort.signals, 100, progress=False)
     r_peaks(cohort, measured, args.reference_path)
     against_uni_g(cohort, measured, args.reference_path)
     at_500_hz(args.data_path, args.reference_path)

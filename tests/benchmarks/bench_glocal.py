@@ -25,10 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
 
 import glocal_analysis  # noqa: E402
-from glocal_tables import cells_of  # noqa: E402
-from labels import LABEL_MAPPINGS, LEADS  # noqa: E402
-from scorecard import planted_cards  # noqa: E402
-from segments import SEGMENTS  # noqa: E402
+from common.labels import LABEL_MAPPINGS, LEADS  # noqa: E402
+from ecg.segments import SEGMENTS  # noqa: E402
+from glocal.scorecard import planted_cards  # noqa: E402
+from glocal.tables import cells_of  # noqa: E402
 
 CAUSES = ("LVH", "CLBBB", "IMI", "AMI")
 

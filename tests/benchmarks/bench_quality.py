@@ -21,11 +21,11 @@ from sklearn.metrics import roc_auc_score
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
 
-from ecg import measure_all  # noqa: E402
-from labels import LEADS  # noqa: E402
-from quality import drift_range, judge_quality, noise_level  # noqa: E402
-from records import read_records  # noqa: E402
-from stats import wilson_interval  # noqa: E402
+from common.labels import LEADS  # noqa: E402
+from common.stats import wilson_interval  # noqa: E402
+from ecg.analysis import measure_all  # noqa: E402
+from records.quality import drift_range, judge_quality, noise_level  # noqa: E402
+from records.wfdb_files import read_records  # noqa: E402
 
 # what the limb leads become: sign and lead it is taken from
 EXCHANGES = {

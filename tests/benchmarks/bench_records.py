@@ -38,7 +38,7 @@ def reading(ptbxl: Path) -> dict:
     """Records per CPU second by read_records and by a wfdb.rdsamp loop, and the largest difference (mV)."""
     import wfdb
 
-    from records import read_records
+    from records.wfdb_files import read_records
 
     table = pd.read_csv(ptbxl / "ptbxl_database.csv").head(N_WFDB)
     names = table["filename_lr"].tolist()

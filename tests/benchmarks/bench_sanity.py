@@ -29,13 +29,13 @@ from ratios import say
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests")]
 
-import lrp  # noqa: E402
-from checking import summarise  # noqa: E402
-from checkpoints import load_model  # noqa: E402
-from checks_amplitude import measure_amplitude  # noqa: E402
-from dataset import load_dataset  # noqa: E402
-from explainers import make_explainers  # noqa: E402
-from sanity_subjects import make_subject  # noqa: E402
+from attribution import lrp  # noqa: E402
+from attribution.explainers import make_explainers  # noqa: E402
+from networks.checkpoints import load_model  # noqa: E402
+from records.dataset import load_dataset  # noqa: E402
+from sanity.amplitude import measure_amplitude  # noqa: E402
+from sanity.subject import summarise  # noqa: E402
+from sanity.subjects import make_subject  # noqa: E402
 
 BAR_MINUTES = 10    # lenet, all checks, 200 records, 2 cores; training not counted
 

@@ -26,15 +26,15 @@ sys.path[:0] = [str(ROOT / "code"), str(Path(__file__).parent)]
 from bench_tcav_validity import TASK, simulate  # noqa: E402
 from ratios import say  # noqa: E402
 
-from activations import class_gradients, collect, layer_names  # noqa: E402
-from attribution import explain_records  # noqa: E402
-from checkpoints import ModelInfo  # noqa: E402
-from concept_sets import concept_set  # noqa: E402
-from dataset import Dataset  # noqa: E402
-from ecg import measure_all  # noqa: E402
-from labels import LABEL_MAPPINGS, LEADS  # noqa: E402
-from models import get_model  # noqa: E402
-from tcav import Plan, make_layer, run_concept  # noqa: E402
+from attribution.methods import explain_records  # noqa: E402
+from common.labels import LABEL_MAPPINGS, LEADS  # noqa: E402
+from ecg.analysis import measure_all  # noqa: E402
+from networks.checkpoints import ModelInfo  # noqa: E402
+from networks.models import get_model  # noqa: E402
+from records.dataset import Dataset  # noqa: E402
+from tcav.activations import class_gradients, collect, layer_names  # noqa: E402
+from tcav.analysis import Plan, make_layer, run_concept  # noqa: E402
+from tcav.concept_sets import concept_set  # noqa: E402
 
 REPEATS = 3
 

@@ -24,13 +24,13 @@ sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests"), str(Path(__file__).pare
 from real_beats import TIME, isoelectric, median_beat, normal, read_real  # noqa: E402
 
 import ecg  # noqa: E402
-from artefacts import write_figure  # noqa: E402
-from causes import CAUSES  # noqa: E402
 from clinical_criteria import judge  # noqa: E402
-from cohort import make_hearts, make_plan, render_plan, severity_column  # noqa: E402
-from heartbeats import render  # noqa: E402
-from labels import LEADS, STATEMENTS  # noqa: E402
-from simulated_truth import FIDUCIALS, beat_fiducials, measure_truth  # noqa: E402
+from common.files import write_figure  # noqa: E402
+from common.labels import LEADS, STATEMENTS  # noqa: E402
+from simulation.causes import CAUSES  # noqa: E402
+from simulation.cohort import make_hearts, make_plan, render_plan, severity_column  # noqa: E402
+from simulation.rhythm import render  # noqa: E402
+from simulation.truth import FIDUCIALS, beat_fiducials, measure_truth  # noqa: E402
 
 N_NORMAL = 800
 

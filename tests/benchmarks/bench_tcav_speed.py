@@ -22,12 +22,12 @@ sys.path.insert(0, str(ROOT / "code"))
 
 from ratios import say  # noqa: E402
 
-from activations import class_gradients, collect, layer_names  # noqa: E402
-from cav import CAVS, Draws  # noqa: E402
-from checkpoints import ModelInfo  # noqa: E402
-from labels import LEADS  # noqa: E402
-from models import get_model  # noqa: E402
-from tcav import sign_counts  # noqa: E402
+from common.labels import LEADS  # noqa: E402
+from networks.checkpoints import ModelInfo  # noqa: E402
+from networks.models import get_model  # noqa: E402
+from tcav.activations import class_gradients, collect, layer_names  # noqa: E402
+from tcav.analysis import sign_counts  # noqa: E402
+from tcav.cav import CAVS, Draws  # noqa: E402
 
 
 def make_problem(args):

@@ -26,18 +26,18 @@ from scipy.stats import binom, kstest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
 
-from activations import class_gradients, collect, layer_names  # noqa: E402
-from checkpoints import ModelInfo, load_model  # noqa: E402
-from cohort import make_plan, render_plan  # noqa: E402
-from concept_sets import concept_set, flag_column, reason_against, strata_of  # noqa: E402
-from concepts import CONCEPTS, judge  # noqa: E402
-from dataset import Dataset, load_dataset  # noqa: E402
-from ecg import measure_all  # noqa: E402
-from labels import LABEL_MAPPINGS, LEADS, labels_of_statement  # noqa: E402
-from models import get_model  # noqa: E402
-from simulated_files import statements  # noqa: E402
-from tcav import ALPHA, Plan, make_layer, run_concept  # noqa: E402
-from tcav_tables import scores_table  # noqa: E402
+from common.labels import LABEL_MAPPINGS, LEADS, labels_of_statement  # noqa: E402
+from ecg.analysis import measure_all  # noqa: E402
+from ecg.concepts import CONCEPTS, judge  # noqa: E402
+from networks.checkpoints import ModelInfo, load_model  # noqa: E402
+from networks.models import get_model  # noqa: E402
+from records.dataset import Dataset, load_dataset  # noqa: E402
+from simulation.cohort import make_plan, render_plan  # noqa: E402
+from simulation.files import statements  # noqa: E402
+from tcav.activations import class_gradients, collect, layer_names  # noqa: E402
+from tcav.analysis import ALPHA, Plan, make_layer, run_concept  # noqa: E402
+from tcav.concept_sets import concept_set, flag_column, reason_against, strata_of  # noqa: E402
+from tcav.tables import scores_table  # noqa: E402
 
 TASK = "subdiagnostic"
 PLANTED = {"SLI-LVH": ("LVH",), "S12-LVH": ("LVH",), "R56-LVH": ("LVH",), "QRS-CLBBB": ("CLBBB",), "ST-ELEV-MI": ("AMI", "IMI")}

@@ -27,10 +27,10 @@ sys.path.insert(0, str(ROOT / "code"))
 
 from ratios import say  # noqa: E402
 
-from evaluation import classification_metrics  # noqa: E402
-from labels import LEADS, TASKS  # noqa: E402
-from models import get_model  # noqa: E402
-from training import Learner, Recipe, TrainingSet, train_one_epoch  # noqa: E402
+from common.labels import LEADS, TASKS  # noqa: E402
+from networks.metrics import classification_metrics  # noqa: E402
+from networks.models import get_model  # noqa: E402
+from networks.training import Learner, Recipe, TrainingSet, train_one_epoch  # noqa: E402
 
 CPU = torch.device("cpu")
 # (modelname, task) -> (bar, options); XResNet's recipe was chosen on fold 9 with seeds that are not among those reported

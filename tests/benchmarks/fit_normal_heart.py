@@ -20,7 +20,7 @@ sys.path.insert(0, str(CODE))
 
 from real_beats import CHEST_AND_LIMB, components, isoelectric, marks, median_beat, normal, read_real  # noqa: E402
 
-from heart import GROUPS, INDEPENDENT, N_FACTORS, P_HALF_MS, QRS_ONSET_MS, WAVES, sizes, with_sizes  # noqa: E402
+from simulation.heart import GROUPS, INDEPENDENT, N_FACTORS, P_HALF_MS, QRS_ONSET_MS, WAVES, sizes, with_sizes  # noqa: E402
 
 
 def main(args):

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.signal import resample_poly
 
-from heart import WAVES, wave_shapes
-from labels import LEADS
+from common.labels import LEADS
+from simulation.heart import WAVES, wave_shapes
 
 TIME = np.arange(-300, 500, 2.0)  # ms from the R-peak
 # waves that would otherwise fit the baseline beside them

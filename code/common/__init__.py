@@ -1,0 +1,1 @@
+"""What every stage needs: labels, files, the command line, statistics, plotting."""

@@ -1,0 +1,1 @@
+"""Glocal analysis: attribution averaged over a group of patients, by beat and by lead x segment."""

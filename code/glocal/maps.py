@@ -1,0 +1,148 @@
+"""Glocal maps: how much relevance a patient group's model output places on each lead x segment, with intervals.
+
+M[l, k] = sum_t |a(t, l)| s(t, l, k) / sum_t s(t, l, k) per record, with attribution a and soft segments s
+(Wagner et al. 2024); a group's map is the mean over its records. Beside this density stands the share of a record's
+whole relevance that falls into the cell, which adds up to 1 over the cells.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from attribution.cells import CellMaps, density, relative_density, shares
+from common.labels import LEADS
+from common.stats import patient_weights, percentile_interval, permutation_p
+from ecg.segments import SEGMENTS
+
+TOP = 5         # cells that the paper lists
+
+
+# ---------------------------------------------------------------- one record
+
+# ---------------------------------------------------------------- one group
+
+def group_mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Mean over the records that have the cell: (n, ...) -> (...), or (R, ...) for weights (R, n).
+
+    NaN only where no record (of non-zero weight) has the cell.
+    """
+    values = np.ma.asarray(values)
+    rows = np.ones((1, len(values))) if weights is None else weights
+    there = ~np.ma.getmaskarray(values).reshape(len(values), -1)
+    total = rows @ values.filled(0).reshape(len(values), -1)
+    count = rows @ there.astype(float)
+    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    mean = mean.reshape(len(rows), *values.shape[1:])
+    return mean[0] if weights is None else mean
+
+
+def group_interval(values: np.ma.MaskedArray, patients: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile interval of `group_mean` over bootstrap `weights` (R, n) of the patients.
+
+    NaN for cells that fewer than two patients have: one patient says nothing of the spread between patients.
+    """
+    resampled = group_mean(values, weights).reshape(len(weights), -1)
+    has_cell = ~np.ma.getmaskarray(values).reshape(len(values), -1)
+    _, index = np.unique(patients, return_inverse=True)
+    n_patients = sum(has_cell[index == patient].any(axis=0).astype(int) for patient in range(index.max() + 1))
+    there = n_patients > 1
+    bounds = np.full((2, resampled.shape[1]), np.nan)
+    if there.any():
+        bounds[:, there] = percentile_interval(resampled[:, there])
+    return tuple(bounds.reshape(2, *values.shape[1:]))
+
+
+def ranks(mean: np.ndarray) -> np.ndarray:
+    """1 for the cell of highest value, NaN for NaN; ties by lead, then segment."""
+    flat = mean.ravel()
+    order = np.argsort(np.where(np.isfinite(flat), -flat, np.inf), kind="stable")
+    ranked = np.empty(flat.size)
+    ranked[order] = np.arange(1, flat.size + 1)
+    return np.where(np.isfinite(flat), ranked, np.nan).reshape(mean.shape)
+
+
+def cell_ranks(maps: CellMaps) -> np.ndarray:
+    """Ranks (12, 24) of the group's densities, NaN for cells that fewer than half of its records have."""
+    return ranks(np.where(maps.common, group_mean(density(maps)), np.nan))
+
+
+def top_frequency(maps: CellMaps, weights: np.ndarray, top: int = TOP) -> np.ndarray:
+    """How often each cell is among the `top` ones over bootstrap `weights` (R, n) of the patients."""
+    hits = np.zeros(maps.time.shape[1:])
+    for resampled in group_mean(density(maps), weights):
+        hits += ranks(np.where(maps.common, resampled, np.nan)) <= top
+    return hits / len(weights)
+
+
+def segment_table(maps: CellMaps, n_resamples: int = 1000, seed: int = 0, leads: Sequence[str] = LEADS,
+                  segments: Sequence[str] = SEGMENTS) -> pd.DataFrame:
+    """The group's map as a tidy table, one row per lead and segment.
+
+    density, low, high: mean of M with its 95 % interval over patients; share, share_low, share_high: of all relevance;
+    signed, signed_low, signed_high: the same as density without the modulus; time_share: the cell's part of lead x time
+    (what an even map would have as its share); rank by density among the cells that half of the records have; top5: part of
+    the resamples that have the cell in the top 5; n_records that have the cell. Intervals need two patients.
+    """
+    weights = patient_weights(maps.patients, n_resamples, seed).astype(float)
+    columns = {}
+    for name, values in _mapped(maps).items():
+        low, high = group_interval(values, maps.patients, weights)
+        prefix = "" if name == "density" else f"{name}_"
+        columns |= {name: group_mean(values), f"{prefix}low": low, f"{prefix}high": high}
+    columns["time_share"] = group_mean(shares(maps.time))
+    columns["rank"] = cell_ranks(maps)
+    columns["top5"] = top_frequency(maps, weights)
+    columns["n_records"] = (~np.ma.getmaskarray(density(maps))).sum(axis=0)
+    table = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
+    table.insert(0, "lead", np.repeat(leads, len(segments)))
+    table.insert(1, "segment", np.tile(segments, len(leads)))
+    table["rank"] = table["rank"].astype("Int64")
+    order = ["density", "share", "low", "high", "rank"]
+    return table[["lead", "segment", *order, *(name for name in table if name not in ("lead", "segment", *order))]]
+
+
+def _mapped(maps):
+    unexplained = np.broadcast_to(~maps.explained[:, None, None], maps.time.shape)
+    share = np.ma.MaskedArray(shares(maps.relevance), mask=unexplained)
+    return {"density": density(maps), "share": share, "signed": density(maps, signed=True)}
+
+
+# ---------------------------------------------------------------- two groups
+
+def patient_means(values: np.ma.MaskedArray, patients: np.ndarray) -> tuple[np.ma.MaskedArray, np.ndarray]:
+    """One map per patient, the mean over their records; (patients, ...) and the patients in that order."""
+    who, index = np.unique(patients, return_inverse=True)
+    belongs = (index == np.arange(len(who))[:, None]).astype(float)  # (patients, n)
+    mean = group_mean(values, belongs)
+    return np.ma.masked_invalid(mean), who
+
+
+def contrast(first: CellMaps, second: CellMaps, n_permutations: int = 10_000, seed: int = 0) -> dict[str, np.ndarray]:
+    """Difference of two groups' relative densities per cell, tested by permuting the group over patients.
+
+    Each patient counts once, with the mean of their records; patients who are in both groups are left out and counted.
+    Returns first, second (NaN where nobody has the cell), difference, p (two-sided, floor 1 / (1 + n_permutations); NaN for
+    cells that fewer than half of a group's records have), each (12, 24), and n_first, n_second, n_both.
+    """
+    maps, who = zip(*(patient_means(relative_density(group), group.patients) for group in (first, second)), strict=True)
+    both = np.intersect1d(*who)
+    alone = [values[~np.isin(names, both)] for values, names in zip(maps, who, strict=True)]
+    n_first, n_second = map(len, alone)
+    if min(n_first, n_second) < 2:
+        raise ValueError(f"a contrast needs two patients per group, here are {n_first} and {n_second} ({len(both)} in both)")
+    pooled = np.ma.concatenate(alone)
+    observed = _difference(pooled, np.r_[np.ones(n_first), np.zeros(n_second)][None])[0]
+    observed = np.where(first.common & second.common, observed, np.nan)
+    members = np.argsort(np.random.default_rng(seed).random((n_permutations, len(pooled))), axis=1) < n_first
+    null = _difference(pooled, members.astype(float))
+    # a draw that leaves one group without the cell says nothing: it counts against significance
+    p = permutation_p(np.abs(observed), np.where(np.isfinite(null), np.abs(null), np.inf))
+    return {"first": group_mean(alone[0]), "second": group_mean(alone[1]), "difference": observed,
+            "p": np.where(np.isfinite(observed), p, np.nan),
+            "n_first": n_first, "n_second": n_second, "n_both": len(both)}
+
+
+def _difference(values, members):
+    """Mean of the members less mean of the others, (R, 12, 24) for members (R, n) of 0 and 1."""
+    return group_mean(values, members) - group_mean(values, 1 - members)

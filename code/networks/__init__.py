@@ -1,0 +1,1 @@
+"""Networks: their layers, checkpoints, training, predictions and metrics."""

@@ -1,0 +1,195 @@
+"""Several processes or machines: process group, synchronised batch norm, shared prediction.
+
+Everything here works in a single process too, where it does nothing; the callers have no second path.
+Started by torchrun, which sets RANK, LOCAL_RANK and WORLD_SIZE: gloo on CPUs, nccl on GPUs.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from common.files import UserError
+from networks.inference import predict
+
+
+def rank() -> int:
+    """Number of this process, 0 for the one that writes."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this process writes files and prints."""
+    return rank() == 0
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device) -> Iterator[torch.device]:
+    """Join the processes that torchrun started (if it did); yields this process's device."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def on_main(compute: Callable) -> Any:
+    """Result of `compute()` in the main process, None in the others; its UserError is raised in all."""
+    if world() == 1:
+        return compute()
+    result, message = None, [None]
+    if is_main():
+        try:
+            result = compute()
+        except UserError as error:
+            message = [str(error)]
+    dist.broadcast_object_list(message)
+    if message[0] is not None:
+        raise UserError(message[0])
+    return result
+
+
+def from_main(compute: Callable) -> Any:
+    """Result of `compute()`, run by the main process and sent to all; its UserError is raised in all."""
+    result = [on_main(compute)]
+    if world() > 1:
+        dist.broadcast_object_list(result)
+    return result[0]
+
+
+def check_same(what: str, value: object) -> None:
+    """UserError in every process if `value` is not the same in all of them."""
+    if world() == 1:
+        return
+    values = [None] * world()
+    dist.all_gather_object(values, value)
+    if any(other != values[0] for other in values):
+        raise UserError(f"the processes do not see the same {what}: {', '.join(map(str, values))}")
+
+
+def total(value: Tensor) -> Tensor:
+    """Sum of a tensor over the processes (no gradient)."""
+    value = value.detach().clone()
+    if world() > 1:
+        dist.all_reduce(value)
+    return value
+
+
+def shared_predict(model: nn.Module, signals: np.ndarray, protocol: str, **options: object) -> np.ndarray:
+    """inference.predict with the records dealt out to the processes; the whole result (N, classes) in each."""
+    if world() == 1:
+        return predict(model, signals, protocol, **options)
+    parts = [None] * world()
+    dist.all_gather_object(parts, predict(model, signals[rank()::world()], protocol, **options))
+    logits = np.empty((len(signals), parts[0].shape[1]), dtype=parts[0].dtype)
+    for number, part in enumerate(parts):
+        logits[number::world()] = part
+    return logits
+
+
+def wrap(model: nn.Module, device: torch.device) -> nn.Module:
+    """The module to call in training: with several processes DistributedDataParallel and synchronised batch norm.
+
+    The wrapped network is `model` itself, in which batch norms are exchanged in place.
+    """
+    if world() == 1:
+        return model
+    synchronise_batch_norm(model)
+    for parameter in filter(lambda parameter: parameter.requires_grad, model.parameters()):
+        parameter.register_hook(_in_order)
+    # the statistics are the same in all processes: nothing to broadcast
+    return nn.parallel.DistributedDataParallel(
+        model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False)
+
+
+def _in_order(gradient):
+    """The gradient with its axes in memory as they are named: DistributedDataParallel copies, and warns of, any other."""
+    return gradient.reshape(-1).view(gradient.shape)
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The network inside of what `wrap` gave."""
+    return module.module if isinstance(module, nn.parallel.DistributedDataParallel) else module
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """All-reduce that gradients pass through: the sum's gradient is the sum of the processes' gradients."""
+
+    @staticmethod
+    def forward(ctx, value):
+        value = value.clone()
+        dist.all_reduce(value)
+        return value
+
+    @staticmethod
+    def backward(ctx, gradient):
+        gradient = gradient.contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+class SynchronisedBatchNorm1d(nn.BatchNorm1d):
+    """Batch norm whose training statistics are those of all processes' records together; CPU and GPU.
+
+    torch's own SyncBatchNorm refuses CPU tensors. Shares of different size count by their size.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C) or (N, C, T); statistics of all processes in training, the running ones otherwise."""
+        if not self.training or world() == 1:
+            return super().forward(x)
+        axes = (0,) if x.ndim == 2 else (0, 2)
+        wide = x if x.dtype == torch.float64 else x.float()  # half precision is too coarse for sums
+        size = torch.full((1,), x.numel() / x.shape[1], dtype=wide.dtype, device=x.device)
+        count, mean = _split_sum(size, wide.sum(axes))
+        # two passes: a difference of large sums would lose the small variances
+        centred = wide - _along(mean, x)
+        variance = _SumOverProcesses.apply(centred.square().sum(axes)) / count
+        self._track(mean.detach(), variance.detach(), count)
+        scaled = centred * _along(self.weight * torch.rsqrt(variance + self.eps), x)
+        return (scaled + _along(self.bias, x)).to(x.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean, variance, count):
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        unbiased = variance * count / (count - 1)
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+
+
+def _split_sum(size, sums):
+    together = _SumOverProcesses.apply(torch.cat((size, sums)))
+    return together[0].detach(), together[1:] / together[0].detach()
+
+
+def _along(values, x):
+    """(C,) shaped to broadcast over the channels of x."""
+    return values if x.ndim == 2 else values[:, None]
+
+
+def synchronise_batch_norm(model: nn.Module) -> None:
+    """Exchange every BatchNorm1d in `model` for its synchronised form, names and tensors kept."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm1d):
+                exchanged = SynchronisedBatchNorm1d(child.num_features, child.eps, child.momentum)
+                exchanged.weight, exchanged.bias = child.weight, child.bias
+                for buffer, value in child.named_buffers():
+                    exchanged.register_buffer(buffer, value)
+                setattr(parent, name, exchanged.train(child.training))

@@ -1,0 +1,1 @@
+"""Recordings and data sets: files in, arrays and tables out."""

@@ -1,0 +1,224 @@
+"""The preprocessed data set: signals, labels and the enriched table, in one row order.
+
+Reads what preprocessing.py wrote into one folder; every later stage gets its records from here.
+"""
+
+import functools
+import hashlib
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+
+from common.files import UserError, read_csv, read_npy, read_pickle, read_stage, sha256
+from common.labels import LEADS, REGRESSION_TASKS, TASKS
+
+Signals = TypeVar("Signals")  # (N, T, leads): an array or a tensor
+
+TABLE = "ptbxl_database_enriched.csv"
+HINT = "run python code/preprocessing.py first (--data_path names the folder)"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Records of one data set; every array and the table share one row order.
+
+    table          enriched table, indexed by ecg_id
+    signals        # (N, T, 12) float32 mV
+    sampling_rate  Hz
+    task           name of the task or None; then `labels` and `labelled` are None too
+    labels         # (N, classes) 0/1, or (N, 12) mV for a regression task (NaN where not measured)
+    labelled       # (N,) bool: the record has at least one label of the task (regression: all 12 values)
+    path           the folder it was read from
+    """
+
+    table: pd.DataFrame
+    signals: np.ndarray
+    sampling_rate: int
+    path: Path
+    task: str | None = None
+    labels: np.ndarray | None = None
+    labelled: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.table)
+
+    @property
+    def ecg_id(self) -> np.ndarray:
+        """(N,) int"""
+        return self.table.index.to_numpy()
+
+    @property
+    def patient_id(self) -> np.ndarray:
+        """(N,) the unit of every split, bootstrap and permutation"""
+        return self.table["patient_id"].to_numpy()
+
+    @property
+    def fold(self) -> np.ndarray:
+        """(N,) int 1..10"""
+        return self.table["strat_fold"].to_numpy()
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the label columns."""
+        return TASKS[self.task]
+
+    def rows(self, index: np.ndarray | Sequence[int]) -> "Dataset":
+        """The records at `index` (integer positions or a boolean mask), in that order."""
+        index = np.asarray(index)
+        index = np.flatnonzero(index) if index.dtype == bool else index.astype(int)
+        picked = {name: getattr(self, name)[index] for name in ("labels", "labelled") if getattr(self, name) is not None}
+        return replace(self, table=self.table.iloc[index], signals=self.signals[index], **picked)
+
+    def in_folds(self, folds: Iterable[int]) -> "Dataset":
+        """The records whose strat_fold is one of `folds`."""
+        return self.rows(np.isin(self.fold, list(folds)))
+
+    def positions(self, ecg_ids: Iterable[int]) -> np.ndarray:
+        """Row of each ecg_id; UserError names those that are not there."""
+        rows = self.table.index.get_indexer(list(ecg_ids))
+        missing = [str(ecg_id) for ecg_id, row in zip(ecg_ids, rows, strict=True) if row < 0]
+        if missing:
+            raise UserError(f"no record with ecg_id {', '.join(missing)} in {self.path} (it has {len(self)} records)")
+        return rows
+
+    def r_peaks(self, row: int) -> np.ndarray:
+        """R-peaks of one record in samples at this data set's sampling rate (the table holds them at 100 Hz)."""
+        return parse_r_peaks(self.table["r_peaks"].iloc[row]) * self.sampling_rate // 100
+
+
+def parse_r_peaks(text: object) -> np.ndarray:
+    """'114 207 299' -> int array (samples at 100 Hz); a blank cell gives an empty array."""
+    try:
+        return np.array([int(word) for word in text.split()] if isinstance(text, str) else [], dtype=int)
+    except (ValueError, OverflowError):
+        raise UserError(f"r_peaks {text[:60]!r} are not whole numbers separated by spaces") from None
+
+
+def load_table(data_path: str | Path) -> pd.DataFrame:
+    """The enriched table, indexed by ecg_id."""
+    path = Path(data_path) / TABLE
+    table = read_csv(path, HINT, low_memory=False, dtype={"r_peaks": "string"})
+    missing = [column for column in ("ecg_id", "patient_id", "strat_fold", "r_peaks") if column not in table]
+    if missing:
+        raise UserError(f"{path} lacks the column {', '.join(missing)}: {HINT}")
+    if table["ecg_id"].isna().any() or table["ecg_id"].duplicated().any():
+        raise UserError(f"{path}: ecg_id must be there and occur once in every row: {HINT}")
+    table["r_peaks"] = table["r_peaks"].astype(object).where(table["r_peaks"].notna(), "")
+    return table.set_index("ecg_id")
+
+
+def load_dataset(data_path: str | Path, task: str | None = None, sampling_rate: int = 100, limit: int | None = None) -> Dataset:
+    """Read signals, table and, for a task, labels from the folder that preprocessing.py wrote.
+
+    Raises UserError where a file is missing or damaged, or the row counts do not agree.
+    """
+    data_path = Path(data_path)
+    signals_path = data_path / f"raw{sampling_rate}.pkl"
+    if not signals_path.is_file():
+        raise UserError(f"{signals_path} does not exist: {HINT}")
+    _check_finished(data_path)
+    made = _made_by(data_path, sampling_rate)
+    for name in (signals_path.name, f"multihot_{task}.npy"):
+        if _has_changed(data_path / name, made):
+            raise UserError(f"{data_path / name} has changed since preprocessing.py wrote it (sha256): "
+                            "run it again with --overwrite")
+    signals, table = read_pickle(signals_path), load_table(data_path)
+    _check_table(data_path / TABLE, table, made)
+    if signals.ndim != 3 or signals.shape[2] != len(LEADS) or len(signals) != len(table):
+        raise UserError(f"{signals_path} is {signals.shape}, the table has {len(table)} rows: "
+                        f"they belong to different runs; {HINT}")
+    labels, labelled = load_labels(data_path, task, table) if task else (None, None)
+    data = Dataset(table, signals, sampling_rate, data_path, task, labels, labelled)
+    return data.rows(np.arange(min(limit, len(data)))) if limit else data
+
+
+def table_hash(data_path: str | Path) -> str:
+    """SHA-256 of a data set's table: other data under the same name have another one."""
+    return sha256(Path(data_path) / TABLE)
+
+
+def _check_finished(data_path):
+    """Files of a run that was cut off need not belong together."""
+    for path in data_path.glob("preprocessing*.json"):
+        if read_stage(path).get("status") != "finished":
+            raise UserError(f"{path} says that preprocessing is not finished: wait for it, or run it again")
+
+
+def _made_by(data_path, sampling_rate):
+    """What preprocessing.py says of the folder, {} where its JSON is not there."""
+    path = data_path / ("preprocessing.json" if sampling_rate == 100 else f"preprocessing{sampling_rate}.json")
+    return read_stage(path) if path.is_file() else {}
+
+
+def _has_changed(path, made):
+    """Whether a file is not what preprocessing.py wrote: a flipped bit would go unseen otherwise."""
+    digest = made.get("outputs", {}).get(path.name)
+    return bool(digest) and path.is_file() and digest != _digest(path, path.stat().st_mtime_ns)
+
+
+def _check_table(path, table, made):
+    """Columns may be added to the table or corrected, which is said; rows must stay those of the arrays."""
+    if not _has_changed(path, made):
+        return
+    rows = made.get("counts", {}).get("rows_sha256")
+    if rows and rows != rows_digest(table[["patient_id", "strat_fold"]].reset_index()):
+        raise UserError(f"{path}: ecg_id, patient_id or strat_fold are not those that preprocessing.py wrote, and the arrays are "
+                        "in that order: run it again with --overwrite")
+    print(f"note: {path} has changed since preprocessing.py wrote it", file=sys.stderr)
+
+
+def rows_digest(table: pd.DataFrame) -> str:
+    """Hash of which records a table has, in which order, of which patients and folds."""
+    columns = table[["ecg_id", "patient_id", "strat_fold"]].to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(columns.encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=16)
+def _digest(path, _changed):
+    return sha256(path)
+
+
+def load_labels(data_path: Path, task: str, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of a task and the mask of the records that have any."""
+    if task not in TASKS:
+        raise UserError(f"unknown task {task!r}: accepted are {', '.join(TASKS)}")
+    if task in REGRESSION_TASKS:
+        return _amplitudes(task, table)
+    path = data_path / f"multihot_{task}.npy"
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: {HINT}")
+    labels = read_npy(path)
+    if labels.shape != (len(table), len(TASKS[task])):
+        raise UserError(f"{path} is {labels.shape}, expected {(len(table), len(TASKS[task]))}: {HINT}")
+    return labels, labels.any(axis=1)
+
+
+def _amplitudes(task, table):
+    """Amplitude targets in mV, one per lead; NaN where a wave was not measured."""
+    columns = [REGRESSION_TASKS[task] + lead for lead in LEADS]
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise UserError(f"the enriched table lacks {', '.join(missing)}: {HINT}")
+    values = table[columns].to_numpy(dtype=np.float32)
+    return values, np.isfinite(values).all(axis=1)
+
+
+def centre_crop(signals: Signals, length: int) -> Signals:
+    """The middle `length` samples: (N, T, leads) -> (N, length, leads); a view."""
+    start = (signals.shape[1] - length) // 2
+    if start < 0:
+        raise UserError(f"records of {signals.shape[1]} samples are shorter than the model's crop of {length}")
+    return signals[:, start:start + length]
+
+
+def window_starts(n_samples: int, length: int) -> np.ndarray:
+    """Starts of the windows of `length` at half stride that lie within the record; the last one ends at its end."""
+    if length > n_samples:
+        raise UserError(f"records of {n_samples} samples are shorter than the model's crop of {length}")
+    starts = np.arange(0, n_samples - length + 1, max(length // 2, 1))
+    return starts if starts[-1] == n_samples - length else np.append(starts, n_samples - length)

@@ -1,0 +1,134 @@
+"""Signal-quality flags per record, to look at or leave out: columns `quality_<flag>` of the enriched table.
+
+Thresholds were chosen on the real records of patients with an even number; tests/benchmarks/bench_quality.py
+gives what they find in both halves. Pacemaker spikes cannot be seen at 100 Hz (8 paced records of 1,499: no feature
+of the signal was better than chance), so that flag repeats what the data base says.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from common.labels import LEADS
+
+CHUNK = 512  # records at a time: bounds the memory
+FLAT_MV, FLAT_S = 0.005, 2.0
+CLIPPED_MV, CLIPPED_S = 1.0, 0.02
+NOISE_MV = 0.02
+DRIFT_MV = 1.0
+OPPOSED = -0.3  # correlation of a limb lead with V6
+
+
+class Flag(NamedTuple):
+    """`judge`: (signals (n, T, 12) mV, Hz, their rows of the table) -> (n,) bool; `needs`: without what it is left blank."""
+
+    judge: Callable
+    description: str
+    needs: str = ""
+
+
+def flat(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
+    """For 2 s together, in some lead."""
+    windows = _windows(signals, sampling_rate)
+    still = np.ptp(windows, axis=2) <= FLAT_MV  # (n, seconds, 12)
+    needed = int(FLAT_S)
+    runs = np.stack([still[:, start:still.shape[1] - needed + 1 + start] for start in range(needed)])
+    return runs.all(axis=0).any(axis=(1, 2))
+
+
+def clipped(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
+    """A plateau at the lead's own extreme."""
+    length = 1 + round(CLIPPED_S * sampling_rate)
+    found = np.zeros(len(signals), dtype=bool)
+    for extreme in (signals.max(axis=1, keepdims=True), signals.min(axis=1, keepdims=True)):
+        at = (signals == extreme) & (np.abs(signals) > CLIPPED_MV)
+        total = np.cumsum(np.pad(at, ((0, 0), (1, 0), (0, 0))), axis=1)
+        found |= ((total[:, length:] - total[:, :-length]) == length).any(axis=(1, 2))
+    return found
+
+
+def noise_level(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """(n, 12) standard deviation (mV) of what changes from sample to sample at 100 Hz: muscle, mains.
+
+    From the median second difference, which beats hardly move; for white noise it is its standard deviation.
+    """
+    second = np.abs(np.diff(_at_100(signals, sampling_rate), n=2, axis=1))
+    return np.median(second, axis=1) / (0.6745 * np.sqrt(6))
+
+
+def noisy(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
+    """More noise than NOISE_MV in some lead."""
+    return (noise_level(signals, sampling_rate) > NOISE_MV).any(axis=1)
+
+
+def drift_range(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """(n, 12) how far (mV) the median of each second wanders within the record."""
+    return np.ptp(np.median(_windows(signals, sampling_rate), axis=2), axis=1)
+
+
+def drifting(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
+    """A level that wanders by more than DRIFT_MV in some lead."""
+    return (drift_range(signals, sampling_rate) > DRIFT_MV).any(axis=1)
+
+
+def limb_reversal(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
+    """P and QRS-T upside down, against V6, in I (the arms are exchanged) or in II (right arm and left leg are).
+
+    Exchanging left arm and left leg leaves no such trace and is not found.
+    """
+    centred = signals - np.median(signals, axis=1, keepdims=True)
+    found = np.zeros(len(signals), dtype=bool)
+    for lead in ("I", "II"):
+        upside_down = _correlation(centred[..., LEADS.index(lead)], centred[..., LEADS.index("V6")]) < OPPOSED
+        found |= upside_down & (table[f"P_Amp_{lead}"].to_numpy(dtype=float) < -0.02)
+    return found
+
+
+def pacemaker(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
+    """By the data base's column or statement."""
+    named = table["pacemaker"].notna() if "pacemaker" in table else pd.Series(False, index=table.index)
+    return (named | table["scp_codes"].str.contains("'PACE'", regex=False)).to_numpy()
+
+
+FLAGS = {
+    "flat": Flag(flat, f"a lead that moves less than {FLAT_MV} mV for {FLAT_S:g} s"),
+    "clipped": Flag(clipped, f"a plateau of {1000 * CLIPPED_S:g} ms at a lead's extreme, beyond {CLIPPED_MV} mV"),
+    "noise": Flag(noisy, f"a lead with more than {NOISE_MV} mV of noise (standard deviation)"),
+    "drift": Flag(drifting, f"a lead whose level wanders by more than {DRIFT_MV} mV"),
+    "limb_reversal": Flag(limb_reversal, "likely exchanged limb electrodes", needs="I, II and V6"),
+    "pacemaker": Flag(pacemaker, "a pacemaker, as the data base has it", needs="the data base's word"),
+}
+
+
+def judge_quality(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> pd.DataFrame:
+    """One True/False column `quality_<flag>` per flag.
+
+    signals  # (N, T, 12) mV;  table  their rows: the data base's columns and the measurements
+    """
+    columns = {f"quality_{name}": np.zeros(len(table), dtype=bool) for name in FLAGS}
+    for start in range(0, len(table), CHUNK):
+        rows = slice(start, start + CHUNK)
+        for name, flag in FLAGS.items():
+            columns[f"quality_{name}"][rows] = flag.judge(signals[rows], sampling_rate, table.iloc[rows])
+    return pd.DataFrame(columns, index=table.index)
+
+
+def _windows(signals, sampling_rate):
+    """(n, seconds, samples, 12); what is shorter than a second is one window."""
+    seconds = max(signals.shape[1] // sampling_rate, 1)
+    return signals[:, :seconds * sampling_rate].reshape(len(signals), seconds, -1, signals.shape[2])
+
+
+def _at_100(signals, sampling_rate):
+    """Means of neighbouring samples, 100 a second; what is left over at the end is left out."""
+    step = sampling_rate // 100
+    whole = signals[:, :signals.shape[1] // step * step]
+    return signals if step == 1 else whole.reshape(len(signals), -1, step, signals.shape[2]).mean(axis=2)
+
+
+def _correlation(a, b):
+    """Of each row; 0 where one is flat."""
+    size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return (a * b).sum(axis=1) / np.maximum(size, 1e-9)

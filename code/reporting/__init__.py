@@ -1,0 +1,1 @@
+"""The report: one page from what the stages wrote."""

@@ -1,0 +1,1 @@
+"""Sanity checks: which attribution methods can be trusted."""

@@ -1,0 +1,154 @@
+"""Runs sanity checks part by part: one file per check, method and model, so that an interrupted run goes on where it stopped.
+
+<folder>/parts/      long tables, one row per record and check: check, method, model, task, ecg_id, patient_id, value, chance
+<folder>/maps/       the maps under test
+<folder>/reference/  what a check needs once per model: random orders, slopes, planted masks and the gate
+"""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from attribution.explainers import Explainer
+from common.files import read_csv, read_npz, write_csv, write_npz
+from common.labels import slug
+from sanity.randomisation import N_NOISY, layers_top_down
+from sanity.subject import Measured, Subject, target_logits
+
+PROBE = 4       # records that the estimate is timed on
+
+
+MEASURED = ["check", "model", "task", "ecg_id", "patient_id", "value", "chance", "best", "detail"]  # of Measured.table()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of the registry.
+
+    measure    (subject, maps, explain, reference) -> list of Measured
+    subjects   which of a run's subjects it is made on: "model", "few" (of its records) or "amplitude"
+    reference  subject -> arrays that are computed once per model, or None
+    quick      explains often: fewer records (--n_few) and cheaper options (explainers.QUICK)
+    explained  maps per record and method, from the model, beside the one that all checks share
+    evaluated  forward passes per record and method; `prepared`: per record, once per model
+    """
+
+    measure: Callable
+    description: str
+    subjects: str = "model"
+    reference: Callable | None = None
+    quick: bool = False
+    explained: Callable = lambda _model: 0
+    evaluated: int = 0
+    prepared: int = 0
+
+
+def cascade_maps(model: torch.nn.Module) -> int:
+    """Maps per record of the randomisation check."""
+    return (2 + N_NOISY) * len(layers_top_down(model)) + N_NOISY
+
+
+class Store:
+    """The files of one run; whatever is there already is not computed again."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def clear(self) -> None:
+        """Remove what an earlier run left."""
+        for name in ("parts", "maps", "reference"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def part(self, check: str, method: str, model: str) -> Path:
+        """Path of one part's long table."""
+        return self.folder / "parts" / f"{check}__{slug(method)}__{model}.csv"
+
+    def maps(self, subject: Subject, explain: Explainer, kind: str) -> np.ndarray:
+        """The maps (n, T, 12) of a method on a subject; `kind` tells quick from full ones."""
+        path = self.folder / "maps" / f"{kind}__{slug(explain.name)}__{subject.name}.npz"
+        if not path.is_file():
+            maps = explain(subject.model, subject.signals, subject.target)
+            write_npz(path, attributions=maps, ecg_id=subject.ecg_id, target=subject.target)
+        return read_npz(path)["attributions"]
+
+    def reference(self, check: str, subject: Subject, compute: Callable | None) -> dict[str, np.ndarray] | None:
+        """What a check computes once per model."""
+        if compute is None:
+            return None
+        path = self.folder / "reference" / f"{check}__{subject.name}.npz"
+        if not path.is_file():
+            write_npz(path, **compute(subject))
+        return read_npz(path)
+
+    def write_part(self, check: str, method: str, model: str, measured: list[Measured]) -> None:
+        """Keep what a check found of one method."""
+        tables = [one.table() for one in measured]
+        table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=MEASURED)
+        table.insert(1, "method", method)
+        write_csv(self.part(check, method, model), table)
+
+    def records(self, names: list[tuple[str, str, str]]) -> pd.DataFrame:
+        """The long table of all parts (check, method, model) given."""
+        tables = [read_csv(self.part(*name)) for name in names]
+        filled = [table for table in tables if len(table)]
+        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=[*MEASURED, "method"])
+
+
+def plan(checks: dict[str, Check], subjects: dict[str, list[Subject]], methods: list[str]) -> list[tuple[str, Subject, str]]:
+    """What is to be done: (check, subject, method), the checks in their order."""
+    return [(name, subject, method) for name, check in checks.items()
+            for subject in subjects.get(check.subjects, []) for method in methods]
+
+
+def estimate_maps(subject: Subject, explainers: dict, n_models: int) -> float:
+    """Seconds that the maps of `n_models` models take by every method, from those of a few records."""
+    probe, total = subject.rows(np.arange(min(PROBE, len(subject)))), 0.0
+    for explain in explainers.values():
+        start = time.perf_counter()
+        explain(probe.model, probe.signals, probe.target)
+        total += (time.perf_counter() - start) / len(probe) * len(subject) * n_models
+    return total
+
+
+def estimate(checks: dict[str, Check], work: list[tuple[str, Subject, str]], explainers: dict, store: Store) -> float:
+    """Seconds that the work will take, from the time of a few maps and forward passes per model and method."""
+    per_map, per_forward, total, prepared = {}, {}, 0.0, set()
+    for name, subject, method in work:
+        if store.part(name, method, subject.name).is_file():
+            continue
+        check, probe = checks[name], subject.rows(np.arange(min(PROBE, len(subject))))
+        kind = "quick" if check.quick else "full"
+        if (subject.name, method, kind) not in per_map:
+            start = time.perf_counter()
+            explainers[kind][method](probe.model, probe.signals, probe.target)
+            per_map[subject.name, method, kind] = (time.perf_counter() - start) / len(probe)
+        if subject.name not in per_forward:
+            start = time.perf_counter()
+            target_logits(probe, torch.from_numpy(probe.signals))
+            per_forward[subject.name] = (time.perf_counter() - start) / len(probe)
+        once = 0 if (name, subject.name) in prepared else check.prepared
+        prepared.add((name, subject.name))
+        total += len(subject) * ((1 + check.explained(subject.model)) * per_map[subject.name, method, kind]
+                                 + (check.evaluated + once) * per_forward[subject.name])
+    return total
+
+
+def run_parts(checks: dict[str, Check], work: list[tuple[str, Subject, str]], explainers: dict, store: Store) -> None:
+    """Do what is not there yet, with a progress bar."""
+    todo = [item for item in work if not store.part(item[0], item[2], item[1].name).is_file()]
+    with tqdm(todo, desc="sanity checks", unit="part") as progress:
+        for name, subject, method in progress:
+            progress.set_postfix_str(f"{name} {method} {subject.name}")
+            check = checks[name]
+            kind = "quick" if check.quick else "full"
+            explain = explainers[kind][method]
+            maps = None if check.subjects == "amplitude" else store.maps(subject, explain, kind)
+            reference = store.reference(name, subject, check.reference)
+            store.write_part(name, method, subject.name, check.measure(subject, maps, explain, reference))

@@ -1,0 +1,1 @@
+"""Simulated cohorts: hearts, causes and the truth about them."""

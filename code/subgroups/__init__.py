@@ -1,0 +1,1 @@
+"""Discovery: subgroups that the labels hide."""

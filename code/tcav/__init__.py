@@ -1,0 +1,1 @@
+"""TCAV: which clinical concepts a network uses."""

@@ -1,0 +1,311 @@
+"""LRP: each rule against a slow matrix form of its formula, the ledger, and mutations that must break it."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import attribution
+from attribution import lrp, lrp_rules
+from attribution.folding import folded_copy
+from attribution.lrp import LRP_PRESETS, Preset
+from attribution.lrp_rules import AlphaBeta, Bounded, Epsilon, Flat, Gamma, LinearMap, WSquare, Zero, ZPlus
+from common.files import UserError
+from networks.models import AdaptiveConcatPool, Add, get_model
+from toy_networks import randomised
+
+# ---------------------------------------------------------------- the oracle: one record, one dense matrix, loops
+
+
+def matrix_of(layer, x):
+    """W (K, J) and b (K,) of a layer, by its Jacobian."""
+    jacobian = torch.autograd.functional.jacobian(lambda flat: layer(flat.view(x.shape)).flatten(), x.flatten())
+    bias = layer(x).flatten() - jacobian @ x.flatten()
+    return jacobian.detach().numpy(), bias.detach().numpy()
+
+
+def plus(values):
+    return np.maximum(values, 0)
+
+
+def minus(values):
+    return np.minimum(values, 0)
+
+
+def share_out(contributions, bias, stabiliser, relevance):
+    """Relevance of one output in proportion to its inputs' contributions, its bias and its stabiliser."""
+    total = contributions.sum() + bias + stabiliser
+    if total == 0:
+        return np.zeros_like(contributions), 0.0, relevance
+    return contributions * relevance / total, bias * relevance / total, stabiliser * relevance / total
+
+
+def zero(w, x, b, r, _):
+    return [share_out(x * w, b, 0.0, r)]
+
+
+def epsilon(w, x, b, r, _, eps=0.01):
+    z = (x * w).sum() + b
+    return [share_out(x * w, b, eps if z >= 0 else -eps, r)]
+
+
+def z_plus(w, x, b, r, _, eps=0.01):
+    return [share_out(plus(x) * plus(w) + minus(x) * minus(w), plus(b), eps, r)]
+
+
+def z_plus_no_bias(w, x, b, r, _, eps=0.01):
+    return [share_out(plus(x) * plus(w) + minus(x) * minus(w), 0.0, eps, r)]
+
+
+def gamma(w, x, b, r, _, g=0.4, eps=0.01):
+    c, z = x * w, (x * w).sum() + b
+    part, sign = (plus, 1) if z >= 0 else (minus, -1)
+    return [share_out(c + g * part(c), b + g * part(b), sign * eps, r)]
+
+
+def alpha_beta(w, x, b, r, _, alpha=2, beta=1, eps=0.01):
+    c = x * w
+    return [share_out(plus(c), plus(b), eps, alpha * r), share_out(minus(c), minus(b), -eps, -beta * r)]
+
+
+def flat(w, x, b, r, _):
+    return [share_out((w != 0).astype(float), 0.0, 0.0, r)]
+
+
+def w_square(w, x, b, r, _):
+    return [share_out(w**2, 0.0, 0.0, r)]
+
+
+def bounded(w, x, b, r, bounds):
+    low, high = bounds
+    return [share_out(x * w - low * plus(w) - high * minus(w), 0.0, 0.0, r)]
+
+
+ORACLES = {
+    "zero": (Zero(), zero), "epsilon": (Epsilon(0.01), epsilon), "z_plus": (ZPlus(0.01), z_plus),
+    "z_plus_no_bias": (ZPlus(0.01, bias=False), z_plus_no_bias), "gamma": (Gamma(0.4, 0.01), gamma),
+    "alpha_beta": (AlphaBeta(2, 1, 0.01), alpha_beta), "flat": (Flat(), flat), "w_square": (WSquare(), w_square),
+    "bounded": (Bounded(), bounded), "bounded_fixed": (Bounded(-9.0, 8.0), bounded),
+}
+LAYERS = {
+    "linear": (lambda: nn.Linear(7, 5), (7,)),
+    "linear_without_bias": (lambda: nn.Linear(7, 5, bias=False), (7,)),
+    "conv": (lambda: nn.Conv1d(3, 4, 3), (3, 11)),
+    "conv_without_bias": (lambda: nn.Conv1d(3, 4, 3, bias=False), (3, 11)),
+    "conv_stride_padding": (lambda: nn.Conv1d(3, 4, 5, stride=2, padding=2), (3, 11)),
+    "conv_stride_over": (lambda: nn.Conv1d(2, 3, 2, stride=3), (2, 12)),
+    "conv_dilated": (lambda: nn.Conv1d(3, 2, 3, padding=2, dilation=2), (3, 11)),
+    "conv_groups": (lambda: nn.Conv1d(4, 4, 3, padding=1, groups=2), (4, 9)),
+    "conv_1x1": (lambda: nn.Conv1d(3, 4, 1, stride=2), (3, 9)),
+}
+
+
+def slow_relevance(oracle, layer, x, relevance, rule):
+    """(relevance of the input, bias share, stabiliser share) of one record by loops over the outputs."""
+    weights, biases = matrix_of(layer, x)
+    low, high = x.new_zeros(x.shape), x.new_zeros(x.shape)
+    if x.ndim == 3:
+        low, high = x.amin(2, keepdim=True).clamp(max=0).expand_as(x), x.amax(2, keepdim=True).clamp(min=0).expand_as(x)
+    else:
+        low, high = x.clamp(max=0), x.clamp(min=0)
+    if isinstance(rule, Bounded) and rule.low is not None:
+        low, high = torch.full_like(x, rule.low), torch.full_like(x, rule.high)
+    bounds = low.flatten().numpy(), high.flatten().numpy()
+    total, lost_to_bias, lost = np.zeros(x.numel()), 0.0, 0.0
+    for w, b, r in zip(weights, biases, relevance.flatten().numpy(), strict=True):
+        for to_input, to_bias, to_stabiliser in oracle(w, x.flatten().numpy(), b, r, bounds):
+            total, lost_to_bias, lost = total + to_input, lost_to_bias + to_bias, lost + to_stabiliser
+    return total, lost_to_bias, lost
+
+
+@pytest.mark.parametrize("rule", ORACLES)
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rule_against_its_matrix_form(rule, kind, seed):
+    torch.manual_seed(seed)
+    make, shape = LAYERS[kind]
+    layer = make().double()
+    fast, oracle = ORACLES[rule]
+    x = torch.randn(2, *shape, dtype=torch.float64)
+    with torch.no_grad():
+        y = layer(x)
+    relevance = torch.randn(y.shape, dtype=torch.float64)
+    got, shares = fast(LinearMap(layer), x, y, relevance)
+    for record in range(2):
+        expected = slow_relevance(oracle, layer, x[record:record + 1], relevance[record:record + 1], fast)
+        scale = np.abs(expected[0]).max() + abs(expected[1]) + abs(expected[2])
+        assert np.abs(got[record].flatten().numpy() - expected[0]).max() <= 1e-9 * scale
+        assert abs(float(shares.bias[record]) - expected[1]) <= 1e-9 * scale
+        assert abs(float(shares.stabiliser[record]) - expected[2]) <= 1e-9 * scale
+
+
+def test_z_plus_for_non_negative_input_is_the_textbook_form():
+    torch.manual_seed(0)
+    layer = nn.Linear(6, 4, bias=False).double()
+    x, r = torch.rand(3, 6, dtype=torch.float64), torch.rand(3, 4, dtype=torch.float64)
+    got, _ = ZPlus(0.0)(LinearMap(layer), x, layer(x), r)
+    w = layer.weight.detach().clamp(min=0)
+    assert torch.allclose(got, x * ((r / (x @ w.T)) @ w), atol=1e-12)
+    assert torch.allclose(got.sum(1), r.sum(1))
+
+
+def test_an_output_of_zero_loses_its_relevance_to_the_stabiliser():
+    layer = nn.Linear(2, 1, bias=False).double()
+    layer.weight.data = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
+    x = torch.ones(1, 2, dtype=torch.float64)
+    got, shares = Zero()(LinearMap(layer), x, layer(x).detach(), torch.tensor([[3.0]], dtype=torch.float64))
+    assert got.tolist() == [[0.0, 0.0]]
+    assert float(shares.stabiliser) == 3.0
+
+
+def test_rules_refuse_what_they_cannot_do():
+    with pytest.raises(UserError, match="alpha - beta must be 1"):
+        AlphaBeta(2, 2)
+    layer = nn.Linear(2, 2)
+    with pytest.raises(UserError, match="leaves the bounds"):
+        Bounded(-0.1, 0.1)(LinearMap(layer), torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 2))
+    reflecting = nn.Conv1d(1, 1, 3, padding=1, padding_mode="reflect")
+    with pytest.raises(UserError, match="zero padding given"):
+        LinearMap(reflecting)
+
+
+# ---------------------------------------------------------------- whole networks
+
+def seeded(name, seed=3, classes=4):
+    torch.manual_seed(seed)
+    return randomised(get_model(name, classes), seed)
+
+
+@pytest.fixture(scope="module", params=["lenet", "xresnet", "resnet"])
+def network(request):
+    return seeded(request.param).double()
+
+
+@pytest.fixture(scope="module")
+def x():
+    return 0.5 * torch.randn(2, 12, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+
+
+TARGET = torch.tensor([1, 3])
+
+
+def test_folding_keeps_the_function_and_the_model(network, x):
+    before = copy.deepcopy(network.state_dict())
+    folded = folded_copy(network)
+    with torch.no_grad():
+        assert torch.allclose(folded(x), network(x), atol=1e-10)
+    assert not [module for module in folded.modules() if isinstance(module, nn.BatchNorm1d)]
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_batch_norm_without_a_linear_layer_beside_it_is_refused():
+    with pytest.raises(UserError, match="no linear layer beside it"):
+        folded_copy(nn.Sequential(nn.ReLU(), nn.BatchNorm1d(3), nn.ReLU()))
+
+
+@pytest.mark.parametrize("preset", LRP_PRESETS)
+def test_ledger_closes(network, x, preset):
+    relevance, ledger = lrp.lrp(network, x, TARGET, preset)
+    assert ledger.gap.abs().max() <= 1e-9
+    assert torch.allclose(ledger.input, relevance.flatten(1).sum(1))
+    assert torch.allclose(ledger.logit, network(x).gather(1, TARGET[:, None])[:, 0], atol=1e-9)
+    opened = sum(entry.bias + entry.stabiliser for entry in ledger.layers.values())
+    assert torch.allclose(opened, ledger.bias + ledger.stabiliser)
+    linear = [name for name, module in network.named_modules() if isinstance(module, (nn.Conv1d, nn.Linear, Add))]
+    assert set(linear) <= set(ledger.layers)
+
+
+@pytest.mark.parametrize("name", ["lenet", "xresnet", "resnet"])
+def test_ledger_closes_in_single_precision(name, x):
+    model = seeded(name)
+    for preset in LRP_PRESETS:
+        assert lrp.lrp(model, x.float(), TARGET, preset)[1].gap.abs().max() <= 1e-5, preset
+
+
+def test_epsilon_rule_is_input_x_gradient_as_epsilon_vanishes(network, x):
+    tiny = Preset(Epsilon(1e-13), Epsilon(1e-13))
+    by_rule, _ = lrp.lrp(network, x, TARGET, tiny)
+    by_gradient = attribution.attribute(network, x, TARGET, "input_x_gradient")
+    assert (by_rule - by_gradient).abs().max() <= 1e-4 * by_gradient.abs().max()
+    further, _ = lrp.lrp(network, x, TARGET, Preset(Epsilon(1e-7), Epsilon(1e-7)))
+    assert (by_rule - by_gradient).abs().max() < (further - by_gradient).abs().max()
+
+
+def test_a_hidden_operation_shows_as_a_gap():
+    class Hidden(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.flatten, self.head = nn.Conv1d(2, 2, 1), nn.Flatten(), nn.Linear(10, 1)
+
+        def forward(self, x):
+            y = self.first(x)
+            return self.head(self.flatten(y + x))  # a sum that is no module
+
+    torch.manual_seed(0)
+    _, ledger = lrp.lrp(Hidden().double(), torch.rand(3, 2, 5, dtype=torch.float64), torch.zeros(3, dtype=torch.long))
+    assert ledger.gap.abs().min() > 1e-2
+
+
+def test_sums_and_pools_are_split_as_their_formulae_say():
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool, self.average, self.add = AdaptiveConcatPool(), nn.AvgPool1d(2, ceil_mode=True), Add()
+            self.relu, self.flatten, self.head = nn.ReLU(), nn.Flatten(), nn.Linear(4, 1, bias=False)
+
+        def forward(self, x):
+            y = self.average(x)
+            return self.head(self.flatten(self.pool(self.add(y, self.relu(y)))))
+
+    torch.manual_seed(0)
+    model, x = Branches().double(), torch.rand(3, 2, 5, dtype=torch.float64) + 0.1
+    relevance, ledger = lrp.lrp(model, x, torch.zeros(3, dtype=torch.long), "epsilon")
+    assert ledger.gap.abs().max() <= 1e-9
+    # without biases and with sums in proportion, relevance is input x gradient
+    assert torch.allclose(relevance, attribution.attribute(model, x, 0, "input_x_gradient"), atol=1e-5)
+
+
+def test_ledger_breaks_when_a_residual_sum_is_not_split(x, monkeypatch):
+    model = seeded("xresnet").double()
+    monkeypatch.setattr(lrp._Sum, "backward", staticmethod(_copied_into_both_branches))
+    assert lrp.lrp(model, x, TARGET)[1].gap.abs().min() > 1e-3
+
+
+def _copied_into_both_branches(ctx, relevance):
+    lost = torch.zeros(len(relevance), dtype=torch.float64)
+    ctx.step.book[ctx.step.name] = lrp_rules.Shares(lost, lost)
+    return relevance, relevance, None
+
+
+@pytest.mark.parametrize("preset", ["epsilon", "epsilon_plus", "epsilon_gamma", "alpha2_beta1"])
+def test_ledger_breaks_when_a_bias_is_dropped(x, preset, monkeypatch):
+    network = seeded("lenet").double()
+    monkeypatch.setattr(lrp_rules, "bias_share", lambda linear, s, bias: torch.zeros(len(s), dtype=torch.float64))
+    assert lrp.lrp(network, x, TARGET, preset)[1].gap.abs().min() > 1e-3
+
+
+def test_unknown_operations_are_refused():
+    model = nn.Sequential(nn.Conv1d(12, 4, 3), nn.GELU(), nn.Flatten(), nn.Linear(4 * 8, 2))
+    with pytest.raises(UserError, match=r"no rule for GELU \(1\)"):
+        lrp.lrp(model, torch.zeros(1, 12, 10), torch.tensor([0]))
+
+
+def test_flat_first_layer_tells_no_lead_from_another(x):
+    relevance, _ = lrp.lrp(seeded("lenet").double(), x, TARGET, "epsilon_plus_flat")
+    assert torch.allclose(relevance, relevance[:, :1].expand_as(relevance), atol=1e-12)
+
+
+def test_known_answer_of_a_tiny_network():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)).double()
+    model[1].weight.data = torch.tensor([[1.0, 2.0], [-1.0, 1.0]], dtype=torch.float64)
+    model[1].bias.data = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    model[3].weight.data = torch.tensor([[2.0, -1.0]], dtype=torch.float64)
+    model[3].bias.data = torch.tensor([0.5], dtype=torch.float64)
+    # x = (1, 2): hidden (6, 1), logit 12 - 1 + .5 = 11.5; hidden relevance (12, -1), bias .5
+    exact = Preset(Zero(), Zero())
+    relevance, ledger = lrp.lrp(model, torch.tensor([[[1.0, 2.0]]], dtype=torch.float64), torch.tensor([0]), exact)
+    assert np.allclose(relevance.flatten(), [12 / 6 + 1, 12 * 4 / 6 - 2])  # hidden 1: 1/6, 4/6, bias 1/6; hidden 2: -1, 2
+    assert np.isclose(float(ledger.bias), 0.5 + 12 / 6)
+    assert np.isclose(float(ledger.logit), 11.5)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from common.labels import LEADS
+from ecg import median_beat
+from ecg.analysis import analyse
+from ecg.median_beat import CENTRE, RATE, WIDTH
+from known_ecg import WAVES, known_ecg, regular
+
+
+def beats_of(*records):
+    return analyse(np.stack(records), 100).beats
+
+
+def test_beats_at_any_phase_give_back_the_height_between_samples():
+    """R at 100 Hz falls between samples; aligned at 2 ms and interpolated, the median has its full height."""
+    truth = 400 + np.cumsum(np.random.default_rng(0).uniform(700, 1000, 10))
+    signal = known_ecg(truth)
+    found = beats_of(signal).beats[0]
+    lead = LEADS.index("V4")
+    height = found[lead].max() - found[lead, CENTRE - int(0.08 * RATE)]
+    assert height == pytest.approx(WAVES["R"][2][5] - 0.03, abs=0.06)  # S takes a little of R
+    assert height > signal[:, lead].max() * 0.99
+    assert np.abs(beats_of(signal).r_peaks[0] * 1000 / RATE - truth).max() <= 6
+
+
+def test_extra_beats_are_left_out():
+    times = list(regular(70))
+    mixed = [(at, "PVC") if i in (2, 5, 8) else at for i, at in enumerate(times)]
+    found = beats_of(known_ecg(times), known_ecg(mixed))
+    assert list(np.flatnonzero(~found.dominant[1])) == [2, 5, 8]
+    for extreme in (np.max, np.min):  # the two may lie 2 ms apart, so heights are compared
+        heights = extreme(found.beats[:, :, CENTRE - 150:CENTRE + 150], axis=2)
+        assert np.abs(heights[0] - heights[1]).max() < 0.03
+
+
+def test_baseline_wander_is_taken_out():
+    times = regular(70)
+    wander = 0.8 * np.sin(2 * np.pi * 0.2 * np.arange(1000) / 100)
+    plain, wandering = beats_of(known_ecg(times), known_ecg(times) + wander[:, None]).beats
+    difference = plain - wandering
+    assert np.abs(difference - difference[:, [CENTRE - 40]])[:, CENTRE - 130:CENTRE + 200].max() < 0.06
+
+
+def test_a_single_beat_near_the_end_is_a_beat():
+    found = beats_of(known_ecg([2800], seconds=3.0))
+    assert found.beats.shape == (1, 12, WIDTH)
+    assert np.isfinite(found.beats).all()
+
+
+def test_no_beat_is_no_median_beat():
+    found = beats_of(np.zeros((1000, 12)), known_ecg(regular(60)))
+    assert np.isnan(found.beats[0]).all()
+    assert np.isfinite(found.beats[1]).all()
+    assert (found.r_peaks[0] == -1).all()
+
+
+def test_quantiles_against_numpy():
+    rng = np.random.default_rng(3)
+    beats = rng.standard_normal((4, 2, 5, 7))
+    beats[0, :, :2, 3] = np.nan
+    dominant = rng.random((4, 7)) < 0.6
+    dominant[:, 0] = True
+    found = median_beat._quantiles(beats, dominant, (0.25, 0.5, 0.75))
+    expected = np.nanquantile(np.where(dominant[:, None, None], beats, np.nan), [0.25, 0.5, 0.75], axis=-1)
+    assert np.allclose(found, expected, atol=1e-6)
+
+
+def test_spread_is_the_noise():
+    found = beats_of(known_ecg(regular(120, 60), seconds=60, noise=0.05))
+    quiet = found.spread[0, :, 60:70]  # between QRS and T the beats differ by noise alone
+    assert np.median(quiet) == pytest.approx(0.05, rel=0.3)
+
+
+def test_ragged_rows():
+    assert median_beat.pad([np.array([3, 4]), np.array([], int), np.array([7])]).tolist() == [[3, 4], [-1, -1], [7, -1]]
+    assert median_beat.pad([np.array([], int)]).shape == (1, 0)

@@ -1,0 +1,66 @@
+"""Logits of whole records: both protocols against their definition, any batch size, any leads."""
+
+import numpy as np
+import pytest
+import torch
+
+from common.files import UserError
+from common.labels import LEADS
+from networks.checkpoints import ModelInfo
+from networks.inference import PROTOCOLS, predict, to_input, views
+from networks.models import get_model
+from records.dataset import window_starts
+
+
+@pytest.fixture(scope="module")
+def signals():
+    """(7, 600, 12) of noise."""
+    return np.random.default_rng(0).normal(size=(7, 600, 12)).astype(np.float32)
+
+
+def _model(leads=LEADS, crop_seconds=2.5):
+    torch.manual_seed(0)
+    model = get_model("lenet", 3, len(leads)).train()
+    model.info = ModelInfo("lenet", "superdiagnostic", ("a", "b", "c"), tuple(leads), 100, crop_seconds, {}, 0)
+    return model
+
+
+def _logits(model, crop):
+    with torch.no_grad():
+        return model.eval()(torch.from_numpy(np.ascontiguousarray(crop.transpose(0, 2, 1)))).numpy()
+
+
+def test_the_windows_protocol_is_the_mean_over_half_overlapping_windows_to_the_records_end(signals):
+    model = _model()
+    starts = [0, 125, 250, 350]
+    assert list(window_starts(600, 250)) == starts
+    expected = np.mean([_logits(model, signals[:, start:start + 250]) for start in starts], axis=0)
+    np.testing.assert_allclose(predict(model.train(), signals, "windows"), expected, atol=1e-6)
+    assert not model.training
+    np.testing.assert_allclose(predict(model, signals, "centre_crop"), _logits(model, signals[:, 175:425]), atol=1e-6)
+
+
+def test_ptbxl_records_have_seven_windows():
+    assert [view.shape[1] for view in views(np.zeros((1, 1000, 12)), 250, "windows")] == [250] * 7
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_batch_size_changes_nothing(signals, protocol):
+    model = _model()
+    whole = predict(model, signals, protocol)
+    for batch_size in (1, 3, 7, 100):
+        np.testing.assert_allclose(predict(model, signals, protocol, batch_size), whole, atol=1e-5)
+    assert predict(model, signals[:0], protocol).shape == (0, 3)
+
+
+def test_leads_are_handed_over_in_the_models_order(signals):
+    assert torch.equal(to_input(signals, ("V6", "I")), torch.from_numpy(signals[:, :, [11, 0]].transpose(0, 2, 1).copy()))
+    model = _model(("V6", "I"))
+    expected = _logits(model, signals[:, 175:425][:, :, [11, 0]])
+    np.testing.assert_allclose(predict(model, signals, "centre_crop"), expected, atol=1e-6)
+
+
+def test_records_shorter_than_the_crop_are_refused(signals):
+    for protocol in PROTOCOLS:
+        with pytest.raises(UserError, match="600 samples are shorter"):
+            predict(_model(crop_seconds=7), signals, protocol)

@@ -1,0 +1,180 @@
+"""Subgroups: planted groups are found, absent ones are not, and every statistic has its known answer."""
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+
+from common.files import UserError
+from subgroups.clusters import (
+    CLUSTERERS,
+    METRICS,
+    agreement,
+    align,
+    best_naming,
+    between_share,
+    contingency,
+    cross_fit,
+    enrichment,
+    find_structure,
+    fit_clusters,
+    fit_space,
+    paired_difference,
+    replication,
+    score,
+    shuffled_by_patient,
+)
+
+
+def groups(n=120, dimension=30, distance=6.0, seed=0, k=2):
+    """n records in k Gaussian groups of unit variance, centres at `distance` from the origin; two records per patient."""
+    rng = np.random.default_rng(seed)
+    patients = np.arange(n) // 2
+    labels = patients % k
+    centres = rng.normal(size=(k, dimension))
+    centres *= distance / np.linalg.norm(centres, axis=1, keepdims=True)
+    return centres[labels] + rng.normal(size=(n, dimension)), labels, patients
+
+
+@pytest.mark.parametrize("clusterer", CLUSTERERS)
+def test_planted_groups_are_found_and_assigned_to_new_records(clusterer):
+    features, labels, _ = groups()
+    assign = fit_clusters(features[:60], 2, clusterer)
+    assert score("accuracy", assign(features[60:]), labels[60:]) == 1
+
+
+def test_space_keeps_the_components_that_hold_the_variance():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(500, 4)) * [10, 5, 1, 0.1]
+    assert fit_space(features, 0.7).n_components_ == 1
+    assert fit_space(features, 0.95).n_components_ == 2
+    assert fit_space(features, 0.9999, max_components=3).n_components_ == 3
+
+
+def test_accuracy_and_alignment_do_not_depend_on_cluster_numbers():
+    labels = np.array([0, 0, 0, 1, 1])
+    assert score("accuracy", 1 - labels, labels) == 1
+    assert score("accuracy", np.array([0, 0, 1, 1, 1]), labels) == pytest.approx(4 / 5)
+    assert score("accuracy", np.zeros(5, int), labels) == pytest.approx(3 / 5)
+    assert align(np.array([2, 2, 0, 1]), np.array([0, 0, 1, 2]), 3).tolist() == [1, 2, 0]
+
+
+def test_metrics_equal_sklearns_on_every_resample():
+    rng = np.random.default_rng(0)
+    for k, c in ((2, 2), (3, 2), (2, 4), (1, 2)):
+        clusters, labels = rng.integers(0, k, 60), rng.integers(0, c, 60)
+        weights = rng.integers(0, 3, (5, 60))
+        tables = contingency(clusters, labels, weights)
+        for row, weight in enumerate(weights):
+            first, second = np.repeat(clusters, weight), np.repeat(labels, weight)
+            assert METRICS["ari"](tables)[row] == pytest.approx(adjusted_rand_score(second, first))
+            assert METRICS["ami"](tables)[row] == pytest.approx(adjusted_mutual_info_score(second, first), abs=1e-9)
+
+
+def test_cross_fitting_never_fits_on_the_records_it_assigns(monkeypatch):
+    features, labels, patients = groups()
+    part = patients % 5
+    seen = []
+    from subgroups import clusters as subgroups
+    fit = subgroups.fit_clusters
+    monkeypatch.setattr(subgroups, "fit_clusters", lambda f, k, **o: seen.append(len(f)) or fit(f, k, **o))
+    clusters = cross_fit(features, part, 2)
+    assert score("accuracy", clusters, labels) == 1
+    assert seen == [len(features)] + [int((part != p).sum()) for p in range(5)]
+
+
+def test_agreement_finds_the_planted_and_rejects_the_unrelated():
+    features, labels, patients = groups()
+    clusters = fit_clusters(features, 2)(features)
+    planted = {row["metric"]: row for row in agreement(clusters, labels, patients, 200)}
+    assert planted["ari"]["value"] == 1
+    assert planted["ari"]["p"] == pytest.approx(1 / 201)
+    assert planted["accuracy"]["chance"] == pytest.approx(0.54, abs=0.04)
+    assert planted["ari"]["n_patients"] == len(np.unique(patients))
+    unrelated = np.random.default_rng(3).integers(0, 2, len(labels))
+    assert all(row["p"] > 0.05 for row in agreement(clusters, unrelated, patients, 200))
+    assert all(abs(row["chance"]) < 0.02 for row in agreement(clusters, unrelated, patients, 200) if row["metric"] != "accuracy")
+
+
+def test_paired_difference_covers_zero_for_equals_and_not_for_better():
+    features, labels, patients = groups()
+    good = fit_clusters(features, 2)(features)
+    bad = np.random.default_rng(0).integers(0, 2, len(labels))
+    better = paired_difference(good, bad, labels, patients, n_resamples=200)
+    assert better["low"] > 0
+    equal = paired_difference(good, 1 - good, labels, patients, n_resamples=50)
+    assert (equal["low"], equal["value"], equal["high"]) == (0, 0, 0)
+
+
+def test_shuffling_moves_whole_patients():
+    patients = np.array([1, 1, 2, 3, 3, 4, 5])
+    labels = np.array([0, 1, 2, 3, 4, 5, 6])
+    shuffled = shuffled_by_patient(labels, patients, np.random.default_rng(1))
+    assert sorted(shuffled) == sorted(labels)
+    assert {tuple(shuffled[patients == 1]), tuple(shuffled[patients == 3])} == {(0, 1), (3, 4)}
+    assert {shuffled[2], shuffled[5], shuffled[6]} == {2, 5, 6}
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_the_number_of_groups_is_found(k):
+    features, labels, patients = groups(150, k=k, distance=9)
+    found = find_structure(features, patients, k_max=4, n_null=39)
+    assert found.k == k
+    assert found.p == pytest.approx(1 / 40)
+    assert adjusted_rand_score(fit_clusters(features, k)(features), labels) > 0.95
+
+
+def test_many_clouds_at_once_are_clustered_as_well_as_by_sklearn():
+    rng = np.random.default_rng(0)
+    clouds = rng.normal(size=(6, 100, 5))
+    total = ((clouds - clouds.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2))
+    inertia = [KMeans(3, n_init=20, random_state=0).fit(cloud).inertia_ for cloud in clouds]
+    assert between_share(clouds, 3, rng) == pytest.approx(1 - inertia / total, rel=0.02)
+
+
+def test_one_group_is_the_answer_when_there_is_one():
+    features = np.random.default_rng(5).normal(size=(150, 20)) @ np.random.default_rng(6).normal(size=(20, 20))
+    found = find_structure(features, np.arange(150), k_max=4, n_null=39)
+    assert found.k == 1
+    assert found.p > 0.05
+
+
+@pytest.mark.slow
+def test_structureless_data_gives_one_group_in_at_least_90_of_100_runs():
+    """The bar of a test at 5 %: correlated Gaussian records, no groups."""
+    ones = 0
+    for run in range(100):
+        rng = np.random.default_rng(run)
+        features = rng.normal(size=(120, 30)) @ rng.normal(size=(30, 30))
+        ones += find_structure(features, np.arange(120), k_max=4, n_null=59, seed=run).k == 1
+    print(f"one group in {ones} of 100 runs")
+    assert ones >= 90
+
+
+def test_replication_is_high_for_groups_and_low_without():
+    features, _, patients = groups()
+    assert replication(features, patients, 2, n_splits=6)["value"] > 0.95
+    noise = np.random.default_rng(0).normal(size=features.shape)
+    assert replication(noise, patients, 2, n_splits=6)["value"] < 0.5
+
+
+def test_enrichment_names_what_separates_the_clusters():
+    _, labels, patients = groups()
+    rng = np.random.default_rng(2)
+    traits = np.stack([labels, rng.integers(0, 2, len(labels)), np.full(len(labels), np.nan)], axis=1).astype(float)
+    same, unrelated, unknown = enrichment(labels, traits, ["sex", "coin", "blank"], patients)
+    assert (same["share_0"], same["share_1"], same["p"]) == (0, 1, pytest.approx(0.001))
+    assert unrelated["p"] > 0.05
+    assert unknown["n"] == 0
+
+
+def test_clusters_are_named_by_the_labels_they_hold():
+    clusters, labels = np.array([0, 0, 1, 1, 2]), np.array(["IMI", "IMI", "AMI", "AMI", "AMI"])
+    assert best_naming(clusters, labels, ["AMI", "IMI"]) == {0: "IMI", 1: "AMI", 2: "2"}
+
+
+def test_too_few_records_are_said():
+    with pytest.raises(UserError, match="too few"):
+        fit_space(np.zeros((2, 4)))
+    with pytest.raises(UserError, match="cannot form 5 clusters"):
+        fit_clusters(np.eye(4), 5)
