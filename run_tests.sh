@@ -6,4 +6,5 @@ source "$root/setup_env.sh"
 cd "$root"
 setup_env
 "$PYTHON" -m ruff check code tests
+"$PYTHON" -m ruff format --check code tests
 exec "$PYTHON" -m pytest "$@"

@@ -1,15 +1,18 @@
-"""7. Discovery: do attributions show subgroups that the labels hide, and do these survive being tested?
+"""7. Discovery: do attributions show subgroups that the labels hide, and do these survive being
+tested?
 
 Reads:  a checkpoint (--model_path) and the preprocessed data set (--data_path)
-Writes: <run>/discovery/ (discovery_<names>/ for another cohort than the paper's): table.csv (agreement with hidden labels,
-        structure, stability, replication), clusters.csv (assignments), enrichment.csv (what separates the clusters),
-        cells.csv (lead x segment cells that differ most), quality.csv (flagged records by label and cluster), figures
+Writes: <run>/discovery/ (discovery_<names>/ for another cohort than the paper's): table.csv
+        (agreement with hidden labels, structure, stability, replication), clusters.csv
+        (assignments), enrichment.csv (what separates the clusters), cells.csv (lead x segment cells
+        that differ most), quality.csv (flagged records by label and cluster), figures
 Example:
     python code/discovery.py --model_path output/lenet_superdiagnostic --cohort "AMI or IMI"
 
-Spaces and clusters are fitted on the training folds and reported on --folds (default 9 10); with fewer than --min_records there,
-by cross-fitting over all folds: every record is assigned by a fit that has not seen its patient. The network itself has been
-trained on folds 1-8 either way. Labels are never used for choosing anything.
+Spaces and clusters are fitted on the training folds and reported on --folds (default 9 10); with
+fewer than --min_records there, by cross-fitting over all folds: every record is assigned by a fit
+that has not seen its patient. The network itself has been trained on folds 1-8 either way. Labels
+are never used for choosing anything.
 """
 
 import argparse
@@ -19,7 +22,15 @@ import pandas as pd
 from torch import nn
 
 from attribution.methods import METHODS
-from common.cli import StageParser, check_names, fraction, positive_int, run, select_device, stage_parser
+from common.cli import (
+    StageParser,
+    check_names,
+    fraction,
+    positive_int,
+    run,
+    select_device,
+    stage_parser,
+)
 from common.files import Stage, UserError, sha256, write_csv, write_figure
 from common.labels import LABEL_MAPPINGS, is_regression, slug
 from networks.checkpoints import ModelInfo, check_against, find_checkpoint, load_model, run_folder
@@ -45,44 +56,124 @@ PAPERS_COHORT = ["AMI", "IMI"]
 def get_args_parser() -> StageParser:
     """Options of this stage."""
     parser = stage_parser(
-        __doc__, "data_path", "output_path", "model_path", "modelname", "task", "run_name", "seed", "gpu", "device",
-        "threads", "limit", "folds", "overwrite", folds={"default": [9, 10], "help": "folds (1-10) that are reported"})
-    parser.add_argument("--cohort", nargs="+", default=[" or ".join(PAPERS_COHORT)],
-                        help='labels that make the cohort: "AMI or IMI", ASMI, ...')
-    parser.add_argument("--level", choices=LABEL_MAPPINGS, default=None,
-                        help="level at which the label must be a record's only one (default: the coarsest that has the names)")
-    parser.add_argument("--target", default=None,
-                        help="output that is explained in every record (default: the superclass if known)")
+        __doc__,
+        "data_path",
+        "output_path",
+        "model_path",
+        "modelname",
+        "task",
+        "run_name",
+        "seed",
+        "gpu",
+        "device",
+        "threads",
+        "limit",
+        "folds",
+        "overwrite",
+        folds={"default": [9, 10], "help": "folds (1-10) that are reported"},
+    )
+    parser.add_argument(
+        "--cohort",
+        nargs="+",
+        default=[" or ".join(PAPERS_COHORT)],
+        help='labels that make the cohort: "AMI or IMI", ASMI, ...',
+    )
+    parser.add_argument(
+        "--level",
+        choices=LABEL_MAPPINGS,
+        default=None,
+        help="level at which the label must be a record's only one (default: the coarsest that has "
+        "the names)",
+    )
+    parser.add_argument(
+        "--target",
+        default=None,
+        help="output that is explained in every record (default: the superclass if known)",
+    )
     parser.add_argument("--method", default="saliency", choices=METHODS, help="attribution method")
-    parser.add_list_argument("--representations", default=list(REPRESENTATIONS), help=f"of {', '.join(REPRESENTATIONS)}")
+    parser.add_list_argument(
+        "--representations", default=list(REPRESENTATIONS), help=f"of {', '.join(REPRESENTATIONS)}"
+    )
     parser.add_argument("--clusterer", default="kmeans", choices=CLUSTERERS)
-    parser.add_argument("--k", type=positive_int, default=None,
-                        help="number of clusters (default: as many as hidden labels; else the most stable significant number)")
-    parser.add_argument("--k_max", type=positive_int, default=5, help="largest number of clusters that is tried")
-    parser.add_argument("--variance", type=fraction, default=0.8,
-                        help="share of the variance that the principal components hold, alike for all representations")
-    parser.add_argument("--n_null", type=positive_int, default=199,
-                        help="Gaussian clouds in the test of structure, whose p is at least 1 / (n + 1)")
-    parser.add_argument("--n_resamples", type=positive_int, default=500,
-                        help="bootstrap resamples, and permutations, of patients")
-    parser.add_argument("--min_records", type=positive_int, default=100,
-                        help="records of the cohort needed in --folds; with fewer, cross-fitting over all folds")
-    parser.add_argument("--embedding", default="tsne", choices=("tsne", "pca"), help="map of the records in the figure")
+    parser.add_argument(
+        "--k",
+        type=positive_int,
+        default=None,
+        help="number of clusters (default: as many as hidden labels; else the most stable "
+        "significant number)",
+    )
+    parser.add_argument(
+        "--k_max", type=positive_int, default=5, help="largest number of clusters that is tried"
+    )
+    parser.add_argument(
+        "--variance",
+        type=fraction,
+        default=0.8,
+        help="share of the variance that the principal components hold, alike for all "
+        "representations",
+    )
+    parser.add_argument(
+        "--n_null",
+        type=positive_int,
+        default=199,
+        help="Gaussian clouds in the test of structure, whose p is at least 1 / (n + 1)",
+    )
+    parser.add_argument(
+        "--n_resamples",
+        type=positive_int,
+        default=500,
+        help="bootstrap resamples, and permutations, of patients",
+    )
+    parser.add_argument(
+        "--min_records",
+        type=positive_int,
+        default=100,
+        help="records of the cohort needed in --folds; with fewer, cross-fitting over all folds",
+    )
+    parser.add_argument(
+        "--embedding",
+        default="tsne",
+        choices=("tsne", "pca"),
+        help="map of the records in the figure",
+    )
     return parser
 
 
 def folder_name(names: list[str]) -> str:
     """discovery/ for the paper's cohort, discovery_<names>/ for any other."""
-    return "discovery" if names == PAPERS_COHORT else "discovery_" + "_or_".join(slug(name) for name in names)
+    return (
+        "discovery"
+        if names == PAPERS_COHORT
+        else "discovery_" + "_or_".join(slug(name) for name in names)
+    )
 
 
 def settings_of(args: argparse.Namespace, info: ModelInfo, cohort: Cohort, target: str) -> dict:
     """What the results depend on."""
-    names = ("method", "representations", "clusterer", "k", "k_max", "variance", "n_null", "n_resamples", "min_records", "folds",
-             "embedding", "seed", "limit", "data_path")
-    return {"checkpoint": sha256(find_checkpoint(args.model_path)), "data": table_hash(args.data_path),
-            "cohort": cohort.names, "level": cohort.level, "target": target,
-            **{name: getattr(args, name) for name in names}}
+    names = (
+        "method",
+        "representations",
+        "clusterer",
+        "k",
+        "k_max",
+        "variance",
+        "n_null",
+        "n_resamples",
+        "min_records",
+        "folds",
+        "embedding",
+        "seed",
+        "limit",
+        "data_path",
+    )
+    return {
+        "checkpoint": sha256(find_checkpoint(args.model_path)),
+        "data": table_hash(args.data_path),
+        "cohort": cohort.names,
+        "level": cohort.level,
+        "target": target,
+        **{name: getattr(args, name) for name in names},
+    }
 
 
 def main(args: argparse.Namespace) -> None:
@@ -93,35 +184,63 @@ def main(args: argparse.Namespace) -> None:
     if is_regression(model.info.task):
         raise UserError(f"{args.model_path} predicts amplitudes: discovery needs a model of labels")
     check_names("representation", args.representations, REPRESENTATIONS)
-    cohort = load_cohort(args.data_path, args.cohort, args.level, model.info.sampling_rate, args.limit)
+    cohort = load_cohort(
+        args.data_path, args.cohort, args.level, model.info.sampling_rate, args.limit
+    )
     target = args.target or default_target(cohort.names, model.info.labels)
     index = model.info.index(target)
     folder = run_folder(args.output_path, model.info) / folder_name(cohort.names)
-    with Stage(folder, "discovery", settings_of(args, model.info, cohort, target), args.overwrite) as stage:
+    with Stage(
+        folder, "discovery", settings_of(args, model.info, cohort, target), args.overwrite
+    ) as stage:
         if stage.finished_before():
             return
         discover(args, model, cohort, target, index, stage)
 
 
-def discover(args: argparse.Namespace, model: nn.Module, cohort: Cohort, target: str, index: int, stage: Stage) -> None:
+def discover(
+    args: argparse.Namespace,
+    model: nn.Module,
+    cohort: Cohort,
+    target: str,
+    index: int,
+    stage: Stage,
+) -> None:
     """Compute, write and draw everything for one cohort."""
     material = Material(cohort.data, model, index, args.method)
     cohort, material = _with_beats(cohort, material)
     design = choose_folds(cohort, args.folds, model.info.folds["train"], args.min_records)
-    print(f"{len(cohort.data)} records of {len(np.unique(cohort.data.patient_id))} patients with "
-          f"{' or '.join(cohort.names)} as only {cohort.level} label; explained output: {target}; {design.words}")
+    print(
+        f"{len(cohort.data)} records of {len(np.unique(cohort.data.patient_id))} patients with "
+        f"{' or '.join(cohort.names)} as only {cohort.level} label; explained output: {target}; "
+        f"{design.words}"
+    )
     features = {name: REPRESENTATIONS[name](material) for name in args.representations}
-    found = {name: assign_clusters(values, cohort, design, args) for name, values in features.items()}
+    found = {
+        name: assign_clusters(values, cohort, design, args) for name, values in features.items()
+    }
     traits = traits_of(cohort, model)
     table = pd.DataFrame(judge_clusters(found, features, cohort, design, traits, args))
     enriched = pd.DataFrame(what_separates(found, cohort, design, traits, args))
     cells = pd.DataFrame(cells_that_differ(found, material, design))
-    outputs = [_write(stage.folder / f"{name}.csv", frame) for name, frame in (
-        ("table", table), ("clusters", _assignments(found, cohort, design, traits)), ("enrichment", enriched), ("cells", cells))]
+    outputs = [
+        _write(stage.folder / f"{name}.csv", frame)
+        for name, frame in (
+            ("table", table),
+            ("clusters", _assignments(found, cohort, design, traits)),
+            ("enrichment", enriched),
+            ("cells", cells),
+        )
+    ]
     outputs.append(write_counts(stage.folder, cohort.data.table, _groups(found, cohort, design)))
-    outputs += _draw(stage.folder, args, features, found, cohort, design, material, target, table, enriched)
-    stage.finish(inputs=[find_checkpoint(args.model_path), cohort.data.path / "ptbxl_database_enriched.csv"], outputs=outputs,
-                 counts={"records": len(cohort.data), "reported": int(design.reported.sum())})
+    outputs += _draw(
+        stage.folder, args, features, found, cohort, design, material, target, table, enriched
+    )
+    stage.finish(
+        inputs=[find_checkpoint(args.model_path), cohort.data.path / "ptbxl_database_enriched.csv"],
+        outputs=outputs,
+        counts={"records": len(cohort.data), "reported": int(design.reported.sum())},
+    )
     _say(table, found)
     print(f"discovery: {len(cohort.data)} records, {len(found)} representations -> {stage.folder}")
 
@@ -131,7 +250,10 @@ def _with_beats(cohort, material):
     keep = material.beats.counts > 0
     if not keep.all():
         ids = cohort.data.ecg_id[~keep]
-        print(f"{(~keep).sum()} records have no complete beat and are left out: {', '.join(map(str, ids[:20]))}")
+        print(
+            f"{(~keep).sum()} records have no complete beat and are left out: "
+            f"{', '.join(map(str, ids[:20]))}"
+        )
         if not keep.any():
             raise UserError("no record of the cohort has a complete beat")
         cohort = cohort.rows(keep)
@@ -144,15 +266,31 @@ def _groups(found, cohort, design):
     groups = {name: cohort.data.ecg_id[cohort.labels == name] for name in cohort.names}
     for name, result in found.items():
         names = cluster_names(result, cohort, design)
-        groups |= {f"{name}, cluster {names[number]}": cohort.data.ecg_id[result.clusters == number] for number in names}
+        groups |= {
+            f"{name}, cluster {names[number]}": cohort.data.ecg_id[result.clusters == number]
+            for number in names
+        }
     return groups
 
 
 def _assignments(found, cohort, design, traits):
     """One row per record and representation."""
-    base = pd.DataFrame({"ecg_id": cohort.data.ecg_id, "patient_id": cohort.data.patient_id, "strat_fold": cohort.data.fold,
-                         "label": cohort.labels, "predicted": traits.predicted, "reported": design.reported})
-    return pd.concat([base.assign(representation=name, k=result.k, cluster=result.clusters) for name, result in found.items()])
+    base = pd.DataFrame(
+        {
+            "ecg_id": cohort.data.ecg_id,
+            "patient_id": cohort.data.patient_id,
+            "strat_fold": cohort.data.fold,
+            "label": cohort.labels,
+            "predicted": traits.predicted,
+            "reported": design.reported,
+        }
+    )
+    return pd.concat(
+        [
+            base.assign(representation=name, k=result.k, cluster=result.clusters)
+            for name, result in found.items()
+        ]
+    )
 
 
 def _write(path, frame):
@@ -161,13 +299,19 @@ def _write(path, frame):
 
 
 def _draw(folder, args, features, found, cohort, design, material, target, table, enriched):
-    outputs = write_figure(draw_embedding(features, found, cohort, design, args.embedding, args.seed), folder / "embedding")
+    outputs = write_figure(
+        draw_embedding(features, found, cohort, design, args.embedding, args.seed),
+        folder / "embedding",
+    )
     if cohort.hidden_labels:
         outputs += write_figure(draw_agreement(table, cohort, design), folder / "agreement")
     outputs += write_figure(draw_enrichment(enriched, found, cohort, design), folder / "enrichment")
     for name, result in found.items():
         if result.k > 1:
-            outputs += write_figure(draw_clusters(name, result, material, cohort, design, target), folder / f"clusters_{name}")
+            outputs += write_figure(
+                draw_clusters(name, result, material, cohort, design, target),
+                folder / f"clusters_{name}",
+            )
     return outputs
 
 
@@ -175,8 +319,11 @@ def _say(table, found):
     """The findings in words, one line per representation."""
     for name, result in found.items():
         rows = table[table["representation"] == name].set_index("metric")
-        words = [f"{metric} {row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
-                 for metric, row in rows.iterrows() if metric in ("accuracy", "ari", "replication")]
+        words = [
+            f"{metric} {row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
+            for metric, row in rows.iterrows()
+            if metric in ("accuracy", "ari", "replication")
+        ]
         print(f"  {name:21s} {result.words}" + (": " + ", ".join(words) if words else ""))
 
 

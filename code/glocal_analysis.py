@@ -1,16 +1,20 @@
-"""5. Glocal analysis: what the model looks at for a whole patient group, by beat and by lead x segment, against the textbook.
+"""5. Glocal analysis: what the model looks at for a whole patient group, by beat and by lead x
+segment, against the textbook.
 
-Reads:   <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv, multihot_<task>.npy, ptbxl_segmentations/ where present (else
-         segments from our own fiducials), a checkpoint, and <run>/local/<method>_<pathology>.npz where they fit
-Writes:  <output_path>/<modelname>_<task>[_<run_name>]/glocal/: segments.csv, beats.csv, groups.csv, records.csv, quality.csv,
-         scorecard.csv, rules.csv, contrast.csv; figures groups_<method>, cells_<method>_<pathology>, contrast_..., scorecard
-         (png and pdf)
+Reads:   <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv, multihot_<task>.npy,
+         ptbxl_segmentations/ where present (else segments from our own fiducials), a checkpoint,
+         and <run>/local/<method>_<pathology>.npz where they fit
+Writes:  <output_path>/<modelname>_<task>[_<run_name>]/glocal/: segments.csv, beats.csv, groups.csv,
+         records.csv, quality.csv, scorecard.csv, rules.csv, contrast.csv; figures groups_<method>,
+         cells_<method>_<pathology>, contrast_..., scorecard (png and pdf)
 
-Example: python code/glocal_analysis.py --model_path=output/lenet_subdiagnostic --output_path=output/
+Example: python code/glocal_analysis.py --model_path=output/lenet_subdiagnostic
+--output_path=output/
 
-Groups are the --n_samples records of highest logit among the true positives of --folds. `--selection all --folds 1 2 3 4 5 6 7 8
-9 10` is the paper's choice. With few records per fold, --cross_fit takes one checkpoint per test fold and explains every record
-by the model that has not seen it. Two controls are always computed: random, and input_magnitude (what is only amplitude).
+Groups are the --n_samples records of highest logit among the true positives of --folds.
+`--selection all --folds 1 2 3 4 5 6 7 8 9 10` is the paper's choice. With few records per fold,
+--cross_fit takes one checkpoint per test fold and explains every record by the model that has not
+seen it. Two controls are always computed: random, and input_magnitude (what is only amplitude).
 """
 
 import argparse
@@ -35,31 +39,94 @@ PAPER = ("NORM", "LVH", "CLBBB", "IMI", "AMI")
 
 def get_args_parser() -> StageParser:
     """Options of this stage."""
-    parser = stage_parser(__doc__, "data_path", "output_path", "model_path", "modelname", "task", "run_name", "folds", "limit",
-                          "seed", "gpu", "device", "threads", "overwrite")
-    parser.add_list_argument("--pathologies", default=None, help="labels of the task (default: those of the paper, "
-                             f"{', '.join(PAPER)}, that the model knows, else all; groups without a record are left out)")
-    parser.add_list_argument("--methods", default=["saliency"], help=f"of {', '.join(METHODS)} (default: saliency)")
-    parser.add_argument("--selection", choices=tuple(STRATEGIES), default="true_positives",
-                        help="records of a group, highest logit first (default: true_positives; all: the paper's choice)")
-    parser.add_argument("--n_samples", type=positive_int, default=100, help="records per group at most")
-    parser.add_argument("--window", choices=WINDOWS, default="windows",
-                        help="explain the mean logit of the windows of the whole record, or the centre crop's")
-    parser.add_list_argument("--cross_fit", default=None, metavar="CHECKPOINT",
-                             help="one checkpoint per test fold, in place of --model_path and --folds; results go to "
-                             "<modelname>_<task>_cross_fit (or _<run_name>)")
-    parser.add_list_argument("--contrast", default=[], metavar="LABEL",
-                             help="pairs of groups whose maps are compared, e.g. LVH NORM (permutation over patients, Holm)")
-    parser.add_argument("--cards", choices=tuple(glocal_outputs.CARDS), default="auto", help="cells that the scorecard holds "
-                        "maps against (default: a simulated cohort's planted cells where there are such, else the textbook's)")
-    parser.add_argument("--norm_heat", action="store_true", help="draw NORM with heat too (without, it is the control)")
-    parser.add_argument("--n_bootstrap", type=positive_int, default=1000, help="resamples of patients behind the intervals")
-    parser.add_argument("--n_permutations", type=positive_int, default=10_000,
-                        help="of lead names (scorecard) and of patients (contrast; Holm over 288 cells needs above 5,760)")
+    parser = stage_parser(
+        __doc__,
+        "data_path",
+        "output_path",
+        "model_path",
+        "modelname",
+        "task",
+        "run_name",
+        "folds",
+        "limit",
+        "seed",
+        "gpu",
+        "device",
+        "threads",
+        "overwrite",
+    )
+    parser.add_list_argument(
+        "--pathologies",
+        default=None,
+        help="labels of the task (default: those of the paper, "
+        f"{', '.join(PAPER)}, that the model knows, else all; groups without a record are left "
+        "out)",
+    )
+    parser.add_list_argument(
+        "--methods", default=["saliency"], help=f"of {', '.join(METHODS)} (default: saliency)"
+    )
+    parser.add_argument(
+        "--selection",
+        choices=tuple(STRATEGIES),
+        default="true_positives",
+        help="records of a group, highest logit first (default: true_positives; all: the paper's "
+        "choice)",
+    )
+    parser.add_argument(
+        "--n_samples", type=positive_int, default=100, help="records per group at most"
+    )
+    parser.add_argument(
+        "--window",
+        choices=WINDOWS,
+        default="windows",
+        help="explain the mean logit of the windows of the whole record, or the centre crop's",
+    )
+    parser.add_list_argument(
+        "--cross_fit",
+        default=None,
+        metavar="CHECKPOINT",
+        help="one checkpoint per test fold, in place of --model_path and --folds; results go to "
+        "<modelname>_<task>_cross_fit (or _<run_name>)",
+    )
+    parser.add_list_argument(
+        "--contrast",
+        default=[],
+        metavar="LABEL",
+        help="pairs of groups whose maps are compared, e.g. LVH NORM (permutation over patients, "
+        "Holm)",
+    )
+    parser.add_argument(
+        "--cards",
+        choices=tuple(glocal_outputs.CARDS),
+        default="auto",
+        help="cells that the scorecard holds "
+        "maps against (default: a simulated cohort's planted cells where there are such, else the "
+        "textbook's)",
+    )
+    parser.add_argument(
+        "--norm_heat",
+        action="store_true",
+        help="draw NORM with heat too (without, it is the control)",
+    )
+    parser.add_argument(
+        "--n_bootstrap",
+        type=positive_int,
+        default=1000,
+        help="resamples of patients behind the intervals",
+    )
+    parser.add_argument(
+        "--n_permutations",
+        type=positive_int,
+        default=10_000,
+        help="of lead names (scorecard) and of patients (contrast; Holm over 288 cells needs above "
+        "5,760)",
+    )
     return parser
 
 
-# ---------------------------------------------------------------- what is asked for, checked before anything runs
+# ---------------------------------------------------------------- what is asked for, checked before
+# anything runs
+
 
 def _models(args, device):
     """The model, or one per fold."""
@@ -72,7 +139,10 @@ def _models(args, device):
         check_against(checked, model.info)
     info = models[0].info
     if is_regression(info.task):
-        raise UserError(f"the model predicts amplitudes ({info.task}); glocal groups need one of a classification task")
+        raise UserError(
+            f"the model predicts amplitudes ({info.task}); glocal groups need one of a "
+            "classification task"
+        )
     check_cross_fit([model.info for model in models])
     return models
 
@@ -83,33 +153,63 @@ def _names(args, info):
     pathologies = check_names("pathology", args.pathologies or default, info.labels)
     contrasted = check_names("pathology", args.contrast, info.labels)
     if len(contrasted) % 2:
-        raise UserError(f"--contrast takes pairs of groups, got {len(contrasted)}: {', '.join(contrasted)}")
+        raise UserError(
+            f"--contrast takes pairs of groups, got {len(contrasted)}: {', '.join(contrasted)}"
+        )
     pairs = list(dict.fromkeys(zip(contrasted[::2], contrasted[1::2], strict=True)))
     if any(first == second for first, second in pairs):
         raise UserError("--contrast needs two different groups")
     methods = check_names("method", dict.fromkeys(args.methods), METHODS)
-    return list(dict.fromkeys(pathologies)), pairs, [*(m for m in methods if m not in CONTROLS), *CONTROLS]
+    return (
+        list(dict.fromkeys(pathologies)),
+        pairs,
+        [*(m for m in methods if m not in CONTROLS), *CONTROLS],
+    )
 
 
 def _settings(args, pathologies, methods, checkpoints):
-    names = ("selection", "n_samples", "window", "contrast", "cards", "norm_heat", "n_bootstrap", "n_permutations", "seed",
-             "limit")
-    return {"pathologies": pathologies, "methods": methods, "data": table_hash(args.data_path),
-            "checkpoints": [sha256(path) for path in checkpoints],
-            "folds": None if args.cross_fit else args.folds, **{name: getattr(args, name) for name in names}}
+    names = (
+        "selection",
+        "n_samples",
+        "window",
+        "contrast",
+        "cards",
+        "norm_heat",
+        "n_bootstrap",
+        "n_permutations",
+        "seed",
+        "limit",
+    )
+    return {
+        "pathologies": pathologies,
+        "methods": methods,
+        "data": table_hash(args.data_path),
+        "checkpoints": [sha256(path) for path in checkpoints],
+        "folds": None if args.cross_fit else args.folds,
+        **{name: getattr(args, name) for name in names},
+    }
 
 
 def _stored(args, folder, group, methods, checkpoint_hashes, info):
     """Attributions of the local analysis beside this one, where they fit; said on the way."""
     if args.cross_fit:
         return {}
-    stored = stored_maps(folder, group, methods, checkpoint_hashes[0], args.window, args.seed, info.index(group.pathology))
+    stored = stored_maps(
+        folder,
+        group,
+        methods,
+        checkpoint_hashes[0],
+        args.window,
+        args.seed,
+        info.index(group.pathology),
+    )
     if stored:
         print(f"{group.pathology}: {', '.join(stored)} read from {folder}", file=sys.stderr)
     return stored
 
 
 # ---------------------------------------------------------------- the stage
+
 
 def main(args: argparse.Namespace) -> None:
     """Gather groups, map them, write tables and figures."""
@@ -121,26 +221,51 @@ def main(args: argparse.Namespace) -> None:
     cards = glocal_outputs.CARDS[args.cards](data.path, info)
     seen = [] if args.cross_fit else seen_folds(info, args.folds)
     if seen:
-        print(f"note: the model was trained or chosen on fold {', '.join(map(str, seen))}: explanations there are not held out",
-              file=sys.stderr)
+        print(
+            f"note: the model was trained or chosen on fold {', '.join(map(str, seen))}: "
+            "explanations there are not held out",
+            file=sys.stderr,
+        )
     checkpoints = [find_checkpoint(path) for path in args.cross_fit or [args.model_path]]
     named = replace(info, run_name=args.run_name or "cross_fit") if args.cross_fit else info
     folder = run_folder(args.output_path, named) / "glocal"
-    pool = load_pool(models, data, None if args.cross_fit else args.folds, args.window, progress=True)
-    groups = make_groups(pool, pathologies, pairs, args.selection, args.n_samples, args.window, named=bool(args.pathologies))
+    pool = load_pool(
+        models, data, None if args.cross_fit else args.folds, args.window, progress=True
+    )
+    groups = make_groups(
+        pool,
+        pathologies,
+        pairs,
+        args.selection,
+        args.n_samples,
+        args.window,
+        named=bool(args.pathologies),
+    )
     if not cards:
         print(f"note: no card for any label of {info.task}: no scorecard", file=sys.stderr)
-    with Stage(folder, "glocal", _settings(args, pathologies, methods, checkpoints), args.overwrite) as stage:
+    with Stage(
+        folder, "glocal", _settings(args, pathologies, methods, checkpoints), args.overwrite
+    ) as stage:
         if stage.finished_before():
             return
         glocal_outputs.clear(folder)
         for group in groups.values():
-            stored = _stored(args, folder.parent / "local", group, methods, stage.settings["checkpoints"], info)
+            stored = _stored(
+                args, folder.parent / "local", group, methods, stage.settings["checkpoints"], info
+            )
             fill_group(group, pool, methods, args.seed, stored, progress=True)
         shown = [groups[name] for name in pathologies if name in groups]
         paths = glocal_outputs.write_all(folder, args, info, groups, shown, pairs, methods, cards)
-        paths.append(write_counts(folder, data.table, {name: group.data.ecg_id for name, group in groups.items()}))
-        stage.finish([*checkpoints, Path(args.data_path) / TABLE], paths, {name: group.counts for name, group in groups.items()})
+        paths.append(
+            write_counts(
+                folder, data.table, {name: group.data.ecg_id for name, group in groups.items()}
+            )
+        )
+        stage.finish(
+            [*checkpoints, Path(args.data_path) / TABLE],
+            paths,
+            {name: group.counts for name, group in groups.items()},
+        )
     print("; ".join(f"{name}: {group.counts}" for name, group in groups.items()))
     print(f"{len(methods)} methods x {len(groups)} groups, written to {folder}:")
     print("\n".join(f"  {Path(path).name}" for path in paths))

@@ -1,14 +1,18 @@
-"""4. Local explanations: where in each record a network finds a pathology, by several methods, with figures on ECG paper.
+"""4. Local explanations: where in each record a network finds a pathology, by several methods, with
+figures on ECG paper.
 
-Reads:   the checkpoint (--model_path) and <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv, multihot_<task>.npy;
-         or one record of your own (--record), and then no data set
-Writes:  <output_path>/<run>/local/ <method>_<pathology>.npz (attributions (n, T, 12), ecg_id, target, logit, coverage, and
-         ledger or gap), cells.csv (largest cells lead x segment of each record), quality.csv (flagged records), figures
+Reads:   the checkpoint (--model_path) and <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv,
+         multihot_<task>.npy; or one record of your own (--record), and then no data set
+Writes:  <output_path>/<run>/local/ <method>_<pathology>.npz (attributions (n, T, 12), ecg_id,
+         target, logit, coverage, and ledger or gap), cells.csv (largest cells lead x segment of
+         each record), quality.csv (flagged records), figures
 
-Example: python code/lrp_analysis.py --output_path=output/ --model_path=output/... --pathologies=[AMI, IMI] --strategy=single_best
+Example: python code/lrp_analysis.py --output_path=output/ --model_path=output/...
+--pathologies=[AMI, IMI] --strategy=single_best
 
-An interrupted run goes on where it stopped when the same command is given again. Several processes share the records:
-torchrun --nproc_per_node=2 code/lrp_analysis.py ... (several machines too, where they share the folder).
+An interrupted run goes on where it stopped when the same command is given again. Several processes
+share the records: torchrun --nproc_per_node=2 code/lrp_analysis.py ... (several machines too, where
+they share the folder).
 """
 
 import argparse
@@ -31,7 +35,15 @@ from attribution.lrp import LRP_PRESETS
 from attribution.methods import METHODS, WINDOWS
 from attribution.plan import choose_targets, cost, method_options
 from attribution.selection import STRATEGIES
-from common.cli import StageParser, check_names, count, positive_int, run, select_device, stage_parser
+from common.cli import (
+    StageParser,
+    check_names,
+    count,
+    positive_int,
+    run,
+    select_device,
+    stage_parser,
+)
 from common.files import Stage, UserError, sha256
 from common.labels import slug
 from networks import distributed
@@ -39,41 +51,135 @@ from networks.checkpoints import check_against, find_checkpoint, load_model, run
 from records import flagged
 from records.dataset import TABLE, load_dataset, table_hash
 
-SHARED = ("data_path", "output_path", "model_path", "modelname", "task", "run_name", "seed", "gpu", "device", "threads",
-          "limit", "folds", "overwrite")
+SHARED = (
+    "data_path",
+    "output_path",
+    "model_path",
+    "modelname",
+    "task",
+    "run_name",
+    "seed",
+    "gpu",
+    "device",
+    "threads",
+    "limit",
+    "folds",
+    "overwrite",
+)
 
 
 def get_args_parser() -> StageParser:
     """Options of this stage."""
     parser = stage_parser(__doc__, *SHARED)
-    parser.add_list_argument("--methods", default=["saliency", "gradcam", "ig", "lrp"], metavar="METHOD",
-                             help="any of " + ", ".join(METHODS))
-    parser.add_list_argument("--pathologies", default=None, metavar="LABEL",
-                             help="labels of the model (default: NORM, LVH, CLBBB, IMI, AMI as far as it knows them, else all); "
-                                  "leads for an amplitude model. In zsh quote the list: '--pathologies=[AMI, IMI]'")
-    parser.add_argument("--strategy", default="single_best", choices=STRATEGIES,
-                        help="; ".join(f"{name}: {strategy.description}" for name, strategy in STRATEGIES.items()))
-    parser.add_list_argument("--ecg_ids", item=int, default=None, metavar="ID", help="these records instead of a strategy")
-    parser.add_argument("--n_samples", type=positive_int, default=None, help="at most so many records per pathology (best_n: 10)")
-    parser.add_argument("--window", choices=WINDOWS, default="windows",
-                        help="windows: the whole record, mean logit of windows at half stride; centre_crop: its middle alone")
-    parser.add_argument("--preset", default="epsilon_plus", choices=LRP_PRESETS,
-                        help="; ".join(f"{name}: {preset.description}" for name, preset in LRP_PRESETS.items()))
-    parser.add_argument("--open_ledger", action="store_true",
-                        help="say and store layer by layer what LRP left with biases and stabilisers")
-    parser.add_argument("--layer", default=None, help="layer of the CAM methods (default: the last convolutional map)")
-    parser.add_argument("--steps", type=positive_int, default=50, help="first number of steps of Integrated Gradients")
-    parser.add_argument("--max_steps", type=positive_int, default=800, help="steps are doubled up to this for large gaps")
-    parser.add_argument("--baseline", default="zero", choices=("zero", "isoelectric", "normal_beat"),
-                        help="what Integrated Gradients start from: 0 mV, each lead's isoelectric level, the mean normal beat")
-    parser.add_argument("--occlude", default="segments", choices=("segments", "windows"),
-                        help="pieces that occlusion takes away: segments of the beat, or windows of 100 ms")
-    parser.add_argument("--max_figures", type=count, default=20, help="figures at most; best records first (0: none)")
-    parser.add_argument("--compare", action="store_true", help="one figure per record with all methods side by side")
-    parser.add_argument("--absolute", action="store_true", help="draw |relevance| instead of signed relevance")
-    parser.add_argument("--n_cells", type=positive_int, default=20, help="cells per record in cells.csv (288: all)")
-    parser.add_argument("--record", default=None, metavar="PATH", help="explain this WFDB record or csv (leads by name, mV)")
-    parser.add_argument("--record_rate", type=float, default=None, metavar="HZ", help="rate of a csv without a column time")
+    parser.add_list_argument(
+        "--methods",
+        default=["saliency", "gradcam", "ig", "lrp"],
+        metavar="METHOD",
+        help="any of " + ", ".join(METHODS),
+    )
+    parser.add_list_argument(
+        "--pathologies",
+        default=None,
+        metavar="LABEL",
+        help="labels of the model (default: NORM, LVH, CLBBB, IMI, AMI as far as it knows them, "
+        "else all); "
+        "leads for an amplitude model. In zsh quote the list: '--pathologies=[AMI, IMI]'",
+    )
+    parser.add_argument(
+        "--strategy",
+        default="single_best",
+        choices=STRATEGIES,
+        help="; ".join(f"{name}: {strategy.description}" for name, strategy in STRATEGIES.items()),
+    )
+    parser.add_list_argument(
+        "--ecg_ids",
+        item=int,
+        default=None,
+        metavar="ID",
+        help="these records instead of a strategy",
+    )
+    parser.add_argument(
+        "--n_samples",
+        type=positive_int,
+        default=None,
+        help="at most so many records per pathology (best_n: 10)",
+    )
+    parser.add_argument(
+        "--window",
+        choices=WINDOWS,
+        default="windows",
+        help="windows: the whole record, mean logit of windows at half stride; centre_crop: its "
+        "middle alone",
+    )
+    parser.add_argument(
+        "--preset",
+        default="epsilon_plus",
+        choices=LRP_PRESETS,
+        help="; ".join(f"{name}: {preset.description}" for name, preset in LRP_PRESETS.items()),
+    )
+    parser.add_argument(
+        "--open_ledger",
+        action="store_true",
+        help="say and store layer by layer what LRP left with biases and stabilisers",
+    )
+    parser.add_argument(
+        "--layer",
+        default=None,
+        help="layer of the CAM methods (default: the last convolutional map)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=positive_int,
+        default=50,
+        help="first number of steps of Integrated Gradients",
+    )
+    parser.add_argument(
+        "--max_steps",
+        type=positive_int,
+        default=800,
+        help="steps are doubled up to this for large gaps",
+    )
+    parser.add_argument(
+        "--baseline",
+        default="zero",
+        choices=("zero", "isoelectric", "normal_beat"),
+        help="what Integrated Gradients start from: 0 mV, each lead's isoelectric level, the mean "
+        "normal beat",
+    )
+    parser.add_argument(
+        "--occlude",
+        default="segments",
+        choices=("segments", "windows"),
+        help="pieces that occlusion takes away: segments of the beat, or windows of 100 ms",
+    )
+    parser.add_argument(
+        "--max_figures",
+        type=count,
+        default=20,
+        help="figures at most; best records first (0: none)",
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="one figure per record with all methods side by side"
+    )
+    parser.add_argument(
+        "--absolute", action="store_true", help="draw |relevance| instead of signed relevance"
+    )
+    parser.add_argument(
+        "--n_cells", type=positive_int, default=20, help="cells per record in cells.csv (288: all)"
+    )
+    parser.add_argument(
+        "--record",
+        default=None,
+        metavar="PATH",
+        help="explain this WFDB record or csv (leads by name, mV)",
+    )
+    parser.add_argument(
+        "--record_rate",
+        type=float,
+        default=None,
+        metavar="HZ",
+        help="rate of a csv without a column time",
+    )
     return parser
 
 
@@ -86,11 +192,18 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
         raise UserError(f"unknown layer {args.layer!r}: accepted are {', '.join(known)}")
     if args.layer and {"gradcam", "hirescam", "guided_gradcam"} & {*args.methods}:
         x = next(model.parameters()).new_zeros(1, len(model.info.leads), model.info.crop)
-        activation_and_gradient(model, x, torch.zeros(1, dtype=torch.long, device=x.device), args.layer)
+        activation_and_gradient(
+            model, x, torch.zeros(1, dtype=torch.long, device=x.device), args.layer
+        )
     if args.record and args.ecg_ids:
-        raise UserError("--record and --ecg_ids exclude each other: a record of your own has no ecg_id")
+        raise UserError(
+            "--record and --ecg_ids exclude each other: a record of your own has no ecg_id"
+        )
     if args.record and args.baseline == "normal_beat":
-        raise UserError("--baseline normal_beat needs a data set of normal records, --record has none: use isoelectric")
+        raise UserError(
+            "--baseline normal_beat needs a data set of normal records, --record has none: use "
+            "isoelectric"
+        )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -99,12 +212,22 @@ def main(args: argparse.Namespace) -> None:
         model = load_model(args.model_path, device)
         check(args, model)
         name = slug(Path(args.record).stem) if args.record else ""
-        folder = run_folder(args.output_path, model.info) / ("local" if not name else f"local_{name}")
+        folder = run_folder(args.output_path, model.info) / (
+            "local" if not name else f"local_{name}"
+        )
         job, empty = prepare(args, model, folder)
-        settings = {key: value for key, value in vars(args).items()
-                    if key not in ("output_path", "overwrite", "gpu", "device", "threads", "model_path")}
-        settings |= {"checkpoint": sha256(find_checkpoint(args.model_path)), "data": content_of(args, job)}
-        stage = distributed.on_main(lambda: stack.enter_context(Stage(folder, "local", settings, args.overwrite)))
+        settings = {
+            key: value
+            for key, value in vars(args).items()
+            if key not in ("output_path", "overwrite", "gpu", "device", "threads", "model_path")
+        }
+        settings |= {
+            "checkpoint": sha256(find_checkpoint(args.model_path)),
+            "data": content_of(args, job),
+        }
+        stage = distributed.on_main(
+            lambda: stack.enter_context(Stage(folder, "local", settings, args.overwrite))
+        )
         if distributed.from_main(lambda: stage.finished_before()):
             return
         distributed.from_main(lambda: clear(folder) if not stage.resumed else None)
@@ -141,10 +264,23 @@ def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[J
         if method == "ig":
             options[method] = lambda rows, fixed=fixed: {**fixed, **baseline(rows)}
         elif method == "occlusion" and args.occlude == "segments":
-            options[method] = lambda rows, fixed=fixed: {**fixed, "regions": occlusion_regions(data, rows)}
+            options[method] = lambda rows, fixed=fixed: {
+                **fixed,
+                "regions": occlusion_regions(data, rows),
+            }
         else:
             options[method] = lambda rows, fixed=fixed: fixed
-    job = local_results.Job(model, data, targets, args.methods, options, args.window, args.n_cells, folder, args.open_ledger)
+    job = local_results.Job(
+        model,
+        data,
+        targets,
+        args.methods,
+        options,
+        args.window,
+        args.n_cells,
+        folder,
+        args.open_ledger,
+    )
     return job, empty
 
 
@@ -162,14 +298,19 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
     figures, left_out = local_figures.draw(job, args.max_figures, args.absolute, args.compare, name)
     written = local_results.assemble(job)
     report(job)
-    quality = flagged.write_counts(job.folder, job.data.table, {one.name: job.data.ecg_id[one.rows] for one in job.targets})
+    quality = flagged.write_counts(
+        job.folder, job.data.table, {one.name: job.data.ecg_id[one.rows] for one in job.targets}
+    )
     counts = {target.name: len(target.rows) for target in job.targets}
     inputs = [find_checkpoint(args.model_path), *([] if args.record else [job.data.path / TABLE])]
     stage.finish(inputs=inputs, outputs=[*written, quality, *figures], counts=counts)
     local_results.remove_parts(job)
     more = f" ({left_out} more not drawn: --max_figures)" if left_out else ""
-    print(f"explained {n_records} records x targets by {len(job.methods)} methods; wrote {len(written) - 1} arrays, "
-          f"{job.folder / 'cells.csv'} and {len(figures) // 2} figures{more} to {job.folder}")
+    print(
+        f"explained {n_records} records x targets by {len(job.methods)} methods; wrote "
+        f"{len(written) - 1} arrays, "
+        f"{job.folder / 'cells.csv'} and {len(figures) // 2} figures{more} to {job.folder}"
+    )
     for path in [*written[:8], *figures[:8:2]]:
         print(f"  {path}")
 
@@ -188,10 +329,14 @@ def report(job: Job) -> None:
 def report_ledger(name: str, arrays: dict[str, np.ndarray]) -> None:
     """Print the mean ledger, and its layers where they were asked for."""
     logit, source, bias, stabiliser = arrays["ledger"].mean(axis=0)
-    print(f"{name}: ledger (mean of {len(arrays['ledger'])}) "
-          f"logit {logit:.3f} = input {source:.3f} + biases {bias:.3f} + stabilisers {stabiliser:.4f}")
+    print(
+        f"{name}: ledger (mean of {len(arrays['ledger'])}) "
+        f"logit {logit:.3f} = input {source:.3f} + biases {bias:.3f} + stabilisers {stabiliser:.4f}"
+    )
     if "layers" in arrays:
-        for layer, (bias, stabiliser) in zip(arrays["layer_names"], arrays["layers"].mean(axis=0), strict=True):
+        for layer, (bias, stabiliser) in zip(
+            arrays["layer_names"], arrays["layers"].mean(axis=0), strict=True
+        ):
             print(f"  {layer:24} biases {bias:8.3f}  stabilisers {stabiliser:8.4f}")
 
 
@@ -199,8 +344,12 @@ def report_gap(name: str, arrays: dict[str, np.ndarray]) -> None:
     """Print the largest gap, and how many records keep one that is too large."""
     print(f"{name}: largest completeness gap {np.abs(arrays['gap']).max():.4f} logit")
     if arrays["missed"].any():
-        print(f"warning: {name}: {arrays['missed'].sum()} of {len(arrays['missed'])} records keep a gap above 1 % in some window "
-              f"at {arrays['steps'].max()} steps (--max_steps raises the cap)", file=sys.stderr)
+        print(
+            f"warning: {name}: {arrays['missed'].sum()} of {len(arrays['missed'])} records keep a "
+            "gap above 1 % in some window "
+            f"at {arrays['steps'].max()} steps (--max_steps raises the cap)",
+            file=sys.stderr,
+        )
 
 
 def say(line: str) -> None:

@@ -1,9 +1,11 @@
-"""1. Preprocessing: turn a data set in PTB-XL's layout into the arrays and the table that every later stage reads.
+"""1. Preprocessing: turn a data set in PTB-XL's layout into the arrays and the table that every
+later stage reads.
 
 Reads:   <data_path>/ptbxl_database.csv, the records it names, and where present
          <data_path>/ptbxl_plus/features/unig_features.csv (Uni-G measurements)
-Writes:  <output_path>/raw100.pkl (float32 (N, 1000, 12), mV), multihot_<task>.npy and mask_<task>.npy,
-         ptbxl_database_enriched.csv (R-peaks, concepts, measurements, quality), skipped_records.csv, preprocessing.json
+Writes:  <output_path>/raw100.pkl (float32 (N, 1000, 12), mV), multihot_<task>.npy and
+         mask_<task>.npy, ptbxl_database_enriched.csv (R-peaks, concepts, measurements, quality),
+         skipped_records.csv, preprocessing.json
 Example: python code/preprocessing.py --data_path data/ptbxl/
 """
 
@@ -18,7 +20,17 @@ import numpy as np
 import pandas as pd
 
 from common.cli import StageParser, run, stage_parser
-from common.files import Stage, UserError, broken_link, read_csv, read_stage, sha256, write_csv, write_npy, write_pickle
+from common.files import (
+    Stage,
+    UserError,
+    broken_link,
+    read_csv,
+    read_stage,
+    sha256,
+    write_csv,
+    write_npy,
+    write_pickle,
+)
 from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
 from records.dataset import TABLE, rows_digest
 from records.enrich import FEATURES, enrich, read_published
@@ -30,7 +42,12 @@ FILE_COLUMNS = {100: "filename_lr", 500: "filename_hr"}
 VERSIONS = {21837: "PTB-XL 1.0.1", 21801: "PTB-XL 1.0.2", 21799: "PTB-XL 1.0.3"}
 STAGE_NAMES = {100: "preprocessing", 500: "preprocessing500"}
 SKIPPED = "skipped_records.csv"
-SHARED = (TABLE, SKIPPED, *(f"multihot_{task}.npy" for task in LABEL_MAPPINGS), *(f"mask_{task}.npy" for task in TASKS))
+SHARED = (
+    TABLE,
+    SKIPPED,
+    *(f"multihot_{task}.npy" for task in LABEL_MAPPINGS),
+    *(f"mask_{task}.npy" for task in TASKS),
+)
 ADDON_FILES = ("r-peaks.csv", "r_peaks.csv", "concepts.csv")
 
 
@@ -45,29 +62,60 @@ def percent(text: str) -> float:
 def get_args_parser() -> StageParser:
     """Options of this stage."""
     parser = stage_parser(
-        __doc__, "data_path", "output_path", "sampling_rate", "limit", "overwrite",
+        __doc__,
+        "data_path",
+        "output_path",
+        "sampling_rate",
+        "limit",
+        "overwrite",
         data_path={"help": "folder with ptbxl_database.csv and the records (default: data/ptbxl/)"},
-        output_path={"default": None, "help": "folder for the results (default: the data set's own)"},
-        sampling_rate={"help": "which records to read, Hz; 500 gives raw500.pkl (5 times the size)"})
-    parser.add_argument("--min_likelihood", type=percent, default=0.0, metavar="PERCENT",
-                        help="count a diagnostic statement only from this likelihood on (default 0: any); "
-                             "form and rhythm statements carry none and always count")
-    parser.add_argument("--measure_at", choices=("auto", "100", "500"), default="auto",
-                        help="sampling rate that waves are measured at; auto: 500 Hz where that file is there "
-                             "(amplitudes read off 100 Hz are less exact)")
-    parser.add_argument("--addons", default=None, metavar="DIR",
-                        help="folder with published r-peaks.csv and / or concepts.csv to use instead of our own")
-    parser.add_argument("--skip_bad", action="store_true",
-                        help="drop records that cannot be used and list them in skipped_records.csv")
+        output_path={
+            "default": None,
+            "help": "folder for the results (default: the data set's own)",
+        },
+        sampling_rate={
+            "help": "which records to read, Hz; 500 gives raw500.pkl (5 times the size)"
+        },
+    )
+    parser.add_argument(
+        "--min_likelihood",
+        type=percent,
+        default=0.0,
+        metavar="PERCENT",
+        help="count a diagnostic statement only from this likelihood on (default 0: any); "
+        "form and rhythm statements carry none and always count",
+    )
+    parser.add_argument(
+        "--measure_at",
+        choices=("auto", "100", "500"),
+        default="auto",
+        help="sampling rate that waves are measured at; auto: 500 Hz where that file is there "
+        "(amplitudes read off 100 Hz are less exact)",
+    )
+    parser.add_argument(
+        "--addons",
+        default=None,
+        metavar="DIR",
+        help="folder with published r-peaks.csv and / or concepts.csv to use instead of our own",
+    )
+    parser.add_argument(
+        "--skip_bad",
+        action="store_true",
+        help="drop records that cannot be used and list them in skipped_records.csv",
+    )
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    """Make the arrays and tables, or say that they are made; a run that its checks refuse leaves no trace."""
+    """Make the arrays and tables, or say that they are made; a run that its checks refuse leaves no
+    trace.
+    """
     data_path = Path(args.data_path)
     folder = Path(args.output_path) if args.output_path else data_path
     table = read_database(data_path, FILE_COLUMNS[args.sampling_rate])
-    with Stage(folder, STAGE_NAMES[args.sampling_rate], settings(args, data_path, folder), args.overwrite) as stage:
+    with Stage(
+        folder, STAGE_NAMES[args.sampling_rate], settings(args, data_path, folder), args.overwrite
+    ) as stage:
         if is_whole(stage) and stage.finished_before():
             return
         try:
@@ -79,27 +127,44 @@ def main(args: argparse.Namespace) -> None:
 
 def is_whole(stage: Stage) -> bool:
     """Whether everything that the stage's file says it wrote is still there."""
-    return all((stage.folder / name).is_file() for name in read_stage(stage.path).get("outputs", {}))
+    return all(
+        (stage.folder / name).is_file() for name in read_stage(stage.path).get("outputs", {})
+    )
 
 
 def input_tables(args: argparse.Namespace, data_path: Path) -> list[Path]:
     """The tables that results are made from, as far as they are there."""
     addons = [Path(args.addons) / file for file in ADDON_FILES] if args.addons else []
-    return [path for path in (data_path / "ptbxl_database.csv", data_path / FEATURES, *addons) if path.is_file()]
+    return [
+        path
+        for path in (data_path / "ptbxl_database.csv", data_path / FEATURES, *addons)
+        if path.is_file()
+    ]
 
 
 def settings(args: argparse.Namespace, data_path: Path, folder: Path) -> dict:
     """What the results depend on: options, and the hashes of the tables they are made from."""
-    return {"data_path": os.path.relpath(data_path, folder), "sampling_rate": args.sampling_rate, "limit": args.limit,
-            "min_likelihood": args.min_likelihood, "measure_at": args.measure_at, "skip_bad": args.skip_bad,
-            "tables": {path.name: sha256(path) for path in input_tables(args, data_path)}}
+    return {
+        "data_path": os.path.relpath(data_path, folder),
+        "sampling_rate": args.sampling_rate,
+        "limit": args.limit,
+        "min_likelihood": args.min_likelihood,
+        "measure_at": args.measure_at,
+        "skip_bad": args.skip_bad,
+        "tables": {path.name: sha256(path) for path in input_tables(args, data_path)},
+    }
 
 
 def read_database(data_path: Path, file_column: str) -> pd.DataFrame:
-    """ptbxl_database.csv indexed by ecg_id; UserError where it lacks a column or its ids or folds are not usable."""
+    """ptbxl_database.csv indexed by ecg_id; UserError where it lacks a column or its ids or folds
+    are not usable.
+    """
     path = data_path / "ptbxl_database.csv"
-    table = read_csv(path, "run ./download_data.sh, or python code/simulate_ptbxl.py (--data_path names the folder)",
-                     low_memory=False)
+    table = read_csv(
+        path,
+        "run ./download_data.sh, or python code/simulate_ptbxl.py (--data_path names the folder)",
+        low_memory=False,
+    )
     missing = [column for column in (*COLUMNS, file_column) if column not in table]
     if missing:
         raise UserError(f"{path} lacks the column {', '.join(missing)}: it is not PTB-XL's table")
@@ -108,20 +173,30 @@ def read_database(data_path: Path, file_column: str) -> pd.DataFrame:
     ids = pd.to_numeric(table["ecg_id"], errors="coerce")
     bad = ids.isna() | ids.duplicated() | (ids % 1 != 0) | (ids.abs() > 2**53)
     if bad.any():
-        raise UserError(f"{path}: ecg_id must be a whole number and occur once (see line {int(np.flatnonzero(bad)[0]) + 2})")
+        raise UserError(
+            f"{path}: ecg_id must be a whole number and occur once (see line "
+            f"{int(np.flatnonzero(bad)[0]) + 2})"
+        )
     return table.assign(ecg_id=ids.astype(int)).set_index("ecg_id")
 
 
 def row_problems(table: pd.DataFrame) -> list[Problem]:
     """Rows that could not be assigned to a patient or a fold."""
     fold = pd.to_numeric(table["strat_fold"], errors="coerce")
-    checks = {"no patient_id": (table["patient_id"].isna(), "blank"),
-              "wrong strat_fold": (~fold.isin(range(1, 11)), "not one of 1 to 10")}
-    return [Problem(int(ecg_id), kind, f"{kind.split()[-1]} is {text}")
-            for kind, (bad, text) in checks.items() for ecg_id in table.index[bad]]
+    checks = {
+        "no patient_id": (table["patient_id"].isna(), "blank"),
+        "wrong strat_fold": (~fold.isin(range(1, 11)), "not one of 1 to 10"),
+    }
+    return [
+        Problem(int(ecg_id), kind, f"{kind.split()[-1]} is {text}")
+        for kind, (bad, text) in checks.items()
+        for ecg_id in table.index[bad]
+    ]
 
 
-def make(args: argparse.Namespace, table: pd.DataFrame, data_path: Path, folder: Path, stage: Stage) -> None:
+def make(
+    args: argparse.Namespace, table: pd.DataFrame, data_path: Path, folder: Path, stage: Stage
+) -> None:
     """Read, check, measure; then write everything."""
     version = describe_version(data_path, table)
     print(version)
@@ -129,56 +204,90 @@ def make(args: argparse.Namespace, table: pd.DataFrame, data_path: Path, folder:
     codes, problems = parse_column(table)
     problems += row_problems(table)
     published = read_published(data_path, args.addons)
-    records = read_records(data_path, table[FILE_COLUMNS[args.sampling_rate]], table.index, args.sampling_rate)
+    records = read_records(
+        data_path, table[FILE_COLUMNS[args.sampling_rate]], table.index, args.sampling_rate
+    )
     problems += records.problems
     if not args.skip_bad:
         refuse(problems, len(table))
     good = ~table.index.isin([problem.ecg_id for problem in problems])
     if not good.any():
-        raise UserError(f"none of the {len(table)} records can be used: {describe_problems(problems)}")
-    signals = records.signals if good.sum() == len(records.signals) else records.signals[good[records.kept]]
+        raise UserError(
+            f"none of the {len(table)} records can be used: {describe_problems(problems)}"
+        )
+    signals = (
+        records.signals
+        if good.sum() == len(records.signals)
+        else records.signals[good[records.kept]]
+    )
     table, codes = table[good], [code for code, fine in zip(codes, good, strict=True) if fine]
     counts = shared_counts(args, folder, stage, table)
     if counts is None:
         labels = encode(codes, args.min_likelihood)
         enriched = enrich(table, signals, data_path, args.sampling_rate, args.measure_at, published)
-        counts = {"version": version, "records": len(table), "skipped": len({problem.ecg_id for problem in problems}),
-                  "patients": int(table["patient_id"].nunique()), "classes": count_classes(labels.multihot),
-                  "unknown_statements": labels.unknown, **enriched.counts}
+        counts = {
+            "version": version,
+            "records": len(table),
+            "skipped": len({problem.ecg_id for problem in problems}),
+            "patients": int(table["patient_id"].nunique()),
+            "classes": count_classes(labels.multihot),
+            "unknown_statements": labels.unknown,
+            **enriched.counts,
+        }
         write_shared(folder, labels.multihot, enriched.table, problems)
         tell(counts, problems)
     raw = folder / f"raw{args.sampling_rate}.pkl"
     write_pickle(raw, signals)
     outputs = [raw, *(folder / name for name in SHARED)]
     rows = rows_digest(read_csv(folder / TABLE, usecols=["ecg_id", "patient_id", "strat_fold"]))
-    stage.finish(inputs=input_tables(args, data_path), outputs=outputs,
-                 counts={**counts, "headers_sha256": records.digest, "rows_sha256": rows})
-    print(f"{counts['records']} records of {counts['patients']} patients -> {folder}: {raw.name}, {', '.join(SHARED[:2])}, "
-          "multihot_<task>.npy, mask_<task>.npy")
+    stage.finish(
+        inputs=input_tables(args, data_path),
+        outputs=outputs,
+        counts={**counts, "headers_sha256": records.digest, "rows_sha256": rows},
+    )
+    print(
+        f"{counts['records']} records of {counts['patients']} patients -> {folder}: {raw.name}, "
+        f"{', '.join(SHARED[:2])}, "
+        "multihot_<task>.npy, mask_<task>.npy"
+    )
 
 
-def shared_counts(args: argparse.Namespace, folder: Path, stage: Stage, table: pd.DataFrame) -> dict | None:
-    """100 and 500 Hz share one table and one set of labels, which must come from the same records and settings.
+def shared_counts(
+    args: argparse.Namespace, folder: Path, stage: Stage, table: pd.DataFrame
+) -> dict | None:
+    """100 and 500 Hz share one table and one set of labels, which must come from the same records
+    and settings.
 
-    Returns the counts of the finished run at the other rate whose table and labels are these too, or None.
+    Returns the counts of the finished run at the other rate whose table and labels are these too,
+    or None.
     """
     other = {100: 500, 500: 100}[args.sampling_rate]
     path = folder / f"{STAGE_NAMES[other]}.json"
     if not path.is_file():
         return None
     before = read_stage(path)
-    differing = [key for key in stage.settings
-                 if key != "sampling_rate" and before.get("settings", {}).get(key) != stage.settings[key]]
-    ids = read_csv(folder / TABLE, usecols=["ecg_id"])["ecg_id"] if (folder / TABLE).is_file() else []
+    differing = [
+        key
+        for key in stage.settings
+        if key != "sampling_rate" and before.get("settings", {}).get(key) != stage.settings[key]
+    ]
+    ids = (
+        read_csv(folder / TABLE, usecols=["ecg_id"])["ecg_id"] if (folder / TABLE).is_file() else []
+    )
     if not differing and list(ids) == list(table.index):
         return None if args.overwrite or broken_link(path) else before["counts"]
     if not args.overwrite:
         why = f"with other settings ({', '.join(differing)})" if differing else "of other records"
-        raise UserError(f"{folder} holds raw{other}.pkl made {why}, and both share one table: --overwrite to replace it, "
-                        "or choose another folder")
+        raise UserError(
+            f"{folder} holds raw{other}.pkl made {why}, and both share one table: --overwrite to "
+            "replace it, "
+            "or choose another folder"
+        )
     for stale in (folder / f"raw{other}.pkl", path):
         stale.unlink(missing_ok=True)
-    print(f"warning: raw{other}.pkl was removed: it does not belong to the new table", file=sys.stderr)
+    print(
+        f"warning: raw{other}.pkl was removed: it does not belong to the new table", file=sys.stderr
+    )
     return None
 
 
@@ -190,13 +299,18 @@ def describe_version(data_path: Path, table: pd.DataFrame) -> str:
     return VERSIONS.get(len(table), f"a subset of {len(table):,} records (PTB-XL {known})")
 
 
-def write_shared(folder: Path, multihot: dict[str, np.ndarray], table: pd.DataFrame, problems: list[Problem]) -> None:
+def write_shared(
+    folder: Path, multihot: dict[str, np.ndarray], table: pd.DataFrame, problems: list[Problem]
+) -> None:
     """What does not depend on the sampling rate of the signals: the files named in SHARED."""
     masks = {task: array.any(axis=1) for task, array in multihot.items()}
     for task, prefix in REGRESSION_TASKS.items():
         masks[task] = table[[prefix + lead for lead in LEADS]].notna().all(axis=1).to_numpy()
     write_csv(folder / TABLE, table.reset_index())
-    write_csv(folder / SKIPPED, pd.DataFrame(problems, columns=Problem._fields).sort_values("ecg_id", kind="stable"))
+    write_csv(
+        folder / SKIPPED,
+        pd.DataFrame(problems, columns=Problem._fields).sort_values("ecg_id", kind="stable"),
+    )
     for kind, arrays in (("multihot", multihot), ("mask", masks)):
         for task, array in arrays.items():
             write_npy(folder / f"{kind}_{task}.npy", array)
@@ -208,17 +322,26 @@ def tell(counts: dict, problems: list[Problem]) -> None:
         present = ", ".join(f"{name} {count}" for name, count in found["classes"].items() if count)
         absent = " ".join(name for name, count in found["classes"].items() if not count)
         line = f"{task}: {found['labelled']} records with a label, {found['unlabelled']} without"
-        say(line if task == "all" else f"{line}: {present}" + (f"; none: {absent}" if absent else ""))
-    say("concepts: " + ", ".join(f"{name} {count['true']}" for name, count in counts["concepts"].items()))
+        say(
+            line
+            if task == "all"
+            else f"{line}: {present}" + (f"; none: {absent}" if absent else "")
+        )
+    say(
+        "concepts: "
+        + ", ".join(f"{name} {count['true']}" for name, count in counts["concepts"].items())
+    )
     say("quality: " + ", ".join(f"{name} {count}" for name, count in counts["quality"].items()))
     for what, source in counts["sources"].items():
         say(f"{what}: " + ", ".join(f"{name} ({count})" for name, count in source.items()))
     if counts["amplitudes_clipped"]:
         say(f"{counts['amplitudes_clipped']} amplitudes beyond what a heart produces were clipped")
     unknown = ", ".join(f"{name} ({n})" for name, n in counts["unknown_statements"].items())
-    warnings = {"statements that are not among PTB-XL's 71": unknown,
-                "records measured at 100 Hz because of their 500 Hz file": counts["not_measured_at_500_hz"],
-                "records dropped": describe_problems(problems)}
+    warnings = {
+        "statements that are not among PTB-XL's 71": unknown,
+        "records measured at 100 Hz because of their 500 Hz file": counts["not_measured_at_500_hz"],
+        "records dropped": describe_problems(problems),
+    }
     for what, text in warnings.items():
         if text:
             print(f"warning: {what}: {text}", file=sys.stderr)
@@ -227,7 +350,9 @@ def tell(counts: dict, problems: list[Problem]) -> None:
 def say(line: str) -> None:
     """Print wrapped, a name never parted from its count (a no-break space holds them together)."""
     line = re.sub(r"(\S) (?=\(?\d)", "\\1\N{NO-BREAK SPACE}", line)
-    wrapped = textwrap.wrap(line, 120, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+    wrapped = textwrap.wrap(
+        line, 120, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+    )
     print("\n".join(wrapped).replace("\N{NO-BREAK SPACE}", " "))
 
 

@@ -5,7 +5,8 @@ Writes: <run>/report.html (images inlined, nothing is requested from anywhere)
 Example:
     python code/report.py --model_path output/lenet_subdiagnostic
 
-With --verify nothing is written: the hashes of all artefacts are walked, and the first broken link is named (exit code 1).
+With --verify nothing is written: the hashes of all artefacts are walked, and the first broken link
+is named (exit code 1).
 """
 
 import argparse
@@ -23,9 +24,23 @@ from reporting.sections import SECTIONS, Run, broken_links, build, stage_files
 
 def get_args_parser() -> StageParser:
     """Options of this stage."""
-    parser = stage_parser(__doc__, "output_path", "model_path", "modelname", "task", "run_name", output_path={
-        "default": None, "help": "folder that runs are written to (default: the checkpoint's, or output/)"})
-    parser.add_argument("--verify", action="store_true", help="check the hashes of all artefacts instead of writing a report")
+    parser = stage_parser(
+        __doc__,
+        "output_path",
+        "model_path",
+        "modelname",
+        "task",
+        "run_name",
+        output_path={
+            "default": None,
+            "help": "folder that runs are written to (default: the checkpoint's, or output/)",
+        },
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="check the hashes of all artefacts instead of writing a report",
+    )
     return parser
 
 
@@ -39,7 +54,10 @@ def find_run(args: argparse.Namespace) -> Run:
     if args.output_path and named.is_dir():
         return Run(named, info)
     if named.is_dir() and own.name == named.name and own.resolve() != named.resolve():
-        raise UserError(f"the checkpoint lies in {own}, but {named} is there too: say with --output_path which is meant")
+        raise UserError(
+            f"the checkpoint lies in {own}, but {named} is there too: say with --output_path which "
+            "is meant"
+        )
     return Run(named if named.is_dir() else own, info)
 
 
@@ -47,12 +65,18 @@ def verify(run_: Run) -> None:
     """Print the first broken link and exit with 1, or say how many stages hold."""
     broken = broken_links(run_.folder)
     if broken:
-        print(f"broken: {broken[0]}" + (f" (and {len(broken) - 1} more stages)" if len(broken) > 1 else ""))
+        print(
+            f"broken: {broken[0]}"
+            + (f" (and {len(broken) - 1} more stages)" if len(broken) > 1 else "")
+        )
         sys.exit(1)
     stages = stage_files(run_.folder)
     if not stages:
         raise UserError(f"{run_.folder} holds no stage's json: nothing to verify")
-    print(f"verified: {len(stages)} stages under {run_.folder}, every input and output as it was when it was made")
+    print(
+        f"verified: {len(stages)} stages under {run_.folder}, every input and output as it was "
+        "when it was made"
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -65,7 +89,10 @@ def main(args: argparse.Namespace) -> None:
         inner = [(name, section.title, build(found, name)) for name, section in sections]
     title = f"{found.info.modelname} on {found.info.task}"
     path = found.folder / "report.html"
-    subtitle = "What a deep ECG classifier uses, looks at, and how far that can be trusted. For research; not a medical device."
+    subtitle = (
+        "What a deep ECG classifier uses, looks at, and how far that can be trusted. For "
+        "research; not a medical device."
+    )
     remove_leftovers(found.folder)
     write_text(path, page(f"XAI4ECG report: {title}", subtitle, inner))
     print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -1,16 +1,22 @@
 """6. Sanity checks: which attribution methods can be trusted on this model?
 
-Reads:   a checkpoint, checkpoints of the amplitude tasks (--amplitude_models) and of other seeds (--seeds), and what
-         preprocessing.py wrote; on a simulated cohort (simulate_ptbxl.py) also its planted causes.
-Writes:  <run>/sanity/ checks.csv (check, method, model, task, value, low, high, chance, n), details.csv (single leads, layers and
-         moments), comparisons.csv (paired differences to the best method), axioms.csv, and where they apply dose_response.csv,
-         localisation_gate.csv, agreement_pairs.csv; quality.csv (flagged records); ranking.png and one figure per kind of check.
+Reads:   a checkpoint, checkpoints of the amplitude tasks (--amplitude_models) and of other seeds
+         (--seeds), and what preprocessing.py wrote; on a simulated cohort (simulate_ptbxl.py) also
+         its planted causes.
+Writes:  <run>/sanity/ checks.csv (check, method, model, task, value, low, high, chance, n),
+         details.csv (single leads, layers and moments), comparisons.csv (paired differences to the
+         best method), axioms.csv, and where they apply dose_response.csv, localisation_gate.csv,
+         agreement_pairs.csv; quality.csv (flagged records); ranking.png and one figure per kind of
+         check.
 
-Example: python code/sanity_checks.py --model_path=output/lenet_subdiagnostic --data_path=data/simulated/ --strict \\
-             --amplitude_models output/lenet_P_Wave_Amplitude output/lenet_R_Peak_Amplitude output/lenet_T_Wave_Amplitude
+Example: python code/sanity_checks.py --model_path=output/lenet_subdiagnostic
+--data_path=data/simulated/ --strict \\
+             --amplitude_models output/lenet_P_Wave_Amplitude output/lenet_R_Peak_Amplitude
+             output/lenet_T_Wave_Amplitude
 
-Values are means over records, low and high a 95 % interval over patients, chance what a map that knows nothing scores. Records
-and targets: those of --folds with a true label, explained for the true label of highest logit; regression models for every lead.
+Values are means over records, low and high a 95 % interval over patients, chance what a map that
+knows nothing scores. Records and targets: those of --folds with a true label, explained for the
+true label of highest logit; regression models for every lead.
 """
 
 import argparse
@@ -45,71 +51,165 @@ from sanity.subjects import make_subject
 from sanity.tables import Subjects
 
 ALL = (*ALL_METHODS, "lrp:epsilon")
-N_CURVES = 4 * len(FRACTIONS)       # of kind of part and fill
+N_CURVES = 4 * len(FRACTIONS)  # of kind of part and fill
 
 # name -> check; the last three compare methods, models and layers, and need no part of their own
 CHECKS = {
-    "amplitude": Check(measure_amplitude, "does the attribution of lead L's wave fall on that lead and wave?",
-                       subjects="amplitude", quick=True, explained=lambda _model: 12),
-    "randomisation": Check(measure_randomisation, "do maps change when the weights are drawn anew?", subjects="few",
-                           quick=True, explained=cascade_maps),
-    "faithfulness": Check(measure_faithfulness, "does the logit follow when relevant parts are removed or kept?",
-                          reference=random_reference, evaluated=4 * N_CURVES, prepared=N_RANDOM * N_CURVES),
-    "dose_response": Check(measure_dose_response, "do attributions know what a dose of each wave does?", reference=dose_reference,
-                           prepared=2 * 12 * len(WAVES) * (len(DOSES) - 1)),
+    "amplitude": Check(
+        measure_amplitude,
+        "does the attribution of lead L's wave fall on that lead and wave?",
+        subjects="amplitude",
+        quick=True,
+        explained=lambda _model: 12,
+    ),
+    "randomisation": Check(
+        measure_randomisation,
+        "do maps change when the weights are drawn anew?",
+        subjects="few",
+        quick=True,
+        explained=cascade_maps,
+    ),
+    "faithfulness": Check(
+        measure_faithfulness,
+        "does the logit follow when relevant parts are removed or kept?",
+        reference=random_reference,
+        evaluated=4 * N_CURVES,
+        prepared=N_RANDOM * N_CURVES,
+    ),
+    "dose_response": Check(
+        measure_dose_response,
+        "do attributions know what a dose of each wave does?",
+        reference=dose_reference,
+        prepared=2 * 12 * len(WAVES) * (len(DOSES) - 1),
+    ),
     "localisation": Check(measure_localisation, "do maps point at the planted cause?", prepared=4),
-    "axioms": Check(measure_axioms, "are the identities kept that the method claims?", explained=lambda _model: 2),
+    "axioms": Check(
+        measure_axioms,
+        "are the identities kept that the method claims?",
+        explained=lambda _model: 2,
+    ),
     "agreement": Check(None, "do methods agree with each other?"),
     "seeds": Check(None, "does a method agree with itself over models of other seeds (--seeds)?"),
-    "layers": Check(None, "the Grad-CAM table: layer x truth, on the amplitude models and the planted causes"),
+    "layers": Check(
+        None, "the Grad-CAM table: layer x truth, on the amplitude models and the planted causes"
+    ),
 }
 
 
 def get_args_parser() -> StageParser:
     """Options of this stage."""
-    parser = stage_parser(__doc__, "model_path", "data_path", "output_path", "folds", "seed", "gpu", "device", "threads",
-                          "overwrite", output_path={
-                              "default": None, "help": "folder that runs are written to (default: the checkpoint's)"})
-    parser.add_list_argument("--amplitude_models", default=[], metavar="RUN", help="runs of P_, R_ and T_ amplitude tasks")
-    parser.add_list_argument("--seeds", default=[], metavar="RUN", help="runs of the same model and task from other seeds")
-    parser.add_list_argument("--checks", default=list(CHECKS), help="default all: " + "; ".join(
-        f"{name} ({check.description})" for name, check in CHECKS.items()).replace("%", "%%"))
-    parser.add_list_argument("--methods", default=list(ALL), help=f"default all: {', '.join(ALL)} (lrp:PRESET for other presets)")
+    parser = stage_parser(
+        __doc__,
+        "model_path",
+        "data_path",
+        "output_path",
+        "folds",
+        "seed",
+        "gpu",
+        "device",
+        "threads",
+        "overwrite",
+        output_path={
+            "default": None,
+            "help": "folder that runs are written to (default: the checkpoint's)",
+        },
+    )
+    parser.add_list_argument(
+        "--amplitude_models",
+        default=[],
+        metavar="RUN",
+        help="runs of P_, R_ and T_ amplitude tasks",
+    )
+    parser.add_list_argument(
+        "--seeds",
+        default=[],
+        metavar="RUN",
+        help="runs of the same model and task from other seeds",
+    )
+    parser.add_list_argument(
+        "--checks",
+        default=list(CHECKS),
+        help="default all: "
+        + "; ".join(f"{name} ({check.description})" for name, check in CHECKS.items()).replace(
+            "%", "%%"
+        ),
+    )
+    parser.add_list_argument(
+        "--methods",
+        default=list(ALL),
+        help=f"default all: {', '.join(ALL)} (lrp:PRESET for other presets)",
+    )
     parser.add_argument("--n_samples", type=positive_int, default=200, help="records")
-    parser.add_argument("--n_few", type=positive_int, default=50, help="records of the amplitude and randomisation checks")
-    parser.add_argument("--planted", help="folder of the simulated cohort with the planted causes (default: --data_path)")
-    parser.add_argument("--strict", action="store_true", help="exit code 1 where a method breaks an axiom that it claims")
+    parser.add_argument(
+        "--n_few",
+        type=positive_int,
+        default=50,
+        help="records of the amplitude and randomisation checks",
+    )
+    parser.add_argument(
+        "--planted",
+        help="folder of the simulated cohort with the planted causes (default: --data_path)",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit code 1 where a method breaks an axiom that it claims",
+    )
     return parser
 
 
-def load_models(args: argparse.Namespace, device: torch.device) -> tuple[nn.Module, list[nn.Module], list[nn.Module]]:
-    """The model under test, those of other seeds, and the amplitude models; UserError where they do not belong together."""
+def load_models(
+    args: argparse.Namespace, device: torch.device
+) -> tuple[nn.Module, list[nn.Module], list[nn.Module]]:
+    """The model under test, those of other seeds, and the amplitude models; UserError where they do
+    not belong together.
+    """
     model = load_model(args.model_path, device)
     check_against(args, model.info)
     if is_regression(model.info.task):
-        raise UserError(f"--model_path is a regression model ({model.info.task}): "
-                        "give a classifier, and this one in --amplitude_models")
+        raise UserError(
+            f"--model_path is a regression model ({model.info.task}): "
+            "give a classifier, and this one in --amplitude_models"
+        )
     others = [load_model(path, device) for path in args.seeds]
     for path, other in zip(args.seeds, others, strict=True):
-        if (other.info.task, other.info.labels, other.info.leads) != (model.info.task, model.info.labels, model.info.leads):
-            raise UserError(f"--seeds {path} is {other.info.run_folder_name}, not another seed of {model.info.task}")
+        if (other.info.task, other.info.labels, other.info.leads) != (
+            model.info.task,
+            model.info.labels,
+            model.info.leads,
+        ):
+            raise UserError(
+                f"--seeds {path} is {other.info.run_folder_name}, not another seed of "
+                f"{model.info.task}"
+            )
     amplitude = [load_model(path, device) for path in args.amplitude_models]
     for path, other in zip(args.amplitude_models, amplitude, strict=True):
         if not is_regression(other.info.task):
-            raise UserError(f"--amplitude_models {path} is of {other.info.task}, not of an amplitude task")
+            raise UserError(
+                f"--amplitude_models {path} is of {other.info.task}, not of an amplitude task"
+            )
     names = [one.info.run_folder_name for one in amplitude]
     if len(set(names)) < len(names):
         raise UserError(f"--amplitude_models names a run twice: {', '.join(names)}")
     return model, others, amplitude
 
 
-def subjects_of(args: argparse.Namespace, model: nn.Module, amplitude: list[nn.Module]) -> tuple[Subjects, list[pd.DataFrame]]:
+def subjects_of(
+    args: argparse.Namespace, model: nn.Module, amplitude: list[nn.Module]
+) -> tuple[Subjects, list[pd.DataFrame]]:
     """The records of each model; the amplitude models' fits are computed beside them."""
     few = min(args.n_few, args.n_samples)
-    load = lambda one: load_dataset(args.data_path, one.info.task, one.info.sampling_rate).in_folds(args.folds)  # noqa: E731
+
+    def load(one):
+        return load_dataset(args.data_path, one.info.task, one.info.sampling_rate).in_folds(
+            args.folds
+        )
+
     own = load(model)
-    found = {kind: [make_subject(model.info.run_folder_name, model, own, n, args.seed)]
-             for kind, n in (("model", args.n_samples), ("few", few))}
+    found = {
+        kind: [make_subject(model.info.run_folder_name, model, own, n, args.seed)]
+        for kind, n in (("model", args.n_samples), ("few", few))
+    }
     found["amplitude"], fits = [], []
     for one in amplitude:
         data = load(one)
@@ -121,14 +221,24 @@ def subjects_of(args: argparse.Namespace, model: nn.Module, amplitude: list[nn.M
 def settings_of(args: argparse.Namespace, checks: list[str], planted: Path | None) -> dict:
     """What the results depend on."""
     paths = [args.model_path, *args.amplitude_models, *args.seeds]
-    return {"checkpoints": {str(path): sha256(find_checkpoint(path)) for path in paths}, "data_path": args.data_path,
-            "data": table_hash(args.data_path),
-            "planted": planted, "checks": checks, "methods": args.methods, "n_samples": args.n_samples, "n_few": args.n_few,
-            "folds": args.folds, "seed": args.seed}
+    return {
+        "checkpoints": {str(path): sha256(find_checkpoint(path)) for path in paths},
+        "data_path": args.data_path,
+        "data": table_hash(args.data_path),
+        "planted": planted,
+        "checks": checks,
+        "methods": args.methods,
+        "n_samples": args.n_samples,
+        "n_few": args.n_few,
+        "folds": args.folds,
+        "seed": args.seed,
+    }
 
 
 def find_planted(args: argparse.Namespace) -> Path:
-    """The folder of the simulated cohort: --planted, the data set's own, or the one it was preprocessed from."""
+    """The folder of the simulated cohort: --planted, the data set's own, or the one it was
+    preprocessed from.
+    """
     if args.planted:
         return Path(args.planted)
     own = Path(args.data_path)
@@ -137,31 +247,48 @@ def find_planted(args: argparse.Namespace) -> Path:
 
 
 def checks_of(args: argparse.Namespace) -> tuple[dict[str, Check], Path | None]:
-    """The asked checks that can be made, with what they need filled in; says which cannot and why."""
+    """The asked checks that can be made, with what they need filled in; says which
+    cannot and why.
+    """
     chosen = {name: CHECKS[name] for name in check_names("check", args.checks, CHECKS)}
     planted = find_planted(args)
-    missing = {"amplitude": not args.amplitude_models and "no --amplitude_models",
-               "seeds": not args.seeds and "no --seeds",
-               "localisation": not has_truth(planted) and f"no planted causes in {planted}: simulate_ptbxl.py makes such cohorts",
-               "layers": not (args.amplitude_models or has_truth(planted)) and "neither --amplitude_models nor planted causes"}
+    missing = {
+        "amplitude": not args.amplitude_models and "no --amplitude_models",
+        "seeds": not args.seeds and "no --seeds",
+        "localisation": not has_truth(planted)
+        and f"no planted causes in {planted}: simulate_ptbxl.py makes such cohorts",
+        "layers": not (args.amplitude_models or has_truth(planted))
+        and "neither --amplitude_models nor planted causes",
+    }
     for name in [name for name in chosen if missing.get(name)]:
         print(f"left out: {name}, {missing[name]}", file=sys.stderr)
         del chosen[name]
     if not chosen:
         raise UserError("none of the checks can be made: see the lines above")
     if "localisation" in chosen:
-        chosen["localisation"] = replace(chosen["localisation"], reference=partial(planted_reference, data_path=planted))
+        chosen["localisation"] = replace(
+            chosen["localisation"], reference=partial(planted_reference, data_path=planted)
+        )
     return chosen, planted if has_truth(planted) else None
 
 
 def main(args: argparse.Namespace) -> None:
     """Check, tabulate, draw; with --strict exit 1 on a broken claim."""
     device = select_device(args)
-    explainers = {"full": make_explainers(args.methods), "quick": make_explainers(args.methods, quick=True)}
+    explainers = {
+        "full": make_explainers(args.methods),
+        "quick": make_explainers(args.methods, quick=True),
+    }
     model, others, amplitude = load_models(args, device)
     checks, planted = checks_of(args)
-    subjects, fits = subjects_of(args, model, amplitude)     # before the folder is claimed: an error leaves nothing behind
-    base = Path(args.output_path) if args.output_path else find_checkpoint(args.model_path).parent.parent.parent
+    subjects, fits = subjects_of(
+        args, model, amplitude
+    )  # before the folder is claimed: an error leaves nothing behind
+    base = (
+        Path(args.output_path)
+        if args.output_path
+        else find_checkpoint(args.model_path).parent.parent.parent
+    )
     folder = run_folder(base, model.info) / "sanity"
     with Stage(folder, "sanity", settings_of(args, list(checks), planted), args.overwrite) as stage:
         if stage.finished_before():
@@ -173,8 +300,16 @@ def main(args: argparse.Namespace) -> None:
         sys.exit(1)
 
 
-def compute(args: argparse.Namespace, stage: Stage, checks: dict[str, Check], subjects: Subjects, others: list[nn.Module],
-            fits: list[pd.DataFrame], explainers: dict[str, dict[str, Explainer]], planted: Path | None) -> pd.DataFrame:
+def compute(
+    args: argparse.Namespace,
+    stage: Stage,
+    checks: dict[str, Check],
+    subjects: Subjects,
+    others: list[nn.Module],
+    fits: list[pd.DataFrame],
+    explainers: dict[str, dict[str, Explainer]],
+    planted: Path | None,
+) -> pd.DataFrame:
     """All parts, tables and figures of a run; returns the broken claims."""
     store = Store(stage.folder)
     if not stage.resumed:
@@ -182,21 +317,42 @@ def compute(args: argparse.Namespace, stage: Stage, checks: dict[str, Check], su
     parts = {name: check for name, check in checks.items() if check.measure}
     work = plan(parts, subjects, args.methods)
     seconds = estimate(parts, work, explainers, store)
-    to_map = (not parts) + len(others) * ("seeds" in checks)  # the parts leave the model's own maps behind
+    to_map = (not parts) + len(others) * (
+        "seeds" in checks
+    )  # the parts leave the model's own maps behind
     if {"agreement", "seeds"} & {*checks} and to_map:
         seconds += estimate_maps(subjects["model"][0], explainers["full"], to_map)
     say_estimate(seconds, subjects, args.methods)
     run_parts(parts, work, explainers, store)
-    records = store.records([(name, method, subject.name) for name, subject, method in work]) if work else None
-    tables = sanity_tables.build(records, checks, subjects, others, fits, explainers, store, planted, args.seed)
-    written = [write_csv(stage.folder / f"{name}.csv", table) or stage.folder / f"{name}.csv" for name, table in tables.items()]
+    records = (
+        store.records([(name, method, subject.name) for name, subject, method in work])
+        if work
+        else None
+    )
+    tables = sanity_tables.build(
+        records, checks, subjects, others, fits, explainers, store, planted, args.seed
+    )
+    written = [
+        write_csv(stage.folder / f"{name}.csv", table) or stage.folder / f"{name}.csv"
+        for name, table in tables.items()
+    ]
     explained = {one.name: one.ecg_id for one in (*subjects["model"], *subjects["amplitude"])}
     written.append(write_counts(stage.folder, load_table(args.data_path), explained))
     written += sanity_figures.draw_all(stage.folder, tables, records)
     models = map(find_checkpoint, [args.model_path, *args.amplitude_models, *args.seeds])
-    stage.finish(inputs=[*models, Path(args.data_path) / TABLE], outputs=written,
-                 counts={"records": len(subjects["model"][0]), "methods": len(args.methods), "rows": len(tables["checks"])})
-    print(f"{len(tables['checks'])} rows of {len(checks)} checks and {len(args.methods)} methods written to {stage.folder}")
+    stage.finish(
+        inputs=[*models, Path(args.data_path) / TABLE],
+        outputs=written,
+        counts={
+            "records": len(subjects["model"][0]),
+            "methods": len(args.methods),
+            "rows": len(tables["checks"]),
+        },
+    )
+    print(
+        f"{len(tables['checks'])} rows of {len(checks)} checks and {len(args.methods)} methods "
+        f"written to {stage.folder}"
+    )
     print("\n".join(f"  {path}" for path in written))
     return sanity_tables.broken_claims(tables.get("axioms", pd.DataFrame()))
 
@@ -204,7 +360,10 @@ def compute(args: argparse.Namespace, stage: Stage, checks: dict[str, Check], su
 def say_estimate(seconds: float, subjects: Subjects, methods: Sequence[str]) -> None:
     """What is coming, before it starts."""
     shown = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
-    counts = [f"{len(subject)} records of {subject.name}" for subject in (*subjects["model"], *subjects["amplitude"])]
+    counts = [
+        f"{len(subject)} records of {subject.name}"
+        for subject in (*subjects["model"], *subjects["amplitude"])
+    ]
     print(f"{len(methods)} methods on {', '.join(counts)}: about {shown}", file=sys.stderr)
 
 

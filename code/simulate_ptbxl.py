@@ -1,9 +1,9 @@
 """Simulate a cohort in PTB-XL's layout whose causes are known.
 
 Reads:  nothing.
-Writes: <output_path>/ptbxl_database.csv, scp_statements.csv, records100/ (records500/) as PTB-XL has them, and the truth:
-        planted_causes.csv, planted_times.csv, true_parameters.csv, true_fiducials.csv, true_measurements.csv,
-        ptbxl_segmentations/<ecg_id>.npy.
+Writes: <output_path>/ptbxl_database.csv, scp_statements.csv, records100/ (records500/) as PTB-XL
+        has them, and the truth: planted_causes.csv, planted_times.csv, true_parameters.csv,
+        true_fiducials.csv, true_measurements.csv, ptbxl_segmentations/<ecg_id>.npy.
 
 Example:
     python code/simulate_ptbxl.py --output_path=data/simulated/ --n_records 1000 --seed 0
@@ -23,20 +23,41 @@ NAME = "simulate_ptbxl"
 
 def get_args_parser() -> StageParser:
     """Options of this stage."""
-    parser = stage_parser(__doc__, "output_path", "seed", "overwrite",
-                          output_path={"default": "data/simulated/", "help": "folder the cohort is written to"})
-    parser.add_argument("--n_records", type=positive_int, default=1000, help="records of 10 s; 1000 take about 15 s and 350 MB")
-    parser.add_list_argument("--sampling_rate", item=int, default=[100], metavar="HZ",
-                             help="100, 500 or both (100 500); 100 is always written")
-    parser.add_argument("--segmentations", action=argparse.BooleanOptionalAction, default=True,
-                        help="write the true segments, 288 kB per record (default: yes)")
+    parser = stage_parser(
+        __doc__,
+        "output_path",
+        "seed",
+        "overwrite",
+        output_path={"default": "data/simulated/", "help": "folder the cohort is written to"},
+    )
+    parser.add_argument(
+        "--n_records",
+        type=positive_int,
+        default=1000,
+        help="records of 10 s; 1000 take about 15 s and 350 MB",
+    )
+    parser.add_list_argument(
+        "--sampling_rate",
+        item=int,
+        default=[100],
+        metavar="HZ",
+        help="100, 500 or both (100 500); 100 is always written",
+    )
+    parser.add_argument(
+        "--segmentations",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="write the true segments, 288 kB per record (default: yes)",
+    )
     return parser
 
 
 def refuse_other_data(folder: Path) -> None:
     """UserError where the folder holds a data set that this stage did not write."""
     if (folder / "ptbxl_database.csv").exists() and not (folder / f"{NAME}.json").is_file():
-        raise UserError(f"{folder} holds a data set that was not simulated: choose another --output_path")
+        raise UserError(
+            f"{folder} holds a data set that was not simulated: choose another --output_path"
+        )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -45,7 +66,12 @@ def main(args: argparse.Namespace) -> None:
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: a seed is 0 or more")
     rates = sorted({100, *args.sampling_rate})
-    settings = {"n_records": args.n_records, "seed": args.seed, "sampling_rate": rates, "segmentations": args.segmentations}
+    settings = {
+        "n_records": args.n_records,
+        "seed": args.seed,
+        "sampling_rate": rates,
+        "segmentations": args.segmentations,
+    }
     folder = Path(args.output_path)
     refuse_other_data(folder)
     with Stage(folder, NAME, settings, args.overwrite) as stage:

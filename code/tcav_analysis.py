@@ -1,19 +1,23 @@
-"""3. Global concept analysis (TCAV): does the model use the cardiologist's concepts, and at which layer?
+"""3. Global concept analysis (TCAV): does the model use the cardiologist's concepts, and at which
+layer?
 
 Reads:  <data_path> (raw100.pkl, multihot_<task>.npy, ptbxl_database_enriched.csv) and a checkpoint.
-Writes: <output_path>/<modelname>_<task>[_<run_name>]/tcav/: scores.csv, runs.csv, cavs.npz, quality.csv (flagged
-        class records), figures, TensorBoard events.
+Writes: <output_path>/<modelname>_<task>[_<run_name>]/tcav/: scores.csv, runs.csv, cavs.npz,
+        quality.csv (flagged class records), figures, TensorBoard events.
 
-CAVs are fitted on folds 1-8 and class records come from --folds (10), so never the same patient. Per concept, layer and
-pathology: score, the share of the class's records whose logit grows along the CAV, mean over --n_runs draws of random
-negatives (score_low, score_high: 95 % of the runs); magnitude, the mean cosine of their gradients with the CAV; p, how
-rarely a pseudo-concept (the flags dealt out anew among the patients, --n_null times) reaches the magnitude, two-sided;
-p_max_t, corrected over layers and pathologies; p_corrected, over the concepts too. The smallest p_corrected that can come out
-is (number of concepts) / (n_null + 1). The score is an effect, not a test: gradients of one class are nearly the same for
-all records in upper layers, so random CAVs score exactly 0 or 1 there in a large part of draws.
+CAVs are fitted on folds 1-8 and class records come from --folds (10), so never the same patient.
+Per concept, layer and pathology: score, the share of the class's records whose logit grows along
+the CAV, mean over --n_runs draws of random negatives (score_low, score_high: 95 % of the runs);
+magnitude, the mean cosine of their gradients with the CAV; p, how rarely a pseudo-concept (the
+flags dealt out anew among the patients, --n_null times) reaches the magnitude, two-sided; p_max_t,
+corrected over layers and pathologies; p_corrected, over the concepts too. The smallest p_corrected
+that can come out is (number of concepts) / (n_null + 1). The score is an effect, not a test:
+gradients of one class are nearly the same for all records in upper layers, so random CAVs score
+exactly 0 or 1 there in a large part of draws.
 
 Example:
-    python code/tcav_analysis.py --modeltype=lenet --model_checkpoint_path=path/to/model.ckpt --logdir=path/to/output/
+    python code/tcav_analysis.py --modeltype=lenet --model_checkpoint_path=path/to/model.ckpt
+    --logdir=path/to/output/
 """
 
 import argparse
@@ -23,7 +27,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.cli import StageParser, check_names, count, positive_int, run, select_device, stage_parser
+from common.cli import (
+    StageParser,
+    check_names,
+    count,
+    positive_int,
+    run,
+    select_device,
+    stage_parser,
+)
 from common.files import Stage, UserError, sha256, write_csv
 from common.labels import is_regression
 from ecg.concepts import CONCEPTS
@@ -34,7 +46,15 @@ from records.flagged import write_counts
 from tcav.activations import POOLS, collect, layer_names
 from tcav.analysis import Plan, analyse, layer_passes
 from tcav.cav import CAVS, COORDINATES
-from tcav.concept_sets import MATCHES, concept_set, flag_column, reason_against, relative_sets, share_exchangeable, strata_of
+from tcav.concept_sets import (
+    MATCHES,
+    concept_set,
+    flag_column,
+    reason_against,
+    relative_sets,
+    share_exchangeable,
+    strata_of,
+)
 from tcav.figures import write_figures
 from tcav.tables import ALPHA, apply_cavs, in_order, read_cavs, runs_table, scores_table, write_cavs
 
@@ -43,39 +63,124 @@ TRAINING_FOLDS = tuple(range(1, 9))
 
 def get_args_parser() -> StageParser:
     """Options of this stage."""
-    parser = stage_parser(__doc__, "data_path", "output_path", "model_path", "modelname", "task", "run_name", "folds",
-                          "limit", "seed", "gpu", "device", "threads", "overwrite",
-                          folds={"help": "folds that class records come from, 9 or 10 (CAVs are fitted on 1-8)"})
-    parser.add_list_argument("--concepts", default=None, help="any True/False/blank columns of the enriched table "
-                             f"(default: those of {', '.join(CONCEPTS)} that have enough records)")
-    parser.add_list_argument("--pathologies", default=None, help="labels of the task (default: all with class records)")
-    parser.add_list_argument("--layers", default=None, help="names as in scores.csv (default: every module of lenet; "
-                             "stem, each block, pool and head of resnet and xresnet)")
-    parser.add_list_argument("--relative", default=None, metavar="CONCEPT",
-                             help="two or more concepts, each also tested against the others' records (relative TCAV)")
-    parser.add_list_argument("--match", default=[], help="draw negatives of equal label, age (decade), sex: any of "
-                             f"{', '.join(MATCHES)}; asks whether the concept matters beyond them")
-    parser.add_argument("--min_positives", type=positive_int, default=20, help="training records a concept needs on either side")
-    parser.add_argument("--cav", choices=tuple(CAVS), default="means", help="difference of means (seconds), batched logistic "
-                        "regression (some ten times slower), scikit-learn's SGDClassifier or LinearSVC (slow: lower --n_null)")
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="windows", help="activations of the centre crop (as the paper) "
-                        "or averaged over windows of the whole record, on which concepts are judged (default)")
-    parser.add_argument("--pool", choices=POOLS, default="time", help="layers as their mean over time (default: beats are not "
-                        "aligned, so a position in time means nothing), or all values (none; as captum and the paper)")
-    parser.add_argument("--coordinates", choices=COORDINATES, default=None, help="cosines where the training activations are "
-                        "white (default with --pool time), or in the layer's own coordinates, where few directions dominate")
-    parser.add_argument("--n_runs", type=positive_int, default=30, help="draws of negatives per concept; spread needs at least 2")
-    parser.add_argument("--n_null", type=count, default=1000, help="pseudo-concepts for p; 0: no test")
-    parser.add_argument("--test_runs", type=positive_int, default=10,
-                        help="draws that the tested magnitude is averaged over, for concepts and pseudo-concepts alike")
-    parser.add_argument("--max_memory", type=float, default=4.0, metavar="GB",
-                        help="for activations and gradients; beyond it, layers are done in several passes over the records")
-    parser.add_argument("--apply", default=None, metavar="CAVS.NPZ",
-                        help="no new CAVs: project the records of --folds on stored ones, score their classes -> tcav_applied/")
+    parser = stage_parser(
+        __doc__,
+        "data_path",
+        "output_path",
+        "model_path",
+        "modelname",
+        "task",
+        "run_name",
+        "folds",
+        "limit",
+        "seed",
+        "gpu",
+        "device",
+        "threads",
+        "overwrite",
+        folds={"help": "folds that class records come from, 9 or 10 (CAVs are fitted on 1-8)"},
+    )
+    parser.add_list_argument(
+        "--concepts",
+        default=None,
+        help="any True/False/blank columns of the enriched table "
+        f"(default: those of {', '.join(CONCEPTS)} that have enough records)",
+    )
+    parser.add_list_argument(
+        "--pathologies", default=None, help="labels of the task (default: all with class records)"
+    )
+    parser.add_list_argument(
+        "--layers",
+        default=None,
+        help="names as in scores.csv (default: every module of lenet; "
+        "stem, each block, pool and head of resnet and xresnet)",
+    )
+    parser.add_list_argument(
+        "--relative",
+        default=None,
+        metavar="CONCEPT",
+        help="two or more concepts, each also tested against the others' records (relative TCAV)",
+    )
+    parser.add_list_argument(
+        "--match",
+        default=[],
+        help="draw negatives of equal label, age (decade), sex: any of "
+        f"{', '.join(MATCHES)}; asks whether the concept matters beyond them",
+    )
+    parser.add_argument(
+        "--min_positives",
+        type=positive_int,
+        default=20,
+        help="training records a concept needs on either side",
+    )
+    parser.add_argument(
+        "--cav",
+        choices=tuple(CAVS),
+        default="means",
+        help="difference of means (seconds), batched logistic "
+        "regression (some ten times slower), scikit-learn's SGDClassifier or LinearSVC (slow: "
+        "lower --n_null)",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="windows",
+        help="activations of the centre crop (as the paper) "
+        "or averaged over windows of the whole record, on which concepts are judged (default)",
+    )
+    parser.add_argument(
+        "--pool",
+        choices=POOLS,
+        default="time",
+        help="layers as their mean over time (default: beats are not "
+        "aligned, so a position in time means nothing), or all values (none; as captum and the "
+        "paper)",
+    )
+    parser.add_argument(
+        "--coordinates",
+        choices=COORDINATES,
+        default=None,
+        help="cosines where the training activations are "
+        "white (default with --pool time), or in the layer's own coordinates, where few directions "
+        "dominate",
+    )
+    parser.add_argument(
+        "--n_runs",
+        type=positive_int,
+        default=30,
+        help="draws of negatives per concept; spread needs at least 2",
+    )
+    parser.add_argument(
+        "--n_null", type=count, default=1000, help="pseudo-concepts for p; 0: no test"
+    )
+    parser.add_argument(
+        "--test_runs",
+        type=positive_int,
+        default=10,
+        help="draws that the tested magnitude is averaged over, for concepts and pseudo-concepts "
+        "alike",
+    )
+    parser.add_argument(
+        "--max_memory",
+        type=float,
+        default=4.0,
+        metavar="GB",
+        help="for activations and gradients; beyond it, layers are done in several passes over the "
+        "records",
+    )
+    parser.add_argument(
+        "--apply",
+        default=None,
+        metavar="CAVS.NPZ",
+        help="no new CAVs: project the records of --folds on stored ones, score their classes -> "
+        "tcav_applied/",
+    )
     return parser
 
 
-# ---------------------------------------------------------------- what is asked for, checked before anything runs
+# ---------------------------------------------------------------- what is asked for, checked before
+# anything runs
+
 
 def _load(args):
     """Model, data set and device, all options checked against the checkpoint."""
@@ -83,43 +188,71 @@ def _load(args):
     model = load_model(args.model_path, device)
     check_against(args, model.info)
     if is_regression(model.info.task):
-        raise UserError(f"the model predicts amplitudes ({model.info.task}); TCAV needs one of a classification task")
+        raise UserError(
+            f"the model predicts amplitudes ({model.info.task}); TCAV needs one of a "
+            "classification task"
+        )
     check_names("matching", args.match, MATCHES)
     wrong = [fold for fold in args.folds if fold not in (9, 10)]
     if wrong and not args.apply:
-        raise UserError(f"--folds {' '.join(map(str, wrong))}: CAVs are fitted on folds 1-8, class records come from 9 and 10")
+        raise UserError(
+            f"--folds {' '.join(map(str, wrong))}: CAVs are fitted on folds 1-8, class records "
+            "come from 9 and 10"
+        )
     check_names("layer", args.layers or [], layer_names(model))
-    return model, load_dataset(args.data_path, model.info.task, model.info.sampling_rate, args.limit)
+    return model, load_dataset(
+        args.data_path, model.info.task, model.info.sampling_rate, args.limit
+    )
 
 
 def _classes(args, model, evaluated):
-    """Labels to score, in the order of figures, and their outputs; classes without records are named."""
+    """Labels to score, in the order of figures, and their outputs; classes without records are
+    named.
+    """
     asked = check_names("pathology", args.pathologies or model.info.labels, model.info.labels)
-    counts = {label: int((evaluated.labels[:, model.info.index(label)] > 0).sum()) for label in asked}
+    counts = {
+        label: int((evaluated.labels[:, model.info.index(label)] > 0).sum()) for label in asked
+    }
     empty = [label for label, n in counts.items() if n == 0]
     if len(empty) == len(asked) or (empty and args.pathologies):
         raise UserError(f"no record of {', '.join(empty)} in fold {' '.join(map(str, args.folds))}")
     if empty:
         print(f"left out, no record in fold {' '.join(map(str, args.folds))}: {', '.join(empty)}")
     labels = in_order([label for label in asked if counts[label]], model.info.task)
-    return labels, [model.info.index(label) for label in labels], [counts[label] for label in labels]
+    return (
+        labels,
+        [model.info.index(label) for label in labels],
+        [counts[label] for label in labels],
+    )
 
 
 def _class_records(evaluated, labels, columns):
     """ecg_id of each class's records, whose gradients are taken."""
-    return {label: evaluated.ecg_id[evaluated.labels[:, column] > 0] for label, column in zip(labels, columns, strict=True)}
+    return {
+        label: evaluated.ecg_id[evaluated.labels[:, column] > 0]
+        for label, column in zip(labels, columns, strict=True)
+    }
 
 
 def _concepts(args, training):
-    """Concept sets that can be tested; asked-for ones that cannot are an error, default ones are named and left out."""
-    asked = list(args.concepts or ([] if args.relative else [name for name in CONCEPTS if name in training.table]))
+    """Concept sets that can be tested; asked-for ones that cannot are an error, default ones are
+    named and left out.
+    """
+    asked = list(
+        args.concepts
+        or ([] if args.relative else [name for name in CONCEPTS if name in training.table])
+    )
     strata = strata_of(training.table, training.labels, args.match)
     columns = {name: _flags(training, name) for name in [*asked, *(args.relative or [])]}
-    sets = [concept_set(name, flags, training.patient_id, strata) for name, flags in columns.items()]
+    sets = [
+        concept_set(name, flags, training.patient_id, strata) for name, flags in columns.items()
+    ]
     if args.relative:
         if len(set(args.relative)) < 2:
             raise UserError("--relative needs at least two concepts")
-        sets += relative_sets({name: columns[name] for name in args.relative}, training.patient_id, strata)
+        sets += relative_sets(
+            {name: columns[name] for name in args.relative}, training.patient_id, strata
+        )
     kept = []
     for concept in sets:
         reason = reason_against(concept, args.min_positives, null=args.n_null > 0)
@@ -132,20 +265,28 @@ def _concepts(args, training):
             kept.append(concept)
             _note_fixed(concept)
     if not kept:
-        raise UserError(f"none of the concepts has {args.min_positives} positives and negatives in the training folds")
+        raise UserError(
+            f"none of the concepts has {args.min_positives} positives and negatives in the "
+            "training folds"
+        )
     return kept
 
 
 def _flags(training, name):
     if name not in training.table:
         usable = [c for c in training.table if c in CONCEPTS or c.startswith("decoy_")]
-        raise UserError(f"unknown concept {name}: no such column in the enriched table; it has {', '.join(usable)}")
+        raise UserError(
+            f"unknown concept {name}: no such column in the enriched table; it has "
+            f"{', '.join(usable)}"
+        )
     return flag_column(training.table, name)
 
 
 def _plan(args, n_concepts):
     coordinates = args.coordinates or ("white" if args.pool == "time" else "plain")
-    plan = Plan(args.cav, coordinates, args.n_runs, args.n_null, min(args.test_runs, args.n_runs), args.seed)
+    plan = Plan(
+        args.cav, coordinates, args.n_runs, args.n_null, min(args.test_runs, args.n_runs), args.seed
+    )
     plan.check(n_concepts)
     return plan
 
@@ -154,8 +295,11 @@ def _note_fixed(concept):
     """Say where much of a concept is in all its pseudo-concepts too."""
     fixed = 1 - share_exchangeable(concept)
     if fixed > 0.2:
-        print(f"note: {100 * fixed:.0f} % of the positives of {concept.name} are in all its pseudo-concepts (no patient without "
-              "it has as many records in the same strata): the test finds less than it could")
+        print(
+            f"note: {100 * fixed:.0f} % of the positives of {concept.name} are in all its "
+            "pseudo-concepts (no patient without "
+            "it has as many records in the same strata): the test finds less than it could"
+        )
 
 
 def _note_constant_within_classes(concepts, training, labels, columns):
@@ -163,8 +307,11 @@ def _note_constant_within_classes(concepts, training, labels, columns):
     found = []
     for concept in concepts:
         member = training.labels[concept.rows][:, columns] > 0
-        constant = [label for label, column in zip(labels, member.T, strict=True)
-                    if column.any() and len(np.unique(concept.flags[column])) == 1]
+        constant = [
+            label
+            for label, column in zip(labels, member.T, strict=True)
+            if column.any() and len(np.unique(concept.flags[column])) == 1
+        ]
         if constant and concept.against == "random":
             found.append(f"{concept.name} in {', '.join(constant)}")
     if found:
@@ -175,9 +322,14 @@ def _refuse_shared_patients(training, evaluated, folds):
     """UserError where CAVs and class records would come from the same patients."""
     shared = np.intersect1d(training.patient_id, evaluated.patient_id)
     if len(shared):
-        named = " ".join(f"{patient:g}" for patient in shared[:5]) + (" ..." if len(shared) > 5 else "")
-        raise UserError(f"{len(shared)} patients (patient_id {named}) have records in folds 1-8 and in fold "
-                        f"{' '.join(map(str, folds))}: CAVs and class records must be of different patients; mend strat_fold")
+        named = " ".join(f"{patient:g}" for patient in shared[:5]) + (
+            " ..." if len(shared) > 5 else ""
+        )
+        raise UserError(
+            f"{len(shared)} patients (patient_id {named}) have records in folds 1-8 and in fold "
+            f"{' '.join(map(str, folds))}: CAVs and class records must be of different patients; "
+            "mend strat_fold"
+        )
 
 
 def _refuse_constant(args, model, training, layers):
@@ -185,20 +337,40 @@ def _refuse_constant(args, model, training, layers):
     activations = collect(model, training.signals[:64], layers, args.protocol, args.pool)
     constant = [name for name, values in activations.items() if not np.ptp(values, axis=0).any()]
     if constant:
-        raise UserError(f"constant, the same for all of {min(64, len(training))} training records: layer {', '.join(constant)}; "
-                        "name the others with --layers")
+        raise UserError(
+            f"constant, the same for all of {min(64, len(training))} training records: layer "
+            f"{', '.join(constant)}; "
+            "name the others with --layers"
+        )
 
 
 # ---------------------------------------------------------------- running
 
+
 def _write(stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash):
-    scores = scores_table(outcomes, labels, n_class, plan, model.info.task,
-                          {name: concept.pathologies for name, concept in CONCEPTS.items()})
+    scores = scores_table(
+        outcomes,
+        labels,
+        n_class,
+        plan,
+        model.info.task,
+        {name: concept.pathologies for name, concept in CONCEPTS.items()},
+    )
     paths = [stage.folder / name for name in ("scores.csv", "runs.csv", "cavs.npz")]
     write_csv(paths[0], scores)
     write_csv(paths[1], runs_table(outcomes, labels))
-    write_cavs(paths[2], outcomes, means, {"checkpoint": checkpoint_hash, "protocol": args.protocol, "pool": args.pool,
-                                           "cav": args.cav, "coordinates": plan.coordinates})
+    write_cavs(
+        paths[2],
+        outcomes,
+        means,
+        {
+            "checkpoint": checkpoint_hash,
+            "protocol": args.protocol,
+            "pool": args.pool,
+            "cav": args.cav,
+            "coordinates": plan.coordinates,
+        },
+    )
     return scores, paths
 
 
@@ -212,15 +384,26 @@ def _draw(stage, path):
     with SummaryWriter(events) as writer:
         number = {layer: step for step, layer in enumerate(scores["layer"].drop_duplicates())}
         for row in scores.itertuples():
-            writer.add_scalar(f"tcav_{row.run_kind}/{row.concept}/{row.pathology}", row.score, number[row.layer])
+            writer.add_scalar(
+                f"tcav_{row.run_kind}/{row.concept}/{row.pathology}", row.score, number[row.layer]
+            )
         return write_figures(scores, stage.folder, writer=writer)
 
 
 def _settings(args, model, labels, concepts, plan, checkpoint_hash):
-    return {**vars(plan), "checkpoint": checkpoint_hash, "data": table_hash(args.data_path),
-            "concepts": [(c.name, c.against) for c in concepts], "labels": labels,
-            "layers": args.layers or layer_names(model), "folds": args.folds, "limit": args.limit, "match": args.match,
-            "protocol": args.protocol, "pool": args.pool}
+    return {
+        **vars(plan),
+        "checkpoint": checkpoint_hash,
+        "data": table_hash(args.data_path),
+        "concepts": [(c.name, c.against) for c in concepts],
+        "labels": labels,
+        "layers": args.layers or layer_names(model),
+        "folds": args.folds,
+        "limit": args.limit,
+        "match": args.match,
+        "protocol": args.protocol,
+        "pool": args.pool,
+    }
 
 
 def _train_and_test(args, model, data):
@@ -228,31 +411,64 @@ def _train_and_test(args, model, data):
     _refuse_shared_patients(training, evaluated, args.folds)
     labels, columns, n_class = _classes(args, model, evaluated)
     concepts = _concepts(args, training)
-    n_family = max(sum(c.against == kind for c in concepts) for kind in ("random", "others"))  # corrected together
+    n_family = max(
+        sum(c.against == kind for c in concepts) for kind in ("random", "others")
+    )  # corrected together
     plan = _plan(args, n_family)
     _note_constant_within_classes(concepts, training, labels, columns)
     layers = args.layers or layer_names(model)
     layer_passes(model, layers, len(training) + sum(n_class), plan, args.pool, args.max_memory)
     _refuse_constant(args, model, training, layers)
     if plan.n_null:
-        print(f"{len(concepts)} concepts x {len(layers)} layers x {len(labels)} pathologies; smallest possible corrected p: "
-              f"{plan.floor(n_family):.2g}")
+        print(
+            f"{len(concepts)} concepts x {len(layers)} layers x {len(labels)} pathologies; "
+            "smallest possible corrected p: "
+            f"{plan.floor(n_family):.2g}"
+        )
     checkpoint = find_checkpoint(args.model_path)
     checkpoint_hash = sha256(checkpoint)
     folder = run_folder(args.output_path, model.info) / "tcav"
-    with Stage(folder, "tcav", _settings(args, model, labels, concepts, plan, checkpoint_hash), args.overwrite) as stage:
+    with Stage(
+        folder,
+        "tcav",
+        _settings(args, model, labels, concepts, plan, checkpoint_hash),
+        args.overwrite,
+    ) as stage:
         if stage.finished_before():
             return
-        outcomes, means = analyse(model, training, evaluated, concepts, columns, layers, plan, args.protocol, args.pool,
-                                  args.max_memory, progress=True)
-        scores, paths = _write(stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash)
-        paths.append(write_counts(folder, evaluated.table, _class_records(evaluated, labels, columns)))
+        outcomes, means = analyse(
+            model,
+            training,
+            evaluated,
+            concepts,
+            columns,
+            layers,
+            plan,
+            args.protocol,
+            args.pool,
+            args.max_memory,
+            progress=True,
+        )
+        scores, paths = _write(
+            stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash
+        )
+        paths.append(
+            write_counts(folder, evaluated.table, _class_records(evaluated, labels, columns))
+        )
         paths += _draw(stage, paths[0])
-        counts = {"concepts": len(concepts), "layers": len(layers), "pathologies": len(labels), "training_records": len(training)}
+        counts = {
+            "concepts": len(concepts),
+            "layers": len(layers),
+            "pathologies": len(labels),
+            "training_records": len(training),
+        }
         stage.finish([checkpoint, data.path / TABLE], paths, counts)
     found = scores[(scores["p_corrected"] < ALPHA) & scores["cav_valid"]]
-    print(f"{len(found)} of {len(scores)} cells significant (corrected p < {ALPHA}), in "
-          f"{found['concept'].nunique()} of {scores['concept'].nunique()} concepts; written to {folder}:")
+    print(
+        f"{len(found)} of {len(scores)} cells significant (corrected p < {ALPHA}), in "
+        f"{found['concept'].nunique()} of {scores['concept'].nunique()} concepts; written to "
+        f"{folder}:"
+    )
     print("\n".join(f"  {path}" for path in paths))
 
 
@@ -263,31 +479,55 @@ def _apply(args, model, data):
     evaluated = data.in_folds(args.folds)
     labels, columns, _ = _classes(args, model, evaluated)
     folder = run_folder(args.output_path, model.info) / "tcav_applied"
-    settings = {"cavs": sha256(args.apply), "folds": args.folds, "labels": labels, "limit": args.limit,
-                "data": table_hash(args.data_path)}
+    settings = {
+        "cavs": sha256(args.apply),
+        "folds": args.folds,
+        "labels": labels,
+        "limit": args.limit,
+        "data": table_hash(args.data_path),
+    }
     with Stage(folder, "tcav_applied", settings, args.overwrite) as stage:
         if stage.finished_before():
             return
         members = np.zeros((len(evaluated), len(model.info.labels)), dtype=bool)
         members[:, columns] = evaluated.labels[:, columns] > 0
-        projections, scores = apply_cavs(stored, model, evaluated.signals, members, labels, columns, progress=True)
-        names = [f"{concept}/{kind}" for concept, kind in zip(stored["concepts"], stored["run_kinds"], strict=True)]
-        table = pd.concat([pd.DataFrame(values, columns=names).assign(ecg_id=evaluated.ecg_id, layer=layer)
-                           for layer, values in projections.items()])[["ecg_id", "layer", *names]]
+        projections, scores = apply_cavs(
+            stored, model, evaluated.signals, members, labels, columns, progress=True
+        )
+        names = [
+            f"{concept}/{kind}"
+            for concept, kind in zip(stored["concepts"], stored["run_kinds"], strict=True)
+        ]
+        table = pd.concat(
+            [
+                pd.DataFrame(values, columns=names).assign(ecg_id=evaluated.ecg_id, layer=layer)
+                for layer, values in projections.items()
+            ]
+        )[["ecg_id", "layer", *names]]
         paths = [folder / "projections.csv", folder / "scores.csv"]
         write_csv(paths[0], table.round(6))
         write_csv(paths[1], scores)
-        paths.append(write_counts(folder, evaluated.table, _class_records(evaluated, labels, columns)))
+        paths.append(
+            write_counts(folder, evaluated.table, _class_records(evaluated, labels, columns))
+        )
         stage.finish([checkpoint, args.apply], paths, {"records": len(evaluated)})
-    print(f"{len(names)} CAVs x {len(projections)} layers on {len(evaluated)} records written to {folder}:")
+    print(
+        f"{len(names)} CAVs x {len(projections)} layers on {len(evaluated)} records written to "
+        f"{folder}:"
+    )
     print("\n".join(f"  {path}" for path in paths))
 
 
 def refuse_training_options(args: argparse.Namespace) -> None:
     """UserError for options that choose CAVs: --apply takes those that are stored."""
-    given = [f"--{name}" for name in ("concepts", "layers", "relative", "match") if getattr(args, name)]
+    given = [
+        f"--{name}" for name in ("concepts", "layers", "relative", "match") if getattr(args, name)
+    ]
     if given:
-        raise UserError(f"{', '.join(given)}: --apply scores the stored CAVs as they are; leave this out, or leave out --apply")
+        raise UserError(
+            f"{', '.join(given)}: --apply scores the stored CAVs as they are; leave this out, or "
+            "leave out --apply"
+        )
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,18 +1,30 @@
-"""2. Training: train a network on a task, keep the epoch that is best on the validation fold, and test that one.
+"""2. Training: train a network on a task, keep the epoch that is best on the validation fold, and
+test that one.
 
-Reads:   <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv, multihot_<task>.npy (from preprocessing.py)
-Writes:  <logdir>/<modelname>_<task>[_<run_name>]/ checkpoints/best_model.ckpt and model_lastepoch.ckpt, metrics.json,
-         predictions.npz, log.jsonl (a line per epoch), roc.png, reliability.png, course.png, tensorboard/
+Reads:   <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv, multihot_<task>.npy (from
+         preprocessing.py)
+Writes:  <logdir>/<modelname>_<task>[_<run_name>]/ checkpoints/best_model.ckpt and
+         model_lastepoch.ckpt, metrics.json, predictions.npz, log.jsonl (a line per epoch), roc.png,
+         reliability.png, course.png, tensorboard/
 
 Example: python code/train_model.py --logdir=./output  --modelname=lenet --task=subdiagnostic --gpu
 
-The same command after an interruption goes on where it stopped; after the end it says so. Several processes:
-torchrun --nproc_per_node=2 code/train_model.py ... (the batch size is that of all processes together).
+The same command after an interruption goes on where it stopped; after the end it says so. Several
+processes: torchrun --nproc_per_node=2 code/train_model.py ... (the batch size is that of all
+processes together).
 """
 
 import argparse
 
-from common.cli import StageParser, check_names, fraction, positive_int, run, select_device, stage_parser
+from common.cli import (
+    StageParser,
+    check_names,
+    fraction,
+    positive_int,
+    run,
+    select_device,
+    stage_parser,
+)
 from common.labels import LEADS, TASKS
 from networks import distributed
 from networks import run as training_run
@@ -22,33 +34,94 @@ from networks.training import AMP_TYPES, SCHEDULES
 
 def get_args_parser() -> StageParser:
     """Options of this stage."""
-    parser = stage_parser(__doc__, "data_path", "output_path", "modelname", "task", "run_name", "seed", "gpu", "device",
-                          "threads", "limit", "sampling_rate", "overwrite",
-                          sampling_rate={"default": None, "help": "Hz (default: 100)"})
+    parser = stage_parser(
+        __doc__,
+        "data_path",
+        "output_path",
+        "modelname",
+        "task",
+        "run_name",
+        "seed",
+        "gpu",
+        "device",
+        "threads",
+        "limit",
+        "sampling_rate",
+        "overwrite",
+        sampling_rate={"default": None, "help": "Hz (default: 100)"},
+    )
     data = parser.add_argument_group("data")
     for split, folds in training_run.FOLDS.items():
-        parser.add_list_argument(f"--{split[:3] if split == 'validation' else split}_folds", item=int,
-                                 help=f"default {' '.join(map(str, folds))}")
-    parser.add_list_argument("--leads", help="input leads and their order, e.g. I II V2 (default: all 12)")
-    data.add_argument("--crop_seconds", type=float, help="length of the network's input (default 2.5)")
-    data.add_argument("--keep_unlabelled", action="store_true", help="keep records without a label of the task, as all-negative")
-    data.add_argument("--allow_patient_overlap", action="store_true", help="go on where a patient is in more than one split")
+        parser.add_list_argument(
+            f"--{split[:3] if split == 'validation' else split}_folds",
+            item=int,
+            help=f"default {' '.join(map(str, folds))}",
+        )
+    parser.add_list_argument(
+        "--leads", help="input leads and their order, e.g. I II V2 (default: all 12)"
+    )
+    data.add_argument(
+        "--crop_seconds", type=float, help="length of the network's input (default 2.5)"
+    )
+    data.add_argument(
+        "--keep_unlabelled",
+        action="store_true",
+        help="keep records without a label of the task, as all-negative",
+    )
+    data.add_argument(
+        "--allow_patient_overlap",
+        action="store_true",
+        help="go on where a patient is in more than one split",
+    )
 
     recipe = parser.add_argument_group("recipe")
     recipe.add_argument("--epochs", type=positive_int, default=100)
-    recipe.add_argument("--batch_size", type=positive_int, default=128, help="records per step, all processes together")
-    recipe.add_argument("--lr", type=float, default=1e-3, help="learning rate of AdamW (its peak with one_cycle)")
+    recipe.add_argument(
+        "--batch_size",
+        type=positive_int,
+        default=128,
+        help="records per step, all processes together",
+    )
+    recipe.add_argument(
+        "--lr", type=float, default=1e-3, help="learning rate of AdamW (its peak with one_cycle)"
+    )
     recipe.add_argument("--weight_decay", type=fraction, default=1e-3)
-    recipe.add_argument("--schedule", choices=SCHEDULES, default="constant", help="of the learning rate")
-    recipe.add_argument("--patience", type=positive_int, metavar="EPOCHS", help="stop after so many without a better score")
-    recipe.add_argument("--amp", nargs="?", const="bf16", choices=AMP_TYPES, help="mixed precision (alone: bf16)")
-    recipe.add_argument("--finetune", metavar="CHECKPOINT", help="start from the weights of this checkpoint or run folder")
-    recipe.add_argument("--freeze", action="store_true", help="with --finetune: train the last layer alone")
+    recipe.add_argument(
+        "--schedule", choices=SCHEDULES, default="constant", help="of the learning rate"
+    )
+    recipe.add_argument(
+        "--patience",
+        type=positive_int,
+        metavar="EPOCHS",
+        help="stop after so many without a better score",
+    )
+    recipe.add_argument(
+        "--amp", nargs="?", const="bf16", choices=AMP_TYPES, help="mixed precision (alone: bf16)"
+    )
+    recipe.add_argument(
+        "--finetune",
+        metavar="CHECKPOINT",
+        help="start from the weights of this checkpoint or run folder",
+    )
+    recipe.add_argument(
+        "--freeze", action="store_true", help="with --finetune: train the last layer alone"
+    )
 
     test = parser.add_argument_group("test")
-    test.add_argument("--test_only", action="store_true", help="test the run's best checkpoint (or --model_path), train nothing")
-    parser.add_shared("model_path", help="with --test_only: the checkpoint to test (default: the run's own)")
-    test.add_argument("--n_bootstrap", type=int, default=1000, help="resamples of patients behind the 95 %% intervals")
+    test.add_argument(
+        "--test_only",
+        action="store_true",
+        help="test the run's best checkpoint (or --model_path), train nothing",
+    )
+    parser.add_shared(
+        "model_path", help="with --test_only: the checkpoint to test (default: the run's own)"
+    )
+    test.add_argument(
+        "--n_bootstrap",
+        type=int,
+        default=1000,
+        help="resamples of patients behind the 95 %% intervals",
+    )
     return parser
 
 

@@ -1,9 +1,9 @@
 """The front door: what scripts and notebooks share, under one name.
 
-    import sys; sys.path.insert(0, "code")
-    import utils
-    model = utils.load_model("output/lenet_subdiagnostic", "cpu")
-    data = utils.load_dataset("data/ptbxl/", task=model.info.task)
+import sys; sys.path.insert(0, "code")
+import utils
+model = utils.load_model("output/lenet_subdiagnostic", "cpu")
+data = utils.load_dataset("data/ptbxl/", task=model.info.task)
 """
 
 from common.files import Stage, UserError, read_pickle
@@ -13,8 +13,24 @@ from networks.models import MODELS, get_model
 from records.dataset import Dataset, centre_crop, load_dataset, parse_r_peaks, window_starts
 
 __all__ = [
-    "LABEL_MAPPINGS", "LEADS", "MODELS", "REGRESSION_TASKS", "STATEMENTS", "TASKS",
-    "Dataset", "ModelInfo", "Stage", "UserError",
-    "centre_crop", "get_model", "load_dataset", "load_model", "parse_r_peaks", "read_pickle",
-    "run_folder", "save_checkpoint", "slug", "window_starts",
+    "LABEL_MAPPINGS",
+    "LEADS",
+    "MODELS",
+    "REGRESSION_TASKS",
+    "STATEMENTS",
+    "TASKS",
+    "Dataset",
+    "ModelInfo",
+    "Stage",
+    "UserError",
+    "centre_crop",
+    "get_model",
+    "load_dataset",
+    "load_model",
+    "parse_r_peaks",
+    "read_pickle",
+    "run_folder",
+    "save_checkpoint",
+    "slug",
+    "window_starts",
 ]

@@ -1,6 +1,7 @@
 """A small chain of every stage, and what it wrote: one digest per table and array.
 
-    python tests/chain.py CODE_FOLDER WORK_FOLDER > digests.json      # made once, before the move into rooms
+    python tests/chain.py CODE_FOLDER WORK_FOLDER > digests.json      # made once, before the move
+    into rooms
 
 `test_same_numbers.py` runs the chain with today's code and compares.
 """
@@ -17,8 +18,20 @@ SHARED = ["--data_path", DATA, "--output_path", "output", "--model_path", RUN]
 CHAIN = {
     "simulate_ptbxl": ["--output_path", DATA, "--n_records", "300", "--seed", "11"],
     "preprocessing": ["--data_path", DATA],
-    "train_model": ["--data_path", DATA, "--logdir", "output", "--modelname", "lenet", "--task", "subdiagnostic",
-                    "--epochs", "6", "--threads", "1"],
+    "train_model": [
+        "--data_path",
+        DATA,
+        "--logdir",
+        "output",
+        "--modelname",
+        "lenet",
+        "--task",
+        "subdiagnostic",
+        "--epochs",
+        "6",
+        "--threads",
+        "1",
+    ],
     "tcav_analysis": [*SHARED, "--n_runs", "4", "--n_null", "400", "--threads", "1"],
     "lrp_analysis": [*SHARED, "--strategy", "single_best", "--threads", "1"],
     "glocal_analysis": [*SHARED, "--n_samples", "6", "--threads", "1"],
@@ -31,14 +44,23 @@ def run_chain(code: Path, work: Path) -> None:
     """Run every stage of CHAIN with the scripts in `code`, in the folder `work`."""
     for script, words in CHAIN.items():
         command = [sys.executable, str(code / f"{script}.py"), *words]
-        done = subprocess.run(command, cwd=work, capture_output=True, text=True,
-                              env={**os.environ, "OMP_NUM_THREADS": "1"})
+        done = subprocess.run(
+            command,
+            cwd=work,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
         if done.returncode:
-            raise RuntimeError(f"{script} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+            raise RuntimeError(
+                f"{script} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+            )
 
 
 def digests(work: Path) -> dict[str, str]:
-    """sha256 (16 digits) of every csv, npz and npy file below `work`, by relative path; segmentations as one."""
+    """sha256 (16 digits) of every csv, npz and npy file below `work`, by relative path;
+    segmentations as one.
+    """
     found = {}
     segmentations = hashlib.sha256()
     for path in sorted(work.rglob("*")):

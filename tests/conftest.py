@@ -1,8 +1,11 @@
-"""Fixtures shared by all tests: the real records where they are present, a simulated cohort, a trained LeNet."""
+"""Fixtures shared by all tests: the real records where they are present, a simulated cohort, a
+trained LeNet.
+"""
 
 import os
 
-# One thread in every process: a second one waits more than it works on tiny tensors, and the last bits depend on their number.
+# One thread in every process: a second one waits more than it works on tiny tensors, and the last
+# bits depend on their number.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import subprocess
@@ -20,9 +23,16 @@ torch.set_num_threads(1)
 
 def run_script(script, *arguments, check=True, **options):
     """Run `python code/<script>` as a user would; returns the CompletedProcess (text)."""
-    done = subprocess.run([sys.executable, str(ROOT / "code" / script), *map(str, arguments)],
-                          capture_output=True, text=True, cwd=options.pop("cwd", ROOT), **options)
-    assert not check or done.returncode == 0, f"{script} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "code" / script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=options.pop("cwd", ROOT),
+        **options,
+    )
+    assert not check or done.returncode == 0, (
+        f"{script} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    )
     return done
 
 
@@ -56,6 +66,17 @@ def cohort(tmp_path_factory):
 def trained(cohort, tmp_path_factory):
     """A LeNet trained for a few epochs on the cohort's subdiagnostic task: its run folder."""
     folder = tmp_path_factory.mktemp("output")
-    run_script("train_model.py", "--data_path", cohort, "--logdir", folder, "--modelname", "lenet",
-               "--task", "subdiagnostic", "--epochs", 8)
+    run_script(
+        "train_model.py",
+        "--data_path",
+        cohort,
+        "--logdir",
+        folder,
+        "--modelname",
+        "lenet",
+        "--task",
+        "subdiagnostic",
+        "--epochs",
+        8,
+    )
     return folder / "lenet_subdiagnostic"

@@ -1,4 +1,6 @@
-"""Run by test_distributed.py in one or in two processes: a few steps of training, saved by the main process."""
+"""Run by test_distributed.py in one or in two processes: a few steps of training, saved by the main
+process.
+"""
 
 import sys
 from pathlib import Path
@@ -17,7 +19,8 @@ from networks.models import get_model
 from networks.training import Learner, Recipe, TrainingSet
 
 N_STEPS = 20
-# ResNet's steps of 1e-3 on noise are chaotic: turning the batch round in one process changes the losses as much
+# ResNet's steps of 1e-3 on noise are chaotic: turning the batch round in one process changes the
+# losses as much
 RATES = {"lenet": 1e-3, "resnet": 1e-4, "xresnet": 1e-3}
 
 
@@ -25,7 +28,12 @@ def training_set():
     """28 records of noise in float64, in batches that two processes cannot share evenly."""
     rng = np.random.default_rng(0)
     signals = torch.from_numpy(rng.normal(size=(28, 130, 12)))
-    return TrainingSet(signals, torch.from_numpy((rng.random((28, 5)) < 0.4).astype(float)), np.arange(28), crop=100)
+    return TrainingSet(
+        signals,
+        torch.from_numpy((rng.random((28, 5)) < 0.4).astype(float)),
+        np.arange(28),
+        crop=100,
+    )
 
 
 def double_model(name):
@@ -43,15 +51,26 @@ def train(name, data):
     recipe = Recipe(batch_size=7, seed=3, lr=RATES[name])
     learner = Learner.of(double_model(name), "superdiagnostic", recipe, torch.device("cpu"))
     learner.train_mode()
-    batches = [batch for epoch in range(N_STEPS) for batch in data.batches(recipe.batch_size, recipe.seed, epoch)][:N_STEPS]
+    batches = [
+        batch
+        for epoch in range(N_STEPS)
+        for batch in data.batches(recipe.batch_size, recipe.seed, epoch)
+    ][:N_STEPS]
     rank, world = distributed.rank(), distributed.world()
     losses, gradients = [], {}
     for rows, starts in batches:
         losses.append(learner.step(*data.gather(rows[rank::world], starts[rank::world]), len(rows)))
-        gradients = gradients or {key: p.grad.clone().numpy() for key, p in learner.model.named_parameters()}
-    running = {key: value.numpy() for key, value in learner.model.state_dict().items() if "running" in key}
-    return {f"{name}/losses": np.array(losses), **{f"{name}/gradient/{key}": value for key, value in gradients.items()},
-            **{f"{name}/{key}": value for key, value in running.items()}}
+        gradients = gradients or {
+            key: p.grad.clone().numpy() for key, p in learner.model.named_parameters()
+        }
+    running = {
+        key: value.numpy() for key, value in learner.model.state_dict().items() if "running" in key
+    }
+    return {
+        f"{name}/losses": np.array(losses),
+        **{f"{name}/gradient/{key}": value for key, value in gradients.items()},
+        **{f"{name}/{key}": value for key, value in running.items()},
+    }
 
 
 class FirstSamples(nn.Module):
@@ -68,12 +87,18 @@ class FirstSamples(nn.Module):
 
 
 def fails_everywhere():
-    """Whether an error of the main process and a difference between processes reach this process."""
+    """Whether an error of the main process and a difference between processes reach this
+    process.
+    """
+
     def refuse():
         raise UserError("refused")
 
     reached = 0
-    for attempt in (lambda: distributed.from_main(refuse), lambda: distributed.check_same("data", distributed.rank())):
+    for attempt in (
+        lambda: distributed.from_main(refuse),
+        lambda: distributed.check_same("data", distributed.rank()),
+    ):
         try:
             attempt()
         except UserError:
@@ -87,7 +112,10 @@ def main(path, *names):
         data = training_set()
         results = {key: value for name in names for key, value in train(name, data).items()}
         signals = np.random.default_rng(1).normal(size=(7, 20, 12)).astype(np.float32)
-        results["predicted"], results["signals"] = distributed.shared_predict(FirstSamples(), signals, "centre_crop"), signals
+        results["predicted"], results["signals"] = (
+            distributed.shared_predict(FirstSamples(), signals, "centre_crop"),
+            signals,
+        )
         results["failures"] = distributed.total(torch.tensor([float(fails_everywhere())])).numpy()
         results["sent"] = np.array(distributed.from_main(lambda: distributed.world()))
         if distributed.is_main():

@@ -1,4 +1,6 @@
-"""Seeded damage: what a disk, an editor, a spreadsheet or a wrong script does to a file; and running a stage's main on it."""
+"""Seeded damage: what a disk, an editor, a spreadsheet or a wrong script does to a file; and
+running a stage's main on it.
+"""
 
 import contextlib
 import io
@@ -14,19 +16,19 @@ from common.cli import run, stage_parser
 
 def truncate(data: bytes, rng) -> bytes:
     """The first part of it."""
-    return data[:rng.integers(len(data))]
+    return data[: rng.integers(len(data))]
 
 
 def flip(data: bytes, rng) -> bytes:
     """One bit is another."""
     position = rng.integers(len(data))
-    return data[:position] + bytes([data[position] ^ (1 << rng.integers(8))]) + data[position + 1:]
+    return data[:position] + bytes([data[position] ^ (1 << rng.integers(8))]) + data[position + 1 :]
 
 
 def zero(data: bytes, rng) -> bytes:
     """A stretch of zeros, as a lost block leaves it."""
     start, length = rng.integers(len(data)), rng.integers(1, 512)
-    return data[:start] + bytes(len(data[start:start + length])) + data[start + length:]
+    return data[:start] + bytes(len(data[start : start + length])) + data[start + length :]
 
 
 def empty(data: bytes, rng) -> bytes:
@@ -48,8 +50,23 @@ BYTES = (truncate, flip, zero, empty, noise, double, flip, truncate)
 
 # ---------------------------------------------------------------- lines and cells of a text
 
-ODD_WORDS = ("", "nan", "x", "-1", "0", "1e300", "99999999999999999999999", "1.5", "inf", "{}", "None", "True", "é",
-             "-0", "../up")
+ODD_WORDS = (
+    "",
+    "nan",
+    "x",
+    "-1",
+    "0",
+    "1e300",
+    "99999999999999999999999",
+    "1.5",
+    "inf",
+    "{}",
+    "None",
+    "True",
+    "é",
+    "-0",
+    "../up",
+)
 
 
 def odd_word(data: bytes, rng, separators: str = ", \n") -> bytes:
@@ -90,17 +107,44 @@ def drop_column(data: bytes, rng) -> bytes:
     rows = list(csv.reader(io.StringIO(data.decode())))
     at = rng.integers(len(rows[0]))
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([row[:at] + row[at + 1:] for row in rows])
+    csv.writer(out, lineterminator="\n").writerows([row[:at] + row[at + 1 :] for row in rows])
     return out.getvalue().encode()
 
 
-TEXT = (odd_word, swap_lines, drop_line, repeat_line, truncate, odd_word, empty, odd_word, flip, odd_word)
+TEXT = (
+    odd_word,
+    swap_lines,
+    drop_line,
+    repeat_line,
+    truncate,
+    odd_word,
+    empty,
+    odd_word,
+    flip,
+    odd_word,
+)
 TABLE = (*TEXT, drop_column)
 
 
-# ---------------------------------------------------------------- plain values (JSON, what a checkpoint says)
+# ---------------------------------------------------------------- plain values (JSON, what a
+# checkpoint says)
 
-ODD_VALUES = (None, -1, 0, 1.5, float("nan"), 10**30, "x", "", [], {}, [[]], True, "../../x", {"a": {"b": None}})
+ODD_VALUES = (
+    None,
+    -1,
+    0,
+    1.5,
+    float("nan"),
+    10**30,
+    "x",
+    "",
+    [],
+    {},
+    [[]],
+    True,
+    "../../x",
+    {"a": {"b": None}},
+)
 
 
 def odd_value(content: dict, rng) -> dict:
@@ -118,7 +162,13 @@ def odd_value(content: dict, rng) -> dict:
 
 
 def _places(value):
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in items:
         yield value, key
         yield from _places(item)
@@ -126,14 +176,21 @@ def _places(value):
 
 # ---------------------------------------------------------------- running
 
-def attempt(main, parser=None, words=()):
-    """main(args) as `run` calls it, in this process: (what main returned, None) or (None, its one line of error).
 
-    AssertionError where it ends in any other way: an exception, another exit code, more than one line of error.
+def attempt(main, parser=None, words=()):
+    """main(args) as `run` calls it, in this process: (what main returned, None) or (None, its one
+    line of error).
+
+    AssertionError where it ends in any other way: an exception, another exit code, more than one
+    line of error.
     """
     returned, errors = [], io.StringIO()
     argv = ["stage.py", *map(str, words)]
-    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+    with (
+        mock.patch.object(sys, "argv", argv),
+        contextlib.redirect_stderr(errors),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         try:
             run(lambda args: returned.append(main(args)), parser or stage_parser(""))
         except SystemExit as end:
@@ -144,9 +201,16 @@ def attempt(main, parser=None, words=()):
 
 
 def one_line(code: int, stderr: str) -> str:
-    """The line of error that a refused stage ends in; AssertionError where it ended in any other way."""
+    """The line of error that a refused stage ends in; AssertionError where it ended in any other
+    way.
+    """
     lines = [line for line in stderr.splitlines() if line.strip()]
-    if code != 2 or not lines or not lines[-1].startswith("error:") or "Traceback" in stderr \
-            or sum(line.startswith("error:") for line in lines) != 1:
+    if (
+        code != 2
+        or not lines
+        or not lines[-1].startswith("error:")
+        or "Traceback" in stderr
+        or sum(line.startswith("error:") for line in lines) != 1
+    ):
         raise AssertionError(code, stderr)
     return lines[-1]

@@ -1,4 +1,6 @@
-"""Small subjects for the tests of the sanity checks: models whose right explanation is known in closed form."""
+"""Small subjects for the tests of the sanity checks: models whose right explanation is known in
+closed form.
+"""
 
 from types import SimpleNamespace
 
@@ -12,11 +14,15 @@ from random_ecg import limb_consistent
 from sanity.subject import Subject
 
 LENGTH = 120
-torch.set_num_threads(1)    # tensors this small gain nothing from a second thread, and wait for it on a busy machine
+torch.set_num_threads(
+    1
+)  # tensors this small gain nothing from a second thread, and wait for it on a busy machine
 
 
 class Linear(nn.Module):
-    """Logit c = sum of weight[c] * x: the gradient is the weight, input x gradient is the exact explanation."""
+    """Logit c = sum of weight[c] * x: the gradient is the weight, input x gradient is the exact
+    explanation.
+    """
 
     def __init__(self, n_outputs=2, length=LENGTH, seed=0):
         super().__init__()
@@ -24,27 +30,45 @@ class Linear(nn.Module):
         self.head = nn.Linear(12 * length, n_outputs)
         generator = torch.Generator().manual_seed(seed)
         self.head.weight.data = torch.randn(self.head.weight.shape, generator=generator) / 20
-        self.info = SimpleNamespace(leads=LEADS, labels=tuple(f"C{k}" for k in range(n_outputs)), task="subdiagnostic",
-                                    modelname="linear", crop=length, sampling_rate=100)
+        self.info = SimpleNamespace(
+            leads=LEADS,
+            labels=tuple(f"C{k}" for k in range(n_outputs)),
+            task="subdiagnostic",
+            modelname="linear",
+            crop=length,
+            sampling_rate=100,
+        )
 
     def forward(self, x):
         return self.head(self.flatten(x))
 
 
 def segmented(n, length=LENGTH):
-    """One beat per 60 samples in all leads: (n, T, 12, 24) with hard segments of 2 to 3 samples each."""
+    """One beat per 60 samples in all leads: (n, T, 12, 24) with hard segments of 2 to 3 samples
+    each.
+    """
     order = np.repeat(np.arange(24), [2] * 12 + [3] * 12)
     classes = np.resize(order, length)
-    return np.broadcast_to(np.eye(24, dtype=np.float32)[classes][None, :, None], (n, length, 12, 24)).copy()
+    return np.broadcast_to(
+        np.eye(24, dtype=np.float32)[classes][None, :, None], (n, length, 12, 24)
+    ).copy()
 
 
 def make_subject(model=None, n=6, seed=0, length=LENGTH):
     """`n` records of 6 patients or fewer with random signals that obey Einthoven's law."""
     signals = limb_consistent(n, length, seed).numpy()
     target = np.arange(n) % 2
-    return Subject("linear_subdiagnostic", model or Linear(length=length), signals, segmented(n, length),
-                   np.zeros((n, 12), dtype=np.float32), target, np.arange(1, n + 1), np.arange(n) % 6 + 1,
-                   r_peaks=[np.array([40, 80])] * n)
+    return Subject(
+        "linear_subdiagnostic",
+        model or Linear(length=length),
+        signals,
+        segmented(n, length),
+        np.zeros((n, 12), dtype=np.float32),
+        target,
+        np.arange(1, n + 1),
+        np.arange(n) % 6 + 1,
+        r_peaks=[np.array([40, 80])] * n,
+    )
 
 
 def exact(model, signals, target):
@@ -74,5 +98,9 @@ def sign_flipped(explain):
     return lambda model, signals, target: -explain(model, signals, target)
 
 
-BROKEN = {"wrong target": wrong_target, "shuffled leads": shuffled_leads, "sign flipped": sign_flipped}
+BROKEN = {
+    "wrong target": wrong_target,
+    "shuffled leads": shuffled_leads,
+    "sign flipped": sign_flipped,
+}
 assert len(SEGMENTS) == 24

@@ -1,4 +1,6 @@
-"""Discovery as a command: planted subtypes, the outputs other stages read, and words for what cannot be done."""
+"""Discovery as a command: planted subtypes, the outputs other stages read, and words for what
+cannot be done.
+"""
 
 import argparse
 from dataclasses import replace
@@ -28,26 +30,54 @@ from subgroups.representations import REPRESENTATIONS, Material
 def fake_cohort(n=40, names=("AMI", "IMI")):
     rng = np.random.default_rng(0)
     signals = rng.normal(size=(n, 1000, 12)).astype(np.float32)
-    table = pd.DataFrame({"patient_id": np.arange(n), "strat_fold": np.arange(n) % 10 + 1, "r_peaks": "100 200 300 500",
-                          "sex": np.arange(n) % 2, "age": 60}, index=pd.Index(np.arange(n) + 1, name="ecg_id"))
+    table = pd.DataFrame(
+        {
+            "patient_id": np.arange(n),
+            "strat_fold": np.arange(n) % 10 + 1,
+            "r_peaks": "100 200 300 500",
+            "sex": np.arange(n) % 2,
+            "age": 60,
+        },
+        index=pd.Index(np.arange(n) + 1, name="ecg_id"),
+    )
     data = Dataset(table, signals, 100, Path("."))
-    return Cohort(data, list(names), "subdiagnostic", np.array(names)[np.arange(n) // 2 % 2], np.zeros((n, 71)))
+    return Cohort(
+        data,
+        list(names),
+        "subdiagnostic",
+        np.array(names)[np.arange(n) // 2 % 2],
+        np.zeros((n, 71)),
+    )
 
 
 @pytest.fixture
 def material():
     torch.manual_seed(0)
     model = get_model("lenet", 5).eval()
-    model.info = ModelInfo("lenet", "superdiagnostic", ("CD", "HYP", "MI", "NORM", "STTC"), LEADS, 100, 2.5, {"train": [1]}, 0)
+    model.info = ModelInfo(
+        "lenet",
+        "superdiagnostic",
+        ("CD", "HYP", "MI", "NORM", "STTC"),
+        LEADS,
+        100,
+        2.5,
+        {"train": [1]},
+        0,
+    )
     return Material(fake_cohort(6).data, model, 2)
 
 
 def test_representations_are_what_they_say(material):
     found = {name: make(material) for name, make in REPRESENTATIONS.items()}
     assert {name: values.shape[1] for name, values in found.items()} == {
-        "signal": 960, "features": 128, "attribution": 960, "attribution_absolute": 960, "segments": 288}
+        "signal": 960,
+        "features": 128,
+        "attribution": 960,
+        "attribution_absolute": 960,
+        "segments": 288,
+    }
     peaks = [100, 200, 300, 500]
-    beats = np.stack([material.data.signals[1, peak - 30:peak + 50] for peak in peaks])
+    beats = np.stack([material.data.signals[1, peak - 30 : peak + 50] for peak in peaks])
     assert found["signal"][1] == pytest.approx(np.median(beats, axis=0).ravel())
     maps = attribute_records(material.model, material.data.signals, 2, "saliency", window="windows")
     middle = find_middle(material, maps, peaks)
@@ -57,12 +87,14 @@ def test_representations_are_what_they_say(material):
 
 
 def find_middle(material, maps, peaks):
-    """Mean beat of record 1's map, each sample divided by the share of the seven windows that see it."""
+    """Mean beat of record 1's map, each sample divided by the share of the seven windows that see
+    it.
+    """
     coverage = np.zeros(1000)
     for start in range(0, 751, 125):
-        coverage[start:start + 250] += 1 / 7
+        coverage[start : start + 250] += 1 / 7
     scaled = maps[1] / coverage[:, None]
-    return np.mean([scaled[peak - 30:peak + 50] for peak in peaks], axis=0).ravel()
+    return np.mean([scaled[peak - 30 : peak + 50] for peak in peaks], axis=0).ravel()
 
 
 def test_no_hook_is_left_and_features_are_the_heads_input(material):
@@ -71,7 +103,9 @@ def test_no_hook_is_left_and_features_are_the_heads_input(material):
     with torch.no_grad():
         logits = material.model.head(torch.tensor(features))
         x = torch.from_numpy(material.data.signals.transpose(0, 2, 1))
-        expected = torch.stack([material.model(x[..., start:start + 250]) for start in range(0, 751, 125)]).mean(dim=0)
+        expected = torch.stack(
+            [material.model(x[..., start : start + 250]) for start in range(0, 751, 125)]
+        ).mean(dim=0)
     torch.testing.assert_close(logits.float(), expected, atol=1e-4, rtol=1e-4)
 
 
@@ -112,20 +146,43 @@ def test_clusters_that_follow_the_predicted_class_are_named_as_such():
 
 
 def test_discovery_runs_resumes_and_writes_what_others_read(cohort, trained):
-    words = ["--data_path", cohort, "--output_path", trained.parent, "--model_path", trained, "--n_null", 19, "--n_resamples", 50,
-             "--embedding", "pca"]
+    words = [
+        "--data_path",
+        cohort,
+        "--output_path",
+        trained.parent,
+        "--model_path",
+        trained,
+        "--n_null",
+        19,
+        "--n_resamples",
+        50,
+        "--embedding",
+        "pca",
+    ]
     done = run_script("discovery.py", *words)
     folder = trained / "discovery"
     table, clusters = pd.read_csv(folder / "table.csv"), pd.read_csv(folder / "clusters.csv")
-    assert {"accuracy", "ari", "ami", "majority", "subgroups", "replication"} <= set(table["metric"])
+    assert {"accuracy", "ari", "ami", "majority", "subgroups", "replication"} <= set(
+        table["metric"]
+    )
     assert set(clusters["representation"]) == set(REPRESENTATIONS)
     assert len(clusters) == len(REPRESENTATIONS) * clusters["ecg_id"].nunique()
-    assert table.loc[table["metric"].isin(["accuracy", "ari"]), ["low", "high", "chance", "p", "n"]].notna().all().all()
+    assert (
+        table.loc[table["metric"].isin(["accuracy", "ari"]), ["low", "high", "chance", "p", "n"]]
+        .notna()
+        .all()
+        .all()
+    )
     assert f"-> {folder}" in done.stdout
     for name in ("embedding", "agreement", "enrichment"):
         assert (folder / f"{name}.png").stat().st_size > 10_000
     quality = pd.read_csv(folder / "quality.csv").set_index("group")
-    assert quality.loc["all", "n_records"] == clusters["ecg_id"].nunique() == quality.loc[["AMI", "IMI"], "n_records"].sum()
+    assert (
+        quality.loc["all", "n_records"]
+        == clusters["ecg_id"].nunique()
+        == quality.loc[["AMI", "IMI"], "n_records"].sum()
+    )
     assert " explained records with a quality flag" in done.stdout
     before = (folder / "table.csv").read_bytes()
     assert "is finished" in run_script("discovery.py", *words).stdout
@@ -134,25 +191,45 @@ def test_discovery_runs_resumes_and_writes_what_others_read(cohort, trained):
 
 
 def test_flagged_records_are_counted_by_label_and_cluster():
-    cohort = fake_cohort()                                                        # AMI AMI IMI IMI AMI AMI ...
-    noisy = cohort.data.ecg_id <= 10                                              # 6 AMI, 4 IMI
-    cohort = replace(cohort, data=replace(cohort.data, table=cohort.data.table.assign(quality_noise=noisy)))
+    cohort = fake_cohort()  # AMI AMI IMI IMI AMI AMI ...
+    noisy = cohort.data.ecg_id <= 10  # 6 AMI, 4 IMI
+    cohort = replace(
+        cohort, data=replace(cohort.data, table=cohort.data.table.assign(quality_noise=noisy))
+    )
     reported = np.ones(len(noisy), dtype=bool)
     found = {"signal": SimpleNamespace(clusters=noisy.astype(int), k=2)}
-    counts = count_flags(cohort.data.table, discovery._groups(found, cohort, SimpleNamespace(reported=reported)))
+    counts = count_flags(
+        cohort.data.table, discovery._groups(found, cohort, SimpleNamespace(reported=reported))
+    )
     assert counts.set_index("group").loc[["all", "AMI", "IMI"], "noise"].tolist() == [10, 6, 4]
     clusters = counts.set_index("group").filter(like="signal, cluster", axis=0)
-    assert sorted(map(tuple, clusters[["n_records", "n_flagged"]].to_numpy(dtype=int))) == [(10, 10), (30, 0)]
+    assert sorted(map(tuple, clusters[["n_records", "n_flagged"]].to_numpy(dtype=int))) == [
+        (10, 10),
+        (30, 0),
+    ]
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["--cohort", "XYZ"], "unknown label XYZ"), (["--target", "XYZ"], "the model does not know 'XYZ'"),
-    (["--representations", "soul"], "unknown representation soul: accepted are signal"),
-    (["--cohort", "SR"], "name one with --target"),
-])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--cohort", "XYZ"], "unknown label XYZ"),
+        (["--target", "XYZ"], "the model does not know 'XYZ'"),
+        (["--representations", "soul"], "unknown representation soul: accepted are signal"),
+        (["--cohort", "SR"], "name one with --target"),
+    ],
+)
 def test_what_cannot_be_done_is_one_line_and_code_2(cohort, trained, words, message):
-    done = run_script("discovery.py", "--data_path", cohort, "--output_path", trained.parent, "--model_path", trained, *words,
-                      check=False)
+    done = run_script(
+        "discovery.py",
+        "--data_path",
+        cohort,
+        "--output_path",
+        trained.parent,
+        "--model_path",
+        trained,
+        *words,
+        check=False,
+    )
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1

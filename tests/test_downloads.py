@@ -1,4 +1,6 @@
-"""The download scripts against a server on 127.0.0.1: whole, cut off, corrupt, refused, no server, no disk, run twice."""
+"""The download scripts against a server on 127.0.0.1: whole, cut off, corrupt, refused, no server,
+no disk, run twice.
+"""
 
 import fcntl
 import hashlib
@@ -17,15 +19,48 @@ import pytest
 from conftest import ROOT
 
 # every command the scripts may use
-COMMANDS = ("awk", "basename", "bash", "cat", "cksum", "cut", "curl", "df", "dirname", "env", "find", "flock", "grep", "head",
-            "mkdir", "mktemp", "mv", "python3", "rm", "sed", "sha256sum", "shasum", "sleep", "tr", "unzip", "wc", "wget")
+COMMANDS = (
+    "awk",
+    "basename",
+    "bash",
+    "cat",
+    "cksum",
+    "cut",
+    "curl",
+    "df",
+    "dirname",
+    "env",
+    "find",
+    "flock",
+    "grep",
+    "head",
+    "mkdir",
+    "mktemp",
+    "mv",
+    "python3",
+    "rm",
+    "sed",
+    "sha256sum",
+    "shasum",
+    "sleep",
+    "tr",
+    "unzip",
+    "wc",
+    "wget",
+)
 TOP = "ptb-xl-a-large-publicly-available-electrocardiography-dataset-1.0.1"
-CONTENT = {"ptbxl_database.csv": b"ecg_id,patient_id\n1,1\n", "scp_statements.csv": b"x\n", "RECORDS": b"records100/1\n",
-           "records100/00000/00001_lr.dat": bytes(range(256)) * 400}
+CONTENT = {
+    "ptbxl_database.csv": b"ecg_id,patient_id\n1,1\n",
+    "scp_statements.csv": b"x\n",
+    "RECORDS": b"records100/1\n",
+    "records100/00000/00001_lr.dat": bytes(range(256)) * 400,
+}
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `files`; the first `cuts` transfers break off half-way; `ranges` off ignores Range headers."""
+    """Serves `files`; the first `cuts` transfers break off half-way; `ranges` off ignores Range
+    headers.
+    """
 
     def __init__(self, files, cuts=0, ranges=True):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -64,7 +99,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         rest = body[start:]
         if send and self.server.cuts:
             self.server.cuts -= 1
-            rest = rest[:len(rest) // 2]
+            rest = rest[: len(rest) // 2]
             self.close_connection = True
         if send:
             self.wfile.write(rest)
@@ -89,10 +124,15 @@ def serve():
 
 
 def archive(content=None, top=TOP, sums=True, separator=" "):
-    """A zip as PhysioNet makes it: one folder, SHA256SUMS.txt with one space between sum and name."""
+    """A zip as PhysioNet makes it: one folder, SHA256SUMS.txt with one space between sum
+    and name.
+    """
     content = dict(CONTENT if content is None else content)
     if sums:
-        lines = [f"{hashlib.sha256(body).hexdigest()}{separator}{name}\n" for name, body in content.items()]
+        lines = [
+            f"{hashlib.sha256(body).hexdigest()}{separator}{name}\n"
+            for name, body in content.items()
+        ]
         content["SHA256SUMS.txt"] = "".join(lines).encode()
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as file:
@@ -104,29 +144,49 @@ def archive(content=None, top=TOP, sums=True, separator=" "):
 def download(script, target, *arguments, path=None, **environment):
     """Run a download script into `target` from another working directory."""
     settings = {"RETRY_PAUSE": "0", **environment, **({"PATH": path} if path else {})}
-    return subprocess.run([str(ROOT / script), "--data_path", str(target), *arguments], capture_output=True, text=True,
-                          cwd=target.parent, env={**os.environ, **settings})
+    return subprocess.run(
+        [str(ROOT / script), "--data_path", str(target), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=target.parent,
+        env={**os.environ, **settings},
+    )
 
 
 def data(target, server, *arguments, **options):
-    return download("download_data.sh", target, *arguments, PTBXL_BASE_URL=server.url, PTBXL_PLUS_BASE_URL=f"{server.url}/plus",
-                    **options)
+    return download(
+        "download_data.sh",
+        target,
+        *arguments,
+        PTBXL_BASE_URL=server.url,
+        PTBXL_PLUS_BASE_URL=f"{server.url}/plus",
+        **options,
+    )
 
 
 def segmentations(target, server, **options):
-    return download("download_segmentations.sh", target, SEGMENTATIONS_BASE_URL=server.url, **options)
+    return download(
+        "download_segmentations.sh", target, SEGMENTATIONS_BASE_URL=server.url, **options
+    )
 
 
 def leftovers(folder):
     """Hidden files other than the lock and the note of the version."""
-    return sorted(path.name for path in folder.rglob(".*") if path.name not in (".download.lock", ".version"))
+    return sorted(
+        path.name for path in folder.rglob(".*") if path.name not in (".download.lock", ".version")
+    )
 
 
 def path_with(tmp_path, *hidden, **fakes):
-    """A PATH of COMMANDS but the `hidden` ones; fakes: command -> text of a script that stands in for it."""
+    """A PATH of COMMANDS but the `hidden` ones; fakes: command -> text of a script that stands in
+    for it.
+    """
     folder = tmp_path / "bin"
     folder.mkdir()
-    fakes = {"python3": f'exec {sys.executable} "$@"', **fakes}  # not a version manager's stand-in, which needs more
+    fakes = {
+        "python3": f'exec {sys.executable} "$@"',
+        **fakes,
+    }  # not a version manager's stand-in, which needs more
     for command in COMMANDS:
         if command in hidden:
             continue
@@ -139,7 +199,11 @@ def path_with(tmp_path, *hidden, **fakes):
 
 
 def assert_whole(target):
-    found = {str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    found = {
+        str(path.relative_to(target)): path.read_bytes()
+        for path in target.rglob("*")
+        if path.is_file()
+    }
     assert {name: found.get(name) for name in CONTENT} == CONTENT
     assert leftovers(target.parent) == []
 
@@ -168,12 +232,20 @@ def test_a_whole_archive_arrives_and_a_second_run_fetches_nothing(tmp_path, serv
     assert len(server.log) == n_requests
 
 
-@pytest.mark.parametrize(("summer", "separator"), [("sha256sum", " "), ("sha256sum", " *"), ("shasum", " "), ("python3", "  ")])
+@pytest.mark.parametrize(
+    ("summer", "separator"),
+    [("sha256sum", " "), ("sha256sum", " *"), ("shasum", " "), ("python3", "  ")],
+)
 def test_sums_are_checked_whatever_the_spacing_and_the_tool(tmp_path, serve, summer, separator):
     if not shutil.which(summer):
         pytest.skip(f"no {summer} here")
     path = path_with(tmp_path, *({"sha256sum", "shasum"} - {summer}))
-    assert data(tmp_path / "good", serve({f"{TOP}.zip": archive(separator=separator)}), path=path).returncode == 0
+    assert (
+        data(
+            tmp_path / "good", serve({f"{TOP}.zip": archive(separator=separator)}), path=path
+        ).returncode
+        == 0
+    )
     wrong = dict(CONTENT, **{"SHA256SUMS.txt": f"{'0' * 64}{separator}RECORDS\n".encode()})
     done = data(tmp_path / "bad", serve({f"{TOP}.zip": archive(wrong, sums=False)}), path=path)
     assert_fails(done, "not as its SHA256SUMS.txt has them: the archive was removed")
@@ -205,7 +277,8 @@ def test_a_broken_run_is_resumed_by_the_next(tmp_path, serve):
     packed, target = archive(), tmp_path / "d" / "ptbxl"
     target.parent.mkdir()
     server = serve({f"{TOP}.zip": packed}, cuts=99)
-    # the transfer halves what is left each time, until less than two bytes arrive: three idle attempts end it
+    # the transfer halves what is left each time, until less than two bytes arrive: three idle
+    # attempts end it
     first = data(target, server)
     assert_fails(first, "no mirror delivered .*: check the network and run the same command again")
     assert not target.exists()
@@ -223,17 +296,22 @@ def test_a_server_that_cannot_resume_is_asked_for_the_whole(tmp_path, serve):
     assert_whole(target)
 
 
-@pytest.mark.parametrize(("packed", "why"), [
-    (archive()[:-2000] + bytes(2000), "is damaged"),
-    (b"<html>moved</html>", "is damaged"),
-    (archive({"other.txt": b""}), "it holds no ptbxl_database.csv"),
-    (archive(sums=False), "it holds no SHA256SUMS.txt to verify it with"),
-])
+@pytest.mark.parametrize(
+    ("packed", "why"),
+    [
+        (archive()[:-2000] + bytes(2000), "is damaged"),
+        (b"<html>moved</html>", "is damaged"),
+        (archive({"other.txt": b""}), "it holds no ptbxl_database.csv"),
+        (archive(sums=False), "it holds no SHA256SUMS.txt to verify it with"),
+    ],
+)
 def test_a_useless_archive_is_refused_and_not_kept(tmp_path, serve, packed, why):
     target = tmp_path / "d" / "ptbxl"
     target.parent.mkdir()
     server = serve({f"{TOP}.zip": packed})
-    assert_fails(data(target, server), f"{why}: the archive was removed, run the same command again")
+    assert_fails(
+        data(target, server), f"{why}: the archive was removed, run the same command again"
+    )
     assert not target.exists()
     assert leftovers(tmp_path) == []
     server.files[f"{TOP}.zip"] = archive()
@@ -245,7 +323,9 @@ def test_mirrors_are_tried_in_turn(tmp_path, serve):
     dead, empty, good = serve({}), serve({}), serve({f"{TOP}.zip": archive()})
     dead.shutdown()
     dead.server_close()
-    done = download("download_data.sh", tmp_path / "ptbxl", PTBXL_BASE_URL=f"{dead.url} {empty.url} {good.url}")
+    done = download(
+        "download_data.sh", tmp_path / "ptbxl", PTBXL_BASE_URL=f"{dead.url} {empty.url} {good.url}"
+    )
     assert done.returncode == 0, done.stderr
     assert_whole(tmp_path / "ptbxl")
 
@@ -254,7 +334,10 @@ def test_no_server_is_one_clear_error(tmp_path, serve):
     server = serve({})
     server.shutdown()
     server.server_close()
-    for script, name in (("download_data.sh", "PTBXL_BASE_URL"), ("download_segmentations.sh", "SEGMENTATIONS_BASE_URL")):
+    for script, name in (
+        ("download_data.sh", "PTBXL_BASE_URL"),
+        ("download_segmentations.sh", "SEGMENTATIONS_BASE_URL"),
+    ):
         # a name of its own for the zip: one mirror, one round of attempts
         done = download(script, tmp_path / "ptbxl", **{name: f"{server.url}/x.zip"})
         assert_fails(done, "no mirror delivered")
@@ -265,7 +348,10 @@ def test_too_little_disk_is_said_before_fetching(tmp_path, serve):
     path = path_with(tmp_path, df="echo Filesystem; echo /dev/x 100 99 1 99% /")
     server = serve({f"{TOP}.zip": archive(), "ptbxl_segmentations_8bit.zip": archive()})
     for call in (data, segmentations):
-        assert_fails(call(tmp_path / "ptbxl", server, path=path), r"not enough disk space in .*: .* needed, .* free")
+        assert_fails(
+            call(tmp_path / "ptbxl", server, path=path),
+            r"not enough disk space in .*: .* needed, .* free",
+        )
     assert server.log == []
 
 
@@ -295,7 +381,10 @@ def test_a_second_run_at_the_same_time_is_refused_and_spoils_nothing(tmp_path, s
     (tmp_path / ".ptbxl.partial").mkdir()
     with open(tmp_path / ".download.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert_fails(data(tmp_path / "ptbxl", serve({f"{TOP}.zip": archive()})), "another download into .* is running")
+        assert_fails(
+            data(tmp_path / "ptbxl", serve({f"{TOP}.zip": archive()})),
+            "another download into .* is running",
+        )
     assert (tmp_path / ".ptbxl.partial").is_dir()
     assert not (tmp_path / "ptbxl").exists()
 
@@ -303,7 +392,9 @@ def test_a_second_run_at_the_same_time_is_refused_and_spoils_nothing(tmp_path, s
 def test_another_version_in_the_folder_is_refused(tmp_path, serve):
     target, server = tmp_path / "ptbxl", serve({f"{TOP}.zip": archive()})
     assert data(target, server).returncode == 0
-    assert_fails(data(target, server, "--version", "1.0.3"), "holds PTB-XL of version 1.0.1, not 1.0.3")
+    assert_fails(
+        data(target, server, "--version", "1.0.3"), "holds PTB-XL of version 1.0.1, not 1.0.3"
+    )
 
 
 def test_every_version_is_asked_for_by_its_own_name(tmp_path, serve):
@@ -315,8 +406,17 @@ def test_every_version_is_asked_for_by_its_own_name(tmp_path, serve):
 
 def test_features_are_fetched_and_verified(tmp_path, serve):
     table = b"ecg_id,R_Amp_V5\n1,1.5\n"
-    sums = f"{'1' * 64} features/other.csv\n{hashlib.sha256(table).hexdigest()} features/unig_features.csv\n".encode()
-    server = serve({f"{TOP}.zip": archive(), "plus/features/unig_features.csv": table, "plus/SHA256SUMS.txt": sums})
+    sums = (
+        f"{'1' * 64} features/other.csv\n{hashlib.sha256(table).hexdigest()} "
+        "features/unig_features.csv\n"
+    ).encode()
+    server = serve(
+        {
+            f"{TOP}.zip": archive(),
+            "plus/features/unig_features.csv": table,
+            "plus/SHA256SUMS.txt": sums,
+        }
+    )
     target = tmp_path / "ptbxl"
     assert data(target, server).returncode == 0
     done = data(target, server, "--features")
@@ -331,7 +431,9 @@ def test_features_are_fetched_and_verified(tmp_path, serve):
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("folder", ["ptbxl_segmentations_8bit", "ptbxl_segmentations_8it", "deep/er"])
+@pytest.mark.parametrize(
+    "folder", ["ptbxl_segmentations_8bit", "ptbxl_segmentations_8it", "deep/er"]
+)
 def test_segmentations_arrive_whatever_their_folder_is_called(tmp_path, serve, folder):
     packed = archive({"1.npy": b"\x93NUMPY1", "2.npy": b"\x93NUMPY2"}, top=folder, sums=False)
     server, target = serve({"ptbxl_segmentations_8bit.zip": packed}, cuts=1), tmp_path / "ptbxl"
@@ -350,13 +452,21 @@ def test_segmentations_arrive_whatever_their_folder_is_called(tmp_path, serve, f
 def test_corrupt_segmentations_leave_nothing(tmp_path, serve):
     packed = bytearray(archive({"1.npy": bytes(5000)}, top="x", sums=False))
     packed[200] ^= 1  # a bit inside the stored file: only the checksum tells
-    assert_fails(segmentations(tmp_path / "ptbxl", serve({"ptbxl_segmentations_8bit.zip": bytes(packed)})), "damaged")
+    assert_fails(
+        segmentations(tmp_path / "ptbxl", serve({"ptbxl_segmentations_8bit.zip": bytes(packed)})),
+        "damaged",
+    )
     assert sorted(path.name for path in (tmp_path / "ptbxl").iterdir()) == [".download.lock"]
 
 
-@pytest.mark.parametrize(("words", "match"), [
-    (["--version", "2"], "unknown version 2: accepted are 1.0.1, 1.0.2, 1.0.3"), (["--version"], "needs a value"),
-    (["--nonsense"], "unknown option --nonsense")])
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["--version", "2"], "unknown version 2: accepted are 1.0.1, 1.0.2, 1.0.3"),
+        (["--version"], "needs a value"),
+        (["--nonsense"], "unknown option --nonsense"),
+    ],
+)
 def test_a_wrong_option_is_one_line_and_code_2(words, match):
     done = subprocess.run([str(ROOT / "download_data.sh"), *words], capture_output=True, text=True)
     assert done.returncode == 2

@@ -1,7 +1,9 @@
-"""Faults: killed processes, full disks, files that are damaged or made to do harm, two processes in one folder.
+"""Faults: killed processes, full disks, files that are damaged or made to do harm, two processes in
+one folder.
 
-The stages as a whole are slow (`pytest -m slow tests/test_faults.py`; XAI4ECG_KILLS sets the kills of each, 20 by default).
-What is read from disk is mutated over 200 times, in this process: each ends in one line of error, or in what the file says.
+The stages as a whole are slow (`pytest -m slow tests/test_faults.py`; XAI4ECG_KILLS sets the kills
+of each, 20 by default). What is read from disk is mutated over 200 times, in this process: each
+ends in one line of error, or in what the file says.
 """
 
 import contextlib
@@ -69,8 +71,14 @@ def source(tmp_path_factory):
 def made(source, tmp_path_factory):
     """The same, preprocessed into a folder of its own."""
     folder = tmp_path_factory.mktemp("made")
-    assert attempt(preprocessing.main, preprocessing.get_args_parser(),
-                   ["--data_path", source, "--output_path", folder])[1] is None
+    assert (
+        attempt(
+            preprocessing.main,
+            preprocessing.get_args_parser(),
+            ["--data_path", source, "--output_path", folder],
+        )[1]
+        is None
+    )
     return folder
 
 
@@ -78,13 +86,26 @@ def made(source, tmp_path_factory):
 def run_folder_(tmp_path_factory):
     """A run folder with an untrained LeNet and one finished stage."""
     folder = tmp_path_factory.mktemp("output") / f"lenet_{TASK}"
-    info = ModelInfo("lenet", TASK, tuple(TASKS[TASK]), LEADS, 100, 2.5, {"train": [1], "validation": [9], "test": [10]}, 0,
-                     thresholds=(0.5,) * 5)
+    info = ModelInfo(
+        "lenet",
+        TASK,
+        tuple(TASKS[TASK]),
+        LEADS,
+        100,
+        2.5,
+        {"train": [1], "validation": [9], "test": [10]},
+        0,
+        thresholds=(0.5,) * 5,
+    )
     torch.manual_seed(0)
-    save_checkpoint(folder / "checkpoints" / "best_model.ckpt", get_model("lenet", 5), info, epoch=1)
+    save_checkpoint(
+        folder / "checkpoints" / "best_model.ckpt", get_model("lenet", 5), info, epoch=1
+    )
     with Stage(folder / "tcav", "tcav", {"seed": 0, "layers": ["a", "b"]}) as stage:
         (stage.folder / "runs.csv").write_text("a\n1\n")
-        stage.finish([folder / "checkpoints" / "best_model.ckpt"], [stage.folder / "runs.csv"], {"n": 3})
+        stage.finish(
+            [folder / "checkpoints" / "best_model.ckpt"], [stage.folder / "runs.csv"], {"n": 3}
+        )
     return folder
 
 
@@ -104,7 +125,9 @@ class Mutated:
 
 
 def outcomes(n, kinds, path, judge):
-    """Mutate `path` n times, call judge(mutated bytes) -> error or None each time; (errors, correct results)."""
+    """Mutate `path` n times, call judge(mutated bytes) -> error or None each time; (errors, correct
+    results).
+    """
     errors = 0
     for number in range(n):
         rng = np.random.default_rng((hash_of(path.name), number))
@@ -112,9 +135,14 @@ def outcomes(n, kinds, path, judge):
             try:
                 errors += judge(mutated) is not None
             except BaseException as error:
-                raise AssertionError(f"{path.name}, mutation {number} ({kinds[number % len(kinds)].__name__}): "
-                                     f"{type(error).__name__} {error}") from error
-    print(f"{path.name}: {n} mutations, {errors} refused with one line, {n - errors} read as what they say")
+                raise AssertionError(
+                    f"{path.name}, mutation {number} ({kinds[number % len(kinds)].__name__}): "
+                    f"{type(error).__name__} {error}"
+                ) from error
+    print(
+        f"{path.name}: {n} mutations, {errors} refused with one line, {n - errors} read as what "
+        "they say"
+    )
     return errors, n - errors
 
 
@@ -124,14 +152,18 @@ def hash_of(text):
 
 # ---------------------------------------------------------------- 200 mutations
 
+
 @pytest.mark.parametrize(("suffix", "kinds", "n"), [("hea", TEXT, 30), ("dat", BYTES, 16)])
 def test_mutated_records_are_refused_or_read_as_wfdb_reads_them(source, suffix, kinds, n):
     name = str(source / file_name(3, 100))
+
     def judge(_):
         try:
             found = read_record(name, 100)
         except RecordError:
-            _, error = attempt(lambda _: refuse(read_records(source, [file_name(3, 100)], [3], 100).problems, 1))
+            _, error = attempt(
+                lambda _: refuse(read_records(source, [file_name(3, 100)], [3], 100).problems, 1)
+            )
             assert "ecg_id 3" in error
             return error
         record = wfdb.rdrecord(name)
@@ -158,19 +190,42 @@ def test_mutated_databases_are_refused_or_encoded_as_they_say(source):
             table, labels = found
             said = pd.read_csv(source / "ptbxl_database.csv", dtype=str, keep_default_na=False)
             assert list(table.index) == [int(float(text)) for text in said["ecg_id"]]
-            assert list(table["strat_fold"].astype(float)) == [float(text) for text in said["strat_fold"]]
-            superclass = {"NORM": "NORM", "ASMI": "MI", "LVH": "HYP", "IMI": "MI", "NDT": "STTC", "LAFB": "CD"}
-            expected = [{superclass[code] for code in parse_scp_codes(text) if code in superclass} for text in said["scp_codes"]]
-            assert [{name for name, there in zip(LABEL_MAPPINGS[TASK], row, strict=True) if there} for row in labels] == expected
+            assert list(table["strat_fold"].astype(float)) == [
+                float(text) for text in said["strat_fold"]
+            ]
+            superclass = {
+                "NORM": "NORM",
+                "ASMI": "MI",
+                "LVH": "HYP",
+                "IMI": "MI",
+                "NDT": "STTC",
+                "LAFB": "CD",
+            }
+            expected = [
+                {superclass[code] for code in parse_scp_codes(text) if code in superclass}
+                for text in said["scp_codes"]
+            ]
+            assert [
+                {name for name, there in zip(LABEL_MAPPINGS[TASK], row, strict=True) if there}
+                for row in labels
+            ] == expected
         return error
 
     errors, _ = outcomes(33, TABLE, source / "ptbxl_database.csv", judge)
     assert errors > 8
 
 
-@pytest.mark.parametrize(("name", "kinds", "n"), [("ptbxl_database_enriched.csv", TABLE, 33), (f"multihot_{TASK}.npy", BYTES, 16),
-                                                  ("raw100.pkl", BYTES, 16)])
-def test_mutated_data_sets_are_refused_or_say_that_the_table_has_changed(made, name, kinds, n, capsys):
+@pytest.mark.parametrize(
+    ("name", "kinds", "n"),
+    [
+        ("ptbxl_database_enriched.csv", TABLE, 33),
+        (f"multihot_{TASK}.npy", BYTES, 16),
+        ("raw100.pkl", BYTES, 16),
+    ],
+)
+def test_mutated_data_sets_are_refused_or_say_that_the_table_has_changed(
+    made, name, kinds, n, capsys
+):
     whole = load_dataset(made, TASK)
 
     def judge(mutated):
@@ -192,7 +247,9 @@ def test_mutated_data_sets_are_refused_or_say_that_the_table_has_changed(made, n
 
     errors, _ = outcomes(n, kinds, made / name, judge)
     assert errors > n / 4 if name.endswith("csv") else errors == n
-    if name.endswith("csv"):  # the silent kind: a value that could be right, in a table that is read
+    if name.endswith(
+        "csv"
+    ):  # the silent kind: a value that could be right, in a table that is read
         table = pd.read_csv(made / name)
         table["age"] = table["age"] + 1
         with Mutated(made / name, lambda *_: table.to_csv(index=False).encode(), None):
@@ -223,7 +280,10 @@ def test_mutated_contents_of_checkpoints_are_refused_or_harmless(run_folder_, tm
     for number in range(24):
         rng = np.random.default_rng(number)
         info = odd_value({"info": plain}, rng)
-        torch.save({**content, **info} if "info" in info else {"model": content["model"]}, tmp_path / "odd.ckpt")
+        torch.save(
+            {**content, **info} if "info" in info else {"model": content["model"]},
+            tmp_path / "odd.ckpt",
+        )
         model, error = attempt(lambda _: load_model(tmp_path / "odd.ckpt"))
         refused += error is not None
         if error is None:  # what the network computes and what its outputs mean must be untouched
@@ -234,13 +294,18 @@ def test_mutated_contents_of_checkpoints_are_refused_or_harmless(run_folder_, tm
     assert refused >= 12
 
 
-@pytest.mark.parametrize("change", [
-    lambda weights: weights.update({next(iter(weights)): torch.full_like(next(iter(weights.values())), torch.nan)}),
-    lambda weights: weights.update({next(iter(weights)): 3}),
-    lambda weights: weights.update({next(iter(weights)): torch.zeros(2)}),
-    lambda weights: weights.popitem(),
-    lambda weights: weights.update({3: torch.zeros(2)}),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda weights: weights.update(
+            {next(iter(weights)): torch.full_like(next(iter(weights.values())), torch.nan)}
+        ),
+        lambda weights: weights.update({next(iter(weights)): 3}),
+        lambda weights: weights.update({next(iter(weights)): torch.zeros(2)}),
+        lambda weights: weights.popitem(),
+        lambda weights: weights.update({3: torch.zeros(2)}),
+    ],
+)
 def test_odd_weights_are_refused(run_folder_, tmp_path, change):
     content = torch.load(run_folder_ / "checkpoints" / "best_model.ckpt", weights_only=True)
     change(content["model"])
@@ -249,7 +314,9 @@ def test_odd_weights_are_refused(run_folder_, tmp_path, change):
 
 
 def test_mutated_stage_files_are_refused_or_taken_for_what_they_say(made, run_folder_):
-    """Bytes, then values at any depth, of the JSON that resuming, --verify, the report and the data set go by."""
+    """Bytes, then values at any depth, of the JSON that resuming, --verify, the report and the data
+    set go by.
+    """
     stage_json, parser = run_folder_ / "tcav" / "tcav.json", report.get_args_parser()
     for path, n in ((stage_json, 24), (made / "preprocessing.json", 24)):
         whole = json.loads(path.read_text())
@@ -263,14 +330,23 @@ def test_mutated_stage_files_are_refused_or_taken_for_what_they_say(made, run_fo
                 with Stage(path.parent, "tcav", {"seed": 0, "layers": ["a", "b"]}) as stage:
                     if stage.finished:
                         assert read_stage(path)["settings"] == stage.settings
+
             error = attempt(resume)[1]
             path.write_bytes(_)
             try:
-                attempt(report.main, parser, ["--model_path", run_folder_, "--output_path", run_folder_.parent, "--verify"])
+                attempt(
+                    report.main,
+                    parser,
+                    ["--model_path", run_folder_, "--output_path", run_folder_.parent, "--verify"],
+                )
             except AssertionError as end:
                 if end.args[0] != 1:  # the code of a broken link
                     raise
-            attempt(report.main, parser, ["--model_path", run_folder_, "--output_path", run_folder_.parent])
+            attempt(
+                report.main,
+                parser,
+                ["--model_path", run_folder_, "--output_path", run_folder_.parent],
+            )
             return error
 
         outcomes(n, kinds, path, judge)
@@ -278,9 +354,19 @@ def test_mutated_stage_files_are_refused_or_taken_for_what_they_say(made, run_fo
 
 def test_a_report_of_results_that_were_damaged_names_the_file(run_folder_):
     """Odd values in what a section reads; undamaged, the same file gives a report."""
-    metrics = {"windows": {"macro_auc": {"value": 0.9, "low": 0.8, "high": 0.95}, "per_class_auc": {
-        "MI": {"value": 0.9, "low": 0.8, "high": 1.0, "n_positive": 20, "n": 50}}}, "centre_crop": {"macro_auc": {"value": 0.9}}}
-    path, words = run_folder_ / "metrics.json", ["--model_path", run_folder_, "--output_path", run_folder_.parent]
+    metrics = {
+        "windows": {
+            "macro_auc": {"value": 0.9, "low": 0.8, "high": 0.95},
+            "per_class_auc": {
+                "MI": {"value": 0.9, "low": 0.8, "high": 1.0, "n_positive": 20, "n": 50}
+            },
+        },
+        "centre_crop": {"macro_auc": {"value": 0.9}},
+    }
+    path, words = (
+        run_folder_ / "metrics.json",
+        ["--model_path", run_folder_, "--output_path", run_folder_.parent],
+    )
     path.write_text(json.dumps(metrics))
     with Stage(run_folder_, "test", {}) as stage:
         stage.finish(outputs=[path])
@@ -292,13 +378,19 @@ def test_a_report_of_results_that_were_damaged_names_the_file(run_folder_):
         assert error is None or "metrics.json" in error
         return error
 
-    errors, _ = outcomes(20, (lambda data, rng: json.dumps(odd_value(json.loads(data), rng) | {"odd": 1}).encode(),), path, judge)
+    errors, _ = outcomes(
+        20,
+        (lambda data, rng: json.dumps(odd_value(json.loads(data), rng) | {"odd": 1}).encode(),),
+        path,
+        judge,
+    )
     assert errors
     for made in (path, run_folder_ / "test.json"):
         made.unlink()
 
 
 # ---------------------------------------------------------------- made to do harm
+
 
 class Harm:
     """Unpickled by pickle.load, it leaves a file."""
@@ -315,29 +407,39 @@ def test_the_harmful_objects_do_harm_where_they_are_trusted(tmp_path):
     assert (tmp_path / "harm").exists()
 
 
-@pytest.mark.parametrize("write", [
-    lambda path, harm: path.write_bytes(pickle.dumps(harm)),
-    lambda path, harm: path.write_bytes(pickle.dumps([np.zeros(3), harm])),
-    lambda path, harm: write_pickle(path, np.array([harm], dtype=object)),
-])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path, harm: path.write_bytes(pickle.dumps(harm)),
+        lambda path, harm: path.write_bytes(pickle.dumps([np.zeros(3), harm])),
+        lambda path, harm: write_pickle(path, np.array([harm], dtype=object)),
+    ],
+)
 def test_a_harmful_raw_pkl_runs_nothing(made, tmp_path, write):
     folder = tmp_path / "data"
     folder.mkdir()
-    (folder / "ptbxl_database_enriched.csv").write_bytes((made / "ptbxl_database_enriched.csv").read_bytes())
+    (folder / "ptbxl_database_enriched.csv").write_bytes(
+        (made / "ptbxl_database_enriched.csv").read_bytes()
+    )
     write(folder / "raw100.pkl", Harm(tmp_path / "harm"))
     assert "raw100.pkl" in attempt(lambda _: load_dataset(folder))[1]
     assert "only numpy arrays are read" in attempt(lambda _: read_pickle(folder / "raw100.pkl"))[1]
     assert not (tmp_path / "harm").exists()
 
 
-@pytest.mark.parametrize("write", [
-    lambda path, harm: torch.save({"model": {}, "info": harm}, path),
-    lambda path, harm: path.write_bytes(pickle.dumps(harm)),
-])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path, harm: torch.save({"model": {}, "info": harm}, path),
+        lambda path, harm: path.write_bytes(pickle.dumps(harm)),
+    ],
+)
 def test_a_harmful_checkpoint_runs_nothing(tmp_path, write):
     write(tmp_path / "harm.ckpt", Harm(tmp_path / "harm"))
     for main, words in ((sanity_checks, ()), (report, ())):
-        _, error = attempt(main.main, main.get_args_parser(), ["--model_path", tmp_path / "harm.ckpt", *words])
+        _, error = attempt(
+            main.main, main.get_args_parser(), ["--model_path", tmp_path / "harm.ckpt", *words]
+        )
         assert "harm.ckpt is not a readable checkpoint" in error
     assert not (tmp_path / "harm").exists()
 
@@ -351,9 +453,20 @@ def test_harmful_npy_and_npz_run_nothing(made, tmp_path):
     for read, name in ((read_npy, "a.npy"), (read_npz, "a.npz"), (read_npz, "b.npz")):
         assert name in attempt(lambda _, read=read, name=name: read(tmp_path / name))[1]
     (tmp_path / "t.csv").write_text("labels\nNORM\n")
-    _, error = attempt(import_records.main, import_records.get_args_parser(),
-                       ["--signals", tmp_path / "a.npy", "--table", tmp_path / "t.csv", "--signal_rate", 100,
-                        "--output_path", tmp_path / "own"])
+    _, error = attempt(
+        import_records.main,
+        import_records.get_args_parser(),
+        [
+            "--signals",
+            tmp_path / "a.npy",
+            "--table",
+            tmp_path / "t.csv",
+            "--signal_rate",
+            100,
+            "--output_path",
+            tmp_path / "own",
+        ],
+    )
     assert "a.npy is not a readable .npy array" in error
     multihot = made / f"multihot_{TASK}.npy"
     with Mutated(multihot, lambda *_: (tmp_path / "a.npy").read_bytes(), None):
@@ -362,6 +475,7 @@ def test_harmful_npy_and_npz_run_nothing(made, tmp_path):
 
 
 # ---------------------------------------------------------------- what a killed writer leaves
+
 
 def test_a_stage_clears_away_what_a_killed_writer_left_and_nothing_else(tmp_path):
     dead = next(number for number in range(2**21, 2**22) if not os.path.exists(f"/proc/{number}"))
@@ -383,12 +497,18 @@ def test_equal_checkpoints_are_equal_bytes_whatever_they_came_from(tmp_path):
     rows = [{"epoch": 1, "score": 0.5, "lr": 0.1}, {"epoch": 2, "score": 0.5, "lr": 0.1}]
     save_checkpoint(tmp_path / "a.ckpt", model, info, history=rows, optimizer={"lr": 1})
     reread = torch.load(tmp_path / "a.ckpt", weights_only=True)["history"][:1]
-    save_checkpoint(tmp_path / "b.ckpt", model, info, history=[*reread, rows[1]], optimizer={"lr": 1})
+    save_checkpoint(
+        tmp_path / "b.ckpt", model, info, history=[*reread, rows[1]], optimizer={"lr": 1}
+    )
     assert (tmp_path / "a.ckpt").read_bytes() == (tmp_path / "b.ckpt").read_bytes()
 
 
 def test_arrays_are_written_as_numpy_writes_them(tmp_path):
-    for array in (np.arange(12.0).reshape(3, 4), np.asfortranarray(np.arange(12).reshape(3, 4)), np.zeros((0, 3), "U2")):
+    for array in (
+        np.arange(12.0).reshape(3, 4),
+        np.asfortranarray(np.arange(12).reshape(3, 4)),
+        np.zeros((0, 3), "U2"),
+    ):
         np.save(tmp_path / "numpy.npy", array)
         write_npy(tmp_path / "ours.npy", array)
         assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
@@ -406,7 +526,11 @@ def file_size_limit(n_bytes):
 
 
 def _checkpoint(path):
-    save_checkpoint(path, get_model("lenet", 5), ModelInfo("lenet", TASK, tuple(TASKS[TASK]), LEADS, 100, 2.5, {}, 0))
+    save_checkpoint(
+        path,
+        get_model("lenet", 5),
+        ModelInfo("lenet", TASK, tuple(TASKS[TASK]), LEADS, 100, 2.5, {}, 0),
+    )
 
 
 def _figure(path):
@@ -417,10 +541,15 @@ def _figure(path):
 
 BIG = np.random.default_rng(0).normal(size=(500, 12))
 WRITERS = {
-    "text": lambda path: write_text(path, "x" * 20_000), "json": lambda path: write_json(path, {"x": BIG}),
-    "csv": lambda path: write_csv(path, pd.DataFrame(BIG)), "npy": lambda path: write_npy(path, BIG),
-    "npz": lambda path: write_npz(path, x=BIG), "pickle": lambda path: write_pickle(path, BIG), "figure": _figure,
-    "checkpoint": _checkpoint, "record": lambda path: write_record(path.parent, path.name, (BIG * 1000).astype("<i2"), 100),
+    "text": lambda path: write_text(path, "x" * 20_000),
+    "json": lambda path: write_json(path, {"x": BIG}),
+    "csv": lambda path: write_csv(path, pd.DataFrame(BIG)),
+    "npy": lambda path: write_npy(path, BIG),
+    "npz": lambda path: write_npz(path, x=BIG),
+    "pickle": lambda path: write_pickle(path, BIG),
+    "figure": _figure,
+    "checkpoint": _checkpoint,
+    "record": lambda path: write_record(path.parent, path.name, (BIG * 1000).astype("<i2"), 100),
 }
 
 
@@ -434,21 +563,26 @@ def test_every_writer_says_that_there_is_no_space_and_leaves_nothing(tmp_path, n
     assert list(tmp_path.iterdir())
 
 
-# ---------------------------------------------------------------- whole stages: killed, out of space, twice at once
+# ---------------------------------------------------------------- whole stages: killed, out of
+# space, twice at once
 
 RUN = f"lenet_{TASK}"
 # stage -> its options; {root} stands for the folder that holds data/, own/ and out/
 COMMANDS = {
     "simulate_ptbxl": "--output_path {root}/data --n_records 60 --seed 3",
     "preprocessing": "--data_path {root}/data",
-    "import_records": "--signals {root}/mine.npy --table {root}/mine.csv --signal_rate 250 --output_path {root}/own",
-    "train_model": f"--data_path {{root}}/data --logdir {{root}}/out --task {TASK} --epochs 4 --n_bootstrap 20 --threads 1",
+    "import_records": "--signals {root}/mine.npy --table {root}/mine.csv --signal_rate 250 "
+    "--output_path {root}/own",
+    "train_model": f"--data_path {{root}}/data --logdir {{root}}/out --task {TASK} --epochs 4 "
+    "--n_bootstrap 20 --threads 1",
     "tcav_analysis": "{model} --n_runs 2 --n_null 200 --min_positives 5 --threads 1",
     "lrp_analysis": "{model} --methods saliency lrp --max_figures 2 --threads 1",
     "glocal_analysis": "{model} --n_samples 4 --n_bootstrap 20 --n_permutations 19 --threads 1",
-    "sanity_checks": "{model} --n_samples 4 --methods saliency random --checks randomisation axioms localisation --threads 1",
-    "discovery": "{model} --cohort MI CD --representations signal segments --n_null 9 --n_resamples 9 --k_max 2 "
-                 "--min_records 5 --threads 1",
+    "sanity_checks": "{model} --n_samples 4 --methods saliency random --checks randomisation "
+    "axioms localisation --threads 1",
+    "discovery": "{model} --cohort MI CD --representations signal segments --n_null 9 "
+    "--n_resamples 9 --k_max 2 "
+    "--min_records 5 --threads 1",
     "report": f"--model_path {{root}}/out/{RUN} --output_path {{root}}/out",
 }
 MODEL = f"--data_path {{root}}/data --output_path {{root}}/out --model_path {{root}}/out/{RUN}"
@@ -463,8 +597,14 @@ def command(stage, root):
 
 def start(stage, root, **options):
     """The stage as a process of its own; output to files, so that no pipe can fill up."""
-    return subprocess.Popen(command(stage, root), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                            env={**os.environ, "OMP_NUM_THREADS": "1"}, **options)
+    return subprocess.Popen(
+        command(stage, root),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **options,
+    )
 
 
 def finish(process):
@@ -474,18 +614,31 @@ def finish(process):
 
 
 def content(root):
-    """Relative path -> digest of a file whose bytes must be the same, or None where only its being there counts."""
+    """Relative path -> digest of a file whose bytes must be the same, or None where only its being
+    there counts.
+    """
     paths = [path for path in root.rglob("*") if path.is_file() and "tensorboard" not in path.parts]
-    return {str(path.relative_to(root)): sha256(path) if path.suffix in EXACT else None for path in paths}
+    return {
+        str(path.relative_to(root)): sha256(path) if path.suffix in EXACT else None
+        for path in paths
+    }
 
 
 def read_page(path):
     assert path.read_text().endswith("</html>\n"), path
 
 
-READING = {".csv": pd.read_csv, ".npz": read_npz, ".npy": read_npy, ".pkl": read_pickle, ".json": read_json,
-           ".ckpt": load_checkpoint, ".png": lambda path: Image.open(path).load(),
-           ".hea": lambda path: read_record(str(path.with_suffix("")), 100), ".html": read_page}
+READING = {
+    ".csv": pd.read_csv,
+    ".npz": read_npz,
+    ".npy": read_npy,
+    ".pkl": read_pickle,
+    ".json": read_json,
+    ".ckpt": load_checkpoint,
+    ".png": lambda path: Image.open(path).load(),
+    ".hea": lambda path: read_record(str(path.with_suffix("")), 100),
+    ".html": read_page,
+}
 
 
 def readable(paths):
@@ -533,12 +686,16 @@ def undisturbed(stage, root):
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory):
-    """One undisturbed run of every stage in one place: stage -> (folder as it was before, folder after, seconds)."""
+    """One undisturbed run of every stage in one place: stage -> (folder as it was before, folder
+    after, seconds).
+    """
     base, done = tmp_path_factory.mktemp("stages"), {}
     root = base / "root"
     root.mkdir()
     np.save(root / "mine.npy", np.random.default_rng(0).normal(0, 0.3, (40, 2500, 12)))
-    pd.DataFrame({"labels": ["NORM SR", "IMI"] * 20, "patient_id": range(40)}).to_csv(root / "mine.csv", index=False)
+    pd.DataFrame({"labels": ["NORM SR", "IMI"] * 20, "patient_id": range(40)}).to_csv(
+        root / "mine.csv", index=False
+    )
     for stage in COMMANDS:
         before = base / f"before_{stage}"
         shutil.copytree(root, before)
@@ -556,20 +713,27 @@ def put_back(root, before):
 def same(root, expected):
     """The folder holds what the undisturbed run left, to the byte, and every file is whole."""
     found = content(root)
-    assert [name for name in {**found, **expected} if name not in found or name not in expected
-            or found[name] != expected[name]] == []
+    assert [
+        name
+        for name in {**found, **expected}
+        if name not in found or name not in expected or found[name] != expected[name]
+    ] == []
     whole(root)
 
 
 def killed(stage, root, seconds, rng, sooner):
-    """SIGKILL the stage at a random moment, two times of three counted from its first write; False where it had ended before."""
+    """SIGKILL the stage at a random moment, two times of three counted from its first write; False
+    where it had ended before.
+    """
     first, end = seconds
     process = start(stage, root)
     writing = rng.random() < 2 / 3
     if writing:
         wait_for_write(process, root)
     try:
-        _, errors = process.communicate(timeout=rng.uniform(0, end - first if writing else end) * sooner)
+        _, errors = process.communicate(
+            timeout=rng.uniform(0, end - first if writing else end) * sooner
+        )
     except subprocess.TimeoutExpired:
         process.kill()
         _, errors = process.communicate()
@@ -580,15 +744,22 @@ def killed(stage, root, seconds, rng, sooner):
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", COMMANDS)
 def test_a_stage_that_is_killed_again_and_again_ends_with_the_same_bytes(stages, stage):
-    """A kill strikes the run that goes on from the kill before; after every third it comes to its end, and all begins anew."""
+    """A kill strikes the run that goes on from the kill before; after every third it comes to its
+    end, and all begins anew.
+    """
     root, done = stages
     before, expected, seconds = done[stage]
-    kills, rng = int(os.environ.get("XAI4ECG_KILLS", "20")), np.random.default_rng(list(COMMANDS).index(stage))
+    kills, rng = (
+        int(os.environ.get("XAI4ECG_KILLS", "20")),
+        np.random.default_rng(list(COMMANDS).index(stage)),
+    )
     struck = writing = ended = late = 0
     put_back(root, before)
     while struck < kills:
         was = files(root)
-        if killed(stage, root, seconds, rng, 0.7**late):  # sooner, lest a machine that has become faster outrun every kill
+        if killed(
+            stage, root, seconds, rng, 0.7**late
+        ):  # sooner, lest a machine that has become faster outrun every kill
             now = files(root)
             readable(path for path in now if now[path] != was.get(path))
             struck, writing, late = struck + 1, writing + (now != was), 0
@@ -601,7 +772,10 @@ def test_a_stage_that_is_killed_again_and_again_ends_with_the_same_bytes(stages,
         same(root, expected)
         put_back(root, before)
         ended += 1
-    print(f"{stage}: {struck} kills struck, {writing} of them after it had begun to write; {ended} ends, all alike")
+    print(
+        f"{stage}: {struck} kills struck, {writing} of them after it had begun to write; {ended} "
+        "ends, all alike"
+    )
 
 
 @pytest.mark.slow
@@ -612,10 +786,21 @@ def test_without_space_a_stage_says_so_in_one_line_and_leaves_nothing_half_writt
     was = {str(path.relative_to(before)) for path in before.rglob("*") if path.is_file()}
     for limit in (2_000, 40_000):
         put_back(root, before)
-        code, errors = finish(start(stage, root, preexec_fn=lambda limit=limit: resource.setrlimit(
-            resource.RLIMIT_FSIZE, (limit, limit))))
+        code, errors = finish(
+            start(
+                stage,
+                root,
+                preexec_fn=lambda limit=limit: resource.setrlimit(
+                    resource.RLIMIT_FSIZE, (limit, limit)
+                ),
+            )
+        )
         if code == 0:
-            new = [path for path in root.rglob("*") if path.is_file() and str(path.relative_to(root)) not in was]
+            new = [
+                path
+                for path in root.rglob("*")
+                if path.is_file() and str(path.relative_to(root)) not in was
+            ]
             assert max(path.stat().st_size for path in new) <= limit
             continue
         assert one_line(code, errors), (limit, errors)
@@ -623,8 +808,9 @@ def test_without_space_a_stage_says_so_in_one_line_and_leaves_nothing_half_writt
         whole(root)
     code, errors = finish(start(stage, root))  # space is there again
     assert code == 0, errors
-    assert {name: digest for name, digest in content(root).items() if digest} == \
-           {name: digest for name, digest in expected.items() if digest}
+    assert {name: digest for name, digest in content(root).items() if digest} == {
+        name: digest for name, digest in expected.items() if digest
+    }
 
 
 @pytest.mark.slow
@@ -635,7 +821,9 @@ def test_of_two_at_once_one_works_and_the_other_is_refused(stages, stage):
     put_back(root, before)
     ends = [finish(process) for process in [start(stage, root), start(stage, root)]]
     codes = sorted(code for code, _ in ends)
-    assert codes in ([0, 2], [0, 0]), ends  # 0, 0: the second came when the first had finished, or both wrote the report whole
+    assert codes in ([0, 2], [0, 0]), (
+        ends
+    )  # 0, 0: the second came when the first had finished, or both wrote the report whole
     for code, errors in ends:
         if code:
             assert "another process is writing" in one_line(code, errors)

@@ -1,4 +1,6 @@
-"""One's own recordings: an array and a table become a data set that preprocessing reads as if it were PTB-XL."""
+"""One's own recordings: an array and a table become a data set that preprocessing reads as if it
+were PTB-XL.
+"""
 
 import importlib
 from pathlib import Path
@@ -14,26 +16,45 @@ from known_ecg import KINDS, write_recordings
 from readme_blocks import commands, section, stage_calls
 
 N, RATE = 12, 250
-QUICKER = {"train_model": "--epochs 1 --n_bootstrap 20", "lrp_analysis": "--methods lrp --max_figures 1",
-           "glocal_analysis": "--methods lrp --pathologies LVH --n_bootstrap 20"}
+QUICKER = {
+    "train_model": "--epochs 1 --n_bootstrap 20",
+    "lrp_analysis": "--methods lrp --max_figures 1",
+    "glocal_analysis": "--methods lrp --pathologies LVH --n_bootstrap 20",
+}
 
 
 @pytest.fixture
 def own(tmp_path):
-    """Twelve recordings of 10 s at 250 Hz: pulses of 1 mV at known times, smooth enough to survive resampling."""
+    """Twelve recordings of 10 s at 250 Hz: pulses of 1 mV at known times, smooth enough to survive
+    resampling.
+    """
     time = np.arange(10 * RATE) / RATE
     beats = np.arange(0.5, 10, 0.8)
     pulse = np.exp(-(((time[:, None] - beats) / 0.015) ** 2)).sum(axis=1)
     gains = np.linspace(0.2, 1.3, 12)
-    np.save(tmp_path / "mine.npy", (pulse[:, None] * gains)[None].repeat(N, axis=0).astype(np.float32))
-    pd.DataFrame({"labels": ["NORM SR", "IMI, SR", "LVH"] * (N // 3), "patient_id": np.arange(N) // 2, "age": 50, "sex": 1,
-                  "r_peaks": " ".join(str(round(beat * RATE)) for beat in beats)}).to_csv(tmp_path / "mine.csv", index=False)
+    np.save(
+        tmp_path / "mine.npy", (pulse[:, None] * gains)[None].repeat(N, axis=0).astype(np.float32)
+    )
+    pd.DataFrame(
+        {
+            "labels": ["NORM SR", "IMI, SR", "LVH"] * (N // 3),
+            "patient_id": np.arange(N) // 2,
+            "age": 50,
+            "sex": 1,
+            "r_peaks": " ".join(str(round(beat * RATE)) for beat in beats),
+        }
+    ).to_csv(tmp_path / "mine.csv", index=False)
     return tmp_path
 
 
 def words(own, **changes):
-    options = {"--signals": own / "mine.npy", "--table": own / "mine.csv", "--signal_rate": RATE, "--output_path": own / "data",
-               **changes}
+    options = {
+        "--signals": own / "mine.npy",
+        "--table": own / "mine.csv",
+        "--signal_rate": RATE,
+        "--output_path": own / "data",
+        **changes,
+    }
     return [word for pair in options.items() for word in pair]
 
 
@@ -57,15 +78,24 @@ def test_an_array_becomes_a_data_set_that_preprocessing_reads(own):
     assert record.p_signal == pytest.approx(raw[0], abs=1e-6)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda own: np.save(own / "mine.npy", np.zeros((N, 1000, 8))), "expected (rows, T, 12)"),
-    (lambda own: np.save(own / "mine.npy", np.full((N, 1000, 12), 900.0)), "reaches 900 mV"),
-    (lambda own: np.save(own / "mine.npy", np.full((N, 1000, 12), np.nan)), "has gaps"),
-    (lambda own: np.save(own / "mine.npy", np.zeros((N, 100, 12))), "less than 2.5 s"),
-    (lambda own: pd.DataFrame({"labels": ["MI"] * N}).to_csv(own / "mine.csv"), "not SCP statements: MI"),
-    (lambda own: pd.DataFrame({"label": ["IMI"] * N}).to_csv(own / "mine.csv"), "lacks the column labels"),
-    (lambda own: (own / "mine.csv").unlink(), "mine.csv does not exist"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda own: np.save(own / "mine.npy", np.zeros((N, 1000, 8))), "expected (rows, T, 12)"),
+        (lambda own: np.save(own / "mine.npy", np.full((N, 1000, 12), 900.0)), "reaches 900 mV"),
+        (lambda own: np.save(own / "mine.npy", np.full((N, 1000, 12), np.nan)), "has gaps"),
+        (lambda own: np.save(own / "mine.npy", np.zeros((N, 100, 12))), "less than 2.5 s"),
+        (
+            lambda own: pd.DataFrame({"labels": ["MI"] * N}).to_csv(own / "mine.csv"),
+            "not SCP statements: MI",
+        ),
+        (
+            lambda own: pd.DataFrame({"label": ["IMI"] * N}).to_csv(own / "mine.csv"),
+            "lacks the column labels",
+        ),
+        (lambda own: (own / "mine.csv").unlink(), "mine.csv does not exist"),
+    ],
+)
 def test_what_does_not_fit_is_one_line_and_nothing_is_written(own, change, message):
     change(own)
     done = run_script("import_records.py", *words(own), check=False)
@@ -86,13 +116,20 @@ def test_another_data_set_is_not_overwritten(own):
 def test_the_path_of_the_readme_leads_from_an_array_to_its_explanations(tmp_path, monkeypatch):
     write_recordings(tmp_path)
     monkeypatch.chdir(tmp_path)
-    for script, *words in (call for command in commands(section("Your own data")) for call in stage_calls(command)):
+    for script, *words in (
+        call for command in commands(section("Your own data")) for call in stage_calls(command)
+    ):
         stage = importlib.import_module(Path(script).stem)
-        stage.main(stage.get_args_parser().parse_args(words + QUICKER.get(Path(script).stem, "").split()))
+        stage.main(
+            stage.get_args_parser().parse_args(words + QUICKER.get(Path(script).stem, "").split())
+        )
     own = pd.read_csv("mine.csv")
     table = pd.read_csv("data/mine/ptbxl_database_enriched.csv")
     assert table["strat_fold"].tolist() == own["strat_fold"].tolist()
-    at_100 = [np.rint(np.array(text.split(), int) * 100 / RATE).astype(int).tolist() for text in own["r_peaks"]]
+    at_100 = [
+        np.rint(np.array(text.split(), int) * 100 / RATE).astype(int).tolist()
+        for text in own["r_peaks"]
+    ]
     assert [list(map(int, text.split())) for text in table["r_peaks"]] == at_100
     run = Path("output/lenet_subdiagnostic_mine")
     for labels in KINDS:

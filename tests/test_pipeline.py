@@ -10,13 +10,29 @@ from conftest import ROOT
 
 @pytest.mark.slow
 def test_the_demo_runs_and_a_second_run_finds_everything_done(tmp_path):
-    words = ["bash", ROOT / "reproduce_results.sh", "--demo", "--data_path", tmp_path / "data",
-             "--output_path", tmp_path / "output"]
+    words = [
+        "bash",
+        ROOT / "reproduce_results.sh",
+        "--demo",
+        "--data_path",
+        tmp_path / "data",
+        "--output_path",
+        tmp_path / "output",
+    ]
     first = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert first.returncode == 0, first.stdout + first.stderr
     run = tmp_path / "output" / "lenet_subdiagnostic"
-    for name in ("metrics.json", "predictions.npz", "tcav/scores.csv", "local/cells.csv", "glocal/segments.csv",
-                 "glocal/scorecard.csv", "sanity/checks.csv", "discovery/table.csv", "report.html"):
+    for name in (
+        "metrics.json",
+        "predictions.npz",
+        "tcav/scores.csv",
+        "local/cells.csv",
+        "glocal/segments.csv",
+        "glocal/scorecard.csv",
+        "sanity/checks.csv",
+        "discovery/table.csv",
+        "report.html",
+    ):
         assert (run / name).is_file(), name
     assert "agreement_seeds_cells" in (run / "sanity" / "checks.csv").read_text()
     commands = re.findall(r"^\$ python code/(\w+)\.py", first.stdout, re.MULTILINE)

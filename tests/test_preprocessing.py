@@ -1,4 +1,6 @@
-"""The stage as a whole: what it writes, what it says of broken data sets, and that it never shifts or half-writes."""
+"""The stage as a whole: what it writes, what it says of broken data sets, and that it never shifts
+or half-writes.
+"""
 
 import json
 
@@ -27,7 +29,11 @@ def source(tmp_path):
 
 def files(folder):
     """Content of every visible file of a folder, without sub-folders."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name[0] != "."}
+    return {
+        path.name: path.read_bytes()
+        for path in folder.iterdir()
+        if path.is_file() and path.name[0] != "."
+    }
 
 
 def edit(source, change):
@@ -43,16 +49,31 @@ def test_arrays_table_and_masks_share_one_row_order(source, tmp_path, capsys):
     assert data.ecg_id.tolist() == IDS
     for row, ecg_id in enumerate(IDS):
         assert np.abs(data.signals[row] - ecg_like(ecg_id) / 1000).max() < 1e-6
-    assert data.labels.tolist() == [[0, 0, 0, 1, 0], [0, 1, 1, 0, 0], [0] * 5, [0] * 5, [0, 0, 1, 0, 1], [1, 0, 0, 0, 0]]
+    assert data.labels.tolist() == [
+        [0, 0, 0, 1, 0],
+        [0, 1, 1, 0, 0],
+        [0] * 5,
+        [0] * 5,
+        [0, 0, 1, 0, 1],
+        [1, 0, 0, 0, 0],
+    ]
     for task, names in LABEL_MAPPINGS.items():
         labels = np.load(tmp_path / "out" / f"multihot_{task}.npy", allow_pickle=True)
         assert labels.shape == (6, len(names))
         assert np.issubdtype(labels.dtype, np.integer)
-        assert np.load(tmp_path / "out" / f"mask_{task}.npy").tolist() == labels.any(axis=1).tolist()
+        assert (
+            np.load(tmp_path / "out" / f"mask_{task}.npy").tolist() == labels.any(axis=1).tolist()
+        )
     for task in REGRESSION_TASKS:
-        assert np.load(tmp_path / "out" / f"mask_{task}.npy").tolist() == load_dataset(tmp_path / "out", task).labelled.tolist()
+        assert (
+            np.load(tmp_path / "out" / f"mask_{task}.npy").tolist()
+            == load_dataset(tmp_path / "out", task).labelled.tolist()
+        )
     printed = capsys.readouterr()
-    assert "superdiagnostic: 4 records with a label, 2 without: CD 1, HYP 1, MI 2, NORM 1, STTC 1" in printed.out
+    assert (
+        "superdiagnostic: 4 records with a label, 2 without: CD 1, HYP 1, MI 2, NORM 1, STTC 1"
+        in printed.out
+    )
     assert "a subset of 6 records" in printed.out
     assert "6 records of 5 patients" in printed.out
     assert "not among PTB-XL's 71: XYZ (1)" in printed.err
@@ -76,7 +97,9 @@ def test_by_default_the_results_lie_in_the_data_set_s_own_folder(source):
     assert load_dataset(source).ecg_id.tolist() == IDS
 
 
-def test_the_same_command_again_is_finished_and_other_tables_or_options_are_refused(source, tmp_path, capsys):
+def test_the_same_command_again_is_finished_and_other_tables_or_options_are_refused(
+    source, tmp_path, capsys
+):
     words = ["--data_path", source, "--output_path", tmp_path / "out"]
     preprocess(*words)
     before = files(tmp_path / "out")
@@ -95,7 +118,9 @@ def test_the_same_command_again_is_finished_and_other_tables_or_options_are_refu
         preprocess(*words)
     assert files(tmp_path / "out") == before
     preprocess(*words, "--overwrite", "--min_likelihood", 50)
-    assert load_dataset(tmp_path / "out", "superdiagnostic").labels.sum() == 4  # ASMI at 15 and IMI at 0 count no more
+    assert (
+        load_dataset(tmp_path / "out", "superdiagnostic").labels.sum() == 4
+    )  # ASMI at 15 and IMI at 0 count no more
     assert load_dataset(tmp_path / "out").table["age"].tolist() == [1] * 6
 
 
@@ -115,7 +140,12 @@ def broken(source):
     digital[10, 0] = -32768
     write_record(source / file_name(3, 100), digital)
     (source / f"{file_name(5, 100)}.hea").unlink()
-    edit(source, lambda table: table.assign(scp_codes=table["scp_codes"].where(table["ecg_id"] != 7, "{'NORM': 100.0")))
+    edit(
+        source,
+        lambda table: table.assign(
+            scp_codes=table["scp_codes"].where(table["ecg_id"] != 7, "{'NORM': 100.0")
+        ),
+    )
     return source
 
 
@@ -124,7 +154,12 @@ def test_every_offender_is_listed_and_nothing_is_written(broken, tmp_path):
         preprocess("--data_path", broken, "--output_path", tmp_path / "out")
     message = str(caught.value)
     assert message.startswith("4 of 6 records cannot be used")
-    for part in ("truncated: ecg_id 2", "missing samples: ecg_id 3", "header missing: ecg_id 5", "scp_codes: ecg_id 7"):
+    for part in (
+        "truncated: ecg_id 2",
+        "missing samples: ecg_id 3",
+        "header missing: ecg_id 5",
+        "scp_codes: ecg_id 7",
+    ):
         assert part in message
     assert files(tmp_path / "out") == {}
     # and what was wrong does not stand in the way of the next run
@@ -139,9 +174,16 @@ def test_skip_bad_drops_the_offenders_from_everything_and_lists_them(broken, tmp
     assert data.labels.tolist() == [[0, 0, 0, 1, 0], [1, 0, 0, 0, 0]]
     skipped = pd.read_csv(tmp_path / "out" / "skipped_records.csv")
     assert skipped["ecg_id"].tolist() == [2, 3, 5, 7]
-    assert skipped["kind"].tolist() == ["truncated", "missing samples", "header missing", "unparsable scp_codes"]
+    assert skipped["kind"].tolist() == [
+        "truncated",
+        "missing samples",
+        "header missing",
+        "unparsable scp_codes",
+    ]
     assert "records dropped: " in capsys.readouterr().err
-    assert json.loads((tmp_path / "out" / "preprocessing.json").read_text())["counts"]["skipped"] == 4
+    assert (
+        json.loads((tmp_path / "out" / "preprocessing.json").read_text())["counts"]["skipped"] == 4
+    )
 
 
 def test_an_overwrite_that_fails_its_checks_leaves_the_finished_run(source, tmp_path):
@@ -161,15 +203,27 @@ def test_nothing_usable_is_an_error_even_with_skip_bad(source, tmp_path):
         preprocess("--data_path", source, "--output_path", tmp_path / "out", "--skip_bad")
 
 
-@pytest.mark.parametrize(("change", "match"), [
-    (lambda table: table.drop(columns=["scp_codes", "age"]), "lacks the column age, scp_codes"),
-    (lambda table: table.drop(columns="filename_lr"), "lacks the column filename_lr"),
-    (lambda table: table.head(0), "has no rows"),
-    (lambda table: table.assign(ecg_id=[1, 2, 3, 3, 7, 8]), "ecg_id must be a whole number and occur once .see line 5"),
-    (lambda table: table.assign(ecg_id=[1, 2, "x", 5, 7, 8]), "ecg_id must be a whole number and occur once .see line 4"),
-    (lambda table: table.assign(strat_fold=[1, 1, 0, 11, 9, None]), "wrong strat_fold: ecg_id 3, 5, 8"),
-    (lambda table: table.assign(patient_id=[1, None, 2, 3, 4, 5]), "no patient_id: ecg_id 2"),
-])
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda table: table.drop(columns=["scp_codes", "age"]), "lacks the column age, scp_codes"),
+        (lambda table: table.drop(columns="filename_lr"), "lacks the column filename_lr"),
+        (lambda table: table.head(0), "has no rows"),
+        (
+            lambda table: table.assign(ecg_id=[1, 2, 3, 3, 7, 8]),
+            "ecg_id must be a whole number and occur once .see line 5",
+        ),
+        (
+            lambda table: table.assign(ecg_id=[1, 2, "x", 5, 7, 8]),
+            "ecg_id must be a whole number and occur once .see line 4",
+        ),
+        (
+            lambda table: table.assign(strat_fold=[1, 1, 0, 11, 9, None]),
+            "wrong strat_fold: ecg_id 3, 5, 8",
+        ),
+        (lambda table: table.assign(patient_id=[1, None, 2, 3, 4, 5]), "no patient_id: ecg_id 2"),
+    ],
+)
 def test_an_unusable_table_is_refused(source, tmp_path, change, match):
     edit(source, change)
     with pytest.raises(UserError, match=match):
@@ -177,7 +231,9 @@ def test_an_unusable_table_is_refused(source, tmp_path, change, match):
     assert not (tmp_path / "out").exists() or files(tmp_path / "out") == {}
 
 
-@pytest.mark.parametrize("words", [["--sampling_rate", "250"], ["--min_likelihood", "101"], ["--measure_at", "7"]])
+@pytest.mark.parametrize(
+    "words", [["--sampling_rate", "250"], ["--min_likelihood", "101"], ["--measure_at", "7"]]
+)
 def test_a_wrong_option_is_one_line_and_code_2(words, capsys):
     with pytest.raises(SystemExit) as ended:
         preprocess(*words)
@@ -186,12 +242,16 @@ def test_a_wrong_option_is_one_line_and_code_2(words, capsys):
 
 
 def test_published_tables_are_looked_for_before_records_are_read(source, tmp_path):
-    done = run_script("preprocessing.py", "--data_path", source, "--addons", tmp_path / "nowhere", check=False)
+    done = run_script(
+        "preprocessing.py", "--data_path", source, "--addons", tmp_path / "nowhere", check=False
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert not (source / "raw100.pkl").exists()
-    with pytest.raises(UserError, match=r"ptbxl_database\.csv does not exist: run ./download_data\.sh"):
+    with pytest.raises(
+        UserError, match=r"ptbxl_database\.csv does not exist: run ./download_data\.sh"
+    ):
         preprocess("--data_path", tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 
@@ -204,7 +264,9 @@ def test_limit_takes_the_first_records(source, tmp_path):
 def test_500_hz(tmp_path):
     source, out = write_dataset(tmp_path / "source", rates=(100, 500)), tmp_path / "out"
     noise = np.random.default_rng(0).normal(0, 100, (5000, 12)).astype(np.int16)
-    write_record(source / file_name(2, 500), ecg_like(2, 500) + noise, 500)  # judged by this file alone, the table would differ
+    write_record(
+        source / file_name(2, 500), ecg_like(2, 500) + noise, 500
+    )  # judged by this file alone, the table would differ
     preprocess("--data_path", source, "--output_path", out)
     table = (out / "ptbxl_database_enriched.csv").read_bytes()
     preprocess("--data_path", source, "--output_path", out, "--sampling_rate", 500)
@@ -227,7 +289,9 @@ def test_100_and_500_hz_of_one_folder_stay_in_step(tmp_path, capsys):
     preprocess("--data_path", source, "--output_path", out)
     before = files(out)
     words = ["--data_path", source, "--output_path", out, "--sampling_rate", 500]
-    with pytest.raises(UserError, match=r"raw100\.pkl made with other settings \(limit\).*--overwrite"):
+    with pytest.raises(
+        UserError, match=r"raw100\.pkl made with other settings \(limit\).*--overwrite"
+    ):
         preprocess(*words, "--limit", 3)
     (source / f"{file_name(3, 500)}.hea").unlink()
     with pytest.raises(UserError, match=r"raw100\.pkl made with other settings \(skip_bad\)"):
@@ -239,8 +303,15 @@ def test_100_and_500_hz_of_one_folder_stay_in_step(tmp_path, capsys):
     assert load_dataset(out, "all", sampling_rate=500).ecg_id.tolist() == [1, 2, 5, 7, 8]
 
 
-@pytest.mark.parametrize(("n", "said"), [(21837, "PTB-XL 1.0.1"), (21801, "PTB-XL 1.0.2"), (21799, "PTB-XL 1.0.3"),
-                                         (300, "a subset of 300 records")])
+@pytest.mark.parametrize(
+    ("n", "said"),
+    [
+        (21837, "PTB-XL 1.0.1"),
+        (21801, "PTB-XL 1.0.2"),
+        (21799, "PTB-XL 1.0.3"),
+        (300, "a subset of 300 records"),
+    ],
+)
 def test_the_version_is_recognised_by_its_count(tmp_path, n, said):
     assert preprocessing.describe_version(tmp_path, pd.DataFrame(index=range(n))).startswith(said)
 
@@ -265,4 +336,6 @@ def test_real_records(ptbxl, tmp_path):
     assert set(data.table["measurements_source"]) == {"measured at 100 Hz", "measured at 500 Hz"}
     beats = np.array([len(data.r_peaks(row)) for row in range(200)])
     assert np.median(beats) in (10, 11, 12)
-    assert (data.table["QRS_Dur_Global"].median() > 70) & (data.table["QRS_Dur_Global"].median() < 110)
+    assert (data.table["QRS_Dur_Global"].median() > 70) & (
+        data.table["QRS_Dur_Global"].median() < 110
+    )

@@ -1,4 +1,6 @@
-"""The README: every command and example in it exists as written, and runs as written on the simulated cohort."""
+"""The README: every command and example in it exists as written, and runs as written on the
+simulated cohort.
+"""
 
 import argparse
 import fnmatch
@@ -18,30 +20,41 @@ from readme_blocks import README, blocks, commands, inline, make_root, section, 
 
 # what a test must not run, and why
 NOT_RUN = {
-    "conda": "makes an environment", "source": "makes an environment", "pip": "makes an environment",
+    "conda": "makes an environment",
+    "source": "makes an environment",
+    "pip": "makes an environment",
     "python3 -m venv": "makes an environment",
     "./download": "fetches gigabytes (tested against a local server in test_downloads.py)",
-    "./reproduce_results.sh": "tested in test_pipeline.py", "./run_tests.sh": "runs this test",
+    "./reproduce_results.sh": "tested in test_pipeline.py",
+    "./run_tests.sh": "runs this test",
     "torchrun --nnodes": "needs two machines",
 }
 
-# the lines with placeholders, which are no paths, and what a reader puts there; all others are run as they stand
+# the lines with placeholders, which are no paths, and what a reader puts there; all others are run
+# as they stand
 PLACEHOLDERS = {
-    "python code/tcav_analysis.py --modeltype=lenet --model_checkpoint_path=path/to/model.ckpt --logdir=path/to/output/":
-        {"path/to/model.ckpt": "output/lenet_subdiagnostic/checkpoints/best_model.ckpt", "path/to/output/": "output/"},
-    "python code/lrp_analysis.py --output_path=output/ --model_path=output/... --pathologies=[AMI, IMI] --strategy=single_best":
-        {"output/...": "output/lenet_subdiagnostic"},
-    "torchrun --nnodes=2 --nproc_per_node=4 --node_rank=0 --master_addr=<address of node 0> --master_port=29500 "
-    "code/train_model.py --logdir=./output --modelname=xresnet --task=superdiagnostic --gpu":
-        {"<address of node 0>": "node0"},
+    "python code/tcav_analysis.py --modeltype=lenet --model_checkpoint_path=path/to/model.ckpt "
+    "--logdir=path/to/output/": {
+        "path/to/model.ckpt": "output/lenet_subdiagnostic/checkpoints/best_model.ckpt",
+        "path/to/output/": "output/",
+    },
+    "python code/lrp_analysis.py --output_path=output/ --model_path=output/... --pathologies=[AMI, "
+    "IMI] --strategy=single_best": {"output/...": "output/lenet_subdiagnostic"},
+    "torchrun --nnodes=2 --nproc_per_node=4 --node_rank=0 --master_addr=<address of node 0> "
+    "--master_port=29500 "
+    "code/train_model.py --logdir=./output --modelname=xresnet --task=superdiagnostic --gpu": {
+        "<address of node 0>": "node0"
+    },
 }
 
 # python block that holds this -> what is true after it
 TRUE_AFTER = {
     "cohort.counterfactual": "as_stored.shape == without.shape == (2, 1000, 12) and"
-                             " abs(as_stored - __import__('utils').load_dataset('data/simulated').signals[13:15]).max() < 1e-6",
-    "ecg.measure_all": "len(peaks) > 4 and height > 0 and len(table) == len(judged) == 20 and shares.shape == (1000, 12, 24)"
-                       " and abs(shares.sum(axis=2) - 1).max() < 1e-5 and judged.notna().any(axis=None)",
+    " abs(as_stored - __import__('utils').load_dataset('data/simulated').signals[13:15]).max() < "
+    "1e-6",
+    "ecg.measure_all": "len(peaks) > 4 and height > 0 and len(table) == len(judged) == 20 and "
+    "shares.shape == (1000, 12, 24)"
+    " and abs(shares.sum(axis=2) - 1).max() < 1e-5 and judged.notna().any(axis=None)",
 }
 
 
@@ -52,15 +65,23 @@ def without_placeholders(command):
     return command
 
 
-# ---------------------------------------------------------------- what can be seen without running it
+# ---------------------------------------------------------------- what can be seen without running
+# it
 
-@pytest.mark.parametrize("command", [command for command in commands() if "code/" in command], ids=lambda command: command[:80])
+
+@pytest.mark.parametrize(
+    "command",
+    [command for command in commands() if "code/" in command],
+    ids=lambda command: command[:80],
+)
 def test_every_stage_command_is_understood(command):
     calls = stage_calls(without_placeholders(command))
     assert calls
     for script, *words in calls:
         assert (ROOT / script).is_file()
-        importlib.import_module(re.fullmatch(r"code/(\w+)\.py", script)[1]).get_args_parser().parse_args(words)
+        importlib.import_module(
+            re.fullmatch(r"code/(\w+)\.py", script)[1]
+        ).get_args_parser().parse_args(words)
 
 
 def test_every_bare_block_is_a_command_block_or_python():
@@ -69,13 +90,19 @@ def test_every_bare_block_is_a_command_block_or_python():
 
 
 def test_every_row_of_the_benchmarks_says_what_was_measured():
-    rows = [line.split(" | ") for line in section("Development").splitlines() if line.startswith("| ") and "bench_" in line]
+    rows = [
+        line.split(" | ")
+        for line in section("Development").splitlines()
+        if line.startswith("| ") and "bench_" in line
+    ]
     assert len(rows) > 10
     assert all(row[2].strip() for row in rows)
 
 
 def test_placeholders_stand_in_the_registered_lines_alone_with_a_line_beside_them_that_runs():
-    assert {command for command in commands() if re.search(r"path/to|\.\.\.|<", command)} == {*PLACEHOLDERS}
+    assert {command for command in commands() if re.search(r"path/to|\.\.\.|<", command)} == {
+        *PLACEHOLDERS
+    }
     for line in PLACEHOLDERS:
         if not line.startswith(tuple(NOT_RUN)):
             script = re.search(r"code/\w+\.py", line)[0]
@@ -85,22 +112,47 @@ def test_placeholders_stand_in_the_registered_lines_alone_with_a_line_beside_the
 
 
 def test_the_first_blocks_of_sections_1_to_8_are_the_stages_in_order_and_find_what_they_read():
-    headings = [heading for heading in re.findall(r"^## (.+)$", README, re.MULTILINE) if re.match(r"\d\. ", heading)]
+    headings = [
+        heading
+        for heading in re.findall(r"^## (.+)$", README, re.MULTILINE)
+        if re.match(r"\d\. ", heading)
+    ]
     assert [int(heading[0]) for heading in headings] == list(range(1, 9))
     stages, trained = [], set()
     for heading in headings:
-        lines = [line for line in commands(section(heading), first=True) if line not in PLACEHOLDERS]
+        lines = [
+            line for line in commands(section(heading), first=True) if line not in PLACEHOLDERS
+        ]
         for script, *words in (call for line in lines for call in stage_calls(line)):
             args = importlib.import_module(Path(script).stem).get_args_parser().parse_args(words)
             assert getattr(args, "data_path", "data/ptbxl") == "data/ptbxl"
             if script == "code/train_model.py":
-                trained.add("/".join([args.output_path, "_".join(filter(None, [args.modelname, args.task, args.run_name]))]))
+                trained.add(
+                    "/".join(
+                        [
+                            args.output_path,
+                            "_".join(filter(None, [args.modelname, args.task, args.run_name])),
+                        ]
+                    )
+                )
             else:
-                read = [getattr(args, "model_path", None), *getattr(args, "amplitude_models", []), *getattr(args, "seeds", [])]
+                read = [
+                    getattr(args, "model_path", None),
+                    *getattr(args, "amplitude_models", []),
+                    *getattr(args, "seeds", []),
+                ]
                 assert {*filter(None, read)} <= trained
         stages.append(Path(script).stem)
-    assert stages == ["preprocessing", "train_model", "tcav_analysis", "lrp_analysis", "glocal_analysis", "sanity_checks",
-                      "discovery", "report"]
+    assert stages == [
+        "preprocessing",
+        "train_model",
+        "tcav_analysis",
+        "lrp_analysis",
+        "glocal_analysis",
+        "sanity_checks",
+        "discovery",
+        "report",
+    ]
 
 
 class Parsing(Exception):
@@ -123,6 +175,7 @@ def parser_of(monkeypatch):
                 runpy.run_path(str(path), run_name="__main__")
         parser = stopped.value.args[0]
         return parser, lambda words: parse(parser, words)
+
     return find
 
 
@@ -149,7 +202,9 @@ def test_every_script_named_in_a_sentence_exists():
     assert [name for name in sorted(named) if not scripts_named(name)] == []
 
 
-@pytest.mark.parametrize("text", sorted({text for text in inline() if re.match(r"(python )?[\w/]+\.py ", text)}))
+@pytest.mark.parametrize(
+    "text", sorted({text for text in inline() if re.match(r"(python )?[\w/]+\.py ", text)})
+)
 def test_every_command_in_a_sentence_is_understood(text, parser_of):
     script, *words = shlex.split(re.sub(r"<[^>]*>", "placeholder", text).removeprefix("python "))
     parser, parse = parser_of(scripts_named(script)[0])
@@ -159,34 +214,53 @@ def test_every_command_in_a_sentence_is_understood(text, parser_of):
 
 
 def test_every_option_in_a_sentence_is_one_of_some_script(parser_of):
-    stages = [path for path in sorted((ROOT / "code").glob("*.py")) if "\nif __name__" in path.read_text()]
-    known = {"--node_rank"}     # of torchrun
+    stages = [
+        path for path in sorted((ROOT / "code").glob("*.py")) if "\nif __name__" in path.read_text()
+    ]
+    known = {"--node_rank"}  # of torchrun
     known |= {name for path in stages for name in options_of(parser_of(path)[0])}
     known |= {name for path in ROOT.glob("*.sh") for name in re.findall(r"--\w+", path.read_text())}
-    used = {word for text in inline() if text.startswith("--") for word in re.findall(r"--[\w-]+", text)}
+    used = {
+        word for text in inline() if text.startswith("--") for word in re.findall(r"--[\w-]+", text)
+    }
     assert len(used) > 50
     assert sorted(used - known) == []
 
 
 def test_every_file_has_a_place_in_the_tables_of_stages_or_subjects():
-    named = set(re.findall(r"`(?:code/)?([\w*]+\.py)`", "\n".join(line for line in README.splitlines() if line.startswith("| "))))
+    named = set(
+        re.findall(
+            r"`(?:code/)?([\w*]+\.py)`",
+            "\n".join(line for line in README.splitlines() if line.startswith("| ")),
+        )
+    )
     files = [path.name for path in (ROOT / "code").glob("*.py")]
-    assert [name for name in files if not any(fnmatch.fnmatch(name, pattern) for pattern in named)] == []
+    assert [
+        name for name in files if not any(fnmatch.fnmatch(name, pattern) for pattern in named)
+    ] == []
 
 
-@pytest.mark.parametrize("line", [
-    "python code/preprocessing.py",
-    "python code/train_model.py --logdir=./output  --modelname=lenet --task=subdiagnostic --gpu",
-    "python code/tcav_analysis.py --modeltype=lenet --model_checkpoint_path=path/to/model.ckpt --logdir=path/to/output/",
-    "python code/lrp_analysis.py --output_path=output/ --model_path=output/... --pathologies=[AMI, IMI] --strategy=single_best",
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "python code/preprocessing.py",
+        "python code/train_model.py --logdir=./output  --modelname=lenet --task=subdiagnostic "
+        "--gpu",
+        "python code/tcav_analysis.py --modeltype=lenet --model_checkpoint_path=path/to/model.ckpt "
+        "--logdir=path/to/output/",
+        "python code/lrp_analysis.py --output_path=output/ --model_path=output/... "
+        "--pathologies=[AMI, IMI] --strategy=single_best",
+    ],
+)
 def test_the_original_lines_are_there_word_for_word(line):
     assert line in README.splitlines()
     assert line in commands()
 
 
 def test_every_stage_has_its_section_and_every_picture_exists():
-    for script in sorted(path.stem for path in (ROOT / "code").glob("*.py") if "\nif __name__" in path.read_text()):
+    for script in sorted(
+        path.stem for path in (ROOT / "code").glob("*.py") if "\nif __name__" in path.read_text()
+    ):
         assert f"code/{script}.py" in README, f"the README does not speak of {script}.py"
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
     assert pictures
@@ -203,6 +277,7 @@ def test_links_within_the_readme_lead_somewhere():
 
 # ---------------------------------------------------------------- what is run
 
+
 @pytest.mark.parametrize("block", blocks("python"))
 def test_every_python_example_runs_where_a_reader_stands(block, cohort, tmp_path):
     root = make_root(tmp_path / "root")
@@ -210,18 +285,30 @@ def test_every_python_example_runs_where_a_reader_stands(block, cohort, tmp_path
     for name in ("ptbxl", "simulated"):
         (root / "data" / name).symlink_to(cohort)
     [true] = [true for part, true in TRUE_AFTER.items() if part in block]
-    done = subprocess.run([sys.executable, "-c", f"{block}\nassert {true}"], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{block}\nassert {true}"], cwd=root, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A copy of the repository's layout as after the download: records (simulated) in data/ptbxl, and recordings of one's own.
+    """A copy of the repository's layout as after the download: records (simulated) in data/ptbxl,
+    and recordings of one's own.
 
-    So many records that the models trained on them have a true positive of every pathology in the test fold.
+    So many records that the models trained on them have a true positive of every pathology in the
+    test fold.
     """
     folder = make_root(tmp_path_factory.mktemp("readme") / "root")
-    run_script("simulate_ptbxl.py", "--output_path", folder / "data" / "ptbxl", "--n_records", 800, "--seed", 7)
+    run_script(
+        "simulate_ptbxl.py",
+        "--output_path",
+        folder / "data" / "ptbxl",
+        "--n_records",
+        800,
+        "--seed",
+        7,
+    )
     write_recordings(folder)
     return folder
 

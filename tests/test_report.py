@@ -1,4 +1,6 @@
-"""The report: one page that asks nothing of anyone, says what is missing, and finds the link that broke."""
+"""The report: one page that asks nothing of anyone, says what is missing, and finds the link that
+broke.
+"""
 
 import re
 import shutil
@@ -22,20 +24,45 @@ from reporting.sections import SECTIONS, Run, _flagged, broken_links
 def run_folder(tmp_path):
     """A run folder as the stages leave it, with a hostile label in it."""
     folder = tmp_path / "output" / "lenet_superdiagnostic"
-    info = ModelInfo("lenet", "superdiagnostic", tuple(TASKS["superdiagnostic"]), LEADS, 100, 2.5,
-                     {"train": [1, 2], "validation": [9], "test": [10]}, 3)
+    info = ModelInfo(
+        "lenet",
+        "superdiagnostic",
+        tuple(TASKS["superdiagnostic"]),
+        LEADS,
+        100,
+        2.5,
+        {"train": [1, 2], "validation": [9], "test": [10]},
+        3,
+    )
     save_checkpoint(folder / "checkpoints" / "best_model.ckpt", get_model("lenet", 5), info)
     auc = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 50, "n_positive": 4}
     per_class = {"MI": auc, "<script>alert(1)</script>": auc}
     write_json(folder / "metrics.json", {"windows": {"macro_auc": auc, "per_class_auc": per_class}})
     with Stage(folder / "tcav", "tcav_analysis", {"seed": 3}) as stage:
-        write_csv(folder / "tcav" / "scores.csv", pd.DataFrame({
-            "concept": ["R56-LVH"], "layer": ["head"], "pathology": ["HYP"], "score": [1.0], "magnitude": [0.2],
-            "cav_valid": [False], "p": [0.001], "p_corrected": [0.01], "n_positive": [25], "n_class": [9]}))
+        write_csv(
+            folder / "tcav" / "scores.csv",
+            pd.DataFrame(
+                {
+                    "concept": ["R56-LVH"],
+                    "layer": ["head"],
+                    "pathology": ["HYP"],
+                    "score": [1.0],
+                    "magnitude": [0.2],
+                    "cav_valid": [False],
+                    "p": [0.001],
+                    "p_corrected": [0.01],
+                    "n_positive": [25],
+                    "n_class": [9],
+                }
+            ),
+        )
         figure = plt.figure()
         figure.text(0.5, 0.5, "concept")
         pictures = write_figure(figure, folder / "tcav" / "concept_R56-LVH")
-        stage.finish(inputs=[folder / "checkpoints" / "best_model.ckpt"], outputs=[folder / "tcav" / "scores.csv", *pictures])
+        stage.finish(
+            inputs=[folder / "checkpoints" / "best_model.ckpt"],
+            outputs=[folder / "tcav" / "scores.csv", *pictures],
+        )
     return folder
 
 
@@ -55,7 +82,15 @@ class _Page(HTMLParser):
 
 
 def report(run_folder, *options, check=True):
-    return run_script("report.py", "--model_path", run_folder, "--output_path", run_folder.parent, *options, check=check)
+    return run_script(
+        "report.py",
+        "--model_path",
+        run_folder,
+        "--output_path",
+        run_folder.parent,
+        *options,
+        check=check,
+    )
 
 
 def test_the_page_is_whole_and_requests_nothing(run_folder):
@@ -89,7 +124,9 @@ def test_verify_names_the_first_broken_link(run_folder):
         file.write("x")
     done = report(run_folder, "--verify", check=False)
     assert done.returncode == 1
-    assert re.match(r"broken: .*tcav_analysis\.json: output .*scores\.csv has changed since", done.stdout)
+    assert re.match(
+        r"broken: .*tcav_analysis\.json: output .*scores\.csv has changed since", done.stdout
+    )
     report(run_folder)
     assert "Artefacts do not match" in (run_folder / "report.html").read_text()
 
@@ -108,12 +145,17 @@ def test_verify_walks_the_data_set_that_was_read(run_folder, tmp_path):
     assert re.search(r"preprocessing\.json: output .*raw100\.pkl has changed since", line)
 
 
-def test_the_page_names_every_data_set_training_first_and_what_cannot_be_checked(run_folder, tmp_path):
+def test_the_page_names_every_data_set_training_first_and_what_cannot_be_checked(
+    run_folder, tmp_path
+):
     for name, stage_name in (("z", "train"), ("a", "local")):
         data = tmp_path / name
         with Stage(data, "preprocessing", {}) as stage:
             (data / "ptbxl_database_enriched.csv").write_text("x")
-            stage.finish(outputs=[data / "ptbxl_database_enriched.csv"], counts={"version": f"version {name}", "records": 3})
+            stage.finish(
+                outputs=[data / "ptbxl_database_enriched.csv"],
+                counts={"version": f"version {name}", "records": 3},
+            )
         with Stage(run_folder / stage_name, stage_name, {}) as stage:
             stage.finish(inputs=[data / "ptbxl_database_enriched.csv"])
     report(run_folder)
@@ -155,12 +197,30 @@ def test_cells_and_tables():
 
 
 def test_broken_claims_and_flagged_signals_are_warned_about(run_folder, tmp_path):
-    write_csv(run_folder / "sanity" / "checks.csv", pd.DataFrame({"check": ["axiom_completeness"], "method": ["ig"]}))
-    write_csv(run_folder / "sanity" / "axioms.csv", pd.DataFrame({
-        "axiom": "completeness", "method": ["ig", "saliency", "lrp"], "model": "lenet", "claimed": [True, False, True],
-        "worst": [0.5, 0.6, 0.001], "tolerance": 0.01, "kept": [False, False, True], "n": 16}))
+    write_csv(
+        run_folder / "sanity" / "checks.csv",
+        pd.DataFrame({"check": ["axiom_completeness"], "method": ["ig"]}),
+    )
+    write_csv(
+        run_folder / "sanity" / "axioms.csv",
+        pd.DataFrame(
+            {
+                "axiom": "completeness",
+                "method": ["ig", "saliency", "lrp"],
+                "model": "lenet",
+                "claimed": [True, False, True],
+                "worst": [0.5, 0.6, 0.001],
+                "tolerance": 0.01,
+                "kept": [False, False, True],
+                "n": 16,
+            }
+        ),
+    )
     data = tmp_path / "data"
-    write_csv(data / "ptbxl_database_enriched.csv", pd.DataFrame({"ecg_id": [7, 8], "quality_noise": [True, True]}))
+    write_csv(
+        data / "ptbxl_database_enriched.csv",
+        pd.DataFrame({"ecg_id": [7, 8], "quality_noise": [True, True]}),
+    )
     cells = pd.DataFrame({"ecg_id": [7], "method": ["ig"], "pathology": ["MI"], "rank": [1]})
     write_csv(run_folder / "local" / "cells.csv", cells)
     with Stage(run_folder / "local", "local", {"data_path": "elsewhere"}) as stage:
@@ -172,7 +232,10 @@ def test_broken_claims_and_flagged_signals_are_warned_about(run_folder, tmp_path
     assert "noise in record 7: read its maps with care" in text
     (data / "ptbxl_database_enriched.csv").unlink()
     lines = list(_flagged(Run(run_folder, None), [7]))
-    assert lines == [f"Names of flagged records unavailable: {data / 'ptbxl_database_enriched.csv'} is not there."]
+    assert lines == [
+        f"Names of flagged records unavailable: {data / 'ptbxl_database_enriched.csv'} is not "
+        "there."
+    ]
     (run_folder / "local" / "local.json").unlink()
     assert "names no ptbxl_database_enriched.csv" in next(_flagged(Run(run_folder, None), [7]))
 
@@ -180,37 +243,72 @@ def test_broken_claims_and_flagged_signals_are_warned_about(run_folder, tmp_path
 def test_flags_are_found_from_wherever_the_report_is_made(run_folder, tmp_path):
     """The data set as a relative path, the report from another folder than the stage."""
     data = tmp_path / "data"
-    write_csv(data / "ptbxl_database_enriched.csv", pd.DataFrame({"ecg_id": [7, 8], "quality_drift": [True, False]}))
-    write_csv(run_folder / "local" / "cells.csv", pd.DataFrame({"ecg_id": [7, 8], "method": "ig", "pathology": "MI", "rank": 1}))
+    write_csv(
+        data / "ptbxl_database_enriched.csv",
+        pd.DataFrame({"ecg_id": [7, 8], "quality_drift": [True, False]}),
+    )
+    write_csv(
+        run_folder / "local" / "cells.csv",
+        pd.DataFrame({"ecg_id": [7, 8], "method": "ig", "pathology": "MI", "rank": 1}),
+    )
     with Stage(run_folder / "local", "local", {"data_path": "data/"}) as stage:
         stage.finish(inputs=[data / "ptbxl_database_enriched.csv"])
     (tmp_path / "deep" / "er").mkdir(parents=True)
-    run_script("report.py", "--model_path", run_folder, "--output_path", run_folder.parent, cwd=tmp_path / "deep" / "er")
+    run_script(
+        "report.py",
+        "--model_path",
+        run_folder,
+        "--output_path",
+        run_folder.parent,
+        cwd=tmp_path / "deep" / "er",
+    )
     assert "drift in record 7: read its maps with care" in (run_folder / "report.html").read_text()
 
 
 def test_every_section_says_how_many_records_are_flagged(run_folder):
-    table = pd.DataFrame({"quality_noise": [True, True, False]}, index=pd.Index([1, 2, 3], name="ecg_id"))
+    table = pd.DataFrame(
+        {"quality_noise": [True, True, False]}, index=pd.Index([1, 2, 3], name="ecg_id")
+    )
     flagged = count_flags(table, {"MI": [1, 3], "CD": [2, 3]})
-    files = {"tcav": "scores", "glocal": "segments", "sanity": "checks", "discovery": "table", "local": "cells"}
-    columns = {"segments": ["rank", "pathology", "method"], "table": ["metric", "note"],
-               "cells": ["ecg_id", "method", "pathology"]}
+    files = {
+        "tcav": "scores",
+        "glocal": "segments",
+        "sanity": "checks",
+        "discovery": "table",
+        "local": "cells",
+    }
+    columns = {
+        "segments": ["rank", "pathology", "method"],
+        "table": ["metric", "note"],
+        "cells": ["ecg_id", "method", "pathology"],
+    }
     for folder, name in files.items():
         if not (run_folder / folder / f"{name}.csv").is_file():
-            write_csv(run_folder / folder / f"{name}.csv", pd.DataFrame(columns=columns.get(name, ["check"])))
-    sections = {"tcav": "concepts"} | {name: name for name in ("glocal", "sanity", "discovery", "local")}
+            write_csv(
+                run_folder / folder / f"{name}.csv",
+                pd.DataFrame(columns=columns.get(name, ["check"])),
+            )
+    sections = {"tcav": "concepts"} | {
+        name: name for name in ("glocal", "sanity", "discovery", "local")
+    }
     found = Run(run_folder, None)
     for folder, section in sections.items():
-        assert f"Quality flags unavailable: {folder}/quality.csv is not there" in "".join(SECTIONS[section].build(found))
+        assert f"Quality flags unavailable: {folder}/quality.csv is not there" in "".join(
+            SECTIONS[section].build(found)
+        )
         write_csv(run_folder / folder / "quality.csv", flagged)
         text = "".join(SECTIONS[section].build(found))
         assert "2 of 3 explained records with a quality flag: noise 2; not judged: flat" in text
         assert "<tr><td>MI</td><td>2</td><td>1</td><td>–</td>" in text
         write_csv(run_folder / folder / "quality.csv", count_flags(table[[]], {"MI": [1, 3]}))
-        assert "Quality flags unavailable: the data set was preprocessed without them" in "".join(SECTIONS[section].build(found))
+        assert "Quality flags unavailable: the data set was preprocessed without them" in "".join(
+            SECTIONS[section].build(found)
+        )
 
 
-def test_flags_where_stored_concept_vectors_were_applied_are_told_from_those_of_the_analysis(run_folder):
+def test_flags_where_stored_concept_vectors_were_applied_are_told_from_those_of_the_analysis(
+    run_folder,
+):
     table = pd.DataFrame({"quality_noise": [True, False]}, index=pd.Index([1, 2], name="ecg_id"))
     write_csv(run_folder / "tcav" / "quality.csv", count_flags(table, {"MI": [2]}))
     write_csv(run_folder / "tcav_applied" / "quality.csv", count_flags(table, {"MI": [1, 2]}))
@@ -223,8 +321,14 @@ def test_flags_where_stored_concept_vectors_were_applied_are_told_from_those_of_
 def test_records_of_ones_own_have_a_part_each(run_folder):
     for name, flag in (("anna", "flat"), ("bert", "limb_reversal")):
         folder = run_folder / f"local_{name}"
-        write_csv(folder / "cells.csv", pd.DataFrame({"ecg_id": [0], "method": ["ig"], "pathology": ["MI"], "rank": [1]}))
-        write_csv(folder / "quality.csv", count_flags(pd.DataFrame({f"quality_{flag}": [True]}), {"MI": [0]}))
+        write_csv(
+            folder / "cells.csv",
+            pd.DataFrame({"ecg_id": [0], "method": ["ig"], "pathology": ["MI"], "rank": [1]}),
+        )
+        write_csv(
+            folder / "quality.csv",
+            count_flags(pd.DataFrame({f"quality_{flag}": [True]}), {"MI": [0]}),
+        )
         figure = plt.figure()
         write_figure(figure, folder / f"ig_MI_{name}")
     text = "".join(SECTIONS["local"].build(Run(run_folder, None)))
@@ -233,7 +337,7 @@ def test_records_of_ones_own_have_a_part_each(run_folder):
     assert "with a quality flag: flat 1" in anna
     assert "with a quality flag: limb reversal 1" in bert
     assert re.findall("<figcaption>(.*?)</figcaption>", text) == ["ig MI anna", "ig MI bert"]
-    assert "Names of flagged records" not in text   # no data set is asked about them
+    assert "Names of flagged records" not in text  # no data set is asked about them
 
 
 def test_two_runs_of_one_name_are_told_apart(run_folder, tmp_path):

@@ -1,4 +1,6 @@
-"""The house's rule: a room imports only what stands to its left, and no module imports itself by a detour."""
+"""The house's rule: a room imports only what stands to its left, and no module imports itself by a
+detour.
+"""
 
 import ast
 
@@ -62,7 +64,7 @@ def cycle(imports):
 
     def visit(name):
         if name in path:
-            return [*path[path.index(name):], name]
+            return [*path[path.index(name) :], name]
         if name in done:
             return None
         path.append(name)
@@ -91,8 +93,10 @@ def test_rooms_import_only_what_stands_to_their_left():
 
 
 def test_no_module_imports_itself_by_a_detour():
-    without_fronts = {name: {target for target in targets if "." in target or target not in FLOOR}
-                      for name, targets in IMPORTS.items()}
+    without_fronts = {
+        name: {target for target in targets if "." in target or target not in FLOOR}
+        for name, targets in IMPORTS.items()
+    }
     assert cycle(without_fronts) is None
 
 

@@ -1,7 +1,8 @@
 """Moving files into rooms changes no number: a small chain writes what it wrote before the move.
 
-Weights depend on the processor, and everything after training on the weights: where training comes out with other
-bits than on the machine that made the digests, only what needs no network is compared.
+Weights depend on the processor, and everything after training on the weights: where training comes
+out with other bits than on the machine that made the digests, only what needs no network is
+compared.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""The stage as a user runs it: files, resuming, --strict, and what it says when something does not fit."""
+"""The stage as a user runs it: files, resuming, --strict, and what it says when something does not
+fit.
+"""
 
 from dataclasses import replace
 
@@ -26,22 +28,46 @@ METHODS_USED = ["saliency", "lrp", "random"]
 def amplitude_run(tmp_path_factory):
     """An untrained LeNet for the R amplitudes: its maps need not be good, only be scored."""
     torch.manual_seed(0)
-    info = ModelInfo("lenet", "R_Peak_Amplitude", LEADS, LEADS, 100, 2.5, {"train": [1], "validation": [9], "test": [10]}, 0)
+    info = ModelInfo(
+        "lenet",
+        "R_Peak_Amplitude",
+        LEADS,
+        LEADS,
+        100,
+        2.5,
+        {"train": [1], "validation": [9], "test": [10]},
+        0,
+    )
     path = tmp_path_factory.mktemp("amplitude") / "lenet_R_Peak_Amplitude"
     save_checkpoint(path / "checkpoints" / "best_model.ckpt", get_model("lenet", 12).eval(), info)
     return path
 
 
 def arguments(cohort, trained, out, *more):
-    return ["--model_path", str(trained), "--data_path", str(cohort), "--output_path", str(out), "--n_samples", "10",
-            "--n_few", "3", "--methods", *METHODS_USED, *map(str, more)]
+    return [
+        "--model_path",
+        str(trained),
+        "--data_path",
+        str(cohort),
+        "--output_path",
+        str(out),
+        "--n_samples",
+        "10",
+        "--n_few",
+        "3",
+        "--methods",
+        *METHODS_USED,
+        *map(str, more),
+    ]
 
 
 @pytest.fixture(scope="module")
 def finished(cohort, trained, amplitude_run, tmp_path_factory):
     """A whole run on a few records with three methods: (folder, the command's options)."""
     out = tmp_path_factory.mktemp("sanity")
-    options = arguments(cohort, trained, out, "--amplitude_models", amplitude_run, "--seeds", trained, "--strict")
+    options = arguments(
+        cohort, trained, out, "--amplitude_models", amplitude_run, "--seeds", trained, "--strict"
+    )
     done = run_script("sanity_checks.py", *options)
     assert "about" in done.stderr.splitlines()[0]
     return out / trained.name / "sanity", options
@@ -52,11 +78,19 @@ def test_every_check_is_in_the_table_with_interval_chance_and_n(finished):
     table = pd.read_csv(folder / "checks.csv")
     assert list(table.columns) == COLUMNS
     for check in sanity_checks.CHECKS:
-        prefix = {"dose_response": "dose", "axioms": "axiom", "agreement": "agreement_methods", "seeds": "agreement_seeds",
-                  "layers": "layer"}.get(check, check)
+        prefix = {
+            "dose_response": "dose",
+            "axioms": "axiom",
+            "agreement": "agreement_methods",
+            "seeds": "agreement_seeds",
+            "layers": "layer",
+        }.get(check, check)
         rows = table[table["check"].str.startswith(prefix)]
-        if check == "localisation" and not pd.read_csv(folder / "localisation_gate.csv")["passed"].sum():
-            assert rows.empty       # a barely trained model need not use any cause
+        if (
+            check == "localisation"
+            and not pd.read_csv(folder / "localisation_gate.csv")["passed"].sum()
+        ):
+            assert rows.empty  # a barely trained model need not use any cause
         elif check == "layers":
             assert {"gradcam@original", "gradcam@last"} <= set(rows["method"])
         else:
@@ -74,38 +108,67 @@ def test_the_same_model_as_another_seed_agrees_fully(finished):
 
 def test_figures_and_tables_beside_it(finished):
     written = {path.name for path in finished[0].iterdir()}
-    assert {"details.csv", "comparisons.csv", "axioms.csv", "dose_response.csv", "localisation_gate.csv", "agreement_pairs.csv",
-            "ranking.png", "amplitude_boxes.png", "amplitude_curves.png", "randomisation.png", "removal.png", "layers.png",
-            "agreement.png"} <= written
+    assert {
+        "details.csv",
+        "comparisons.csv",
+        "axioms.csv",
+        "dose_response.csv",
+        "localisation_gate.csv",
+        "agreement_pairs.csv",
+        "ranking.png",
+        "amplitude_boxes.png",
+        "amplitude_curves.png",
+        "randomisation.png",
+        "removal.png",
+        "layers.png",
+        "agreement.png",
+    } <= written
 
 
 def test_flagged_records_are_counted_per_model(finished, cohort, amplitude_run):
     counts = pd.read_csv(finished[0] / "quality.csv").set_index("group")
     flags = load_table(cohort).filter(like="quality_").any(axis=1)
-    ids = read_npz(next((finished[0] / "maps").glob("full__saliency__lenet_subdiagnostic.npz")))["ecg_id"]
+    ids = read_npz(next((finished[0] / "maps").glob("full__saliency__lenet_subdiagnostic.npz")))[
+        "ecg_id"
+    ]
     assert list(counts.index) == ["all", "lenet_subdiagnostic", amplitude_run.name]
-    assert counts.loc["lenet_subdiagnostic", ["n_records", "n_flagged"]].tolist() == [len(ids), flags[ids].sum()]
+    assert counts.loc["lenet_subdiagnostic", ["n_records", "n_flagged"]].tolist() == [
+        len(ids),
+        flags[ids].sum(),
+    ]
     assert len(ids) <= counts.loc["all", "n_records"] <= counts["n_records"].iloc[1:].sum()
 
 
 def test_nothing_is_clipped_in_figures_of_a_single_amplitude_model(finished):
     tables = {path.stem: pd.read_csv(path) for path in finished[0].glob("*.csv")}
-    records = pd.concat([pd.read_csv(path) for path in (finished[0] / "parts").iterdir()], ignore_index=True)
+    records = pd.concat(
+        [pd.read_csv(path) for path in (finished[0] / "parts").iterdir()], ignore_index=True
+    )
     sanity_figures.style()
     for name, draw in sanity_figures.FIGURES.items():
         figure = draw(tables, records)
         if figure is None:
             continue
         figure.draw_without_rendering()
-        texts = [*figure.texts, *(ax.yaxis.label for ax in figure.axes), *(ax.title for ax in figure.axes)]
+        texts = [
+            *figure.texts,
+            *(ax.yaxis.label for ax in figure.axes),
+            *(ax.title for ax in figure.axes),
+        ]
         for one in [*figure.legends, *(text for text in texts if text.get_text())]:
             box = one.get_window_extent()
-            inside = min(box.x0, box.y0) > -1 and box.x1 < figure.bbox.x1 + 1 and box.y1 < figure.bbox.y1 + 1
+            inside = (
+                min(box.x0, box.y0) > -1
+                and box.x1 < figure.bbox.x1 + 1
+                and box.y1 < figure.bbox.y1 + 1
+            )
             assert inside, (name, one)
         plt.close(figure)
 
 
-def test_finished_says_so_and_an_interrupted_run_ends_with_the_same_table(finished, monkeypatch, capsys):
+def test_finished_says_so_and_an_interrupted_run_ends_with_the_same_table(
+    finished, monkeypatch, capsys
+):
     folder, options = finished
     before = (folder / "checks.csv").read_bytes()
     sanity_checks.main(sanity_checks.get_args_parser().parse_args(options))
@@ -145,29 +208,38 @@ def test_strict_fails_on_a_claim_that_does_not_hold(cohort, trained, tmp_path, m
     monkeypatch.setitem(METHODS, "saliency", replace(METHODS["saliency"], axioms=("completeness",)))
     options = arguments(cohort, trained, tmp_path, "--checks", "axioms", "--strict")
     monkeypatch.setattr("sys.argv", ["sanity_checks.py", *options])
-    for _ in range(2):      # the second time from the finished run
+    for _ in range(2):  # the second time from the finished run
         with pytest.raises(SystemExit) as stopped:
             run(sanity_checks.main, sanity_checks.get_args_parser())
         assert stopped.value.code == 1
         assert "completeness" in capsys.readouterr().err
     table = pd.read_csv(tmp_path / trained.name / "sanity" / "axioms.csv")
     assert table.loc[table["claimed"] & ~table["kept"], "axiom"].tolist() == ["completeness"]
-    sanity_checks.main(sanity_checks.get_args_parser().parse_args(options[:-1]))     # without --strict it only says so
+    sanity_checks.main(
+        sanity_checks.get_args_parser().parse_args(options[:-1])
+    )  # without --strict it only says so
 
 
-@pytest.mark.parametrize(("more", "said"), [
-    (("--methods", "nonsense"), "unknown method"),
-    (("--checks", "nonsense"), "unknown check"),
-    (("--checks", "amplitude"), "none of the checks"),
-    (("--amplitude_models", "RUN"), "not of an amplitude task"),
-    (("--model_path", "AMPLITUDE"), "give a classifier"),
-    (("--seeds", "AMPLITUDE"), "not another seed"),
-    (("--amplitude_models", "AMPLITUDE", "AMPLITUDE"), "a run twice"),
-    (("--task", "rhythm"), "unrecognized"),
-])
-def test_what_does_not_fit_is_said_and_nothing_written(cohort, trained, amplitude_run, tmp_path, monkeypatch, capsys, more, said):
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--methods", "nonsense"), "unknown method"),
+        (("--checks", "nonsense"), "unknown check"),
+        (("--checks", "amplitude"), "none of the checks"),
+        (("--amplitude_models", "RUN"), "not of an amplitude task"),
+        (("--model_path", "AMPLITUDE"), "give a classifier"),
+        (("--seeds", "AMPLITUDE"), "not another seed"),
+        (("--amplitude_models", "AMPLITUDE", "AMPLITUDE"), "a run twice"),
+        (("--task", "rhythm"), "unrecognized"),
+    ],
+)
+def test_what_does_not_fit_is_said_and_nothing_written(
+    cohort, trained, amplitude_run, tmp_path, monkeypatch, capsys, more, said
+):
     more = [{"RUN": str(trained), "AMPLITUDE": str(amplitude_run)}.get(word, word) for word in more]
-    monkeypatch.setattr("sys.argv", ["sanity_checks.py", *arguments(cohort, trained, tmp_path), *more])
+    monkeypatch.setattr(
+        "sys.argv", ["sanity_checks.py", *arguments(cohort, trained, tmp_path), *more]
+    )
     with pytest.raises(SystemExit) as stopped:
         run(sanity_checks.main, sanity_checks.get_args_parser())
     assert stopped.value.code == 2
@@ -175,10 +247,17 @@ def test_what_does_not_fit_is_said_and_nothing_written(cohort, trained, amplitud
     assert not list(tmp_path.rglob("*.csv"))
 
 
-def test_a_set_without_planted_causes_leaves_localisation_out(trained, cohort, tmp_path, monkeypatch, capsys):
+def test_a_set_without_planted_causes_leaves_localisation_out(
+    trained, cohort, tmp_path, monkeypatch, capsys
+):
     args = sanity_checks.get_args_parser().parse_args(arguments(tmp_path, trained, tmp_path))
     checks, planted = sanity_checks.checks_of(args)
-    assert set(sanity_checks.CHECKS) - set(checks) == {"amplitude", "seeds", "localisation", "layers"}
+    assert set(sanity_checks.CHECKS) - set(checks) == {
+        "amplitude",
+        "seeds",
+        "localisation",
+        "layers",
+    }
     assert planted is None
     assert "left out: localisation" in capsys.readouterr().err
 
@@ -186,7 +265,23 @@ def test_a_set_without_planted_causes_leaves_localisation_out(trained, cohort, t
 @pytest.mark.parametrize("check", ["localisation", "layers"])
 def test_no_record_through_the_gate_is_said_in_one_line(cohort, tmp_path, check):
     run = untrained(tmp_path)
-    done = run_script("sanity_checks.py", "--model_path", run, "--data_path", cohort, "--output_path", tmp_path / "out",
-                      "--checks", check, "--methods", "saliency", "--n_samples", 8, "--threads", 1, check=False)
+    done = run_script(
+        "sanity_checks.py",
+        "--model_path",
+        run,
+        "--data_path",
+        cohort,
+        "--output_path",
+        tmp_path / "out",
+        "--checks",
+        check,
+        "--methods",
+        "saliency",
+        "--n_samples",
+        8,
+        "--threads",
+        1,
+        check=False,
+    )
     assert done.returncode == 2, done.stderr
     assert "no record passes the intervention gate" in done.stderr.splitlines()[-1]

@@ -1,4 +1,6 @@
-"""The shell scripts: which Python they choose, from where they can be called, and what they say to wrong options."""
+"""The shell scripts: which Python they choose, from where they can be called, and what they say to
+wrong options.
+"""
 
 import importlib
 import os
@@ -16,7 +18,9 @@ SCRIPTS = [*sorted(path.name for path in ROOT.glob("*.sh")), ".ci/run"]
 
 def bash(command, cwd, path=None, **environment):
     surroundings = {**os.environ, **environment, **({"PATH": path} if path else {})}
-    return subprocess.run(["bash", "-c", command], cwd=cwd, capture_output=True, text=True, env=surroundings)
+    return subprocess.run(
+        ["bash", "-c", command], cwd=cwd, capture_output=True, text=True, env=surroundings
+    )
 
 
 def stub(folder, name, body):
@@ -35,7 +39,9 @@ def project(tmp_path):
     return folder
 
 
-SET_UP = 'set -euo pipefail; root="{0}"; source "{0}/setup_env.sh"; setup_env; echo "chosen: $PYTHON"'
+SET_UP = (
+    'set -euo pipefail; root="{0}"; source "{0}/setup_env.sh"; setup_env; echo "chosen: $PYTHON"'
+)
 
 
 def test_an_active_environment_that_has_everything_is_used_as_it_is(project, tmp_path):
@@ -53,11 +59,15 @@ def test_an_active_environment_that_has_everything_is_used_as_it_is(project, tmp
 def test_conda_makes_the_environment_once(project, tmp_path, tool, exists):
     stubs, log = tmp_path / "stubs", tmp_path / "log"
     stub(stubs, "python", "exit 1")
-    stub(stubs, tool, f"""echo "$@" >> {log}
+    stub(
+        stubs,
+        tool,
+        f"""echo "$@" >> {log}
 case "$1 $2" in
-  "env list") echo "base /opt/base"; {'echo "xai4ecg /opt/xai4ecg"' if exists else ':'} ;;
+  "env list") echo "base /opt/base"; {'echo "xai4ecg /opt/xai4ecg"' if exists else ":"} ;;
   "run -n") shift 3; shift; exec "{sys.executable}" "$@" ;;
-esac""")
+esac""",
+    )
     done = bash(SET_UP.format(project), tmp_path, f"{stubs}:/usr/bin:/bin")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"chosen: {sys.executable}"
@@ -67,8 +77,11 @@ esac""")
 def test_without_conda_a_virtual_environment_is_made_with_pip(project, tmp_path):
     stubs, log = tmp_path / "stubs", tmp_path / "log"
     stub(stubs, "python", "exit 1")
-    fake = (f'echo "$@" >> {log}; if [ "$2" = venv ]; then mkdir -p "${{@: -1}}/bin"; cp "$0" "${{@: -1}}/bin/python"; fi; '
-            f'case "$*" in *"import torch"*) grep -q requirements.txt {log};; esac')
+    fake = (
+        f'echo "$@" >> {log}; if [ "$2" = venv ]; then mkdir -p "${{@: -1}}/bin"; cp "$0" "${{@: '
+        f'-1}}/bin/python"; fi; '
+        f'case "$*" in *"import torch"*) grep -q requirements.txt {log};; esac'
+    )
     for name in ("python3.11", "python3"):
         stub(stubs, name, fake)
     done = bash(SET_UP.format(project), tmp_path, f"{stubs}:/usr/bin:/bin")
@@ -83,7 +96,10 @@ def test_no_python_is_said_in_one_line(project, tmp_path):
         stub(stubs, name, "exit 1")
     done = bash(SET_UP.format(project), tmp_path, f"{stubs}:/usr/bin:/bin")
     assert done.returncode != 0
-    assert done.stderr.strip() == "error: Python 3.11 or newer was not found: install it, or conda, and run this again"
+    assert (
+        done.stderr.strip()
+        == "error: Python 3.11 or newer was not found: install it, or conda, and run this again"
+    )
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -93,8 +109,19 @@ def test_scripts_parse_and_can_be_run(script):
     assert sourced or os.access(ROOT / script, os.X_OK)
 
 
-@pytest.mark.parametrize("words", ["--nonsense", "--models", "--data_path", "--models --demo", "--models lenet alexnet",
-                                   "--tasks", "--tasks subdiagnostics", "--demo --tasks T_Wave_Amplitude"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--nonsense",
+        "--models",
+        "--data_path",
+        "--models --demo",
+        "--models lenet alexnet",
+        "--tasks",
+        "--tasks subdiagnostics",
+        "--demo --tasks T_Wave_Amplitude",
+    ],
+)
 def test_reproduce_results_refuses_what_it_does_not_know(words, tmp_path):
     done = bash(f'"{ROOT}/reproduce_results.sh" {words}', tmp_path)
     assert done.returncode == 2
@@ -103,7 +130,8 @@ def test_reproduce_results_refuses_what_it_does_not_know(words, tmp_path):
 
 
 def reproduce(words, tmp_path, at_the_end=""):
-    """reproduce_results.sh with a python that only takes notes: (what came of it, (script, its words) of every stage).
+    """reproduce_results.sh with a python that only takes notes: (what came of it, (script, its
+    words) of every stage).
 
     `at_the_end`: what that python does after its note, in bash.
     """
@@ -111,26 +139,59 @@ def reproduce(words, tmp_path, at_the_end=""):
     (data / "ptbxl_segmentations").mkdir(parents=True)
     (data / "ptbxl_database.csv").touch()
     notes = f"printf '%s\\t' \"$@\" >> {log}; echo >> {log}; {at_the_end}"
-    stub(tmp_path / "stubs", "python", f'case "$*" in *sys.executable*) echo "$0" ;; code/*) {notes} ;; esac')
-    done = bash(f'"{ROOT}/reproduce_results.sh" {words} --data_path {data} --output_path {tmp_path / "output"}', tmp_path,
-                f"{tmp_path / 'stubs'}:/usr/bin:/bin")
-    return done, [(Path(line.split("\t")[0]).stem, line.split("\t")[1:-1]) for line in log.read_text().splitlines()]
+    stub(
+        tmp_path / "stubs",
+        "python",
+        f'case "$*" in *sys.executable*) echo "$0" ;; code/*) {notes} ;; esac',
+    )
+    done = bash(
+        f'"{ROOT}/reproduce_results.sh" {words} --data_path {data} --output_path '
+        f"{tmp_path / 'output'}",
+        tmp_path,
+        f"{tmp_path / 'stubs'}:/usr/bin:/bin",
+    )
+    return done, [
+        (Path(line.split("\t")[0]).stem, line.split("\t")[1:-1])
+        for line in log.read_text().splitlines()
+    ]
 
 
-@pytest.mark.parametrize(("words", "runs", "amplitudes", "seeds"), [
-    ("--demo", ["lenet_subdiagnostic"], 1, 1),
-    ("--demo --models resnet xresnet --tasks form --gpu --amp", ["resnet_form", "xresnet_form"], 1, 1),
-    ("", ["lenet_subdiagnostic", "lenet_superdiagnostic", "xresnet_subdiagnostic", "xresnet_superdiagnostic"], 3, 2),
-    ("--models lenet --tasks all rhythm", ["lenet_all", "lenet_rhythm"], 3, 2),
-])
-def test_reproduce_results_runs_every_stage_of_every_model_and_task(words, runs, amplitudes, seeds, tmp_path):
+@pytest.mark.parametrize(
+    ("words", "runs", "amplitudes", "seeds"),
+    [
+        ("--demo", ["lenet_subdiagnostic"], 1, 1),
+        (
+            "--demo --models resnet xresnet --tasks form --gpu --amp",
+            ["resnet_form", "xresnet_form"],
+            1,
+            1,
+        ),
+        (
+            "",
+            [
+                "lenet_subdiagnostic",
+                "lenet_superdiagnostic",
+                "xresnet_subdiagnostic",
+                "xresnet_superdiagnostic",
+            ],
+            3,
+            2,
+        ),
+        ("--models lenet --tasks all rhythm", ["lenet_all", "lenet_rhythm"], 3, 2),
+    ],
+)
+def test_reproduce_results_runs_every_stage_of_every_model_and_task(
+    words, runs, amplitudes, seeds, tmp_path
+):
     done, stages = reproduce(words, tmp_path)
     assert done.returncode == 0, done.stderr
     trained = {}
     for script, options in stages:
         args = importlib.import_module(script).get_args_parser().parse_args(options)
         assert ("--amp" in options) == ("--amp" in words and script == "train_model")
-        assert ("--gpu" in options) == ("--gpu" in words and script not in ("simulate_ptbxl", "preprocessing", "report"))
+        assert ("--gpu" in options) == (
+            "--gpu" in words and script not in ("simulate_ptbxl", "preprocessing", "report")
+        )
         if script == "train_model":
             folder = "_".join(filter(None, [args.modelname, args.task, args.run_name]))
             trained[f"{args.output_path}/{folder}"] = args.seed
@@ -138,30 +199,56 @@ def test_reproduce_results_runs_every_stage_of_every_model_and_task(words, runs,
             assert len(args.amplitude_models) == amplitudes
             assert {*args.amplitude_models} <= {*trained}
             assert all(run.startswith(f"{args.model_path}_") for run in args.seeds)
-            assert [trained[run] for run in [args.model_path, *args.seeds]] == list(range(seeds + 1))
-    explained = ["tcav_analysis", "lrp_analysis", "glocal_analysis", "sanity_checks", "discovery", "report"]
-    names = [script for script, _ in stages if script not in ("simulate_ptbxl", "preprocessing", "train_model")]
-    assert names == [name for run in runs for name in explained
-                     if name != "discovery" or run.split("_")[1] not in ("form", "rhythm")]
-    asked = [Path(options[options.index("--model_path") + 1]).name for script, options in stages if script == "report"]
+            assert [trained[run] for run in [args.model_path, *args.seeds]] == list(
+                range(seeds + 1)
+            )
+    explained = [
+        "tcav_analysis",
+        "lrp_analysis",
+        "glocal_analysis",
+        "sanity_checks",
+        "discovery",
+        "report",
+    ]
+    names = [
+        script
+        for script, _ in stages
+        if script not in ("simulate_ptbxl", "preprocessing", "train_model")
+    ]
+    assert names == [
+        name
+        for run in runs
+        for name in explained
+        if name != "discovery" or run.split("_")[1] not in ("form", "rhythm")
+    ]
+    asked = [
+        Path(options[options.index("--model_path") + 1]).name
+        for script, options in stages
+        if script == "report"
+    ]
     assert asked == runs
     models = {run.split("_")[0] for run in runs}
     assert len(trained) == sum(script == "train_model" for script, _ in stages)
     assert len(trained) == len(runs) * (1 + seeds) + amplitudes * len(models)
 
 
-@pytest.mark.parametrize(("at_glocal", "code"), [
-    ("exit 3", 3),
-    ("kill -INT $PPID; exit 130", 130),     # Ctrl-C reaches both, and a stage ends by itself
-    ("kill -TERM $PPID; sleep 0.2", -15),
-])
+@pytest.mark.parametrize(
+    ("at_glocal", "code"),
+    [
+        ("exit 3", 3),
+        ("kill -INT $PPID; exit 130", 130),  # Ctrl-C reaches both, and a stage ends by itself
+        ("kill -TERM $PPID; sleep 0.2", -15),
+    ],
+)
 def test_the_times_are_listed_and_the_exit_code_is_kept_however_it_ends(at_glocal, code, tmp_path):
     done, stages = reproduce("--demo", tmp_path, f'case "$1" in code/glocal*) {at_glocal} ;; esac')
     assert done.returncode == code
     assert stages[-1][0] == "glocal_analysis"
     times = done.stdout.split("Time per stage\n")[1].split("\n\n")[0].splitlines()
     assert [line.split()[2] for line in times] == [script for script, _ in stages]
-    assert [line.endswith("(not finished)") for line in times] == [False] * (len(times) - 1) + [True]
+    assert [line.endswith("(not finished)") for line in times] == [False] * (len(times) - 1) + [
+        True
+    ]
 
 
 def test_a_whole_run_ends_with_the_times_of_finished_stages(tmp_path):
@@ -179,7 +266,11 @@ def test_reproduce_results_explains_itself_from_anywhere(tmp_path):
 
 
 def test_one_list_of_packages_serves_both_ways_of_installing():
-    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
     assert all(line.count("==") == 1 for line in lines)
     assert lines[0].startswith("torch==")
     environment = (ROOT / "environment.yml").read_text()

@@ -1,4 +1,6 @@
-"""The stage as a user runs it: what is written, resumed, refused, tested; and its marks on real records."""
+"""The stage as a user runs it: what is written, resumed, refused, tested; and its marks on real
+records.
+"""
 
 import json
 import os
@@ -42,7 +44,18 @@ def _same_threads():
 
 
 def _main(data, output, *options, task="superdiagnostic", epochs=2):
-    words = ["--data_path", data, "--logdir", output, "--task", task, "--epochs", epochs, *FAST, *options]
+    words = [
+        "--data_path",
+        data,
+        "--logdir",
+        output,
+        "--task",
+        task,
+        "--epochs",
+        epochs,
+        *FAST,
+        *options,
+    ]
     train_model.main(train_model.get_args_parser().parse_args(list(map(str, words))))
 
 
@@ -64,6 +77,7 @@ def _same(one, other):
 
 # ---------------------------------------------------------------- what is written
 
+
 def test_the_run_folder_holds_what_later_stages_take(tiny, finished):
     folder = finished / "lenet_superdiagnostic"
     model = utils.load_model(folder)
@@ -72,15 +86,26 @@ def test_the_run_folder_holds_what_later_stages_take(tiny, finished):
     with np.load(folder / "predictions.npz") as predictions:
         assert np.array_equal(predictions["ecg_id"], test.ecg_id)
         assert np.array_equal(predictions["labels"], test.labels)
-        np.testing.assert_allclose(predictions["logits"], predict(model, test.signals, "windows"), atol=1e-5)
-        np.testing.assert_allclose(predictions["logits_centre_crop"], predict(model, test.signals, "centre_crop"), atol=1e-5)
-        logits = {"windows": predictions["logits"], "centre_crop": predictions["logits_centre_crop"]}
+        np.testing.assert_allclose(
+            predictions["logits"], predict(model, test.signals, "windows"), atol=1e-5
+        )
+        np.testing.assert_allclose(
+            predictions["logits_centre_crop"],
+            predict(model, test.signals, "centre_crop"),
+            atol=1e-5,
+        )
+        logits = {
+            "windows": predictions["logits"],
+            "centre_crop": predictions["logits_centre_crop"],
+        }
     metrics = json.loads((folder / "metrics.json").read_text())
     scored = test.labels.any(axis=0) & ~test.labels.all(axis=0)
     for protocol, values in logits.items():
         entry = metrics[protocol]["macro_auc"]
         assert set(entry) >= {"value", "low", "high", "n"}
-        assert entry["value"] == pytest.approx(roc_auc_score(test.labels[:, scored], values[:, scored]))
+        assert entry["value"] == pytest.approx(
+            roc_auc_score(test.labels[:, scored], values[:, scored])
+        )
         assert list(metrics[protocol]["per_class_auc"]) == list(model.info.labels)
     assert len(model.info.thresholds) == 5
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
@@ -94,9 +119,12 @@ def test_the_run_folder_holds_what_later_stages_take(tiny, finished):
 
 def test_tensorboard_has_scalars_the_figure_and_hyperparameters(finished):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     events = EventAccumulator(str(finished / "lenet_superdiagnostic" / "tensorboard"))
     events.Reload()
-    assert {"train_loss", "val_loss", "val_macro_auc", "lr", "test/macro_auc"} <= set(events.Tags()["scalars"])
+    assert {"train_loss", "val_loss", "val_macro_auc", "lr", "test/macro_auc"} <= set(
+        events.Tags()["scalars"]
+    )
     assert [event.step for event in events.Scalars("train_loss")] == [1, 2, 3]
     assert events.Tags()["images"] == ["course"]
     assert any("hparams" in tag for tag in events.summary_metadata)
@@ -132,7 +160,17 @@ def test_unlabelled_records_are_dropped_unless_kept(tiny, tmp_path, capsys):
     said = []
     for name, options in (("dropped", ()), ("kept", ("--keep_unlabelled",))):
         _main(tiny, tmp_path, *options, "--run_name", name, epochs=1)
-        said.append(sum(map(int, re.findall(r"(\d+) (?:train|validation|test)\b", capsys.readouterr().out.splitlines()[0]))))
+        said.append(
+            sum(
+                map(
+                    int,
+                    re.findall(
+                        r"(\d+) (?:train|validation|test)\b",
+                        capsys.readouterr().out.splitlines()[0],
+                    ),
+                )
+            )
+        )
     data = utils.load_dataset(tiny, "superdiagnostic")
     assert said == [data.labelled.sum(), len(data)]
 
@@ -149,14 +187,19 @@ def test_classes_without_a_positive_are_named(tiny, tmp_path, capsys):
 
 # ---------------------------------------------------------------- again, resumed, anew
 
+
 def test_a_finished_run_says_so_and_overwrite_trains_anew(tiny, finished, tmp_path, capsys):
     output = tmp_path / "copy"
     shutil.copytree(finished, output)
     before = _weights(output)
-    written = (output / "lenet_superdiagnostic" / "checkpoints" / "best_model.ckpt").stat().st_mtime_ns
+    written = (
+        (output / "lenet_superdiagnostic" / "checkpoints" / "best_model.ckpt").stat().st_mtime_ns
+    )
     _main(tiny, output, epochs=3)
     assert "is finished" in capsys.readouterr().out
-    assert (output / "lenet_superdiagnostic" / "checkpoints" / "best_model.ckpt").stat().st_mtime_ns == written
+    assert (
+        output / "lenet_superdiagnostic" / "checkpoints" / "best_model.ckpt"
+    ).stat().st_mtime_ns == written
     with pytest.raises(UserError, match=r"epochs: 3 there, 1 here.*--overwrite"):
         _main(tiny, output, epochs=1)
     _main(tiny, output, "--overwrite", epochs=1)
@@ -173,9 +216,23 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(tiny, finishe
 
 def test_killed_by_signal_9_the_same_command_ends_bit_identically(tiny, tmp_path, capsys):
     _main(tiny, tmp_path / "whole", epochs=30)
-    words = ["--data_path", tiny, "--logdir", tmp_path / "killed", "--task", "superdiagnostic", "--epochs", 30, *FAST]
-    process = subprocess.Popen([sys.executable, ROOT / "code" / "train_model.py", *map(str, words)],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "2"})
+    words = [
+        "--data_path",
+        tiny,
+        "--logdir",
+        tmp_path / "killed",
+        "--task",
+        "superdiagnostic",
+        "--epochs",
+        30,
+        *FAST,
+    ]
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "code" / "train_model.py", *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )
     log = tmp_path / "killed" / "lenet_superdiagnostic" / "log.jsonl"
     while process.poll() is None and not (log.is_file() and len(log.read_text().splitlines()) >= 3):
         time.sleep(0.005)
@@ -210,21 +267,45 @@ def test_an_interrupted_run_is_not_continued_from_another_runs_checkpoint(tiny, 
 
 # ---------------------------------------------------------------- finetuning, testing
 
+
 def test_finetuning_takes_the_weights_over_and_frozen_ones_stay(tiny, finished, tmp_path):
-    _main(tiny, tmp_path, "--finetune", finished / "lenet_superdiagnostic", "--freeze", task="rhythm")
+    _main(
+        tiny, tmp_path, "--finetune", finished / "lenet_superdiagnostic", "--freeze", task="rhythm"
+    )
     before, after = _weights(finished), _weights(tmp_path, run="lenet_rhythm")
-    assert all(torch.equal(before[key], after[key]) for key in before if not key.startswith("head."))
+    assert all(
+        torch.equal(before[key], after[key]) for key in before if not key.startswith("head.")
+    )
     assert after["head.weight"].shape[0] == 12
 
 
 def test_finetuning_of_the_same_labels_starts_from_the_last_layer_too(tiny, finished, tmp_path):
-    _main(tiny, tmp_path, "--finetune", finished / "lenet_superdiagnostic", "--lr", 0, "--weight_decay", 0, epochs=1)
+    _main(
+        tiny,
+        tmp_path,
+        "--finetune",
+        finished / "lenet_superdiagnostic",
+        "--lr",
+        0,
+        "--weight_decay",
+        0,
+        epochs=1,
+    )
     before, after = _weights(finished), _weights(tmp_path)
-    assert all(torch.equal(before[key], after[key]) for key in before if "running" not in key and "num_batches" not in key)
+    assert all(
+        torch.equal(before[key], after[key])
+        for key in before
+        if "running" not in key and "num_batches" not in key
+    )
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    (("--modelname", "xresnet"), "modelname lenet, this run of xresnet"), (("--leads", "I"), "of leads")])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--modelname", "xresnet"), "modelname lenet, this run of xresnet"),
+        (("--leads", "I"), "of leads"),
+    ],
+)
 def test_finetuning_of_another_kind_of_model_is_refused(tiny, finished, tmp_path, options, said):
     with pytest.raises(UserError, match=said):
         _main(tiny, tmp_path / "output", "--finetune", finished / "lenet_superdiagnostic", *options)
@@ -241,7 +322,17 @@ def test_training_anew_says_which_results_explain_the_older_model(tiny, finished
 
 def test_test_only_repeats_the_test_from_the_checkpoint_alone(tiny, finished, tmp_path, capsys):
     path = finished / "lenet_superdiagnostic" / "checkpoints" / "best_model.ckpt"
-    words = ["--test_only", "--data_path", tiny, "--model_path", path, "--logdir", tmp_path, "--n_bootstrap", 20]
+    words = [
+        "--test_only",
+        "--data_path",
+        tiny,
+        "--model_path",
+        path,
+        "--logdir",
+        tmp_path,
+        "--n_bootstrap",
+        20,
+    ]
     parse = train_model.get_args_parser().parse_args
     train_model.main(parse(list(map(str, words))))
     assert "macro AUC" in capsys.readouterr().out
@@ -258,34 +349,47 @@ def test_test_only_repeats_the_test_from_the_checkpoint_alone(tiny, finished, tm
 
 def test_testing_other_data_does_not_replace_a_runs_results(finished, tmp_path):
     other = write_tiny_dataset(tmp_path, seed=1)
-    words = ["--test_only", "--data_path", str(other), "--logdir", str(finished), "--task", "superdiagnostic", *FAST]
+    words = [
+        "--test_only",
+        "--data_path",
+        str(other),
+        "--logdir",
+        str(finished),
+        "--task",
+        "superdiagnostic",
+        *FAST,
+    ]
     with pytest.raises(UserError, match="other settings"):
         train_model.main(train_model.get_args_parser().parse_args(words))
 
 
 # ---------------------------------------------------------------- what is refused
 
-@pytest.mark.parametrize(("options", "said"), [
-    (("--modelname", "vgg"), "lenet, resnet, xresnet"),
-    (("--task", "colour"), "superdiagnostic, subdiagnostic|accepted are .*superdiagnostic"),
-    (("--leads", "I", "V9"), "V9.*accepted are I, II"),
-    (("--leads", "I", "I"), "twice"),
-    (("--val_folds", "10"), "each in one split"),
-    (("--test_folds", "11"), "from 1 to 10"),
-    (("--crop_seconds", "0.5"), "at least 95"),
-    (("--crop_seconds", "6"), "shorter than the crop"),
-    (("--freeze",), "--finetune"),
-    (("--lr", "-1"), "--lr"),
-    (("--lr", "nan"), "--lr"),
-    (("--limit", "3"), "no validation record|no test record|no train record"),
-    (("--batch_size", "1"), "at least 2"),
-    (("--finetune", "nowhere.ckpt"), "nowhere.ckpt does not exist"),
-    (("--model_path", "x.ckpt"), "--test_only"),
-    (("--task", "T_Wave_Amplitude", "--keep_unlabelled"), "no meaning"),
-    (("--task", "form"), "multihot_form"),
-    (("--data_path", "nowhere"), "preprocessing.py"),
-    (("--sampling_rate", "500"), "raw500"),
-])
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--modelname", "vgg"), "lenet, resnet, xresnet"),
+        (("--task", "colour"), "superdiagnostic, subdiagnostic|accepted are .*superdiagnostic"),
+        (("--leads", "I", "V9"), "V9.*accepted are I, II"),
+        (("--leads", "I", "I"), "twice"),
+        (("--val_folds", "10"), "each in one split"),
+        (("--test_folds", "11"), "from 1 to 10"),
+        (("--crop_seconds", "0.5"), "at least 95"),
+        (("--crop_seconds", "6"), "shorter than the crop"),
+        (("--freeze",), "--finetune"),
+        (("--lr", "-1"), "--lr"),
+        (("--lr", "nan"), "--lr"),
+        (("--limit", "3"), "no validation record|no test record|no train record"),
+        (("--batch_size", "1"), "at least 2"),
+        (("--finetune", "nowhere.ckpt"), "nowhere.ckpt does not exist"),
+        (("--model_path", "x.ckpt"), "--test_only"),
+        (("--task", "T_Wave_Amplitude", "--keep_unlabelled"), "no meaning"),
+        (("--task", "form"), "multihot_form"),
+        (("--data_path", "nowhere"), "preprocessing.py"),
+        (("--sampling_rate", "500"), "raw500"),
+    ],
+)
 def test_what_cannot_work_is_said_before_anything_is_written(tiny, tmp_path, options, said):
     with pytest.raises(UserError, match=said):
         _main(tiny, tmp_path / "output", *options)
@@ -299,7 +403,9 @@ def test_a_patient_in_two_splits_is_an_error_that_names_them(tiny, tmp_path):
     patient, other = (labelled.in_folds([fold]).patient_id[0] for fold in (9, 10))
     table = data.table.reset_index().replace({"patient_id": {patient: other}})
     table.to_csv(tmp_path / "data" / "ptbxl_database_enriched.csv", index=False)
-    with pytest.raises(UserError, match=rf"validation and test \(patient_id {other:g}\).*--allow_patient_overlap"):
+    with pytest.raises(
+        UserError, match=rf"validation and test \(patient_id {other:g}\).*--allow_patient_overlap"
+    ):
         _main(tmp_path / "data", tmp_path / "output", epochs=1)
     assert not (tmp_path / "output").exists()
     _main(tmp_path / "data", tmp_path / "output", "--allow_patient_overlap", epochs=1)
@@ -307,7 +413,10 @@ def test_a_patient_in_two_splits_is_an_error_that_names_them(tiny, tmp_path):
 
 def test_a_fold_without_positives_to_choose_by_is_refused(tiny, tmp_path):
     shutil.copytree(tiny, tmp_path / "data")
-    labels, fold = read_npy(tiny / "multihot_superdiagnostic.npy"), load_table(tiny).strat_fold.to_numpy()
+    labels, fold = (
+        read_npy(tiny / "multihot_superdiagnostic.npy"),
+        load_table(tiny).strat_fold.to_numpy(),
+    )
     labels[fold == 9] = [1, 0, 0, 0, 0]
     write_npy(tmp_path / "data" / "multihot_superdiagnostic.npy", labels)
     with pytest.raises(UserError, match="best epoch cannot be chosen"):
@@ -325,7 +434,9 @@ def test_signals_that_are_no_numbers_are_named(tiny, tmp_path):
 
 
 def test_an_error_ends_in_one_line(tiny, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["train_model.py", "--data_path", str(tiny), "--task", "colour"])
+    monkeypatch.setattr(
+        sys, "argv", ["train_model.py", "--data_path", str(tiny), "--task", "colour"]
+    )
     with pytest.raises(SystemExit) as ended:
         run(train_model.main, train_model.get_args_parser())
     assert ended.value.code == 2
@@ -333,9 +444,23 @@ def test_an_error_ends_in_one_line(tiny, monkeypatch, capsys):
 
 
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tiny, tmp_path):
-    words = ["--data_path", tiny, "--logdir", tmp_path, "--task", "superdiagnostic", "--epochs", 3000, *FAST]
-    process = subprocess.Popen([sys.executable, ROOT / "code" / "train_model.py", *map(str, words)],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = [
+        "--data_path",
+        tiny,
+        "--logdir",
+        tmp_path,
+        "--task",
+        "superdiagnostic",
+        "--epochs",
+        3000,
+        *FAST,
+    ]
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "code" / "train_model.py", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     log = tmp_path / "lenet_superdiagnostic" / "log.jsonl"
     while process.poll() is None and not log.is_file():
         time.sleep(0.01)

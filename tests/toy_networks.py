@@ -14,7 +14,9 @@ CLASSES = ("A", "B", "C")
 
 
 def randomised(model, seed=0):
-    """BatchNorm statistics and weights as no untrained network has them: folding and sums are tested for real."""
+    """BatchNorm statistics and weights as no untrained network has them: folding and sums are
+    tested for real.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def draw(n, low, width):
@@ -43,7 +45,12 @@ def make_model(modelname, seed=0):
 
 def toy_concept(flags, strata=None, name="toy"):
     flags = np.asarray(flags, dtype=float)
-    return concept_set(name, flags, np.arange(len(flags)), np.zeros(len(flags), dtype=int) if strata is None else strata)
+    return concept_set(
+        name,
+        flags,
+        np.arange(len(flags)),
+        np.zeros(len(flags), dtype=int) if strata is None else strata,
+    )
 
 
 def toy_layer(activations, gradients, coordinates="white"):

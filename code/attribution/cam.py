@@ -1,8 +1,8 @@
 """Class activation maps: Grad-CAM, HiResCAM and guided Grad-CAM.
 
-A map has one value per time step of a convolutional layer and no lead axis (the leads are mixed in the first convolution). Each
-step is placed at the centre of what it sees of the record, not at an equal share of the record's length: in LeNet the two
-differ by up to half a second.
+A map has one value per time step of a convolutional layer and no lead axis (the leads are mixed in
+the first convolution). Each step is placed at the centre of what it sees of the record, not at an
+equal share of the record's length: in LeNet the two differ by up to half a second.
 """
 
 import contextlib
@@ -21,7 +21,9 @@ from networks.models import Add, replace_leaves, sharing_copy
 
 @contextlib.contextmanager
 def recording(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects the outputs of `module` while the context lasts; its hook is removed however it ends."""
+    """Collects the outputs of `module` while the context lasts; its hook is removed however it
+    ends.
+    """
     outputs = []
     handle = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     try:
@@ -32,7 +34,9 @@ def recording(module: nn.Module) -> Iterator[list[Tensor]]:
 
 @contextlib.contextmanager
 def graph_from(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects the outputs of `module`, where autograd's graph begins: what comes before it is computed without one."""
+    """Collects the outputs of `module`, where autograd's graph begins: what comes before it is
+    computed without one.
+    """
     outputs = []
 
     def begin(_module, _inputs, output):
@@ -49,44 +53,65 @@ def graph_from(module: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def cam_module(model: nn.Module, layer: str | None = None) -> tuple[str, nn.Module]:
-    """The layer that maps are read from: `layer`, or the model's last convolutional map before pooling."""
+    """The layer that maps are read from: `layer`, or the model's last convolutional map before
+    pooling.
+    """
     layer = layer or getattr(model, "cam_layer", None)
     modules = dict(model.named_modules())
     if layer not in modules or not layer:
-        names = [name for name, module in model.named_children() if any(isinstance(part, nn.Conv1d) for part in module.modules())]
-        raise UserError(f"unknown layer {layer!r}: convolutional layers are {', '.join(names)} and the modules inside them")
+        names = [
+            name
+            for name, module in model.named_children()
+            if any(isinstance(part, nn.Conv1d) for part in module.modules())
+        ]
+        raise UserError(
+            f"unknown layer {layer!r}: convolutional layers are {', '.join(names)} and the modules "
+            "inside them"
+        )
     return layer, modules[layer]
 
 
-def activation_and_gradient(model: nn.Module, x: Tensor, target: Tensor,
-                            layer: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Activation and gradient (N, channels, steps) of a convolutional layer for each record's target, and the logits."""
+def activation_and_gradient(
+    model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Activation and gradient (N, channels, steps) of a convolutional layer for each record's
+    target, and the logits.
+    """
     name, module = cam_module(model, layer)
     with graph_from(module) as outputs:
         logits = model(x)
     if len(outputs) != 1 or outputs[0].ndim != 3 or outputs[0].shape[2] < 2:
         shape = tuple(outputs[0].shape) if outputs else "no output"
-        raise UserError(f"layer {name!r} gives {shape}: a map needs (records, channels, at least 2 time steps), "
-                        f"as {getattr(model, 'cam_layer', None)!r} has")
+        raise UserError(
+            f"layer {name!r} gives {shape}: a map needs (records, channels, at least 2 time "
+            "steps), "
+            f"as {getattr(model, 'cam_layer', None)!r} has"
+        )
     logit = logits.gather(1, target[:, None])[:, 0]
     (slope,) = torch.autograd.grad(logit.sum(), outputs[0])
     return outputs[0].detach(), slope, logit.detach()
 
 
-def grad_cam_map(model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None) -> tuple[Tensor, Tensor]:
+def grad_cam_map(
+    model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None
+) -> tuple[Tensor, Tensor]:
     """Grad-CAM (N, steps) before upsampling, ReLU'd (Selvaraju et al., arXiv 1610.02391)."""
     activation, slope, logit = activation_and_gradient(model, x, target, layer)
     return (slope.mean(dim=2, keepdim=True) * activation).sum(dim=1).relu(), logit
 
 
-def hires_cam_map(model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None) -> tuple[Tensor, Tensor]:
+def hires_cam_map(
+    model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None
+) -> tuple[Tensor, Tensor]:
     """HiResCAM (N, steps) before upsampling, signed (Draelos and Carin, arXiv 2011.08891)."""
     activation, slope, logit = activation_and_gradient(model, x, target, layer)
     return (slope * activation).sum(dim=1), logit
 
 
 class Places(NamedTuple):
-    """Where the time steps of a layer lie: `count` steps every `step` samples, the first centred on `first`."""
+    """Where the time steps of a layer lie: `count` steps every `step` samples, the first centred on
+    `first`.
+    """
 
     first: float
     step: float
@@ -94,7 +119,9 @@ class Places(NamedTuple):
 
 
 class _Window(nn.Module):
-    """Stands for a layer with a kernel: from the places of its inputs to the centre of what each output step sees."""
+    """Stands for a layer with a kernel: from the places of its inputs to the centre of what each
+    output step sees.
+    """
 
     def __init__(self, layer):
         super().__init__()
@@ -111,17 +138,23 @@ class _Window(nn.Module):
 
 
 class _Middle(nn.Module):
-    """Stands for a sum of two branches, which see the record from centres that can differ by half a step."""
+    """Stands for a sum of two branches, which see the record from centres that can differ by half a
+    step.
+    """
 
     def forward(self, main, shortcut):
         return main._replace(first=(main.first + shortcut.first) / 2)
 
 
-_CENTRES: weakref.WeakKeyDictionary[nn.Module, dict] = weakref.WeakKeyDictionary()  # a walk takes as long as a Grad-CAM / 20
+_CENTRES: weakref.WeakKeyDictionary[nn.Module, dict] = (
+    weakref.WeakKeyDictionary()
+)  # a walk takes as long as a Grad-CAM / 20
 
 
 def step_centres(model: nn.Module, n_samples: int, layer: str | None = None) -> Tensor:
-    """Centre (steps,) in samples of what each time step of a layer sees of an input of `n_samples`."""
+    """Centre (steps,) in samples of what each time step of a layer sees of an input of
+    `n_samples`.
+    """
     name, _ = cam_module(model, layer)
     known = _CENTRES.setdefault(model, {})
     if (name, n_samples) not in known:
@@ -134,7 +167,9 @@ def _walk_centres(model, n_samples, name):
 
     def stand_in(_name, module):
         windowed = isinstance(module, (nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d))
-        return _Window(module) if windowed else _Middle() if isinstance(module, Add) else nn.Identity()
+        return (
+            _Window(module) if windowed else _Middle() if isinstance(module, Add) else nn.Identity()
+        )
 
     network = replace_leaves(sharing_copy(model), stand_in)
     with recording(network.get_submodule(name)) as outputs, contextlib.suppress(Exception):
@@ -145,7 +180,9 @@ def _walk_centres(model, n_samples, name):
 
 
 def upsample(cam: Tensor, centres: Tensor, n_samples: int) -> Tensor:
-    """A map (N, steps) at its steps' centres, linear between them and constant beyond: (N, n_samples)."""
+    """A map (N, steps) at its steps' centres, linear between them and constant beyond: (N,
+    n_samples).
+    """
     centres = centres.to(cam.device)
     times = torch.arange(n_samples, dtype=centres.dtype, device=cam.device)
     right = torch.searchsorted(centres, times).clamp(1, len(centres) - 1)
@@ -193,11 +230,18 @@ class _Guided(nn.Module):
 
 
 def guided_copy(model: nn.Module) -> nn.Module:
-    """A copy of `model` whose ReLUs let only positive gradients back (guided backpropagation, arXiv 1412.6806)."""
-    return replace_leaves(sharing_copy(model), lambda _name, module: _Guided() if isinstance(module, nn.ReLU) else module)
+    """A copy of `model` whose ReLUs let only positive gradients back (guided backpropagation, arXiv
+    1412.6806).
+    """
+    return replace_leaves(
+        sharing_copy(model),
+        lambda _name, module: _Guided() if isinstance(module, nn.ReLU) else module,
+    )
 
 
-def guided_grad_cam(model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None) -> MapAndFacts:
+def guided_grad_cam(
+    model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None
+) -> MapAndFacts:
     """Guided backpropagation times Grad-CAM: the lead axis comes from the first factor alone."""
     cam, logit = grad_cam_map(model, x, target, layer)
     guided, _ = gradient(guided_copy(model), x, target)

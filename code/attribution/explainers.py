@@ -1,4 +1,6 @@
-"""Attribution methods as the sanity checks call them: (model, signals (n, T, 12), target (n,)) -> signed maps (n, T, 12)."""
+"""Attribution methods as the sanity checks call them: (model, signals (n, T, 12), target (n,)) ->
+signed maps (n, T, 12).
+"""
 
 import warnings
 import zlib
@@ -18,11 +20,17 @@ from networks.inference import input_of, whole_input
 BATCH = 64
 
 # options where a method is called hundreds of times and its last digit does not matter
-QUICK = {"ig": {"steps": 50, "max_steps": 50}, "smoothgrad": {"n_samples": 10}, "occlusion": {"piece": 25}}
+QUICK = {
+    "ig": {"steps": 50, "max_steps": 50},
+    "smoothgrad": {"n_samples": 10},
+    "occlusion": {"piece": 25},
+}
 
 
 def _own_noise(model) -> int:
-    """A seed that follows the weights: noise that stayed the same for every model would pass for a stable explanation."""
+    """A seed that follows the weights: noise that stayed the same for every model would pass for a
+    stable explanation.
+    """
     seed = 0
     for parameter in model.parameters():
         seed = zlib.crc32(parameter.detach().cpu().contiguous().numpy(), seed)
@@ -44,16 +52,33 @@ class Explainer:
         """The registered method behind the name."""
         return self.name.split(":")[0]
 
-    def __call__(self, model: torch.nn.Module, signals: np.ndarray, target: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, model: torch.nn.Module, signals: np.ndarray, target: np.ndarray
+    ) -> np.ndarray:
         """Signed maps (n, T, 12); zero for leads that the model does not see."""
-        pieces = [self._explain(model, signals, target, rows).attributions.cpu().numpy() for rows in _batches(len(signals))]
-        maps = whole_input(np.concatenate(pieces), model.info.leads) if pieces else np.zeros(signals.shape, dtype=np.float32)
+        pieces = [
+            self._explain(model, signals, target, rows).attributions.cpu().numpy()
+            for rows in _batches(len(signals))
+        ]
+        maps = (
+            whole_input(np.concatenate(pieces), model.info.leads)
+            if pieces
+            else np.zeros(signals.shape, dtype=np.float32)
+        )
         return np.nan_to_num(maps, copy=False)
 
-    def ledger_gap(self, model: torch.nn.Module, signals: np.ndarray, target: np.ndarray) -> np.ndarray | None:
+    def ledger_gap(
+        self, model: torch.nn.Module, signals: np.ndarray, target: np.ndarray
+    ) -> np.ndarray | None:
         """(n,) relative gap of the ledger, or None for a method without one."""
-        books = [self._explain(model, signals, target, rows).ledger for rows in _batches(len(signals))]
-        return torch.cat([book.gap for book in books]).abs().cpu().numpy() if books and books[0] else None
+        books = [
+            self._explain(model, signals, target, rows).ledger for rows in _batches(len(signals))
+        ]
+        return (
+            torch.cat([book.gap for book in books]).abs().cpu().numpy()
+            if books and books[0]
+            else None
+        )
 
     def _explain(self, model, signals, target, rows):
         options = dict(self.options)
@@ -63,7 +88,7 @@ class Explainer:
             options["preset"] = self.name.split(":")[1]
         chosen = torch.as_tensor(np.asarray(target)[rows], device=next(model.parameters()).device)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CompletenessWarning)     # measured here, not warned about
+            warnings.simplefilter("ignore", CompletenessWarning)  # measured here, not warned about
             return explain(model, input_of(model, signals[rows]), chosen, self.method, **options)
 
     @property
@@ -87,7 +112,9 @@ def _batches(n):
 
 
 def make_explainers(names: Sequence[str], quick: bool = False) -> dict[str, Explainer]:
-    """Explainers by name, with QUICK options where asked; UserError for an unknown method or preset."""
+    """Explainers by name, with QUICK options where asked; UserError for an unknown method or
+    preset.
+    """
     for name in names:
         method, _, preset = name.partition(":")
         get_method(method)

@@ -1,4 +1,6 @@
-"""Figures of local explanations: who the record is of, what the model says, and where the method puts it."""
+"""Figures of local explanations: who the record is of, what the model says, and where the method
+puts it.
+"""
 
 from pathlib import Path
 
@@ -24,7 +26,13 @@ FORMATS = ("png", "pdf")
 def person(row: pd.Series) -> str:
     """'63 y, female' from a row of the table; what is not known is said."""
     age, sex = row.get("age"), row.get("sex")
-    years = "age unknown" if age is None or not np.isfinite(age) else "> 89 y" if age > 89 else f"{age:.0f} y"
+    years = (
+        "age unknown"
+        if age is None or not np.isfinite(age)
+        else "> 89 y"
+        if age > 89
+        else f"{age:.0f} y"
+    )
     return f"{years}, { {0: 'male', 1: 'female'}.get(sex, 'sex unknown') }"
 
 
@@ -40,12 +48,16 @@ def true_labels(data: Dataset, row: int) -> str:
 
 
 def quality_note(row: pd.Series) -> str:
-    """'signal: noise, drift' of a row of the table, and what was left blank; empty where all is judged and none raised."""
+    """'signal: noise, drift' of a row of the table, and what was left blank; empty where all is
+    judged and none raised.
+    """
     flags = flags_of(row.to_frame().T).iloc[0]
     if flags.isna().all():
         return UNAVAILABLE.split(":")[0]
     raised = ", ".join(spoken(name) for name in flags.index if flags[name] == 1)
-    blank = ", ".join(spoken(name) for name in flags.index if np.isnan(flags[name]) and f"quality_{name}" in row)
+    blank = ", ".join(
+        spoken(name) for name in flags.index if np.isnan(flags[name]) and f"quality_{name}" in row
+    )
     notes = (raised and f"signal: {raised}", blank and f"{blank} not judged")
     return "; ".join(note for note in notes if note)
 
@@ -73,12 +85,20 @@ def account(arrays: dict[str, np.ndarray], position: int) -> str:
     return ""
 
 
-def heat_of(job: Job, method: str, arrays: dict[str, np.ndarray], position: int, absolute: bool) -> Heat:
-    """One map as it is drawn: divided by the coverage, so that the edges can be compared with the middle."""
+def heat_of(
+    job: Job, method: str, arrays: dict[str, np.ndarray], position: int, absolute: bool
+) -> Heat:
+    """One map as it is drawn: divided by the coverage, so that the edges can be compared with the
+    middle.
+    """
     coverage = np.where(arrays["coverage"] > 0, arrays["coverage"], np.nan)
     values = arrays["attributions"][position] / coverage[:, None]
     declared = METHODS[method]
-    name = method if declared.has_lead_axis else f"{method}: one value per time, the same for all leads"
+    name = (
+        method
+        if declared.has_lead_axis
+        else f"{method}: one value per time, the same for all leads"
+    )
     unit = f"|{declared.unit}|" if absolute and declared.signed else declared.unit
     return Heat(values, declared.signed and not absolute, name, unit, account(arrays, position))
 
@@ -88,12 +108,19 @@ def record_of(job: Job, target: Target, position: int, name: str, what: str) -> 
     data, row, info = job.data, int(target.rows[position]), job.model.info
     who = f"ECG {data.ecg_id[row]}" if not name else f"record {name}"
     said = prediction(info, target.index, float(target.logit[position]))
-    parts = (person(data.table.iloc[row]), true_labels(data, row), said, quality_note(data.table.iloc[row]))
+    parts = (
+        person(data.table.iloc[row]),
+        true_labels(data, row),
+        said,
+        quality_note(data.table.iloc[row]),
+    )
     subtitle = " · ".join(part for part in parts if part)
     windows = "mean logit of windows" if job.window == "windows" else "centre crop"
     foot = [f"{info.run_folder_name}, {windows} of {info.crop_seconds:g} s"]
     title = f"{target.name}    {who}    {what}"
-    return Record(np.asarray(data.signals[row], dtype=float), data.sampling_rate, title, subtitle, foot)
+    return Record(
+        np.asarray(data.signals[row], dtype=float), data.sampling_rate, title, subtitle, foot
+    )
 
 
 def centre_of(job: Job, target: Target, position: int) -> int | None:
@@ -104,20 +131,34 @@ def centre_of(job: Job, target: Target, position: int) -> int | None:
     return int(peaks[np.argmin(np.abs(peaks - middle))]) if len(peaks) else None
 
 
-def draw(job: Job, max_figures: int, absolute: bool = False, compare: bool = False, name: str = "") -> tuple[list[Path], int]:
-    """Draw the first records of each target, round by round, at most `max_figures`: written paths, number left out."""
+def draw(
+    job: Job, max_figures: int, absolute: bool = False, compare: bool = False, name: str = ""
+) -> tuple[list[Path], int]:
+    """Draw the first records of each target, round by round, at most `max_figures`: written paths,
+    number left out.
+    """
     style()
     deepest = max(len(target.rows) for target in job.targets)
     methods = [None] if compare else job.methods
-    wanted = [(position, target, method) for position in range(deepest) for target in job.targets
-              if position < len(target.rows) for method in methods]
+    wanted = [
+        (position, target, method)
+        for position in range(deepest)
+        for target in job.targets
+        if position < len(target.rows)
+        for method in methods
+    ]
     written = []
-    for position, target, method in tqdm(wanted[:max_figures], desc="draw", unit=" figures", disable=None):
+    for position, target, method in tqdm(
+        wanted[:max_figures], desc="draw", unit=" figures", disable=None
+    ):
         label = f"{slug(target.name)}_{slug(name) or job.data.ecg_id[target.rows[position]]}"
         if compare:
             figure, label = _compare(job, target, position, absolute, name), f"compare_{label}"
         else:
-            figure, label = _single(job, target, position, method, absolute, name), f"{method}_{label}"
+            figure, label = (
+                _single(job, target, position, method, absolute, name),
+                f"{method}_{label}",
+            )
         written += write_figure(figure, job.folder / label, FORMATS, dpi=200)
     return written, max(len(wanted) - max_figures, 0)
 
@@ -127,13 +168,19 @@ def _arrays(job, method, target, position):
 
 
 def _seen(heats):
-    """First sample and end of what any of the maps knows something of (a centre crop leaves out both ends)."""
+    """First sample and end of what any of the maps knows something of (a centre crop leaves out
+    both ends).
+    """
     seen = np.flatnonzero(np.any([np.isfinite(heat.values).any(axis=1) for heat in heats], axis=0))
     return seen[0], seen[-1] + 1
 
 
 def _method_name(job, target, method):
-    return f"{method} {job.options[method](target.rows[:1]).get('preset', '')}" if method == "lrp" else method
+    return (
+        f"{method} {job.options[method](target.rows[:1]).get('preset', '')}"
+        if method == "lrp"
+        else method
+    )
 
 
 def _single(job, target, position, method, absolute, name):
@@ -144,11 +191,23 @@ def _single(job, target, position, method, absolute, name):
 
 
 def _compare(job, target, position, absolute, name):
-    heats = [heat_of(job, method, *_arrays(job, method, target, position), absolute) for method in job.methods]
+    heats = [
+        heat_of(job, method, *_arrays(job, method, target, position), absolute)
+        for method in job.methods
+    ]
     for heat, method in zip(heats, job.methods, strict=True):
         heat.name = _method_name(job, target, method)
-        heat.note = heat.note if METHODS[method].has_lead_axis else "one value per time, the same for all leads"
+        heat.note = (
+            heat.note
+            if METHODS[method].has_lead_axis
+            else "one value per time, the same for all leads"
+        )
     whole, centre = record_of(job, target, position, name, ""), centre_of(job, target, position)
     start, stop = _seen(heats)
     cut = [heat.cut(start, stop) for heat in heats]
-    return comparison(whole.cut(start, stop), cut, None if centre is None else centre - start, start / whole.sampling_rate)
+    return comparison(
+        whole.cut(start, stop),
+        cut,
+        None if centre is None else centre - start,
+        start / whole.sampling_rate,
+    )

@@ -1,8 +1,9 @@
 """BatchNorm folded into the neighbouring linear layer, always in a copy.
 
-In evaluation mode a BatchNorm is the affine map scale * y + shift per channel. Behind a convolution or dense layer it is merged
-into that layer's weights; in front of a dense layer (dropout between them changes nothing) into the weights of that one.
-The folded network computes the same function and has no BatchNorm left: relevance has one kind of layer fewer to argue about.
+In evaluation mode a BatchNorm is the affine map scale * y + shift per channel. Behind a convolution
+or dense layer it is merged into that layer's weights; in front of a dense layer (dropout between
+them changes nothing) into the weights of that one. The folded network computes the same function
+and has no BatchNorm left: relevance has one kind of layer fewer to argue about.
 """
 
 import torch
@@ -16,16 +17,21 @@ TRANSPARENT = (nn.Dropout, nn.Identity)
 
 
 def folded_copy(model: nn.Module) -> nn.Module:
-    """A copy of `model` in evaluation mode with every BatchNorm1d folded away; `model` itself is not touched.
+    """A copy of `model` in evaluation mode with every BatchNorm1d folded away; `model` itself is
+    not touched.
 
     Raises UserError for a BatchNorm that has no linear layer beside it in its chain.
     """
-    folded = sharing_copy(model).eval()  # folding puts new tensors in the place of shared ones and changes none
+    folded = sharing_copy(
+        model
+    ).eval()  # folding puts new tensors in the place of shared ones and changes none
     for chain in [module for module in folded.modules() if isinstance(module, nn.Sequential)]:
         _fold_chain(chain)
     left = [name for name, module in folded.named_modules() if isinstance(module, nn.BatchNorm1d)]
     if left:
-        raise UserError(f"BatchNorm {', '.join(left)} has no linear layer beside it to be folded into")
+        raise UserError(
+            f"BatchNorm {', '.join(left)} has no linear layer beside it to be folded into"
+        )
     return folded
 
 
@@ -36,7 +42,7 @@ def _fold_chain(chain):
         if not isinstance(norm, nn.BatchNorm1d):
             continue
         before = chain._modules[names[index - 1]] if index else None
-        after = _next_layer(chain, names[index + 1:])
+        after = _next_layer(chain, names[index + 1 :])
         if isinstance(before, LINEAR):
             _fold_into_previous(before, norm)
         elif isinstance(after, nn.Linear):
@@ -48,7 +54,14 @@ def _fold_chain(chain):
 
 def _next_layer(chain, names):
     """The module that follows in the chain, dropout passed over."""
-    return next((chain._modules[name] for name in names if not isinstance(chain._modules[name], TRANSPARENT)), None)
+    return next(
+        (
+            chain._modules[name]
+            for name in names
+            if not isinstance(chain._modules[name], TRANSPARENT)
+        ),
+        None,
+    )
 
 
 def _affine(norm):
@@ -68,7 +81,11 @@ def _replace(layer, weight, bias):
 
 
 def _bias(layer):
-    return torch.zeros((), dtype=torch.float64, device=layer.weight.device) if layer.bias is None else layer.bias.double()
+    return (
+        torch.zeros((), dtype=torch.float64, device=layer.weight.device)
+        if layer.bias is None
+        else layer.bias.double()
+    )
 
 
 def _fold_into_previous(layer, norm):

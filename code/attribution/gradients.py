@@ -1,4 +1,6 @@
-"""Attribution by gradients of the target logit: saliency, input x gradient, SmoothGrad, Integrated Gradients."""
+"""Attribution by gradients of the target logit: saliency, input x gradient, SmoothGrad, Integrated
+Gradients.
+"""
 
 import warnings
 import zlib
@@ -6,8 +8,11 @@ import zlib
 import torch
 from torch import Tensor, nn
 
-INTERNAL_BATCH = 64  # records x steps per pass: 128 costs XResNet 1.2x per record on a CPU, caches being what they are
-MapAndFacts = tuple[Tensor, dict[str, Tensor]]  # what a method gives: map (N, leads, T), logit and what else is known of it
+# records x steps per pass: 128 costs XResNet 1.2x per record on a CPU, caches being what they are
+INTERNAL_BATCH = 64
+MapAndFacts = tuple[
+    Tensor, dict[str, Tensor]
+]  # what a method gives: map (N, leads, T), logit and what else is known of it
 
 
 class CompletenessWarning(UserWarning):
@@ -20,7 +25,9 @@ def target_logit(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
 
 
 def gradient(model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient (N, leads, T) of each record's target logit, and the logits (N,); parameters get no gradient."""
+    """Gradient (N, leads, T) of each record's target logit, and the logits (N,); parameters get no
+    gradient.
+    """
     x = x.detach().requires_grad_(True)
     logit = target_logit(model, x, target)
     (result,) = torch.autograd.grad(logit.sum(), x)
@@ -40,28 +47,45 @@ def input_x_gradient(model: nn.Module, x: Tensor, target: Tensor) -> MapAndFacts
 
 
 def record_generator(record: Tensor, seed: int) -> torch.Generator:
-    """A generator that depends on the seed and the record's samples alone: not on its batch, nor on its place in it."""
+    """A generator that depends on the seed and the record's samples alone: not on its batch, nor on
+    its place in it.
+    """
     content = record.detach().to("cpu", torch.float32).contiguous().numpy()
-    # the seed goes into the checksum: torch's CPU generator takes 32 bits of a seed and drops the rest
+    # the seed goes into the checksum: torch's CPU generator takes 32 bits of a seed and drops the
+    # rest
     return torch.Generator().manual_seed(zlib.crc32(content, seed & 0xFFFFFFFF))
 
 
-def smoothgrad(model: nn.Module, x: Tensor, target: Tensor, n_samples: int = 25, noise: float = 0.1,
-               seed: int = 0) -> MapAndFacts:
-    """Mean gradient under normal noise of `noise` times each record's standard deviation (Smilkov et al., arXiv 1706.03825)."""
+def smoothgrad(
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    n_samples: int = 25,
+    noise: float = 0.1,
+    seed: int = 0,
+) -> MapAndFacts:
+    """Mean gradient under normal noise of `noise` times each record's standard deviation (Smilkov
+    et al., arXiv 1706.03825).
+    """
     total = torch.zeros_like(x)
     generators = [record_generator(record, seed) for record in x]
     scale = noise * x.flatten(1).std(dim=1).view(-1, 1, 1)
     for _ in range(n_samples):
-        draws = torch.stack([torch.randn(x.shape[1:], generator=generator) for generator in generators])
+        draws = torch.stack(
+            [torch.randn(x.shape[1:], generator=generator) for generator in generators]
+        )
         total += gradient(model, x + scale * draws.to(x), target)[0]
     with torch.no_grad():
         logit = target_logit(model, x, target)
     return total / n_samples, {"logit": logit}
 
 
-def path_gradient(model: nn.Module, x: Tensor, baseline: Tensor, target: Tensor, steps: int) -> Tensor:
-    """Mean gradient at the midpoints of `steps` equal pieces of the straight line from `baseline` to `x`."""
+def path_gradient(
+    model: nn.Module, x: Tensor, baseline: Tensor, target: Tensor, steps: int
+) -> Tensor:
+    """Mean gradient at the midpoints of `steps` equal pieces of the straight line from `baseline`
+    to `x`.
+    """
     n, total, way = len(x), torch.zeros_like(x), x - baseline
     weights = (torch.arange(steps, device=x.device, dtype=x.dtype) + 0.5) / steps
     per_pass = max(1, INTERNAL_BATCH // max(n, 1))
@@ -72,18 +96,32 @@ def path_gradient(model: nn.Module, x: Tensor, baseline: Tensor, target: Tensor,
     return total / steps
 
 
-def integrated_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: Tensor | float = 0.0, steps: int = 50,
-                         max_steps: int = 800, relative: float = 0.01, absolute: float = 0.01) -> MapAndFacts:
-    """Integrated Gradients by the midpoint rule (Sundararajan et al., arXiv 1703.01365), with its completeness gap.
+def integrated_gradients(
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    baseline: Tensor | float = 0.0,
+    steps: int = 50,
+    max_steps: int = 800,
+    relative: float = 0.01,
+    absolute: float = 0.01,
+) -> MapAndFacts:
+    """Integrated Gradients by the midpoint rule (Sundararajan et al., arXiv 1703.01365), with its
+    completeness gap.
 
-    The steps are doubled, for the records that need it, until sum(attribution) misses f(x) - f(baseline) by less than
-    max(relative * |f(x) - f(baseline)|, absolute logit) or `max_steps` is reached (then a warning says how many are left).
+    The steps are doubled, for the records that need it, until sum(attribution) misses f(x) -
+    f(baseline) by less than max(relative * |f(x) - f(baseline)|, absolute logit) or `max_steps` is
+    reached (then a warning says how many are left).
     """
     baseline = torch.as_tensor(baseline, dtype=x.dtype, device=x.device)
     with torch.no_grad():
         logit = target_logit(model, x, target)
-        start = baseline if baseline.ndim == 3 else baseline.expand_as(x[:1])  # one pass where all records start alike
-        difference = (logit - model(start).expand(len(x), -1).gather(1, target[:, None])[:, 0]).double()
+        start = (
+            baseline if baseline.ndim == 3 else baseline.expand_as(x[:1])
+        )  # one pass where all records start alike
+        difference = (
+            logit - model(start).expand(len(x), -1).gather(1, target[:, None])[:, 0]
+        ).double()
     baseline = baseline.expand_as(x)
     tolerance = (relative * difference.abs()).clamp(min=absolute)
     result, used = torch.zeros_like(x), torch.zeros(len(x), dtype=torch.long, device=x.device)
@@ -92,8 +130,12 @@ def integrated_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: 
     max_steps = max(steps, max_steps)
     while len(open_rows):
         rows = (x[open_rows], baseline[open_rows])
-        result[open_rows] = (rows[0] - rows[1]) * path_gradient(model, *rows, target[open_rows], steps)
-        gap[open_rows] = difference[open_rows] - result[open_rows].flatten(1).sum(dim=1, dtype=torch.float64)
+        result[open_rows] = (rows[0] - rows[1]) * path_gradient(
+            model, *rows, target[open_rows], steps
+        )
+        gap[open_rows] = difference[open_rows] - result[open_rows].flatten(1).sum(
+            dim=1, dtype=torch.float64
+        )
         used[open_rows] = steps
         open_rows = open_rows[gap[open_rows].abs() > tolerance[open_rows]]
         if steps == max_steps:
@@ -101,10 +143,21 @@ def integrated_gradients(model: nn.Module, x: Tensor, target: Tensor, baseline: 
         steps = min(2 * steps, max_steps)
     missed = gap.abs() > tolerance
     if missed.any():
-        warnings.warn(f"integrated gradients: {int(missed.sum())} of {len(x)} records keep a completeness gap above "
-                      f"{100 * relative:g} % (largest {float(gap.abs().max()):.3g} logit) at {int(used.max())} steps",
-                      CompletenessWarning, stacklevel=2)
-    return result, {"logit": logit, "gap": gap, "difference": difference, "steps": used, "missed": missed}
+        warnings.warn(
+            f"integrated gradients: {int(missed.sum())} of {len(x)} records keep a completeness "
+            "gap above "
+            f"{100 * relative:g} % (largest {float(gap.abs().max()):.3g} logit) at "
+            f"{int(used.max())} steps",
+            CompletenessWarning,
+            stacklevel=2,
+        )
+    return result, {
+        "logit": logit,
+        "gap": gap,
+        "difference": difference,
+        "steps": used,
+        "missed": missed,
+    }
 
 
 def random_control(model: nn.Module, x: Tensor, target: Tensor, seed: int = 0) -> MapAndFacts:

@@ -1,8 +1,10 @@
-"""Computing local explanations in pieces: any number of records in bounded memory, resumable, shared among processes.
+"""Computing local explanations in pieces: any number of records in bounded memory, resumable,
+shared among processes.
 
-Records are worked on in chunks of CHUNK per target. Each chunk of each method is one file under <folder>/.parts; when all are
-there the main process strings them together into <method>_<slug(pathology)>.npz and cells.csv. A chunk is the same whoever
-computes it, so the result does not depend on the number of processes, nor on interruptions.
+Records are worked on in chunks of CHUNK per target. Each chunk of each method is one file under
+<folder>/.parts; when all are there the main process strings them together into
+<method>_<slug(pathology)>.npz and cells.csv. A chunk is the same whoever computes it, so the result
+does not depend on the number of processes, nor on interruptions.
 """
 
 import time
@@ -27,9 +29,29 @@ from records.dataset import Dataset
 from records.segmentations import load_segments
 
 CHUNK = 64  # records
-PER_RECORD = ("attributions", "ecg_id", "target", "logit", "ledger", "layers", "gap", "steps", "missed")
+PER_RECORD = (
+    "attributions",
+    "ecg_id",
+    "target",
+    "logit",
+    "ledger",
+    "layers",
+    "gap",
+    "steps",
+    "missed",
+)
 LEDGER = ("logit", "input", "bias", "stabiliser")  # columns of a ledger
-CELL_COLUMNS = ("ecg_id", "pathology", "method", "lead", "segment", "density", "signed_density", "share", "rank")
+CELL_COLUMNS = (
+    "ecg_id",
+    "pathology",
+    "method",
+    "lead",
+    "segment",
+    "density",
+    "signed_density",
+    "share",
+    "rank",
+)
 
 
 @dataclass(frozen=True)
@@ -67,42 +89,79 @@ class Job:
 
 
 def compute(job: Job, rank: int = 0, world: int = 1) -> None:
-    """Write the parts of this process's share of the chunks; those already there are left as they are."""
+    """Write the parts of this process's share of the chunks; those already there are left as they
+    are.
+    """
     mine = list(job.units())[rank::world]
-    work = [(target, number, method) for target, number in mine for method in job.methods
-            if not job.part(method, target, number).is_file()]
+    work = [
+        (target, number, method)
+        for target, number in mine
+        for method in job.methods
+        if not job.part(method, target, number).is_file()
+    ]
     segments, loaded = None, None
-    for target, number, method in tqdm(work, desc="explain", unit=" chunks", disable=None if rank == 0 else True):
-        rows = target.rows[number * CHUNK:(number + 1) * CHUNK]
+    for target, number, method in tqdm(
+        work, desc="explain", unit=" chunks", disable=None if rank == 0 else True
+    ):
+        rows = target.rows[number * CHUNK : (number + 1) * CHUNK]
         if loaded != (target.name, number):
             segments, loaded = load_segments(job.data, rows), (target.name, number)
-        write_npz(job.part(method, target, number), **_explain_chunk(job, target, rows, method, segments))
+        write_npz(
+            job.part(method, target, number), **_explain_chunk(job, target, rows, method, segments)
+        )
 
 
 def _explain_chunk(job, target, rows, method, segments):
     """Arrays of one part."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CompletenessWarning)  # stored as `missed`, and said once for all records
-        done = explain_records(job.model, job.data.signals[rows], target.index, method, job.window, **job.options[method](rows))
-    arrays = {"attributions": done.attributions, "ecg_id": job.data.ecg_id[rows], "target": np.full(len(rows), target.index),
-              "logit": done.logit.astype(np.float32), "coverage": done.coverage}
+        warnings.simplefilter(
+            "ignore", CompletenessWarning
+        )  # stored as `missed`, and said once for all records
+        done = explain_records(
+            job.model,
+            job.data.signals[rows],
+            target.index,
+            method,
+            job.window,
+            **job.options[method](rows),
+        )
+    arrays = {
+        "attributions": done.attributions,
+        "ecg_id": job.data.ecg_id[rows],
+        "target": np.full(len(rows), target.index),
+        "logit": done.logit.astype(np.float32),
+        "coverage": done.coverage,
+    }
     for name in ("ledger", "gap", "steps", "missed"):
         if getattr(done, name) is not None:
             arrays[name] = getattr(done, name)
     if job.open_ledger and done.layers is not None:
         arrays |= {"layers": done.layers, "layer_names": np.array(done.layer_names)}
-    declared = METHODS[method]  # maps of a method without lead axis repeat one row for all leads: the file says so
-    arrays |= {name: np.array(getattr(declared, name)) for name in ("has_lead_axis", "signed", "unit")}
-    cells = largest_cells(done.attributions, segments, done.coverage, declared.has_lead_axis, job.n_cells)
+    declared = METHODS[
+        method
+    ]  # maps of a method without lead axis repeat one row for all leads: the file says so
+    arrays |= {
+        name: np.array(getattr(declared, name)) for name in ("has_lead_axis", "signed", "unit")
+    }
+    cells = largest_cells(
+        done.attributions, segments, done.coverage, declared.has_lead_axis, job.n_cells
+    )
     return {**arrays, **{f"cell_{name}": values for name, values in cells.items()}}
 
 
-def largest_cells(attributions: np.ndarray, segments: np.ndarray, coverage: np.ndarray, has_lead_axis: bool,
-                  n_cells: int) -> dict[str, np.ndarray]:
-    """The cells lead x segment of largest mean |relevance| of each record, as columns with one entry per cell.
+def largest_cells(
+    attributions: np.ndarray,
+    segments: np.ndarray,
+    coverage: np.ndarray,
+    has_lead_axis: bool,
+    n_cells: int,
+) -> dict[str, np.ndarray]:
+    """The cells lead x segment of largest mean |relevance| of each record, as columns with one
+    entry per cell.
 
-    attributions # (n, T, 12); segments # (n, T, 12, 24); coverage # (T,). Lead -1 stands for all leads together, where a method
-    does not tell them apart. `record` is the position in the chunk; cells that a record does not have are left out.
+    attributions # (n, T, 12); segments # (n, T, 12, 24); coverage # (T,). Lead -1 stands for all
+    leads together, where a method does not tell them apart. `record` is the position in the chunk;
+    cells that a record does not have are left out.
     """
     maps = cell_maps(attributions, segments, np.zeros(len(attributions)), coverage)
     mean, signed, share = density(maps), density(maps, signed=True), shares(maps.relevance)
@@ -115,16 +174,28 @@ def largest_cells(attributions: np.ndarray, segments: np.ndarray, coverage: np.n
     flat = mean.reshape(len(mean), -1)
     order = np.argsort(-flat.filled(-np.inf), axis=1, kind="stable")[:, :n_cells]
     kept = ~np.take_along_axis(np.ma.getmaskarray(flat), order, axis=1)
-    pick = lambda values: np.take_along_axis(np.ma.getdata(values).reshape(len(mean), -1), order, axis=1)[kept]  # noqa: E731
+
+    def pick(values):
+        return np.take_along_axis(np.ma.getdata(values).reshape(len(mean), -1), order, axis=1)[kept]
+
     record, rank = np.nonzero(kept)
     lead, segment = np.unravel_index(order[kept], mean.shape[1:])
-    return {"record": record, "rank": rank + 1, "lead": lead if has_lead_axis else np.full_like(lead, -1), "segment": segment,
-            "density": pick(mean), "signed_density": pick(signed), "share": pick(share)}
+    return {
+        "record": record,
+        "rank": rank + 1,
+        "lead": lead if has_lead_axis else np.full_like(lead, -1),
+        "segment": segment,
+        "density": pick(mean),
+        "signed_density": pick(signed),
+        "share": pick(share),
+    }
 
 
 def wait_for_parts(job: Job, seconds: float = 0.2) -> None:
     """Return when every part is there (other processes write theirs into the same folder)."""
-    missing = [job.part(method, target, number) for target, number in job.units() for method in job.methods]
+    missing = [
+        job.part(method, target, number) for target, number in job.units() for method in job.methods
+    ]
     while missing := [path for path in missing if not path.is_file()]:
         time.sleep(seconds)
 
@@ -132,7 +203,10 @@ def wait_for_parts(job: Job, seconds: float = 0.2) -> None:
 def assemble(job: Job) -> list[Path]:
     """String the parts together, one chunk in memory at a time: the written paths."""
     written = []
-    with replacing(job.folder / "cells.csv") as temporary, open(temporary, "w", encoding="utf-8") as cells:
+    with (
+        replacing(job.folder / "cells.csv") as temporary,
+        open(temporary, "w", encoding="utf-8") as cells,
+    ):
         cells.write(",".join(CELL_COLUMNS) + "\n")
         for target in job.targets:
             for method in job.methods:
@@ -140,21 +214,29 @@ def assemble(job: Job) -> list[Path]:
                 parts = [job.part(method, target, number) for number in numbers]
                 _string_together(job.result(method, target), parts, len(target.rows))
                 for path in parts:
-                    _cell_table(path, method, target.name).to_csv(cells, header=False, index=False, lineterminator="\n")
+                    _cell_table(path, method, target.name).to_csv(
+                        cells, header=False, index=False, lineterminator="\n"
+                    )
                 written.append(job.result(method, target))
     return [*written, job.folder / "cells.csv"]
 
 
 def _string_together(path, parts, n_records):
-    """One npz of the parts' arrays: those per record one after the other, the others once; same content, same bytes."""
+    """One npz of the parts' arrays: those per record one after the other, the others once; same
+    content, same bytes.
+    """
     first = read_npz(parts[0])
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
         for name, array in first.items():
             if name.startswith("cell_"):
                 continue
             shape = (n_records, *array.shape[1:]) if name in PER_RECORD else array.shape
-            with archive.open(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), "w", force_zip64=True) as file:
-                np.lib.format.write_array_header_2_0(file, {"descr": array.dtype.str, "fortran_order": False, "shape": shape})
+            with archive.open(
+                zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), "w", force_zip64=True
+            ) as file:
+                np.lib.format.write_array_header_2_0(
+                    file, {"descr": array.dtype.str, "fortran_order": False, "shape": shape}
+                )
                 for part in parts if name in PER_RECORD else parts[:1]:
                     with np.load(part, allow_pickle=False) as content:
                         file.write(np.ascontiguousarray(content[name]).tobytes())
@@ -164,16 +246,23 @@ def _cell_table(part, method, pathology):
     arrays = read_npz(part)
     leads = np.array([*LEADS, "all"])
     table = {
-        "ecg_id": arrays["ecg_id"][arrays["cell_record"]], "pathology": pathology, "method": method,
-        "lead": leads[arrays["cell_lead"]], "segment": np.array(SEGMENTS)[arrays["cell_segment"]],
-        "density": _rounded(arrays["cell_density"]), "signed_density": _rounded(arrays["cell_signed_density"]),
-        "share": _rounded(arrays["cell_share"]), "rank": arrays["cell_rank"],
+        "ecg_id": arrays["ecg_id"][arrays["cell_record"]],
+        "pathology": pathology,
+        "method": method,
+        "lead": leads[arrays["cell_lead"]],
+        "segment": np.array(SEGMENTS)[arrays["cell_segment"]],
+        "density": _rounded(arrays["cell_density"]),
+        "signed_density": _rounded(arrays["cell_signed_density"]),
+        "share": _rounded(arrays["cell_share"]),
+        "rank": arrays["cell_rank"],
     }
     return pd.DataFrame(table, columns=CELL_COLUMNS)
 
 
 def _rounded(values, digits=6):
-    """To so many significant digits: what is beyond them is rounding, and differs between machines."""
+    """To so many significant digits: what is beyond them is rounding, and differs
+    between machines.
+    """
     return [float(f"{value:.{digits}g}") for value in values]
 
 

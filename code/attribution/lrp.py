@@ -1,12 +1,15 @@
-"""Layer-wise relevance propagation for 1-D networks whose every operation is a module, with a ledger that closes.
+"""Layer-wise relevance propagation for 1-D networks whose every operation is a module, with a
+ledger that closes.
 
-The network is copied, BatchNorm is folded into the copy, and every operation of the copy is replaced by one whose backward pass
-hands relevance down instead of gradients (lrp_rules.py): one forward and one backward pass explain a whole batch. The given
-model is never touched. Relevance starts as the logit of each record's target.
+The network is copied, BatchNorm is folded into the copy, and every operation of the copy is
+replaced by one whose backward pass hands relevance down instead of gradients (lrp_rules.py): one
+forward and one backward pass explain a whole batch. The given model is never touched. Relevance
+starts as the logit of each record's target.
 
     relevance at the input + share of the biases + share of the stabilisers = logit
 
-Each share is computed from its rule's own terms, none as a remainder: a sum that closes says that no operation was passed over.
+Each share is computed from its rule's own terms, none as a remainder: a sum that closes says that
+no operation was passed over.
 """
 
 from collections.abc import Callable
@@ -38,7 +41,9 @@ PASSING = (nn.ReLU, nn.Dropout, nn.Identity, nn.Flatten, nn.MaxPool1d, nn.Adapti
 
 @dataclass(frozen=True)
 class Preset:
-    """Which rule applies where: convolutions, dense layers, the first linear layer (None: like the others)."""
+    """Which rule applies where: convolutions, dense layers, the first linear layer (None: like the
+    others).
+    """
 
     conv: Callable
     dense: Callable = field(default_factory=Epsilon)
@@ -53,17 +58,27 @@ class Preset:
 
 
 LRP_PRESETS = {
-    "epsilon": Preset(Epsilon(), description="epsilon everywhere, as in the paper; close to input x gradient"),
+    "epsilon": Preset(
+        Epsilon(), description="epsilon everywhere, as in the paper; close to input x gradient"
+    ),
     "epsilon_plus": Preset(ZPlus(), description="z+ in convolutions, epsilon in dense layers"),
     "epsilon_gamma": Preset(Gamma(), description="gamma in convolutions, epsilon in dense layers"),
-    "alpha2_beta1": Preset(AlphaBeta(2, 1), description="alpha 2, beta 1 in convolutions, epsilon in dense layers"),
-    "epsilon_plus_flat": Preset(ZPlus(), first=Flat(), description="epsilon_plus, first convolution flat: leads not told apart"),
+    "alpha2_beta1": Preset(
+        AlphaBeta(2, 1), description="alpha 2, beta 1 in convolutions, epsilon in dense layers"
+    ),
+    "epsilon_plus_flat": Preset(
+        ZPlus(),
+        first=Flat(),
+        description="epsilon_plus, first convolution flat: leads not told apart",
+    ),
 }
 
 
 @dataclass
 class Ledger:
-    """Where the logits went, per record: (N,) float64 each; `layers` maps a layer's name to its Shares."""
+    """Where the logits went, per record: (N,) float64 each; `layers` maps a layer's name to its
+    Shares.
+    """
 
     logit: Tensor
     input: Tensor
@@ -73,8 +88,14 @@ class Ledger:
 
     @property
     def gap(self) -> Tensor:
-        """What is unaccounted for, relative to the sum of the absolute shares, layer by layer (0 where the ledger closes)."""
-        shares = [share.abs() for entry in self.layers.values() for share in (entry.bias, entry.stabiliser)]
+        """What is unaccounted for, relative to the sum of the absolute shares, layer by layer (0
+        where the ledger closes).
+        """
+        shares = [
+            share.abs()
+            for entry in self.layers.values()
+            for share in (entry.bias, entry.stabiliser)
+        ]
         total = sum(shares, self.input.abs())
         return (self.logit - self.input - self.bias - self.stabiliser) / total.clamp(min=1e-300)
 
@@ -140,7 +161,9 @@ class _Average(torch.autograd.Function):
 
 
 class _Step(nn.Module):
-    """An operation of the copied network that books its shares under its name while relevance passes."""
+    """An operation of the copied network that books its shares under its name while relevance
+    passes.
+    """
 
     function = None
     epsilon = 1e-9
@@ -173,7 +196,8 @@ STEPS = {Add: _SumStep, nn.AvgPool1d: _AverageStep, nn.AdaptiveAvgPool1d: _Avera
 
 
 def relevance_network(model: nn.Module, preset: Preset) -> tuple[nn.Module, dict[str, Shares]]:
-    """A folded copy of `model` whose backward pass is LRP, and the book its operations write their shares to.
+    """A folded copy of `model` whose backward pass is LRP, and the book its operations write their
+    shares to.
 
     Raises UserError for an operation that no rule is known for.
     """
@@ -184,7 +208,9 @@ def relevance_network(model: nn.Module, preset: Preset) -> tuple[nn.Module, dict
             return layer
         if isinstance(layer, LINEAR):
             linear_layers.append(layer)
-            return _LinearStep(name, layer, book, preset.rule_of(layer, is_first=len(linear_layers) == 1))
+            return _LinearStep(
+                name, layer, book, preset.rule_of(layer, is_first=len(linear_layers) == 1)
+            )
         for kind, step in STEPS.items():
             if isinstance(layer, kind):
                 return step(name, layer, book)
@@ -203,7 +229,9 @@ def get_preset(preset: str | Preset) -> Preset:
     return LRP_PRESETS[preset]
 
 
-def lrp(model: nn.Module, x: Tensor, target: Tensor, preset: str | Preset = "epsilon_plus") -> tuple[Tensor, Ledger]:
+def lrp(
+    model: nn.Module, x: Tensor, target: Tensor, preset: str | Preset = "epsilon_plus"
+) -> tuple[Tensor, Ledger]:
     """Relevance (N, leads, T) of each record's target logit, and its ledger opened per layer.
 
     x (N, leads, T) mV, target (N,) output indices.
@@ -217,4 +245,6 @@ def lrp(model: nn.Module, x: Tensor, target: Tensor, preset: str | Preset = "eps
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     bias = sum((shares.bias for shares in book.values()), zero)
     stabiliser = sum((shares.stabiliser for shares in book.values()), zero)
-    return relevance, Ledger(chosen.detach()[:, 0].double(), per_record(relevance), bias, stabiliser, dict(book))
+    return relevance, Ledger(
+        chosen.detach()[:, 0].double(), per_record(relevance), bias, stabiliser, dict(book)
+    )

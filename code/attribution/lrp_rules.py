@@ -1,21 +1,26 @@
 """Rules of layer-wise relevance propagation for linear layers, each with its own ledger.
 
-A linear layer gives z_k = sum_j x_j w_jk + b_k. A rule turns the relevance R_k of its outputs into the relevance of its inputs,
-and says how much of it went to the bias and how much to the stabiliser; each of the three is computed from its own terms:
+A linear layer gives z_k = sum_j x_j w_jk + b_k. A rule turns the relevance R_k of its outputs into
+the relevance of its inputs, and says how much of it went to the bias and how much to the
+stabiliser; each of the three is computed from its own terms:
 
     sum_j R_j + bias + stabiliser = sum_k R_k        for every record
 
-Formulas: Bach et al., PLoS ONE 10 (2015) e0130140 (0, epsilon, alpha-beta); Montavon et al., Pattern Recognit 65 (2017) 211
-(z+, w2, bounded); Montavon et al., LNCS 11700 (2019) 193 (gamma); Lapuschkin et al., Nat Commun 10 (2019) 1096 (flat).
-Contributions of signed inputs: c+ = x+ w+ + x- w- is what raises an output, c- = x+ w- + x- w+ what lowers it.
+Formulas: Bach et al., PLoS ONE 10 (2015) e0130140 (0, epsilon, alpha-beta); Montavon et al.,
+Pattern Recognit 65 (2017) 211 (z+, w2, bounded); Montavon et al., LNCS 11700 (2019) 193 (gamma);
+Lapuschkin et al., Nat Commun 10 (2019) 1096 (flat). Contributions of signed inputs: c+ = x+ w+ + x-
+w- is what raises an output, c- = x+ w- + x- w+ what lowers it.
 
 | rule | share of input j in output k | bias |
 |---|---|---|
 | Zero | x_j w_jk / z_k | its share b_k / z_k; an output of exactly 0 gives all to the stabiliser |
 | Epsilon | x_j w_jk / (z_k + eps sign z_k) | its share b_k / (z_k + eps sign z_k) |
-| ZPlus | c+_jk / (sum c+ + b+ + eps) | a positive bias takes its share, a negative one none (bias=False: none at all) |
-| Gamma | (c_jk + gamma c^s_jk) / (z_k + gamma z^s_k), s = sign of z_k | like an input that is always 1 |
-| AlphaBeta | alpha c+_jk / z+_k - beta c-_jk / z-_k | b+ among the raising, b- among the lowering terms |
+| ZPlus | c+_jk / (sum c+ + b+ + eps) | a positive bias takes its share, a negative one none
+(bias=False: none at all) |
+| Gamma | (c_jk + gamma c^s_jk) / (z_k + gamma z^s_k), s = sign of z_k | like an input that is
+always 1 |
+| AlphaBeta | alpha c+_jk / z+_k - beta c-_jk / z-_k | b+ among the raising, b- among the lowering
+terms |
 | Flat | 1 / number of inputs the output sees | none |
 | WSquare | w_jk^2 / sum w^2 | none |
 | Bounded | (x_j w_jk - low_j w+_jk - high_j w-_jk) / sum | none |
@@ -31,11 +36,15 @@ from torch import Tensor, nn
 
 from common.files import UserError
 
-Parts = list[tuple[Tensor, Tensor]]  # (part of x, part of the weight): their products add up to an output
+Parts = list[
+    tuple[Tensor, Tensor]
+]  # (part of x, part of the weight): their products add up to an output
 
 
 class LinearMap:
-    """The linear part of a Conv1d or Linear: x -> W x and its transpose, for any weights of the layer's shape."""
+    """The linear part of a Conv1d or Linear: x -> W x and its transpose, for any weights of the
+    layer's shape.
+    """
 
     def __init__(self, layer: nn.Module):
         self.weight = layer.weight.detach()
@@ -74,7 +83,9 @@ def per_record(values: Tensor) -> Tensor:
 
 def dot(first: Tensor, second: Tensor) -> Tensor:
     """Sum of the products over all but the first axis: (N,) float64."""
-    return per_record(first * second)  # a copy, but several times as fast as a batch of vector products on a CPU
+    return per_record(
+        first * second
+    )  # a copy, but several times as fast as a batch of vector products on a CPU
 
 
 def bias_share(linear: LinearMap, s: Tensor, bias: Tensor | None) -> Tensor:
@@ -82,7 +93,7 @@ def bias_share(linear: LinearMap, s: Tensor, bias: Tensor | None) -> Tensor:
     if bias is None:
         return torch.zeros(len(s), dtype=torch.float64, device=s.device)
     per_channel = s.sum(dim=-1) if linear.conv else s
-    return (per_channel.double() @ bias.double())
+    return per_channel.double() @ bias.double()
 
 
 def safe_ratio(relevance: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,12 +114,16 @@ class Zero:
 
     def __call__(self, linear, x, y, relevance):
         s, lost = safe_ratio(relevance, y)
-        return x * linear.transpose(s, linear.weight, x.shape), Shares(bias_share(linear, s, linear.bias), lost)
+        return x * linear.transpose(s, linear.weight, x.shape), Shares(
+            bias_share(linear, s, linear.bias), lost
+        )
 
 
 @dataclass(frozen=True)
 class Epsilon:
-    """LRP-epsilon: like Zero, the denominator kept away from 0 by `epsilon`, which absorbs weak relevance."""
+    """LRP-epsilon: like Zero, the denominator kept away from 0 by `epsilon`, which absorbs weak
+    relevance.
+    """
 
     epsilon: float = 1e-6
 
@@ -120,7 +135,9 @@ class Epsilon:
 
 
 def raising(linear: LinearMap, x: Tensor, sign: int = 1) -> Parts:
-    """The parts (x part, weight part) whose products raise (sign=1) or lower (sign=-1) an output; empty parts left out."""
+    """The parts (x part, weight part) whose products raise (sign=1) or lower (sign=-1) an output;
+    empty parts left out.
+    """
     up, down = linear.weight.clamp(min=0), linear.weight.clamp(max=0)
     parts = [(x.clamp(min=0), up if sign > 0 else down)]
     if bool((x < 0).any()):
@@ -145,7 +162,9 @@ def distribute(linear: LinearMap, parts: Parts, s: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ZPlus:
-    """LRP-z+: only what raises an output counts, so that relevance of one sign stays of one sign."""
+    """LRP-z+: only what raises an output counts, so that relevance of one sign stays of
+    one sign.
+    """
 
     epsilon: float = 1e-9
     bias: bool = True
@@ -157,12 +176,16 @@ class ZPlus:
         if bias is not None:
             z += linear.along_output(bias)
         s = z.add_(self.epsilon).reciprocal_().mul_(relevance)
-        return distribute(linear, parts, s), Shares(bias_share(linear, s, bias), self.epsilon * per_record(s))
+        return distribute(linear, parts, s), Shares(
+            bias_share(linear, s, bias), self.epsilon * per_record(s)
+        )
 
 
 @dataclass(frozen=True)
 class Gamma:
-    """LRP-gamma: contributions of the output's own sign weigh 1 + gamma (for x >= 0 and z > 0: weights w + gamma w+)."""
+    """LRP-gamma: contributions of the output's own sign weigh 1 + gamma (for x >= 0 and z > 0:
+    weights w + gamma w+).
+    """
 
     gamma: float = 0.25
     epsilon: float = 1e-6
@@ -172,22 +195,38 @@ class Gamma:
         lost = bias.clone()
         for sign in (1, -1):
             parts = raising(linear, x, sign)
-            own_bias = None if linear.bias is None else linear.bias.clamp(min=0) if sign > 0 else linear.bias.clamp(max=0)
+            own_bias = (
+                None
+                if linear.bias is None
+                else linear.bias.clamp(min=0)
+                if sign > 0
+                else linear.bias.clamp(max=0)
+            )
             own = contribution(linear, parts)
             own = own if own_bias is None else own + linear.along_output(own_bias)
             z = y + self.gamma * own
             stabiliser = sign * self.epsilon
             chosen = (y >= 0) if sign > 0 else (y < 0)
             s = torch.where(chosen, relevance, 0.0) / torch.where(chosen, z + stabiliser, 1.0)
-            rest = rest + x * linear.transpose(s, linear.weight, x.shape) + self.gamma * distribute(linear, parts, s)
-            bias = bias + bias_share(linear, s, linear.bias) + self.gamma * bias_share(linear, s, own_bias)
+            rest = (
+                rest
+                + x * linear.transpose(s, linear.weight, x.shape)
+                + self.gamma * distribute(linear, parts, s)
+            )
+            bias = (
+                bias
+                + bias_share(linear, s, linear.bias)
+                + self.gamma * bias_share(linear, s, own_bias)
+            )
             lost = lost + stabiliser * per_record(s)
         return rest, Shares(bias, lost)
 
 
 @dataclass(frozen=True)
 class AlphaBeta:
-    """LRP-alpha-beta: alpha times the raising minus beta times the lowering contributions, alpha - beta = 1."""
+    """LRP-alpha-beta: alpha times the raising minus beta times the lowering contributions, alpha -
+    beta = 1.
+    """
 
     alpha: float = 2.0
     beta: float = 1.0
@@ -195,7 +234,9 @@ class AlphaBeta:
 
     def __post_init__(self):
         if abs(self.alpha - self.beta - 1) > 1e-12 or self.beta < 0:
-            raise UserError(f"alpha - beta must be 1 and beta >= 0, got alpha {self.alpha}, beta {self.beta}")
+            raise UserError(
+                f"alpha - beta must be 1 and beta >= 0, got alpha {self.alpha}, beta {self.beta}"
+            )
 
     def __call__(self, linear, x, y, relevance):
         result, bias, lost = 0, 0, 0
@@ -203,7 +244,13 @@ class AlphaBeta:
             if factor == 0:
                 continue
             parts = raising(linear, x, sign)
-            own_bias = None if linear.bias is None else linear.bias.clamp(min=0) if sign > 0 else linear.bias.clamp(max=0)
+            own_bias = (
+                None
+                if linear.bias is None
+                else linear.bias.clamp(min=0)
+                if sign > 0
+                else linear.bias.clamp(max=0)
+            )
             z = contribution(linear, parts)
             z = z if own_bias is None else z + linear.along_output(own_bias)
             s = factor * relevance / (z + sign * self.epsilon)
@@ -214,7 +261,9 @@ class AlphaBeta:
 
 
 def _by_weights(linear, weight, x, relevance):
-    """Relevance in proportion to non-negative `weight` alone, whatever the input; zero padding takes none."""
+    """Relevance in proportion to non-negative `weight` alone, whatever the input; zero padding
+    takes none.
+    """
     z = linear.forward(torch.ones_like(x[:1]), weight)
     s, lost = safe_ratio(relevance, z.expand_as(relevance))
     return linear.transpose(s, weight, x.shape), Shares(torch.zeros_like(lost), lost)
@@ -238,7 +287,9 @@ class WSquare:
 
 @dataclass(frozen=True)
 class Bounded:
-    """Rule for an input between bounds (mV); without bounds, each record's own least and largest value per channel, and 0."""
+    """Rule for an input between bounds (mV); without bounds, each record's own least and largest
+    value per channel, and 0.
+    """
 
     low: float | None = None
     high: float | None = None
@@ -259,5 +310,7 @@ class Bounded:
         if self.high is not None:
             high = torch.full_like(high, self.high)
         if bool((x < low).any()) or bool((x > high).any()):
-            raise UserError(f"the input leaves the bounds {self.low} .. {self.high} of the bounded rule")
+            raise UserError(
+                f"the input leaves the bounds {self.low} .. {self.high} of the bounded rule"
+            )
         return low, high

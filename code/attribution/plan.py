@@ -22,7 +22,9 @@ REGRESSION_STRATEGIES = ("single_best", "best_n", "all")  # amplitudes are neith
 
 @dataclass(frozen=True)
 class Target:
-    """One output of the model and the rows of the data set that are explained for it, the most important first."""
+    """One output of the model and the rows of the data set that are explained for it, the most
+    important first.
+    """
 
     name: str
     index: int
@@ -31,20 +33,29 @@ class Target:
 
 
 def target_names(asked: list[str] | None, info: ModelInfo) -> list[str]:
-    """The outputs to explain: those asked for, else the paper's that the model knows, else all (leads of a regression)."""
+    """The outputs to explain: those asked for, else the paper's that the model knows, else all
+    (leads of a regression).
+    """
     if asked:
-        kind = "lead (the targets of an amplitude model)" if is_regression(info.task) else "pathology"
+        kind = (
+            "lead (the targets of an amplitude model)" if is_regression(info.task) else "pathology"
+        )
         return list(dict.fromkeys(check_names(kind, asked, info.labels)))
     return [name for name in PAPER_PATHOLOGIES if name in info.labels] or list(info.labels)
 
 
-def choose_targets(args: argparse.Namespace, info: ModelInfo, data: Dataset,
-                   model: torch.nn.Module) -> tuple[list[Target], list[str]]:
-    """Targets with their records, and the names of those left out because no record fits (an error if they were asked for)."""
+def choose_targets(
+    args: argparse.Namespace, info: ModelInfo, data: Dataset, model: torch.nn.Module
+) -> tuple[list[Target], list[str]]:
+    """Targets with their records, and the names of those left out because no record fits (an error
+    if they were asked for).
+    """
     names = target_names(args.pathologies, info)
     if is_regression(info.task) and args.strategy not in REGRESSION_STRATEGIES and not args.ecg_ids:
-        raise UserError(f"strategy {args.strategy} needs labels, an amplitude model has none: "
-                        f"accepted are {', '.join(REGRESSION_STRATEGIES)}")
+        raise UserError(
+            f"strategy {args.strategy} needs labels, an amplitude model has none: "
+            f"accepted are {', '.join(REGRESSION_STRATEGIES)}"
+        )
     logits = shared_predict(model, data.signals, args.window)
     targets, empty = [], []
     for name in names:
@@ -58,8 +69,10 @@ def choose_targets(args: argparse.Namespace, info: ModelInfo, data: Dataset,
             continue
         targets.append(Target(name, column, rows, logits[rows, column]))
     if not targets:
-        raise UserError(f"strategy {args.strategy} finds no record for any of {', '.join(names)}: "
-                        f"other strategies are {', '.join(STRATEGIES)}")
+        raise UserError(
+            f"strategy {args.strategy} finds no record for any of {', '.join(names)}: "
+            f"other strategies are {', '.join(STRATEGIES)}"
+        )
     return targets, empty
 
 
@@ -68,7 +81,9 @@ def _rows(args, name, column, data, logits, info):
         return data.positions(args.ecg_ids)
     n_samples = args.n_samples if args.n_samples or args.strategy != "best_n" else 10
     if is_regression(info.task):
-        rows = select(args.strategy, data.labelled, np.ones(len(data), bool), logits[:, column], n_samples)
+        rows = select(
+            args.strategy, data.labelled, np.ones(len(data), bool), logits[:, column], n_samples
+        )
         if not len(rows):
             raise UserError(f"no record with all amplitudes for strategy {args.strategy}")
         return rows
@@ -78,15 +93,21 @@ def _rows(args, name, column, data, logits, info):
 def method_options(args: argparse.Namespace, method: str) -> dict:
     """The options of the command line that one method takes."""
     options = {
-        "lrp": {"preset": args.preset}, "gradcam": {"layer": args.layer}, "hirescam": {"layer": args.layer},
-        "guided_gradcam": {"layer": args.layer}, "smoothgrad": {"seed": args.seed}, "random": {"seed": args.seed},
+        "lrp": {"preset": args.preset},
+        "gradcam": {"layer": args.layer},
+        "hirescam": {"layer": args.layer},
+        "guided_gradcam": {"layer": args.layer},
+        "smoothgrad": {"seed": args.seed},
+        "random": {"seed": args.seed},
         "ig": {"steps": args.steps, "max_steps": max(args.steps, args.max_steps)},
     }
     return options.get(method, {})
 
 
 def passes_of(args: argparse.Namespace, method: str) -> float:
-    """Forward and backward passes per window, about; Integrated Gradients need no fewer than its first number of steps."""
+    """Forward and backward passes per window, about; Integrated Gradients need no fewer than its
+    first number of steps.
+    """
     usual = METHODS[method].passes
     return min(max(usual, args.steps), most_steps(args)) if method == "ig" else usual
 
@@ -99,7 +120,9 @@ def most_steps(args: argparse.Namespace) -> int:
     return sum(tried)
 
 
-def cost(model: torch.nn.Module, args: argparse.Namespace, n_records: int, n_samples: int, world: int = 1) -> str:
+def cost(
+    model: torch.nn.Module, args: argparse.Namespace, n_records: int, n_samples: int, world: int = 1
+) -> str:
     """A sentence on what a run will cost; one pass over a few windows is timed for it."""
     info, methods = model.info, args.methods
     windows = len(starts_of(n_samples, info.crop, args.window))
@@ -110,6 +133,14 @@ def cost(model: torch.nn.Module, args: argparse.Namespace, n_records: int, n_sam
     explain(model, x, 0)
     minutes = passes * (time.perf_counter() - start) / len(x) / 60 / world
     duration = f"{minutes:.1f} min" if minutes >= 1 else f"{max(60 * minutes, 1):.0f} s"
-    note = f" (ig: {args.steps:,} to {most_steps(args):,} a window, as its gap asks)" if "ig" in methods else ""
-    return (f"{n_records} records x targets, {len(methods)} methods, {windows} windows each: about {passes:,.0f} passes forward "
-            f"and back{note}, {duration} on this machine" + (f" with {world} processes" if world > 1 else ""))
+    note = (
+        f" (ig: {args.steps:,} to {most_steps(args):,} a window, as its gap asks)"
+        if "ig" in methods
+        else ""
+    )
+    return (
+        f"{n_records} records x targets, {len(methods)} methods, {windows} windows each: about "
+        f"{passes:,.0f} passes forward "
+        f"and back{note}, {duration} on this machine"
+        + (f" with {world} processes" if world > 1 else "")
+    )

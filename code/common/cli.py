@@ -51,37 +51,81 @@ def fraction(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
 
 
-# option -> (names, keywords of add_argument); the README's two names for one thing both work everywhere.
-# Paths are normalised, so that data/ptbxl/ and data/ptbxl are the same settings to a run that is resumed.
+# option -> (names, keywords of add_argument); the README's two names for one thing both work
+# everywhere. Paths are normalised, so that data/ptbxl/ and data/ptbxl are the same settings to a
+# run that is resumed.
 SHARED_OPTIONS = {
-    "data_path": (["--data_path"], {
-        "type": os.path.normpath, "default": "data/ptbxl/",
-        "help": "folder of the data set (made by preprocessing.py)"}),
-    "output_path": (["--output_path", "--logdir"], {
-        "type": os.path.normpath, "default": "output/", "help": "folder that runs are written to"}),
-    "model_path": (["--model_path", "--model_checkpoint_path"], {
-        "type": os.path.normpath, "default": None,
-        "help": "checkpoint, or the run folder that holds checkpoints/best_model.ckpt"}),
-    "modelname": (["--modelname", "--modeltype"], {
-        "default": None, "help": "lenet, resnet or xresnet"}),
-    "task": (["--task"], {
-        "default": None, "help": "one of " + ", ".join(TASKS)}),
-    "run_name": (["--run_name"], {
-        "default": None, "help": "suffix of the run folder <modelname>_<task>_<run_name>"}),
+    "data_path": (
+        ["--data_path"],
+        {
+            "type": os.path.normpath,
+            "default": "data/ptbxl/",
+            "help": "folder of the data set (made by preprocessing.py)",
+        },
+    ),
+    "output_path": (
+        ["--output_path", "--logdir"],
+        {"type": os.path.normpath, "default": "output/", "help": "folder that runs are written to"},
+    ),
+    "model_path": (
+        ["--model_path", "--model_checkpoint_path"],
+        {
+            "type": os.path.normpath,
+            "default": None,
+            "help": "checkpoint, or the run folder that holds checkpoints/best_model.ckpt",
+        },
+    ),
+    "modelname": (
+        ["--modelname", "--modeltype"],
+        {"default": None, "help": "lenet, resnet or xresnet"},
+    ),
+    "task": (["--task"], {"default": None, "help": "one of " + ", ".join(TASKS)}),
+    "run_name": (
+        ["--run_name"],
+        {"default": None, "help": "suffix of the run folder <modelname>_<task>_<run_name>"},
+    ),
     "seed": (["--seed"], {"type": int, "default": 0, "help": "seed of everything random"}),
-    "gpu": (["--gpu"], {"action": "store_true", "help": "use the GPU; without one, say so and use the CPU"}),
-    "device": (["--device"], {
-        "default": None, "help": "cpu, cuda, cuda:1, ... (default: cpu, or cuda with --gpu)"}),
-    "threads": (["--threads"], {
-        "type": positive_int, "default": None, "help": "CPU threads (default: all cores)"}),
-    "limit": (["--limit"], {
-        "type": positive_int, "default": None, "metavar": "N", "help": "only the first N records, for a quick try"}),
-    "sampling_rate": (["--sampling_rate"], {
-        "type": int, "choices": (100, 500), "default": 100, "help": "Hz"}),
-    "folds": (["--folds"], {
-        "type": int, "list": True, "default": [10], "help": "folds (1-10) that results are computed on"}),
-    "overwrite": (["--overwrite"], {
-        "action": "store_true", "help": "start anew where a finished or different run lies in the folder"}),
+    "gpu": (
+        ["--gpu"],
+        {"action": "store_true", "help": "use the GPU; without one, say so and use the CPU"},
+    ),
+    "device": (
+        ["--device"],
+        {"default": None, "help": "cpu, cuda, cuda:1, ... (default: cpu, or cuda with --gpu)"},
+    ),
+    "threads": (
+        ["--threads"],
+        {"type": positive_int, "default": None, "help": "CPU threads (default: all cores)"},
+    ),
+    "limit": (
+        ["--limit"],
+        {
+            "type": positive_int,
+            "default": None,
+            "metavar": "N",
+            "help": "only the first N records, for a quick try",
+        },
+    ),
+    "sampling_rate": (
+        ["--sampling_rate"],
+        {"type": int, "choices": (100, 500), "default": 100, "help": "Hz"},
+    ),
+    "folds": (
+        ["--folds"],
+        {
+            "type": int,
+            "list": True,
+            "default": [10],
+            "help": "folds (1-10) that results are computed on",
+        },
+    ),
+    "overwrite": (
+        ["--overwrite"],
+        {
+            "action": "store_true",
+            "help": "start anew where a finished or different run lies in the folder",
+        },
+    ),
 }
 
 
@@ -102,13 +146,18 @@ class _Words(argparse.Action):
         try:
             setattr(namespace, self.dest, [self.item(word) for word in words])
         except ValueError:
-            parser.error(f"argument {option_string}: {' '.join(words)!r} is not a list of {LISTED.get(self.item, 'values')}")
+            parser.error(
+                f"argument {option_string}: {' '.join(words)!r} is not a list of "
+                f"{LISTED.get(self.item, 'values')}"
+            )
 
 
 class StageParser(argparse.ArgumentParser):
     """argparse with list options as the README types them and one-line errors."""
 
-    def add_list_argument(self, *names: str, item: Callable[[str], object] = str, **keywords: object) -> None:
+    def add_list_argument(
+        self, *names: str, item: Callable[[str], object] = str, **keywords: object
+    ) -> None:
         """Add an option that takes a list: `--x=[A, B]`, `--x A B`, `--x A,B`."""
         self.add_argument(*names, nargs="+", action=_Words, item=item, **keywords)
 
@@ -121,8 +170,9 @@ class StageParser(argparse.ArgumentParser):
         else:
             self.add_argument(*names, **keywords)
 
-    def parse_known_args(self, args: Sequence[str] | None = None,
-                         namespace: argparse.Namespace | None = None) -> tuple[argparse.Namespace, list[str]]:
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
         """argparse's own, after `[A, B]` was joined to one word."""
         args = _join_brackets(sys.argv[1:] if args is None else args)
         if args and args[-1].count("[") > args[-1].count("]"):
@@ -132,7 +182,9 @@ class StageParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with one line and exit code 2; a mistyped option is told what it may have been."""
         wrong = re.match(r"unrecognized arguments: (--\w+)", message)
-        close = difflib.get_close_matches(wrong[1], self._option_string_actions, n=1) if wrong else []
+        close = (
+            difflib.get_close_matches(wrong[1], self._option_string_actions, n=1) if wrong else []
+        )
         hint = f"; did you mean {close[0]}?" if close else ""
         self.exit(2, f"error: {message}{hint} (see {self.prog} --help)\n")
 
@@ -154,7 +206,9 @@ def stage_parser(doc: str, *shared: str, **changes: dict) -> StageParser:
 
     `changes` maps a shared option to changed keywords, e.g. folds={"default": [9, 10]}.
     """
-    parser = StageParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = StageParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     for name in shared:
         parser.add_shared(name, **changes.get(name, {}))
     return parser
@@ -165,12 +219,17 @@ def check_names(kind: str, asked: Iterable, known: Iterable) -> list:
     known = list(known)
     unknown = [name for name in asked if name not in known]
     if unknown:
-        raise UserError(f"unknown {kind} {', '.join(map(str, unknown))}: accepted are {', '.join(map(str, known))}")
+        raise UserError(
+            f"unknown {kind} {', '.join(map(str, unknown))}: accepted are "
+            f"{', '.join(map(str, known))}"
+        )
     return list(asked)
 
 
 def select_device(args: argparse.Namespace) -> "torch.device":
-    """torch.device from --device / --gpu; sets --threads. Without a GPU, --gpu warns once and uses the CPU."""
+    """torch.device from --device / --gpu; sets --threads. Without a GPU, --gpu warns once and uses
+    the CPU.
+    """
     import torch
 
     if getattr(args, "threads", None):
@@ -189,7 +248,9 @@ def select_device(args: argparse.Namespace) -> "torch.device":
 def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None:
     """Parse, run `main(args)`, and end: 0, 2 with one line for a UserError, 130 after Ctrl-C."""
     args = parser.parse_args()
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)  # as all that is said here
+    warnings.showwarning = lambda message, *_, **__: print(
+        f"warning: {message}", file=sys.stderr
+    )  # as all that is said here
     try:
         main(args)
     except UserError as error:
@@ -198,7 +259,9 @@ def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise
         where = f" ({error.filename})" if error.filename else ""
-        sys.exit(_complain(f"cannot write: {error.strerror}{where}; nothing half-written was left", 2))
+        sys.exit(
+            _complain(f"cannot write: {error.strerror}{where}; nothing half-written was left", 2)
+        )
     except KeyboardInterrupt:
         sys.exit(_complain("interrupted: the same command goes on from here", 130))
 

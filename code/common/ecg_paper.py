@@ -1,7 +1,9 @@
-"""Figures of one record for people who read ECGs: 12 leads on ECG paper, 25 mm/s and 10 mm/mV, with heat.
+"""Figures of one record for people who read ECGs: 12 leads on ECG paper, 25 mm/s and 10 mm/mV, with
+heat.
 
-Pages are laid out in millimetres and fit A4 in landscape; printed at 100 % they can be measured with a ruler. Where the leads
-of a record are too tall for the page, the gain is halved, as an electrocardiograph does: calibration pulse and foot say so.
+Pages are laid out in millimetres and fit A4 in landscape; printed at 100 % they can be measured
+with a ruler. Where the leads of a record are too tall for the page, the gain is halved, as an
+electrocardiograph does: calibration pulse and foot say so.
 """
 
 import textwrap
@@ -26,13 +28,18 @@ from common.plotting import (
     mm_axes,
 )
 
-PAGE = (297.0, 210.0)           # A4 landscape, mm
-PAPER = (11.0, 24.0, 286.0, 189.0)  # left, bottom, right, top of the paper on a full page: 55 x 33 large squares
-HEAD = 21.0                     # mm above the paper
-MARGIN = 15.0                   # mm left of the traces: calibration pulse and lead names
-QUANTILES = (0.20, 0.99)        # of |heat|: where colour scales are clipped
-MM_PER_LETTER = 1.15            # of the smallest print, on average
-MAX_SQUEEZE = 0.8               # rows may come this much closer than their leads need before the gain is halved
+PAGE = (297.0, 210.0)  # A4 landscape, mm
+PAPER = (
+    11.0,
+    24.0,
+    286.0,
+    189.0,
+)  # left, bottom, right, top of the paper on a full page: 55 x 33 large squares
+HEAD = 21.0  # mm above the paper
+MARGIN = 15.0  # mm left of the traces: calibration pulse and lead names
+QUANTILES = (0.20, 0.99)  # of |heat|: where colour scales are clipped
+MM_PER_LETTER = 1.15  # of the smallest print, on average
+MAX_SQUEEZE = 0.8  # rows may come this much closer than their leads need before the gain is halved
 FOUR_COLUMNS = np.arange(12).reshape(4, 3)  # I II III | aVR aVL aVF | V1 V2 V3 | V4 V5 V6
 
 
@@ -59,7 +66,9 @@ class Heat:
     @property
     def colours(self) -> tuple[Colormap, Normalize]:
         """Colour map and norm."""
-        return (SIGNED_CMAP if self.signed else ABSOLUTE_CMAP), heat_norm(self.values, self.signed, QUANTILES)
+        return (SIGNED_CMAP if self.signed else ABSOLUTE_CMAP), heat_norm(
+            self.values, self.signed, QUANTILES
+        )
 
     def cut(self, start: int, stop: int) -> "Heat":
         """Samples start..stop."""
@@ -70,7 +79,11 @@ class Heat:
         """How the colour scale is clipped, in words."""
         low, high = (f"{round(100 * q)}th" for q in QUANTILES)
         if self.signed:
-            meaning = "more mV: blue lowers, vermillion raises it" if "per mV" in self.unit else "blue: against, vermillion: for"
+            meaning = (
+                "more mV: blue lowers, vermillion raises it"
+                if "per mV" in self.unit
+                else "blue: against, vermillion: for"
+            )
             return f"{meaning}; clipped at the {high} percentile of |value|"
         return f"clipped at the {low} and {high} percentile"
 
@@ -99,14 +112,20 @@ class Record:
 
     def cut(self, start: int, stop: int) -> "Record":
         """Samples start..stop."""
-        return Record(self.signal[start:stop], self.sampling_rate, self.title, self.subtitle, self.foot)
+        return Record(
+            self.signal[start:stop], self.sampling_rate, self.title, self.subtitle, self.foot
+        )
 
 
-def baselines(signal: np.ndarray, rows: list[list[int]], bottom: float, top: float) -> tuple[np.ndarray, float]:
+def baselines(
+    signal: np.ndarray, rows: list[list[int]], bottom: float, top: float
+) -> tuple[np.ndarray, float]:
     """Height (mm) of each row's isoelectric line between `bottom` and `top`, and the gain in mm/mV.
 
-    signal  # (T, 12) mV; rows: the leads on each row, from the top. Rows get the room that their leads need; where there is not
-    enough, rows come closer in proportion, and below MAX_SQUEEZE the gain is halved, again and again.
+    signal  # (T, 12) mV; rows: the leads on each row, from the top. Rows get the room that their
+            leads need; where there is not
+    enough, rows come closer in proportion, and below MAX_SQUEEZE the gain is halved, again and
+    again.
     """
     needed_mv = _extent(signal, rows)
     gain, clearance = MM_PER_MV, 2.0
@@ -119,7 +138,9 @@ def baselines(signal: np.ndarray, rows: list[list[int]], bottom: float, top: flo
 
 
 def _extent(signal, rows):
-    """Least distances (mV) from the top to the first row, from row to row, and from the last row to the bottom."""
+    """Least distances (mV) from the top to the first row, from row to row, and from the last row to
+    the bottom.
+    """
     level = np.median(signal, axis=0)
     up = np.array([(signal.max(axis=0) - level)[row].max() for row in rows])
     down = np.array([(level - signal.min(axis=0))[row].max() for row in rows])
@@ -136,8 +157,12 @@ def _strip(ax, record, heat, lead, left, height, gain, band_width=2.8):
 
 
 def _paper(record, rows) -> tuple[float, float, float, float]:
-    """The paper's box: as high as the rows need with room to spare, in whole large squares, at most a full page."""
-    needed = baselines(record.signal, rows, 0, 1e4)[1] * _extent(record.signal, rows).sum() + 12 * len(rows)
+    """The paper's box: as high as the rows need with room to spare, in whole large squares, at most
+    a full page.
+    """
+    needed = baselines(record.signal, rows, 0, 1e4)[1] * _extent(
+        record.signal, rows
+    ).sum() + 12 * len(rows)
     height = min(np.ceil(needed / 5) * 5, PAPER[3] - PAPER[1])
     return (*PAPER[:3], PAPER[1] + height)
 
@@ -150,12 +175,29 @@ def _pulses(ax, heights, top, gain):
 
 
 def _name(ax, lead, x, y):
-    ax.text(x, y, LEADS[lead], fontsize=8, fontweight="bold", color=INK, va="bottom", ha="left", zorder=5,
-            bbox={"boxstyle": "square,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.75})
+    ax.text(
+        x,
+        y,
+        LEADS[lead],
+        fontsize=8,
+        fontweight="bold",
+        color=INK,
+        va="bottom",
+        ha="left",
+        zorder=5,
+        bbox={
+            "boxstyle": "square,pad=0.12",
+            "facecolor": "white",
+            "edgecolor": "none",
+            "alpha": 0.75,
+        },
+    )
 
 
 def _head(ax, record, top):
-    ax.text(PAPER[0], top + 14.5, record.title, fontsize=11.5, fontweight="bold", color=INK, va="top")
+    ax.text(
+        PAPER[0], top + 14.5, record.title, fontsize=11.5, fontweight="bold", color=INK, va="top"
+    )
     ax.text(PAPER[0], top + 7.8, record.subtitle, fontsize=8, color="#333333", va="top")
 
 
@@ -163,7 +205,9 @@ def _foot(ax, gain, lines):
     speed = f"{MM_PER_SECOND:g} mm/s   {gain:g} mm/mV"
     ax.text(PAPER[2], 21.0, speed, fontsize=7, color="#333333", va="top", ha="right")
     for number, line in enumerate(lines):
-        ax.text(PAPER[2], 16.5 - 4.2 * number, line, fontsize=7, color="#333333", va="top", ha="right")
+        ax.text(
+            PAPER[2], 16.5 - 4.2 * number, line, fontsize=7, color="#333333", va="top", ha="right"
+        )
 
 
 def twelve_leads(record: Record, heat: Heat) -> Figure:
@@ -184,25 +228,38 @@ def twelve_leads(record: Record, heat: Heat) -> Figure:
         for lead, height in zip(column, heights, strict=True):
             band = _strip(ax, record, heat, lead, start, height, gain)
             above = gain * _early_peak(record, lead) if len(columns) > 1 else 0
-            _name(ax, lead, start + 0.5 if len(columns) > 1 else PAPER[0] + 8.5, height + above + 1.2)
+            _name(
+                ax, lead, start + 0.5 if len(columns) > 1 else PAPER[0] + 8.5, height + above + 1.2
+            )
     _pulses(ax, heights, top, gain)
     _head(ax, record, top)
-    colour_bar(ax, band, PAPER[0] + 2, 17, 62, f"{heat.name} ({heat.unit})" if heat.unit else heat.name, heat.clipped)
+    colour_bar(
+        ax,
+        band,
+        PAPER[0] + 2,
+        17,
+        62,
+        f"{heat.name} ({heat.unit})" if heat.unit else heat.name,
+        heat.clipped,
+    )
     _foot(ax, gain, [line for line in (heat.note, *record.foot) if line])
     return ax.figure
 
 
 def _early_peak(record, lead):
     """Height (mV) of a lead's first 8 mm above its isoelectric line: its name goes above that."""
-    early = record.signal[:round(8 / MM_PER_SECOND * record.sampling_rate), lead]
+    early = record.signal[: round(8 / MM_PER_SECOND * record.sampling_rate), lead]
     return max(early.max() - np.median(record.signal[:, lead]), 0)
 
 
-def comparison(record: Record, heats: list[Heat], centre: int | None = None, offset: float = 0.0) -> Figure:
-    """A page with one column per method, twelve rows: the same piece of the record under each of them.
+def comparison(
+    record: Record, heats: list[Heat], centre: int | None = None, offset: float = 0.0
+) -> Figure:
+    """A page with one column per method, twelve rows: the same piece of the record under each of
+    them.
 
-    The piece is as long as fits (2.5 s for four methods), around sample `centre` (default: the middle). `offset` is the time in s
-    at which `record` begins in the recording.
+    The piece is as long as fits (2.5 s for four methods), around sample `centre` (default: the
+    middle). `offset` is the time in s at which `record` begins in the recording.
     """
     width = 250 / len(heats)  # mm, 2 of them between the columns
     length = min(len(record.signal), int((width - 2) / MM_PER_SECOND * record.sampling_rate))
@@ -211,12 +268,27 @@ def comparison(record: Record, heats: list[Heat], centre: int | None = None, off
     piece = record.cut(start, start + length)
     ax = mm_axes(*PAGE)
     ecg_grid(ax, *PAPER)
-    heights, gain = baselines(piece.signal, [[lead] for lead in range(12)], PAPER[1] + 1, PAPER[3] - 7)
+    heights, gain = baselines(
+        piece.signal, [[lead] for lead in range(12)], PAPER[1] + 1, PAPER[3] - 7
+    )
     for number, heat in enumerate(heats):
         left = PAPER[0] + MARGIN + number * width
         own = heat.cut(start, start + length)
-        ax.text(left + 0.5, PAPER[3] - 1.2, heat.name, fontsize=9, fontweight="bold", va="top", zorder=5,
-                bbox={"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8})
+        ax.text(
+            left + 0.5,
+            PAPER[3] - 1.2,
+            heat.name,
+            fontsize=9,
+            fontweight="bold",
+            va="top",
+            zorder=5,
+            bbox={
+                "boxstyle": "square,pad=0.15",
+                "facecolor": "white",
+                "edgecolor": "none",
+                "alpha": 0.8,
+            },
+        )
         for lead, height in enumerate(heights):
             band = _strip(ax, piece, own, lead, left, height, gain, band_width=2.4)
         _small_bar(ax, band, left, width - 4, own)
@@ -224,10 +296,21 @@ def comparison(record: Record, heats: list[Heat], centre: int | None = None, off
         _name(ax, lead, PAPER[0] + 8.5, height + 1.2)
     _pulses(ax, heights, PAPER[3], gain)
     _head(ax, record, PAPER[3])
-    first, last = offset + start / record.sampling_rate, offset + (start + length) / record.sampling_rate
+    first, last = (
+        offset + start / record.sampling_rate,
+        offset + (start + length) / record.sampling_rate,
+    )
     low, high = (f"{round(100 * quantile)}th" for quantile in QUANTILES)
-    scale = f"each colour scale clipped at the {high} percentile of |value| shown, unsigned ones from the {low} on"
-    words = [f"{first:.2f} to {last:.2f} s of the record", *record.foot, scale, f"{MM_PER_SECOND:g} mm/s, {gain:g} mm/mV"]
+    scale = (
+        f"each colour scale clipped at the {high} percentile of |value| shown, unsigned ones "
+        f"from the {low} on"
+    )
+    words = [
+        f"{first:.2f} to {last:.2f} s of the record",
+        *record.foot,
+        scale,
+        f"{MM_PER_SECOND:g} mm/s, {gain:g} mm/mV",
+    ]
     ax.text(PAPER[0], 1.5, "; ".join(words), fontsize=7, color="#333333", va="bottom")
     return ax.figure
 
@@ -236,4 +319,12 @@ def _small_bar(ax, band, left, width, heat):
     """Colour bar of one column, with the unit and what is known of the map below it."""
     colour_bar(ax, band, left + 3, 17, min(width - 4, 45), "")
     lines = [heat.unit, *textwrap.wrap(heat.note, max(12, int(width / MM_PER_LETTER)))]
-    ax.text(left + 3, 12.0, "\n".join(lines[:3]), fontsize=6, color="#333333", va="top", linespacing=1.15)
+    ax.text(
+        left + 3,
+        12.0,
+        "\n".join(lines[:3]),
+        fontsize=6,
+        color="#333333",
+        va="top",
+        linespacing=1.15,
+    )

@@ -1,7 +1,8 @@
 """Artefacts on disk: written whole or not at all, read without running anything.
 
-Every writer goes through `replacing`, which writes to a temporary name in the same folder and renames.
-`Stage` keeps one small JSON per stage beside its outputs: what made them, from which inputs, finished or not.
+Every writer goes through `replacing`, which writes to a temporary name in the same folder and
+renames. `Stage` keeps one small JSON per stage beside its outputs: what made them, from which
+inputs, finished or not.
 """
 
 import contextlib
@@ -28,14 +29,19 @@ if TYPE_CHECKING:  # imported where it is drawn: stages that draw nothing start 
 
 
 class UserError(Exception):
-    """Something the user can put right: one line that says what is wrong, where, and what would be right."""
+    """Something the user can put right: one line that says what is wrong, where, and what would be
+    right.
+    """
 
 
 # ---------------------------------------------------------------- writing
 
+
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure."""
+    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on
+    failure.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
@@ -46,11 +52,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-_TEMPORARY = re.compile(r"\..*\.(\d+)\.tmp(\..*)?")  # what `replacing` writes to; the number is the writer's process
+_TEMPORARY = re.compile(
+    r"\..*\.(\d+)\.tmp(\..*)?"
+)  # what `replacing` writes to; the number is the writer's process
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove temporary files under `folder` whose writer was killed: no process of that number lives."""
+    """Remove temporary files under `folder` whose writer was killed: no process of that number
+    lives.
+    """
     for path in Path(folder).rglob(".*.tmp*"):
         found = _TEMPORARY.fullmatch(path.name)
         if found and int(found[1]) != os.getpid() and not _lives(int(found[1])):
@@ -101,7 +111,8 @@ def write_csv(path: str | Path, table: pd.DataFrame, index: bool = False) -> Non
 def write_npy(path: str | Path, array: np.ndarray) -> None:
     """Write one array as .npy."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        # through file.write, not ndarray.tofile, whose error on a full disk does not say that the disk is full
+        # through file.write, not ndarray.tofile, whose error on a full disk does not say that the
+        # disk is full
         np.save(types.SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
@@ -118,13 +129,19 @@ def write_pickle(path: str | Path, array: np.ndarray) -> None:
 
 
 FIGURE_OPTIONS = {
-    "pdf": {"metadata": {"CreationDate": None}},    # the same figure gives the same bytes
-    "png": {"pil_kwargs": {"compress_level": 3}},   # 40 % less time than the default 6, files an eighth larger
+    "pdf": {"metadata": {"CreationDate": None}},  # the same figure gives the same bytes
+    "png": {
+        "pil_kwargs": {"compress_level": 3}
+    },  # 40 % less time than the default 6, files an eighth larger
 }
 
 
-def write_figure(figure: "Figure", path: str | Path, formats: tuple[str, ...] = ("png",), dpi: int = 150) -> list[Path]:
-    """Save and close a matplotlib figure as `path` with each of the suffixes; returns the written paths."""
+def write_figure(
+    figure: "Figure", path: str | Path, formats: tuple[str, ...] = ("png",), dpi: int = 150
+) -> list[Path]:
+    """Save and close a matplotlib figure as `path` with each of the suffixes; returns the written
+    paths.
+    """
     import matplotlib.pyplot as plt
 
     _lay_out(figure, dpi)
@@ -139,7 +156,9 @@ def write_figure(figure: "Figure", path: str | Path, formats: tuple[str, ...] = 
 
 
 def _lay_out(figure, dpi):
-    """Run a figure's layout engine now, once: `savefig` would run it, and draw everything once more, for every format."""
+    """Run a figure's layout engine now, once: `savefig` would run it, and draw everything once
+    more, for every format.
+    """
     engine = figure.get_layout_engine()
     if engine is not None:
         figure.set_dpi(dpi)
@@ -148,6 +167,7 @@ def _lay_out(figure, dpi):
 
 
 # ---------------------------------------------------------------- reading
+
 
 class _ArrayUnpickler(pickle.Unpickler):
     """Admits what numpy needs to rebuild an array of numbers or text, and nothing else."""
@@ -180,19 +200,26 @@ def read_pickle(path: str | Path) -> np.ndarray:
     except UserError as error:
         raise UserError(f"{path} was not read: {error}") from None
     except Exception as error:
-        raise UserError(f"{path} is not a readable array pickle ({type(error).__name__}): make it again") from None
+        raise UserError(
+            f"{path} is not a readable array pickle ({type(error).__name__}): make it again"
+        ) from None
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path} holds a {type(array).__name__}, not an array: make it again")
     return array
 
 
 def read_npy(path: str | Path, mmap: bool = False) -> np.ndarray:
-    """Read one .npy array, mapped read-only into memory if `mmap`; UserError where it is missing or damaged."""
+    """Read one .npy array, mapped read-only into memory if `mmap`; UserError where it is missing or
+    damaged.
+    """
     path = need_file(path)
     try:
         return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except Exception as error:  # a damaged header raises nearly anything
-        raise UserError(f"{path} is not a readable .npy array ({type(error).__name__}): damaged or no array of numbers") from None
+        raise UserError(
+            f"{path} is not a readable .npy array ({type(error).__name__}): damaged or no array of "
+            "numbers"
+        ) from None
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
@@ -205,7 +232,9 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
             raise ValueError("a member is no array")
         return arrays
     except Exception as error:
-        raise UserError(f"{path} is not a readable .npz file ({type(error).__name__}): make it again") from None
+        raise UserError(
+            f"{path} is not a readable .npz file ({type(error).__name__}): make it again"
+        ) from None
 
 
 def read_json(path: str | Path) -> dict:
@@ -221,15 +250,30 @@ def read_json(path: str | Path) -> dict:
 
 
 def read_stage(path: str | Path) -> dict:
-    """Read a stage's JSON; UserError where it is missing, damaged, or its parts are not of the kind that Stage writes."""
+    """Read a stage's JSON; UserError where it is missing, damaged, or its parts are not of the kind
+    that Stage writes.
+    """
     content = read_json(path)
-    wrong = [key for key in ("settings", "counts", "inputs", "outputs") if not isinstance(content.get(key, {}), dict)]
-    wrong += [key for key in ("inputs", "outputs") if key not in wrong
-              and not all(isinstance(digest, str) for digest in content.get(key, {}).values())]
-    if "settings" not in wrong and not isinstance(content.get("settings", {}).get("data_path", ""), str):
+    wrong = [
+        key
+        for key in ("settings", "counts", "inputs", "outputs")
+        if not isinstance(content.get(key, {}), dict)
+    ]
+    wrong += [
+        key
+        for key in ("inputs", "outputs")
+        if key not in wrong
+        and not all(isinstance(digest, str) for digest in content.get(key, {}).values())
+    ]
+    if "settings" not in wrong and not isinstance(
+        content.get("settings", {}).get("data_path", ""), str
+    ):
         wrong.append("data_path")
     if wrong or content.get("status") not in (None, "running", "finished"):
-        raise UserError(f"{path} is not what a stage writes ({', '.join(wrong) or 'status'}): remove it, and run the stage again")
+        raise UserError(
+            f"{path} is not what a stage writes ({', '.join(wrong) or 'status'}): remove it, and "
+            "run the stage again"
+        )
     return content
 
 
@@ -258,23 +302,30 @@ def sha256(path: str | Path) -> str:
 
 # ---------------------------------------------------------------- what made it
 
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that numbers depend on."""
     packages = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "wfdb", "captum", "matplotlib")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+    }
 
 
 class Stage:
-    """One stage's folder: claimed while it runs, described by `<name>.json`, resumable, never mixed up.
+    """One stage's folder: claimed while it runs, described by `<name>.json`, resumable, never mixed
+    up.
 
     with Stage(folder, "tcav", settings, overwrite=args.overwrite) as stage:
         if stage.finished_before():      # same command, nothing to do; says so
             return
-        ...                              # files of an interrupted run are still there when stage.resumed
+        ...                              # files of an interrupted run are still there when
+                                         stage.resumed
         stage.finish(inputs=[...], outputs=[...], counts={...})
 
-    `settings` are the plain values that the result depends on; a folder that holds other settings is refused
-    with the difference, unless `overwrite`. A second process on the same folder is refused.
+    `settings` are the plain values that the result depends on; a folder that holds other settings
+    is refused with the difference, unless `overwrite`. A second process on the same folder is
+    refused.
     """
 
     def __init__(self, folder: str | Path, name: str, settings: dict, overwrite: bool = False):
@@ -288,14 +339,18 @@ class Stage:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError, FileNotFoundError):
-            raise UserError(f"{self.folder} cannot be made: part of this path is a file, or takes no folders") from None
+            raise UserError(
+                f"{self.folder} cannot be made: part of this path is a file, or takes no folders"
+            ) from None
         self._lock = open(self.folder / f".{self.name}.lock", "w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._open()
         except BlockingIOError:
             self._lock.close()
-            raise UserError(f"another process is writing {self.folder} ({self.name}): wait for it, or end it") from None
+            raise UserError(
+                f"another process is writing {self.folder} ({self.name}): wait for it, or end it"
+            ) from None
         except BaseException:
             self._lock.close()
             raise
@@ -310,40 +365,71 @@ class Stage:
             self.resumed = not self.finished
         if not self.finished:
             remove_leftovers(self.folder)
-            write_json(self.path, {"stage": self.name, "status": "running", "settings": self.settings})
+            write_json(
+                self.path, {"stage": self.name, "status": "running", "settings": self.settings}
+            )
 
     def _refuse_difference(self, before):
-        differing = [key for key in {**before, **self.settings} if before.get(key) != self.settings.get(key)]
+        differing = [
+            key for key in {**before, **self.settings} if before.get(key) != self.settings.get(key)
+        ]
         if differing:
-            shown = "; ".join(f"{key}: {before.get(key)!r} there, {self.settings.get(key)!r} here" for key in differing)
-            raise UserError(f"{self.folder} holds a run with other settings ({shown}): "
-                            "--overwrite to start anew, or choose another folder")
+            shown = "; ".join(
+                f"{key}: {before.get(key)!r} there, {self.settings.get(key)!r} here"
+                for key in differing
+            )
+            raise UserError(
+                f"{self.folder} holds a run with other settings ({shown}): "
+                "--overwrite to start anew, or choose another folder"
+            )
 
     def finished_before(self) -> bool:
         """Whether the same command ended before: then says so, and how to compute anew."""
         if self.finished:
-            print(f"{self.folder} is finished: {self.path.name} says what made it (--overwrite makes it anew)")
+            print(
+                f"{self.folder} is finished: {self.path.name} says what made it (--overwrite makes "
+                "it anew)"
+            )
         return self.finished
 
     def withdraw(self) -> None:
-        """Leave the stage file as it was found: for a stage that stops at its checks, before writing anything."""
+        """Leave the stage file as it was found: for a stage that stops at its checks, before
+        writing anything.
+        """
         if self._before is None:
             self.path.unlink(missing_ok=True)
         else:
             with replacing(self.path) as temporary:
                 temporary.write_bytes(self._before)
 
-    def finish(self, inputs: Iterable[str | Path] = (), outputs: Iterable[str | Path] = (), counts: dict | None = None) -> None:
-        """Mark the stage finished and store command, versions, counts and the hashes of inputs and outputs."""
-        write_json(self.path, {
-            "stage": self.name, "status": "finished", "settings": self.settings,
-            "command": shlex.join(["python", *sys.argv]), "versions": versions(), "counts": counts or {},
-            "inputs": self._hashes(inputs), "outputs": self._hashes(outputs),
-        })
+    def finish(
+        self,
+        inputs: Iterable[str | Path] = (),
+        outputs: Iterable[str | Path] = (),
+        counts: dict | None = None,
+    ) -> None:
+        """Mark the stage finished and store command, versions, counts and the hashes of inputs and
+        outputs.
+        """
+        write_json(
+            self.path,
+            {
+                "stage": self.name,
+                "status": "finished",
+                "settings": self.settings,
+                "command": shlex.join(["python", *sys.argv]),
+                "versions": versions(),
+                "counts": counts or {},
+                "inputs": self._hashes(inputs),
+                "outputs": self._hashes(outputs),
+            },
+        )
         self.finished = True
 
     def _hashes(self, paths):
-        """Paths relative to this folder, so that a moved tree can still be verified; links are resolved (`..` ignores them)."""
+        """Paths relative to this folder, so that a moved tree can still be verified; links are
+        resolved (`..` ignores them).
+        """
         here = os.path.realpath(self.folder)
         return {os.path.relpath(os.path.realpath(path), here): sha256(path) for path in paths}
 
@@ -352,7 +438,9 @@ class Stage:
 
 
 def broken_link(json_path: str | Path) -> str | None:
-    """An input or output of a finished stage that has changed since, or else is missing, in words; None if all hold."""
+    """An input or output of a finished stage that has changed since, or else is missing, in words;
+    None if all hold.
+    """
     json_path = Path(json_path)
     content = read_stage(json_path)
     if content.get("status") != "finished":

@@ -23,7 +23,13 @@ STATEMENTS = {
     "ISC_": ("STTC", "ISC_", False, False, "non-specific ischemic"),
     "IRBBB": ("CD", "IRBBB", False, False, "incomplete right bundle branch block"),
     "1AVB": ("CD", "_AVB", False, False, "first degree AV block"),
-    "IVCD": ("CD", "IVCD", False, False, "non-specific intraventricular conduction disturbance (block)"),
+    "IVCD": (
+        "CD",
+        "IVCD",
+        False,
+        False,
+        "non-specific intraventricular conduction disturbance (block)",
+    ),
     "ISCAL": ("STTC", "ISCA", False, False, "ischemic in anterolateral leads"),
     "CRBBB": ("CD", "CRBBB", False, False, "complete right bundle branch block"),
     "CLBBB": ("CD", "CLBBB", False, False, "complete left bundle branch block"),
@@ -101,7 +107,11 @@ def _label_mappings():
 LABEL_MAPPINGS = _label_mappings()
 
 # Regression tasks: task -> prefix of the 12 amplitude columns (mV) of the enriched table.
-REGRESSION_TASKS = {"P_Wave_Amplitude": "P_Amp_", "R_Peak_Amplitude": "R_Amp_", "T_Wave_Amplitude": "T_Amp_"}
+REGRESSION_TASKS = {
+    "P_Wave_Amplitude": "P_Amp_",
+    "R_Peak_Amplitude": "R_Amp_",
+    "T_Wave_Amplitude": "T_Amp_",
+}
 
 # task -> label names; the targets of a regression task are the leads.
 TASKS = {**LABEL_MAPPINGS, **{task: list(LEADS) for task in REGRESSION_TASKS}}
@@ -129,5 +139,7 @@ def labels_of_statement(statement: str, task: str) -> list[str]:
 
 
 def slug(label: str) -> str:
-    """A label as part of a file name; distinct labels stay distinct (LAFB/LPFB -> LAFB-LPFB, ISC_ -> ISC_)."""
+    """A label as part of a file name; distinct labels stay distinct (LAFB/LPFB -> LAFB-LPFB, ISC_
+    -> ISC_).
+    """
     return re.sub(r"[^A-Za-z0-9_.]+", "-", label).strip("-")

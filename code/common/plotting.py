@@ -1,7 +1,8 @@
 """What all figures share: style, colour maps, colour scales, and a trace with heat.
 
-Signed heat runs from blue to vermillion (hues of Okabe and Ito's palette, safe for the colour-blind), absolute heat from cream
-to magenta. Heat lies behind the trace, never so dark that it hides it: an ECG is read by its line.
+Signed heat runs from blue to vermillion (hues of Okabe and Ito's palette, safe for the
+colour-blind), absolute heat from cream to magenta. Heat lies behind the trace, never so dark that
+it hides it: an ECG is read by its line.
 """
 
 import matplotlib
@@ -20,53 +21,100 @@ POSITIVE, NEUTRAL, NEGATIVE = "#d55e00", "#f4f1ec", "#0072b2"
 
 # for signed relevance: blue speaks against the class, vermillion for it
 SIGNED_CMAP = LinearSegmentedColormap.from_list(
-    "xai_signed", [NEGATIVE, "#4aa3df", "#a9d3ee", NEUTRAL, "#fbd0a8", "#f59a4a", POSITIVE])
+    "xai_signed", [NEGATIVE, "#4aa3df", "#a9d3ee", NEUTRAL, "#fbd0a8", "#f59a4a", POSITIVE]
+)
 # for absolute relevance
 ABSOLUTE_CMAP = LinearSegmentedColormap.from_list(
-    "xai_absolute", [NEUTRAL, "#fde08a", "#fbb04c", "#f2713a", "#d63a5a", "#a6228c"])
+    "xai_absolute", [NEUTRAL, "#fde08a", "#fbb04c", "#f2713a", "#d63a5a", "#a6228c"]
+)
 
 
 def style() -> None:
     """Set matplotlib's defaults for every figure of the project."""
-    plt.rcParams.update({
-        "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#666666", "axes.linewidth": 0.6,
-        "figure.dpi": 100, "savefig.facecolor": "white", "pdf.fonttype": 42, "svg.hashsalt": "xai4ecg",
-    })
+    plt.rcParams.update(
+        {
+            "font.size": 9,
+            "axes.titlesize": 10,
+            "axes.labelsize": 9,
+            "xtick.labelsize": 8,
+            "ytick.labelsize": 8,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": "#666666",
+            "axes.linewidth": 0.6,
+            "figure.dpi": 100,
+            "savefig.facecolor": "white",
+            "pdf.fonttype": 42,
+            "svg.hashsalt": "xai4ecg",
+        }
+    )
 
 
-def heat_norm(heat: np.ndarray, signed: bool, quantiles: tuple[float, float] = (0.2, 0.99)) -> Normalize:
-    """Colour scale clipped to quantiles of |heat|: symmetric about 0 for signed heat (its upper quantile), else low..high.
+def heat_norm(
+    heat: np.ndarray, signed: bool, quantiles: tuple[float, float] = (0.2, 0.99)
+) -> Normalize:
+    """Colour scale clipped to quantiles of |heat|: symmetric about 0 for signed heat (its upper
+    quantile), else low..high.
 
     NaN is left out; heat that is 0 throughout gives 0..1.
     """
     magnitude = np.abs(np.asarray(heat, dtype=float))
     magnitude = magnitude[np.isfinite(magnitude)]
     low, high = np.quantile(magnitude, quantiles) if magnitude.size else (0.0, 1.0)
-    high = high if high > 0 else (magnitude.max() if magnitude.size and magnitude.max() > 0 else 1.0)
+    high = (
+        high if high > 0 else (magnitude.max() if magnitude.size and magnitude.max() > 0 else 1.0)
+    )
     if signed:
         return Normalize(-high, high, clip=True)
     return Normalize(low if low < high else 0.0, high, clip=True)
 
 
-def heat_line(ax: Axes, x: np.ndarray, y: np.ndarray, heat: np.ndarray, cmap: Colormap = SIGNED_CMAP,
-              norm: Normalize | None = None, width: float = 4.0, trace: float = 0.7, faint: float = 0.05) -> PathCollection:
-    """Draw y over x as a thin dark trace on a band coloured by `heat` (same length); returns the band, for a colour bar.
+def heat_line(
+    ax: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    heat: np.ndarray,
+    cmap: Colormap = SIGNED_CMAP,
+    norm: Normalize | None = None,
+    width: float = 4.0,
+    trace: float = 0.7,
+    faint: float = 0.05,
+) -> PathCollection:
+    """Draw y over x as a thin dark trace on a band coloured by `heat` (same length); returns the
+    band, for a colour bar.
 
-    `width` of the band and `trace` of the line are in points (trace 0: no line). NaN in y interrupts both. Each sample colours
-    the piece from half-way before it to half-way after; where heat is NaN or below `faint` of the scale, the trace stays bare.
+    `width` of the band and `trace` of the line are in points (trace 0: no line). NaN in y
+    interrupts both. Each sample colours the piece from half-way before it to half-way after; where
+    heat is NaN or below `faint` of the scale, the trace stays bare.
     """
     x, y, heat = (np.asarray(values, dtype=float) for values in (x, y, heat))
     norm = norm or heat_norm(heat, signed=bool((heat < 0).any()))
     middle_x, middle_y = (x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2
     left_x, left_y = np.concatenate((x[:1], middle_x)), np.concatenate((y[:1], middle_y))
     right_x, right_y = np.concatenate((middle_x, x[-1:])), np.concatenate((middle_y, y[-1:]))
-    pieces = np.stack((np.column_stack((left_x, left_y)), np.column_stack((x, y)), np.column_stack((right_x, right_y))), axis=1)
-    visible = np.abs(heat) > max(abs(norm.vmin) if norm.vmin > 0 else 0.0, faint * norm.vmax)  # NaN is not
+    pieces = np.stack(
+        (
+            np.column_stack((left_x, left_y)),
+            np.column_stack((x, y)),
+            np.column_stack((right_x, right_y)),
+        ),
+        axis=1,
+    )
+    visible = np.abs(heat) > max(
+        abs(norm.vmin) if norm.vmin > 0 else 0.0, faint * norm.vmax
+    )  # NaN is not
     drawn = np.isfinite(pieces).all(axis=(1, 2)) & visible
     shades, paths = _by_shade(pieces[drawn], heat[drawn], norm, cmap.N)
-    band = PathCollection(paths, facecolors="none", cmap=cmap, norm=norm, linewidths=width,
-                          capstyle="round", joinstyle="round", zorder=2)
+    band = PathCollection(
+        paths,
+        facecolors="none",
+        cmap=cmap,
+        norm=norm,
+        linewidths=width,
+        capstyle="round",
+        joinstyle="round",
+        zorder=2,
+    )
     band.set_array(shades)
     ax.add_collection(band)
     if trace:
@@ -76,10 +124,20 @@ def heat_line(ax: Axes, x: np.ndarray, y: np.ndarray, heat: np.ndarray, cmap: Co
 
 
 def _by_shade(pieces, heat, norm, n_shades):
-    """One path for all pieces (n, 3, 2) of a shade, and its mean heat; the hottest last. Few long paths are drawn far faster."""
+    """One path for all pieces (n, 3, 2) of a shade, and its mean heat; the hottest last. Few long
+    paths are drawn far faster.
+    """
     shade = np.minimum(np.asarray(norm(heat)) * n_shades, n_shades - 1).astype(int)
-    groups = sorted((np.flatnonzero(shade == level) for level in np.unique(shade)), key=lambda rows: np.abs(heat[rows]).mean())
-    paths = [Path(pieces[rows].reshape(-1, 2), np.tile([Path.MOVETO, Path.LINETO, Path.LINETO], len(rows))) for rows in groups]
+    groups = sorted(
+        (np.flatnonzero(shade == level) for level in np.unique(shade)),
+        key=lambda rows: np.abs(heat[rows]).mean(),
+    )
+    paths = [
+        Path(
+            pieces[rows].reshape(-1, 2), np.tile([Path.MOVETO, Path.LINETO, Path.LINETO], len(rows))
+        )
+        for rows in groups
+    ]
     return np.array([heat[rows].mean() for rows in groups]), paths
 
 
@@ -91,7 +149,9 @@ SMALL_SQUARE, LARGE_SQUARE = "#f6e3de", "#e9c3b9"
 
 
 def mm_axes(width: float, height: float) -> Axes:
-    """A figure of width x height millimetres with one axis over all of it, in millimetres from its lower left corner."""
+    """A figure of width x height millimetres with one axis over all of it, in millimetres from its
+    lower left corner.
+    """
     figure = plt.figure(figsize=(width * MM, height * MM))
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, width), ylim=(0, height))
@@ -101,7 +161,9 @@ def mm_axes(width: float, height: float) -> Axes:
 
 
 def ecg_grid(ax: Axes, left: float, bottom: float, right: float, top: float) -> None:
-    """ECG paper: squares of 1 mm (40 ms, .1 mV) and 5 mm (200 ms, .5 mV) from `left`, `bottom`, in an axis in millimetres."""
+    """ECG paper: squares of 1 mm (40 ms, .1 mV) and 5 mm (200 ms, .5 mV) from `left`, `bottom`, in
+    an axis in millimetres.
+    """
     for step, colour, width in ((1.0, SMALL_SQUARE, 0.25), (5.0, LARGE_SQUARE, 0.45)):
         xs, ys = np.arange(left, right + 1e-6, step), np.arange(bottom, top + 1e-6, step)
         lines = [((x, bottom), (x, top)) for x in xs] + [((left, y), (right, y)) for y in ys]
@@ -114,12 +176,26 @@ def calibration_pulse(ax: Axes, x: float, y: float, mm_per_mv: float = MM_PER_MV
     ax.plot([x, x + 1, x + 1, x + 6, x + 6, x + 7], heights, color=INK, linewidth=0.7, zorder=3)
 
 
-def colour_bar(ax: Axes, band: PathCollection, left: float, bottom: float, width: float, label: str, clipped: str = "") -> None:
-    """A horizontal colour bar of `width` mm in an axis in millimetres, its label and how it is clipped to its right."""
+def colour_bar(
+    ax: Axes,
+    band: PathCollection,
+    left: float,
+    bottom: float,
+    width: float,
+    label: str,
+    clipped: str = "",
+) -> None:
+    """A horizontal colour bar of `width` mm in an axis in millimetres, its label and how it is
+    clipped to its right.
+    """
     figure = ax.figure
     page_width, page_height = figure.get_size_inches() / MM
-    inset = figure.add_axes((left / page_width, bottom / page_height, width / page_width, 2.6 / page_height))
-    bar = figure.colorbar(band, cax=inset, orientation="horizontal", extend="max" if band.norm.vmin >= 0 else "both")
+    inset = figure.add_axes(
+        (left / page_width, bottom / page_height, width / page_width, 2.6 / page_height)
+    )
+    bar = figure.colorbar(
+        band, cax=inset, orientation="horizontal", extend="max" if band.norm.vmin >= 0 else "both"
+    )
     bar.outline.set_linewidth(0.3)
     bar.ax.tick_params(labelsize=6.5, length=1.5, width=0.4, pad=1.5)
     low, high = band.norm.vmin, band.norm.vmax

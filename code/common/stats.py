@@ -1,4 +1,6 @@
-"""Statistics that the stages share: intervals over patients, multiple testing, permutation p-values."""
+"""Statistics that the stages share: intervals over patients, multiple testing, permutation
+p-values.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -6,7 +8,8 @@ from scipy.special import ndtri
 
 
 def patient_weights(patients: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
-    """Bootstrap over patients as weights (n_resamples, N): how often each record counts in each resample.
+    """Bootstrap over patients as weights (n_resamples, N): how often each record counts in each
+    resample.
 
     A patient is drawn with all of their records, as many patients as there are.
     """
@@ -18,7 +21,9 @@ def patient_weights(patients: np.ndarray, n_resamples: int, seed: int) -> np.nda
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95, axis: int = 0) -> tuple:
-    """Percentile interval of bootstrap values along `axis`, NaN values (undefined resamples) left out."""
+    """Percentile interval of bootstrap values along `axis`, NaN values (undefined resamples) left
+    out.
+    """
     tail = (1 - level) / 2
     if not np.isfinite(values).any():
         return np.nan, np.nan
@@ -30,12 +35,23 @@ def mean_of_known(values: ArrayLike) -> np.ndarray:
     """Mean over the first axis of what is finite there; NaN, and no warning, where nothing is."""
     values = np.asarray(values)
     known = np.isfinite(values)
-    return np.where(known.any(axis=0), np.where(known, values, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1), np.nan)
+    return np.where(
+        known.any(axis=0),
+        np.where(known, values, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1),
+        np.nan,
+    )
 
 
-def bootstrap_mean(values: np.ndarray, patients: np.ndarray, n_resamples: int = 1000, seed: int = 0,
-                   level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over records of `values` (N, ...) with its bootstrap interval over patients: (mean, low, high), each (...)."""
+def bootstrap_mean(
+    values: np.ndarray,
+    patients: np.ndarray,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean over records of `values` (N, ...) with its bootstrap interval over patients: (mean, low,
+    high), each (...).
+    """
     values = np.asarray(values, dtype=float)
     weights = patient_weights(patients, n_resamples, seed)
     flat = values.reshape(len(values), -1)
@@ -51,12 +67,16 @@ def wilson_interval(successes: ArrayLike, trials: ArrayLike, level: float = 0.95
     with np.errstate(divide="ignore", invalid="ignore"):
         share = successes / trials
         centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-        half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+        half = (
+            z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+        )
     return centre - half, centre + half
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
-    """Holm's step-down correction (Scand J Stat 6 (1979) 65); NaN stays NaN and does not count in the family."""
+    """Holm's step-down correction (Scand J Stat 6 (1979) 65); NaN stays NaN and does not count in
+    the family.
+    """
     p_values = np.asarray(p_values, dtype=float)
     corrected = np.full(p_values.shape, np.nan)
     tested = np.flatnonzero(np.isfinite(p_values.ravel()))
@@ -67,9 +87,11 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
 
 def permutation_p(observed: ArrayLike, null: ArrayLike, axis: int = 0) -> np.ndarray | float:
-    """p = (1 + number of null values >= observed) / (1 + number of null values); its floor is 1 / (1 + M).
+    """p = (1 + number of null values >= observed) / (1 + number of null values); its floor is 1 /
+    (1 + M).
 
-    Ties within rounding count as >=. For a two-sided test give absolute deviations. (Phipson & Smyth 2010)
+    Ties within rounding count as >=. For a two-sided test give absolute deviations. (Phipson &
+    Smyth 2010)
     """
     null = np.asarray(null, dtype=float)
     tolerance = 1e-12 * np.maximum(1, np.abs(observed))

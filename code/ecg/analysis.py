@@ -1,10 +1,11 @@
-"""Measuring ECGs: R-peaks, waves, segments. The front of rpeaks, median_beat, fiducials, waves and segments.
+"""Measuring ECGs: R-peaks, waves, segments. The front of rpeaks, median_beat, fiducials, waves and
+segments.
 
-    import ecg
-    ecg.detect_r_peaks(signal, sampling_rate=100)        # samples
-    ecg.measure(signal, 100)["R_Amp_V5"]                 # mV
-    ecg.measure_all(signals, 100)                        # one row per record
-    ecg.segment(signal, 100)                             # (T, 12, 24)
+import ecg
+ecg.detect_r_peaks(signal, sampling_rate=100)        # samples
+ecg.measure(signal, 100)["R_Amp_V5"]                 # mV
+ecg.measure_all(signals, 100)                        # one row per record
+ecg.segment(signal, 100)                             # (T, 12, 24)
 """
 
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from ecg.deflections import Deflections, deflections
 from ecg.fiducials import Fiducials
 from ecg.median_beat import RATE, MedianBeats
 
-CHUNK = 16  # records at a time: their beats stay in the processor's cache (at 500 Hz a third faster than 64)
+# records at a time: their beats stay in the processor's cache (at 500 Hz a third faster than 64)
+CHUNK = 16
 
-T_TAIL = 0.06  # s after the T wave before a single beat in which no P is looked for: a tail of T looks like one
+# s after the T wave before a single beat in which no P is looked for: a tail of T looks like one
+T_TAIL = 0.06
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,9 @@ class Analysis:
 
 
 def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
-    """R-peaks, median beats and fiducials of a few records (n, T, 12) in mV; see `measure_all` for many."""
+    """R-peaks, median beats and fiducials of a few records (n, T, 12) in mV; see `measure_all` for
+    many.
+    """
     signals = _checked(signals, sampling_rate)
     fine = rpeaks.at_rate(rpeaks.clean(signals), sampling_rate, RATE)
     peaks = [found * RATE // sampling_rate for found in rpeaks.detect_all(signals, sampling_rate)]
@@ -52,19 +57,26 @@ def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
     beats = median_beat.median_beats(fine, peaks, stride if stride * sampling_rate == RATE else 1)
     rr, irregularity = _rhythm(beats.centres, fine.shape[2])
     found = fiducials.find(beats, rr, irregularity)
-    return Analysis(beats, found, deflections(beats.beats, found.QRS_on, found.QRS_off), rr, fine.shape[2])
+    return Analysis(
+        beats, found, deflections(beats.beats, found.QRS_on, found.QRS_off), rr, fine.shape[2]
+    )
 
 
-def single_beats(signal: np.ndarray, sampling_rate: int, centres: np.ndarray, which: np.ndarray,
-                 rr: float) -> tuple[Fiducials, Deflections]:
-    """Fiducials and QRS waves of single beats of one record (T, 12): those that its median beat does not stand for.
+def single_beats(
+    signal: np.ndarray, sampling_rate: int, centres: np.ndarray, which: np.ndarray, rr: float
+) -> tuple[Fiducials, Deflections]:
+    """Fiducials and QRS waves of single beats of one record (T, 12): those that its median beat
+    does not stand for.
 
-    centres  (B,) of all beats in samples at median_beat.RATE;  which  (k,) their numbers;  rr  typical RR interval
+    centres  (B,) of all beats in samples at median_beat.RATE;  which  (k,) their numbers;  rr
+             typical RR interval
     """
     fine = rpeaks.at_rate(rpeaks.clean(np.asarray(signal)[None]), sampling_rate, RATE)[0]
     beats = median_beat.single_beats(fine, centres[which])
     alone = np.ones((len(which), 1), bool)
-    steady = MedianBeats(beats, np.zeros_like(beats), centres[which, None], alone, np.zeros(len(which), int))
+    steady = MedianBeats(
+        beats, np.zeros_like(beats), centres[which, None], alone, np.zeros(len(which), int)
+    )
     before = np.diff(centres, prepend=centres[0] - rr)[which] - T_TAIL * RATE
     found = fiducials.find(steady, np.full(len(which), rr), np.zeros(len(which)), before)
     return found, deflections(beats, found.QRS_on, found.QRS_off)
@@ -73,14 +85,18 @@ def single_beats(signal: np.ndarray, sampling_rate: int, centres: np.ndarray, wh
 def _checked(signals, sampling_rate):
     signals = np.asarray(signals)
     if signals.ndim != 3 or signals.shape[2] != len(LEADS):
-        raise UserError(f"signals of shape {signals.shape}: (records, samples, {len(LEADS)} leads) is needed")
+        raise UserError(
+            f"signals of shape {signals.shape}: (records, samples, {len(LEADS)} leads) is needed"
+        )
     if not 50 <= sampling_rate <= 2000:
         raise UserError(f"sampling rate {sampling_rate} Hz: between 50 and 2000 is needed")
     return signals
 
 
 def _rhythm(centres, length):
-    """Median RR interval (n,), the record's length where there is none, and the median change between neighbours as its share."""
+    """Median RR interval (n,), the record's length where there is none, and the median change
+    between neighbours as its share.
+    """
     gaps = np.where(centres[:, 1:] >= 0, np.diff(centres, axis=1), np.nan)
     rr = np.nan_to_num(_median_of_row(gaps), nan=length)
     return rr, np.nan_to_num(_median_of_row(np.abs(np.diff(gaps, axis=1)))) / rr
@@ -95,7 +111,9 @@ def _median_of_row(values):
 
 
 def detect_r_peaks(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """R-peaks of one record (T, 12) in mV as sorted sample numbers at `sampling_rate`; empty where nothing beats."""
+    """R-peaks of one record (T, 12) in mV as sorted sample numbers at `sampling_rate`; empty where
+    nothing beats.
+    """
     found = analyse(np.asarray(signal)[None], sampling_rate)
     return _in_samples(found.beats.r_peaks[0], sampling_rate, len(signal))
 
@@ -117,16 +135,25 @@ def measure_all(signals: np.ndarray, sampling_rate: int, progress: bool = True) 
     signals        # (N, T, 12) mV, any sampling rate between 50 and 2000 Hz
     sampling_rate  Hz
 
-    Returns one row per record: `r_peaks` (text, samples at 100 Hz) and the measurements of `waves`, NaN where they
-    cannot be made. Memory is bounded by chunks whatever N is. Raises UserError for signals of another shape.
+    Returns one row per record: `r_peaks` (text, samples at 100 Hz) and the measurements of `waves`,
+    NaN where they cannot be made. Memory is bounded by chunks whatever N is. Raises UserError for
+    signals of another shape.
     """
     _checked(signals[:1], sampling_rate)
     tables = []
-    for start in tqdm(range(0, len(signals), CHUNK), desc="measuring", unit_scale=CHUNK, unit="records", disable=not progress):
-        found = analyse(signals[start:start + CHUNK], sampling_rate)
+    for start in tqdm(
+        range(0, len(signals), CHUNK),
+        desc="measuring",
+        unit_scale=CHUNK,
+        unit="records",
+        disable=not progress,
+    ):
+        found = analyse(signals[start : start + CHUNK], sampling_rate)
         table = waves.measure(found.beats.beats, found.fiducials, found.qrs, found.rr)
         n_samples = found.length * 100 // RATE
-        texts = [" ".join(map(str, _in_samples(row, 100, n_samples))) for row in found.beats.r_peaks]
+        texts = [
+            " ".join(map(str, _in_samples(row, 100, n_samples))) for row in found.beats.r_peaks
+        ]
         table.insert(0, "r_peaks", pd.Series(texts, dtype=object))
         tables.append(table)
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"r_peaks": []})

@@ -1,10 +1,13 @@
-"""Beats: windows from 300 ms before to 500 ms after each R-peak, cut from signals, attributions or segments alike.
+"""Beats: windows from 300 ms before to 500 ms after each R-peak, cut from signals, attributions or
+segments alike.
 
-    beats = find_beats([data.r_peaks(row) for row in range(len(data))], n_samples=1000, sampling_rate=100)
+    beats = find_beats([data.r_peaks(row) for row in range(len(data))], n_samples=1000,
+    sampling_rate=100)
     cut_beats(data.signals, beats)       # (beats, 80, 12)
     mean_beats(attributions, beats)      # (records, 80, 12), one mean beat per record
 
-A window that does not lie wholly within the record (or within the part of it that was explained) is left out.
+A window that does not lie wholly within the record (or within the part of it that was explained) is
+left out.
 """
 
 from collections.abc import Sequence
@@ -44,11 +47,15 @@ class Beats:
         return self.r_peak[:, None] + window_offsets(self.sampling_rate)
 
     def of_records(self, keep: np.ndarray) -> "Beats":
-        """The beats of the records where `keep` (n_records,) is True, in the rows they then have."""
+        """The beats of the records where `keep` (n_records,) is True, in the rows they
+        then have.
+        """
         keep = np.asarray(keep, dtype=bool)
         row = np.cumsum(keep) - 1
         chosen = keep[self.record]
-        return Beats(row[self.record[chosen]], self.r_peak[chosen], int(keep.sum()), self.sampling_rate)
+        return Beats(
+            row[self.record[chosen]], self.r_peak[chosen], int(keep.sum()), self.sampling_rate
+        )
 
 
 def window_offsets(sampling_rate: int) -> np.ndarray:
@@ -61,14 +68,23 @@ def window_times(sampling_rate: int) -> np.ndarray:
     return window_offsets(sampling_rate) * 1000 / sampling_rate
 
 
-def find_beats(r_peaks: Sequence[np.ndarray], n_samples: int, sampling_rate: int, span: tuple[int, int] | None = None) -> Beats:
-    """The complete beats of records of `n_samples` with these R-peaks (samples, one array per record).
+def find_beats(
+    r_peaks: Sequence[np.ndarray],
+    n_samples: int,
+    sampling_rate: int,
+    span: tuple[int, int] | None = None,
+) -> Beats:
+    """The complete beats of records of `n_samples` with these R-peaks (samples, one array per
+    record).
 
-    `span` (start, stop) in samples keeps only windows within it, for maps that cover a part of the record.
+    `span` (start, stop) in samples keeps only windows within it, for maps that cover a part of the
+    record.
     """
     start, stop = span or (0, n_samples)
     if not 0 <= start <= stop <= n_samples:
-        raise ValueError(f"span {start}..{stop} does not lie within the {n_samples} samples of a record")
+        raise ValueError(
+            f"span {start}..{stop} does not lie within the {n_samples} samples of a record"
+        )
     offsets = window_offsets(sampling_rate)
     per_record = [np.asarray(peaks, dtype=int) for peaks in r_peaks]
     record = np.repeat(np.arange(len(per_record)), [len(peaks) for peaks in per_record])
@@ -85,17 +101,23 @@ def cut_beats(values: np.ndarray, beats: Beats) -> np.ndarray:
 
 
 def mean_beats(values: np.ndarray, beats: Beats) -> np.ndarray:
-    """Mean beat of each record: (n_records, T, ...) -> (n_records, L, ...); NaN where a record has no complete beat."""
+    """Mean beat of each record: (n_records, T, ...) -> (n_records, L, ...); NaN where a record has
+    no complete beat.
+    """
     return _per_record(cut_beats(values, beats), beats, np.mean)
 
 
 def median_beats(values: np.ndarray, beats: Beats) -> np.ndarray:
-    """Median beat of each record: (n_records, T, ...) -> (n_records, L, ...); NaN where a record has no complete beat."""
+    """Median beat of each record: (n_records, T, ...) -> (n_records, L, ...); NaN where a record
+    has no complete beat.
+    """
     return _per_record(cut_beats(values, beats), beats, np.median)
 
 
 def _per_record(windows, beats, reduce):
-    reduced = np.full((beats.n_records, *windows.shape[1:]), np.nan, dtype=np.result_type(windows, np.float32))
+    reduced = np.full(
+        (beats.n_records, *windows.shape[1:]), np.nan, dtype=np.result_type(windows, np.float32)
+    )
     for row, stop in enumerate(np.cumsum(beats.counts)):
         first = stop - beats.counts[row]
         if stop > first:
@@ -103,8 +125,11 @@ def _per_record(windows, beats, reduce):
     return reduced
 
 
-def group_beat(windows: np.ndarray, low: float = 0.05, high: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Median over the beats of a group and the band that holds the middle of them: (B, L, ...) -> three (L, ...).
+def group_beat(
+    windows: np.ndarray, low: float = 0.05, high: float = 0.95
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Median over the beats of a group and the band that holds the middle of them: (B, L, ...) ->
+    three (L, ...).
 
     Point by point over all beats of all records, as the paper draws it.
     """

@@ -1,9 +1,10 @@
 """The cardiologist's concepts: rules over the measurement table, judged True, False or blank.
 
-Works on Uni-G's columns (PTB-XL+) and on those of `waves` alike: same names, mV, ms; S and Q are negative.
-A rule that lacks what it needs is blank (pandas' three-valued logic: True or blank is True), and blank is no negative.
-Thresholds of the voltage and duration rules are those that reproduce the published flags (Wagner et al. 2024); the
-infarction rules follow the universal definition (Thygesen et al., J Am Coll Cardiol 72 (2018) 2231).
+Works on Uni-G's columns (PTB-XL+) and on those of `waves` alike: same names, mV, ms; S and Q are
+negative. A rule that lacks what it needs is blank (pandas' three-valued logic: True or blank is
+True), and blank is no negative. Thresholds of the voltage and duration rules are those that
+reproduce the published flags (Wagner et al. 2024); the infarction rules follow the universal
+definition (Thygesen et al., J Am Coll Cardiol 72 (2018) 2231).
 """
 
 import itertools
@@ -14,15 +15,18 @@ import numpy as np
 import pandas as pd
 
 CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
-# Leads in which the universal definition of MI counts a Q wave, by contiguous group. The groups also hold V1-V3 and III, where a
-# QS is often normal: counted there too, kappa with the published flags is .24, without them .65 (n = 1,482).
+# Leads in which the universal definition of MI counts a Q wave, by contiguous group. The groups
+# also hold V1-V3 and III, where a QS is often normal: counted there too, kappa with the published
+# flags is .24, without them .65 (n = 1,482).
 Q_GROUPS = (("I", "aVL"), ("V4", "V5", "V6"), ("II", "aVF"))
 NEIGHBOURS = (("aVL", "I"), ("II", "aVF"), ("aVF", "III"), *itertools.pairwise(CHEST))
 
 
 @dataclass(frozen=True)
 class Concept:
-    """A rule: its judge (table -> boolean column with blanks), what it says, and the labels it is a criterion of."""
+    """A rule: its judge (table -> boolean column with blanks), what it says, and the labels it is a
+    criterion of.
+    """
 
     judge: Callable
     description: str
@@ -30,13 +34,17 @@ class Concept:
 
 
 class _Columns:
-    """The table's columns as numbers that may be blank; a column that is not there is blank throughout."""
+    """The table's columns as numbers that may be blank; a column that is not there is blank
+    throughout.
+    """
 
     def __init__(self, table):
         self.table = table
 
     def __getitem__(self, name):
-        values = self.table[name] if name in self.table else pd.Series(np.nan, index=self.table.index)
+        values = (
+            self.table[name] if name in self.table else pd.Series(np.nan, index=self.table.index)
+        )
         return pd.to_numeric(values, errors="coerce").astype("Float64")
 
 
@@ -51,7 +59,7 @@ def _any(judgements):
 def _two_of(judgements):
     """At least two of them are True."""
     judgements = list(judgements)
-    return _any(a & b for i, a in enumerate(judgements) for b in judgements[i + 1:])
+    return _any(a & b for i, a in enumerate(judgements) for b in judgements[i + 1 :])
 
 
 def _larger(columns, names, limit):
@@ -97,7 +105,9 @@ def _st_elevation(c):
 
 
 def _depressed(c, lead):
-    """ST depression, horizontal or downsloping (where the table tells), or an inverted T under a prominent R."""
+    """ST depression, horizontal or downsloping (where the table tells), or an inverted T under a
+    prominent R.
+    """
     level = _j_level(c, lead)
     low = level <= -0.05
     if f"ST_Amp80ms_{lead}" in c.table:
@@ -127,8 +137,12 @@ def _mi_v2v3(c):
 
 
 def _mi_r_peak(c):
-    tall = [(c[f"R_Dur_{lead}"] > 40) & (c[f"R_Amp_{lead}"] > c[f"S_Amp_{lead}"].abs()) & (c[f"T_Amp_{lead}"] > 0)
-            for lead in ("V1", "V2")]
+    tall = [
+        (c[f"R_Dur_{lead}"] > 40)
+        & (c[f"R_Amp_{lead}"] > c[f"S_Amp_{lead}"].abs())
+        & (c[f"T_Amp_{lead}"] > 0)
+        for lead in ("V1", "V2")
+    ]
     return tall[0] & tall[1] & (c["QRS_Dur_Global"] <= 120)
 
 
@@ -145,12 +159,28 @@ CONCEPTS = {
     "QRS-LVH": Concept(lambda c: c["QRS_Dur_Global"] > 90, "QRS longer than 90 ms", LVH),
     "LI-LVH": Concept(_lewis, "Lewis index (R_I + S_III) - (R_III + S_I) over 1.6 mV", LVH),
     "SLI-LVH": Concept(_sokolow_lyon, "Sokolow-Lyon index S_V1 + R_V5 over 3.5 mV", LVH),
-    "QRS-CLBBB": Concept(lambda c: c["QRS_Dur_Global"] > 120, "QRS longer than 120 ms", ("CLBBB", "ILBBB")),
-    "ST-ELEV-MI": Concept(_st_elevation, "J-point raised by 0.1 mV in two neighbouring leads (V2, V3: by sex and age)", MI),
-    "ST-DEPR-MI": Concept(_st_depression, "J-point lowered by 0.05 mV or T inverted over 0.1 mV in two neighbouring leads", MI),
-    "MI-QPeak": Concept(_mi_q_peak, "Q of 30 ms and 0.1 mV, or QS, in I and aVL, II and aVF, or two of V4-V6", MI),
+    "QRS-CLBBB": Concept(
+        lambda c: c["QRS_Dur_Global"] > 120, "QRS longer than 120 ms", ("CLBBB", "ILBBB")
+    ),
+    "ST-ELEV-MI": Concept(
+        _st_elevation,
+        "J-point raised by 0.1 mV in two neighbouring leads (V2, V3: by sex and age)",
+        MI,
+    ),
+    "ST-DEPR-MI": Concept(
+        _st_depression,
+        "J-point lowered by 0.05 mV or T inverted over 0.1 mV in two neighbouring leads",
+        MI,
+    ),
+    "MI-QPeak": Concept(
+        _mi_q_peak, "Q of 30 ms and 0.1 mV, or QS, in I and aVL, II and aVF, or two of V4-V6", MI
+    ),
     "MI-V2V3": Concept(_mi_v2v3, "Q longer than 20 ms or QS in V2 and V3", MI),
-    "MI-RPeak": Concept(_mi_r_peak, "R longer than 40 ms and larger than S, T upright, in V1 and V2, QRS not over 120 ms", MI),
+    "MI-RPeak": Concept(
+        _mi_r_peak,
+        "R longer than 40 ms and larger than S, T upright, in V1 and V2, QRS not over 120 ms",
+        MI,
+    ),
     "MI-All": Concept(_mi_all, "MI-QPeak, MI-V2V3 or MI-RPeak", MI),
     "Sex": Concept(lambda c: c["sex"] == 1, "female"),
     "Age75": Concept(lambda c: c["age"] >= 75, "75 years or older"),
@@ -158,9 +188,13 @@ CONCEPTS = {
 
 
 def judge(table: pd.DataFrame) -> pd.DataFrame:
-    """Judge every concept on a table of measurements (mV, ms) with the columns sex (1 = female) and age.
+    """Judge every concept on a table of measurements (mV, ms) with the columns sex (1 = female) and
+    age.
 
-    Returns one column per concept, of dtype boolean: True, False, or blank where it cannot be judged.
+    Returns one column per concept, of dtype boolean: True, False, or blank where it cannot be
+    judged.
     """
     columns = _Columns(table)
-    return pd.DataFrame({name: concept.judge(columns) for name, concept in CONCEPTS.items()}, index=table.index)
+    return pd.DataFrame(
+        {name: concept.judge(columns) for name, concept in CONCEPTS.items()}, index=table.index
+    )

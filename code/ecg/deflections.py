@@ -1,4 +1,6 @@
-"""The deflections of a QRS: Q, R, S, R', S' of every lead as runs of one sign between its onset and offset."""
+"""The deflections of a QRS: Q, R, S, R', S' of every lead as runs of one sign between its onset and
+offset.
+"""
 
 from dataclasses import dataclass
 
@@ -8,15 +10,26 @@ from ecg.median_beat import CENTRE, RATE
 
 SILENT = 0.005  # mV: below it a sample belongs to no deflection
 SMALLEST = 0.018, 10, 0.3  # mV, ms, mV x ms: a deflection has to reach all three to count as a wave
-RINGING = 0.09, 11  # share of the R that follows (the overshoot of a sharp cut-off), ms (half a period at 45 Hz): less is no r
-OWN_PEAK = 0.03, 0.2  # mV, share: by how much the last wave must stand out from the ST level it ends at
+RINGING = (
+    0.09,
+    11,
+    # share of the R that follows (the overshoot of a sharp cut-off), ms (half a period at 45 Hz):
+    # less
+    # is no r
+)
+OWN_PEAK = (
+    0.03,
+    0.2,
+)  # mV, share: by how much the last wave must stand out from the ST level it ends at
 QRS_WAVES = ("Q", "R", "S", "Rp", "Sp")  # by number of the run; odd ones are positive
 FROM, TO = CENTRE - int(0.17 * RATE), CENTRE + int(0.18 * RATE)  # no QRS reaches further
 
 
 @dataclass(frozen=True)
 class Deflections:
-    """Per wave (n, 12): amplitude in mV and duration in ms (0 where absent), position of the peak (NaN where absent)."""
+    """Per wave (n, 12): amplitude in mV and duration in ms (0 where absent), position of the peak
+    (NaN where absent).
+    """
 
     amplitude: dict
     duration: dict
@@ -38,7 +51,9 @@ def deflections(beats: np.ndarray, onset: np.ndarray, offset: np.ndarray) -> Def
     for number, wave in enumerate(QRS_WAVES):
         part = np.where((run == number) & (signs != 0), size, 0)
         amplitude = part.max(axis=2)
-        found.amplitude[wave] = np.where(np.isfinite(onset)[:, None], amplitude * (-1 if number % 2 == 0 else 1) + 0.0, np.nan)
+        found.amplitude[wave] = np.where(
+            np.isfinite(onset)[:, None], amplitude * (-1 if number % 2 == 0 else 1) + 0.0, np.nan
+        )
         found.duration[wave] = (part > 0).sum(axis=2) * 1000 / RATE
         found.peak[wave] = np.where(amplitude > 0, part.argmax(axis=2) + FROM, np.nan)
     return found
@@ -62,16 +77,22 @@ def _without_small(signs, size):
 
 
 def _without_ringing(signs, size):
-    """Signs without a first r that is the ringing of a steep R behind it: 100 Hz records are cut off sharply at 45 Hz."""
+    """Signs without a first r that is the ringing of a steep R behind it: 100 Hz records are cut
+    off sharply at 45 Hz.
+    """
     run = _runs(signs)
-    heights = [np.where((run == number) & (signs != 0), size, 0).max(axis=2) for number in (0, 1, 3)]
+    heights = [
+        np.where((run == number) & (signs != 0), size, 0).max(axis=2) for number in (0, 1, 3)
+    ]
     brief = ((run == 1) & (signs != 0)).sum(axis=2) * 1000 / RATE <= RINGING[1]
     ringing = brief & (heights[0] == 0) & (heights[1] < RINGING[0] * heights[2])
     return np.where((run == 1) & ringing[..., None], 0, signs)
 
 
 def _without_st(signs, size, beats, offset):
-    """Signs without a last run (from S on) that is no wave of its own but the beginning of a raised or lowered ST segment."""
+    """Signs without a last run (from S on) that is no wave of its own but the beginning of a raised
+    or lowered ST segment.
+    """
     run = _runs(signs)
     final = np.where(signs != 0, run, -1).max(axis=2)
     part = (run == final[..., None]) & (signs != 0)
@@ -96,7 +117,9 @@ def level(beats: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
 
 
 def _runs(signs):
-    """Number of the deflection each sample belongs to: 0 before the first positive one (Q), then R, S, R', S' = 1, 2, 3, 4."""
+    """Number of the deflection each sample belongs to: 0 before the first positive one (Q), then R,
+    S, R', S' = 1, 2, 3, 4.
+    """
     state = _carry(signs)
     changes = (state[..., 1:] != state[..., :-1]) & (state[..., :-1] != 0)
     first_positive = (state[..., 1:] == 1) & (state[..., :-1] == 0)

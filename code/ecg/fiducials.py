@@ -1,6 +1,7 @@
 """Where the waves of a median beat begin, peak and end, over all leads together.
 
-All positions are samples of the median beat at 500 Hz (median_beat.RATE); NaN where a wave is absent.
+All positions are samples of the median beat at 500 Hz (median_beat.RATE); NaN where a wave is
+absent.
 """
 
 from dataclasses import dataclass, fields
@@ -39,7 +40,9 @@ def ms(duration: float) -> int:
     return round(duration * RATE / 1000)
 
 
-def find(median: MedianBeats, rr: np.ndarray, irregularity: np.ndarray, before: np.ndarray | None = None) -> Fiducials:
+def find(
+    median: MedianBeats, rr: np.ndarray, irregularity: np.ndarray, before: np.ndarray | None = None
+) -> Fiducials:
     """Fiducials of median beats.
 
     rr            # (n,) typical RR interval in samples at RATE
@@ -53,7 +56,9 @@ def find(median: MedianBeats, rr: np.ndarray, irregularity: np.ndarray, before: 
     t_on, t_peak, t_off = _t_wave(slow, activity, qrs_off, rr)
     p_on, p_peak, p_off = _p_wave(slow, activity, qrs_on, t_off, rr if before is None else before)
     found = Fiducials(p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off)
-    silent = ~np.isfinite(median.beats).all(axis=(1, 2)) | (np.abs(leads).max(axis=(1, 2)) < SILENCE)
+    silent = ~np.isfinite(median.beats).all(axis=(1, 2)) | (
+        np.abs(leads).max(axis=(1, 2)) < SILENCE
+    )
     no_p = _no_p(leads, median, p_on, p_off, irregularity)
     for field in fields(found):
         absent = silent | no_p if field.name.startswith("P_") else silent
@@ -62,7 +67,9 @@ def find(median: MedianBeats, rr: np.ndarray, irregularity: np.ndarray, before: 
 
 
 def _activity(leads, width):
-    """Speed of the heart's vector: root of the summed squared slopes of all leads (n, W), smoothed over `width` samples."""
+    """Speed of the heart's vector: root of the summed squared slopes of all leads (n, W), smoothed
+    over `width` samples.
+    """
     slope = np.gradient(ndimage.uniform_filter1d(leads, width, axis=2), axis=2)
     return np.sqrt((slope**2).sum(axis=1))
 
@@ -79,7 +86,10 @@ def last(condition: np.ndarray, otherwise: int) -> np.ndarray:
 
 
 QRS_SMOOTHING = 16  # ms
-ONSET_SHARE, OFFSET_SHARE = 0.03, 0.06  # of the fastest QRS slope: below it the complex has not begun or is over
+ONSET_SHARE, OFFSET_SHARE = (
+    0.03,
+    0.06,
+)  # of the fastest QRS slope: below it the complex has not begun or is over
 QRS_HOLD = 16  # ms that it has to stay below
 QRS_REACH = 150, 160  # ms before and after R
 
@@ -88,9 +98,17 @@ def _qrs(leads):
     activity = _activity(leads, ms(QRS_SMOOTHING))
     time = np.arange(WIDTH) - CENTRE
     fastest = np.where(np.abs(time) <= ms(80), activity, 0).max(axis=1, keepdims=True)
-    noise = np.quantile(activity[:, :CENTRE - ms(100)], 0.2, axis=1, keepdims=True)
-    before = _calm(activity < ONSET_SHARE * fastest + noise) & (time < -ms(16)) & (time > -ms(QRS_REACH[0]))
-    after = _calm(activity < OFFSET_SHARE * fastest + noise) & (time > ms(16)) & (time < ms(QRS_REACH[1]))
+    noise = np.quantile(activity[:, : CENTRE - ms(100)], 0.2, axis=1, keepdims=True)
+    before = (
+        _calm(activity < ONSET_SHARE * fastest + noise)
+        & (time < -ms(16))
+        & (time > -ms(QRS_REACH[0]))
+    )
+    after = (
+        _calm(activity < OFFSET_SHARE * fastest + noise)
+        & (time > ms(16))
+        & (time < ms(QRS_REACH[1]))
+    )
     onset = last(before, CENTRE - ms(QRS_REACH[0])) + ms(QRS_HOLD / 2)
     offset = first(after, CENTRE + ms(QRS_REACH[1])) - ms(QRS_HOLD / 2)
     return onset.astype(float), offset.astype(float)
@@ -108,11 +126,13 @@ def _masked(values, start, stop, fill):
 
 
 def _above_line(leads, start, stop):
-    """Size of all leads (n, W) against the straight line between their levels at `start` and `stop` (n,); 0 outside."""
+    """Size of all leads (n, W) against the straight line between their levels at `start` and `stop`
+    (n,); 0 outside.
+    """
     levels = _at(leads, start), _at(leads, stop)  # each (n, leads)
     share = (np.arange(leads.shape[2]) - start[:, None]) / np.maximum(stop - start, 1)[:, None]
     line = levels[0][..., None] + (levels[1] - levels[0])[..., None] * share[:, None, :]
-    return _masked(np.sqrt(((leads - line)**2).sum(axis=1)), start, stop, 0)
+    return _masked(np.sqrt(((leads - line) ** 2).sum(axis=1)), start, stop, 0)
 
 
 def _at(leads, position):
@@ -123,26 +143,38 @@ def _at(leads, position):
 def _foot(leads, activity, peak, limit, share, nearest):
     """Where a wave begins (limit < peak) or ends (limit > peak).
 
-    Its baseline is taken at the quietest place between peak and limit (n,), `nearest` samples or more from the peak,
-    where it is quiet too; the wave reaches to where its size against that baseline falls below `share` of the size at
-    its peak.
+    Its baseline is taken at the quietest place between peak and limit (n,), `nearest` samples or
+    more from the peak, where it is quiet too; the wave reaches to where its size against that
+    baseline falls below `share` of the size at its peak.
     """
     side = np.where(limit < peak, -1, 1)
     begin = peak + side * nearest
-    limit = np.where(side < 0, np.minimum(limit, begin), np.maximum(limit, begin)).clip(0, WIDTH - 1)
-    quiet = _masked(activity, np.minimum(begin, limit), np.maximum(begin, limit), np.inf).argmin(axis=1)
-    size = np.sqrt(((leads - _at(leads, quiet)[..., None])**2).sum(axis=1))
+    limit = np.where(side < 0, np.minimum(limit, begin), np.maximum(limit, begin)).clip(
+        0, WIDTH - 1
+    )
+    quiet = _masked(activity, np.minimum(begin, limit), np.maximum(begin, limit), np.inf).argmin(
+        axis=1
+    )
+    size = np.sqrt(((leads - _at(leads, quiet)[..., None]) ** 2).sum(axis=1))
     low = size < share * size[np.arange(len(size)), peak.astype(int)][:, None]
     before = last(_masked(low, quiet, peak, False), 0)
     after = first(_masked(low, peak, quiet, False), 0)
-    return np.where(limit < peak, np.maximum(before, quiet), np.where(after > 0, after, quiet)).astype(float)
+    return np.where(
+        limit < peak, np.maximum(before, quiet), np.where(after > 0, after, quiet)
+    ).astype(float)
 
 
 T_SHARE = 0.1  # of the wave's size at its peak: where T begins and ends
 P_SHARES = 0.18, 0.16  # the same where P begins and ends
 P_HALF = 30  # ms: no P wave is over sooner after its peak
 P_REACH = 380  # ms before QRS in which P is looked for
-P_FAR = 1.4, 1.0  # the further ahead of QRS (as a share of P_REACH), the less a wave is taken for P: it may be the T before
+P_FAR = (
+    1.4,
+    1.0,
+    # the further ahead of QRS (as a share of P_REACH), the less a wave is taken for P: it may be
+    # the T
+    # before
+)
 
 
 def _t_wave(slow, activity, qrs_off, rr):
@@ -152,20 +184,28 @@ def _t_wave(slow, activity, qrs_off, rr):
     stop = np.clip(np.minimum(CENTRE + longest, CENTRE + rr - ms(180)), start + ms(100), WIDTH - 1)
     peak = _above_line(slow, start, stop).argmax(axis=1).astype(float)
     limit = np.clip(np.minimum(peak + ms(220), CENTRE + rr - ms(200)), peak + ms(30), WIDTH - 1)
-    return (_foot(slow, activity, peak, qrs_off + ms(10), T_SHARE, ms(50)), peak,
-            _foot(slow, activity, peak, limit, T_SHARE, ms(50)))
+    return (
+        _foot(slow, activity, peak, qrs_off + ms(10), T_SHARE, ms(50)),
+        peak,
+        _foot(slow, activity, peak, limit, T_SHARE, ms(50)),
+    )
 
 
 def _p_wave(slow, activity, qrs_on, t_off, rr):
-    """Onset, peak and offset of P, the largest wave between the T before and the QRS; to be judged by `_no_p`."""
+    """Onset, peak and offset of P, the largest wave between the T before and the QRS; to be judged
+    by `_no_p`.
+    """
     stop = qrs_on - ms(16)  # before the smoothed QRS begins
     start = np.clip(np.maximum(t_off - rr, stop - ms(P_REACH)), 0, stop - ms(60))
     size = _masked(_above_line(slow, start, stop), start + ms(10), stop - ms(16), 0)
     ahead = (qrs_on[:, None] - np.arange(WIDTH)) / ms(P_REACH)
     peak = (size * np.clip(P_FAR[0] - P_FAR[1] * ahead, 0, 1)).argmax(axis=1).astype(float)
     limit = np.maximum(np.maximum(peak - ms(110), t_off - rr), 0)
-    found = (_foot(slow, activity, peak, np.minimum(limit, peak - ms(20)), P_SHARES[0], ms(P_HALF)), peak,
-             _foot(slow, activity, peak, np.maximum(stop, peak + 1), P_SHARES[1], ms(P_HALF)))
+    found = (
+        _foot(slow, activity, peak, np.minimum(limit, peak - ms(20)), P_SHARES[0], ms(P_HALF)),
+        peak,
+        _foot(slow, activity, peak, np.maximum(stop, peak + 1), P_SHARES[1], ms(P_HALF)),
+    )
     return found
 
 
@@ -176,13 +216,19 @@ IRREGULAR = 0.1  # RR changes by more than that from beat to beat: atrial fibril
 
 
 def _no_p(leads, median, p_on, p_off, irregularity):
-    """Whether what was taken for P is too small, or comes and goes from beat to beat as fibrillation waves do."""
+    """Whether what was taken for P is too small, or comes and goes from beat to beat as
+    fibrillation waves do.
+    """
     level = (_at(leads, p_on) + _at(leads, p_off)) / 2
     stride = leads.shape[2] // median.spread.shape[2]
     inside = between(p_on, p_off, leads.shape[2])[:, None, ::stride]
     wave = np.where(inside, leads[..., ::stride] - level[..., None], 0)
     spread = np.where(inside, np.nan_to_num(median.spread[:, INDEPENDENT]), 0)
     size = np.sqrt((wave**2).sum(axis=1)).max(axis=1)
-    steadiness = np.sqrt((wave**2).sum(axis=(1, 2))) / np.maximum(np.sqrt((spread**2).sum(axis=(1, 2))), 1e-6)
+    steadiness = np.sqrt((wave**2).sum(axis=(1, 2))) / np.maximum(
+        np.sqrt((spread**2).sum(axis=(1, 2))), 1e-6
+    )
     too_small = (size < P_SIZE) | (p_off - p_on < ms(P_SHORTEST))
-    return too_small | (steadiness < np.where(irregularity > IRREGULAR, P_STEADY_IF_IRREGULAR, P_STEADY))
+    return too_small | (
+        steadiness < np.where(irregularity > IRREGULAR, P_STEADY_IF_IRREGULAR, P_STEADY)
+    )

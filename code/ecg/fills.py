@@ -1,38 +1,51 @@
 """Taking parts of an ECG away: by a physiological fill that keeps Einthoven's law, or by zeros.
 
-The six limb leads are projections of one vector in the frontal plane, so a change of one of them changes the others. The fill
-makes the least change of that vector that brings the chosen leads to their isoelectric line: one lead gone leaves what is
-perpendicular to it, two or more gone leave nothing. Chest leads are independent. A weight between 0 and 1 fades between the
-record and the line, so that edges stay smooth; I + III = II (and aVR, aVL, aVF) hold in every sample as far as they did before.
+The six limb leads are projections of one vector in the frontal plane, so a change of one of them
+changes the others. The fill makes the least change of that vector that brings the chosen leads to
+their isoelectric line: one lead gone leaves what is perpendicular to it, two or more gone leave
+nothing. Chest leads are independent. A weight between 0 and 1 fades between the record and the
+line, so that edges stay smooth; I + III = II (and aVR, aVL, aVF) hold in every sample as far as
+they did before.
 
-Signals are (n, T, 12) mV in the order of labels.LEADS; weights (n, T, 12) in [0, 1]: how much of a sample is taken away.
+Signals are (n, T, 12) mV in the order of labels.LEADS; weights (n, T, 12) in [0, 1]: how much of a
+sample is taken away.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-SILENT = ("pq", "tp")      # segments that lie on the isoelectric line
-STIFFNESS = 1e6            # of a weight of 1: leaves a millionth of the deflection
+SILENT = ("pq", "tp")  # segments that lie on the isoelectric line
+STIFFNESS = 1e6  # of a weight of 1: leaves a millionth of the deflection
 
-# Einthoven's triangle: unit directions of I, II, III, aVR, aVL, aVF in the frontal plane, and the leads' lengths
+# Einthoven's triangle: unit directions of I, II, III, aVR, aVL, aVF in the frontal plane, and the
+# leads' lengths
 ANGLES = np.deg2rad([0, 60, 120, -150, -30, 90])
-UNIT = torch.tensor(np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1), dtype=torch.float32)    # (6, 2)
-LENGTH = torch.tensor([1, 1, 1, 3 ** 0.5 / 2, 3 ** 0.5 / 2, 3 ** 0.5 / 2], dtype=torch.float32)[:, None]
-FRONTAL = UNIT * LENGTH                         # (6, 2): limb leads = vector @ FRONTAL.T
-FROM_LIMB = torch.linalg.pinv(FRONTAL)          # (2, 6): the vector that fits six limb leads best
+UNIT = torch.tensor(
+    np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1), dtype=torch.float32
+)  # (6, 2)
+LENGTH = torch.tensor([1, 1, 1, 3**0.5 / 2, 3**0.5 / 2, 3**0.5 / 2], dtype=torch.float32)[:, None]
+FRONTAL = UNIT * LENGTH  # (6, 2): limb leads = vector @ FRONTAL.T
+FROM_LIMB = torch.linalg.pinv(FRONTAL)  # (2, 6): the vector that fits six limb leads best
 
 
-def isoelectric_line(signals: np.ndarray, segments: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Level between the waves per record and lead, (n, 12) mV: mean over the samples that are silent in most leads.
+def isoelectric_line(
+    signals: np.ndarray, segments: np.ndarray, names: tuple[str, ...]
+) -> np.ndarray:
+    """Level between the waves per record and lead, (n, 12) mV: mean over the samples that are
+    silent in most leads.
 
-    A mean over the same samples in all leads keeps Einthoven's law; a record without a silent sample gives its mean.
-    `segments` is (n, T, 12, classes), `names` the classes.
+    A mean over the same samples in all leads keeps Einthoven's law; a record without a silent
+    sample gives its mean. `segments` is (n, T, 12, classes), `names` the classes.
     """
-    silent = segments[..., [names.index(name) for name in SILENT]].sum(axis=-1).mean(axis=-1)  # (n, T)
+    silent = (
+        segments[..., [names.index(name) for name in SILENT]].sum(axis=-1).mean(axis=-1)
+    )  # (n, T)
     weight = (silent > 0.5).astype(np.float64)
     weight[weight.sum(axis=1) == 0] = 1.0
-    return (np.einsum("ntl,nt->nl", signals, weight) / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+    return (np.einsum("ntl,nt->nl", signals, weight) / weight.sum(axis=1, keepdims=True)).astype(
+        np.float32
+    )
 
 
 def cross_fade(mask: Tensor, ramp: int) -> Tensor:
@@ -49,7 +62,8 @@ def cross_fade(mask: Tensor, ramp: int) -> Tensor:
 def _frontal_rest(vector: Tensor, weights: Tensor) -> Tensor:
     """(..., 2) vector after the least change that pulls the weighted limb leads (..., 6) to zero.
 
-    Minimises |new - vector|^2 + sum_l k_l (unit_l . new)^2 with k = w / (1 - w): new = (1 + K)^-1 vector.
+    Minimises |new - vector|^2 + sum_l k_l (unit_l . new)^2 with k = w / (1 - w): new = (1 + K)^-1
+    vector.
     """
     stiffness = (weights / (1 - weights).clamp(min=1 / STIFFNESS)).clamp(max=STIFFNESS)
     c, s = UNIT[:, 0].to(weights), UNIT[:, 1].to(weights)
@@ -61,20 +75,27 @@ def _frontal_rest(vector: Tensor, weights: Tensor) -> Tensor:
 
 
 def physiological_fill(signals: Tensor, weights: Tensor, line: Tensor) -> Tensor:
-    """Signals with the weighted samples brought to the isoelectric `line` (n, 12), Einthoven's law kept.
+    """Signals with the weighted samples brought to the isoelectric `line` (n, 12), Einthoven's law
+    kept.
 
     A limb lead that is taken away alone takes its share of the other limb leads with it.
     """
     above = signals - line[:, None, :]
-    vector = (above[..., :6].double() @ FROM_LIMB.to(signals.device).double().T)      # double: 1 + K is nearly singular
-    change = (_frontal_rest(vector, weights[..., :6].double()) - vector) @ FRONTAL.to(signals.device).double().T
+    vector = (
+        above[..., :6].double() @ FROM_LIMB.to(signals.device).double().T
+    )  # double: 1 + K is nearly singular
+    change = (_frontal_rest(vector, weights[..., :6].double()) - vector) @ FRONTAL.to(
+        signals.device
+    ).double().T
     limb = signals[..., :6] + change.to(signals.dtype)
     chest = signals[..., 6:] - weights[..., 6:] * above[..., 6:]
     return torch.cat([limb, chest], dim=-1)
 
 
 def zero_fill(signals: Tensor, weights: Tensor, line: Tensor) -> Tensor:
-    """Signals with every sample of positive weight set to 0 mV: the plain variant, with its jumps and broken limb leads."""
+    """Signals with every sample of positive weight set to 0 mV: the plain variant, with its jumps
+    and broken limb leads.
+    """
     return signals * (weights < 1).to(signals.dtype)
 
 
@@ -83,16 +104,22 @@ FILLS = {"physiological": (physiological_fill, 2), "zero": (zero_fill, 0)}
 
 
 def remove(signals: Tensor, mask: Tensor, line: Tensor, fill: str = "physiological") -> Tensor:
-    """Signals (n, T, 12) without the samples of a boolean `mask` (n, T, 12), filled in as FILLS says."""
+    """Signals (n, T, 12) without the samples of a boolean `mask` (n, T, 12), filled in as FILLS
+    says.
+    """
     function, ramp = FILLS[fill]
     return function(signals, cross_fade(mask, ramp), line)
 
 
-def scale(signals: Tensor, weights: Tensor, line: Tensor, factor: float, einthoven: bool = True) -> Tensor:
-    """Signals whose weighted part (weights in [0, 1]) stands `factor` times as far from the isoelectric line.
+def scale(
+    signals: Tensor, weights: Tensor, line: Tensor, factor: float, einthoven: bool = True
+) -> Tensor:
+    """Signals whose weighted part (weights in [0, 1]) stands `factor` times as far from the
+    isoelectric line.
 
-    With `einthoven` a change of a limb lead is the least change of the frontal vector that makes it; else each lead changes
-    on its own, as the partial derivative of a network with respect to that lead asks.
+    With `einthoven` a change of a limb lead is the least change of the frontal vector that makes
+    it; else each lead changes on its own, as the partial derivative of a network with respect to
+    that lead asks.
     """
     change = (factor - 1) * weights * (signals - line[:, None, :])
     if not einthoven:
@@ -101,5 +128,9 @@ def scale(signals: Tensor, weights: Tensor, line: Tensor, factor: float, einthov
     changed = (weights[..., :6] > 0).sum(dim=-1)
     if (changed > 1).any():
         raise ValueError("scale one limb lead at a time: two would contradict each other")
-    vector = (change[..., :6] / LENGTH[:, 0].to(change)) @ directions     # along the lead's own direction: length kept
-    return torch.cat([signals[..., :6] + vector @ FRONTAL.to(change).T, (signals + change)[..., 6:]], dim=-1)
+    vector = (
+        change[..., :6] / LENGTH[:, 0].to(change)
+    ) @ directions  # along the lead's own direction: length kept
+    return torch.cat(
+        [signals[..., :6] + vector @ FRONTAL.to(change).T, (signals + change)[..., 6:]], dim=-1
+    )

@@ -1,7 +1,8 @@
-"""One beat that stands for the record: the median of its dominant beats, aligned by their QRS to 2 ms.
+"""One beat that stands for the record: the median of its dominant beats, aligned by their QRS to 2
+ms.
 
-Beats are aligned on a 500 Hz grid (band-limited interpolation) but sampled at the record's own rate, each at its
-own phase: the median then costs a fifth and loses nothing that the record had.
+Beats are aligned on a 500 Hz grid (band-limited interpolation) but sampled at the record's own
+rate, each at its own phase: the median then costs a fifth and loses nothing that the record had.
 """
 
 from dataclasses import dataclass
@@ -26,9 +27,12 @@ PQ = (0.10, 0.06)  # s before R: where each beat's baseline is read
 class MedianBeats:
     """Median beats of n records; B is the largest number of beats.
 
-    beats      # (n, 12, WIDTH) mV at RATE, the middle of the QRS at CENTRE; NaN for records without a beat
-    spread     # (n, 12, W) mV: how far single beats lie from the median (standard deviation, by quartiles), at the record's rate
-    centres    # (n, B) where CENTRE lies in the record for each beat, in samples at RATE; -1 where there is no beat
+    beats      # (n, 12, WIDTH) mV at RATE, the middle of the QRS at CENTRE; NaN for records without
+               a beat
+    spread     # (n, 12, W) mV: how far single beats lie from the median (standard deviation, by
+               quartiles), at the record's rate
+    centres    # (n, B) where CENTRE lies in the record for each beat, in samples at RATE; -1 where
+               there is no beat
     dominant   # (n, B) bool: the beat is of the class that was averaged
     r_shift    # (n,) position of R relative to CENTRE
     """
@@ -57,9 +61,13 @@ def median_beats(fine: np.ndarray, peaks: list[np.ndarray], stride: int) -> Medi
         nothing = np.full((len(fine), 12, WIDTH), np.nan, np.float32)
         return MedianBeats(nothing, nothing, table, table >= 0, np.zeros(len(fine), int))
     table, dominant = _align(fine, table, stride)
-    low, coarse, high = _quantiles(_windows(fine, table, dominant, stride), dominant, (0.25, 0.5, 0.75))
+    low, coarse, high = _quantiles(
+        _windows(fine, table, dominant, stride), dominant, (0.25, 0.5, 0.75)
+    )
     empty = ~dominant.any(axis=1)[:, None, None]
-    coarse = np.where(empty, np.nan, np.nan_to_num(coarse))  # 0 (the baseline) where no beat reaches, at the record's ends
+    coarse = np.where(
+        empty, np.nan, np.nan_to_num(coarse)
+    )  # 0 (the baseline) where no beat reaches, at the record's ends
     beats = at_rate(coarse, RATE // stride, RATE)
     return MedianBeats(beats, (high - low) / 1.349, table, dominant, _r_shift(beats))
 
@@ -67,17 +75,20 @@ def median_beats(fine: np.ndarray, peaks: list[np.ndarray], stride: int) -> Medi
 def _r_shift(beats):
     """Where R is: the highest point of the summed chest leads near the middle of the QRS.
 
-    Without one (a QRS that rises or falls throughout, as in bundle branch block) a fixed lead over the energy's centre.
+    Without one (a QRS that rises or falls throughout, as in bundle branch block) a fixed lead over
+    the energy's centre.
     """
     first, last = CENTRE + int(R_REACH[0] * RATE), CENTRE + int(R_REACH[1] * RATE)
-    chest = beats[:, 6:, first:last + 1].sum(axis=1)
+    chest = beats[:, 6:, first : last + 1].sum(axis=1)
     highest = np.nan_to_num(chest, nan=-np.inf).argmax(axis=1)
     inner = (highest > 0) & (highest < last - first)
     return np.where(inner, highest + first - CENTRE, int(R_WITHOUT_PEAK * RATE))
 
 
 def single_beats(fine: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Beats (k, 12, WIDTH) of one record (12, T) in mV at RATE, as they are, around `centres` (k,); the ends are held."""
+    """Beats (k, 12, WIDTH) of one record (12, T) in mV at RATE, as they are, around `centres` (k,);
+    the ends are held.
+    """
     return gather(fine[None], centres[None], np.arange(WIDTH) - CENTRE)[0]
 
 
@@ -85,18 +96,24 @@ def pad(rows: list[np.ndarray], fill: int = -1) -> np.ndarray:
     """Ragged int arrays as one table (n, B), short rows filled up."""
     table = np.full((len(rows), max(map(len, rows), default=0)), fill)
     for row, values in zip(table, rows, strict=True):
-        row[:len(values)] = values
+        row[: len(values)] = values
     return table
 
 
 def gather(fine: np.ndarray, peaks: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Samples of all leads around every beat: (n, 12, T), (n, B), (W,) -> (n, B, 12, W); the ends are held."""
+    """Samples of all leads around every beat: (n, 12, T), (n, B), (W,) -> (n, B, 12, W); the ends
+    are held.
+    """
     index = np.clip(peaks[:, :, None] + offsets, 0, fine.shape[2] - 1)  # (n, B, W)
-    return fine[np.arange(len(fine))[:, None, None, None], np.arange(12)[:, None], index[:, :, None, :]]
+    return fine[
+        np.arange(len(fine))[:, None, None, None], np.arange(12)[:, None], index[:, :, None, :]
+    ]
 
 
 def _align(fine, table, stride):
-    """R-peaks shifted so that the QRS of each beat lies on that of the typical one, and who is like it."""
+    """R-peaks shifted so that the QRS of each beat lies on that of the typical one, and who is like
+    it.
+    """
     lag, reach = int(MAX_LAG * RATE), int(QRS_REACH * RATE)
     present = table >= 0
     around = gather(fine, table, np.arange(-reach - lag, reach + lag + 1))  # (n, B, 12, W)
@@ -106,12 +123,14 @@ def _align(fine, table, stride):
         likeness, shift = _best_lag(around, template, lag, stride)
         dominant = present & (likeness > SAME_BEAT)
         aligned = _shifted(around, shift + lag, middle.shape[-1], stride)
-        template, = _quantiles(np.moveaxis(aligned, 1, -1), dominant, (0.5,))
+        (template,) = _quantiles(np.moveaxis(aligned, 1, -1), dominant, (0.5,))
     return np.where(dominant, table + shift, table), dominant
 
 
 def _unit(windows):
-    """Windows (..., 12, w) without the level of each lead, as vectors of length 1 (0 for flat ones)."""
+    """Windows (..., 12, w) without the level of each lead, as vectors of length 1 (0 for flat
+    ones).
+    """
     flat = (windows - windows.mean(axis=-1, keepdims=True)).reshape(*windows.shape[:-2], -1)
     return flat / np.maximum(np.linalg.norm(flat, axis=-1, keepdims=True), 1e-9)
 
@@ -125,11 +144,18 @@ def _medoid(windows, present):
 
 
 def _best_lag(around, template, lag, stride):
-    """The lag (n, B) in samples at RATE at which each beat matches the template best, and the correlation there."""
+    """The lag (n, B) in samples at RATE at which each beat matches the template best, and the
+    correlation there.
+    """
     width = template.shape[-1]
     target = _unit(template).reshape(template.shape)
-    match = np.stack([np.einsum("nblw,nlw->nb", around[..., step:step + width * stride:stride], target)
-                      for step in range(2 * lag + 1)], axis=2)
+    match = np.stack(
+        [
+            np.einsum("nblw,nlw->nb", around[..., step : step + width * stride : stride], target)
+            for step in range(2 * lag + 1)
+        ],
+        axis=2,
+    )
     best = match.argmax(axis=2)
     picked = _shifted(around, best, width, stride)
     return np.einsum("nbf,nf->nb", _unit(picked), target.reshape(len(target), -1)), best - lag
@@ -142,10 +168,14 @@ def _shifted(around, first, width, stride):
 
 
 def _windows(fine, table, dominant, stride):
-    """Beats (n, 12, W, B) at the record's own rate, without baseline; NaN beyond the record's ends."""
+    """Beats (n, 12, W, B) at the record's own rate, without baseline; NaN beyond the
+    record's ends.
+    """
     offsets = np.arange(-CENTRE, WIDTH - CENTRE, stride)
     beats = gather(fine, table, offsets)  # (n, B, 12, W)
-    levels = gather(fine, table, -np.arange(int(PQ[1] * RATE), int(PQ[0] * RATE))).mean(axis=3)  # (n, B, 12)
+    levels = gather(fine, table, -np.arange(int(PQ[1] * RATE), int(PQ[0] * RATE))).mean(
+        axis=3
+    )  # (n, B, 12)
     beats = beats - _baseline(levels, table, dominant, offsets)
     where = table[:, :, None] + offsets
     outside = (where < 0) | (where >= fine.shape[2])
@@ -154,7 +184,9 @@ def _windows(fine, table, dominant, stride):
 
 
 def _baseline(levels, table, dominant, offsets):
-    """Straight lines from each beat's PQ level to the neighbours' (n, B, 12, W); level where a neighbour is no dominant beat."""
+    """Straight lines from each beat's PQ level to the neighbours' (n, B, 12, W); level where a
+    neighbour is no dominant beat.
+    """
     knot = -int((PQ[0] + PQ[1]) / 2 * RATE)
     slope = np.zeros(levels.shape, np.float32)  # of the line to the next beat
     linked = dominant[:, :-1] & dominant[:, 1:]
@@ -162,11 +194,15 @@ def _baseline(levels, table, dominant, offsets):
     slope[:, :-1] = np.where(linked[..., None], np.diff(levels, axis=1) / gap[..., None], 0)
     before = np.concatenate([np.zeros_like(slope[:, :1]), slope[:, :-1]], axis=1)
     distance = (offsets - knot).astype(np.float32)
-    return levels[..., None] + np.where(distance >= 0, slope[..., None], before[..., None]) * distance
+    return (
+        levels[..., None] + np.where(distance >= 0, slope[..., None], before[..., None]) * distance
+    )
 
 
 def _quantiles(beats, dominant, shares):
-    """Quantiles over the last axis of (n, 12, W, B), of the beats that are dominant and have a value there."""
+    """Quantiles over the last axis of (n, 12, W, B), of the beats that are dominant and have a
+    value there.
+    """
     values = np.where(dominant[:, None, None, :], beats, np.nan)
     values.sort(axis=-1)  # NaN last
     top = np.maximum(np.isfinite(values).sum(axis=-1, keepdims=True) - 1, 0)
@@ -175,5 +211,7 @@ def _quantiles(beats, dominant, shares):
         place = top * share
         below = np.take_along_axis(values, np.floor(place).astype(int), axis=-1)
         above = np.take_along_axis(values, np.ceil(place).astype(int), axis=-1)
-        found.append((below + (above - below) * (place - np.floor(place)).astype(np.float32))[..., 0])
+        found.append(
+            (below + (above - below) * (place - np.floor(place)).astype(np.float32))[..., 0]
+        )
     return found

@@ -1,11 +1,15 @@
 """R-peaks from all leads at once, vectorised over records.
 
-The QRS is where all leads change fast together: the band-passed leads are squared, summed and smoothed
-into one activity curve per record, whose local maxima above a threshold of the record's own are the beats.
+The QRS is where all leads change fast together: the band-passed leads are squared, summed and
+smoothed into one activity curve per record, whose local maxima above a threshold of the record's
+own are the beats.
 """
 
 import numpy as np
-import scipy  # its parts load when first used: scipy.signal takes .8 s, which stages that detect nothing need not wait for
+
+# its parts load when first used: scipy.signal takes .8 s, which stages that detect nothing need not
+# wait for
+import scipy
 from scipy import ndimage
 
 RATE = 100  # Hz; detection runs at this rate whatever the record's own
@@ -32,15 +36,21 @@ def detect_all(signals: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
     activity = np.sqrt(np.maximum(power, 0))  # a running sum may end a little below 0
     reach = int(REFRACTORY * RATE)
     crest = activity == ndimage.maximum_filter1d(activity, 2 * reach + 1, axis=1)
-    peaks = [np.flatnonzero(row) for row in crest & (activity > _thresholds(activity, crest)[:, None])]
+    peaks = [
+        np.flatnonzero(row) for row in crest & (activity > _thresholds(activity, crest)[:, None])
+    ]
     last = signals.shape[1] - 1
     return [np.minimum(np.round(found * sampling_rate / RATE).astype(int), last) for found in peaks]
 
 
 def _thresholds(activity, crest):
-    """Per record a share of the median of its larger maxima; silence (under 5 uV) is never a beat."""
+    """Per record a share of the median of its larger maxima; silence (under 5 uV) is
+    never a beat.
+    """
     heights = np.where(crest, activity, np.nan)
-    large = np.nanquantile(heights, 0.9, axis=1, keepdims=True)  # a row's largest value is always a crest
+    large = np.nanquantile(
+        heights, 0.9, axis=1, keepdims=True
+    )  # a row's largest value is always a crest
     typical = np.nanmedian(np.where(heights >= 0.5 * large, heights, np.nan), axis=1)
     return np.maximum(THRESHOLD * typical, 0.005)
 
@@ -48,11 +58,14 @@ def _thresholds(activity, crest):
 def clean(signals: np.ndarray) -> np.ndarray:
     """Signals (N, T, 12) as (N, 12, T) float32, missing samples as 0."""
     leads = np.ascontiguousarray(np.asarray(signals, dtype=np.float32).transpose(0, 2, 1))
-    return leads if np.isfinite(leads).all() else np.nan_to_num(leads, nan=0.0, posinf=0.0, neginf=0.0)
+    return (
+        leads if np.isfinite(leads).all() else np.nan_to_num(leads, nan=0.0, posinf=0.0, neginf=0.0)
+    )
 
 
 def at_rate(leads: np.ndarray, before: int, after: int) -> np.ndarray:
-    """Band-limited resampling of (..., T) from `before` to `after` Hz; gives ceil(T * after / before) samples.
+    """Band-limited resampling of (..., T) from `before` to `after` Hz; gives ceil(T * after /
+    before) samples.
 
     Both ends are continued by point reflection, so that they do not ring into each other.
     """
@@ -62,8 +75,10 @@ def at_rate(leads: np.ndarray, before: int, after: int) -> np.ndarray:
     edge = min(n_samples - 1, before // 2) // step * step
     rest = -(n_samples + 2 * edge) % step  # the padded length has to be whole at both rates
     widths = [(0, 0)] * (leads.ndim - 1) + [(edge, edge + rest)]
-    how = {"mode": "reflect", "reflect_type": "odd"} if edge + rest < n_samples else {"mode": "edge"}
+    how = (
+        {"mode": "reflect", "reflect_type": "odd"} if edge + rest < n_samples else {"mode": "edge"}
+    )
     padded = np.pad(leads, widths, **how)
     resampled = scipy.signal.resample(padded, padded.shape[-1] * after // before, axis=-1)
     start = edge * after // before
-    return resampled[..., start:start + -(-n_samples * after // before)]
+    return resampled[..., start : start + -(-n_samples * after // before)]

@@ -1,7 +1,8 @@
-"""The 24 soft segments of every time step and lead: downloaded where present, else drawn from our fiducials.
+"""The 24 soft segments of every time step and lead: downloaded where present, else drawn from our
+fiducials.
 
-Point classes (P-Onset, R-Peak, ...) are triangles of +-20 ms, the stretches between them take the rest:
-the 24 shares of each time step and lead sum to 1.
+Point classes (P-Onset, R-Peak, ...) are triangles of +-20 ms, the stretches between them take the
+rest: the 24 shares of each time step and lead sum to 1.
 """
 
 import itertools
@@ -15,9 +16,30 @@ from ecg.fiducials import J_DELAY, Fiducials, ms
 from ecg.median_beat import CENTRE, RATE
 
 SEGMENTS = (
-    "P-Onset", "(p", "P-Peak", "p)", "P-Offset", "pq",
-    "QRS-Onset", "(q", "Q-Peak", "qr", "R-Peak", "rs", "S-Peak", "q)", "QRS-Offset", "qj", "J-point", "jt",
-    "T-Onset", "(t", "T-Peak", "t)", "T-Offset", "tp",
+    "P-Onset",
+    "(p",
+    "P-Peak",
+    "p)",
+    "P-Offset",
+    "pq",
+    "QRS-Onset",
+    "(q",
+    "Q-Peak",
+    "qr",
+    "R-Peak",
+    "rs",
+    "S-Peak",
+    "q)",
+    "QRS-Offset",
+    "qj",
+    "J-point",
+    "jt",
+    "T-Onset",
+    "(t",
+    "T-Peak",
+    "t)",
+    "T-Offset",
+    "tp",
 )
 HALF_WIDTH = 0.02  # s: a point class fades to nothing that far from its point
 POINTS = SEGMENTS[0::2]  # each is followed by the stretch that comes next in SEGMENTS
@@ -29,48 +51,76 @@ def segment(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def from_signals(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Soft segments (n, T, 12, 24) of a few records (n, T, 12) in mV, from our fiducials of every beat."""
+    """Soft segments (n, T, 12, 24) of a few records (n, T, 12) in mV, from our fiducials of every
+    beat.
+    """
     found = analysis.analyse(signals, sampling_rate)
     points = beat_points(found.fiducials, found.qrs)  # (n, 12, 12) samples of the median beat
     shares = np.empty((*signals.shape, len(SEGMENTS)), np.float32)
-    for row, (centres, dominant) in enumerate(zip(found.beats.centres, found.beats.dominant, strict=True)):
+    for row, (centres, dominant) in enumerate(
+        zip(found.beats.centres, found.beats.dominant, strict=True)
+    ):
         centres, dominant = centres[centres >= 0], dominant[centres >= 0]
         beats = np.repeat(points[row][None], len(centres), axis=0)
         other = np.flatnonzero(~dominant)
         if len(other):
-            beats[other] = beat_points(*analysis.single_beats(signals[row], sampling_rate, centres, other, found.rr[row]))
+            beats[other] = beat_points(
+                *analysis.single_beats(signals[row], sampling_rate, centres, other, found.rr[row])
+            )
         times = (beats + (centres - CENTRE)[:, None, None]) / RATE
         shares[row] = draw(in_turn(times), signals.shape[1], sampling_rate)
     return shares
 
 
 def beat_points(at: Fiducials, qrs: Deflections) -> np.ndarray:
-    """Positions (n, 12 leads, 12 POINTS) in samples of the median beat; NaN where a lead has no such point."""
+    """Positions (n, 12 leads, 12 POINTS) in samples of the median beat; NaN where a lead has no
+    such point.
+    """
     positions = {
-        "P-Onset": at.P_on, "P-Peak": at.P_peak, "P-Offset": at.P_off, "QRS-Onset": at.QRS_on,
-        "Q-Peak": qrs.peak["Q"], "R-Peak": qrs.peak["R"], "S-Peak": qrs.peak["S"],
-        "QRS-Offset": at.QRS_off, "J-point": at.QRS_off + ms(J_DELAY),
-        "T-Onset": at.T_on, "T-Peak": at.T_peak, "T-Offset": at.T_off,
+        "P-Onset": at.P_on,
+        "P-Peak": at.P_peak,
+        "P-Offset": at.P_off,
+        "QRS-Onset": at.QRS_on,
+        "Q-Peak": qrs.peak["Q"],
+        "R-Peak": qrs.peak["R"],
+        "S-Peak": qrs.peak["S"],
+        "QRS-Offset": at.QRS_off,
+        "J-point": at.QRS_off + ms(J_DELAY),
+        "T-Onset": at.T_on,
+        "T-Peak": at.T_peak,
+        "T-Offset": at.T_off,
     }
     shape = (len(at.QRS_on), len(LEADS))
-    return np.stack([np.broadcast_to(positions[name].reshape(shape[0], -1), shape) for name in POINTS], axis=2)
+    return np.stack(
+        [np.broadcast_to(positions[name].reshape(shape[0], -1), shape) for name in POINTS], axis=2
+    )
 
 
 def in_turn(times: np.ndarray) -> np.ndarray:
-    """Points (beats, 12, 12 POINTS) in s, with those T waves cut short that reach into the beat after."""
+    """Points (beats, 12, 12 POINTS) in s, with those T waves cut short that reach into the beat
+    after.
+    """
     times = times.copy()
     for before, after in itertools.pairwise(times):
-        begins = np.fmin(after[:, POINTS.index("P-Onset")], after[:, POINTS.index("QRS-Onset")])[:, None]
+        begins = np.fmin(after[:, POINTS.index("P-Onset")], after[:, POINTS.index("QRS-Onset")])[
+            :, None
+        ]
         late = before >= begins - HALF_WIDTH / 2
-        late[:, :POINTS.index("T-Onset")] = False
+        late[:, : POINTS.index("T-Onset")] = False
         offset = POINTS.index("T-Offset")
-        before[:, offset] = np.where(late[:, offset], begins[:, 0] - HALF_WIDTH / 2, before[:, offset])
-        before[late[:, POINTS.index("T-Peak")], POINTS.index("T-Onset"):] = np.nan  # no T is left to be seen
+        before[:, offset] = np.where(
+            late[:, offset], begins[:, 0] - HALF_WIDTH / 2, before[:, offset]
+        )
+        before[late[:, POINTS.index("T-Peak")], POINTS.index("T-Onset") :] = (
+            np.nan
+        )  # no T is left to be seen
     return times
 
 
 def draw(times: np.ndarray, n_samples: int, sampling_rate: int) -> np.ndarray:
-    """Shares (T, 12, 24) of points at `times` (beats, 12, 12 POINTS) in s and of the stretches between them."""
+    """Shares (T, 12, 24) of points at `times` (beats, 12, 12 POINTS) in s and of the stretches
+    between them.
+    """
     points = np.zeros((n_samples, len(LEADS), len(POINTS)), np.float32)
     reach = int(np.ceil(HALF_WIDTH * sampling_rate))
     beat, lead, point = np.nonzero(np.isfinite(times))
@@ -79,7 +129,9 @@ def draw(times: np.ndarray, n_samples: int, sampling_rate: int) -> np.ndarray:
         sample = np.floor(at).astype(int) + step
         weight = 1 - np.abs(sample - at) / (HALF_WIDTH * sampling_rate)
         near = (weight > 0) & (sample >= 0) & (sample < n_samples)
-        np.maximum.at(points, (sample[near], lead[near], point[near]), weight[near].astype(np.float32))
+        np.maximum.at(
+            points, (sample[near], lead[near], point[near]), weight[near].astype(np.float32)
+        )
     shares = np.zeros((n_samples, len(LEADS), len(SEGMENTS)), np.float32)
     shares[..., 0::2] = points / np.maximum(points.sum(axis=2, keepdims=True), 1)
     rest = 1 - shares.sum(axis=2, keepdims=True)
@@ -89,7 +141,9 @@ def draw(times: np.ndarray, n_samples: int, sampling_rate: int) -> np.ndarray:
 
 
 def _stretches(times, n_samples, sampling_rate):
-    """Class of the stretch at each time step and lead (T, 12): the one after the last point passed, tp before the first."""
+    """Class of the stretch at each time step and lead (T, 12): the one after the last point passed,
+    tp before the first.
+    """
     following = _following(times)
     clock = np.arange(n_samples) / sampling_rate
     classes = np.full((n_samples, len(LEADS)), SEGMENTS.index("tp"))
@@ -97,7 +151,9 @@ def _stretches(times, n_samples, sampling_rate):
         present = np.isfinite(times[:, lead])
         passed = np.searchsorted(np.sort(times[:, lead][present]), clock, side="right")
         order = np.argsort(times[:, lead][present], kind="stable")
-        classes[:, lead] = np.concatenate([[SEGMENTS.index("tp")], following[:, lead][present][order]])[passed]
+        classes[:, lead] = np.concatenate(
+            [[SEGMENTS.index("tp")], following[:, lead][present][order]]
+        )[passed]
     return classes
 
 

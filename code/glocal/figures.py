@@ -1,4 +1,6 @@
-"""Figures of glocal maps: groups side by side, one group's cells, the difference of two groups, the scorecard."""
+"""Figures of glocal maps: groups side by side, one group's cells, the difference of two groups, the
+scorecard.
+"""
 
 from collections.abc import Sequence
 
@@ -22,8 +24,13 @@ from glocal.maps import TOP
 # Cabrera's order, aVR inverted: neighbours on the page are neighbours in the heart
 LIMB, CHEST = ("aVL", "I", "-aVR", "II", "aVF", "III"), ("V1", "V2", "V3", "V4", "V5", "V6")
 DISPLAY = (*LIMB, *CHEST)
-WAVES = {"P": ("P-Onset", "pq"), "QRS": ("QRS-Onset", "QRS-Offset"), "ST": ("qj", "jt"), "T": ("T-Onset", "T-Offset"),
-         "TP": ("tp", "tp")}
+WAVES = {
+    "P": ("P-Onset", "pq"),
+    "QRS": ("QRS-Onset", "QRS-Offset"),
+    "ST": ("qj", "jt"),
+    "T": ("T-Onset", "T-Offset"),
+    "TP": ("tp", "tp"),
+}
 GRID_COLOURS = {0.1: "#f7e3df", 0.5: "#eec4bd"}  # small and large squares of ECG paper, mV
 BAND_COLOUR = "#c9cdd2"
 SHARE_COLOUR, PROBABILITY_COLOUR = "#5b6b7a", "#d55e00"
@@ -36,14 +43,21 @@ def lead_of(shown: str) -> tuple[int, int]:
 
 def displayed(cells: np.ndarray, signed: bool = False) -> np.ndarray:
     """Rows of a (12, ...) array in display order; a signed map of -aVR changes its sign."""
-    return np.stack([cells[index] * (factor if signed else 1) for index, factor in map(lead_of, DISPLAY)])
+    return np.stack(
+        [cells[index] * (factor if signed else 1) for index, factor in map(lead_of, DISPLAY)]
+    )
 
 
 # ---------------------------------------------------------------- beats
 
+
 def row_offsets(groups: Sequence[Group]) -> np.ndarray:
-    """Baselines of the six rows in mV, top to bottom, such that no group's median beats run into the next lead."""
-    medians = np.concatenate([displayed(group.median_beat()[0].T, signed=True) for group in groups], axis=1)
+    """Baselines of the six rows in mV, top to bottom, such that no group's median beats run into
+    the next lead.
+    """
+    medians = np.concatenate(
+        [displayed(group.median_beat()[0].T, signed=True) for group in groups], axis=1
+    )
     highest = np.maximum(*np.split(medians.max(axis=1), 2))  # limb and chest leads share the rows
     lowest = np.minimum(*np.split(medians.min(axis=1), 2))
     steps = np.maximum(0.8, highest[1:] - lowest[:-1] + 0.2)
@@ -51,16 +65,40 @@ def row_offsets(groups: Sequence[Group]) -> np.ndarray:
 
 
 def paper_grid(ax: Axes, times: np.ndarray, low: float, high: float) -> None:
-    """ECG paper: small squares of 40 ms x 0.1 mV, large ones of 200 ms x 0.5 mV; x in ms, y in mV."""
+    """ECG paper: small squares of 40 ms x 0.1 mV, large ones of 200 ms x 0.5 mV; x in
+    ms, y in mV.
+    """
     for step, colour in GRID_COLOURS.items():
-        ax.vlines(np.arange(-400, 601, 400 * step), low, high, color=colour, linewidth=0.35 if step < 0.5 else 0.6, zorder=0)
-        ax.hlines(np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step, times[0], times[-1], color=colour,
-                  linewidth=0.35 if step < 0.5 else 0.6, zorder=0)
+        ax.vlines(
+            np.arange(-400, 601, 400 * step),
+            low,
+            high,
+            color=colour,
+            linewidth=0.35 if step < 0.5 else 0.6,
+            zorder=0,
+        )
+        ax.hlines(
+            np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step,
+            times[0],
+            times[-1],
+            color=colour,
+            linewidth=0.35 if step < 0.5 else 0.6,
+            zorder=0,
+        )
 
 
-def draw_beats(ax: Axes, group: Group, leads: Sequence[str], offsets: np.ndarray, heat: np.ndarray | None = None,
-               norm: Normalize | None = None, cmap: Colormap = ABSOLUTE_CMAP) -> None:
-    """Median beats of some leads on ECG paper, each with its 5-95 % band and, with `heat` (L, 12), its relevance."""
+def draw_beats(
+    ax: Axes,
+    group: Group,
+    leads: Sequence[str],
+    offsets: np.ndarray,
+    heat: np.ndarray | None = None,
+    norm: Normalize | None = None,
+    cmap: Colormap = ABSOLUTE_CMAP,
+) -> None:
+    """Median beats of some leads on ECG paper, each with its 5-95 % band and, with `heat` (L, 12),
+    its relevance.
+    """
     times = window_times(group.data.sampling_rate)
     median, lower, upper = group.median_beat()
     top, bottom = offsets[0] + 1.5, offsets[-1] - 1.2
@@ -74,7 +112,15 @@ def draw_beats(ax: Axes, group: Group, leads: Sequence[str], offsets: np.ndarray
             ax.plot(times, line, color=INK, linewidth=0.9, zorder=3)
         else:
             heat_line(ax, times, line, heat[:, index], cmap, norm, width=3.2, trace=0.6)
-        ax.annotate(shown, (times[0], offset), (2, 3), textcoords="offset points", fontsize=7.5, fontweight="bold", color=INK)
+        ax.annotate(
+            shown,
+            (times[0], offset),
+            (2, 3),
+            textcoords="offset points",
+            fontsize=7.5,
+            fontweight="bold",
+            color=INK,
+        )
     ax.set(xlim=(times[0], times[-1]), ylim=(bottom, top), yticks=[])
     ax.set_xticks([-200, 0, 200, 400], ["-200", "0", "200", "400 ms"])
     ax.tick_params(length=2, pad=1, labelsize=6.5)
@@ -83,13 +129,25 @@ def draw_beats(ax: Axes, group: Group, leads: Sequence[str], offsets: np.ndarray
 
 # ---------------------------------------------------------------- label bars
 
+
 def draw_bars(ax: Axes, bars: Sequence[tuple[str, float, float]]) -> None:
     """Share of the group that has a label (bar) and mean predicted probability (dot)."""
     names, share, probability = zip(*bars, strict=True)
     y = np.arange(len(names))
     ax.barh(y, share, height=0.62, color=[SHARE_COLOUR, *["#b4bec8"] * (len(names) - 1)], zorder=2)
-    ax.scatter(probability, y, s=16, color=PROBABILITY_COLOUR, zorder=3, edgecolor="white", linewidth=0.5, clip_on=False)
-    ax.set(yticks=y, yticklabels=names, xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", ".5", "1"])
+    ax.scatter(
+        probability,
+        y,
+        s=16,
+        color=PROBABILITY_COLOUR,
+        zorder=3,
+        edgecolor="white",
+        linewidth=0.5,
+        clip_on=False,
+    )
+    ax.set(
+        yticks=y, yticklabels=names, xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", ".5", "1"]
+    )
     ax.invert_yaxis()
     ax.tick_params(axis="y", length=0, pad=2, labelsize=7)
     ax.tick_params(axis="x", length=2, pad=1, labelsize=6.5)
@@ -99,33 +157,60 @@ def draw_bars(ax: Axes, bars: Sequence[tuple[str, float, float]]) -> None:
 
 # ---------------------------------------------------------------- segment maps
 
-def draw_cells(ax: Axes, cells: np.ndarray, cmap: Colormap = ABSOLUTE_CMAP, norm: Normalize | None = None,
-               rank: np.ndarray | None = None, frame: np.ndarray | None = None, signed: bool = False) -> AxesImage:
+
+def draw_cells(
+    ax: Axes,
+    cells: np.ndarray,
+    cmap: Colormap = ABSOLUTE_CMAP,
+    norm: Normalize | None = None,
+    rank: np.ndarray | None = None,
+    frame: np.ndarray | None = None,
+    signed: bool = False,
+) -> AxesImage:
     """Heat map of (12, 24) cells in display order; returns the image.
 
-    rank   writes 1..5 and strikes out what has no rank (in fewer than half of the records, or in none: white)
+    rank   writes 1..5 and strikes out what has no rank (in fewer than half of the records, or in
+           none: white)
     frame  # (12, 24) bool: cells to frame
     """
     values = displayed(cells, signed)
     norm = norm or heat_norm(values, signed, (0.0, 1.0))
-    image = ax.imshow(np.ma.masked_invalid(values), cmap=cmap, norm=norm, aspect="auto", interpolation="nearest")
+    image = ax.imshow(
+        np.ma.masked_invalid(values), cmap=cmap, norm=norm, aspect="auto", interpolation="nearest"
+    )
     struck = ~np.isfinite(displayed(rank if rank is not None else cells))
     for row, column in zip(*np.nonzero(struck), strict=True):
-        ax.plot([column - 0.5, column + 0.5], [row + 0.5, row - 0.5], color="#aab0b7", linewidth=0.5)
+        ax.plot(
+            [column - 0.5, column + 0.5], [row + 0.5, row - 0.5], color="#aab0b7", linewidth=0.5
+        )
     if rank is not None:
         _write_ranks(ax, displayed(rank), image)
     if frame is not None:
         for row, column in zip(*np.nonzero(displayed(frame)), strict=True):
-            ax.add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=0.9))
+            ax.add_patch(
+                plt.Rectangle(
+                    (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=0.9
+                )
+            )
     _frame_cells(ax)
     return image
 
 
 def _write_ranks(ax, rank, image):
     for row, column in zip(*np.nonzero(rank <= TOP), strict=True):
-        shade = np.dot(image.cmap(image.norm(image.get_array()[row, column]))[:3], (0.299, 0.587, 0.114))
-        ax.text(column, row, f"{int(rank[row, column])}", ha="center", va="center", fontsize=6.5, fontweight="bold",
-                color="white" if shade < 0.55 else INK)
+        shade = np.dot(
+            image.cmap(image.norm(image.get_array()[row, column]))[:3], (0.299, 0.587, 0.114)
+        )
+        ax.text(
+            column,
+            row,
+            f"{int(rank[row, column])}",
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            fontweight="bold",
+            color="white" if shade < 0.55 else INK,
+        )
 
 
 def _frame_cells(ax):
@@ -137,16 +222,33 @@ def _frame_cells(ax):
     for name, (first, last) in WAVES.items():
         left, right = SEGMENTS.index(first) - 0.5, SEGMENTS.index(last) + 0.5
         ax.axvline(right, color="white", linewidth=1.6)
-        ax.annotate(name, ((left + right) / 2, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
-                    ha="center", va="bottom", fontsize=6.5, color="#555555")
+        ax.annotate(
+            name,
+            ((left + right) / 2, 1),
+            (0, 2),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=6.5,
+            color="#555555",
+        )
 
 
 # ---------------------------------------------------------------- whole figures
 
-def side_by_side(groups: Sequence[Group], bars: dict[str, list[tuple[str, float, float]]],
-                 tables: dict[str, dict[str, np.ndarray]], method: str, title: str, subtitle: str,
-                 heat_on_norm: bool = False) -> Figure:
-    """All groups beside each other: median beats with heat, label bars, segment maps with their top cells.
+
+def side_by_side(
+    groups: Sequence[Group],
+    bars: dict[str, list[tuple[str, float, float]]],
+    tables: dict[str, dict[str, np.ndarray]],
+    method: str,
+    title: str,
+    subtitle: str,
+    heat_on_norm: bool = False,
+) -> Figure:
+    """All groups beside each other: median beats with heat, label bars, segment maps with their top
+    cells.
 
     bars    pathology -> label_bars();  tables  pathology -> name -> (12, 24), with density and rank
     """
@@ -154,7 +256,9 @@ def side_by_side(groups: Sequence[Group], bars: dict[str, list[tuple[str, float,
     offsets = row_offsets(groups)
     figure = plt.figure(figsize=(3.45 * len(groups) + 0.5, 13.4))
     margin = 0.5 / figure.get_figwidth()
-    columns = figure.add_gridspec(1, len(groups), left=margin, right=1 - margin / 4, top=0.915, bottom=0.07, wspace=0.19)
+    columns = figure.add_gridspec(
+        1, len(groups), left=margin, right=1 - margin / 4, top=0.915, bottom=0.07, wspace=0.19
+    )
     for group, place in zip(groups, columns, strict=True):
         with_heat = group.pathology != "NORM" or heat_on_norm
         parts = GridSpecFromSubplotSpec(3, 1, place, height_ratios=[9.2, 1.15, 3.0], hspace=0.13)
@@ -163,7 +267,12 @@ def side_by_side(groups: Sequence[Group], bars: dict[str, list[tuple[str, float,
         ax = figure.add_subplot(parts[2])
         if with_heat:
             table = tables[group.pathology]
-            _colour_bar(figure, ax, draw_cells(ax, table["density"], rank=table["rank"]), f"mean |{method}|{unit(method)}")
+            _colour_bar(
+                figure,
+                ax,
+                draw_cells(ax, table["density"], rank=table["rank"]),
+                f"mean |{method}|{unit(method)}",
+            )
         else:
             _legend(ax)
     figure.text(margin, 0.985, title, va="top", fontsize=14, fontweight="bold")
@@ -180,22 +289,35 @@ def unit(method: str) -> str:
 def _beat_column(figure, place, group, offsets, method):
     heat = group.heat[method] if method else None
     norm = heat_norm(heat, signed=False) if method else None
-    for half, leads in zip(GridSpecFromSubplotSpec(1, 2, place, wspace=0.04), (LIMB, CHEST), strict=True):
+    for half, leads in zip(
+        GridSpecFromSubplotSpec(1, 2, place, wspace=0.04), (LIMB, CHEST), strict=True
+    ):
         draw_beats(figure.add_subplot(half), group, leads, offsets, heat, norm)
     box = place.get_position(figure)
-    figure.text(box.x0, box.y1 + 0.017, group.pathology, fontsize=13, fontweight="bold", va="bottom")
+    figure.text(
+        box.x0, box.y1 + 0.017, group.pathology, fontsize=13, fontweight="bold", va="bottom"
+    )
     figure.text(box.x0, box.y1 + 0.005, group.counts, fontsize=8, color="#555555", va="bottom")
 
 
 def _colour_bar(figure, ax, image, label):
     """A thin bar under the segment names."""
     box, height = ax.get_position(), figure.get_figheight()
-    bar = figure.colorbar(image, cax=figure.add_axes([box.x0, box.y0 - 0.66 / height, box.width * 0.45, 0.07 / height]),
-                          orientation="horizontal")
+    bar = figure.colorbar(
+        image,
+        cax=figure.add_axes([box.x0, box.y0 - 0.66 / height, box.width * 0.45, 0.07 / height]),
+        orientation="horizontal",
+    )
     bar.ax.tick_params(labelsize=5.8, length=1.5, pad=1)
     bar.outline.set_visible(False)
-    figure.text(box.x0 + box.width * 0.48, box.y0 - 0.625 / height, label, va="center", color="#333333",
-                fontsize=6.5 if len(label) < 34 else 5.4)
+    figure.text(
+        box.x0 + box.width * 0.48,
+        box.y0 - 0.625 / height,
+        label,
+        va="center",
+        color="#333333",
+        fontsize=6.5 if len(label) < 34 else 5.4,
+    )
 
 
 def _legend(ax):
@@ -204,13 +326,38 @@ def _legend(ax):
     ax.spines[:].set_visible(False)
     x = np.linspace(0.02, 0.2, 60)
     bump = np.exp(-(((x - 0.11) / 0.02) ** 2))
-    ax.fill_between(x, 0.85 + 0.07 * bump - 0.025, 0.85 + 0.07 * bump + 0.025, color=BAND_COLOUR, alpha=0.55, linewidth=0)
+    ax.fill_between(
+        x,
+        0.85 + 0.07 * bump - 0.025,
+        0.85 + 0.07 * bump + 0.025,
+        color=BAND_COLOUR,
+        alpha=0.55,
+        linewidth=0,
+    )
     ax.plot(x, 0.85 + 0.07 * bump, color=INK, linewidth=0.9)
-    heat_line(ax, x, 0.65 + 0.07 * bump, bump, ABSOLUTE_CMAP, heat_norm(bump, False, (0, 1)), width=3.2, trace=0.6)
+    heat_line(
+        ax,
+        x,
+        0.65 + 0.07 * bump,
+        bump,
+        ABSOLUTE_CMAP,
+        heat_norm(bump, False, (0, 1)),
+        width=3.2,
+        trace=0.6,
+    )
     ax.barh(0.485, 0.18, left=0.02, height=0.05, color=SHARE_COLOUR)
     ax.scatter(0.11, 0.35, s=18, color=PROBABILITY_COLOUR)
-    ax.text(0.11, 0.2, "1", ha="center", va="center", fontsize=8, fontweight="bold", color="white",
-            bbox={"boxstyle": "square,pad=0.35", "facecolor": "#7a1f5c", "edgecolor": "none"})
+    ax.text(
+        0.11,
+        0.2,
+        "1",
+        ha="center",
+        va="center",
+        fontsize=8,
+        fontweight="bold",
+        color="white",
+        bbox={"boxstyle": "square,pad=0.35", "facecolor": "#7a1f5c", "edgecolor": "none"},
+    )
     ax.plot([0.085, 0.135], [0.01, 0.07], color="#a0a5ab", linewidth=0.8)
     texts = {
         0.87: "median beat, band: 5-95 % of the beats\n1 large square: 200 ms, 0.5 mV",
@@ -225,7 +372,9 @@ def _legend(ax):
 
 
 def cells_figure(group: Group, cells: dict[str, np.ndarray], method: str, title: str) -> Figure:
-    """One group's map three times: density with ranks, share of all relevance, and signed; beside them the top cells."""
+    """One group's map three times: density with ranks, share of all relevance, and signed; beside
+    them the top cells.
+    """
     plotting.style()
     figure = plt.figure(figsize=(16, 4.1))
     maps = figure.add_gridspec(1, 3, left=0.03, right=0.765, top=0.81, bottom=0.23, wspace=0.13)
@@ -236,43 +385,83 @@ def cells_figure(group: Group, cells: dict[str, np.ndarray], method: str, title:
     )
     for place, (name, label, cmap, signed, clip) in zip(maps, panels, strict=True):
         ax = figure.add_subplot(place)
-        image = draw_cells(ax, cells[name], cmap, heat_norm(cells[name], signed, (0.0, clip)),
-                           rank=cells["rank"] if name == "density" else None, signed=signed)
+        image = draw_cells(
+            ax,
+            cells[name],
+            cmap,
+            heat_norm(cells[name], signed, (0.0, clip)),
+            rank=cells["rank"] if name == "density" else None,
+            signed=signed,
+        )
         _colour_bar(figure, ax, image, label)
     _top_list(figure.add_axes([0.835, 0.14, 0.12, 0.67]), cells)
-    figure.text(0.03, 0.975, f"{group.pathology}: {title}", va="top", fontsize=12, fontweight="bold")
+    figure.text(
+        0.03, 0.975, f"{group.pathology}: {title}", va="top", fontsize=12, fontweight="bold"
+    )
     figure.text(0.03, 0.915, group.counts, va="top", fontsize=8.5, color="#555555")
     return figure
 
 
 def _top_list(ax, cells, n=10):
-    """The densest cells with their intervals over patients, and how often they are in the top 5 of a resample."""
-    order = np.argsort(np.where(np.isfinite(cells["rank"]), cells["rank"], np.inf), axis=None, kind="stable")[:n]
+    """The densest cells with their intervals over patients, and how often they are in the top 5 of
+    a resample.
+    """
+    order = np.argsort(
+        np.where(np.isfinite(cells["rank"]), cells["rank"], np.inf), axis=None, kind="stable"
+    )[:n]
     order = [index for index in order if np.isfinite(cells["rank"].flat[index])]
-    density, low, high = (np.array([cells[name].flat[index] for index in order]) for name in ("density", "low", "high"))
+    density, low, high = (
+        np.array([cells[name].flat[index] for index in order])
+        for name in ("density", "low", "high")
+    )
     y = np.arange(len(order))
     ax.hlines(y, low, high, color=SHARE_COLOUR, linewidth=1.4, zorder=2)
     ax.scatter(density, y, s=18, color=INK, zorder=3)
-    names = [f"{LEADS[index // len(SEGMENTS)]} {SEGMENTS[index % len(SEGMENTS)]}" for index in order]
+    names = [
+        f"{LEADS[index // len(SEGMENTS)]} {SEGMENTS[index % len(SEGMENTS)]}" for index in order
+    ]
     ax.set_yticks(y, names, fontsize=7)
     for place, index in zip(y, order, strict=True):
-        ax.annotate(f"{100 * cells['top5'].flat[index]:.0f} %", (1.2, place), xycoords=("axes fraction", "data"), va="center",
-                    ha="right", fontsize=6.5, color="#555555")
-    ax.annotate("in top 5", (1.2, -0.85), xycoords=("axes fraction", "data"), fontsize=6.5, color="#555555", ha="right")
+        ax.annotate(
+            f"{100 * cells['top5'].flat[index]:.0f} %",
+            (1.2, place),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            ha="right",
+            fontsize=6.5,
+            color="#555555",
+        )
+    ax.annotate(
+        "in top 5",
+        (1.2, -0.85),
+        xycoords=("axes fraction", "data"),
+        fontsize=6.5,
+        color="#555555",
+        ha="right",
+    )
     ax.set(ylim=(n - 0.5, -0.6), xlim=(0, None))
-    ax.annotate("densest cells, 95 % interval over patients", (-0.42, 1.09), xycoords="axes fraction", fontsize=8)
+    ax.annotate(
+        "densest cells, 95 % interval over patients",
+        (-0.42, 1.09),
+        xycoords="axes fraction",
+        fontsize=8,
+    )
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize=6.5, length=2)
     ax.grid(axis="x", color="#e3e6ea", linewidth=0.5)
 
 
 def contrast_figure(table: pd.DataFrame, method: str) -> Figure:
-    """Relative densities of two groups and their difference; cells with Holm's p < .05 are framed."""
+    """Relative densities of two groups and their difference; cells with Holm's p < .05
+    are framed.
+    """
     plotting.style()
     one = table[table["method"] == method]
     shape = (len(LEADS), len(SEGMENTS))
-    first, second, difference, p_holm = (one[name].to_numpy(float).reshape(shape)
-                                         for name in ("density_first", "density_second", "difference", "p_holm"))
+    first, second, difference, p_holm = (
+        one[name].to_numpy(float).reshape(shape)
+        for name in ("density_first", "density_second", "difference", "p_holm")
+    )
     names, n_patients = one.iloc[0][["first", "second"]], one.iloc[0][["n_first", "n_second"]]
     figure = plt.figure(figsize=(13.5, 4.1))
     grid = figure.add_gridspec(1, 3, left=0.035, right=0.985, top=0.78, bottom=0.23, wspace=0.13)
@@ -282,11 +471,23 @@ def contrast_figure(table: pd.DataFrame, method: str) -> Figure:
         _colour_bar(figure, ax, draw_cells(ax, values, norm=norm), "density over the record's mean")
         ax.set_title(f"{name} ({n} patients)", fontsize=9, loc="left", pad=13)
     ax = figure.add_subplot(grid[2])
-    image = draw_cells(ax, difference, SIGNED_CMAP, heat_norm(difference, True, (0.0, 1.0)), frame=p_holm < 0.05)
+    image = draw_cells(
+        ax, difference, SIGNED_CMAP, heat_norm(difference, True, (0.0, 1.0)), frame=p_holm < 0.05
+    )
     _colour_bar(figure, ax, image, "difference")
     significant = int((p_holm < 0.05).sum())
-    ax.set_title(f"{names['first']} - {names['second']}; framed: p < .05 (Holm), {significant} cells", fontsize=9, loc="left",
-                 pad=13)
-    figure.text(0.035, 0.975, f"Where the relevance of {names['first']} and {names['second']} differs ({method})", va="top",
-                fontsize=12, fontweight="bold")
+    ax.set_title(
+        f"{names['first']} - {names['second']}; framed: p < .05 (Holm), {significant} cells",
+        fontsize=9,
+        loc="left",
+        pad=13,
+    )
+    figure.text(
+        0.035,
+        0.975,
+        f"Where the relevance of {names['first']} and {names['second']} differs ({method})",
+        va="top",
+        fontsize=12,
+        fontweight="bold",
+    )
     return figure

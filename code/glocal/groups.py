@@ -1,8 +1,10 @@
-"""Patient groups for glocal maps: who is in them, their aligned beats, and their relevance by beat and by segment.
+"""Patient groups for glocal maps: who is in them, their aligned beats, and their relevance by beat
+and by segment.
 
-    pool = load_pool([model], data, folds=[10])                # logits of every record, by the model that may explain it
-    group = make_group(pool, "LVH", "true_positives", 100)     # records and beats
-    fill_group(group, pool, ["saliency"], seed=0)              # heat and cell sums per method
+pool = load_pool([model], data, folds=[10])                # logits of every record, by the model
+                                                           that may explain it
+group = make_group(pool, "LVH", "true_positives", 100)     # records and beats
+fill_group(group, pool, ["saliency"], seed=0)              # heat and cell sums per method
 """
 
 import inspect
@@ -24,7 +26,10 @@ from networks.metrics import sigmoid
 from records.dataset import Dataset
 from records.segmentations import load_segments
 
-CONTROLS = ("random", "input_magnitude")  # what a map looks like without a model, and what of it is signal amplitude
+CONTROLS = (
+    "random",
+    "input_magnitude",
+)  # what a map looks like without a model, and what of it is signal amplitude
 BATCH = 32  # records whose segments are in memory at once (1.2 MB each at 100 Hz)
 
 
@@ -60,7 +65,8 @@ class Group:
     beats        complete beats of these records, in the explained part
     windows      # (B, L, 12) mV, the beats
     window       what is explained: "windows" (of the whole record) or "centre_crop"
-    heat         method -> (L, 12) mean |attribution| over the beats;  signed_heat likewise without the modulus
+    heat         method -> (L, 12) mean |attribution| over the beats;  signed_heat likewise without
+                 the modulus
     cells        method -> CellMaps of the n records
     """
 
@@ -84,7 +90,11 @@ class Group:
     @property
     def counts(self) -> str:
         """'12 records, 11 patients, 118 beats' for figures and messages."""
-        parts = [(len(self.rows), "record"), (self.n_patients, "patient"), (len(self.beats), "beat")]
+        parts = [
+            (len(self.rows), "record"),
+            (self.n_patients, "patient"),
+            (len(self.beats), "beat"),
+        ]
         return ", ".join(f"{number:,} {name}{'' if number == 1 else 's'}" for number, name in parts)
 
     def median_beat(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -94,70 +104,129 @@ class Group:
 
 # ---------------------------------------------------------------- who
 
-def load_pool(models: list, data: Dataset, folds: Sequence[int] | None = None, window: str = "windows",
-              progress: bool = False) -> Pool:
-    """Records of `folds`, explained by the one model; without `folds`, each model's own test folds (cross-fitting).
 
-    `window` says which logit counts, as for explanations: the mean over windows or the centre crop's.
+def load_pool(
+    models: list,
+    data: Dataset,
+    folds: Sequence[int] | None = None,
+    window: str = "windows",
+    progress: bool = False,
+) -> Pool:
+    """Records of `folds`, explained by the one model; without `folds`, each model's own test folds
+    (cross-fitting).
+
+    `window` says which logit counts, as for explanations: the mean over windows or the centre
+    crop's.
     """
     models = list(models)
     if folds is not None and len(models) > 1:
         raise ValueError("folds go with one model; several have their own test folds")
     wanted = [list(folds or model.info.folds["test"]) for model in models]
     parts = [np.isin(data.fold, folds_of_model) for folds_of_model in wanted]
-    model_of = np.concatenate([np.full(part.sum(), index) for index, part in enumerate(parts)]).astype(int)
+    model_of = np.concatenate(
+        [np.full(part.sum(), index) for index, part in enumerate(parts)]
+    ).astype(int)
     rows = np.concatenate([np.flatnonzero(part) for part in parts])
     if not len(rows):
         asked, there = sorted({fold for part in wanted for fold in part}), np.unique(data.fold)
-        raise UserError(f"no record is in fold {', '.join(map(str, asked))}: the data set has folds {', '.join(map(str, there))}")
-    logits = np.concatenate([predict(model, data.signals[part], window, progress=progress)
-                             for model, part in zip(models, parts, strict=True)])
-    positive = np.concatenate([predicted_positive(logits[model_of == index], model.info.thresholds)
-                               for index, model in enumerate(models)])
+        raise UserError(
+            f"no record is in fold {', '.join(map(str, asked))}: the data set has folds "
+            f"{', '.join(map(str, there))}"
+        )
+    logits = np.concatenate(
+        [
+            predict(model, data.signals[part], window, progress=progress)
+            for model, part in zip(models, parts, strict=True)
+        ]
+    )
+    positive = np.concatenate(
+        [
+            predicted_positive(logits[model_of == index], model.info.thresholds)
+            for index, model in enumerate(models)
+        ]
+    )
     order = np.argsort(rows, kind="stable")
     return Pool(models, data.rows(rows[order]), model_of[order], logits[order], positive[order])
 
 
 def check_cross_fit(infos: Sequence[ModelInfo]) -> None:
-    """UserError unless checkpoints differ in nothing but their folds, and no fold is tested by two of them."""
+    """UserError unless checkpoints differ in nothing but their folds, and no fold is tested by two
+    of them.
+    """
     same = ("modelname", "task", "labels", "leads", "sampling_rate", "crop_seconds")
     for name in same:
         values = [getattr(info, name) for info in infos]
         if any(value != values[0] for value in values):
-            raise UserError(f"--cross_fit: the checkpoints differ in {name}: {', '.join(map(str, values))[:300]}")
+            raise UserError(
+                f"--cross_fit: the checkpoints differ in {name}: "
+                f"{', '.join(map(str, values))[:300]}"
+            )
     tested = [fold for info in infos for fold in info.folds["test"]]
     twice = sorted({fold for fold in tested if tested.count(fold) > 1})
     if twice:
-        raise UserError(f"--cross_fit: more than one checkpoint has fold {', '.join(map(str, twice))} as its test fold; "
-                        "train each with its own (train_model.py --test_folds)")
+        raise UserError(
+            f"--cross_fit: more than one checkpoint has fold {', '.join(map(str, twice))} as its "
+            "test fold; "
+            "train each with its own (train_model.py --test_folds)"
+        )
 
 
 def seen_folds(info: ModelInfo, folds: Iterable[int]) -> list[int]:
-    """Those of `folds` that a model was trained or chosen on: explanations there are not held out."""
+    """Those of `folds` that a model was trained or chosen on: explanations there are not
+    held out.
+    """
     return sorted(set(folds) & {*info.folds.get("train", []), *info.folds.get("validation", [])})
 
 
-def make_group(pool: Pool, pathology: str, strategy: str, n_samples: int, window: str = "windows") -> Group:
-    """The records of one pathology and their beats in the part that `window` explains; UserError where there is none."""
+def make_group(
+    pool: Pool, pathology: str, strategy: str, n_samples: int, window: str = "windows"
+) -> Group:
+    """The records of one pathology and their beats in the part that `window` explains; UserError
+    where there is none.
+    """
     column = pool.info.index(pathology)
-    rows = select_pathology(strategy, pathology, pool.data, pool.logits, pool.info, n_samples, pool.positive)
+    rows = select_pathology(
+        strategy, pathology, pool.data, pool.logits, pool.info, n_samples, pool.positive
+    )
     data = pool.data.rows(rows)
     span = np.flatnonzero(explained_samples(pool.info, data.signals.shape[1], window))
-    beats = find_beats([data.r_peaks(row) for row in range(len(data))], data.signals.shape[1], data.sampling_rate,
-                       (span[0], span[-1] + 1))
+    beats = find_beats(
+        [data.r_peaks(row) for row in range(len(data))],
+        data.signals.shape[1],
+        data.sampling_rate,
+        (span[0], span[-1] + 1),
+    )
     if not len(beats):
-        raise UserError(f"no complete beat in the {len(data)} records of {pathology}: the table's r_peaks are blank, or the "
-                        "explained part is shorter than a beat")
-    return Group(pathology, rows, data, sigmoid(pool.logits[rows]), pool.logits[rows, column], beats,
-                 cut_beats(data.signals, beats), window)
+        raise UserError(
+            f"no complete beat in the {len(data)} records of {pathology}: the table's r_peaks are "
+            "blank, or the "
+            "explained part is shorter than a beat"
+        )
+    return Group(
+        pathology,
+        rows,
+        data,
+        sigmoid(pool.logits[rows]),
+        pool.logits[rows, column],
+        beats,
+        cut_beats(data.signals, beats),
+        window,
+    )
 
 
-def make_groups(pool: Pool, pathologies: Sequence[str], pairs: Sequence[tuple[str, str]], strategy: str, n_samples: int,
-                window: str, named: bool) -> dict[str, Group]:
+def make_groups(
+    pool: Pool,
+    pathologies: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+    strategy: str,
+    n_samples: int,
+    window: str,
+    named: bool,
+) -> dict[str, Group]:
     """Groups of the pathologies and of the contrasted pairs.
 
-    Those that were not asked for by name may be empty and are then left out with a word, else UserError; so it is for pairs
-    that cannot be compared.
+    Those that were not asked for by name may be empty and are then left out with a word, else
+    UserError; so it is for pairs that cannot be compared.
     """
     asked = {*(pathologies if named else ()), *(name for pair in pairs for name in pair)}
     groups = {}
@@ -169,43 +238,69 @@ def make_groups(pool: Pool, pathologies: Sequence[str], pairs: Sequence[tuple[st
                 raise
             print(f"left out: {error}", file=sys.stderr)
     if not groups:
-        raise UserError(f"no group has a record for strategy {strategy}: choose another one, more folds, or other pathologies")
+        raise UserError(
+            f"no group has a record for strategy {strategy}: choose another one, more folds, or "
+            "other pathologies"
+        )
     for first, second in pairs:
         patients = [np.unique(groups[name].data.patient_id) for name in (first, second)]
         alone = [len(np.setdiff1d(*order)) for order in (patients, patients[::-1])]
         if min(alone) < 2:
-            raise UserError(f"--contrast {first} {second} needs two patients on either side that are not in the other group, "
-                            f"here are {alone[0]} and {alone[1]}: choose more folds, another --selection, or other groups")
+            raise UserError(
+                f"--contrast {first} {second} needs two patients on either side that are not in "
+                "the other group, "
+                f"here are {alone[0]} and {alone[1]}: choose more folds, another --selection, or "
+                "other groups"
+            )
     return groups
 
 
 def label_bars(group: Group, labels: Sequence[str], top: int = 5) -> list[tuple[str, float, float]]:
-    """(label, share of the group that has it, mean predicted probability): the pathology, then the most frequent others."""
+    """(label, share of the group that has it, mean predicted probability): the pathology, then the
+    most frequent others.
+    """
     share, probability = group.data.labels.mean(axis=0), group.probability.mean(axis=0)
     own = list(labels).index(group.pathology)
     others = [index for index in np.lexsort((-probability, -share)) if index != own]
-    return [(labels[index], float(share[index]), float(probability[index])) for index in [own, *others][:top]]
+    return [
+        (labels[index], float(share[index]), float(probability[index]))
+        for index in [own, *others][:top]
+    ]
 
 
 # ---------------------------------------------------------------- what
 
-def fill_group(group: Group, pool: Pool, methods: Sequence[str], seed: int = 0, stored: dict | None = None,
-               progress: bool = False) -> None:
+
+def fill_group(
+    group: Group,
+    pool: Pool,
+    methods: Sequence[str],
+    seed: int = 0,
+    stored: dict | None = None,
+    progress: bool = False,
+) -> None:
     """Map the group's relevance with every method, by beat and by cell.
 
-    `stored` maps a method to its attributions (n, T, 12) of these records in this order, where they were computed before.
+    `stored` maps a method to its attributions (n, T, 12) of these records in this order, where they
+    were computed before.
     """
     data, target = group.data, pool.info.index(group.pathology)
     coverage = explained_samples(pool.info, data.signals.shape[1], group.window)
     parts = {method: [] for method in methods}
     heat = {method: np.zeros((2, *group.windows.shape[1:])) for method in methods}
-    for start in tqdm(range(0, len(data), BATCH), desc=group.pathology, disable=not progress, leave=False):
+    for start in tqdm(
+        range(0, len(data), BATCH), desc=group.pathology, disable=not progress, leave=False
+    ):
         rows = np.arange(start, min(start + BATCH, len(data)))
         segments = load_segments(data, rows)
         beats = group.beats.of_records(np.isin(np.arange(len(data)), rows))
         for method in methods:
             maps = (stored or {}).get(method)
-            maps = _explain(group, pool, rows, target, method, seed, segments) if maps is None else maps[rows]
+            maps = (
+                _explain(group, pool, rows, target, method, seed, segments)
+                if maps is None
+                else maps[rows]
+            )
             parts[method].append(cell_maps(maps, segments, data.patient_id[rows], coverage))
             cut = cut_beats(maps / np.where(coverage > 0, coverage, np.nan)[:, None], beats)
             heat[method] += np.abs(cut).sum(axis=0), cut.sum(axis=0)
@@ -219,12 +314,14 @@ def explained_samples(info: ModelInfo, n_samples: int, window: str) -> np.ndarra
     starts = starts_of(n_samples, info.crop, window)
     seen = np.zeros(n_samples)
     for start in starts:
-        seen[start:start + info.crop] += 1 / len(starts)
+        seen[start : start + info.crop] += 1 / len(starts)
     return seen
 
 
 def method_options(method: str, seed: int, segments: np.ndarray) -> dict:
-    """Options of a method's call: the seed where it draws, the segments where it takes pieces of leads away."""
+    """Options of a method's call: the seed where it draws, the segments where it takes pieces of
+    leads away.
+    """
     takes = inspect.signature(METHODS[method].function).parameters
     options = {"seed": seed} if "seed" in takes else {}
     return options | ({"regions": segments.argmax(axis=-1)} if "regions" in takes else {})
@@ -238,5 +335,7 @@ def _explain(group, pool, rows, target, method, seed, segments):
         mine = model_of == index
         options = method_options(method, seed, segments[mine])
         signals = group.data.signals[rows[mine]]
-        maps[mine] = explain_records(pool.models[index], signals, target, method, group.window, **options).attributions
+        maps[mine] = explain_records(
+            pool.models[index], signals, target, method, group.window, **options
+        ).attributions
     return maps

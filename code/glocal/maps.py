@@ -1,8 +1,10 @@
-"""Glocal maps: how much relevance a patient group's model output places on each lead x segment, with intervals.
+"""Glocal maps: how much relevance a patient group's model output places on each lead x segment,
+with intervals.
 
-M[l, k] = sum_t |a(t, l)| s(t, l, k) / sum_t s(t, l, k) per record, with attribution a and soft segments s
-(Wagner et al. 2024); a group's map is the mean over its records. Beside this density stands the share of a record's
-whole relevance that falls into the cell, which adds up to 1 over the cells.
+M[l, k] = sum_t |a(t, l)| s(t, l, k) / sum_t s(t, l, k) per record, with attribution a and soft
+segments s (Wagner et al. 2024); a group's map is the mean over its records. Beside this density
+stands the share of a record's whole relevance that falls into the cell, which adds up to 1 over the
+cells.
 """
 
 from collections.abc import Sequence
@@ -15,12 +17,13 @@ from common.labels import LEADS
 from common.stats import patient_weights, percentile_interval, permutation_p
 from ecg.segments import SEGMENTS
 
-TOP = 5         # cells that the paper lists
+TOP = 5  # cells that the paper lists
 
 
 # ---------------------------------------------------------------- one record
 
 # ---------------------------------------------------------------- one group
+
 
 def group_mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Mean over the records that have the cell: (n, ...) -> (...), or (R, ...) for weights (R, n).
@@ -37,15 +40,20 @@ def group_mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndar
     return mean[0] if weights is None else mean
 
 
-def group_interval(values: np.ma.MaskedArray, patients: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def group_interval(
+    values: np.ma.MaskedArray, patients: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """95 % percentile interval of `group_mean` over bootstrap `weights` (R, n) of the patients.
 
-    NaN for cells that fewer than two patients have: one patient says nothing of the spread between patients.
+    NaN for cells that fewer than two patients have: one patient says nothing of the spread between
+    patients.
     """
     resampled = group_mean(values, weights).reshape(len(weights), -1)
     has_cell = ~np.ma.getmaskarray(values).reshape(len(values), -1)
     _, index = np.unique(patients, return_inverse=True)
-    n_patients = sum(has_cell[index == patient].any(axis=0).astype(int) for patient in range(index.max() + 1))
+    n_patients = sum(
+        has_cell[index == patient].any(axis=0).astype(int) for patient in range(index.max() + 1)
+    )
     there = n_patients > 1
     bounds = np.full((2, resampled.shape[1]), np.nan)
     if there.any():
@@ -63,26 +71,36 @@ def ranks(mean: np.ndarray) -> np.ndarray:
 
 
 def cell_ranks(maps: CellMaps) -> np.ndarray:
-    """Ranks (12, 24) of the group's densities, NaN for cells that fewer than half of its records have."""
+    """Ranks (12, 24) of the group's densities, NaN for cells that fewer than half of its records
+    have.
+    """
     return ranks(np.where(maps.common, group_mean(density(maps)), np.nan))
 
 
 def top_frequency(maps: CellMaps, weights: np.ndarray, top: int = TOP) -> np.ndarray:
-    """How often each cell is among the `top` ones over bootstrap `weights` (R, n) of the patients."""
+    """How often each cell is among the `top` ones over bootstrap `weights` (R, n) of the
+    patients.
+    """
     hits = np.zeros(maps.time.shape[1:])
     for resampled in group_mean(density(maps), weights):
         hits += ranks(np.where(maps.common, resampled, np.nan)) <= top
     return hits / len(weights)
 
 
-def segment_table(maps: CellMaps, n_resamples: int = 1000, seed: int = 0, leads: Sequence[str] = LEADS,
-                  segments: Sequence[str] = SEGMENTS) -> pd.DataFrame:
+def segment_table(
+    maps: CellMaps,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    leads: Sequence[str] = LEADS,
+    segments: Sequence[str] = SEGMENTS,
+) -> pd.DataFrame:
     """The group's map as a tidy table, one row per lead and segment.
 
-    density, low, high: mean of M with its 95 % interval over patients; share, share_low, share_high: of all relevance;
-    signed, signed_low, signed_high: the same as density without the modulus; time_share: the cell's part of lead x time
-    (what an even map would have as its share); rank by density among the cells that half of the records have; top5: part of
-    the resamples that have the cell in the top 5; n_records that have the cell. Intervals need two patients.
+    density, low, high: mean of M with its 95 % interval over patients; share, share_low,
+    share_high: of all relevance; signed, signed_low, signed_high: the same as density without the
+    modulus; time_share: the cell's part of lead x time (what an even map would have as its share);
+    rank by density among the cells that half of the records have; top5: part of the resamples that
+    have the cell in the top 5; n_records that have the cell. Intervals need two patients.
     """
     weights = patient_weights(maps.patients, n_resamples, seed).astype(float)
     columns = {}
@@ -99,7 +117,14 @@ def segment_table(maps: CellMaps, n_resamples: int = 1000, seed: int = 0, leads:
     table.insert(1, "segment", np.tile(segments, len(leads)))
     table["rank"] = table["rank"].astype("Int64")
     order = ["density", "share", "low", "high", "rank"]
-    return table[["lead", "segment", *order, *(name for name in table if name not in ("lead", "segment", *order))]]
+    return table[
+        [
+            "lead",
+            "segment",
+            *order,
+            *(name for name in table if name not in ("lead", "segment", *order)),
+        ]
+    ]
 
 
 def _mapped(maps):
@@ -110,37 +135,61 @@ def _mapped(maps):
 
 # ---------------------------------------------------------------- two groups
 
-def patient_means(values: np.ma.MaskedArray, patients: np.ndarray) -> tuple[np.ma.MaskedArray, np.ndarray]:
-    """One map per patient, the mean over their records; (patients, ...) and the patients in that order."""
+
+def patient_means(
+    values: np.ma.MaskedArray, patients: np.ndarray
+) -> tuple[np.ma.MaskedArray, np.ndarray]:
+    """One map per patient, the mean over their records; (patients, ...) and the patients in that
+    order.
+    """
     who, index = np.unique(patients, return_inverse=True)
     belongs = (index == np.arange(len(who))[:, None]).astype(float)  # (patients, n)
     mean = group_mean(values, belongs)
     return np.ma.masked_invalid(mean), who
 
 
-def contrast(first: CellMaps, second: CellMaps, n_permutations: int = 10_000, seed: int = 0) -> dict[str, np.ndarray]:
-    """Difference of two groups' relative densities per cell, tested by permuting the group over patients.
+def contrast(
+    first: CellMaps, second: CellMaps, n_permutations: int = 10_000, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Difference of two groups' relative densities per cell, tested by permuting the group over
+    patients.
 
-    Each patient counts once, with the mean of their records; patients who are in both groups are left out and counted.
-    Returns first, second (NaN where nobody has the cell), difference, p (two-sided, floor 1 / (1 + n_permutations); NaN for
-    cells that fewer than half of a group's records have), each (12, 24), and n_first, n_second, n_both.
+    Each patient counts once, with the mean of their records; patients who are in both groups are
+    left out and counted. Returns first, second (NaN where nobody has the cell), difference, p
+    (two-sided, floor 1 / (1 + n_permutations); NaN for cells that fewer than half of a group's
+    records have), each (12, 24), and n_first, n_second, n_both.
     """
-    maps, who = zip(*(patient_means(relative_density(group), group.patients) for group in (first, second)), strict=True)
+    maps, who = zip(
+        *(patient_means(relative_density(group), group.patients) for group in (first, second)),
+        strict=True,
+    )
     both = np.intersect1d(*who)
     alone = [values[~np.isin(names, both)] for values, names in zip(maps, who, strict=True)]
     n_first, n_second = map(len, alone)
     if min(n_first, n_second) < 2:
-        raise ValueError(f"a contrast needs two patients per group, here are {n_first} and {n_second} ({len(both)} in both)")
+        raise ValueError(
+            f"a contrast needs two patients per group, here are {n_first} and {n_second} "
+            f"({len(both)} in both)"
+        )
     pooled = np.ma.concatenate(alone)
     observed = _difference(pooled, np.r_[np.ones(n_first), np.zeros(n_second)][None])[0]
     observed = np.where(first.common & second.common, observed, np.nan)
-    members = np.argsort(np.random.default_rng(seed).random((n_permutations, len(pooled))), axis=1) < n_first
+    members = (
+        np.argsort(np.random.default_rng(seed).random((n_permutations, len(pooled))), axis=1)
+        < n_first
+    )
     null = _difference(pooled, members.astype(float))
     # a draw that leaves one group without the cell says nothing: it counts against significance
     p = permutation_p(np.abs(observed), np.where(np.isfinite(null), np.abs(null), np.inf))
-    return {"first": group_mean(alone[0]), "second": group_mean(alone[1]), "difference": observed,
-            "p": np.where(np.isfinite(observed), p, np.nan),
-            "n_first": n_first, "n_second": n_second, "n_both": len(both)}
+    return {
+        "first": group_mean(alone[0]),
+        "second": group_mean(alone[1]),
+        "difference": observed,
+        "p": np.where(np.isfinite(observed), p, np.nan),
+        "n_first": n_first,
+        "n_second": n_second,
+        "n_both": len(both),
+    }
 
 
 def _difference(values, members):

@@ -1,12 +1,15 @@
-"""Scorecards: does a group's relevance lie in the leads and segments where the textbook reads the pathology?
+"""Scorecards: does a group's relevance lie in the leads and segments where the textbook reads the
+pathology?
 
-RULES is the textbook as a table. A pathology's card is the union of its rules' cells. The score of a map against a card is
+RULES is the textbook as a table. A pathology's card is the union of its rules' cells. The score of
+a map against a card is
 
     lift = share of relevance inside the card's cells / share of lead x time that these cells take
 
-(1 is chance). QRS cells are bright in every map, so the test keeps every segment's relevance where it is and permutes the
-lead names alone: p is the part of lead permutations whose card scores as high. A card is a prior and not the truth: a faithful
-map of a model that found a shortcut must score low.
+(1 is chance). QRS cells are bright in every map, so the test keeps every segment's relevance where
+it is and permutes the lead names alone: p is the part of lead permutations whose card scores as
+high. A card is a prior and not the truth: a faithful map of a model that found a shortcut must
+score low.
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,9 +45,11 @@ INFERIOR, ANTERIOR = ("II", "III", "aVF"), ("V1", "V2", "V3", "V4")
 
 @dataclass(frozen=True)
 class Rule:
-    """One criterion: the leads and stretches it is read in, and which voltage there argues for the pathology.
+    """One criterion: the leads and stretches it is read in, and which voltage there argues for the
+    pathology.
 
-    sign: 1 higher, -1 lower, 0 no direction (a duration, a missing wave). A gradient's sign should agree with it.
+    sign: 1 higher, -1 lower, 0 no direction (a duration, a missing wave). A gradient's sign should
+    agree with it.
     """
 
     pathology: str
@@ -67,7 +72,9 @@ HYPERTROPHY = "Hancock et al., AHA/ACCF/HRS part V, Circulation 119 (2009) e251"
 CONDUCTION = "Surawicz et al., AHA/ACCF/HRS part III, Circulation 119 (2009) e235"
 REPOLARISATION = "Rautaharju et al., AHA/ACCF/HRS part IV, Circulation 119 (2009) e241"
 INFARCTION = "Thygesen et al., Fourth universal definition of MI, Circulation 138 (2018) e618"
-NORMAL = "Surawicz & Knilans, Chou's Electrocardiography in Clinical Practice, 6th ed. (2008), ch. 1"
+NORMAL = (
+    "Surawicz & Knilans, Chou's Electrocardiography in Clinical Practice, 6th ed. (2008), ch. 1"
+)
 FIBRILLATION = "Hindricks et al., ESC guidelines, Eur Heart J 42 (2021) 373"
 
 RULES = (
@@ -80,7 +87,9 @@ RULES = (
     Rule("LVH", LATERAL, ("ST", "T"), -1, "ST-T opposite to the QRS (strain)", HYPERTROPHY),
     Rule("CLBBB", LATERAL, ("R", "late QRS"), 1, "broad, notched or slurred R", CONDUCTION),
     Rule("CLBBB", ("I", "V5", "V6"), ("Q",), 1, "no q wave", CONDUCTION),
-    Rule("CLBBB", ("V1", "V2", "V3"), ("R", "S"), -1, "rS or QS, the R small or absent", CONDUCTION),
+    Rule(
+        "CLBBB", ("V1", "V2", "V3"), ("R", "S"), -1, "rS or QS, the R small or absent", CONDUCTION
+    ),
     Rule("CLBBB", LATERAL, ("ST", "T"), -1, "ST-T opposite to the QRS", CONDUCTION),
     Rule("CRBBB", ("V1", "V2"), ("late QRS",), 1, "R' in V1 or V2", CONDUCTION),
     Rule("CRBBB", ("I", "V6"), ("S", "late QRS"), -1, "S broader than R or 40 ms", CONDUCTION),
@@ -98,10 +107,30 @@ RULES = (
     Rule("LMI", LATERAL, ("Q",), -1, "Q in I, aVL, V5, V6", INFARCTION),
     Rule("LMI", LATERAL, ("ST",), 1, "ST elevation in I, aVL, V5, V6", INFARCTION),
     Rule("LMI", LATERAL, ("T",), -1, "T inversion in I, aVL, V5, V6", INFARCTION),
-    Rule("ISC_", ("I", "II", "aVL", "V4", "V5", "V6"), ("ST", "T"), -1, "ST depression, T inversion in leads with an R",
-         REPOLARISATION),
-    Rule("1AVB", ("II", "V1"), ("P", "PR"), 0, "PR > 200 ms, read where the P wave is clearest", CONDUCTION),
-    Rule("AFIB", ("II", "III", "aVF", "V1"), ("P", "PR", "TP"), 0, "no P wave; fibrillatory waves", FIBRILLATION),
+    Rule(
+        "ISC_",
+        ("I", "II", "aVL", "V4", "V5", "V6"),
+        ("ST", "T"),
+        -1,
+        "ST depression, T inversion in leads with an R",
+        REPOLARISATION,
+    ),
+    Rule(
+        "1AVB",
+        ("II", "V1"),
+        ("P", "PR"),
+        0,
+        "PR > 200 ms, read where the P wave is clearest",
+        CONDUCTION,
+    ),
+    Rule(
+        "AFIB",
+        ("II", "III", "aVF", "V1"),
+        ("P", "PR", "TP"),
+        0,
+        "no P wave; fibrillatory waves",
+        FIBRILLATION,
+    ),
 )
 
 # a label of a task -> the pathology that its rules are listed under
@@ -110,7 +139,9 @@ ALIASES = {"ASMI": "AMI", "_AVB": "1AVB", "LAFB/LPFB": "LAFB"}
 
 @dataclass(frozen=True)
 class Card:
-    """Cells of a pathology: `cells` (12, 24) bool and `signs` (12, 24) of -1, 0, 1 (0 where rules disagree)."""
+    """Cells of a pathology: `cells` (12, 24) bool and `signs` (12, 24) of -1, 0, 1 (0 where rules
+    disagree).
+    """
 
     name: str
     cells: np.ndarray
@@ -124,7 +155,10 @@ class Card:
 
 def make_card(name: str, entries: Iterable[tuple[str, str, float]]) -> Card:
     """A card from (lead, segment, sign) entries; opposite signs on one cell cancel to 0."""
-    signs, cells = np.zeros((len(LEADS), len(SEGMENTS))), np.zeros((len(LEADS), len(SEGMENTS)), dtype=bool)
+    signs, cells = (
+        np.zeros((len(LEADS), len(SEGMENTS))),
+        np.zeros((len(LEADS), len(SEGMENTS)), dtype=bool),
+    )
     for lead, segment, sign in entries:
         at = LEADS.index(lead), SEGMENTS.index(segment)
         cells[at] = True
@@ -135,41 +169,72 @@ def make_card(name: str, entries: Iterable[tuple[str, str, float]]) -> Card:
 def textbook_cards(labels: Sequence[str]) -> dict[str, Card]:
     """Label -> card of RULES, for those labels that the textbook table knows."""
     wanted = {label: ALIASES.get(label, label) for label in labels}
-    entries = {label: [(lead, segment, rule.sign) for rule in RULES if rule.pathology == name
-                       for lead in rule.leads for segment in rule.segments] for label, name in wanted.items()}
+    entries = {
+        label: [
+            (lead, segment, rule.sign)
+            for rule in RULES
+            if rule.pathology == name
+            for lead in rule.leads
+            for segment in rule.segments
+        ]
+        for label, name in wanted.items()
+    }
     return {label: make_card(label, cells) for label, cells in entries.items() if cells}
 
 
 def rules_table() -> pd.DataFrame:
     """RULES as a table: pathology, leads, segments, sign, reads, source."""
-    return pd.DataFrame([{"pathology": rule.pathology, "leads": " ".join(rule.leads), "segments": " ".join(rule.segments),
-                          "sign": rule.sign, "reads": rule.reads, "source": rule.source} for rule in RULES])
+    return pd.DataFrame(
+        [
+            {
+                "pathology": rule.pathology,
+                "leads": " ".join(rule.leads),
+                "segments": " ".join(rule.segments),
+                "sign": rule.sign,
+                "reads": rule.reads,
+                "source": rule.source,
+            }
+            for rule in RULES
+        ]
+    )
 
 
 # ---------------------------------------------------------------- planted causes
 
-PLANTED_SHARE = 0.25  # of a label's largest change: limb leads are sums of each other, so small changes are everywhere
+# of a label's largest change: limb leads are sums of each other, so small changes are everywhere
+PLANTED_SHARE = 0.25
 PEAKS = ("P-Peak", "Q-Peak", "R-Peak", "S-Peak", "T-Peak")
 
 
 def planted_cards(path: str | Path, task: str, labels: Sequence[str]) -> dict[str, Card]:
-    """Label -> card of the cells that simulate_ptbxl.py changed for it (planted_causes.csv: label, lead, segment, effect in mV).
+    """Label -> card of the cells that simulate_ptbxl.py changed for it (planted_causes.csv: label,
+    lead, segment, effect in mV).
 
-    Cells with at least PLANTED_SHARE of a statement's largest effect. The table speaks of the stretches between points: a peak
-    belongs to the card with either stretch beside it, an onset or offset with both.
+    Cells with at least PLANTED_SHARE of a statement's largest effect. The table speaks of the
+    stretches between points: a peak belongs to the card with either stretch beside it, an onset or
+    offset with both.
     """
     table = read_csv(path, "simulate_ptbxl.py writes it beside the records")
     missing = [column for column in ("label", "lead", "segment", "effect") if column not in table]
     if missing:
-        raise UserError(f"{path} lacks the column {', '.join(missing)}: simulate_ptbxl.py writes it")
-    unknown = sorted(set(table["lead"]) - set(LEADS)) + sorted(set(table["segment"]) - set(SEGMENTS))
+        raise UserError(
+            f"{path} lacks the column {', '.join(missing)}: simulate_ptbxl.py writes it"
+        )
+    unknown = sorted(set(table["lead"]) - set(LEADS)) + sorted(
+        set(table["segment"]) - set(SEGMENTS)
+    )
     if unknown:
-        raise UserError(f"{path} names {', '.join(map(str, unknown))}, which is no lead or segment of the 12 x 24 maps")
+        raise UserError(
+            f"{path} names {', '.join(map(str, unknown))}, which is no lead or segment of the 12 x "
+            "24 maps"
+        )
     size = table["effect"].abs()
     table = table[size >= PLANTED_SHARE * size.groupby(table["label"]).transform("max")]
     cards = {}
     for label in labels:
-        rows = table[[label in labels_of_statement(statement, task) for statement in table["label"]]]
+        rows = table[
+            [label in labels_of_statement(statement, task) for statement in table["label"]]
+        ]
         if len(rows):
             entries = [(row.lead, row.segment, np.sign(row.effect)) for row in rows.itertuples()]
             cards[label] = make_card(label, _with_points(entries))
@@ -182,7 +247,11 @@ def _with_points(entries):
     points = []
     for lead in LEADS:
         for k, segment in enumerate(SEGMENTS):
-            beside = [signs[key] for key in ((lead, SEGMENTS[k - 1]), (lead, SEGMENTS[(k + 1) % len(SEGMENTS)])) if key in signs]
+            beside = [
+                signs[key]
+                for key in ((lead, SEGMENTS[k - 1]), (lead, SEGMENTS[(k + 1) % len(SEGMENTS)]))
+                if key in signs
+            ]
             if (lead, segment) not in signs and len(beside) >= (1 if segment in PEAKS else 2):
                 points.append((lead, segment, np.sign(sum(beside))))
     return [*entries, *points]
@@ -190,14 +259,21 @@ def _with_points(entries):
 
 # ---------------------------------------------------------------- scores
 
+
 def lift(share: np.ndarray, time: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Share of relevance over share of time inside cells; share, time (..., 12, 24), cells (12, 24); NaN where no time."""
+    """Share of relevance over share of time inside cells; share, time (..., 12, 24), cells (12,
+    24); NaN where no time.
+    """
     inside, chance = (share * cells).sum(axis=(-2, -1)), (time * cells).sum(axis=(-2, -1))
     return np.divide(inside, chance, out=np.full(np.shape(chance), np.nan), where=chance > 0)
 
 
-def group_shares(maps: CellMaps, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean shares of relevance and of time, (12, 24) each, or (R, 12, 24) for weights (R, n); unexplained records left out."""
+def group_shares(
+    maps: CellMaps, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean shares of relevance and of time, (12, 24) each, or (R, 12, 24) for weights (R, n);
+    unexplained records left out.
+    """
     kept = maps.explained
     if not kept.any():
         raise ValueError("no record of the group has any relevance")
@@ -208,28 +284,36 @@ def group_shares(maps: CellMaps, weights: np.ndarray | None = None) -> tuple[np.
 def permuted_cards(cells: np.ndarray, n_permutations: int, seed: int) -> np.ndarray:
     """The card under permuted lead names, (M, 288) of 0 and 1.
 
-    One permutation of the 12 names serves all segments, so every segment keeps its relevance and a lead keeps its character.
+    One permutation of the 12 names serves all segments, so every segment keeps its relevance and a
+    lead keeps its character.
     """
     orders = np.argsort(np.random.default_rng(seed).random((n_permutations, len(cells))), axis=1)
     return cells[orders].reshape(n_permutations, -1).astype(np.float32)
 
 
 def permuted_lifts(share: np.ndarray, time: np.ndarray, permuted: np.ndarray) -> np.ndarray:
-    """Lift (M,) of a map (12, 24) on each permuted card; infinite where a permuted card has no time (counts against the rule)."""
-    inside, chance = (permuted @ np.stack([share.ravel(), time.ravel()], axis=1).astype(np.float32)).T.astype(float)
+    """Lift (M,) of a map (12, 24) on each permuted card; infinite where a permuted card has no time
+    (counts against the rule).
+    """
+    inside, chance = (
+        permuted @ np.stack([share.ravel(), time.ravel()], axis=1).astype(np.float32)
+    ).T.astype(float)
     return np.divide(inside, chance, out=np.full(len(permuted), np.inf), where=chance > 0)
 
 
 def score(maps: CellMaps, card: Card, resampled: tuple, permuted: np.ndarray) -> dict[str, float]:
     """One map against one card.
 
-    `resampled` is group_shares(maps, weights) over bootstrap weights of the patients, `permuted` permuted_cards(card.cells, ...).
+    `resampled` is group_shares(maps, weights) over bootstrap weights of the patients, `permuted`
+    permuted_cards(card.cells, ...).
 
-    share, chance: of relevance and of lead x time inside the card; lift = share / chance with its 95 % interval over patients;
-    lead_lift: lift over its mean under permuted leads (1: the card's leads are no better than others in the same segments);
-    p: how often permuted leads reach the lift, with its floor (a card that is the same in all leads cannot be tested: p_floor 1);
-    top5_precision: part of the five densest cells that the card has, beside top5_chance, what five random cells would have;
-    sign_agreement: part of the relevance in the card's signed cells whose sign is the card's.
+    share, chance: of relevance and of lead x time inside the card; lift = share / chance with its
+    95 % interval over patients; lead_lift: lift over its mean under permuted leads (1: the card's
+    leads are no better than others in the same segments); p: how often permuted leads reach the
+    lift, with its floor (a card that is the same in all leads cannot be tested: p_floor 1);
+    top5_precision: part of the five densest cells that the card has, beside top5_chance, what five
+    random cells would have; sign_agreement: part of the relevance in the card's signed cells whose
+    sign is the card's.
     """
     share, time = group_shares(maps)
     observed = float(lift(share, time, card.cells))
@@ -238,29 +322,46 @@ def score(maps: CellMaps, card: Card, resampled: tuple, permuted: np.ndarray) ->
     same = (permuted == card.cells.ravel()).all(axis=1).mean()
     top = cell_ranks(maps) <= TOP
     return {
-        "share": float((share * card.cells).sum()), "chance": float((time * card.cells).sum()),
-        "lift": observed, "low": float(low), "high": float(high), "lead_lift": observed / float(null[np.isfinite(null)].mean()),
+        "share": float((share * card.cells).sum()),
+        "chance": float((time * card.cells).sum()),
+        "lift": observed,
+        "low": float(low),
+        "high": float(high),
+        "lead_lift": observed / float(null[np.isfinite(null)].mean()),
         # float32 sums: a permutation that leaves the card as it is must count as reaching it
-        "p": float(permutation_p(observed * (1 - 1e-5), null)), "p_floor": max(1 / (1 + len(permuted)), float(same)),
-        "top5_precision": float(card.cells[top].mean()), "top5_chance": float(card.cells[maps.common].mean()),
-        "sign_agreement": sign_agreement(maps, card), "n_cells": card.n_cells,
+        "p": float(permutation_p(observed * (1 - 1e-5), null)),
+        "p_floor": max(1 / (1 + len(permuted)), float(same)),
+        "top5_precision": float(card.cells[top].mean()),
+        "top5_chance": float(card.cells[maps.common].mean()),
+        "sign_agreement": sign_agreement(maps, card),
+        "n_cells": card.n_cells,
     }
 
 
 def sign_agreement(maps: CellMaps, card: Card) -> float:
-    """Part of the relevance in the card's signed cells that has the card's sign, .5 is chance; NaN for an unsigned card."""
+    """Part of the relevance in the card's signed cells that has the card's sign, .5 is chance; NaN
+    for an unsigned card.
+    """
     kept = maps.explained
     total = maps.relevance[kept].sum(axis=(1, 2), keepdims=True)
-    strength, direction = ((sums[kept] / total).mean(axis=0) for sums in (maps.relevance, maps.signed))
+    strength, direction = (
+        (sums[kept] / total).mean(axis=0) for sums in (maps.relevance, maps.signed)
+    )
     weight = (strength * (card.signs != 0)).sum()
     return float((1 + (direction * card.signs).sum() / weight) / 2) if weight > 0 else float("nan")
 
 
-def lift_ratio(share: tuple, control: tuple, card: Card, resampled: tuple, resampled_control: tuple) -> tuple:
-    """Lift over that of a control map of the same records, paired by resample: (ratio, low, high), 95 %.
+def lift_ratio(
+    share: tuple, control: tuple, card: Card, resampled: tuple, resampled_control: tuple
+) -> tuple:
+    """Lift over that of a control map of the same records, paired by resample: (ratio, low, high),
+    95 %.
 
-    All four are group_shares() of the map and of the control, over all records and resampled with the same weights.
+    All four are group_shares() of the map and of the control, over all records and resampled with
+    the same weights.
     """
     point = lift(*share, card.cells) / lift(*control, card.cells)
-    low, high = percentile_interval(lift(*resampled, card.cells) / lift(*resampled_control, card.cells))
+    low, high = percentile_interval(
+        lift(*resampled, card.cells) / lift(*resampled_control, card.cells)
+    )
     return float(point), float(low), float(high)

@@ -12,13 +12,21 @@ OTHER_COLOUR, GRID_COLOUR = "#c7a17a", "#e3e6ea"
 
 
 def scorecard_figure(table: pd.DataFrame, title: str) -> Figure:
-    """Per method: left, how much the card's leads stand out in every map; right, the own cards' lifts."""
+    """Per method: left, how much the card's leads stand out in every map; right, the own cards'
+    lifts.
+    """
     plotting.style()
     methods = [method for method in table["method"].unique() if method not in CONTROL_MARKS]
     rows, columns = table["pathology"].nunique(), table["card"].nunique()
     height = max(2.4, 0.36 * rows + 1.35)
-    figure, axes = plt.subplots(len(methods), 2, figsize=(0.6 * columns + 8.4, height * len(methods) + 0.45), squeeze=False,
-                                width_ratios=[0.6 * columns + 1.2, 5.4], layout="constrained")
+    figure, axes = plt.subplots(
+        len(methods),
+        2,
+        figsize=(0.6 * columns + 8.4, height * len(methods) + 0.45),
+        squeeze=False,
+        width_ratios=[0.6 * columns + 1.2, 5.4],
+        layout="constrained",
+    )
     for (left, right), method in zip(axes, methods, strict=True):
         _lead_lifts(left, table[table["method"] == method], method)
         _lifts(right, table, method)
@@ -27,52 +35,110 @@ def scorecard_figure(table: pd.DataFrame, title: str) -> Figure:
 
 
 def _lead_lifts(ax, one, method):
-    """Rows: groups; columns: cards; colour: log2 of the lead lift; own cards framed; * where p < .05."""
+    """Rows: groups; columns: cards; colour: log2 of the lead lift; own cards framed; * where p <
+    .05.
+    """
     groups, cards = one["pathology"].unique(), one["card"].unique()
-    values, p = (one.pivot(index="pathology", columns="card", values=name).loc[groups, cards].to_numpy()
-                 for name in ("lead_lift", "p"))
+    values, p = (
+        one.pivot(index="pathology", columns="card", values=name).loc[groups, cards].to_numpy()
+        for name in ("lead_lift", "p")
+    )
     logs = np.log2(np.maximum(values, 2.0**-3))
     limit = max(0.5, np.nanmax(np.abs(logs)))
     image = ax.imshow(logs, cmap=SIGNED_CMAP, vmin=-limit, vmax=limit, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         shade = np.dot(image.cmap(image.norm(logs[row, column]))[:3], (0.299, 0.587, 0.114))
-        ax.text(column, row, f"{value:.2f}{'*' if p[row, column] < 0.05 else ''}", ha="center", va="center", fontsize=7,
-                color="white" if shade < 0.5 else INK)
+        ax.text(
+            column,
+            row,
+            f"{value:.2f}{'*' if p[row, column] < 0.05 else ''}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if shade < 0.5 else INK,
+        )
         if groups[row] == cards[column]:
-            ax.add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=1.6, clip_on=False))
-    ax.set_xticks(range(len(cards)), cards, rotation=40, ha="right", rotation_mode="anchor", fontsize=7.5)
+            ax.add_patch(
+                plt.Rectangle(
+                    (column - 0.5, row - 0.5),
+                    1,
+                    1,
+                    fill=False,
+                    edgecolor=INK,
+                    linewidth=1.6,
+                    clip_on=False,
+                )
+            )
+    ax.set_xticks(
+        range(len(cards)), cards, rotation=40, ha="right", rotation_mode="anchor", fontsize=7.5
+    )
     ax.set_yticks(range(len(groups)), groups, fontsize=7.5)
     ax.set(xlabel="card", ylabel="map of")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    ax.set_title(f"{method}: score of the card over its mean score in other leads (* p < .05)", fontsize=8.5, loc="left")
+    ax.set_title(
+        f"{method}: score of the card over its mean score in other leads (* p < .05)",
+        fontsize=8.5,
+        loc="left",
+    )
 
 
 def _lifts(ax, table, method):
-    """Score of each group's own card with interval and p, those of the other cards, and the controls'."""
+    """Score of each group's own card with interval and p, those of the other cards, and the
+    controls'.
+    """
     one, groups = table[table["method"] == method], list(table["pathology"].unique())
     ax.axvline(1, color="#888888", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     for place, pathology in enumerate(groups):
         mine = one[one["pathology"] == pathology]
-        ax.scatter(mine["lift"][~mine["own"]], np.full((~mine["own"]).sum(), place - 0.22), s=10, marker="|", linewidth=1.1,
-                   color=OTHER_COLOUR, zorder=2, label="other cards" if not place else None)
+        ax.scatter(
+            mine["lift"][~mine["own"]],
+            np.full((~mine["own"]).sum(), place - 0.22),
+            s=10,
+            marker="|",
+            linewidth=1.1,
+            color=OTHER_COLOUR,
+            zorder=2,
+            label="other cards" if not place else None,
+        )
         for entry in mine[mine["own"]].itertuples():
-            _own(ax, entry, place, table[(table["pathology"] == pathology) & table["own"]].set_index("method")["lift"])
+            _own(
+                ax,
+                entry,
+                place,
+                table[(table["pathology"] == pathology) & table["own"]].set_index("method")["lift"],
+            )
     for name, (marker, colour) in CONTROL_MARKS.items():
         ax.scatter([], [], s=18, marker=marker, color=colour, label=f"{name}, own card")
     ax.scatter([], [], s=34, color=POSITIVE, label=f"{method}, own card")
     ax.set_yticks(range(len(groups)), groups, fontsize=7.5)
-    ax.set(ylim=(len(groups) - 0.4, -0.6), xscale="log", xlabel="score: share of relevance / share of lead x time (1: chance)")
+    ax.set(
+        ylim=(len(groups) - 0.4, -0.6),
+        xscale="log",
+        xlabel="score: share of relevance / share of lead x time (1: chance)",
+    )
     low, high = ax.get_xlim()
     wide = high > 4 * low
-    candidates = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if wide else (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3)
+    candidates = (
+        (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+        if wide
+        else (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3)
+    )
     ticks = [tick for tick in candidates if low <= tick <= high]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color=GRID_COLOUR, linewidth=0.5, zorder=0)
-    ax.legend(fontsize=6.3, frameon=False, loc="lower right", ncols=4, bbox_to_anchor=(1.2, 1.0), borderaxespad=0,
-              handletextpad=0.1, columnspacing=0.8)
+    ax.legend(
+        fontsize=6.3,
+        frameon=False,
+        loc="lower right",
+        ncols=4,
+        bbox_to_anchor=(1.2, 1.0),
+        borderaxespad=0,
+        handletextpad=0.1,
+        columnspacing=0.8,
+    )
 
 
 def _own(ax, entry, place, lifts):
@@ -82,8 +148,14 @@ def _own(ax, entry, place, lifts):
     for name, (marker, colour) in CONTROL_MARKS.items():
         if name in lifts:
             ax.scatter(lifts[name], place + 0.24, s=18, marker=marker, color=colour, zorder=2)
-    ax.annotate(f"p {_short(entry.p)}, Holm {_short(entry.p_holm)}", (1.02, place), va="center", fontsize=7,
-                xycoords=("axes fraction", "data"), color=INK if entry.p_holm < 0.05 else "#777777")
+    ax.annotate(
+        f"p {_short(entry.p)}, Holm {_short(entry.p_holm)}",
+        (1.02, place),
+        va="center",
+        fontsize=7,
+        xycoords=("axes fraction", "data"),
+        color=INK if entry.p_holm < 0.05 else "#777777",
+    )
 
 
 def _short(p):

@@ -1,4 +1,6 @@
-"""Attributions that lrp_analysis.py has already computed, where they are those that a glocal run would compute."""
+"""Attributions that lrp_analysis.py has already computed, where they are those that a glocal run
+would compute.
+"""
 
 import inspect
 from collections.abc import Sequence
@@ -24,25 +26,44 @@ def local_settings(folder: Path) -> dict | None:
     return made.get("settings") if made.get("status") == "finished" else None
 
 
-def stored_maps(folder: Path, group: Group, methods: Sequence[str], checkpoint_hash: str, window: str, seed: int,
-                target: int) -> dict[str, np.ndarray]:
-    """Method -> attributions (n, T, 12) of the group's records in their order, for those methods whose file fits.
+def stored_maps(
+    folder: Path,
+    group: Group,
+    methods: Sequence[str],
+    checkpoint_hash: str,
+    window: str,
+    seed: int,
+    target: int,
+) -> dict[str, np.ndarray]:
+    """Method -> attributions (n, T, 12) of the group's records in their order, for those methods
+    whose file fits.
 
-    It fits if it comes from the same checkpoint, window protocol, plain options and, for methods that draw, seed, and has every
-    record of the group with the same logit.
+    It fits if it comes from the same checkpoint, window protocol, plain options and, for methods
+    that draw, seed, and has every record of the group with the same logit.
     """
     settings = local_settings(folder)
-    if settings is None or settings.get("checkpoint") != checkpoint_hash or settings.get("window") != window:
+    if (
+        settings is None
+        or settings.get("checkpoint") != checkpoint_hash
+        or settings.get("window") != window
+    ):
         return {}
     if any(settings.get(name) != value for name, value in PLAIN.items()):
         return {}
-    fitting = [name for name in methods if name in settings.get("methods", ()) and _same_seed(name, settings, seed)]
+    fitting = [
+        name
+        for name in methods
+        if name in settings.get("methods", ()) and _same_seed(name, settings, seed)
+    ]
     maps = {name: _maps_of(folder, name, group, target) for name in fitting}
     return {name: found for name, found in maps.items() if found is not None}
 
 
 def _same_seed(method, settings, seed):
-    return "seed" not in inspect.signature(METHODS[method].function).parameters or settings.get("seed") == seed
+    return (
+        "seed" not in inspect.signature(METHODS[method].function).parameters
+        or settings.get("seed") == seed
+    )
 
 
 def _maps_of(folder, method, group, target):

@@ -1,7 +1,8 @@
-"""The same network with its channels next to each other in memory, in which a CPU trains it in about three quarters of the time.
+"""The same network with its channels next to each other in memory, in which a CPU trains it in
+about three quarters of the time.
 
-torch's one-dimensional layers know no such layout, its two-dimensional ones do: a signal is an image of height 1. The values
-are those of the plain layers but for rounding.
+torch's one-dimensional layers know no such layout, its two-dimensional ones do: a signal is an
+image of height 1. The values are those of the plain layers but for rounding.
 """
 
 import torch.nn.functional as F
@@ -20,8 +21,15 @@ class Conv1d(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C in, T) -> (N, C out, T out), channels last in memory."""
-        return F.conv2d(as_image(x), self.weight.unsqueeze(2), self.bias, _pair(self.stride, 1), _pair(self.padding, 0),
-                        _pair(self.dilation, 1), self.groups).squeeze(2)
+        return F.conv2d(
+            as_image(x),
+            self.weight.unsqueeze(2),
+            self.bias,
+            _pair(self.stride, 1),
+            _pair(self.padding, 0),
+            _pair(self.dilation, 1),
+            self.groups,
+        ).squeeze(2)
 
 
 class BatchNorm1d(nn.BatchNorm1d):
@@ -40,8 +48,14 @@ class MaxPool1d(nn.MaxPool1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T) -> (N, C, T out)."""
-        return F.max_pool2d(as_image(x), _pair(self.kernel_size, 1), _pair(self.stride, 1), _pair(self.padding, 0),
-                            _pair(self.dilation, 1), self.ceil_mode).squeeze(2)
+        return F.max_pool2d(
+            as_image(x),
+            _pair(self.kernel_size, 1),
+            _pair(self.stride, 1),
+            _pair(self.padding, 0),
+            _pair(self.dilation, 1),
+            self.ceil_mode,
+        ).squeeze(2)
 
 
 class AvgPool1d(nn.AvgPool1d):
@@ -49,21 +63,36 @@ class AvgPool1d(nn.AvgPool1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T) -> (N, C, T out)."""
-        return F.avg_pool2d(as_image(x), _pair(self.kernel_size, 1), _pair(self.stride, 1), _pair(self.padding, 0),
-                            self.ceil_mode, self.count_include_pad).squeeze(2)
+        return F.avg_pool2d(
+            as_image(x),
+            _pair(self.kernel_size, 1),
+            _pair(self.stride, 1),
+            _pair(self.padding, 0),
+            self.ceil_mode,
+            self.count_include_pad,
+        ).squeeze(2)
 
 
 # of the options that models.py uses: zero padding, given in numbers
-LAYERS = {nn.Conv1d: Conv1d, nn.BatchNorm1d: BatchNorm1d, nn.MaxPool1d: MaxPool1d, nn.AvgPool1d: AvgPool1d}
+LAYERS = {
+    nn.Conv1d: Conv1d,
+    nn.BatchNorm1d: BatchNorm1d,
+    nn.MaxPool1d: MaxPool1d,
+    nn.AvgPool1d: AvgPool1d,
+}
 
 
 def as_image(x: Tensor) -> Tensor:
-    """(N, C, T) -> (N, C, 1, T) with the channels next to each other; no copy where they are already."""
+    """(N, C, T) -> (N, C, 1, T) with the channels next to each other; no copy where they are
+    already.
+    """
     return x.transpose(1, 2).contiguous().transpose(1, 2).unsqueeze(2)
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """A copy of `model` that computes in this layout; parameters and buffers are the model's own."""
+    """A copy of `model` that computes in this layout; parameters and buffers are the
+    model's own.
+    """
     twin = sharing_copy(model)
     for module in twin.modules():
         module.__class__ = LAYERS.get(type(module), type(module))

@@ -1,6 +1,7 @@
 """Checkpoints: plain dicts of tensors and plain values that say themselves what they are.
 
-Later stages take task, labels, leads, crop length and sampling rate from here, never from the command line.
+Later stages take task, labels, leads, crop length and sampling rate from here, never from the
+command line.
 """
 
 import argparse
@@ -23,14 +24,16 @@ class ModelInfo:
 
     modelname: str
     task: str
-    labels: tuple[str, ...]          # class names; the leads for a regression task
-    leads: tuple[str, ...]           # input leads, in the model's order
-    sampling_rate: int               # Hz
-    crop_seconds: float              # length of the input the model was trained on
-    folds: dict                      # {"train": [...], "validation": [...], "test": [...]}
+    labels: tuple[str, ...]  # class names; the leads for a regression task
+    leads: tuple[str, ...]  # input leads, in the model's order
+    sampling_rate: int  # Hz
+    crop_seconds: float  # length of the input the model was trained on
+    folds: dict  # {"train": [...], "validation": [...], "test": [...]}
     seed: int
     run_name: str | None = None
-    thresholds: tuple[float, ...] | None = None  # probability of best F1 on the validation fold, per class (NaN: no positive)
+    thresholds: tuple[float, ...] | None = (
+        None  # probability of best F1 on the validation fold, per class (NaN: no positive)
+    )
 
     @property
     def crop(self) -> int:
@@ -49,18 +52,27 @@ class ModelInfo:
         return self.labels.index(label)
 
 
-def save_checkpoint(path: str | Path, model: torch.nn.Module, info: ModelInfo, **training_state: object) -> None:
+def save_checkpoint(
+    path: str | Path, model: torch.nn.Module, info: ModelInfo, **training_state: object
+) -> None:
     """Write weights, info and any further plain training state, whole or not at all."""
-    buffer = io.BytesIO()  # given a path, torch.save would store its name, and hide that a disk is full
-    torch.save({"model": model.state_dict(), **_canonical({"info": asdict(info), **training_state})}, buffer)
+    buffer = (
+        io.BytesIO()
+    )  # given a path, torch.save would store its name, and hide that a disk is full
+    torch.save(
+        {"model": model.state_dict(), **_canonical({"info": asdict(info), **training_state})},
+        buffer,
+    )
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
 
 def _canonical(value):
-    """The same value with equal texts as one object: pickle stores a repeated object once, equal ones twice.
+    """The same value with equal texts as one object: pickle stores a repeated object once, equal
+    ones twice.
 
-    Without this, the bytes of a run that was interrupted would differ from those of one that was not.
+    Without this, the bytes of a run that was interrupted would differ from those of one that was
+    not.
     """
     if type(value) is dict:
         return {_canonical(key): _canonical(item) for key, item in value.items()}
@@ -70,29 +82,48 @@ def _canonical(value):
 
 
 def find_checkpoint(model_path: str | Path | None) -> Path:
-    """The checkpoint file that --model_path means: a file, or a run folder with checkpoints/best_model.ckpt."""
+    """The checkpoint file that --model_path means: a file, or a run folder with
+    checkpoints/best_model.ckpt.
+    """
     if model_path is None:
-        raise UserError("--model_path is needed: a checkpoint that train_model.py wrote, or its run folder")
+        raise UserError(
+            "--model_path is needed: a checkpoint that train_model.py wrote, or its run folder"
+        )
     path = Path(model_path)
     path = path / "checkpoints" / "best_model.ckpt" if path.is_dir() else path
     return need_file(path, "train one with python code/train_model.py")
 
 
-def load_checkpoint(model_path: str | Path | None, device: str | torch.device = "cpu") -> tuple[dict, ModelInfo]:
-    """Read a checkpoint with weights_only; UserError where it is missing, damaged or not one of ours."""
+def load_checkpoint(
+    model_path: str | Path | None, device: str | torch.device = "cpu"
+) -> tuple[dict, ModelInfo]:
+    """Read a checkpoint with weights_only; UserError where it is missing, damaged or not one of
+    ours.
+    """
     path = find_checkpoint(model_path)
     try:
         _check_bytes(path)
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        raise UserError(f"{path} is not a readable checkpoint ({type(error).__name__}): train it again") from None
+        raise UserError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}): train it again"
+        ) from None
     try:
         stored = {field.name: content["info"][field.name] for field in fields(ModelInfo)}
-        info = ModelInfo(**{name: tuple(value) if isinstance(value, list | tuple) else value for name, value in stored.items()})
+        info = ModelInfo(
+            **{
+                name: tuple(value) if isinstance(value, list | tuple) else value
+                for name, value in stored.items()
+            }
+        )
     except (KeyError, TypeError, IndexError):
-        raise UserError(f"{path} is no checkpoint of train_model.py (it does not say what it is)") from None
+        raise UserError(
+            f"{path} is no checkpoint of train_model.py (it does not say what it is)"
+        ) from None
     if wrong := [name for name, fits in _INFO_CHECKS.items() if not _holds(fits, info)]:
-        raise UserError(f"{path} is no checkpoint of train_model.py ({wrong[0]} {getattr(info, wrong[0])!r})")
+        raise UserError(
+            f"{path} is no checkpoint of train_model.py ({wrong[0]} {getattr(info, wrong[0])!r})"
+        )
     if not isinstance(content.get("model"), dict):
         raise UserError(f"{path} is no checkpoint of train_model.py (it holds no weights)")
     return content, info
@@ -114,15 +145,29 @@ _INFO_CHECKS = {
     "modelname": lambda info: info.modelname in MODELS,
     "task": lambda info: info.task in TASKS,
     # some of the task's labels, in its order: outputs go by position
-    "labels": lambda info: len(info.labels) > 0 and info.labels == tuple(x for x in TASKS[info.task] if x in info.labels),
-    "leads": lambda info: type(info.leads) is tuple and 0 < len(info.leads) == len(set(info.leads) & set(LEADS)),
-    "sampling_rate": lambda info: type(info.sampling_rate) is int and 0 < info.sampling_rate <= 10_000,
+    "labels": lambda info: (
+        len(info.labels) > 0
+        and info.labels == tuple(x for x in TASKS[info.task] if x in info.labels)
+    ),
+    "leads": lambda info: (
+        type(info.leads) is tuple and 0 < len(info.leads) == len(set(info.leads) & set(LEADS))
+    ),
+    "sampling_rate": lambda info: (
+        type(info.sampling_rate) is int and 0 < info.sampling_rate <= 10_000
+    ),
     "crop_seconds": lambda info: 0 < info.crop_seconds <= 3600 and info.crop > 0,
-    "folds": lambda info: type(info.folds) is dict and all(_is_fold_list(folds) for folds in info.folds.values()),
+    "folds": lambda info: (
+        type(info.folds) is dict and all(_is_fold_list(folds) for folds in info.folds.values())
+    ),
     "seed": lambda info: type(info.seed) is int,
     "run_name": lambda info: info.run_name is None or ".." not in Path(info.run_name).parts,
-    "thresholds": lambda info: info.thresholds is None or (
-        len(info.thresholds) == len(info.labels) and all(isinstance(value, int | float) for value in info.thresholds)),
+    "thresholds": lambda info: (
+        info.thresholds is None
+        or (
+            len(info.thresholds) == len(info.labels)
+            and all(isinstance(value, int | float) for value in info.thresholds)
+        )
+    ),
 }
 
 
@@ -133,25 +178,42 @@ def _holds(check, info):
         return False
 
 
-def load_model(model_path: str | Path | None, device: str | torch.device = "cpu") -> torch.nn.Module:
-    """The trained network in evaluation mode, its ModelInfo as `.info`; strict about names and shapes."""
+def load_model(
+    model_path: str | Path | None, device: str | torch.device = "cpu"
+) -> torch.nn.Module:
+    """The trained network in evaluation mode, its ModelInfo as `.info`; strict about names and
+    shapes.
+    """
     content, info = load_checkpoint(model_path, device)
     model = get_model(info.modelname, len(info.labels), len(info.leads))
     try:
         model.load_state_dict(content["model"], strict=True)
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[-1].strip()
-        raise UserError(f"{find_checkpoint(model_path)} does not fit {info.modelname}: {reason}") from None
-    if bad := [name for name, values in model.state_dict().items() if not torch.isfinite(values).all()]:
-        raise UserError(f"{find_checkpoint(model_path)} holds weights that are not numbers ({bad[0]}): train it again")
+        raise UserError(
+            f"{find_checkpoint(model_path)} does not fit {info.modelname}: {reason}"
+        ) from None
+    if bad := [
+        name for name, values in model.state_dict().items() if not torch.isfinite(values).all()
+    ]:
+        raise UserError(
+            f"{find_checkpoint(model_path)} holds weights that are not numbers ({bad[0]}): train "
+            "it again"
+        )
     model.info = info
     return model.to(device).eval()
 
 
 def run_folder(output_path: str | Path, info: ModelInfo) -> Path:
-    """<output_path>/<modelname>_<task>[_<run_name>]; an output_path that already ends in it is used as it is."""
+    """<output_path>/<modelname>_<task>[_<run_name>]; an output_path that already ends in it is used
+    as it is.
+    """
     output_path = Path(output_path)
-    return output_path if output_path.name == info.run_folder_name else output_path / info.run_folder_name
+    return (
+        output_path
+        if output_path.name == info.run_folder_name
+        else output_path / info.run_folder_name
+    )
 
 
 def check_against(args: argparse.Namespace, info: ModelInfo) -> None:
@@ -159,5 +221,7 @@ def check_against(args: argparse.Namespace, info: ModelInfo) -> None:
     for option in ("modelname", "task", "run_name", "sampling_rate"):
         wanted, stored = getattr(args, option, None), getattr(info, option)
         if wanted is not None and wanted != stored:
-            raise UserError(f"--{option} {wanted} contradicts the checkpoint, which is of {option} {stored}: "
-                            "leave the option out, or choose another checkpoint")
+            raise UserError(
+                f"--{option} {wanted} contradicts the checkpoint, which is of {option} {stored}: "
+                "leave the option out, or choose another checkpoint"
+            )

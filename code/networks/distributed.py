@@ -1,7 +1,7 @@
 """Several processes or machines: process group, synchronised batch norm, shared prediction.
 
-Everything here works in a single process too, where it does nothing; the callers have no second path.
-Started by torchrun, which sets RANK, LOCAL_RANK and WORLD_SIZE: gloo on CPUs, nccl on GPUs.
+Everything here works in a single process too, where it does nothing; the callers have no second
+path. Started by torchrun, which sets RANK, LOCAL_RANK and WORLD_SIZE: gloo on CPUs, nccl on GPUs.
 """
 
 import contextlib
@@ -50,7 +50,9 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
 
 
 def on_main(compute: Callable) -> Any:
-    """Result of `compute()` in the main process, None in the others; its UserError is raised in all."""
+    """Result of `compute()` in the main process, None in the others; its UserError is raised in
+    all.
+    """
     if world() == 1:
         return compute()
     result, message = None, [None]
@@ -66,7 +68,9 @@ def on_main(compute: Callable) -> Any:
 
 
 def from_main(compute: Callable) -> Any:
-    """Result of `compute()`, run by the main process and sent to all; its UserError is raised in all."""
+    """Result of `compute()`, run by the main process and sent to all; its UserError is raised in
+    all.
+    """
     result = [on_main(compute)]
     if world() > 1:
         dist.broadcast_object_list(result)
@@ -91,20 +95,25 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
-def shared_predict(model: nn.Module, signals: np.ndarray, protocol: str, **options: object) -> np.ndarray:
-    """inference.predict with the records dealt out to the processes; the whole result (N, classes) in each."""
+def shared_predict(
+    model: nn.Module, signals: np.ndarray, protocol: str, **options: object
+) -> np.ndarray:
+    """inference.predict with the records dealt out to the processes; the whole result (N, classes)
+    in each.
+    """
     if world() == 1:
         return predict(model, signals, protocol, **options)
     parts = [None] * world()
-    dist.all_gather_object(parts, predict(model, signals[rank()::world()], protocol, **options))
+    dist.all_gather_object(parts, predict(model, signals[rank() :: world()], protocol, **options))
     logits = np.empty((len(signals), parts[0].shape[1]), dtype=parts[0].dtype)
     for number, part in enumerate(parts):
-        logits[number::world()] = part
+        logits[number :: world()] = part
     return logits
 
 
 def wrap(model: nn.Module, device: torch.device) -> nn.Module:
-    """The module to call in training: with several processes DistributedDataParallel and synchronised batch norm.
+    """The module to call in training: with several processes DistributedDataParallel and
+    synchronised batch norm.
 
     The wrapped network is `model` itself, in which batch norms are exchanged in place.
     """
@@ -115,11 +124,14 @@ def wrap(model: nn.Module, device: torch.device) -> nn.Module:
         parameter.register_hook(_in_order)
     # the statistics are the same in all processes: nothing to broadcast
     return nn.parallel.DistributedDataParallel(
-        model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False)
+        model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
+    )
 
 
 def _in_order(gradient):
-    """The gradient with its axes in memory as they are named: DistributedDataParallel copies, and warns of, any other."""
+    """The gradient with its axes in memory as they are named: DistributedDataParallel copies, and
+    warns of, any other.
+    """
     return gradient.reshape(-1).view(gradient.shape)
 
 
@@ -129,7 +141,9 @@ def unwrap(module: nn.Module) -> nn.Module:
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """All-reduce that gradients pass through: the sum's gradient is the sum of the processes' gradients."""
+    """All-reduce that gradients pass through: the sum's gradient is the sum of the processes'
+    gradients.
+    """
 
     @staticmethod
     def forward(ctx, value):
@@ -145,13 +159,16 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class SynchronisedBatchNorm1d(nn.BatchNorm1d):
-    """Batch norm whose training statistics are those of all processes' records together; CPU and GPU.
+    """Batch norm whose training statistics are those of all processes' records together; CPU and
+    GPU.
 
     torch's own SyncBatchNorm refuses CPU tensors. Shares of different size count by their size.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (N, C) or (N, C, T); statistics of all processes in training, the running ones otherwise."""
+        """Normalise (N, C) or (N, C, T); statistics of all processes in training, the running ones
+        otherwise.
+        """
         if not self.training or world() == 1:
             return super().forward(x)
         axes = (0,) if x.ndim == 2 else (0, 2)

@@ -12,35 +12,49 @@ from records.dataset import Signals, centre_crop, window_starts
 PROTOCOLS = ("centre_crop", "windows")
 
 
-def to_input(signals: np.ndarray, leads: Sequence[str] = LEADS, device: str | torch.device = "cpu") -> torch.Tensor:
+def to_input(
+    signals: np.ndarray, leads: Sequence[str] = LEADS, device: str | torch.device = "cpu"
+) -> torch.Tensor:
     """Signals (N, T, 12) in mV as a model's input (N, leads, T), the leads in the model's order."""
     columns = [LEADS.index(lead) for lead in leads]
     picked = signals if columns == list(range(len(LEADS))) else signals[:, :, columns]
-    return torch.from_numpy(np.ascontiguousarray(picked.transpose(0, 2, 1), dtype=np.float32)).to(device)
+    return torch.from_numpy(np.ascontiguousarray(picked.transpose(0, 2, 1), dtype=np.float32)).to(
+        device
+    )
 
 
 def views(signals: Signals, crop: int, protocol: str) -> list[Signals]:
     """The pieces (N, crop, leads) of each record that a protocol looks at; views, no copies."""
     if protocol == "centre_crop":
         return [centre_crop(signals, crop)]
-    return [signals[:, start:start + crop] for start in window_starts(signals.shape[1], crop)]
+    return [signals[:, start : start + crop] for start in window_starts(signals.shape[1], crop)]
 
 
 @torch.no_grad()
-def predict(model: torch.nn.Module, signals: np.ndarray, protocol: str = "windows", batch_size: int = 256,
-            progress: bool = False) -> np.ndarray:
-    """Logits (N, classes) of records (N, T, 12) in mV, float32; with `windows` the mean of the windows' logits.
+def predict(
+    model: torch.nn.Module,
+    signals: np.ndarray,
+    protocol: str = "windows",
+    batch_size: int = 256,
+    progress: bool = False,
+) -> np.ndarray:
+    """Logits (N, classes) of records (N, T, 12) in mV, float32; with `windows` the mean of the
+    windows' logits.
 
     The model is put into evaluation mode. Bounded memory: one batch of records at a time.
     """
     model.eval()
     device = next(model.parameters()).device
     logits = np.empty((len(signals), len(model.info.labels)), dtype=np.float32)
-    for start in tqdm(range(0, len(signals), batch_size), desc="predict", disable=not progress, leave=False):
-        batch = to_input(signals[start:start + batch_size], model.info.leads, device)  # (N, leads, T)
+    for start in tqdm(
+        range(0, len(signals), batch_size), desc="predict", disable=not progress, leave=False
+    ):
+        batch = to_input(
+            signals[start : start + batch_size], model.info.leads, device
+        )  # (N, leads, T)
         pieces = views(batch.transpose(1, 2), model.info.crop, protocol)
         outputs = [model(piece.transpose(1, 2)).float() for piece in pieces]
-        logits[start:start + batch_size] = torch.stack(outputs).mean(dim=0).cpu().numpy()
+        logits[start : start + batch_size] = torch.stack(outputs).mean(dim=0).cpu().numpy()
     return logits
 
 

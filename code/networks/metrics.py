@@ -1,7 +1,9 @@
-"""How good a model is: AUC, average precision, F-max, calibration, thresholds, R2 and MAE, with intervals over patients.
+"""How good a model is: AUC, average precision, F-max, calibration, thresholds, R2 and MAE, with
+intervals over patients.
 
-Every metric is a function of (scores, labels, weights): `weights` (R, N) says how often each record counts in each of R
-resamples, and the result has one value per resample. The estimate itself is the row of ones.
+Every metric is a function of (scores, labels, weights): `weights` (R, N) says how often each record
+counts in each of R resamples, and the result has one value per resample. The estimate itself is the
+row of ones.
 """
 
 from collections.abc import Sequence
@@ -26,11 +28,15 @@ def evaluable(labels: np.ndarray) -> np.ndarray:
 
 # ---------------------------------------------------------------- ranking metrics
 
-def ranking(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+
+def ranking(
+    scores: np.ndarray, positive: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Area under the ROC curve and average precision per resample: two arrays (R,).
 
-    scores, positive (N,); weights (R, N). Ties count half in the AUC; a resample without a positive or a negative is NaN.
-    Each positive is compared with every record at once, for all resamples in one matrix product: few are positive.
+    scores, positive (N,); weights (R, N). Ties count half in the AUC; a resample without a positive
+    or a negative is NaN. Each positive is compared with every record at once, for all resamples in
+    one matrix product: few are positive.
     """
     positive = positive.astype(bool)
     found, rest = np.flatnonzero(positive), np.flatnonzero(~positive)
@@ -40,9 +46,16 @@ def ranking(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tu
     for first in range(0, len(found), step):
         part = slice(first, first + step)
         own = scores[found[part], None]
-        # weight of the records that rank at least as high as each positive, and of negatives that rank the same: (R, P)
-        hits, wrong, level = (w @ compared.T.astype(w.dtype) for w, compared in (
-            (w_found, scores[found] >= own), (w_rest, scores[rest] >= own), (w_rest, scores[rest] == own)))
+        # weight of the records that rank at least as high as each positive, and of negatives that
+        # rank the same: (R, P)
+        hits, wrong, level = (
+            w @ compared.T.astype(w.dtype)
+            for w, compared in (
+                (w_found, scores[found] >= own),
+                (w_rest, scores[rest] >= own),
+                (w_rest, scores[rest] == own),
+            )
+        )
         total = w_rest.sum(axis=1, keepdims=True, dtype=np.float64)
         outranked += np.einsum("rp,rp->r", w_found[:, part], total - wrong + 0.5 * level)
         share = hits.astype(np.float64) / np.maximum(hits + wrong, 1e-30)
@@ -53,10 +66,12 @@ def ranking(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tu
 
 
 def micro_auc(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUC over all (record, class) entries together, per resample (R,). scores, labels (N, C); weights (R, N).
+    """AUC over all (record, class) entries together, per resample (R,). scores, labels (N, C);
+    weights (R, N).
 
-    The entries of a record come and go together, so that each resample is a quadratic form in its weights: entry (i, j)
-    of the matrix says how often a positive of record i outranks a negative of record j.
+    The entries of a record come and go together, so that each resample is a quadratic form in its
+    weights: entry (i, j) of the matrix says how often a positive of record i outranks a negative of
+    record j.
     """
     labels = labels.astype(bool)
     order = np.argsort(scores[labels], kind="stable")
@@ -68,9 +83,14 @@ def micro_auc(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np
         wins = np.empty((len(labels), len(part)), dtype=np.result_type(weights, np.float32))
         for column, record in enumerate(part):
             negatives = scores[record][~labels[record]]
-            # the positives from `right` on outrank a negative, those from `left` on are at least level with it
-            outranked = sum(np.bincount(np.searchsorted(positives, negatives, side), minlength=len(positives) + 1)
-                            for side in ("left", "right"))
+            # the positives from `right` on outrank a negative, those from `left` on are at least
+            # level with it
+            outranked = sum(
+                np.bincount(
+                    np.searchsorted(positives, negatives, side), minlength=len(positives) + 1
+                )
+                for side in ("left", "right")
+            )
             wins[:, column] = np.bincount(owner, np.cumsum(outranked)[:-1] / 2, len(labels))
         above += np.einsum("rn,rn->r", weights @ wins, weights[:, part], dtype=np.float64)
     n_found, n_rest = (weights.astype(np.float64) @ mask.sum(axis=1) for mask in (labels, ~labels))
@@ -79,20 +99,30 @@ def micro_auc(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np
 
 
 def macro_auc(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Mean AUC over the classes with a positive and a negative; NaN if there is none. (N, C) each."""
+    """Mean AUC over the classes with a positive and a negative; NaN if there is none.
+    (N, C) each.
+    """
     once = np.ones((1, len(labels)))
-    areas = [ranking(scores[:, c], labels[:, c], once)[0][0] for c in np.flatnonzero(evaluable(labels))]
+    areas = [
+        ranking(scores[:, c], labels[:, c], once)[0][0] for c in np.flatnonzero(evaluable(labels))
+    ]
     return float(np.mean(areas)) if areas else float("nan")
 
 
 def fmax(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Largest harmonic mean of record-wise precision and recall over thresholds 0, .01 .. 1: (R,).
 
-    Precision is averaged over the records with a prediction, recall over all with a label (Radivojac et al. 2013).
+    Precision is averaged over the records with a prediction, recall over all with a label
+    (Radivojac et al. 2013).
     """
     labels = labels.astype(bool)
-    called = np.stack([(probabilities >= threshold).sum(axis=1) for threshold in FMAX_THRESHOLDS], axis=1)  # (N, thresholds)
-    hits = np.stack([((probabilities >= threshold) & labels).sum(axis=1) for threshold in FMAX_THRESHOLDS], axis=1)
+    called = np.stack(
+        [(probabilities >= threshold).sum(axis=1) for threshold in FMAX_THRESHOLDS], axis=1
+    )  # (N, thresholds)
+    hits = np.stack(
+        [((probabilities >= threshold) & labels).sum(axis=1) for threshold in FMAX_THRESHOLDS],
+        axis=1,
+    )
     labelled = labels.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = weights @ (hits / np.maximum(called, 1)) / (weights @ (called > 0))
@@ -109,8 +139,10 @@ def _weighted_mean(values, weights):
 
 # ---------------------------------------------------------------- probabilities
 
+
 def best_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Probability above which calling a class positive gives the best F1, per class (C,); NaN without a positive.
+    """Probability above which calling a class positive gives the best F1, per class (C,); NaN
+    without a positive.
 
     The threshold lies half way between the last score that is called and the next lower one.
     """
@@ -126,8 +158,12 @@ def best_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray
     return thresholds
 
 
-def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 10) -> dict[str, np.ndarray]:
-    """Reliability diagram over all records and classes: per bin of probability its mean, the observed share, the count."""
+def reliability(
+    probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 10
+) -> dict[str, np.ndarray]:
+    """Reliability diagram over all records and classes: per bin of probability its mean, the
+    observed share, the count.
+    """
     values, truth = probabilities.ravel(), labels.ravel().astype(float)
     bins = np.minimum((values * n_bins).astype(int), n_bins - 1)
     count = np.bincount(bins, minlength=n_bins)
@@ -138,7 +174,9 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 10)
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 10) -> float:
-    """Expected calibration error: mean distance of predicted and observed share over the bins, by count."""
+    """Expected calibration error: mean distance of predicted and observed share over the bins, by
+    count.
+    """
     bins = reliability(probabilities, labels, n_bins)
     filled = bins["count"] > 0
     distance = np.abs(bins["predicted"] - bins["observed"])[filled]
@@ -147,6 +185,7 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, n_bins: int
 
 # ---------------------------------------------------------------- summaries with intervals
 
+
 def _with_interval(values, n, **more):
     """The estimate (row 0) and the interval of the resamples (the other rows)."""
     low, high = percentile_interval(values[1:]) if len(values) > 1 else (np.nan, np.nan)
@@ -154,17 +193,31 @@ def _with_interval(values, n, **more):
 
 
 def _weights(patients, n_resamples, seed):
-    """The estimate's weights (ones) and then those of the resamples: (1 + R, N), small integers, exact in float32."""
+    """The estimate's weights (ones) and then those of the resamples: (1 + R, N), small integers,
+    exact in float32.
+    """
     once = np.ones((1, len(patients)), dtype=np.float32)
-    return np.concatenate((once, patient_weights(patients, n_resamples, seed).astype(np.float32))) if n_resamples else once
+    return (
+        np.concatenate((once, patient_weights(patients, n_resamples, seed).astype(np.float32)))
+        if n_resamples
+        else once
+    )
 
 
-def classification_metrics(logits: np.ndarray, labels: np.ndarray, names: Sequence[str], patients: np.ndarray,
-                           n_resamples: int = 1000, seed: int = 0) -> dict:
-    """All scores of a classification task, each as {value, low, high, n}; intervals by bootstrap over patients.
+def classification_metrics(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    patients: np.ndarray,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> dict:
+    """All scores of a classification task, each as {value, low, high, n}; intervals by bootstrap
+    over patients.
 
-    logits, labels (N, C); names (C,); patients (N,). Classes without a positive (or a negative) among the records are
-    listed in `classes_left_out`, have no AUC and take no part in the macro averages.
+    logits, labels (N, C); names (C,); patients (N,). Classes without a positive (or a negative)
+    among the records are listed in `classes_left_out`, have no AUC and take no part in the macro
+    averages.
     """
     labels = labels.astype(bool)
     weights = _weights(patients, n_resamples, seed)
@@ -177,8 +230,10 @@ def classification_metrics(logits: np.ndarray, labels: np.ndarray, names: Sequen
     counts = {"n_positive": int(n_positive.sum()), "n_classes": int(known.sum())}
 
     def per_class(rows):
-        return {name: _with_interval(row, n, n_positive=int(count))
-                for name, row, count in zip(names, rows, n_positive, strict=True)}
+        return {
+            name: _with_interval(row, n, n_positive=int(count))
+            for name, row, count in zip(names, rows, n_positive, strict=True)
+        }
 
     return {
         # a resample may lack a rare class: its macro average is over the classes it has
@@ -202,9 +257,17 @@ def _mean_over_classes(values):
         return np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)
 
 
-def regression_metrics(predicted: np.ndarray, labels: np.ndarray, names: Sequence[str], patients: np.ndarray,
-                       n_resamples: int = 1000, seed: int = 0) -> dict:
-    """R2 and mean absolute error (mV), over all leads flattened and per lead, each as {value, low, high, n}."""
+def regression_metrics(
+    predicted: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    patients: np.ndarray,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> dict:
+    """R2 and mean absolute error (mV), over all leads flattened and per lead, each as {value, low,
+    high, n}.
+    """
     weights = _weights(patients, n_resamples, seed).astype(np.float64)
     truth = labels.astype(np.float64)
     error = truth - predicted
@@ -212,13 +275,21 @@ def regression_metrics(predicted: np.ndarray, labels: np.ndarray, names: Sequenc
     return {
         "r2": _with_interval(_r2(truth, error, weights), n),
         "mae": _with_interval(_weighted_mean(np.abs(error).mean(axis=1), weights), n),
-        "per_lead_r2": {name: _with_interval(_r2(truth[:, [k]], error[:, [k]], weights), n) for k, name in enumerate(names)},
-        "per_lead_mae": {name: _with_interval(_weighted_mean(np.abs(error[:, k]), weights), n) for k, name in enumerate(names)},
+        "per_lead_r2": {
+            name: _with_interval(_r2(truth[:, [k]], error[:, [k]], weights), n)
+            for k, name in enumerate(names)
+        },
+        "per_lead_mae": {
+            name: _with_interval(_weighted_mean(np.abs(error[:, k]), weights), n)
+            for k, name in enumerate(names)
+        },
     }
 
 
 def _r2(truth, error, weights):
-    """1 - squared error / squared deviation from the mean, values (N, k) pooled, per resample (R,)."""
+    """1 - squared error / squared deviation from the mean, values (N, k) pooled, per
+    resample (R,).
+    """
     offset = truth - truth.mean()  # the difference of large sums would lose digits
     size = weights.sum(axis=1) * truth.shape[1]
     mean = weights @ offset.sum(axis=1) / size

@@ -1,8 +1,9 @@
 """The three networks: LeNet, ResNet-50 and XResNet-50 in one dimension.
 
-Written for being explained: every operation is a module of its own (residual additions and concatenated pools too),
-no module is used twice or registered under two names. Models take (N, leads, T) mV and give (N, classes) logits, for any
-batch size and any length from `min_length` samples on. Facts of the architectures: Wagner et al. 2024 (arXiv 2305.17043).
+Written for being explained: every operation is a module of its own (residual additions and
+concatenated pools too), no module is used twice or registered under two names. Models take (N,
+leads, T) mV and give (N, classes) logits, for any batch size and any length from `min_length`
+samples on. Facts of the architectures: Wagner et al. 2024 (arXiv 2305.17043).
 """
 
 from collections import OrderedDict
@@ -17,21 +18,30 @@ from common.files import UserError
 def sharing_copy(model: nn.Module, _done: dict | None = None) -> nn.Module:
     """A copy of `model` whose modules are its own and whose tensors are the model's.
 
-    For rewriting a network without touching the given one: what replaces a module or a tensor of the copy changes the copy alone.
-    About fifteen times as fast as `copy.deepcopy`, which would take a tenth of the time of explaining a batch.
+    For rewriting a network without touching the given one: what replaces a module or a tensor of
+    the copy changes the copy alone. About fifteen times as fast as `copy.deepcopy`, which would
+    take a tenth of the time of explaining a batch.
     """
     done = {} if _done is None else _done
     if id(model) not in done:
         done[id(model)] = twin = model.__new__(type(model))
-        twin.__dict__.update({name: value.copy() if isinstance(value, (dict, set)) else value
-                              for name, value in vars(model).items()})
+        twin.__dict__.update(
+            {
+                name: value.copy() if isinstance(value, (dict, set)) else value
+                for name, value in vars(model).items()
+            }
+        )
         for name, child in model._modules.items():
             twin._modules[name] = None if child is None else sharing_copy(child, done)
     return done[id(model)]
 
 
-def replace_leaves(network: nn.Module, stand_in: Callable[[str, nn.Module], nn.Module], prefix: str = "") -> nn.Module:
-    """Puts stand_in(name, module) in the place of every module of `network` that has none inside, in their order."""
+def replace_leaves(
+    network: nn.Module, stand_in: Callable[[str, nn.Module], nn.Module], prefix: str = ""
+) -> nn.Module:
+    """Puts stand_in(name, module) in the place of every module of `network` that has none inside,
+    in their order.
+    """
     for child, module in network._modules.items():
         if module._modules or isinstance(module, nn.Sequential):
             replace_leaves(module, stand_in, f"{prefix}{child}.")
@@ -70,11 +80,21 @@ class AdaptiveConcatPool(nn.Module):
         return self.concat(self.maximum(x), self.average(x))
 
 
-def conv_norm(n_in: int, n_out: int, kernel: int, stride: int = 1, bias: bool = True, padding: int | None = None,
-              relu: bool = True, zero_init: bool = False) -> OrderedDict[str, nn.Module]:
+def conv_norm(
+    n_in: int,
+    n_out: int,
+    kernel: int,
+    stride: int = 1,
+    bias: bool = True,
+    padding: int | None = None,
+    relu: bool = True,
+    zero_init: bool = False,
+) -> OrderedDict[str, nn.Module]:
     """Conv1d - BatchNorm1d (- ReLU) as named modules."""
     padding = (kernel - 1) // 2 if padding is None else padding
-    layers = OrderedDict(conv=nn.Conv1d(n_in, n_out, kernel, stride, padding, bias=bias), norm=nn.BatchNorm1d(n_out))
+    layers = OrderedDict(
+        conv=nn.Conv1d(n_in, n_out, kernel, stride, padding, bias=bias), norm=nn.BatchNorm1d(n_out)
+    )
     if zero_init:
         nn.init.zeros_(layers["norm"].weight)
     if relu:
@@ -83,13 +103,17 @@ def conv_norm(n_in: int, n_out: int, kernel: int, stride: int = 1, bias: bool = 
 
 
 class Network(nn.Sequential):
-    """A chain of named parts, with the least input length it can take and the map that CAMs are read from."""
+    """A chain of named parts, with the least input length it can take and the map that CAMs are
+    read from.
+    """
 
-    min_length = 1      # samples
-    cam_layer = None    # name of the module whose output is the last convolutional map before pooling
+    min_length = 1  # samples
+    cam_layer = None  # name of the module whose output is the last convolutional map before pooling
 
     def forward(self, x: Tensor) -> Tensor:
-        """Signals (N, leads, T) mV -> logits (N, classes); ValueError for another number of leads."""
+        """Signals (N, leads, T) mV -> logits (N, classes); ValueError for another number
+        of leads.
+        """
         if x.ndim != 3 or x.shape[1] != self.n_leads:
             raise ValueError(f"expected (N, {self.n_leads}, T), got {tuple(x.shape)}")
         if x.shape[2] < self.min_length:
@@ -114,11 +138,19 @@ class LeNet(Network):
         ]
         for block in blocks[:2]:
             block.add_module("pool", nn.MaxPool1d(2))
-        super().__init__(OrderedDict(
-            block1=blocks[0], block2=blocks[1], block3=blocks[2],
-            pool=nn.AdaptiveAvgPool1d(1), flatten=nn.Flatten(),
-            hidden=nn.Linear(128, 128), hidden_relu=nn.ReLU(), head=nn.Linear(128, num_classes),
-        ), n_leads)
+        super().__init__(
+            OrderedDict(
+                block1=blocks[0],
+                block2=blocks[1],
+                block3=blocks[2],
+                pool=nn.AdaptiveAvgPool1d(1),
+                flatten=nn.Flatten(),
+                hidden=nn.Linear(128, 128),
+                hidden_relu=nn.ReLU(),
+                head=nn.Linear(128, num_classes),
+            ),
+            n_leads,
+        )
 
 
 class Bottleneck(nn.Module):
@@ -142,11 +174,15 @@ def _branch(n_in, width, n_out, kernel, stride, bias, zero_init):
         ("2", conv_norm(width, width, kernel, stride, bias=bias)),
         ("3", conv_norm(width, n_out, 1, bias=bias, relu=False, zero_init=zero_init)),
     )
-    return OrderedDict((f"{name}{number}", module) for number, part in parts for name, module in part.items())
+    return OrderedDict(
+        (f"{name}{number}", module) for number, part in parts for name, module in part.items()
+    )
 
 
 def _stages(n_in, width, n_out, make_block):
-    """Four stages of [3, 4, 6, 3] bottlenecks, halving the time axis at the start of the last three."""
+    """Four stages of [3, 4, 6, 3] bottlenecks, halving the time axis at the start of the last
+    three.
+    """
     stages = OrderedDict()
     for number, (depth, stride) in enumerate(zip((3, 4, 6, 3), (1, 2, 2, 2), strict=True), start=1):
         blocks = OrderedDict()
@@ -160,7 +196,9 @@ def _stages(n_in, width, n_out, make_block):
 
 def _resnet_block(n_in, width, n_out, stride):
     changes = stride != 1 or n_in != n_out
-    shortcut = conv_norm(n_in, n_out, 1, stride, bias=False, relu=False) if changes else OrderedDict()
+    shortcut = (
+        conv_norm(n_in, n_out, 1, stride, bias=False, relu=False) if changes else OrderedDict()
+    )
     return Bottleneck(_branch(n_in, width, n_out, 3, stride, bias=False, zero_init=False), shortcut)
 
 
@@ -179,11 +217,19 @@ class ResNet(Network):
     cam_layer = "stage4"
 
     def __init__(self, num_classes: int, n_leads: int = 12):
-        stem = nn.Sequential(OrderedDict(conv_norm(n_leads, 64, 5, stride=2, bias=False), pool=nn.MaxPool1d(3, 2, 1)))
-        super().__init__(OrderedDict(
-            stem=stem, **_stages(64, 128, 512, _resnet_block),
-            pool=nn.AdaptiveAvgPool1d(1), flatten=nn.Flatten(), head=nn.Linear(512, num_classes),
-        ), n_leads)
+        stem = nn.Sequential(
+            OrderedDict(conv_norm(n_leads, 64, 5, stride=2, bias=False), pool=nn.MaxPool1d(3, 2, 1))
+        )
+        super().__init__(
+            OrderedDict(
+                stem=stem,
+                **_stages(64, 128, 512, _resnet_block),
+                pool=nn.AdaptiveAvgPool1d(1),
+                flatten=nn.Flatten(),
+                head=nn.Linear(512, num_classes),
+            ),
+            n_leads,
+        )
 
 
 class XResNet(Network):
@@ -193,13 +239,25 @@ class XResNet(Network):
 
     def __init__(self, num_classes: int, n_leads: int = 12):
         stem = OrderedDict()
-        for number, (n_in, n_out, stride) in enumerate(((n_leads, 32, 2), (32, 32, 1), (32, 64, 1)), start=1):
-            stem.update((f"{name}{number}", module) for name, module in conv_norm(n_in, n_out, 5, stride).items())
-        super().__init__(OrderedDict(
-            stem=nn.Sequential(OrderedDict(stem, pool=nn.MaxPool1d(3, 2, 1))), **_stages(64, 64, 256, _xresnet_block),
-            pool=AdaptiveConcatPool(), flatten=nn.Flatten(),
-            norm=nn.BatchNorm1d(512), dropout=nn.Dropout(0.5), head=nn.Linear(512, num_classes),
-        ), n_leads)
+        for number, (n_in, n_out, stride) in enumerate(
+            ((n_leads, 32, 2), (32, 32, 1), (32, 64, 1)), start=1
+        ):
+            stem.update(
+                (f"{name}{number}", module)
+                for name, module in conv_norm(n_in, n_out, 5, stride).items()
+            )
+        super().__init__(
+            OrderedDict(
+                stem=nn.Sequential(OrderedDict(stem, pool=nn.MaxPool1d(3, 2, 1))),
+                **_stages(64, 64, 256, _xresnet_block),
+                pool=AdaptiveConcatPool(),
+                flatten=nn.Flatten(),
+                norm=nn.BatchNorm1d(512),
+                dropout=nn.Dropout(0.5),
+                head=nn.Linear(512, num_classes),
+            ),
+            n_leads,
+        )
 
 
 MODELS = {"lenet": LeNet, "resnet": ResNet, "xresnet": XResNet}

@@ -36,8 +36,11 @@ FOLDS = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]}
 
 # ---------------------------------------------------------------- options
 
+
 def info_of(args: argparse.Namespace) -> ModelInfo:
-    """What the options say of the model that is to be trained; UserError where they contradict each other."""
+    """What the options say of the model that is to be trained; UserError where they contradict each
+    other.
+    """
     folds = {"train": args.train_folds, "validation": args.val_folds, "test": args.test_folds}
     folds = {name: sorted(chosen or FOLDS[name]) for name, chosen in folds.items()}
     chosen = [fold for part in folds.values() for fold in part]
@@ -49,12 +52,23 @@ def info_of(args: argparse.Namespace) -> ModelInfo:
     if args.seed < 0:
         raise UserError(f"--seed is {args.seed}: it is a number from 0 on")
     task = args.task or "subdiagnostic"
-    info = ModelInfo(modelname=args.modelname or "lenet", task=task, labels=tuple(TASKS[task]), leads=leads,
-                     sampling_rate=args.sampling_rate or 100, crop_seconds=args.crop_seconds or 2.5, folds=folds,
-                     seed=args.seed, run_name=args.run_name)
+    info = ModelInfo(
+        modelname=args.modelname or "lenet",
+        task=task,
+        labels=tuple(TASKS[task]),
+        leads=leads,
+        sampling_rate=args.sampling_rate or 100,
+        crop_seconds=args.crop_seconds or 2.5,
+        folds=folds,
+        seed=args.seed,
+        run_name=args.run_name,
+    )
     least = get_model(info.modelname, 1).min_length
     if info.crop < least:
-        raise UserError(f"--crop_seconds {info.crop_seconds:g} is {info.crop} samples: {info.modelname} needs at least {least}")
+        raise UserError(
+            f"--crop_seconds {info.crop_seconds:g} is {info.crop} samples: {info.modelname} needs "
+            f"at least {least}"
+        )
     return info
 
 
@@ -64,32 +78,52 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
         if not getattr(args, option) >= 0:
             raise UserError(f"--{option} is {getattr(args, option)}: it cannot be negative")
     if args.freeze and not args.finetune:
-        raise UserError("--freeze trains the last layer of an earlier model: name it with --finetune")
+        raise UserError(
+            "--freeze trains the last layer of an earlier model: name it with --finetune"
+        )
     if args.model_path:
-        raise UserError("--model_path goes with --test_only; to start from a model's weights use --finetune")
+        raise UserError(
+            "--model_path goes with --test_only; to start from a model's weights use --finetune"
+        )
     return Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
 
 
 # ---------------------------------------------------------------- data
 
-def load_splits(args: argparse.Namespace, info: ModelInfo, names: Sequence[str] = tuple(FOLDS)) -> dict[str, Dataset]:
-    """Split name -> its records; those without a label of the task are dropped unless they are to be kept."""
+
+def load_splits(
+    args: argparse.Namespace, info: ModelInfo, names: Sequence[str] = tuple(FOLDS)
+) -> dict[str, Dataset]:
+    """Split name -> its records; those without a label of the task are dropped unless they are to
+    be kept.
+    """
     if args.keep_unlabelled and is_regression(info.task):
-        raise UserError(f"--keep_unlabelled has no meaning for {info.task}: without amplitudes there is nothing to learn")
+        raise UserError(
+            f"--keep_unlabelled has no meaning for {info.task}: without amplitudes there is "
+            "nothing to learn"
+        )
     data = load_dataset(args.data_path, info.task, info.sampling_rate, args.limit)
     if info.crop > data.signals.shape[1]:
-        raise UserError(f"records of {data.signals.shape[1]} samples are shorter than the crop of {info.crop}")
+        raise UserError(
+            f"records of {data.signals.shape[1]} samples are shorter than the crop of {info.crop}"
+        )
     usable = data.labelled | args.keep_unlabelled
     # one selection per split: the signals of the whole of PTB-XL are copied once, not twice
     splits = {name: data.rows(usable & np.isin(data.fold, info.folds[name])) for name in names}
     for name, part in splits.items():
         if not len(part):
-            raise UserError(f"no {name} record: folds {' '.join(map(str, info.folds[name]))} of {args.data_path} hold none with "
-                            f"a label of {info.task}" + (f" among the first {args.limit}" if args.limit else ""))
+            raise UserError(
+                f"no {name} record: folds {' '.join(map(str, info.folds[name]))} of "
+                f"{args.data_path} hold none with "
+                f"a label of {info.task}" + (f" among the first {args.limit}" if args.limit else "")
+            )
         bad = part.ecg_id[~np.isfinite(part.signals).all(axis=(1, 2))]
         if len(bad):
-            raise UserError(f"signals that are not numbers in the records with ecg_id {' '.join(map(str, bad))}: "
-                            "preprocess again, or leave them out of the table")
+            raise UserError(
+                "signals that are not numbers in the records with ecg_id "
+                f"{' '.join(map(str, bad))}: "
+                "preprocess again, or leave them out of the table"
+            )
     if not args.allow_patient_overlap:
         check_patients(splits)
     return splits
@@ -99,12 +133,17 @@ def check_patients(splits: dict[str, Dataset]) -> None:
     """UserError that names the patients with records in more than one split."""
     names = list(splits)
     for number, first in enumerate(names):
-        for second in names[number + 1:]:
+        for second in names[number + 1 :]:
             shared = np.intersect1d(splits[first].patient_id, splits[second].patient_id)
             if len(shared):
-                shown = " ".join(f"{patient:g}" for patient in shared[:10]) + (" ..." if len(shared) > 10 else "")
-                raise UserError(f"{len(shared)} patients have records in both {first} and {second} (patient_id {shown}): "
-                                "their scores would be too good; --allow_patient_overlap to go on")
+                shown = " ".join(f"{patient:g}" for patient in shared[:10]) + (
+                    " ..." if len(shared) > 10 else ""
+                )
+                raise UserError(
+                    f"{len(shared)} patients have records in both {first} and {second} (patient_id "
+                    f"{shown}): "
+                    "their scores would be too good; --allow_patient_overlap to go on"
+                )
 
 
 def fingerprint(splits: dict[str, Dataset]) -> str:
@@ -118,10 +157,17 @@ def fingerprint(splits: dict[str, Dataset]) -> str:
 
 def left_out(data: Dataset, split: str) -> str | None:
     """A sentence on the classes that a split cannot score, or None."""
-    names = [] if is_regression(data.task) else [data.label_names[c] for c in np.flatnonzero(~evaluable(data.labels))]
+    names = (
+        []
+        if is_regression(data.task)
+        else [data.label_names[c] for c in np.flatnonzero(~evaluable(data.labels))]
+    )
     if not names:
         return None
-    return f"{split}: no positive (or no negative) among {len(data)} records, left out of its mean: {', '.join(names)}"
+    return (
+        f"{split}: no positive (or no negative) among {len(data)} records, left out of its "
+        f"mean: {', '.join(names)}"
+    )
 
 
 def describe(splits: dict[str, Dataset], keep_unlabelled: bool) -> None:
@@ -129,7 +175,10 @@ def describe(splits: dict[str, Dataset], keep_unlabelled: bool) -> None:
     if not distributed.is_main():
         return
     kept = "kept" if keep_unlabelled else "dropped"
-    print(", ".join(f"{len(part)} {name}" for name, part in splits.items()) + f" records (without a label of the task: {kept})")
+    print(
+        ", ".join(f"{len(part)} {name}" for name, part in splits.items())
+        + f" records (without a label of the task: {kept})"
+    )
     for name in ("validation", "test"):
         if sentence := left_out(splits[name], name):
             print(sentence)
@@ -137,10 +186,12 @@ def describe(splits: dict[str, Dataset], keep_unlabelled: bool) -> None:
 
 # ---------------------------------------------------------------- model
 
+
 def new_model(info: ModelInfo, finetune: str | None) -> torch.nn.Module:
     """A network initialised from the seed, or with the weights of another checkpoint.
 
-    The last layer's weights are taken over where the labels are the same, and drawn anew where they differ.
+    The last layer's weights are taken over where the labels are the same, and drawn anew where they
+    differ.
     """
     torch.manual_seed(info.seed)
     model = get_model(info.modelname, len(info.labels), len(info.leads))
@@ -152,7 +203,10 @@ def new_model(info: ModelInfo, finetune: str | None) -> torch.nn.Module:
                 raise UserError(f"--finetune {finetune} is of {what} {there}, this run of {here}")
         weights = before.state_dict()
         if before.info.labels != info.labels:
-            weights = {**weights, **{f"head.{name}": value for name, value in model.head.state_dict().items()}}
+            weights = {
+                **weights,
+                **{f"head.{name}": value for name, value in model.head.state_dict().items()},
+            }
         model.load_state_dict(weights, strict=True)
     model.info = info
     return model
@@ -160,26 +214,44 @@ def new_model(info: ModelInfo, finetune: str | None) -> torch.nn.Module:
 
 # ---------------------------------------------------------------- train
 
+
 def train(args: argparse.Namespace, device: torch.device) -> str | None:
-    """Train (or go on, or find that all is done) and test the best epoch; returns the main process's last words."""
+    """Train (or go on, or find that all is done) and test the best epoch; returns the main
+    process's last words.
+    """
     info, recipe = info_of(args), recipe_of(args)
     model = new_model(info, args.finetune)
     splits = load_splits(args, info)
     if not is_regression(info.task) and not evaluable(splits["validation"].labels).any():
-        raise UserError(f"no class of {info.task} has a positive and a negative among the {len(splits['validation'])} "
-                        "validation records: the best epoch cannot be chosen; use more records or other --val_folds")
+        raise UserError(
+            f"no class of {info.task} has a positive and a negative among the "
+            f"{len(splits['validation'])} "
+            "validation records: the best epoch cannot be chosen; use more records or other "
+            "--val_folds"
+        )
     need = max(2, distributed.world())
     if len(splits["train"]) < need or recipe.batch_size < need:
-        raise UserError(f"batch norm needs at least {need} records in each batch: {len(splits['train'])} training records, "
-                        f"--batch_size {recipe.batch_size}")
+        raise UserError(
+            f"batch norm needs at least {need} records in each batch: {len(splits['train'])} "
+            "training records, "
+            f"--batch_size {recipe.batch_size}"
+        )
     data = fingerprint(splits)
     distributed.check_same("data", data)
     folder = run_folder(args.output_path, info)
-    settings = {**asdict(replace(info, thresholds=None)), **asdict(recipe),
-                "finetune": args.finetune and sha256(find_checkpoint(args.finetune)), "limit": args.limit,
-                "keep_unlabelled": args.keep_unlabelled, "n_bootstrap": args.n_bootstrap, "data": data}
+    settings = {
+        **asdict(replace(info, thresholds=None)),
+        **asdict(recipe),
+        "finetune": args.finetune and sha256(find_checkpoint(args.finetune)),
+        "limit": args.limit,
+        "keep_unlabelled": args.keep_unlabelled,
+        "n_bootstrap": args.n_bootstrap,
+        "data": data,
+    }
     with contextlib.ExitStack() as stack:
-        stage = distributed.on_main(lambda: stack.enter_context(Stage(folder, "train", settings, args.overwrite)))
+        stage = distributed.on_main(
+            lambda: stack.enter_context(Stage(folder, "train", settings, args.overwrite))
+        )
         if distributed.from_main(lambda: stage.finished_before()):
             return None
         describe(splits, args.keep_unlabelled)
@@ -191,54 +263,93 @@ def train(args: argparse.Namespace, device: torch.device) -> str | None:
         learner = Learner.of(model.to(device), info.task, recipe, device)
         training_set = TrainingSet.of(splits["train"], info.leads, info.crop, device)
         with TrainingLog(folder, len(stored["history"]) if stored else 0) as log:
-            history = fit(learner, training_set, splits["validation"], info, folder, run_id, stored, log.epoch)
+            history = fit(
+                learner, training_set, splits["validation"], info, folder, run_id, stored, log.epoch
+            )
             info = keep_best(model, info, splits["validation"], folder)
             metrics, written = write_test(folder, model, info, splits["test"], args, overwrite=True)
             if not distributed.is_main():
                 return None
             written += write_figure(training_figures.course_figure(history), folder / "course")
             log.results(settings, metrics["windows"], history, splits["test"])
-        stage.finish(inputs=[Path(args.data_path) / TABLE], outputs=[*checkpoint_paths(folder), *written],
-                     counts={name: len(part) for name, part in splits.items()})
+        stage.finish(
+            inputs=[Path(args.data_path) / TABLE],
+            outputs=[*checkpoint_paths(folder), *written],
+            counts={name: len(part) for name, part in splits.items()},
+        )
     best = max(history, key=lambda row: row["score"])["epoch"]
-    return f"{scoring.summary(metrics, info.task)} on {len(splits['test'])} test records, epoch {best}; " \
-           f"wrote {', '.join(map(str, [checkpoint_paths(folder)[0], *written]))}"
+    return (
+        f"{scoring.summary(metrics, info.task)} on {len(splits['test'])} test records, epoch "
+        f"{best}; "
+        f"wrote {', '.join(map(str, [checkpoint_paths(folder)[0], *written]))}"
+    )
 
 
-# what a run writes, and a run that starts anew removes: nothing of an older run may pass for the new one's
-RUN_FILES = ("checkpoints/*.ckpt", "metrics.json", "predictions.npz", "log.jsonl", "tensorboard/*", "test.json",
-             "roc.png", "reliability.png", "amplitudes.png", "course.png")
+# what a run writes, and a run that starts anew removes: nothing of an older run may pass for the
+# new one's
+RUN_FILES = (
+    "checkpoints/*.ckpt",
+    "metrics.json",
+    "predictions.npz",
+    "log.jsonl",
+    "tensorboard/*",
+    "test.json",
+    "roc.png",
+    "reliability.png",
+    "amplitudes.png",
+    "course.png",
+)
 OWN_FOLDERS = ("checkpoints", "tensorboard")
 
 
 def take_up(folder: Path, resumed: bool, run_id: str) -> dict | None:
-    """Content of the last checkpoint if this run wrote it; else remove what an older run left, and None."""
+    """Content of the last checkpoint if this run wrote it; else remove what an older run left, and
+    None.
+    """
     last = checkpoint_paths(folder)[1]
     if resumed and last.is_file():
         stored, _ = load_checkpoint(last)
         if stored.get("run_id") == run_id:
-            print(f"going on after epoch {len(stored['history'])} of the interrupted run in {folder}")
+            print(
+                f"going on after epoch {len(stored['history'])} of the interrupted run in {folder}"
+            )
             return stored
     for path in [path for pattern in RUN_FILES for path in folder.glob(pattern)]:
         path.unlink()
-    if explained := sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name not in OWN_FOLDERS):
-        print(f"warning: {', '.join(explained)} in {folder} explain an older model: run these stages again", file=sys.stderr)
+    if explained := sorted(
+        path.name for path in folder.iterdir() if path.is_dir() and path.name not in OWN_FOLDERS
+    ):
+        print(
+            f"warning: {', '.join(explained)} in {folder} explain an older model: run these stages "
+            "again",
+            file=sys.stderr,
+        )
     return None
 
 
 def restore_threads(stored: dict | None, asked: int | None) -> None:
-    """Go on with the interrupted run's number of threads, on which the last bits of the weights depend."""
+    """Go on with the interrupted run's number of threads, on which the last bits of the weights
+    depend.
+    """
     if not stored or stored["threads"] == torch.get_num_threads():
         return
     if asked is None:
         torch.set_num_threads(stored["threads"])
     elif distributed.is_main():
-        print(f"warning: the run began with {stored['threads']} threads: with {asked} its weights will not be "
-              "bit-identical to those of an uninterrupted run", file=sys.stderr)
+        print(
+            f"warning: the run began with {stored['threads']} threads: with {asked} its weights "
+            "will not be "
+            "bit-identical to those of an uninterrupted run",
+            file=sys.stderr,
+        )
 
 
-def keep_best(model: torch.nn.Module, info: ModelInfo, validation: Dataset, folder: Path) -> ModelInfo:
-    """Put the best epoch's weights into `model`, choose the thresholds and store them in the best checkpoint."""
+def keep_best(
+    model: torch.nn.Module, info: ModelInfo, validation: Dataset, folder: Path
+) -> ModelInfo:
+    """Put the best epoch's weights into `model`, choose the thresholds and store them in the best
+    checkpoint.
+    """
     best = checkpoint_paths(folder)[0]
     content = distributed.from_main(lambda: load_checkpoint(best)[0])
     model.load_state_dict(content["model"])
@@ -252,38 +363,66 @@ def keep_best(model: torch.nn.Module, info: ModelInfo, validation: Dataset, fold
 
 # ---------------------------------------------------------------- test
 
-def write_test(folder: Path, model: torch.nn.Module, info: ModelInfo, test: Dataset, args: argparse.Namespace,
-               overwrite: bool) -> tuple[dict, list[Path]]:
-    """Test a model and write what came of it into `folder`; metrics (by protocol) and paths, empty if that was done."""
+
+def write_test(
+    folder: Path,
+    model: torch.nn.Module,
+    info: ModelInfo,
+    test: Dataset,
+    args: argparse.Namespace,
+    overwrite: bool,
+) -> tuple[dict, list[Path]]:
+    """Test a model and write what came of it into `folder`; metrics (by protocol) and paths, empty
+    if that was done.
+    """
     checkpoint = args.model_path or checkpoint_paths(folder)[0]
-    settings = {"checkpoint": distributed.from_main(lambda: sha256(find_checkpoint(checkpoint))),
-                "data": fingerprint({"test": test}), "n_bootstrap": args.n_bootstrap,
-                "keep_unlabelled": args.keep_unlabelled, "test_folds": info.folds["test"]}
+    settings = {
+        "checkpoint": distributed.from_main(lambda: sha256(find_checkpoint(checkpoint))),
+        "data": fingerprint({"test": test}),
+        "n_bootstrap": args.n_bootstrap,
+        "keep_unlabelled": args.keep_unlabelled,
+        "test_folds": info.folds["test"],
+    }
     with contextlib.ExitStack() as stack:
-        stage = distributed.on_main(lambda: stack.enter_context(Stage(folder, "test", settings, overwrite)))
+        stage = distributed.on_main(
+            lambda: stack.enter_context(Stage(folder, "test", settings, overwrite))
+        )
         if distributed.from_main(lambda: stage.finished_before()):
             return {}, []
         metrics, logits = scoring.score(model, test, args.n_bootstrap, info.seed)
         if not distributed.is_main():
             return {}, []
         written = scoring.write_scores(folder, metrics, logits, test, info)
-        stage.finish(inputs=[Path(args.data_path) / TABLE], outputs=written, counts={"test": len(test)})
+        stage.finish(
+            inputs=[Path(args.data_path) / TABLE], outputs=written, counts={"test": len(test)}
+        )
     return metrics, written
 
 
 def test(args: argparse.Namespace, device: torch.device) -> str | None:
-    """Test a checkpoint on the test folds without training; returns the main process's last words."""
+    """Test a checkpoint on the test folds without training; returns the main process's
+    last words.
+    """
     path = args.model_path or run_folder(args.output_path, info_of(args))
     model = load_model(path, device)
     check_against(args, model.info)
     for option, stored in (("leads", model.info.leads), ("crop_seconds", model.info.crop_seconds)):
         wanted = getattr(args, option)
         if wanted and (tuple(wanted) if option == "leads" else wanted) != stored:
-            raise UserError(f"--{option} contradicts the checkpoint, which is of {option} {stored}: leave the option out")
-    info = replace(model.info, folds={**model.info.folds, "test": sorted(args.test_folds or model.info.folds["test"])})
+            raise UserError(
+                f"--{option} contradicts the checkpoint, which is of {option} {stored}: leave the "
+                "option out"
+            )
+    info = replace(
+        model.info,
+        folds={**model.info.folds, "test": sorted(args.test_folds or model.info.folds["test"])},
+    )
     part = load_splits(args, info, names=("test",))["test"]
     folder = run_folder(args.output_path, info)
     metrics, written = write_test(folder, model, info, part, args, args.overwrite)
     if not written:
         return None
-    return f"{scoring.summary(metrics, info.task)} on {len(part)} test records; wrote {', '.join(map(str, written))}"
+    return (
+        f"{scoring.summary(metrics, info.task)} on {len(part)} test records; wrote "
+        f"{', '.join(map(str, written))}"
+    )

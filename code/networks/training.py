@@ -1,7 +1,9 @@
-"""The training loop: crops drawn in one gather, one optimiser step per batch, checkpoints that resume exactly.
+"""The training loop: crops drawn in one gather, one optimiser step per batch, checkpoints that
+resume exactly.
 
-Whatever is random is a function of (seed, epoch, the record's position), never of how the run came to this epoch:
-a run that was killed and goes on, or is dealt out to several processes, draws the same crops in the same order.
+Whatever is random is a function of (seed, epoch, the record's position), never of how the run came
+to this epoch: a run that was killed and goes on, or is dealt out to several processes, draws the
+same crops in the same order.
 """
 
 import json
@@ -26,7 +28,9 @@ from records.dataset import Dataset
 
 
 def _one_cycle(progress: float) -> float:
-    """Cosine from 1/25 up to 1 over the first 30 %, then down to 1/250,000 (Smith & Topin, arXiv 1708.07120)."""
+    """Cosine from 1/25 up to 1 over the first 30 %, then down to 1/250,000 (Smith & Topin, arXiv
+    1708.07120).
+    """
     start, rise, end = 1 / 25, 0.3, 1 / 250_000
     if progress < rise:
         return 1 + (start - 1) * (1 + math.cos(math.pi * progress / rise)) / 2
@@ -34,7 +38,10 @@ def _one_cycle(progress: float) -> float:
 
 
 # name -> factor of the learning rate at a progress from 0 to 1 through the run
-SCHEDULES: dict[str, Callable[[float], float]] = {"constant": lambda progress: 1.0, "one_cycle": _one_cycle}
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "one_cycle": _one_cycle,
+}
 
 
 @dataclass(frozen=True)
@@ -42,23 +49,25 @@ class Recipe:
     """How to train; the paper's settings by default."""
 
     epochs: int = 100
-    batch_size: int = 128           # records per step, over all processes together
+    batch_size: int = 128  # records per step, over all processes together
     lr: float = 1e-3
     weight_decay: float = 1e-3
     schedule: str = "constant"
-    patience: int | None = None     # epochs without a better validation score before stopping
-    amp: str | None = None          # "bf16", "fp16" or full precision
-    freeze: bool = False            # train the head alone
+    patience: int | None = None  # epochs without a better validation score before stopping
+    amp: str | None = None  # "bf16", "fp16" or full precision
+    freeze: bool = False  # train the head alone
     seed: int = 0
 
 
 # ---------------------------------------------------------------- data
 
+
 @dataclass
 class TrainingSet:
     """Whole records in memory, cropped on the way out.
 
-    signals  # (N, T, leads) mV, on the training device; targets # (N, classes); ecg_id (N,); crop in samples
+    signals  # (N, T, leads) mV, on the training device; targets # (N, classes); ecg_id (N,); crop
+             in samples
     """
 
     signals: Tensor
@@ -67,10 +76,14 @@ class TrainingSet:
     crop: int
 
     @classmethod
-    def of(cls, data: Dataset, leads: Sequence[str], crop: int, device: str | torch.device = "cpu") -> "TrainingSet":
+    def of(
+        cls, data: Dataset, leads: Sequence[str], crop: int, device: str | torch.device = "cpu"
+    ) -> "TrainingSet":
         """From the records of a Dataset, with the leads in the model's order."""
         columns = [LEADS.index(lead) for lead in leads]
-        signals = data.signals if columns == list(range(len(LEADS))) else data.signals[:, :, columns]
+        signals = (
+            data.signals if columns == list(range(len(LEADS))) else data.signals[:, :, columns]
+        )
         signals = torch.from_numpy(np.ascontiguousarray(signals, dtype=np.float32)).to(device)
         targets = torch.from_numpy(data.labels.astype(np.float32)).to(device)
         return cls(signals, targets, data.ecg_id, crop)
@@ -78,15 +91,22 @@ class TrainingSet:
     def __len__(self):
         return len(self.signals)
 
-    def batches(self, batch_size: int, seed: int, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Rows and crop starts of each batch of an epoch; every offset is equally likely, the last one too.
+    def batches(
+        self, batch_size: int, seed: int, epoch: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Rows and crop starts of each batch of an epoch; every offset is equally likely, the last
+        one too.
 
-        Batches differ in size by one record at most: there is no small last batch whose statistics are all noise.
+        Batches differ in size by one record at most: there is no small last batch whose statistics
+        are all noise.
         """
         rng = np.random.default_rng((seed, epoch))
         order = rng.permutation(len(self))
         starts = rng.integers(self.signals.shape[1] - self.crop + 1, size=len(self))
-        return [(rows, starts[rows]) for rows in np.array_split(order, math.ceil(len(self) / batch_size))]
+        return [
+            (rows, starts[rows])
+            for rows in np.array_split(order, math.ceil(len(self) / batch_size))
+        ]
 
     def gather(self, rows: np.ndarray, starts: np.ndarray) -> tuple[Tensor, Tensor]:
         """Crops (B, leads, crop) and targets (B, classes), in one indexing operation each."""
@@ -96,8 +116,14 @@ class TrainingSet:
 
 
 def summed_loss(task: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """Loss of a task, summed over records and outputs: cross entropy per label, squared error for amplitudes."""
-    return nn.MSELoss(reduction="sum") if is_regression(task) else nn.BCEWithLogitsLoss(reduction="sum")
+    """Loss of a task, summed over records and outputs: cross entropy per label, squared error for
+    amplitudes.
+    """
+    return (
+        nn.MSELoss(reduction="sum")
+        if is_regression(task)
+        else nn.BCEWithLogitsLoss(reduction="sum")
+    )
 
 
 # ---------------------------------------------------------------- one step, one epoch
@@ -109,8 +135,10 @@ AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Learner:
     """A network in training with what updates it."""
 
-    model: nn.Module              # the network itself: weights, checkpoints, evaluation
-    module: nn.Module             # what is called in training: the network as the device likes it, of the same tensors
+    model: nn.Module  # the network itself: weights, checkpoints, evaluation
+    module: (
+        nn.Module
+    )  # what is called in training: the network as the device likes it, of the same tensors
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler  # passes everything through unless amp is fp16
     loss: Callable[[Tensor, Tensor], Tensor]
@@ -125,7 +153,9 @@ class Learner:
         optimizer = torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
         scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "fp16")
         fast = channels_last(model) if device.type == "cpu" else model
-        return cls(model, distributed.wrap(fast, device), optimizer, scaler, summed_loss(task), recipe)
+        return cls(
+            model, distributed.wrap(fast, device), optimizer, scaler, summed_loss(task), recipe
+        )
 
     def train_mode(self) -> None:
         """Training mode; a frozen backbone keeps its batch statistics and drops nothing."""
@@ -142,12 +172,15 @@ class Learner:
         return rate
 
     def step(self, x: Tensor, y: Tensor, n_global: int) -> float:
-        """One optimiser step on this process's share of a batch of `n_global` records; returns the whole batch's loss.
+        """One optimiser step on this process's share of a batch of `n_global` records; returns the
+        whole batch's loss.
 
         The update is left out where that loss is not finite.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(x.device.type, AMP_TYPES.get(self.recipe.amp), enabled=self.recipe.amp is not None):
+        with torch.autocast(
+            x.device.type, AMP_TYPES.get(self.recipe.amp), enabled=self.recipe.amp is not None
+        ):
             outputs = self.module(x)
         loss = self.loss(outputs.to(y.dtype), y) / (n_global * y.shape[1])
         # the wrapper averages gradients over the processes; the batch's gradient is their sum
@@ -159,31 +192,46 @@ class Learner:
         return whole
 
 
-def train_one_epoch(learner: Learner, data: TrainingSet, epoch: int, progress: bool = False) -> dict:
+def train_one_epoch(
+    learner: Learner, data: TrainingSet, epoch: int, progress: bool = False
+) -> dict:
     """One pass over the training records; `epoch` counts from 0.
 
-    Returns train_loss and lr. Raises UserError with the batch's ecg_ids where the loss is not finite.
+    Returns train_loss and lr. Raises UserError with the batch's ecg_ids where the loss is not
+    finite.
     """
     recipe, rank, world = learner.recipe, distributed.rank(), distributed.world()
     learner.train_mode()
-    torch.manual_seed(np.random.SeedSequence((recipe.seed, epoch, rank)).generate_state(1)[0].item())  # dropout
+    torch.manual_seed(
+        np.random.SeedSequence((recipe.seed, epoch, rank)).generate_state(1)[0].item()
+    )  # dropout
     batches = data.batches(recipe.batch_size, recipe.seed, epoch)
     total, rate = 0.0, recipe.lr
-    for number, (rows, starts) in enumerate(tqdm(batches, f"epoch {epoch + 1}", leave=False, disable=not progress)):
+    for number, (rows, starts) in enumerate(
+        tqdm(batches, f"epoch {epoch + 1}", leave=False, disable=not progress)
+    ):
         rate = learner.set_progress((epoch + number / len(batches)) / recipe.epochs)
         loss = learner.step(*data.gather(rows[rank::world], starts[rank::world]), len(rows))
         if not math.isfinite(loss):
-            raise UserError(f"the loss is {loss} in epoch {epoch + 1}, batch {number + 1} of {len(batches)}, with ecg_id "
-                            f"{' '.join(map(str, data.ecg_id[rows]))}: the checkpoints of the last whole epoch are kept; "
-                            "look at these records, or lower --lr")
+            raise UserError(
+                f"the loss is {loss} in epoch {epoch + 1}, batch {number + 1} of {len(batches)}, "
+                "with ecg_id "
+                f"{' '.join(map(str, data.ecg_id[rows]))}: the checkpoints of the last whole epoch "
+                "are kept; "
+                "look at these records, or lower --lr"
+            )
         total += loss * len(rows)
     return {"train_loss": total / len(data), "lr": rate}
 
 
 def validate(model: nn.Module, data: Dataset) -> dict:
-    """Validation loss on centre crops, and for labels the macro AUC; `score` is what the best epoch is chosen by."""
+    """Validation loss on centre crops, and for labels the macro AUC; `score` is what the best epoch
+    is chosen by.
+    """
     logits = distributed.shared_predict(model, data.signals, "centre_crop")
-    loss = summed_loss(data.task)(torch.from_numpy(logits), torch.from_numpy(data.labels.astype(np.float32)))
+    loss = summed_loss(data.task)(
+        torch.from_numpy(logits), torch.from_numpy(data.labels.astype(np.float32))
+    )
     row = {"val_loss": loss.item() / data.labels.size}
     if is_regression(data.task):
         return {**row, "score": -row["val_loss"]}
@@ -193,6 +241,7 @@ def validate(model: nn.Module, data: Dataset) -> dict:
 
 # ---------------------------------------------------------------- the run
 
+
 def best_epoch(history: list[dict]) -> int:
     """Position of the row with the best validation score; the first of equals."""
     return int(np.argmax([row["score"] for row in history]))
@@ -200,46 +249,82 @@ def best_epoch(history: list[dict]) -> int:
 
 def checkpoint_paths(folder: Path) -> tuple[Path, Path]:
     """Best and last checkpoint of a run folder."""
-    return folder / "checkpoints" / "best_model.ckpt", folder / "checkpoints" / "model_lastepoch.ckpt"
+    return (
+        folder / "checkpoints" / "best_model.ckpt",
+        folder / "checkpoints" / "model_lastepoch.ckpt",
+    )
 
 
-def fit(learner: Learner, data: TrainingSet, validation: Dataset, info: ModelInfo, folder: Path, run_id: str = "",
-        stored: dict | None = None, on_epoch: Callable[[dict], None] = lambda row: None) -> list[dict]:
-    """Train to the recipe's end and return a row per epoch; go on from `stored`, the content of model_lastepoch.ckpt.
+def fit(
+    learner: Learner,
+    data: TrainingSet,
+    validation: Dataset,
+    info: ModelInfo,
+    folder: Path,
+    run_id: str = "",
+    stored: dict | None = None,
+    on_epoch: Callable[[dict], None] = lambda row: None,
+) -> list[dict]:
+    """Train to the recipe's end and return a row per epoch; go on from `stored`, the content of
+    model_lastepoch.ckpt.
 
-    After each epoch the best and the last checkpoint and log.jsonl are written, in this order: whenever the process
-    is killed, the last checkpoint describes a whole epoch, and what comes after it is done again in the same way.
+    After each epoch the best and the last checkpoint and log.jsonl are written, in this order:
+    whenever the process is killed, the last checkpoint describes a whole epoch, and what comes
+    after it is done again in the same way.
     """
     history, recipe, made_with = [], learner.recipe, versions()
     if stored:
         learner.optimizer.load_state_dict(stored["optimizer"])
         learner.scaler.load_state_dict(stored["scaler"])
         history = _timed(stored["history"], folder)
-    epochs = tqdm(range(len(history), recipe.epochs), "train", initial=len(history), total=recipe.epochs,
-                  disable=not distributed.is_main())
+    epochs = tqdm(
+        range(len(history), recipe.epochs),
+        "train",
+        initial=len(history),
+        total=recipe.epochs,
+        disable=not distributed.is_main(),
+    )
     for epoch in epochs:
-        if recipe.patience and history and len(history) - 1 - best_epoch(history) >= recipe.patience:
+        if (
+            recipe.patience
+            and history
+            and len(history) - 1 - best_epoch(history) >= recipe.patience
+        ):
             break
         started = time.perf_counter()
-        row = {"epoch": epoch + 1, **train_one_epoch(learner, data, epoch, progress=len(data) > 10_000)}
+        row = {
+            "epoch": epoch + 1,
+            **train_one_epoch(learner, data, epoch, progress=len(data) > 10_000),
+        }
         row.update(validate(learner.model, validation))
         if not math.isfinite(row["val_loss"]):
-            raise UserError(f"the validation loss is {row['val_loss']} after epoch {epoch + 1}: lower --lr")
+            raise UserError(
+                f"the validation loss is {row['val_loss']} after epoch {epoch + 1}: lower --lr"
+            )
         row["seconds"] = round(time.perf_counter() - started, 3)
         history.append(row)
         if distributed.is_main():
             _save(learner, info, folder, history, run_id=run_id, versions=made_with)
             on_epoch(row)
-        epochs.set_postfix(loss=f"{row['train_loss']:.4f}", score=f"{row['score']:.4f}", best=best_epoch(history) + 1)
+        epochs.set_postfix(
+            loss=f"{row['train_loss']:.4f}",
+            score=f"{row['score']:.4f}",
+            best=best_epoch(history) + 1,
+        )
     return history
 
 
 def _timed(history, folder):
-    """Rows of a checkpoint with the seconds that log.jsonl has for them (of the last epoch it may have none)."""
+    """Rows of a checkpoint with the seconds that log.jsonl has for them (of the last epoch it may
+    have none).
+    """
     log = folder / "log.jsonl"
     logged = map(json.loads, log.read_text(encoding="utf-8").splitlines()) if log.is_file() else ()
     seconds = {row["epoch"]: row["seconds"] for row in logged if "seconds" in row}
-    return [{**row, "seconds": seconds[row["epoch"]]} if row["epoch"] in seconds else dict(row) for row in history]
+    return [
+        {**row, "seconds": seconds[row["epoch"]]} if row["epoch"] in seconds else dict(row)
+        for row in history
+    ]
 
 
 def _save(learner, info, folder, history, **facts):
@@ -249,6 +334,13 @@ def _save(learner, info, folder, history, **facts):
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history]
     if best_epoch(history) == len(history) - 1:
         save_checkpoint(best, learner.model, info, **facts, score=history[-1]["score"])
-    save_checkpoint(last, learner.model, info, **facts, history=rows, optimizer=learner.optimizer.state_dict(),
-                    scaler=learner.scaler.state_dict())
+    save_checkpoint(
+        last,
+        learner.model,
+        info,
+        **facts,
+        history=rows,
+        optimizer=learner.optimizer.state_dict(),
+        scaler=learner.scaler.state_dict(),
+    )
     write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history))

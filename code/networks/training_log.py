@@ -1,4 +1,6 @@
-"""TensorBoard events of a training run: scalars per epoch, figures and hyperparameters at the end."""
+"""TensorBoard events of a training run: scalars per epoch, figures and hyperparameters
+at the end.
+"""
 
 import contextlib
 import signal
@@ -15,7 +17,8 @@ from records.dataset import Dataset
 def interrupts_held_back() -> Iterator[None]:
     """Let Ctrl-C wait until the block is left.
 
-    One that strikes inside TensorBoard's queue leaves its lock in a state in which closing the writer never ends.
+    One that strikes inside TensorBoard's queue leaves its lock in a state in which closing the
+    writer never ends.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -38,8 +41,11 @@ class TrainingLog:
         self.writer = None
         if distributed.is_main():
             from torch.utils.tensorboard import SummaryWriter  # slow to import
+
             # what an interrupted run logged beyond its last checkpoint is done again: hide it
-            self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=epochs_done + 1 if epochs_done else None)
+            self.writer = SummaryWriter(
+                str(folder / "tensorboard"), purge_step=epochs_done + 1 if epochs_done else None
+            )
 
     def __enter__(self):
         return self
@@ -60,7 +66,16 @@ class TrainingLog:
     @interrupts_held_back()
     def results(self, settings: dict, metrics: dict, history: list[dict], test: Dataset) -> None:
         """Hyperparameters with the test's headline, and the course of training as a figure."""
-        headline = ("r2", "mae") if is_regression(test.task) else ("macro_auc", "micro_auc", "fmax", "brier")
-        plain = {name: value if isinstance(value, int | float | str | bool) else str(value) for name, value in settings.items()}
-        self.writer.add_hparams(plain, {f"test/{name}": metrics[name]["value"] for name in headline}, run_name=".")
+        headline = (
+            ("r2", "mae")
+            if is_regression(test.task)
+            else ("macro_auc", "micro_auc", "fmax", "brier")
+        )
+        plain = {
+            name: value if isinstance(value, int | float | str | bool) else str(value)
+            for name, value in settings.items()
+        }
+        self.writer.add_hparams(
+            plain, {f"test/{name}": metrics[name]["value"] for name in headline}, run_name="."
+        )
         self.writer.add_figure("course", figures.course_figure(history), len(history))

@@ -32,7 +32,8 @@ class Dataset:
     sampling_rate  Hz
     task           name of the task or None; then `labels` and `labelled` are None too
     labels         # (N, classes) 0/1, or (N, 12) mV for a regression task (NaN where not measured)
-    labelled       # (N,) bool: the record has at least one label of the task (regression: all 12 values)
+    labelled       # (N,) bool: the record has at least one label of the task (regression: all 12
+                   values)
     path           the folder it was read from
     """
 
@@ -71,7 +72,11 @@ class Dataset:
         """The records at `index` (integer positions or a boolean mask), in that order."""
         index = np.asarray(index)
         index = np.flatnonzero(index) if index.dtype == bool else index.astype(int)
-        picked = {name: getattr(self, name)[index] for name in ("labels", "labelled") if getattr(self, name) is not None}
+        picked = {
+            name: getattr(self, name)[index]
+            for name in ("labels", "labelled")
+            if getattr(self, name) is not None
+        }
         return replace(self, table=self.table.iloc[index], signals=self.signals[index], **picked)
 
     def in_folds(self, folds: Iterable[int]) -> "Dataset":
@@ -83,27 +88,40 @@ class Dataset:
         rows = self.table.index.get_indexer(list(ecg_ids))
         missing = [str(ecg_id) for ecg_id, row in zip(ecg_ids, rows, strict=True) if row < 0]
         if missing:
-            raise UserError(f"no record with ecg_id {', '.join(missing)} in {self.path} (it has {len(self)} records)")
+            raise UserError(
+                f"no record with ecg_id {', '.join(missing)} in {self.path} (it has {len(self)} "
+                "records)"
+            )
         return rows
 
     def r_peaks(self, row: int) -> np.ndarray:
-        """R-peaks of one record in samples at this data set's sampling rate (the table holds them at 100 Hz)."""
+        """R-peaks of one record in samples at this data set's sampling rate (the table holds them
+        at 100 Hz).
+        """
         return parse_r_peaks(self.table["r_peaks"].iloc[row]) * self.sampling_rate // 100
 
 
 def parse_r_peaks(text: object) -> np.ndarray:
     """'114 207 299' -> int array (samples at 100 Hz); a blank cell gives an empty array."""
     try:
-        return np.array([int(word) for word in text.split()] if isinstance(text, str) else [], dtype=int)
+        return np.array(
+            [int(word) for word in text.split()] if isinstance(text, str) else [], dtype=int
+        )
     except (ValueError, OverflowError):
-        raise UserError(f"r_peaks {text[:60]!r} are not whole numbers separated by spaces") from None
+        raise UserError(
+            f"r_peaks {text[:60]!r} are not whole numbers separated by spaces"
+        ) from None
 
 
 def load_table(data_path: str | Path) -> pd.DataFrame:
     """The enriched table, indexed by ecg_id."""
     path = Path(data_path) / TABLE
     table = read_csv(path, HINT, low_memory=False, dtype={"r_peaks": "string"})
-    missing = [column for column in ("ecg_id", "patient_id", "strat_fold", "r_peaks") if column not in table]
+    missing = [
+        column
+        for column in ("ecg_id", "patient_id", "strat_fold", "r_peaks")
+        if column not in table
+    ]
     if missing:
         raise UserError(f"{path} lacks the column {', '.join(missing)}: {HINT}")
     if table["ecg_id"].isna().any() or table["ecg_id"].duplicated().any():
@@ -112,7 +130,12 @@ def load_table(data_path: str | Path) -> pd.DataFrame:
     return table.set_index("ecg_id")
 
 
-def load_dataset(data_path: str | Path, task: str | None = None, sampling_rate: int = 100, limit: int | None = None) -> Dataset:
+def load_dataset(
+    data_path: str | Path,
+    task: str | None = None,
+    sampling_rate: int = 100,
+    limit: int | None = None,
+) -> Dataset:
     """Read signals, table and, for a task, labels from the folder that preprocessing.py wrote.
 
     Raises UserError where a file is missing or damaged, or the row counts do not agree.
@@ -125,13 +148,17 @@ def load_dataset(data_path: str | Path, task: str | None = None, sampling_rate: 
     made = _made_by(data_path, sampling_rate)
     for name in (signals_path.name, f"multihot_{task}.npy"):
         if _has_changed(data_path / name, made):
-            raise UserError(f"{data_path / name} has changed since preprocessing.py wrote it (sha256): "
-                            "run it again with --overwrite")
+            raise UserError(
+                f"{data_path / name} has changed since preprocessing.py wrote it (sha256): "
+                "run it again with --overwrite"
+            )
     signals, table = read_pickle(signals_path), load_table(data_path)
     _check_table(data_path / TABLE, table, made)
     if signals.ndim != 3 or signals.shape[2] != len(LEADS) or len(signals) != len(table):
-        raise UserError(f"{signals_path} is {signals.shape}, the table has {len(table)} rows: "
-                        f"they belong to different runs; {HINT}")
+        raise UserError(
+            f"{signals_path} is {signals.shape}, the table has {len(table)} rows: "
+            f"they belong to different runs; {HINT}"
+        )
     labels, labelled = load_labels(data_path, task, table) if task else (None, None)
     data = Dataset(table, signals, sampling_rate, data_path, task, labels, labelled)
     return data.rows(np.arange(min(limit, len(data)))) if limit else data
@@ -146,29 +173,40 @@ def _check_finished(data_path):
     """Files of a run that was cut off need not belong together."""
     for path in data_path.glob("preprocessing*.json"):
         if read_stage(path).get("status") != "finished":
-            raise UserError(f"{path} says that preprocessing is not finished: wait for it, or run it again")
+            raise UserError(
+                f"{path} says that preprocessing is not finished: wait for it, or run it again"
+            )
 
 
 def _made_by(data_path, sampling_rate):
     """What preprocessing.py says of the folder, {} where its JSON is not there."""
-    path = data_path / ("preprocessing.json" if sampling_rate == 100 else f"preprocessing{sampling_rate}.json")
+    path = data_path / (
+        "preprocessing.json" if sampling_rate == 100 else f"preprocessing{sampling_rate}.json"
+    )
     return read_stage(path) if path.is_file() else {}
 
 
 def _has_changed(path, made):
-    """Whether a file is not what preprocessing.py wrote: a flipped bit would go unseen otherwise."""
+    """Whether a file is not what preprocessing.py wrote: a flipped bit would go unseen
+    otherwise.
+    """
     digest = made.get("outputs", {}).get(path.name)
     return bool(digest) and path.is_file() and digest != _digest(path, path.stat().st_mtime_ns)
 
 
 def _check_table(path, table, made):
-    """Columns may be added to the table or corrected, which is said; rows must stay those of the arrays."""
+    """Columns may be added to the table or corrected, which is said; rows must stay those of the
+    arrays.
+    """
     if not _has_changed(path, made):
         return
     rows = made.get("counts", {}).get("rows_sha256")
     if rows and rows != rows_digest(table[["patient_id", "strat_fold"]].reset_index()):
-        raise UserError(f"{path}: ecg_id, patient_id or strat_fold are not those that preprocessing.py wrote, and the arrays are "
-                        "in that order: run it again with --overwrite")
+        raise UserError(
+            f"{path}: ecg_id, patient_id or strat_fold are not those that preprocessing.py wrote, "
+            "and the arrays are "
+            "in that order: run it again with --overwrite"
+        )
     print(f"note: {path} has changed since preprocessing.py wrote it", file=sys.stderr)
 
 
@@ -194,7 +232,9 @@ def load_labels(data_path: Path, task: str, table: pd.DataFrame) -> tuple[np.nda
         raise UserError(f"{path} does not exist: {HINT}")
     labels = read_npy(path)
     if labels.shape != (len(table), len(TASKS[task])):
-        raise UserError(f"{path} is {labels.shape}, expected {(len(table), len(TASKS[task]))}: {HINT}")
+        raise UserError(
+            f"{path} is {labels.shape}, expected {(len(table), len(TASKS[task]))}: {HINT}"
+        )
     return labels, labels.any(axis=1)
 
 
@@ -212,13 +252,19 @@ def centre_crop(signals: Signals, length: int) -> Signals:
     """The middle `length` samples: (N, T, leads) -> (N, length, leads); a view."""
     start = (signals.shape[1] - length) // 2
     if start < 0:
-        raise UserError(f"records of {signals.shape[1]} samples are shorter than the model's crop of {length}")
-    return signals[:, start:start + length]
+        raise UserError(
+            f"records of {signals.shape[1]} samples are shorter than the model's crop of {length}"
+        )
+    return signals[:, start : start + length]
 
 
 def window_starts(n_samples: int, length: int) -> np.ndarray:
-    """Starts of the windows of `length` at half stride that lie within the record; the last one ends at its end."""
+    """Starts of the windows of `length` at half stride that lie within the record; the last one
+    ends at its end.
+    """
     if length > n_samples:
-        raise UserError(f"records of {n_samples} samples are shorter than the model's crop of {length}")
+        raise UserError(
+            f"records of {n_samples} samples are shorter than the model's crop of {length}"
+        )
     starts = np.arange(0, n_samples - length + 1, max(length // 2, 1))
     return starts if starts[-1] == n_samples - length else np.append(starts, n_samples - length)

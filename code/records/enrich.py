@@ -1,7 +1,9 @@
-"""The enriched table: R-peaks, wave measurements, concepts and signal quality beside the data base's own columns.
+"""The enriched table: R-peaks, wave measurements, concepts and signal quality beside the data
+base's own columns.
 
-Measurements are ours (ecg.measure_all), or PTB-XL+'s Uni-G features where they were downloaded; R-peaks and concepts
-may come from published tables instead (--addons). Columns `*_source` say per record which it was.
+Measurements are ours (ecg.measure_all), or PTB-XL+'s Uni-G features where they were downloaded;
+R-peaks and concepts may come from published tables instead (--addons). Columns `*_source` say per
+record which it was.
 """
 
 import itertools
@@ -23,10 +25,13 @@ from records.wfdb_files import Problem, describe_problems, read_records
 CHUNK = 256  # records measured at a time: bounds the memory, not the result
 FEATURES = Path("ptbxl_plus") / "features" / "unig_features.csv"
 # where PTB-XL+ names a column differently; its ST_Amp is the level at the J-point
-UNI_G_NAMES = {"QRS_AxisFront_Global": "QRS_Axis_Global"} | {f"ST_Amp_{lead}": f"J_Amp_{lead}" for lead in LEADS}
+UNI_G_NAMES = {"QRS_AxisFront_Global": "QRS_Axis_Global"} | {
+    f"ST_Amp_{lead}": f"J_Amp_{lead}" for lead in LEADS
+}
 MISSING = "missing"
 
-# Largest credible amplitude (mV) by the wave's first letter: PTB-XL+ has T waves of -20 mV, hearts make S waves of -8 mV.
+# Largest credible amplitude (mV) by the wave's first letter: PTB-XL+ has T waves of -20 mV, hearts
+# make S waves of -8 mV.
 LIMITS_MV = {"P": 1.0, "Q": 10.0, "R": 10.0, "S": 10.0, "T": 4.0, "J": 4.0}
 
 
@@ -38,14 +43,23 @@ class Enriched(NamedTuple):
 
 
 def read_published(data_path: Path, addons: Path | None) -> dict[str, pd.Series | pd.DataFrame]:
-    """What others have measured: `features` of PTB-XL+ and, from the folder `addons`, `r_peaks` and `concepts`."""
+    """What others have measured: `features` of PTB-XL+ and, from the folder `addons`, `r_peaks` and
+    `concepts`.
+    """
     published = read_addons(addons) if addons else {}
     features = read_features(data_path)
     return published if features is None else {**published, "features": features}
 
 
-def enrich(table: pd.DataFrame, signals: np.ndarray, data_path: Path, sampling_rate: int, measure_at: str = "auto",
-           published: dict | None = None, progress: bool = True) -> Enriched:
+def enrich(
+    table: pd.DataFrame,
+    signals: np.ndarray,
+    data_path: Path,
+    sampling_rate: int,
+    measure_at: str = "auto",
+    published: dict | None = None,
+    progress: bool = True,
+) -> Enriched:
     """Add R-peaks, measurements, concepts and their sources to the data base's rows.
 
     table      the data base, indexed by ecg_id, row order of `signals`
@@ -53,16 +67,26 @@ def enrich(table: pd.DataFrame, signals: np.ndarray, data_path: Path, sampling_r
     published  of `read_published`
     """
     published = published or {}
-    measured, rates, problems = measure(table, signals, data_path, sampling_rate, measure_at, progress)
+    measured, rates, problems = measure(
+        table, signals, data_path, sampling_rate, measure_at, progress
+    )
     ours = "measured at " + rates.astype(str) + " Hz"
     measured, measurement_source = _with_features(measured, published.get("features"), ours)
     n_clipped = clip_amplitudes(measured)
     r_peaks, r_peaks_source = _replaced(measured.pop("r_peaks"), published.get("r_peaks"), ours)
-    measured = measured.astype(np.float64).round(4)  # as the file will have it (0.1 uV): concepts follow from what is stored
+    measured = measured.astype(np.float64).round(
+        4
+    )  # as the file will have it (0.1 uV): concepts follow from what is stored
     known = pd.concat([table, measured], axis=1)
     concepts, concepts_source = _judged(known, published.get("concepts"), measurement_source)
-    sources = pd.DataFrame({"r_peaks_source": r_peaks_source, "measurements_source": measurement_source,
-                            "concepts_source": concepts_source}, index=table.index)
+    sources = pd.DataFrame(
+        {
+            "r_peaks_source": r_peaks_source,
+            "measurements_source": measurement_source,
+            "concepts_source": concepts_source,
+        },
+        index=table.index,
+    )
     quality = judge_quality(signals, sampling_rate, known)
     added = pd.concat([r_peaks.rename("r_peaks"), concepts, measured, quality, sources], axis=1)
     counts = {
@@ -72,7 +96,9 @@ def enrich(table: pd.DataFrame, signals: np.ndarray, data_path: Path, sampling_r
         "concepts": {name: _tally(concepts[name]) for name in concepts},
         "quality": {name.removeprefix("quality_"): int(quality[name].sum()) for name in quality},
     }
-    return Enriched(pd.concat([table.drop(columns=added.columns, errors="ignore"), added], axis=1), counts)
+    return Enriched(
+        pd.concat([table.drop(columns=added.columns, errors="ignore"), added], axis=1), counts
+    )
 
 
 def _tally(column):
@@ -84,29 +110,46 @@ def _tally(column):
 
 # ---------------------------------------------------------------- our own measurements
 
-def measure(table: pd.DataFrame, signals: np.ndarray, data_path: Path, sampling_rate: int, measure_at: str = "auto",
-            progress: bool = True) -> tuple[pd.DataFrame, pd.Series, list[Problem]]:
-    """Measure every record at 100 or 500 Hz; `measure_at` auto takes 500 Hz where that file is there.
 
-    Returns the measurements and the rate (Hz) of each record, both indexed like `table`, and what was wrong with the
-    500 Hz files (those records are measured at 100 Hz under auto). With "500" such a file is a UserError.
+def measure(
+    table: pd.DataFrame,
+    signals: np.ndarray,
+    data_path: Path,
+    sampling_rate: int,
+    measure_at: str = "auto",
+    progress: bool = True,
+) -> tuple[pd.DataFrame, pd.Series, list[Problem]]:
+    """Measure every record at 100 or 500 Hz; `measure_at` auto takes 500 Hz where that file is
+    there.
+
+    Returns the measurements and the rate (Hz) of each record, both indexed like `table`, and what
+    was wrong with the 500 Hz files (those records are measured at 100 Hz under auto). With "500"
+    such a file is a UserError.
     """
     rates = _wanted_rates(table, data_path, sampling_rate, measure_at)
     parts, problems = [], []
-    bar = tqdm(total=len(table), desc="measuring", unit=" records", disable=None if progress else True)
+    bar = tqdm(
+        total=len(table), desc="measuring", unit=" records", disable=None if progress else True
+    )
     for rate in (500, 100):
         rows = np.flatnonzero(rates == rate)
-        for chunk in (rows[start:start + CHUNK] for start in range(0, len(rows), CHUNK)):
+        for chunk in (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)):
             values, kept, bad = _chunk_at(table, signals, chunk, data_path, rate, sampling_rate)
             problems += bad
             rates[chunk[~kept]] = 100  # a bad 500 Hz file: its turn comes with the 100 Hz ones
             if kept.any():
-                parts.append(measure_all(values, rate, progress=False).set_axis(table.index[chunk[kept]], axis=0))
+                parts.append(
+                    measure_all(values, rate, progress=False).set_axis(
+                        table.index[chunk[kept]], axis=0
+                    )
+                )
                 bar.update(int(kept.sum()))
     bar.close()
     if problems and measure_at == "500":
-        raise UserError(f"{len(problems)} records cannot be measured at 500 Hz: {describe_problems(problems)}; "
-                        "download them, or use --measure_at auto")
+        raise UserError(
+            f"{len(problems)} records cannot be measured at 500 Hz: {describe_problems(problems)}; "
+            "download them, or use --measure_at auto"
+        )
     measured = pd.concat(parts).reindex(table.index)
     return measured, pd.Series(rates, index=table.index), problems
 
@@ -118,42 +161,59 @@ def _wanted_rates(table, data_path, sampling_rate, measure_at):
     if sampling_rate == 500:
         return np.full(len(table), 500)
     names = table["filename_hr"] if "filename_hr" in table else pd.Series("", index=table.index)
-    there = [isinstance(name, str) and bool(name) and (data_path / f"{name}.hea").is_file() for name in names]
+    there = [
+        isinstance(name, str) and bool(name) and (data_path / f"{name}.hea").is_file()
+        for name in names
+    ]
     return np.where(there, 500, 100)
 
 
 def _chunk_at(table, signals, chunk, data_path, rate, sampling_rate):
-    """Signals of the rows `chunk` at `rate`, which of them could be read, and what was wrong with the others."""
+    """Signals of the rows `chunk` at `rate`, which of them could be read, and what was wrong with
+    the others.
+    """
     if rate == sampling_rate:
         return signals[chunk], np.ones(len(chunk), dtype=bool), []
     rows = table.iloc[chunk]
     column = {100: "filename_lr", 500: "filename_hr"}[rate]
     if column not in rows:
-        raise UserError(f"the data base has no column {column}: records cannot be measured at {rate} Hz")
+        raise UserError(
+            f"the data base has no column {column}: records cannot be measured at {rate} Hz"
+        )
     found = read_records(data_path, rows[column], rows.index, rate, progress=False)
     if rate == 100 and found.problems:
-        raise UserError(f"records cannot be measured at 100 Hz: {describe_problems(found.problems)}")
+        raise UserError(
+            f"records cannot be measured at 100 Hz: {describe_problems(found.problems)}"
+        )
     return found.signals, found.kept, found.problems
 
 
 # ---------------------------------------------------------------- PTB-XL+
 
+
 def read_features(data_path: Path) -> pd.DataFrame | None:
-    """PTB-XL+'s Uni-G features indexed by ecg_id (mV, ms, degrees), or None where they were not downloaded."""
+    """PTB-XL+'s Uni-G features indexed by ecg_id (mV, ms, degrees), or None where they were not
+    downloaded.
+    """
     path = Path(data_path) / FEATURES
     if not path.is_file():
         return None
     features = read_csv(path, low_memory=False)
     if "ecg_id" not in features:
-        raise UserError(f"{path} has no column ecg_id: download it again with ./download_data.sh --features")
+        raise UserError(
+            f"{path} has no column ecg_id: download it again with ./download_data.sh --features"
+        )
     if features["ecg_id"].duplicated().any():
-        raise UserError(f"{path} holds some ecg_id twice: download it again with ./download_data.sh --features")
+        raise UserError(
+            f"{path} holds some ecg_id twice: download it again with ./download_data.sh --features"
+        )
     features = features.rename(columns=UNI_G_NAMES).set_index("ecg_id")
     return features.apply(pd.to_numeric, errors="coerce")
 
 
 def _with_features(measured, features, ours):
-    """Every measurement that Uni-G has too is Uni-G's, for all records: two sources are never mixed in one column.
+    """Every measurement that Uni-G has too is Uni-G's, for all records: two sources are never mixed
+    in one column.
 
     A record that Uni-G lacks is blank there; measurements that only we make stay ours.
     """
@@ -161,11 +221,16 @@ def _with_features(measured, features, ours):
         return measured, ours
     shared = [column for column in measured if column in features]
     replaced = measured.drop(columns=shared).join(features[shared])[list(measured.columns)]
-    return replaced, pd.Series(np.where(measured.index.isin(features.index), "PTB-XL+ Uni-G", MISSING), index=measured.index)
+    return replaced, pd.Series(
+        np.where(measured.index.isin(features.index), "PTB-XL+ Uni-G", MISSING),
+        index=measured.index,
+    )
 
 
 def clip_amplitudes(measured: pd.DataFrame) -> int:
-    """Limit the amplitude columns to credible values (LIMITS_MV), in place; returns how many values that concerned."""
+    """Limit the amplitude columns to credible values (LIMITS_MV), in place; returns how many values
+    that concerned.
+    """
     n_clipped = 0
     for column in measured:
         if (limit := amplitude_limit(column)) is None:
@@ -178,23 +243,32 @@ def clip_amplitudes(measured: pd.DataFrame) -> int:
 
 
 def amplitude_limit(column: str) -> float | None:
-    """Largest credible value (mV) of an amplitude column such as R_Amp_V5; None for any other column."""
+    """Largest credible value (mV) of an amplitude column such as R_Amp_V5; None for any other
+    column.
+    """
     return LIMITS_MV.get(column[0]) if "_Amp_" in column else None
 
 
 # ---------------------------------------------------------------- published tables
 
+
 def read_addons(folder: str | Path) -> dict[str, pd.Series | pd.DataFrame]:
     """Published r-peaks.csv and concepts.csv from `folder`: either or both, indexed by ecg_id."""
     folder = Path(folder)
-    readers = {"r_peaks": (("r-peaks.csv", "r_peaks.csv"), _read_r_peaks), "concepts": (("concepts.csv",), _read_concepts)}
+    readers = {
+        "r_peaks": (("r-peaks.csv", "r_peaks.csv"), _read_r_peaks),
+        "concepts": (("concepts.csv",), _read_concepts),
+    }
     found = {}
     for name, (files, reader) in readers.items():
         paths = [folder / file for file in files if (folder / file).is_file()]
         if paths:
             found[name] = reader(paths[0])
     if not found:
-        raise UserError(f"{folder} holds neither r-peaks.csv nor concepts.csv: --addons names the folder that does")
+        raise UserError(
+            f"{folder} holds neither r-peaks.csv nor concepts.csv: --addons names the folder that "
+            "does"
+        )
     return found
 
 
@@ -212,10 +286,14 @@ def _read_by_id(path):
 def _read_r_peaks(path):
     """R-peaks as '31 121 217', from that or from a printed numpy array."""
     table = _read_by_id(path)
-    columns = [column for column in table if re.fullmatch(r"r[-_ ]?peaks?", column, flags=re.IGNORECASE)]
+    columns = [
+        column for column in table if re.fullmatch(r"r[-_ ]?peaks?", column, flags=re.IGNORECASE)
+    ]
     columns = columns or (list(table.columns) if table.shape[1] == 1 else [])
     if len(columns) != 1:
-        raise UserError(f"{path} needs one column r_peaks beside ecg_id; it has {', '.join(table.columns)}")
+        raise UserError(
+            f"{path} needs one column r_peaks beside ecg_id; it has {', '.join(table.columns)}"
+        )
     peaks, wrong = [], []
     for ecg_id, text in table[columns[0]].items():
         try:
@@ -223,7 +301,10 @@ def _read_r_peaks(path):
         except ValueError:
             wrong.append(ecg_id)
     if wrong:
-        raise UserError(f"{path}: not rising sample numbers from 0 to 999 for ecg_id {', '.join(map(str, wrong))}")
+        raise UserError(
+            f"{path}: not rising sample numbers from 0 to 999 for ecg_id "
+            f"{', '.join(map(str, wrong))}"
+        )
     return pd.Series(peaks, index=table.index)
 
 
@@ -238,7 +319,9 @@ def parse_printed_peaks(text: object) -> str:
     if not all(re.fullmatch(r"\d+(\.0*)?", word) for word in words):
         raise ValueError(f"{text!r} is not a list of sample numbers")
     peaks = [int(float(word)) for word in words]
-    if any(later <= earlier for earlier, later in itertools.pairwise(peaks)) or (peaks and peaks[-1] >= 1000):
+    if any(later <= earlier for earlier, later in itertools.pairwise(peaks)) or (
+        peaks and peaks[-1] >= 1000
+    ):
         raise ValueError(f"{text!r} is not rising from 0 to 999")
     return " ".join(map(str, peaks))
 
@@ -249,12 +332,27 @@ def _read_concepts(path):
     known = [name for name in CONCEPTS if name in table]
     if not known:
         raise UserError(f"{path} has none of the concepts {', '.join(CONCEPTS)}")
-    values = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "nan": None, "": None}
+    values = {
+        "true": True,
+        "1": True,
+        "1.0": True,
+        "false": False,
+        "0": False,
+        "0.0": False,
+        "nan": None,
+        "": None,
+    }
     words = table[known].astype(str).apply(lambda column: column.str.strip().str.lower())
-    wrong = sorted({word for column in words for word in words[column].unique() if word not in values})
+    wrong = sorted(
+        {word for column in words for word in words[column].unique() if word not in values}
+    )
     if wrong:
         raise UserError(f"{path} holds {', '.join(wrong)} where True, False or a blank is expected")
-    return pd.DataFrame({column: [values[word] for word in words[column]] for column in known}, index=table.index, dtype=object)
+    return pd.DataFrame(
+        {column: [values[word] for word in words[column]] for column in known},
+        index=table.index,
+        dtype=object,
+    )
 
 
 def _replaced(own, published, ours):
@@ -262,12 +360,16 @@ def _replaced(own, published, ours):
     if published is None:
         return own, ours
     there = own.index.isin(published.index)
-    return (published.reindex(own.index).where(there, own),
-            pd.Series(np.where(there, "r-peaks.csv", ours), index=own.index))
+    return (
+        published.reindex(own.index).where(there, own),
+        pd.Series(np.where(there, "r-peaks.csv", ours), index=own.index),
+    )
 
 
 def _judged(known, published, source):
-    """Concepts by our rules; a published column replaces ours whole (a record it lacks stays blank)."""
+    """Concepts by our rules; a published column replaces ours whole (a record it lacks stays
+    blank).
+    """
     concepts = judge(known)
     if published is None:
         return concepts, source

@@ -1,8 +1,10 @@
-"""Signal-quality flags per record, to look at or leave out: columns `quality_<flag>` of the enriched table.
+"""Signal-quality flags per record, to look at or leave out: columns `quality_<flag>` of the
+enriched table.
 
-Thresholds were chosen on the real records of patients with an even number; tests/benchmarks/bench_quality.py
-gives what they find in both halves. Pacemaker spikes cannot be seen at 100 Hz (8 paced records of 1,499: no feature
-of the signal was better than chance), so that flag repeats what the data base says.
+Thresholds were chosen on the real records of patients with an even number;
+tests/benchmarks/bench_quality.py gives what they find in both halves. Pacemaker spikes cannot be
+seen at 100 Hz (8 paced records of 1,499: no feature of the signal was better than chance), so that
+flag repeats what the data base says.
 """
 
 from collections.abc import Callable
@@ -22,7 +24,9 @@ OPPOSED = -0.3  # correlation of a limb lead with V6
 
 
 class Flag(NamedTuple):
-    """`judge`: (signals (n, T, 12) mV, Hz, their rows of the table) -> (n,) bool; `needs`: without what it is left blank."""
+    """`judge`: (signals (n, T, 12) mV, Hz, their rows of the table) -> (n,) bool; `needs`: without
+    what it is left blank.
+    """
 
     judge: Callable
     description: str
@@ -34,7 +38,9 @@ def flat(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.nda
     windows = _windows(signals, sampling_rate)
     still = np.ptp(windows, axis=2) <= FLAT_MV  # (n, seconds, 12)
     needed = int(FLAT_S)
-    runs = np.stack([still[:, start:still.shape[1] - needed + 1 + start] for start in range(needed)])
+    runs = np.stack(
+        [still[:, start : still.shape[1] - needed + 1 + start] for start in range(needed)]
+    )
     return runs.all(axis=0).any(axis=(1, 2))
 
 
@@ -50,9 +56,11 @@ def clipped(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.
 
 
 def noise_level(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """(n, 12) standard deviation (mV) of what changes from sample to sample at 100 Hz: muscle, mains.
+    """(n, 12) standard deviation (mV) of what changes from sample to sample at 100 Hz: muscle,
+    mains.
 
-    From the median second difference, which beats hardly move; for white noise it is its standard deviation.
+    From the median second difference, which beats hardly move; for white noise it is its standard
+    deviation.
     """
     second = np.abs(np.diff(_at_100(signals, sampling_rate), n=2, axis=1))
     return np.median(second, axis=1) / (0.6745 * np.sqrt(6))
@@ -74,31 +82,40 @@ def drifting(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np
 
 
 def limb_reversal(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
-    """P and QRS-T upside down, against V6, in I (the arms are exchanged) or in II (right arm and left leg are).
+    """P and QRS-T upside down, against V6, in I (the arms are exchanged) or in II (right arm and
+    left leg are).
 
     Exchanging left arm and left leg leaves no such trace and is not found.
     """
     centred = signals - np.median(signals, axis=1, keepdims=True)
     found = np.zeros(len(signals), dtype=bool)
     for lead in ("I", "II"):
-        upside_down = _correlation(centred[..., LEADS.index(lead)], centred[..., LEADS.index("V6")]) < OPPOSED
+        upside_down = (
+            _correlation(centred[..., LEADS.index(lead)], centred[..., LEADS.index("V6")]) < OPPOSED
+        )
         found |= upside_down & (table[f"P_Amp_{lead}"].to_numpy(dtype=float) < -0.02)
     return found
 
 
 def pacemaker(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
     """By the data base's column or statement."""
-    named = table["pacemaker"].notna() if "pacemaker" in table else pd.Series(False, index=table.index)
+    named = (
+        table["pacemaker"].notna() if "pacemaker" in table else pd.Series(False, index=table.index)
+    )
     return (named | table["scp_codes"].str.contains("'PACE'", regex=False)).to_numpy()
 
 
 FLAGS = {
     "flat": Flag(flat, f"a lead that moves less than {FLAT_MV} mV for {FLAT_S:g} s"),
-    "clipped": Flag(clipped, f"a plateau of {1000 * CLIPPED_S:g} ms at a lead's extreme, beyond {CLIPPED_MV} mV"),
+    "clipped": Flag(
+        clipped, f"a plateau of {1000 * CLIPPED_S:g} ms at a lead's extreme, beyond {CLIPPED_MV} mV"
+    ),
     "noise": Flag(noisy, f"a lead with more than {NOISE_MV} mV of noise (standard deviation)"),
     "drift": Flag(drifting, f"a lead whose level wanders by more than {DRIFT_MV} mV"),
     "limb_reversal": Flag(limb_reversal, "likely exchanged limb electrodes", needs="I, II and V6"),
-    "pacemaker": Flag(pacemaker, "a pacemaker, as the data base has it", needs="the data base's word"),
+    "pacemaker": Flag(
+        pacemaker, "a pacemaker, as the data base has it", needs="the data base's word"
+    ),
 }
 
 
@@ -111,21 +128,29 @@ def judge_quality(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) 
     for start in range(0, len(table), CHUNK):
         rows = slice(start, start + CHUNK)
         for name, flag in FLAGS.items():
-            columns[f"quality_{name}"][rows] = flag.judge(signals[rows], sampling_rate, table.iloc[rows])
+            columns[f"quality_{name}"][rows] = flag.judge(
+                signals[rows], sampling_rate, table.iloc[rows]
+            )
     return pd.DataFrame(columns, index=table.index)
 
 
 def _windows(signals, sampling_rate):
     """(n, seconds, samples, 12); what is shorter than a second is one window."""
     seconds = max(signals.shape[1] // sampling_rate, 1)
-    return signals[:, :seconds * sampling_rate].reshape(len(signals), seconds, -1, signals.shape[2])
+    return signals[:, : seconds * sampling_rate].reshape(
+        len(signals), seconds, -1, signals.shape[2]
+    )
 
 
 def _at_100(signals, sampling_rate):
     """Means of neighbouring samples, 100 a second; what is left over at the end is left out."""
     step = sampling_rate // 100
-    whole = signals[:, :signals.shape[1] // step * step]
-    return signals if step == 1 else whole.reshape(len(signals), -1, step, signals.shape[2]).mean(axis=2)
+    whole = signals[:, : signals.shape[1] // step * step]
+    return (
+        signals
+        if step == 1
+        else whole.reshape(len(signals), -1, step, signals.shape[2]).mean(axis=2)
+    )
 
 
 def _correlation(a, b):

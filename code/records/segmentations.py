@@ -15,10 +15,11 @@ FOLDER = "ptbxl_segmentations"
 
 
 def load_segments(data: Dataset, rows: np.ndarray | Sequence[int] | slice) -> np.ndarray:
-    """Soft segments (n, T, 12, 24) float32, each time step and lead summing to 1, of the records at positions `rows`.
+    """Soft segments (n, T, 12, 24) float32, each time step and lead summing to 1, of the records at
+    positions `rows`.
 
-    Read from ptbxl_segmentations/<ecg_id>.npy in the data set's folder or the one it was made from, else computed
-    from the signal. Raises UserError for a file of another shape, type or content.
+    Read from ptbxl_segmentations/<ecg_id>.npy in the data set's folder or the one it was made from,
+    else computed from the signal. Raises UserError for a file of another shape, type or content.
     """
     rows = np.arange(len(data))[rows] if isinstance(rows, slice) else np.asarray(rows)
     rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(int)
@@ -26,24 +27,33 @@ def load_segments(data: Dataset, rows: np.ndarray | Sequence[int] | slice) -> np
     missing = []
     folders = segmentation_folders(data.path)
     for place, row in enumerate(rows):
-        path = next((p for p in (folder / f"{data.ecg_id[row]}.npy" for folder in folders) if p.is_file()), None)
+        path = next(
+            (p for p in (folder / f"{data.ecg_id[row]}.npy" for folder in folders) if p.is_file()),
+            None,
+        )
         if path is None:
             missing.append(place)
         else:
-            found[place] = _to_length(read_segments(path), data.signals.shape[1], data.sampling_rate, path)
+            found[place] = _to_length(
+                read_segments(path), data.signals.shape[1], data.sampling_rate, path
+            )
     for start in range(0, len(missing), analysis.CHUNK):
-        places = missing[start:start + analysis.CHUNK]
+        places = missing[start : start + analysis.CHUNK]
         found[places] = from_signals(data.signals[rows[places]], data.sampling_rate)
     return found
 
 
 def segmentation_folders(data_path: str | Path) -> list[Path]:
-    """Where downloaded segmentations may lie: beside the data set, and in the folder preprocessing.py read."""
+    """Where downloaded segmentations may lie: beside the data set, and in the folder
+    preprocessing.py read.
+    """
     folders = [Path(data_path) / FOLDER]
     made = Path(data_path) / "preprocessing.json"
     if made.is_file():
         source = read_stage(made).get("settings", {}).get("data_path")
-        folders += [Path(data_path) / source / FOLDER] if source else []  # relative to the folder it is noted in
+        folders += (
+            [Path(data_path) / source / FOLDER] if source else []
+        )  # relative to the folder it is noted in
     return [folder for folder in folders if folder.is_dir()]
 
 
@@ -51,15 +61,23 @@ def read_segments(path: str | Path) -> np.ndarray:
     """One downloaded segmentation as shares: uint8 (T, 12, 24) -> float32 summing to 1."""
     mask = read_npy(path)
     if mask.ndim != 3 or mask.shape[1:] != (len(LEADS), len(SEGMENTS)) or mask.dtype != np.uint8:
-        raise UserError(f"{path} is {mask.dtype} {mask.shape}, expected uint8 (time, {len(LEADS)}, {len(SEGMENTS)})")
+        raise UserError(
+            f"{path} is {mask.dtype} {mask.shape}, expected uint8 (time, {len(LEADS)}, "
+            f"{len(SEGMENTS)})"
+        )
     total = mask.sum(axis=2, keepdims=True, dtype=np.float32)
     if (total == 0).any():
-        raise UserError(f"{path} has {int((total == 0).sum())} time steps that belong to no segment: download it again")
+        raise UserError(
+            f"{path} has {int((total == 0).sum())} time steps that belong to no segment: download "
+            "it again"
+        )
     return mask / total
 
 
 def _to_length(shares, n_samples, sampling_rate, path):
     """Segments at 100 Hz at the time steps of a record of `n_samples` at `sampling_rate`."""
     if len(shares) != -(-n_samples * 100 // sampling_rate):
-        raise UserError(f"{path} has {len(shares)} time steps, the record {n_samples} at {sampling_rate} Hz")
+        raise UserError(
+            f"{path} has {len(shares)} time steps, the record {n_samples} at {sampling_rate} Hz"
+        )
     return shares[np.arange(n_samples) * 100 // sampling_rate]

@@ -1,7 +1,8 @@
 """Reading WFDB records: fast where they are plain format 16, through wfdb where they are not.
 
-A record is checked while it is read: length, sampling rate, lead names, the header's 16-bit checksums, missing
-samples. What is wrong is collected as `Problem`s, so that all offenders can be named at once.
+A record is checked while it is read: length, sampling rate, lead names, the header's 16-bit
+checksums, missing samples. What is wrong is collected as `Problem`s, so that all offenders can be
+named at once.
 """
 
 import hashlib
@@ -21,9 +22,12 @@ SECONDS = 10  # length of every PTB-XL record
 MV_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "v": 1e3}
 INVALID_SAMPLE = -32768  # format 16's mark of a missing sample
 
-# "<name> <leads> <Hz> <samples>" and "<file> 16 <gain>(<baseline>)/mV <bits> <zero> <first> <checksum> <block> <lead>"
+# "<name> <leads> <Hz> <samples>" and "<file> 16 <gain>(<baseline>)/mV <bits> <zero> <first>
+# <checksum> <block> <lead>"
 _RECORD_LINE = re.compile(r"^(\S+) (\d+) (\d+)(?:\.0*)? (\d+)(?: .*)?$")
-_SIGNAL_LINE = re.compile(r"^([^\s/]+) 16 (\d+(?:\.\d+)?)\((-?\d+)\)/mV \d+ -?\d+ -?\d+ (-?\d+) \d+ (\S+)$")
+_SIGNAL_LINE = re.compile(
+    r"^([^\s/]+) 16 (\d+(?:\.\d+)?)\((-?\d+)\)/mV \d+ -?\d+ -?\d+ (-?\d+) \d+ (\S+)$"
+)
 _CANONICAL = {lead.upper(): column for column, lead in enumerate(LEADS)}
 
 
@@ -36,7 +40,9 @@ class Problem(NamedTuple):
 
 
 class RecordError(Exception):
-    """A record that cannot be used: `kind` groups records in messages, `detail` says what was found."""
+    """A record that cannot be used: `kind` groups records in messages, `detail` says what was
+    found.
+    """
 
     def __init__(self, kind: str, detail: str):
         super().__init__(f"{kind}: {detail}")
@@ -45,10 +51,12 @@ class RecordError(Exception):
 
 # ---------------------------------------------------------------- one record
 
+
 def read_record(path: str | Path, sampling_rate: int) -> np.ndarray:
     """Read the record `path` (no suffix) as float32 (T, 12) in mV, leads in the order of LEADS.
 
-    Raises RecordError where it is missing, damaged, or not 10 s of the 12 leads at `sampling_rate` Hz.
+    Raises RecordError where it is missing, damaged, or not 10 s of the 12 leads at `sampling_rate`
+    Hz.
     """
     signal, _ = _read_with_header(str(path), sampling_rate)
     return signal
@@ -68,13 +76,21 @@ def _read_with_header(path, sampling_rate):
 
 
 def _parse_plain(header):
-    """(Hz, samples, data file, gains, baselines, checksums, lead names) of a plain format-16 header, else None."""
-    lines = [line.strip() for line in header.decode("utf-8", "replace").splitlines() if line.strip() and line[0] != "#"]
+    """(Hz, samples, data file, gains, baselines, checksums, lead names) of a plain format-16
+    header, else None.
+    """
+    lines = [
+        line.strip()
+        for line in header.decode("utf-8", "replace").splitlines()
+        if line.strip() and line[0] != "#"
+    ]
     top = _RECORD_LINE.match(lines[0]) if lines else None
     signals = [_SIGNAL_LINE.match(line) for line in lines[1:]]
     if top is None or not signals or None in signals or len(signals) != int(top[2]):
         return None
-    files, gains, baselines, checksums, names = zip(*(signal.groups() for signal in signals), strict=True)
+    files, gains, baselines, checksums, names = zip(
+        *(signal.groups() for signal in signals), strict=True
+    )
     if len(set(files)) > 1 or not all(float(gain) for gain in gains):
         return None
     return int(top[3]), int(top[4]), files[0], gains, baselines, checksums, names
@@ -90,12 +106,15 @@ def _read_plain(path, sampling_rate, rate, n_samples, file, gains, baselines, ch
     except OSError:
         raise RecordError("data file missing", f"{data} cannot be opened") from None
     if len(digital) < n_samples * len(names):
-        raise RecordError("truncated", f"{data} holds {2 * len(digital)} bytes of {2 * n_samples * len(names)}")
+        raise RecordError(
+            "truncated", f"{data} holds {2 * len(digital)} bytes of {2 * n_samples * len(names)}"
+        )
     digital = digital.reshape(n_samples, len(names))  # (T, leads)
     _check_sums(digital.sum(axis=0, dtype=np.int64), checksums, names)
     if (digital == INVALID_SAMPLE).any():
         raise _missing_samples(digital == INVALID_SAMPLE, names)
-    # dividing two exactly representable float32 rounds once: within half a float32 step of wfdb's float64
+    # dividing two exactly representable float32 rounds once: within half a float32 step of wfdb's
+    # float64
     physical = digital.astype(np.float32)
     if any(int(baseline) for baseline in baselines):
         physical -= np.array(baselines, dtype=np.float32)
@@ -134,9 +153,14 @@ def lead_columns(names: Sequence[str]) -> list[int] | None:
     """
     upper = [str(name).upper() for name in names]
     if len(upper) != len(LEADS):
-        raise RecordError("wrong number of leads", f"{len(upper)} leads ({', '.join(names)}) instead of {len(LEADS)}")
+        raise RecordError(
+            "wrong number of leads",
+            f"{len(upper)} leads ({', '.join(names)}) instead of {len(LEADS)}",
+        )
     if sorted(upper) != sorted(_CANONICAL):
-        raise RecordError("wrong leads", f"{', '.join(names)} are not the leads {', '.join(LEADS)}, each once")
+        raise RecordError(
+            "wrong leads", f"{', '.join(names)} are not the leads {', '.join(LEADS)}, each once"
+        )
     order = [upper.index(lead) for lead in _CANONICAL]
     return None if order == list(range(len(LEADS))) else order
 
@@ -145,22 +169,34 @@ def _check_shape(rate, n_samples, sampling_rate):
     if rate != sampling_rate:
         raise RecordError("wrong sampling rate", f"{rate:g} Hz instead of {sampling_rate} Hz")
     if n_samples != SECONDS * sampling_rate:
-        raise RecordError("wrong length", f"{n_samples} samples instead of {SECONDS * sampling_rate}")
+        raise RecordError(
+            "wrong length", f"{n_samples} samples instead of {SECONDS * sampling_rate}"
+        )
 
 
 def _check_sums(sums, checksums, names):
     """The header states the sum of each lead's samples modulo 65536."""
-    wrong = [name for total, stated, name in zip(sums, checksums, names, strict=True) if (int(total) - int(stated)) & 0xFFFF]
+    wrong = [
+        name
+        for total, stated, name in zip(sums, checksums, names, strict=True)
+        if (int(total) - int(stated)) & 0xFFFF
+    ]
     if wrong:
-        raise RecordError("checksum", f"the samples of {', '.join(wrong)} are not those the header was written for")
+        raise RecordError(
+            "checksum",
+            f"the samples of {', '.join(wrong)} are not those the header was written for",
+        )
 
 
 def _missing_samples(missing, names):
-    found = [f"{name} {count}" for name, count in zip(names, missing.sum(axis=0), strict=True) if count]
+    found = [
+        f"{name} {count}" for name, count in zip(names, missing.sum(axis=0), strict=True) if count
+    ]
     return RecordError("missing samples", f"samples without a value: {', '.join(found)}")
 
 
 # ---------------------------------------------------------------- many records
+
 
 class Records(NamedTuple):
     """What `read_records` found.
@@ -177,13 +213,25 @@ class Records(NamedTuple):
     digest: str
 
 
-def read_records(data_path: str | Path, names: Iterable[str], ecg_ids: Iterable[int], sampling_rate: int,
-                 progress: bool = True) -> Records:
-    """Read records `data_path`/`name` (no suffix) into one array; records with a problem are left out and named."""
+def read_records(
+    data_path: str | Path,
+    names: Iterable[str],
+    ecg_ids: Iterable[int],
+    sampling_rate: int,
+    progress: bool = True,
+) -> Records:
+    """Read records `data_path`/`name` (no suffix) into one array; records with a problem are left
+    out and named.
+    """
     names, ecg_ids, root = list(names), list(ecg_ids), str(data_path)
     signals = np.empty((len(names), SECONDS * sampling_rate, len(LEADS)), dtype=np.float32)
     kept, problems, digest = np.zeros(len(names), dtype=bool), [], hashlib.sha256()
-    bar = tqdm(names, desc=f"reading at {sampling_rate} Hz", unit=" records", disable=None if progress else True)
+    bar = tqdm(
+        names,
+        desc=f"reading at {sampling_rate} Hz",
+        unit=" records",
+        disable=None if progress else True,
+    )
     row = 0
     for position, name in enumerate(bar):
         try:
@@ -202,7 +250,9 @@ def id_ranges(ecg_ids: Iterable[int]) -> str:
     """Ids, ascending, as compact text: 1, 2, 3, 7 -> '1-3, 7'."""
     ids = np.unique(np.fromiter(ecg_ids, dtype=np.int64))
     runs = np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1)
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs if len(run))
+    return ", ".join(
+        f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs if len(run)
+    )
 
 
 def describe_problems(problems: Sequence[Problem]) -> str:
@@ -210,13 +260,17 @@ def describe_problems(problems: Sequence[Problem]) -> str:
     groups: dict[str, list[Problem]] = {}
     for problem in problems:
         groups.setdefault(problem.kind, []).append(problem)
-    return "; ".join(f"{kind}: ecg_id {id_ranges(problem.ecg_id for problem in group)} (e.g. {group[0].detail})"
-                     for kind, group in groups.items())
+    return "; ".join(
+        f"{kind}: ecg_id {id_ranges(problem.ecg_id for problem in group)} (e.g. {group[0].detail})"
+        for kind, group in groups.items()
+    )
 
 
 def refuse(problems: Sequence[Problem], n_records: int) -> None:
     """UserError that lists every offender, if there is any."""
     if problems:
         n_bad = len({problem.ecg_id for problem in problems})
-        raise UserError(f"{n_bad} of {n_records} records cannot be used: {describe_problems(problems)}; "
-                        "put them right, or drop them with --skip_bad")
+        raise UserError(
+            f"{n_bad} of {n_records} records cannot be used: {describe_problems(problems)}; "
+            "put them right, or drop them with --skip_bad"
+        )

@@ -1,6 +1,8 @@
-"""Sections of the report: each reads what one stage wrote under the run folder and turns it into HTML.
+"""Sections of the report: each reads what one stage wrote under the run folder and turns it into
+HTML.
 
-A section returns the fragments it has; one whose stage has not run returns none and is replaced by the command that would.
+A section returns the fragments it has; one whose stage has not run returns none and is replaced by
+the command that would.
 """
 
 import os
@@ -16,10 +18,10 @@ from records.dataset import TABLE
 from records.flagged import FILE, flags_of, in_words, spoken
 from reporting.page import code_block, details, figure, heading, paragraph, table, tiles
 
-FEW_POSITIVES = 10    # below that a class's AUC says little
+FEW_POSITIVES = 10  # below that a class's AUC says little
 MAX_LOCAL_FIGURES = 12
 PROTOCOLS = ("windows", "centre_crop")
-ORDER = ("train", "test", "tcav", "local", "glocal", "sanity", "discovery")   # stage files
+ORDER = ("train", "test", "tcav", "local", "glocal", "sanity", "discovery")  # stage files
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class Section:
 def stage_files(folder: Path) -> list[Path]:
     """The JSON files of all stages under a run folder, in the order in which the stages are run."""
     found = [path for path in sorted(folder.glob("**/*.json")) if _is_stage(path)]
-    return sorted(found, key=lambda path: ORDER.index(path.stem) if path.stem in ORDER else len(ORDER))
+    return sorted(
+        found, key=lambda path: ORDER.index(path.stem) if path.stem in ORDER else len(ORDER)
+    )
 
 
 def _is_stage(path):
@@ -64,29 +68,52 @@ def _is_stage(path):
 
 def data_files(folder: Path) -> list[Path]:
     """preprocessing.json of the data sets that the stages have read, training's first."""
-    return list(dict.fromkeys(table.parent / "preprocessing.json" for path in stage_files(folder) for table in tables_read(path)))
+    return list(
+        dict.fromkeys(
+            table.parent / "preprocessing.json"
+            for path in stage_files(folder)
+            for table in tables_read(path)
+        )
+    )
 
 
 def tables_read(stage_file: Path) -> list[Path]:
     """Tables of the data sets that one stage has read, as its JSON names its inputs."""
-    names = [name for name in read_stage(stage_file).get("inputs") or {} if Path(name).name == TABLE]
+    names = [
+        name for name in read_stage(stage_file).get("inputs") or {} if Path(name).name == TABLE
+    ]
     return [Path(os.path.realpath(stage_file.parent / name)) for name in names]
 
 
 def broken_links(folder: Path) -> list[str]:
-    """What has changed or gone missing since each stage wrote it, the data set's too, one line per stage that is affected."""
+    """What has changed or gone missing since each stage wrote it, the data set's too, one line per
+    stage that is affected.
+    """
     made = [*(path for path in data_files(folder) if path.is_file()), *stage_files(folder)]
     return [line for line in map(broken_link, made) if line]
 
 
 # ---------------------------------------------------------------- the sections
 
+
 def provenance(run: Run) -> Iterator[str]:
-    """What made the results: model, folds, data set, commands, versions, hashes; a warning where an artefact has changed."""
+    """What made the results: model, folds, data set, commands, versions, hashes; a warning where an
+    artefact has changed.
+    """
     info = run.info
-    yield tiles({"model": info.modelname, "task": info.task, "classes": str(len(info.labels)), "seed": str(info.seed),
-                 "sampling rate": f"{info.sampling_rate} Hz", "input": f"{info.crop_seconds} s"})
-    folds = "; ".join(f"{name} {', '.join(map(str, numbers))}" for name, numbers in info.folds.items())
+    yield tiles(
+        {
+            "model": info.modelname,
+            "task": info.task,
+            "classes": str(len(info.labels)),
+            "seed": str(info.seed),
+            "sampling rate": f"{info.sampling_rate} Hz",
+            "input": f"{info.crop_seconds} s",
+        }
+    )
+    folds = "; ".join(
+        f"{name} {', '.join(map(str, numbers))}" for name, numbers in info.folds.items()
+    )
     yield paragraph(f"Folds: {folds}. Leads: {', '.join(info.leads)}.")
     affected = {}
     for stage_file, what in (line.split(": ", 1) for line in broken_links(run.folder)):
@@ -99,42 +126,81 @@ def provenance(run: Run) -> Iterator[str]:
     for one in data:
         counts = one.get("counts", {})
         yield paragraph(f"Data set: {counts.get('version', 'not said')}.")
-        yield tiles({key.replace("_", " "): f"{value:,}" for key, value in counts.items() if isinstance(value, int)})
+        yield tiles(
+            {
+                key.replace("_", " "): f"{value:,}"
+                for key, value in counts.items()
+                if isinstance(value, int)
+            }
+        )
     for content in [*data, *stages]:
         if content.get("status") == "finished":
             yield details(f"{content['stage']}: command, versions, hashes", _provenance_of(content))
 
 
 def _provenance_of(content):
-    hashes = [{"kind": kind, "file": name, "sha256": digest[:16] + "…"}
-              for kind in ("inputs", "outputs") for name, digest in content.get(kind, {}).items()]
+    hashes = [
+        {"kind": kind, "file": name, "sha256": digest[:16] + "…"}
+        for kind in ("inputs", "outputs")
+        for name, digest in content.get(kind, {}).items()
+    ]
     versions = ", ".join(f"{name} {number}" for name, number in content.get("versions", {}).items())
     listed = table(pd.DataFrame(hashes), 40) if hashes else ""
     return code_block(content.get("command", "")) + paragraph(versions, "soft") + listed
 
 
 def performance(run: Run) -> Iterator[str]:
-    """Scores of the test fold with intervals per protocol and class, and the figures of training and test."""
+    """Scores of the test fold with intervals per protocol and class, and the figures of training
+    and test.
+    """
     path = run.folder / "metrics.json"
     if not path.is_file():
         return
     metrics = read_json(path)
-    scores = pd.DataFrame({"metric": _metric_name(name), **{protocol.replace("_", " "): _interval(metrics[protocol].get(name))
-                                                            for protocol in PROTOCOLS if protocol in metrics}}
-                          for name in metrics.get(PROTOCOLS[0], {}) if _is_score(metrics[PROTOCOLS[0]][name]))
+    scores = pd.DataFrame(
+        {
+            "metric": _metric_name(name),
+            **{
+                protocol.replace("_", " "): _interval(metrics[protocol].get(name))
+                for protocol in PROTOCOLS
+                if protocol in metrics
+            },
+        }
+        for name in metrics.get(PROTOCOLS[0], {})
+        if _is_score(metrics[PROTOCOLS[0]][name])
+    )
     if len(scores):
         yield table(scores)
     per_class = metrics.get("windows", {}).get("per_class_auc", {})
     if per_class:
         scored = {label: entry for label, entry in per_class.items() if _is_score(entry)}
-        few = [label for label, entry in scored.items() if (entry.get("n_positive") or 0) < FEW_POSITIVES]
+        few = [
+            label
+            for label, entry in scored.items()
+            if (entry.get("n_positive") or 0) < FEW_POSITIVES
+        ]
         if len(scored) < len(per_class):
             absent = ", ".join(label for label in per_class if label not in scored)
-            yield paragraph(f"No positive (or no negative) in the test fold, left out of the means: {absent}.")
+            yield paragraph(
+                f"No positive (or no negative) in the test fold, left out of the means: {absent}."
+            )
         if few:
-            yield paragraph(f"Fewer than {FEW_POSITIVES} positives in the test fold, read with care: {', '.join(few)}.", "warn")
-        yield table(pd.DataFrame({"class": label, "AUC [95 % interval]": _interval(entry), "positives": entry.get("n_positive"),
-                                  "records": entry.get("n")} for label, entry in scored.items()))
+            yield paragraph(
+                f"Fewer than {FEW_POSITIVES} positives in the test fold, read with care: "
+                f"{', '.join(few)}.",
+                "warn",
+            )
+        yield table(
+            pd.DataFrame(
+                {
+                    "class": label,
+                    "AUC [95 % interval]": _interval(entry),
+                    "positives": entry.get("n_positive"),
+                    "records": entry.get("n"),
+                }
+                for label, entry in scored.items()
+            )
+        )
     for picture in run.figures("*.png"):
         yield figure(picture, _caption(picture))
 
@@ -144,7 +210,13 @@ def _is_score(entry):
 
 
 def _metric_name(name):
-    words = name.replace("_", " ").replace("auc", "AUC").replace("fmax", "F-max").replace("mae", "MAE").replace("r2", "R²")
+    words = (
+        name.replace("_", " ")
+        .replace("auc", "AUC")
+        .replace("fmax", "F-max")
+        .replace("mae", "MAE")
+        .replace("r2", "R²")
+    )
     return words[:1].upper() + words[1:]
 
 
@@ -158,15 +230,25 @@ def _interval(entry):
 
 
 def concepts(run: Run) -> Iterator[str]:
-    """TCAV: how many cells are significant, which CAVs are no better than random, the cells, the heat maps."""
+    """TCAV: how many cells are significant, which CAVs are no better than random, the cells, the
+    heat maps.
+    """
     scores = run.csv("tcav/scores.csv")
     if scores is None:
         return
     tested = scores["p_corrected"].notna()
     found = scores[tested & (scores["p_corrected"] < 0.05)]
-    sizes = ", ".join(f"{scores[column].nunique()} {plural}" for column, plural in (
-        ("concept", "concepts"), ("layer", "layers"), ("pathology", "pathologies")))
-    yield paragraph(f"{sizes}; {len(found)} of {int(tested.sum())} cells are significant after correction.")
+    sizes = ", ".join(
+        f"{scores[column].nunique()} {plural}"
+        for column, plural in (
+            ("concept", "concepts"),
+            ("layer", "layers"),
+            ("pathology", "pathologies"),
+        )
+    )
+    yield paragraph(
+        f"{sizes}; {len(found)} of {int(tested.sum())} cells are significant after correction."
+    )
     yield from _quality(run, "tcav")
     if (run.folder / "tcav_applied").is_dir():
         yield paragraph("Stored concept vectors applied to other records (tcav_applied/):")
@@ -174,11 +256,19 @@ def concepts(run: Run) -> Iterator[str]:
     invalid = scores.drop_duplicates(["concept", "layer"])
     if "cav_valid" in invalid and not invalid["cav_valid"].all():
         poor = int((~invalid["cav_valid"].astype(bool)).sum())
-        yield paragraph(f"In {poor} of {len(invalid)} concept × layer pairs the concept's vector separates held-out records "
-                        "no better than random ones: those cells are greyed.", "warn")
+        yield paragraph(
+            f"In {poor} of {len(invalid)} concept × layer pairs the concept's vector separates "
+            "held-out records "
+            "no better than random ones: those cells are greyed.",
+            "warn",
+        )
     if len(found):
-        yield paragraph("Per concept and pathology the layer of largest magnitude among the significant ones; n: records of the "
-                        "pathology.", "soft")
+        yield paragraph(
+            "Per concept and pathology the layer of largest magnitude among the significant ones; "
+            "n: records of the "
+            "pathology.",
+            "soft",
+        )
         yield table(_strongest_layers(found, scores["layer"].nunique()), 40)
     for picture in run.figures("tcav/summary*.png"):
         yield figure(picture, _caption(picture))
@@ -193,13 +283,20 @@ def _strongest_layers(found, n_layers):
     groups = found.groupby(["concept", "pathology"], sort=False)
     best = found.loc[groups["magnitude"].apply(lambda values: values.abs().idxmax())]
     counts = groups.size().to_numpy()
-    rows = best.assign(significant=[f"{count} of {n_layers} layers" for count in counts], n=best["n_class"])
+    rows = best.assign(
+        significant=[f"{count} of {n_layers} layers" for count in counts], n=best["n_class"]
+    )
     order = sorted(range(len(rows)), key=lambda k: (-counts[k], -abs(best["magnitude"].iloc[k])))
-    return _columns(rows.iloc[order], ["concept", "pathology", "significant", "layer", "score", "magnitude", "p_corrected", "n"])
+    return _columns(
+        rows.iloc[order],
+        ["concept", "pathology", "significant", "layer", "score", "magnitude", "p_corrected", "n"],
+    )
 
 
 def local(run: Run) -> Iterator[str]:
-    """Explained records of the data set, then each record of one's own: warnings about signals, largest cells, figures."""
+    """Explained records of the data set, then each record of one's own: warnings about signals,
+    largest cells, figures.
+    """
     for folder in sorted(path.parent.name for path in run.folder.glob("local*/cells.csv")):
         yield from _local_part(run, folder, own=folder.removeprefix("local").removeprefix("_"))
 
@@ -210,18 +307,26 @@ def _local_part(run, folder, own):
     if own:
         yield heading(f"Record {own}")
     n = cells["ecg_id"].nunique()
-    yield paragraph(f"{n} record{'' if n == 1 else 's'}, methods {', '.join(cells['method'].unique())}, pathologies "
-                    f"{', '.join(map(str, cells['pathology'].unique()))}.")
+    yield paragraph(
+        f"{n} record{'' if n == 1 else 's'}, methods {', '.join(cells['method'].unique())}, "
+        "pathologies "
+        f"{', '.join(map(str, cells['pathology'].unique()))}."
+    )
     yield from _quality(run, folder)
     for line in () if own else _flagged(run, cells["ecg_id"].unique()):
         yield paragraph(line, "warn")
     strongest = cells[cells["rank"] == 1] if "rank" in cells else cells
     yield details("Largest lead × segment cell of each record and method", table(strongest, 60))
-    pictures = sorted(run.figures(f"{folder}/**/*.png"), key=lambda path: path.stem.split("_")[::-1])   # by record
+    pictures = sorted(
+        run.figures(f"{folder}/**/*.png"), key=lambda path: path.stem.split("_")[::-1]
+    )  # by record
     for picture in pictures[:MAX_LOCAL_FIGURES]:
         yield figure(picture, _caption(picture))
     if len(pictures) > MAX_LOCAL_FIGURES:
-        yield paragraph(f"{len(pictures) - MAX_LOCAL_FIGURES} more figures are in {run.folder.name}/{folder}/.", "soft")
+        yield paragraph(
+            f"{len(pictures) - MAX_LOCAL_FIGURES} more figures are in {run.folder.name}/{folder}/.",
+            "soft",
+        )
 
 
 def _flagged(run, ecg_ids):
@@ -230,22 +335,33 @@ def _flagged(run, ecg_ids):
     tables = tables_read(stage) if stage.is_file() else []
     there = [path for path in tables if path.is_file()]
     if not there:
-        missing = f"{tables[0]} is not there" if tables else f"{stage} names no {TABLE} among its inputs"
+        missing = (
+            f"{tables[0]} is not there" if tables else f"{stage} names no {TABLE} among its inputs"
+        )
         yield f"Names of flagged records unavailable: {missing}."
         return
     flags = flags_of(read_csv(there[0], index_col="ecg_id", low_memory=False))
     for name in flags:
         ids = flags.index[(flags[name] == 1) & flags.index.isin(ecg_ids)]
         if len(ids):
-            yield f"{spoken(name)} in record {', '.join(map(str, ids[:20]))}: read its maps with care."
+            yield (
+                f"{spoken(name)} in record {', '.join(map(str, ids[:20]))}: read its maps with "
+                "care."
+            )
 
 
 def _quality(run, folder):
-    """How many of the explained records carry a flag, as the stage has counted them; by group where some do."""
+    """How many of the explained records carry a flag, as the stage has counted them; by group where
+    some do.
+    """
     counts = run.csv(f"{folder}/{FILE}")
     if counts is None:
-        yield paragraph(f"Quality flags unavailable: {folder}/{FILE} is not there; the stage counts them when it is run again "
-                        "with --overwrite.", "soft")
+        yield paragraph(
+            f"Quality flags unavailable: {folder}/{FILE} is not there; the stage counts them when "
+            "it is run again "
+            "with --overwrite.",
+            "soft",
+        )
         return
     words, flagged = in_words(counts), counts["n_flagged"].iloc[0] > 0
     yield paragraph(f"{words[:1].upper()}{words[1:]}.", "warn" if flagged else "soft")
@@ -262,15 +378,34 @@ def glocal(run: Run) -> Iterator[str]:
     yield from (figure(picture, _caption(picture)) for picture in run.figures("glocal/groups*.png"))
     top = segments[segments["rank"] <= 5].sort_values(["pathology", "method", "rank"])
     columns = ["pathology", "method", "rank", "lead", "segment", "density", "low", "high", "share"]
-    yield details("Five strongest cells of each pathology and method", table(_columns(top, columns), 80))
+    yield details(
+        "Five strongest cells of each pathology and method", table(_columns(top, columns), 80)
+    )
     card = run.csv("glocal/scorecard.csv")
     if card is not None:
         own = card[card["own"].astype(str) == "True"] if "own" in card else card
-        yield paragraph("Scorecard: share of the relevance inside the cells of the pathology's card (the textbook's, or on a "
-                        "simulated cohort the planted ones).")
-        columns = ["pathology", "method", "card", "share", "chance", "lift", "low", "high", "p", "p_holm", "n_records"]
+        yield paragraph(
+            "Scorecard: share of the relevance inside the cells of the pathology's card (the "
+            "textbook's, or on a "
+            "simulated cohort the planted ones)."
+        )
+        columns = [
+            "pathology",
+            "method",
+            "card",
+            "share",
+            "chance",
+            "lift",
+            "low",
+            "high",
+            "p",
+            "p_holm",
+            "n_records",
+        ]
         yield table(_columns(own, columns), 60)
-    yield from (figure(picture, _caption(picture)) for picture in run.figures("glocal/scorecard*.png"))
+    yield from (
+        figure(picture, _caption(picture)) for picture in run.figures("glocal/scorecard*.png")
+    )
 
 
 def sanity(run: Run) -> Iterator[str]:
@@ -281,9 +416,15 @@ def sanity(run: Run) -> Iterator[str]:
     yield from _quality(run, "sanity")
     axioms = run.csv("sanity/axioms.csv")
     for row in () if axioms is None else axioms[axioms["claimed"] & ~axioms["kept"]].itertuples():
-        yield paragraph(f"{row.method} claims {row.axiom} and breaks it on {row.model}: {row.worst:.3g}, tolerance "
-                        f"{row.tolerance:.3g} ({row.n} records).", "warn")
-    for picture in sorted(run.figures("sanity/*.png"), key=lambda path: not path.stem.startswith("ranking")):
+        yield paragraph(
+            f"{row.method} claims {row.axiom} and breaks it on {row.model}: {row.worst:.3g}, "
+            "tolerance "
+            f"{row.tolerance:.3g} ({row.n} records).",
+            "warn",
+        )
+    for picture in sorted(
+        run.figures("sanity/*.png"), key=lambda path: not path.stem.startswith("ranking")
+    ):
         yield figure(picture, _caption(picture))
     yield details("All checks", table(checks, 300))
 
@@ -297,13 +438,26 @@ def discovery(run: Run) -> Iterator[str]:
         yield from _quality(run, folder.name)
         notes = found.get("note", pd.Series("", found.index)).astype(str)
         for row in found[notes.str.startswith("clusters follow")].itertuples():
-            yield paragraph(f"{row.representation}: the clusters follow the predicted class (adjusted mutual information "
-                            f"{row.value:.2f}), so they may say no more than the prediction does.", "warn")
+            yield paragraph(
+                f"{row.representation}: the clusters follow the predicted class (adjusted mutual "
+                "information "
+                f"{row.value:.2f}), so they may say no more than the prediction does.",
+                "warn",
+            )
         names = {"embedding": 0, "agreement": 1}
-        for picture in sorted(run.figures(f"{folder.name}/*.png"), key=lambda path: (names.get(path.stem, 2), path.stem)):
+        for picture in sorted(
+            run.figures(f"{folder.name}/*.png"),
+            key=lambda path: (names.get(path.stem, 2), path.stem),
+        ):
             yield figure(picture, _caption(picture))
-        shown = found[found["metric"].isin(["accuracy", "ari", "ami", "majority", "subgroups", "replication"])]
-        yield table(_columns(shown, ["representation", "metric", "value", "low", "high", "chance", "p", "n"]))
+        shown = found[
+            found["metric"].isin(["accuracy", "ari", "ami", "majority", "subgroups", "replication"])
+        ]
+        yield table(
+            _columns(
+                shown, ["representation", "metric", "value", "low", "high", "chance", "p", "n"]
+            )
+        )
 
 
 def _columns(frame, names):
@@ -314,25 +468,37 @@ def _columns(frame, names):
 CAPTIONS = {
     "course": "Course of the training: loss, and the score that chose the epoch.",
     "roc": "Receiver operating characteristic of each class on the test fold.",
-    "reliability": "Reliability: predicted probability against observed frequency; below the diagonal it is too sure.",
+    "reliability": "Reliability: predicted probability against observed frequency; below the "
+    "diagonal it is too sure.",
     "amplitudes": "Predicted against measured amplitude, lead by lead.",
     "summary_concept": "Every concept at the layer of its best vector, against every class.",
-    "scorecard": "Left: how much the leads of a card stand out (1: no more than others). Right: lift of the own cards.",
-    "ranking": "Skill of each method per check: 0 is chance, 1 perfect; a dot where a method is not worse than the best.",
+    "scorecard": "Left: how much the leads of a card stand out (1: no more than others). Right: "
+    "lift of the own cards.",
+    "ranking": "Skill of each method per check: 0 is chance, 1 perfect; a dot where a method is "
+    "not worse than the best.",
     "amplitude_boxes": "Share of the attribution in the right lead, by method and amplitude task.",
     "amplitude_curves": "Where in the beat the attribution of an amplitude lies.",
-    "randomisation": "Likeness to the original map as more layers are drawn anew; a map that stays does not show the model.",
-    "removal": "Logit as lead x segment cells are removed: most relevant first, least first, in random order.",
+    "randomisation": "Likeness to the original map as more layers are drawn anew; a map that stays "
+    "does not show the model.",
+    "removal": "Logit as lead x segment cells are removed: most relevant first, least first, in "
+    "random order.",
     "localisation": "Do maps point at the planted cause? With intervals over patients.",
-    "dose_response": "What 0.1 mV more of each wave does to the logit, by lead; grey where the interval includes 0.",
+    "dose_response": "What 0.1 mV more of each wave does to the logit, by lead; grey where the "
+    "interval includes 0.",
     "layers": "Class activation maps: which layer sees where.",
     "embedding": "Every record as a point, by hidden label (top) and by cluster (bottom).",
-    "discovery/agreement": "Agreement of the clusters with the hidden labels, beside chance and the largest class.",
-    "sanity/agreement": "Agreement of every pair of methods: rank correlation by sample and by lead and segment.",
+    "discovery/agreement": "Agreement of the clusters with the hidden labels, beside chance and "
+    "the largest class.",
+    "sanity/agreement": "Agreement of every pair of methods: rank correlation by sample and by "
+    "lead and segment.",
     "enrichment": "What separates the clusters; filled where p (Holm) < .05.",
 }
-PREFIXES = {"concept_": "All layers and classes: ", "groups_": "The groups side by side, by ",
-            "clusters_": "Median beat of each cluster, from the representation ", "compare_": "Methods side by side: "}
+PREFIXES = {
+    "concept_": "All layers and classes: ",
+    "groups_": "The groups side by side, by ",
+    "clusters_": "Median beat of each cluster, from the representation ",
+    "compare_": "Methods side by side: ",
+}
 
 
 def _caption(path):
@@ -347,41 +513,64 @@ def _caption(path):
 SECTIONS = {
     "provenance": Section(
         "Provenance",
-        "What made these results: data, model, commands, versions and the hashes of every file. A warning here means that a "
+        "What made these results: data, model, commands, versions and the hashes of every file. A "
+        "warning here means that a "
         "file is no longer the one that a later stage has read.",
-        "train_model", provenance),
+        "train_model",
+        provenance,
+    ),
     "performance": Section(
         "Performance",
-        "Discrimination and calibration on the test fold, with 95 % intervals from a bootstrap over patients. Explanations "
+        "Discrimination and calibration on the test fold, with 95 % intervals from a bootstrap "
+        "over patients. Explanations "
         "of a class that the model cannot recognise explain nothing.",
-        "train_model", performance),
+        "train_model",
+        performance,
+    ),
     "concepts": Section(
         "Global: which clinical concepts does the model use?",
-        "A cell asks whether moving a record's inner representation towards a concept raises or lowers a class's logit. The "
-        "score is the share of records where it rises; the p-value compares the mean sensitivity with that of random "
+        "A cell asks whether moving a record's inner representation towards a concept raises or "
+        "lowers a class's logit. The "
+        "score is the share of records where it rises; the p-value compares the mean sensitivity "
+        "with that of random "
         "concepts of the same size, corrected for all layers, pathologies and concepts.",
-        "tcav_analysis", concepts),
+        "tcav_analysis",
+        concepts,
+    ),
     "local": Section(
         "Local: what does it look at in single records?",
-        "Heat on the trace is the relevance for the logit of one class. Signed maps run from blue (against) to vermillion "
+        "Heat on the trace is the relevance for the logit of one class. Signed maps run from blue "
+        "(against) to vermillion "
         "(for). The ledger in the title says how much of the logit the map accounts for.",
-        "lrp_analysis", local),
+        "lrp_analysis",
+        local,
+    ),
     "glocal": Section(
         "Glocal: what does it look at in a patient group?",
-        "Beats of many records, aligned on the R-peak and coloured by mean relevance, and the same relevance by lead and "
-        "wave segment. The scorecard holds this against the textbook's criteria; compare each score with chance and with "
+        "Beats of many records, aligned on the R-peak and coloured by mean relevance, and the same "
+        "relevance by lead and "
+        "wave segment. The scorecard holds this against the textbook's criteria; compare each "
+        "score with chance and with "
         "plain signal amplitude.",
-        "glocal_analysis", glocal),
+        "glocal_analysis",
+        glocal,
+    ),
     "sanity": Section(
         "Sanity: which attribution method can be trusted?",
-        "Every method and two controls (noise, signal amplitude) under the same checks. A method that does not beat the "
+        "Every method and two controls (noise, signal amplitude) under the same checks. A method "
+        "that does not beat the "
         "controls says nothing about the model.",
-        "sanity_checks", sanity),
+        "sanity_checks",
+        sanity,
+    ),
     "discovery": Section(
         "Discovery: are there subgroups?",
-        "Clusters found without labels and then held against them on records they were not fitted on. 'No subgroups' is an "
+        "Clusters found without labels and then held against them on records they were not fitted "
+        "on. 'No subgroups' is an "
         "answer: no more structure than a Gaussian cloud has.",
-        "discovery", discovery),
+        "discovery",
+        discovery,
+    ),
 }
 
 
@@ -394,8 +583,13 @@ def build(run: Run, name: str) -> str:
         broken = broken_links(run.folder)
         if not broken:  # the files are what the stages wrote: not theirs, but our error
             raise
-        raise UserError(f"{broken[0]}, and the section {section.title!r} cannot be made from it: run its stage again") from None
+        raise UserError(
+            f"{broken[0]}, and the section {section.title!r} cannot be made from it: run its stage "
+            "again"
+        ) from None
     if not fragments:
         command = f"python code/{section.stage}.py --model_path {run.folder}"
-        return paragraph("This stage has not been run yet. To run it:", "soft") + code_block(command)
+        return paragraph("This stage has not been run yet. To run it:", "soft") + code_block(
+            command
+        )
     return paragraph(section.how, "how") + "".join(fragments)

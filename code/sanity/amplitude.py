@@ -1,13 +1,18 @@
-"""Amplitude regression: the attribution of the output "T wave in lead L" must fall on lead L and on the T wave.
+"""Amplitude regression: the attribution of the output "T wave in lead L" must fall on lead L and on
+the T wave.
 
-A network that predicts the amplitude of one wave in each of the 12 leads (tasks P_, R_, T_Wave/Peak_Amplitude) has a known right
-answer for every output. Three scores per record, each the mean over the 12 outputs:
+A network that predicts the amplitude of one wave in each of the 12 leads (tasks P_, R_,
+T_Wave/Peak_Amplitude) has a known right answer for every output. Three scores per record, each the
+mean over the 12 outputs:
 
-lead   ||a_L|| / ||a||, the share of the map's L2 norm in the right lead; 1 is perfect, a map that knows no lead scores 1/sqrt(12)
-time   share of the map's energy within the wave's segments (and, for reference, within each of the P, QRS and T waves)
+lead   ||a_L|| / ||a||, the share of the map's L2 norm in the right lead; 1 is perfect, a map that
+       knows no lead scores 1/sqrt(12)
+time   share of the map's energy within the wave's segments (and, for reference, within each of the
+       P, QRS and T waves)
 cell   share of the energy in the right lead and the right wave at once
 
-and the curve over the beat that the paper shows. Source: Wagner et al. 2024 (arXiv 2305.17043), where lead and curve come from.
+and the curve over the beat that the paper shows. Source: Wagner et al. 2024 (arXiv 2305.17043),
+where lead and curve come from.
 """
 
 import numpy as np
@@ -20,48 +25,74 @@ from ecg.segments import SEGMENTS
 from sanity.subject import Explain, Measured, Subject
 
 OWN_WAVE = {"P_Wave_Amplitude": "P", "R_Peak_Amplitude": "QRS", "T_Wave_Amplitude": "T"}
-BOUNDS = {"P": ("P-Onset", "P-Offset"), "QRS": ("QRS-Onset", "QRS-Offset"), "T": ("T-Onset", "T-Offset")}
+BOUNDS = {
+    "P": ("P-Onset", "P-Offset"),
+    "QRS": ("QRS-Onset", "QRS-Offset"),
+    "T": ("T-Onset", "T-Offset"),
+}
 
 
 def window_masks(segments: np.ndarray) -> dict[str, np.ndarray]:
     """P, QRS and T as shares (n, T, 12) of soft segments (n, T, 12, 24)."""
-    return {wave: segments[..., SEGMENTS.index(first):SEGMENTS.index(last) + 1].sum(axis=-1)
-            for wave, (first, last) in BOUNDS.items()}
+    return {
+        wave: segments[..., SEGMENTS.index(first) : SEGMENTS.index(last) + 1].sum(axis=-1)
+        for wave, (first, last) in BOUNDS.items()
+    }
 
 
 def lead_specificity(maps: np.ndarray, lead: int) -> np.ndarray:
-    """(n,) share of the L2 norm of maps (n, T, 12) in one lead; a map of zeros knows nothing: as a constant one."""
-    norms = np.sqrt((maps.astype(float) ** 2).sum(axis=1))     # (n, 12)
-    whole = np.sqrt((norms ** 2).sum(axis=1))
-    return np.where(whole > 0, norms[:, lead] / np.where(whole > 0, whole, 1), maps.shape[2] ** -0.5)
+    """(n,) share of the L2 norm of maps (n, T, 12) in one lead; a map of zeros knows nothing: as a
+    constant one.
+    """
+    norms = np.sqrt((maps.astype(float) ** 2).sum(axis=1))  # (n, 12)
+    whole = np.sqrt((norms**2).sum(axis=1))
+    return np.where(
+        whole > 0, norms[:, lead] / np.where(whole > 0, whole, 1), maps.shape[2] ** -0.5
+    )
 
 
 def energy_share(maps: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(n,) share of the energy (sum of squares) of maps (n, T, 12) under a soft mask; NaN where the wave is absent."""
+    """(n,) share of the energy (sum of squares) of maps (n, T, 12) under a soft mask; NaN where the
+    wave is absent.
+    """
     energy = maps.astype(float) ** 2
     total = energy.sum(axis=(1, 2))
     known = total > 0
-    share = np.where(known, (energy * mask).sum(axis=(1, 2)) / np.where(known, total, 1), mask.mean(axis=(1, 2)))
+    share = np.where(
+        known, (energy * mask).sum(axis=(1, 2)) / np.where(known, total, 1), mask.mean(axis=(1, 2))
+    )
     return np.where(mask.sum(axis=(1, 2)) > 0, share, np.nan)
 
 
 def beat_curves(maps: np.ndarray, subject: Subject) -> np.ndarray:
-    """(n, 80) mean over a record's beats of the L2 norm over leads, divided by its own norm; NaN without a complete beat."""
-    size = np.sqrt((maps.astype(float) ** 2).sum(axis=2))     # (n, T)
+    """(n, 80) mean over a record's beats of the L2 norm over leads, divided by its own norm; NaN
+    without a complete beat.
+    """
+    size = np.sqrt((maps.astype(float) ** 2).sum(axis=2))  # (n, T)
     mean = mean_beats(size, find_beats(subject.r_peaks, maps.shape[1], subject.sampling_rate))
-    norm = np.sqrt((mean ** 2).sum(axis=1, keepdims=True))
+    norm = np.sqrt((mean**2).sum(axis=1, keepdims=True))
     return np.where(norm == 0, mean.shape[1] ** -0.5, mean / np.where(norm == 0, 1, norm))
 
 
 def noise_lead_chance(shape: tuple[int, ...], n_draws: int = 20) -> float:
     """Lead specificity of pure noise, the mean over draws: computed, close to 1/sqrt(12)."""
     rng = np.random.default_rng(0)
-    return float(np.mean([lead_specificity(rng.normal(size=(4, *shape[1:])), 0).mean() for _ in range(n_draws)]))
+    return float(
+        np.mean(
+            [lead_specificity(rng.normal(size=(4, *shape[1:])), 0).mean() for _ in range(n_draws)]
+        )
+    )
 
 
-def measure_amplitude(subject: Subject, _maps: np.ndarray | None, explain: Explain,
-                      _reference: dict[str, np.ndarray] | None = None) -> list[Measured]:
-    """All scores of one method on one amplitude model; 12 explanations per record, one per output."""
+def measure_amplitude(
+    subject: Subject,
+    _maps: np.ndarray | None,
+    explain: Explain,
+    _reference: dict[str, np.ndarray] | None = None,
+) -> list[Measured]:
+    """All scores of one method on one amplitude model; 12 explanations per record, one
+    per output.
+    """
     windows = window_masks(subject.segments)
     own = OWN_WAVE[subject.task]
     scores: dict[str, list] = {}
@@ -71,11 +102,18 @@ def measure_amplitude(subject: Subject, _maps: np.ndarray | None, explain: Expla
         maps = explain(subject.model, subject.signals, np.full(len(subject), lead))
         cell = np.zeros_like(windows[own])
         cell[..., lead] = windows[own][..., lead]
-        of_lead = np.broadcast_to(windows[own][..., lead, None], cell.shape)    # when the wave is there in this lead
-        found = {f"lead_{name}": (lead_specificity(maps, lead), np.nan),
-                 "time": (energy_share(maps, of_lead), of_lead.mean(axis=(1, 2))),
-                 "cell": (energy_share(maps, cell), cell.mean(axis=(1, 2)))}
-        found |= {f"window_{wave}": (energy_share(maps, mask), mask.mean(axis=(1, 2))) for wave, mask in windows.items()}
+        of_lead = np.broadcast_to(
+            windows[own][..., lead, None], cell.shape
+        )  # when the wave is there in this lead
+        found = {
+            f"lead_{name}": (lead_specificity(maps, lead), np.nan),
+            "time": (energy_share(maps, of_lead), of_lead.mean(axis=(1, 2))),
+            "cell": (energy_share(maps, cell), cell.mean(axis=(1, 2))),
+        }
+        found |= {
+            f"window_{wave}": (energy_share(maps, mask), mask.mean(axis=(1, 2)))
+            for wave, mask in windows.items()
+        }
         for score, (values, chance) in found.items():
             scores.setdefault(score, []).append(values)
             chances.setdefault(score, []).append(chance)
@@ -84,35 +122,65 @@ def measure_amplitude(subject: Subject, _maps: np.ndarray | None, explain: Expla
 
 
 def _collect(subject, scores, chances, curves):
-    """Means over the 12 outputs; the lead scores one by one and the curve sample by sample as details."""
+    """Means over the 12 outputs; the lead scores one by one and the curve sample by sample as
+    details.
+    """
     at_random = noise_lead_chance(subject.signals.shape)
     leads = {name: values[0] for name, values in scores.items() if name.startswith("lead_")}
-    measured = [subject.measured("amplitude_lead", np.mean(list(leads.values()), axis=0), at_random, best=1.0)]
-    measured += [subject.measured(f"amplitude_{name}", values, at_random, detail=True) for name, values in leads.items()]
+    measured = [
+        subject.measured(
+            "amplitude_lead", np.mean(list(leads.values()), axis=0), at_random, best=1.0
+        )
+    ]
+    measured += [
+        subject.measured(f"amplitude_{name}", values, at_random, detail=True)
+        for name, values in leads.items()
+    ]
     for name in ("time", "cell", *(f"window_{wave}" for wave in BOUNDS)):
         best = np.nan if name.startswith("window") else 1.0
-        measured.append(subject.measured(f"amplitude_{name}", mean_of_known(scores[name]), mean_of_known(chances[name]), best))
+        measured.append(
+            subject.measured(
+                f"amplitude_{name}", mean_of_known(scores[name]), mean_of_known(chances[name]), best
+            )
+        )
     flat = curves.shape[1] ** -0.5
     offsets = window_offsets(subject.sampling_rate) * 1000 // subject.sampling_rate
-    return measured + [subject.measured(f"amplitude_curve_{offset:+d}ms", curves[:, step], flat, detail=True)
-                       for step, offset in enumerate(offsets)]
+    return measured + [
+        subject.measured(f"amplitude_curve_{offset:+d}ms", curves[:, step], flat, detail=True)
+        for step, offset in enumerate(offsets)
+    ]
 
 
-def amplitude_fit(name: str, task: str, predicted: np.ndarray, measured: np.ndarray, patients: np.ndarray,
-                  n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """R2 and mean absolute error (mV) over the flattened 12 leads, with 95 % intervals over patients.
+def amplitude_fit(
+    name: str,
+    task: str,
+    predicted: np.ndarray,
+    measured: np.ndarray,
+    patients: np.ndarray,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """R2 and mean absolute error (mV) over the flattened 12 leads, with 95 % intervals over
+    patients.
 
-    `predicted`, `measured` (n, 12) mV. Chance is what the mean of the measured values scores: R2 0, and its own error.
+    `predicted`, `measured` (n, 12) mV. Chance is what the mean of the measured values scores: R2 0,
+    and its own error.
     """
     weights = patient_weights(patients, n_resamples, seed).astype(float)
     weights = np.vstack([np.ones(len(patients)), weights])
     size = weights.sum(axis=1) * measured.shape[1]
     squares = weights @ ((predicted - measured) ** 2).sum(axis=1)
-    first, second = weights @ measured.sum(axis=1), weights @ (measured ** 2).sum(axis=1)
-    r2 = 1 - squares / (second - first ** 2 / size)
+    first, second = weights @ measured.sum(axis=1), weights @ (measured**2).sum(axis=1)
+    r2 = 1 - squares / (second - first**2 / size)
     mae = weights @ np.abs(predicted - measured).sum(axis=1) / size
     mean_error = np.abs(measured - measured.mean()).mean()
-    rows = [(check, "-", name, task, values[0], *percentile_interval(values[1:]), chance, len(patients))
-            for check, values, chance in (("amplitude_r2", r2, 0.0), ("amplitude_mae_mV", mae, mean_error))]
-    return pd.DataFrame(rows, columns=["check", "method", "model", "task", "value", "low", "high", "chance", "n"])
-
+    rows = [
+        (check, "-", name, task, values[0], *percentile_interval(values[1:]), chance, len(patients))
+        for check, values, chance in (
+            ("amplitude_r2", r2, 0.0),
+            ("amplitude_mae_mV", mae, mean_error),
+        )
+    ]
+    return pd.DataFrame(
+        rows, columns=["check", "method", "model", "task", "value", "low", "high", "chance", "n"]
+    )

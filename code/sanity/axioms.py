@@ -2,14 +2,18 @@
 
 completeness               |sum of the map - (f(x) - f(0))| / max(|f(x) - f(0)|, 1 logit)
 conservation               relative gap of LRP's ledger: input + biases + stabilisers = logit
-batch_invariance           a record explained alone and within a batch: largest difference over the map's largest value
-shift_equivariance         the record in a long stretch of silence, moved by the network's stride: the map must move with it
-implementation_invariance  the same function with BatchNorm folded into the convolutions must have the same map
-linear_exactness           sensitivity-n on a linear network: 1 - correlation of removed relevance and change of the logit
+batch_invariance           a record explained alone and within a batch: largest difference over the
+                           map's largest value
+shift_equivariance         the record in a long stretch of silence, moved by the network's stride:
+                           the map must move with it
+implementation_invariance  the same function with BatchNorm folded into the convolutions must have
+                           the same map
+linear_exactness           sensitivity-n on a linear network: 1 - correlation of removed relevance
+                           and change of the logit
 
-A method is held to the axioms it claims in the registry, and to batch invariance in any case. The invariances are computed in
-float64: in float32 a rounding can turn a ReLU or a maximum the other way, which moves a gradient by a finite amount and says
-nothing about the method.
+A method is held to the axioms it claims in the registry, and to batch invariance in any case. The
+invariances are computed in float64: in float32 a rounding can turn a ReLU or a maximum the other
+way, which moves a gradient by a finite amount and says nothing about the method.
 """
 
 import copy
@@ -28,11 +32,20 @@ from networks.models import Network
 from sanity.subject import Explain, Measured, Subject, target_logits
 
 # deviation up to which an axiom counts as kept
-TOLERANCES = {"completeness": 0.01, "conservation": 1e-4, "batch_invariance": 1e-3, "shift_equivariance": 1e-3,
-              "implementation_invariance": 1e-3, "linear_exactness": 1e-3}
+TOLERANCES = {
+    "completeness": 0.01,
+    "conservation": 1e-4,
+    "batch_invariance": 1e-3,
+    "shift_equivariance": 1e-3,
+    "implementation_invariance": 1e-3,
+    "linear_exactness": 1e-3,
+}
 ALWAYS = ("batch_invariance",)
-N_FEW, N_SHIFTED = 8, 2      # records for the checks of floating-point identities
-SILENCE, PIECE = 2048, 100   # samples; XResNet's last map sees 857, so the piece and the edges stay apart
+N_FEW, N_SHIFTED = 8, 2  # records for the checks of floating-point identities
+SILENCE, PIECE = (
+    2048,
+    100,
+)  # samples; XResNet's last map sees 857, so the piece and the edges stay apart
 N_SUBSETS = 50
 
 
@@ -54,7 +67,10 @@ def completeness(subject: Subject, maps: np.ndarray) -> np.ndarray:
 def batch_invariance(subject: Subject, explain: Explain) -> np.ndarray:
     """(n,) deviation between the map from the whole batch and from the record alone."""
     together = explain(subject.model, subject.signals, subject.target)
-    alone = [explain(subject.model, subject.signals[[row]], subject.target[[row]])[0] for row in range(len(subject))]
+    alone = [
+        explain(subject.model, subject.signals[[row]], subject.target[[row]])[0]
+        for row in range(len(subject))
+    ]
     return deviation(together, np.stack(alone))
 
 
@@ -70,16 +86,22 @@ def network_stride(model: nn.Module) -> int:
 
 
 def shift_equivariance(subject: Subject, explain: Explain) -> np.ndarray:
-    """(n,) deviation of the moved map from the map of the moved piece of record, in silence that no edge reaches across."""
+    """(n,) deviation of the moved map from the map of the moved piece of record, in silence that no
+    edge reaches across.
+    """
     stride = network_stride(subject.model)
     first = max((subject.signals.shape[1] - PIECE) // 2, 0)
-    piece = subject.signals[:, first:first + PIECE]
+    piece = subject.signals[:, first : first + PIECE]
     start = (SILENCE - PIECE) // 2
     maps = []
     for moved in (0, stride):
         longer = np.zeros((len(subject), SILENCE, subject.signals.shape[2]), dtype=np.float32)
-        longer[:, start + moved:start + moved + piece.shape[1]] = piece
-        maps.append(explain(subject.model, longer, subject.target)[:, start + moved - stride:start + moved + PIECE + stride])
+        longer[:, start + moved : start + moved + piece.shape[1]] = piece
+        maps.append(
+            explain(subject.model, longer, subject.target)[
+                :, start + moved - stride : start + moved + PIECE + stride
+            ]
+        )
     return deviation(*maps)
 
 
@@ -87,23 +109,36 @@ def implementation_invariance(subject: Subject, explain: Explain) -> np.ndarray:
     """(n,) deviation between the maps of the model and of its copy with folded BatchNorm."""
     folded = folded_copy(subject.model)
     folded.info = subject.model.info
-    return deviation(explain(subject.model, subject.signals, subject.target), explain(folded, subject.signals, subject.target))
+    return deviation(
+        explain(subject.model, subject.signals, subject.target),
+        explain(folded, subject.signals, subject.target),
+    )
 
 
-def linear_network(n_samples: int, n_outputs: int, leads: tuple[str, ...], seed: int = 0) -> Network:
+def linear_network(
+    n_samples: int, n_outputs: int, leads: tuple[str, ...], seed: int = 0
+) -> Network:
     """A network without any non-linearity: one strided convolution, flattened, one dense layer."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         conv = nn.Conv1d(len(leads), 8, 5, stride=2)
         steps = (n_samples - 5) // 2 + 1
-        network = Network(OrderedDict(conv=conv, flatten=nn.Flatten(), head=nn.Linear(8 * steps, n_outputs)), len(leads))
+        network = Network(
+            OrderedDict(conv=conv, flatten=nn.Flatten(), head=nn.Linear(8 * steps, n_outputs)),
+            len(leads),
+        )
     network.cam_layer = "conv"
-    network.info = SimpleNamespace(leads=leads, labels=tuple(map(str, range(n_outputs))), crop=n_samples)
+    network.info = SimpleNamespace(
+        leads=leads, labels=tuple(map(str, range(n_outputs))), crop=n_samples
+    )
     return network.eval()
 
 
-def sensitivity_n(model: nn.Module, signals: np.ndarray, target: np.ndarray, maps: np.ndarray, seed: int = 0) -> np.ndarray:
-    """(n,) correlation, over random subsets of samples set to zero, of the relevance removed and the fall of the logit.
+def sensitivity_n(
+    model: nn.Module, signals: np.ndarray, target: np.ndarray, maps: np.ndarray, seed: int = 0
+) -> np.ndarray:
+    """(n,) correlation, over random subsets of samples set to zero, of the relevance removed and
+    the fall of the logit.
 
     Source: Ancona et al. 2018 (arXiv 1711.06104). 0 for a constant map.
     """
@@ -114,44 +149,68 @@ def sensitivity_n(model: nn.Module, signals: np.ndarray, target: np.ndarray, map
     for _ in range(N_SUBSETS):
         gone = rng.random(signals.shape) < rng.uniform(0.05, 0.5)
         removed.append((maps * gone).sum(axis=(1, 2), dtype=np.float64))
-        falls.append(whole - target_logits(subject, torch.from_numpy(np.where(gone, 0, signals).astype(np.float32))))
+        falls.append(
+            whole
+            - target_logits(
+                subject, torch.from_numpy(np.where(gone, 0, signals).astype(np.float32))
+            )
+        )
     first, second = (np.stack(values) - np.mean(values, axis=0) for values in (removed, falls))
-    length = np.sqrt((first ** 2).sum(axis=0) * (second ** 2).sum(axis=0))
+    length = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
     return np.where(length > 1e-12, (first * second).sum(axis=0) / np.maximum(length, 1e-12), 0.0)
 
 
 def linear(subject: Subject, explain: Explain) -> np.ndarray:
     """(n,) 1 - sensitivity-n on a linear network of the records' shape."""
-    network = linear_network(subject.signals.shape[1], len(subject.model.info.labels), subject.model.info.leads)
+    network = linear_network(
+        subject.signals.shape[1], len(subject.model.info.labels), subject.model.info.leads
+    )
     maps = explain(network, subject.signals, subject.target)
     return 1 - sensitivity_n(network, subject.signals, subject.target, maps)
 
 
 def in_double(subject: Subject) -> Subject:
-    """The subject with a copy of its model in float64, on the CPU (not every device knows float64)."""
+    """The subject with a copy of its model in float64, on the CPU (not every device
+    knows float64).
+    """
     return replace(subject, model=copy.deepcopy(subject.model).cpu().double())
 
 
-def measure_axioms(subject: Subject, maps: np.ndarray, explain: Explain,
-                   _reference: dict[str, np.ndarray] | None = None) -> list[Measured]:
+def measure_axioms(
+    subject: Subject,
+    maps: np.ndarray,
+    explain: Explain,
+    _reference: dict[str, np.ndarray] | None = None,
+) -> list[Measured]:
     """Deviations of one method; shift equivariance only where claimed (it needs long inputs)."""
     few = in_double(subject.rows(np.arange(min(N_FEW, len(subject)))))
     measured = [subject.measured("axiom_completeness", completeness(subject, maps), best=0.0)]
-    checks = {"batch_invariance": batch_invariance, "implementation_invariance": implementation_invariance,
-              "linear_exactness": linear}
+    checks = {
+        "batch_invariance": batch_invariance,
+        "implementation_invariance": implementation_invariance,
+        "linear_exactness": linear,
+    }
     if "shift_equivariance" in getattr(explain, "axioms", ()):
         pair = few.rows(np.arange(min(N_SHIFTED, len(few))))
         moved = shift_equivariance(pair, getattr(explain, "cheap", explain))
         measured.append(pair.measured("axiom_shift_equivariance", moved, best=0.0))
-    measured += [few.measured(f"axiom_{name}", check(few, explain), best=0.0) for name, check in checks.items()]
-    gap = explain.ledger_gap(subject.model, subject.signals, subject.target) if hasattr(explain, "ledger_gap") else None
+    measured += [
+        few.measured(f"axiom_{name}", check(few, explain), best=0.0)
+        for name, check in checks.items()
+    ]
+    gap = (
+        explain.ledger_gap(subject.model, subject.signals, subject.target)
+        if hasattr(explain, "ledger_gap")
+        else None
+    )
     if gap is not None:
         measured.append(subject.measured("axiom_conservation", gap, best=0.0))
     return measured
 
 
 def verdicts(records: pd.DataFrame, claims: dict[str, tuple[str, ...]]) -> pd.DataFrame:
-    """Per method, model and claimed axiom: the worst record's deviation, the tolerance, and whether it is kept.
+    """Per method, model and claimed axiom: the worst record's deviation, the tolerance, and whether
+    it is kept.
 
     `records` is the long table of all measurements, `claims` maps a method to the axioms it claims.
     """
@@ -161,5 +220,18 @@ def verdicts(records: pd.DataFrame, claims: dict[str, tuple[str, ...]]) -> pd.Da
         axiom = check.removeprefix("axiom_")
         claimed = axiom in claims.get(method, ()) or axiom in ALWAYS
         worst = group["value"].max()
-        rows.append((axiom, method, model, claimed, worst, TOLERANCES[axiom], bool(worst <= TOLERANCES[axiom]), len(group)))
-    return pd.DataFrame(rows, columns=["axiom", "method", "model", "claimed", "worst", "tolerance", "kept", "n"])
+        rows.append(
+            (
+                axiom,
+                method,
+                model,
+                claimed,
+                worst,
+                TOLERANCES[axiom],
+                bool(worst <= TOLERANCES[axiom]),
+                len(group),
+            )
+        )
+    return pd.DataFrame(
+        rows, columns=["axiom", "method", "model", "claimed", "worst", "tolerance", "kept", "n"]
+    )

@@ -1,11 +1,14 @@
-"""Dose-response: how much does the logit move per dose of one wave in one lead, and do the attributions know it?
+"""Dose-response: how much does the logit move per dose of one wave in one lead, and do the
+attributions know it?
 
-A wave of a lead (WAVES, by the segment mask) is scaled about the isoelectric line by DOSES from .5 to 1.5; the slope of the
-target logit over the dose is the effect. Two units: per +100 % of the wave (what a relevance that sums to the logit should share
-out), and per +0.1 mV at its highest point (what a gradient should know). Cells below SMALLEST mV have no slope.
+A wave of a lead (WAVES, by the segment mask) is scaled about the isoelectric line by DOSES from .5
+to 1.5; the slope of the target logit over the dose is the effect. Two units: per +100 % of the wave
+(what a relevance that sums to the logit should share out), and per +0.1 mV at its highest point
+(what a gradient should know). Cells below SMALLEST mV have no slope.
 
-For the comparison with attributions one lead changes alone, as the network's input is; for the table that people read Einthoven's
-law is kept, so that a limb lead's dose carries its share of the other limb leads with it.
+For the comparison with attributions one lead changes alone, as the network's input is; for the
+table that people read Einthoven's law is kept, so that a limb lead's dose carries its share of the
+other limb leads with it.
 """
 
 import numpy as np
@@ -21,8 +24,8 @@ from sanity.agreement import cell_sums, masked_correlation
 from sanity.subject import Explain, Measured, Subject, target_logits
 
 DOSES = np.array([0.5, 0.75, 1.0, 1.25, 1.5])
-SMALLEST = 0.03     # mV
-TABLE_DOSE = 0.1    # mV
+SMALLEST = 0.03  # mV
+TABLE_DOSE = 0.1  # mV
 
 # wave -> its segments; the stretches beside a peak belong to it
 WAVES = {
@@ -42,13 +45,19 @@ def wave_masks(segments: np.ndarray) -> np.ndarray:
 
 
 def wave_amplitudes(subject: Subject, masks: np.ndarray) -> np.ndarray:
-    """(n, 12, waves) largest distance from the isoelectric line within each wave, mV, weighted by its mask."""
+    """(n, 12, waves) largest distance from the isoelectric line within each wave, mV, weighted by
+    its mask.
+    """
     above = np.abs(subject.signals - subject.line[:, None, :])
-    return np.stack([(above * masks[..., wave]).max(axis=1) for wave in range(masks.shape[-1])], axis=-1)
+    return np.stack(
+        [(above * masks[..., wave]).max(axis=1) for wave in range(masks.shape[-1])], axis=-1
+    )
 
 
 def slopes(subject: Subject, einthoven: bool, progress: bool = False) -> np.ndarray:
-    """(n, 12, waves) change of the target logit per +100 % of a wave in a lead: least squares over DOSES, NaN for small waves."""
+    """(n, 12, waves) change of the target logit per +100 % of a wave in a lead: least squares over
+    DOSES, NaN for small waves.
+    """
     masks = wave_masks(subject.segments)
     signals, line = torch.from_numpy(subject.signals), torch.from_numpy(subject.line)
     found = np.zeros((len(subject), len(LEADS), len(WAVES)))
@@ -58,20 +67,31 @@ def slopes(subject: Subject, einthoven: bool, progress: bool = False) -> np.ndar
         for wave in range(len(WAVES)):
             weights = torch.zeros_like(signals)
             weights[..., lead] = torch.from_numpy(masks[:, :, lead, wave])
-            logits = [undosed if dose == 1 else target_logits(subject, scale(signals, weights, line, float(dose), einthoven))
-                      for dose in DOSES]
+            logits = [
+                undosed
+                if dose == 1
+                else target_logits(subject, scale(signals, weights, line, float(dose), einthoven))
+                for dose in DOSES
+            ]
             found[:, lead, wave] = np.stack(logits, axis=1) @ centred / (centred @ centred)
     found[wave_amplitudes(subject, masks) < SMALLEST] = np.nan
     return found
 
 
 def dose_reference(subject: Subject) -> dict[str, np.ndarray]:
-    """Slopes with one lead alone and with Einthoven's law kept, and the waves' amplitudes: (n, 12, waves) each."""
-    return {"alone": slopes(subject, False, progress=True), "einthoven": slopes(subject, True, progress=True),
-            "amplitude": wave_amplitudes(subject, wave_masks(subject.segments))}
+    """Slopes with one lead alone and with Einthoven's law kept, and the waves' amplitudes: (n, 12,
+    waves) each.
+    """
+    return {
+        "alone": slopes(subject, False, progress=True),
+        "einthoven": slopes(subject, True, progress=True),
+        "amplitude": wave_amplitudes(subject, wave_masks(subject.segments)),
+    }
 
 
-def per_millivolt(relative: np.ndarray, amplitude: np.ndarray, dose: float = TABLE_DOSE) -> np.ndarray:
+def per_millivolt(
+    relative: np.ndarray, amplitude: np.ndarray, dose: float = TABLE_DOSE
+) -> np.ndarray:
     """Slopes per `dose` mV at the wave's highest point from slopes per +100 %."""
     return relative * dose / np.where(amplitude < SMALLEST, np.nan, amplitude)
 
@@ -82,11 +102,14 @@ def over_known(effect: np.ndarray, relevance: np.ndarray) -> np.ndarray:
     return masked_correlation(effect, relevance, np.isfinite(effect))
 
 
-def measure_dose_response(subject: Subject, maps: np.ndarray, _explain: Explain,
-                          reference: dict[str, np.ndarray]) -> list[Measured]:
-    """Rank correlation over lead x wave cells of slope and attribution; chance: the cells' relevance shuffled within a record.
+def measure_dose_response(
+    subject: Subject, maps: np.ndarray, _explain: Explain, reference: dict[str, np.ndarray]
+) -> list[Measured]:
+    """Rank correlation over lead x wave cells of slope and attribution; chance: the cells'
+    relevance shuffled within a record.
 
-    signed: sum of the map over the cell against the slope; absolute: sum of its size against the size of the slope.
+    signed: sum of the map over the cell against the slope; absolute: sum of its size against the
+    size of the slope.
     """
     masks = wave_masks(subject.segments)
     relevance = {"signed": cell_sums(maps, masks), "absolute": cell_sums(np.abs(maps), masks)}
@@ -98,15 +121,23 @@ def measure_dose_response(subject: Subject, maps: np.ndarray, _explain: Explain,
         for reading, values in relevance.items():
             wanted = np.abs(effect) if reading == "absolute" else effect
             shuffled = rng.permuted(values.reshape(len(values), -1), axis=1)
-            measured.append(subject.measured(f"dose_{unit}_{reading}", over_known(wanted, values),
-                                             over_known(wanted, shuffled), best=1.0))
+            measured.append(
+                subject.measured(
+                    f"dose_{unit}_{reading}",
+                    over_known(wanted, values),
+                    over_known(wanted, shuffled),
+                    best=1.0,
+                )
+            )
     return measured
 
 
 def dose_table(subject: Subject, reference: dict[str, np.ndarray], seed: int = 0) -> pd.DataFrame:
-    """What +0.1 mV of a wave in a lead does to each class's logit, Einthoven's law kept, with intervals over patients.
+    """What +0.1 mV of a wave in a lead does to each class's logit, Einthoven's law kept, with
+    intervals over patients.
 
-    Columns: pathology, lead, wave, per_0.1mV, low, high (logit), per_percent (logit per +1 %), amplitude (mean, mV), n.
+    Columns: pathology, lead, wave, per_0.1mV, low, high (logit), per_percent (logit per +1 %),
+    amplitude (mean, mV), n.
     """
     effect = per_millivolt(reference["einthoven"], reference["amplitude"])
     labels = subject.model.info.labels
@@ -118,8 +149,34 @@ def dose_table(subject: Subject, reference: dict[str, np.ndarray], seed: int = 0
                 known = of_target & np.isfinite(effect[:, lead, wave])
                 if known.sum() < 3:
                     continue
-                mean, low, high = map(float, bootstrap_mean(effect[known, lead, wave], subject.patients[known], seed=seed))
-                rows.append((labels[target], name, wave_name, mean, low, high,
-                             reference["einthoven"][known, lead, wave].mean() / 100,
-                             reference["amplitude"][known, lead, wave].mean(), int(known.sum())))
-    return pd.DataFrame(rows, columns=["pathology", "lead", "wave", "per_0.1mV", "low", "high", "per_percent", "amplitude", "n"])
+                mean, low, high = map(
+                    float,
+                    bootstrap_mean(effect[known, lead, wave], subject.patients[known], seed=seed),
+                )
+                rows.append(
+                    (
+                        labels[target],
+                        name,
+                        wave_name,
+                        mean,
+                        low,
+                        high,
+                        reference["einthoven"][known, lead, wave].mean() / 100,
+                        reference["amplitude"][known, lead, wave].mean(),
+                        int(known.sum()),
+                    )
+                )
+    return pd.DataFrame(
+        rows,
+        columns=[
+            "pathology",
+            "lead",
+            "wave",
+            "per_0.1mV",
+            "low",
+            "high",
+            "per_percent",
+            "amplitude",
+            "n",
+        ],
+    )

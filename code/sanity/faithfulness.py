@@ -1,13 +1,16 @@
-"""Faithfulness: does the logit fall when what a map calls relevant is taken away, and hold when the rest is?
+"""Faithfulness: does the logit fall when what a map calls relevant is taken away, and hold when the
+rest is?
 
-Parts of a record (lead x segment cells, or windows of time over all leads) are removed in the order of their mean relevance per
-sample, most relevant first (MoRF) or least relevant first (LeRF), with one of fills.FILLS. The x-axis is the share of the samples
-that is gone, so that a method gains nothing from naming large parts first. Keeping only the top share is LeRF read from its end,
-so the insertion curve needs no further evaluation. Curves are in units of the mean effect of removing everything, one number per
-model, which leaves paired comparisons between methods untouched. Reference: the mean of `N_RANDOM` random orders.
+Parts of a record (lead x segment cells, or windows of time over all leads) are removed in the order
+of their mean relevance per sample, most relevant first (MoRF) or least relevant first (LeRF), with
+one of fills.FILLS. The x-axis is the share of the samples that is gone, so that a method gains
+nothing from naming large parts first. Keeping only the top share is LeRF read from its end, so the
+insertion curve needs no further evaluation. Curves are in units of the mean effect of removing
+everything, one number per model, which leaves paired comparisons between methods untouched.
+Reference: the mean of `N_RANDOM` random orders.
 
-Readings: `signed` orders by the signed relevance and follows the drop of the logit; `absolute` orders by size and follows the
-size of the change, whichever way it goes.
+Readings: `signed` orders by the signed relevance and follows the drop of the logit; `absolute`
+orders by size and follows the size of the change, whichever way it goes.
 """
 
 import numpy as np
@@ -18,13 +21,15 @@ from sanity.subject import Explain, Measured, Subject, target_logits
 
 FRACTIONS = np.array([0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 1])
 N_RANDOM = 20
-WINDOW = 0.05       # s, width of the parts in time
+WINDOW = 0.05  # s, width of the parts in time
 N_SEGMENTS = 24
-DRAWN = "cells_physiological"   # the curves that are kept for the figure
+DRAWN = "cells_physiological"  # the curves that are kept for the figure
 
 
 def lead_segment_cells(subject: Subject) -> np.ndarray:
-    """(n, T, 12) number of the lead x segment cell of each sample: lead * 24 + its most probable segment."""
+    """(n, T, 12) number of the lead x segment cell of each sample: lead * 24 + its most probable
+    segment.
+    """
     lead = np.arange(subject.signals.shape[2]) * N_SEGMENTS
     return lead + subject.segments.argmax(axis=-1)
 
@@ -40,9 +45,11 @@ PARTS = {"cells": lead_segment_cells, "time": time_windows}
 
 
 def removal_share(relevance: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """When each sample goes: share of samples gone once its part is, most and least relevant part first, (n, T, leads) each.
+    """When each sample goes: share of samples gone once its part is, most and least relevant part
+    first, (n, T, leads) each.
 
-    Parts are ordered by their mean `relevance` (n, T, leads); equal ones in the order of their number.
+    Parts are ordered by their mean `relevance` (n, T, leads); equal ones in the order of their
+    number.
     """
     most, least = np.empty(parts.shape), np.empty(parts.shape)
     for record, (values, number) in enumerate(zip(relevance, parts, strict=True)):
@@ -61,7 +68,10 @@ def removal_curve(subject: Subject, share: np.ndarray, fill: str) -> np.ndarray:
     """Target logits (n, FRACTIONS) as the samples with share <= fraction are removed."""
     signals, line = torch.from_numpy(subject.signals), torch.from_numpy(subject.line)
     when = torch.from_numpy(share)
-    curve = [target_logits(subject, remove(signals, when <= fraction + 1e-9, line, fill)) for fraction in FRACTIONS]
+    curve = [
+        target_logits(subject, remove(signals, when <= fraction + 1e-9, line, fill))
+        for fraction in FRACTIONS
+    ]
     return np.stack(curve, axis=1)
 
 
@@ -82,10 +92,19 @@ def random_reference(subject: Subject, seed: int = 0) -> dict[str, np.ndarray]:
     reference = {}
     for kind, divide in PARTS.items():
         parts = divide(subject)
-        orders = [removal_share(rng.permuted(_one_value_per_part(parts), axis=1)[
-            np.arange(len(parts))[:, None, None], parts], parts)[0] for _ in range(N_RANDOM)]
+        orders = [
+            removal_share(
+                rng.permuted(_one_value_per_part(parts), axis=1)[
+                    np.arange(len(parts))[:, None, None], parts
+                ],
+                parts,
+            )[0]
+            for _ in range(N_RANDOM)
+        ]
         for fill in FILLS:
-            reference[f"{kind}_{fill}"] = np.stack([removal_curve(subject, share, fill) for share in orders])
+            reference[f"{kind}_{fill}"] = np.stack(
+                [removal_curve(subject, share, fill) for share in orders]
+            )
     return reference
 
 
@@ -94,9 +113,12 @@ def _one_value_per_part(parts):
     return np.tile(np.arange(n_parts, dtype=float), (len(parts), 1))
 
 
-def measure_faithfulness(subject: Subject, maps: np.ndarray, _explain: Explain,
-                         reference: dict[str, np.ndarray]) -> list[Measured]:
-    """Deletion, insertion and the area between, per kind of part, fill and reading; chance from the random orders."""
+def measure_faithfulness(
+    subject: Subject, maps: np.ndarray, _explain: Explain, reference: dict[str, np.ndarray]
+) -> list[Measured]:
+    """Deletion, insertion and the area between, per kind of part, fill and reading; chance from the
+    random orders.
+    """
     measured = []
     for kind, divide in PARTS.items():
         parts = divide(subject)
@@ -104,7 +126,13 @@ def measure_faithfulness(subject: Subject, maps: np.ndarray, _explain: Explain,
             most, least = removal_share(relevance, parts)
             for fill in FILLS:
                 curves = [removal_curve(subject, share, fill) for share in (most, least)]
-                measured += _areas(subject, f"{kind}_{fill}_{reading}", reading, curves, reference[f"{kind}_{fill}"])
+                measured += _areas(
+                    subject,
+                    f"{kind}_{fill}_{reading}",
+                    reading,
+                    curves,
+                    reference[f"{kind}_{fill}"],
+                )
     return measured
 
 
@@ -127,5 +155,8 @@ def _areas(subject, name, reading, curves, reference):
     if not name.startswith(DRAWN):
         return measured
     orders = {"most": most, "least": least, "random": np.mean(random, axis=0)}
-    return measured + [subject.measured(f"removal_{reading}_{order}_{fraction:g}", curve[:, step], detail=True)
-                       for order, curve in orders.items() for step, fraction in enumerate(FRACTIONS)]
+    return measured + [
+        subject.measured(f"removal_{reading}_{order}_{fraction:g}", curve[:, step], detail=True)
+        for order, curve in orders.items()
+        for step, fraction in enumerate(FRACTIONS)
+    ]

@@ -17,7 +17,8 @@ from ecg.beats import window_times
 from sanity.faithfulness import FRACTIONS
 from sanity.subject import CONTROLS
 
-# headline of each question: (check, title, task or None for the mean over the models it was made on)
+# headline of each question: (check, title, task or None for the mean over the models it was made
+# on)
 HEADLINES = {
     "amplitude_lead": "right lead",
     "amplitude_time": "right wave",
@@ -32,17 +33,33 @@ HEADLINES = {
     "agreement_seeds_cells": "same over\nseeds",
     "randomisation_cascading_full_absolute": "changes with\nthe weights",
 }
-COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a1f5c", "#5b8c00", "#8a3d00", "#33104a"]
+COLOURS = [
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+    "#7a1f5c",
+    "#5b8c00",
+    "#8a3d00",
+    "#33104a",
+]
 GREY = "#9a9a9a"
 
 
 def colours_of(methods: Sequence[str]) -> dict[str, str]:
     """A colour per method; the controls are grey."""
     real = [method for method in methods if method not in CONTROLS]
-    return {**{method: GREY for method in methods}, **{method: COLOURS[k % len(COLOURS)] for k, method in enumerate(real)}}
+    return {
+        **{method: GREY for method in methods},
+        **{method: COLOURS[k % len(COLOURS)] for k, method in enumerate(real)},
+    }
 
 
-def draw_all(folder: Path, tables: dict[str, pd.DataFrame], records: pd.DataFrame | None) -> list[Path]:
+def draw_all(
+    folder: Path, tables: dict[str, pd.DataFrame], records: pd.DataFrame | None
+) -> list[Path]:
     """Every figure that the tables allow; returns the written paths."""
     style()
     written = []
@@ -65,17 +82,24 @@ def _title(figure, text):
 
 def _legend(figure, ax):
     """The methods below the figure, in as many columns as fit."""
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=max(int(figure.get_figwidth() / 1.7), 2),
-                  fontsize=8, frameon=False)
+    figure.legend(
+        *ax.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=max(int(figure.get_figwidth() / 1.7), 2),
+        fontsize=8,
+        frameon=False,
+    )
 
 
 # ---------------------------------------------------------------- ranking
 
-def skills(checks: pd.DataFrame) -> pd.DataFrame:
-    """Methods x headlines: 0 = chance, 1 = perfect, mean over the models a check was made on; best methods first.
 
-    Skill is (value - chance) / (perfect - chance); for `changes with the weights` 1 - |likeness|; for faithfulness,
-    which has no known maximum, the value itself (chance is 0).
+def skills(checks: pd.DataFrame) -> pd.DataFrame:
+    """Methods x headlines: 0 = chance, 1 = perfect, mean over the models a check was made on; best
+    methods first.
+
+    Skill is (value - chance) / (perfect - chance); for `changes with the weights` 1 - |likeness|;
+    for faithfulness, which has no known maximum, the value itself (chance is 0).
     """
     columns = {}
     for check in HEADLINES:
@@ -96,39 +120,71 @@ def skills(checks: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_or_equal(comparisons: pd.DataFrame, check: str, methods: Sequence[str]) -> set[str]:
-    """Methods that are best, or not distinguishable from it (Holm p >= .05), on more than half of the models of a check."""
+    """Methods that are best, or not distinguishable from it (Holm p >= .05), on more than half of
+    the models of a check.
+    """
     rows = comparisons[comparisons["check"] == check]
     worse = rows[rows["p_holm"] < 0.05].groupby("method").size()
-    return {method for method in methods if worse.get(method, 0) < rows["model"].nunique() / 2} if len(rows) else set()
+    return (
+        {method for method in methods if worse.get(method, 0) < rows["model"].nunique() / 2}
+        if len(rows)
+        else set()
+    )
 
 
 def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
-    """Heat map of skills: methods by mean rank, headlines as columns, dots where a method is not worse than the best."""
+    """Heat map of skills: methods by mean rank, headlines as columns, dots where a method is not
+    worse than the best.
+    """
     if tables["checks"].empty:
         return None
     table = skills(tables["checks"])
     if table.empty:
         return None
-    figure, ax = plt.subplots(figsize=(2.2 + 0.92 * table.shape[1], 1.6 + 0.34 * len(table)), layout="constrained")
+    figure, ax = plt.subplots(
+        figsize=(2.2 + 0.92 * table.shape[1], 1.6 + 0.34 * len(table)), layout="constrained"
+    )
     norm = TwoSlopeNorm(0, -1, 1)
     ax.imshow(table, cmap=SIGNED_CMAP, norm=norm, aspect="auto")
     for column, check in enumerate(table):
-        equal = best_or_equal(tables["comparisons"], check, [name for name in table.index if name not in CONTROLS])
+        equal = best_or_equal(
+            tables["comparisons"], check, [name for name in table.index if name not in CONTROLS]
+        )
         for row, method in enumerate(table.index):
             value = table.iloc[row, column]
             if np.isfinite(value):
                 mark = " •" if method in equal else ""
-                ax.text(column, row, f"{round(value, 2) + 0.0:.2f}{mark}", ha="center", va="center", fontsize=8,
-                        color="white" if abs(value) > 0.75 else INK)
+                ax.text(
+                    column,
+                    row,
+                    f"{round(value, 2) + 0.0:.2f}{mark}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if abs(value) > 0.75 else INK,
+                )
     n = tables["checks"].groupby("check")["n"].max()
-    ax.set_xticks(range(table.shape[1]), [f"{HEADLINES[check]}\nn = {int(n[check])}" for check in table], fontsize=8)
+    ax.set_xticks(
+        range(table.shape[1]),
+        [f"{HEADLINES[check]}\nn = {int(n[check])}" for check in table],
+        fontsize=8,
+    )
     ax.set_yticks(range(len(table)), table.index)
-    ax.axhline(len(table) - sum(name in CONTROLS for name in table.index) - 0.5, color=INK, linewidth=0.8)
+    ax.axhline(
+        len(table) - sum(name in CONTROLS for name in table.index) - 0.5, color=INK, linewidth=0.8
+    )
     ax.tick_params(length=0)
     ax.xaxis.tick_top()
-    ax.set_xlabel("skill: 0 = chance, 1 = perfect; • best, or not distinguishable from it on most of its models (paired, Holm "
-                  "p ≥ .05)\nmaps must change with the weights, but noise does too: necessary, not sufficient", fontsize=7)
-    ax.set_title(f"Which attribution method can be trusted? {_model_name(tables['checks'])}", fontsize=10)
+    ax.set_xlabel(
+        "skill: 0 = chance, 1 = perfect; • best, or not distinguishable from it on most of its "
+        "models (paired, Holm "
+        "p ≥ .05)\nmaps must change with the weights, but noise does too: necessary, not "
+        "sufficient",
+        fontsize=7,
+    )
+    ax.set_title(
+        f"Which attribution method can be trusted? {_model_name(tables['checks'])}", fontsize=10
+    )
     return figure
 
 
@@ -140,21 +196,43 @@ def _model_name(checks):
 
 # ---------------------------------------------------------------- amplitude
 
-def draw_amplitude_boxes(_tables: dict[str, pd.DataFrame], records: pd.DataFrame | None) -> Figure | None:
-    """Per method (rows) and amplitude task (columns): share of the map's norm in the right lead, lead by lead."""
+
+def draw_amplitude_boxes(
+    _tables: dict[str, pd.DataFrame], records: pd.DataFrame | None
+) -> Figure | None:
+    """Per method (rows) and amplitude task (columns): share of the map's norm in the right lead,
+    lead by lead.
+    """
     rows = _amplitude(records, "amplitude_lead_")
     if rows is None:
         return None
     methods, tasks = list(dict.fromkeys(rows["method"])), list(dict.fromkeys(rows["task"]))
-    figure, axes = plt.subplots(len(methods), len(tasks), figsize=(1.4 + 3 * len(tasks), 0.7 * len(methods) + 0.9),
-                                sharex=True, sharey=True, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        len(methods),
+        len(tasks),
+        figsize=(1.4 + 3 * len(tasks), 0.7 * len(methods) + 0.9),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
     thin = {"linewidth": 0.5}
     for line, method in zip(axes, methods, strict=True):
         for ax, task in zip(line, tasks, strict=True):
             chosen = rows[(rows["method"] == method) & (rows["task"] == task)]
-            values = [chosen.loc[chosen["check"] == f"amplitude_lead_{lead}", "value"] for lead in LEADS]
-            ax.boxplot(values, widths=0.6, showfliers=False, patch_artist=True, medianprops={"color": INK},
-                       boxprops={"facecolor": "#fbd48a", "linewidth": 0.5}, whiskerprops=thin, capprops=thin)
+            values = [
+                chosen.loc[chosen["check"] == f"amplitude_lead_{lead}", "value"] for lead in LEADS
+            ]
+            ax.boxplot(
+                values,
+                widths=0.6,
+                showfliers=False,
+                patch_artist=True,
+                medianprops={"color": INK},
+                boxprops={"facecolor": "#fbd48a", "linewidth": 0.5},
+                whiskerprops=thin,
+                capprops=thin,
+            )
             ax.axhline(chosen["chance"].iloc[0], color="#0072b2", linestyle="--", linewidth=0.8)
             ax.set_ylim(0, 1)
         line[0].set_ylabel(method, rotation=0, ha="right", va="center")
@@ -163,17 +241,30 @@ def draw_amplitude_boxes(_tables: dict[str, pd.DataFrame], records: pd.DataFrame
     for ax in axes[-1]:
         ax.set_xticks(range(1, 13), LEADS, rotation=90)
     n = rows["ecg_id"].nunique()
-    _title(figure, f"Share of the attribution in the right lead (dashed: chance; up to {n} records)")
+    _title(
+        figure, f"Share of the attribution in the right lead (dashed: chance; up to {n} records)"
+    )
     return figure
 
 
-def draw_amplitude_curves(tables: dict[str, pd.DataFrame], records: pd.DataFrame | None) -> Figure | None:
-    """Where in the beat the attribution of an amplitude lies: one panel per task, one curve per method."""
+def draw_amplitude_curves(
+    tables: dict[str, pd.DataFrame], records: pd.DataFrame | None
+) -> Figure | None:
+    """Where in the beat the attribution of an amplitude lies: one panel per task, one curve per
+    method.
+    """
     if _amplitude(records, "amplitude_curve_") is None:
         return None
     rows = tables["details"][tables["details"]["check"].str.startswith("amplitude_curve_")]
     tasks, colours = list(dict.fromkeys(rows["task"])), colours_of(dict.fromkeys(rows["method"]))
-    figure, axes = plt.subplots(1, len(tasks), figsize=(4 * len(tasks), 3.8), sharey=True, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        1,
+        len(tasks),
+        figsize=(4 * len(tasks), 3.8),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
     for ax, task in zip(axes[0], tasks, strict=True):
         for method, colour in colours.items():
             curve = rows[(rows["task"] == task) & (rows["method"] == method)]
@@ -195,88 +286,176 @@ def _amplitude(records, prefix):
 
 # ---------------------------------------------------------------- randomisation, removal
 
-def draw_randomisation(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
-    """Likeness to the original map as more layers are drawn anew, output first: plain, smoothed, independent."""
+
+def draw_randomisation(
+    tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None
+) -> Figure | None:
+    """Likeness to the original map as more layers are drawn anew, output first: plain, smoothed,
+    independent.
+    """
     rows = tables["details"][tables["details"]["check"].str.startswith("randomisation_")]
     if rows.empty:
         return None
-    parts = rows["check"].str.extract(r"randomisation_(smoothed_cascading|cascading|independent)_(.+)_absolute")
+    parts = rows["check"].str.extract(
+        r"randomisation_(smoothed_cascading|cascading|independent)_(.+)_absolute"
+    )
     rows = rows.assign(series=parts[0], layer=parts[1]).dropna(subset=["series"])
     colours = colours_of(dict.fromkeys(rows["method"]))
-    titles = {"cascading": "cascading", "smoothed_cascading": "cascading, smoothed", "independent": "one layer at a time"}
+    titles = {
+        "cascading": "cascading",
+        "smoothed_cascading": "cascading, smoothed",
+        "independent": "one layer at a time",
+    }
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), sharey=True, layout="constrained")
     for ax, (series, title) in zip(axes, titles.items(), strict=True):
         for method, colour in colours.items():
             line = rows[(rows["series"] == series) & (rows["method"] == method)]
             start = [] if series == "independent" else [1.0]
             names = ([] if series == "independent" else ["none"]) + list(line["layer"])
-            ax.plot(range(len(names)), start + list(line["value"]), _dash(method), color=colour, marker="o", markersize=2.5,
-                    linewidth=1, label=method)
+            ax.plot(
+                range(len(names)),
+                start + list(line["value"]),
+                _dash(method),
+                color=colour,
+                marker="o",
+                markersize=2.5,
+                linewidth=1,
+                label=method,
+            )
         ax.axhline(0, color=INK, linestyle=":", linewidth=0.8)
         ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
         ax.set(title=title, xlabel="drawn anew" + ("" if series == "independent" else " down to"))
     axes[0].set_ylabel("rank correlation of |map|\nwith the original")
     _legend(figure, axes[0])
-    _title(figure, f"Are maps still alike once weights are drawn anew? {int(rows['n'].max())} records")
+    _title(
+        figure, f"Are maps still alike once weights are drawn anew? {int(rows['n'].max())} records"
+    )
     return figure
 
 
 def draw_removal(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
-    """Effect on the logit as lead x segment cells are removed: most relevant first, least first, random orders."""
+    """Effect on the logit as lead x segment cells are removed: most relevant first, least first,
+    random orders.
+    """
     rows = tables["details"][tables["details"]["check"].str.startswith("removal_")]
     if rows.empty:
         return None
     methods = list(dict.fromkeys(rows["method"]))
     values = rows.set_index(["check", "method"])["value"]
     width = max(1.45 * len(methods) + 0.6, 6.5)  # room for the words below, however few the methods
-    figure, axes = plt.subplots(2, len(methods), figsize=(width, 4.2), sharex=True, sharey="row", squeeze=False,
-                                layout="constrained")
+    figure, axes = plt.subplots(
+        2,
+        len(methods),
+        figsize=(width, 4.2),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
+    )
     for line, reading in zip(axes, ("absolute", "signed"), strict=True):
         for ax, method in zip(line, methods, strict=True):
             for order, colour in (("most", "#d55e00"), ("least", "#0072b2"), ("random", GREY)):
-                curve = [values[f"removal_{reading}_{order}_{fraction:g}", method] for fraction in FRACTIONS]
+                curve = [
+                    values[f"removal_{reading}_{order}_{fraction:g}", method]
+                    for fraction in FRACTIONS
+                ]
                 label = "random order" if order == "random" else f"{order} relevant first"
                 ax.plot(FRACTIONS, curve, color=colour, linewidth=1.2, label=label)
             ax.axhline(0, color=INK, linewidth=0.4)
-        line[0].set_ylabel("change of the logit\n" + ("(size)" if reading == "absolute" else "(fall)"))
+        line[0].set_ylabel(
+            "change of the logit\n" + ("(size)" if reading == "absolute" else "(fall)")
+        )
     for ax, method in zip(axes[0], methods, strict=True):
         ax.set_title(method, fontsize=8)
     for ax in axes[1]:
         ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
-    figure.supxlabel(f"share of the samples removed (lead × segment cells, physiological fill; {int(rows['n'].max())} records)",
-                     fontsize=9)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    figure.supxlabel(
+        "share of the samples removed (lead × segment cells, physiological fill; "
+        f"{int(rows['n'].max())} records)",
+        fontsize=9,
+    )
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=3,
+        fontsize=8,
+        frameon=False,
+    )
     return figure
 
 
 # ---------------------------------------------------------------- truth, doses, layers, agreement
 
-def draw_localisation(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
+
+def draw_localisation(
+    tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None
+) -> Figure | None:
     """Localisation scores with intervals: planted lead x segment cells above, time spans below."""
     rows = tables["checks"][tables["checks"]["check"].str.startswith("localisation_")]
     if rows.empty:
         return None
-    titles = {"pointing": "pointing game", "mass": "relevance mass", "auc": "ROC AUC", "top_k": "top k"}
+    titles = {
+        "pointing": "pointing game",
+        "mass": "relevance mass",
+        "auc": "ROC AUC",
+        "top_k": "top k",
+    }
     methods = list(dict.fromkeys(rows["method"]))[::-1]
-    figure, axes = plt.subplots(2, 4, figsize=(11, 0.5 * len(methods) + 1.6), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        2, 4, figsize=(11, 0.5 * len(methods) + 1.6), sharey=True, layout="constrained"
+    )
     for line, truth in zip(axes, ("cell", "time"), strict=True):
         for ax, metric in zip(line, titles, strict=True):
-            for shift, (reading, colour) in zip((-0.14, 0.14), (("absolute", INK), ("positive", "#d55e00")), strict=True):
-                one = rows[rows["check"] == f"localisation_{metric}_{truth}_{reading}"].set_index("method").loc[methods]
+            for shift, (reading, colour) in zip(
+                (-0.14, 0.14), (("absolute", INK), ("positive", "#d55e00")), strict=True
+            ):
+                one = (
+                    rows[rows["check"] == f"localisation_{metric}_{truth}_{reading}"]
+                    .set_index("method")
+                    .loc[methods]
+                )
                 places = np.arange(len(methods)) + shift
                 ax.hlines(places, one["low"], one["high"], color=colour, linewidth=1)
-                ax.plot(one["value"], places, "o", color=colour, markersize=3, label=f"{reading} relevance")
-            ax.axvline(one["chance"].iloc[0], color="#0072b2", linestyle="--", linewidth=0.8, label="chance")
-            ax.set(title=f"{titles[metric]}, {'lead × segment' if truth == 'cell' else 'time span'}", xlim=(0, 1))
+                ax.plot(
+                    one["value"],
+                    places,
+                    "o",
+                    color=colour,
+                    markersize=3,
+                    label=f"{reading} relevance",
+                )
+            ax.axvline(
+                one["chance"].iloc[0],
+                color="#0072b2",
+                linestyle="--",
+                linewidth=0.8,
+                label="chance",
+            )
+            ax.set(
+                title=f"{titles[metric]}, {'lead × segment' if truth == 'cell' else 'time span'}",
+                xlim=(0, 1),
+            )
     axes[0, 0].set_yticks(range(len(methods)), methods)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        fontsize=8,
+        frameon=False,
+    )
     n = int(rows["n"].max())
-    _title(figure, f"Do maps point at the planted cause? {n} records that passed the intervention gate")
+    _title(
+        figure, f"Do maps point at the planted cause? {n} records that passed the intervention gate"
+    )
     return figure
 
 
-def draw_dose_response(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
-    """Lead x wave per pathology: what +0.1 mV of a wave does to the logit; grey where the interval includes 0."""
+def draw_dose_response(
+    tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None
+) -> Figure | None:
+    """Lead x wave per pathology: what +0.1 mV of a wave does to the logit; grey where the interval
+    includes 0.
+    """
     rows = tables.get("dose_response")
     if rows is None or rows.empty:
         return None
@@ -284,16 +463,30 @@ def draw_dose_response(tables: dict[str, pd.DataFrame], _records: pd.DataFrame |
     names = list(counts.index[:6])
     waves = list(dict.fromkeys(rows["wave"]))
     largest = rows[rows["pathology"].isin(names)]["per_0.1mV"].abs().quantile(0.98)
-    figure, axes = plt.subplots(1, len(names), figsize=(2.1 * len(names) + 0.8, 3.6), sharey=True, squeeze=False,
-                                layout="constrained")
+    figure, axes = plt.subplots(
+        1,
+        len(names),
+        figsize=(2.1 * len(names) + 0.8, 3.6),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
     for ax, name in zip(axes[0], names, strict=True):
         one = rows[rows["pathology"] == name].set_index(["lead", "wave"])
         grid = one["per_0.1mV"].unstack().reindex(index=LEADS, columns=waves)
-        sure = ((one["low"] > 0) | (one["high"] < 0)).unstack().reindex(index=LEADS, columns=waves) == True  # noqa: E712
+        away = (one["low"] > 0) | (one["high"] < 0)
+        sure = away.unstack().reindex(index=LEADS, columns=waves).eq(True)
         image = ax.imshow(grid, cmap=SIGNED_CMAP, vmin=-largest, vmax=largest, aspect="auto")
         for row, column in zip(*np.nonzero(grid.notna().to_numpy()), strict=True):
-            ax.text(column, row, f"{grid.iloc[row, column]:.2f}".replace("0.", "."), ha="center", va="center", fontsize=5.5,
-                    color=INK if sure.iloc[row, column] else GREY)
+            ax.text(
+                column,
+                row,
+                f"{grid.iloc[row, column]:.2f}".replace("0.", "."),
+                ha="center",
+                va="center",
+                fontsize=5.5,
+                color=INK if sure.iloc[row, column] else GREY,
+            )
         ax.set_xticks(range(len(waves)), waves)
         ax.set_title(f"{name} (n ≤ {counts[name]})", fontsize=9)
         ax.tick_params(length=0)
@@ -304,27 +497,62 @@ def draw_dose_response(tables: dict[str, pd.DataFrame], _records: pd.DataFrame |
 
 
 def draw_layers(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
-    """The Grad-CAM question: AUC above chance of each CAM, layer (rows) x truth (columns), per model and task."""
-    rows = tables["checks"][tables["checks"]["check"].isin(["layer_auc_cell_absolute", "layer_auc_time_absolute"])]
+    """The Grad-CAM question: AUC above chance of each CAM, layer (rows) x truth (columns), per
+    model and task.
+    """
+    rows = tables["checks"][
+        tables["checks"]["check"].isin(["layer_auc_cell_absolute", "layer_auc_time_absolute"])
+    ]
     if rows.empty:
         return None
-    tasks, kinds = list(dict.fromkeys(rows["task"])), list(dict.fromkeys(rows["method"].str.split("@").str[0]))
+    tasks, kinds = (
+        list(dict.fromkeys(rows["task"])),
+        list(dict.fromkeys(rows["method"].str.split("@").str[0])),
+    )
     values = rows.set_index(["task", "method", "check"])
-    figure, axes = plt.subplots(len(kinds), len(tasks), figsize=(2.6 * len(tasks) + 0.6, 1.5 * len(kinds) + 0.5),
-                                squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        len(kinds),
+        len(tasks),
+        figsize=(2.6 * len(tasks) + 0.6, 1.5 * len(kinds) + 0.5),
+        squeeze=False,
+        layout="constrained",
+    )
     for line, kind in zip(axes, kinds, strict=True):
         for ax, task in zip(line, tasks, strict=True):
-            grid = [[values.loc[(task, f"{kind}@{layer}", f"layer_auc_{truth}_absolute")] for truth in ("cell", "time")]
-                    for layer in ("original", "last")]
-            ax.imshow([[cell["value"] for cell in row] for row in grid], cmap=SIGNED_CMAP, vmin=0, vmax=1, aspect="auto")
+            grid = [
+                [
+                    values.loc[(task, f"{kind}@{layer}", f"layer_auc_{truth}_absolute")]
+                    for truth in ("cell", "time")
+                ]
+                for layer in ("original", "last")
+            ]
+            ax.imshow(
+                [[cell["value"] for cell in row] for row in grid],
+                cmap=SIGNED_CMAP,
+                vmin=0,
+                vmax=1,
+                aspect="auto",
+            )
             for row, column in np.ndindex(2, 2):
                 cell = grid[row][column]
-                ax.text(column, row, f"{cell['value']:.2f}\n[{cell['low']:.2f}, {cell['high']:.2f}]", ha="center",
-                        va="center", fontsize=7)
+                ax.text(
+                    column,
+                    row,
+                    f"{cell['value']:.2f}\n[{cell['low']:.2f}, {cell['high']:.2f}]",
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                )
             ax.set_xticks([0, 1], ["lead & wave", "time span"], fontsize=7)
-            ax.set_yticks([0, 1], ["original's\nlayer", "last\nconv. map"] if ax is line[0] else [], fontsize=7)
+            ax.set_yticks(
+                [0, 1],
+                ["original's\nlayer", "last\nconv. map"] if ax is line[0] else [],
+                fontsize=7,
+            )
             ax.tick_params(length=0)
-            ax.set_title(f"{kind}, {task.replace('_', ' ')} (n = {int(grid[0][0]['n'])})", fontsize=7)
+            ax.set_title(
+                f"{kind}, {task.replace('_', ' ')} (n = {int(grid[0][0]['n'])})", fontsize=7
+            )
     _title(figure, "Grad-CAM: ROC AUC against the truth by layer and kind of truth (chance .50)")
     return figure
 
@@ -345,13 +573,23 @@ def draw_agreement(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | Non
         for row, column in np.ndindex(grid.shape):
             value = grid.iloc[row, column]
             shown = f"{round(value, 2) + 0:.2f}".replace("0.", ".")  # + 0: no minus before a zero
-            ax.text(column, row, shown, ha="center", va="center", fontsize=6.5,
-                    color="white" if value > 0.5 else INK)
+            ax.text(
+                column,
+                row,
+                shown,
+                ha="center",
+                va="center",
+                fontsize=6.5,
+                color="white" if value > 0.5 else INK,
+            )
         ax.set_xticks(range(len(methods)), methods, rotation=45, ha="right")
         ax.set_yticks(range(len(methods)), methods)
         ax.tick_params(length=0)
         what = {"samples": "sample by sample", "cells": "lead × segment cells"}[view]
-        ax.set_title(f"{what} (maps of different patients: {one['chance'].min():.2f} to {one['chance'].max():.2f})")
+        ax.set_title(
+            f"{what} (maps of different patients: {one['chance'].min():.2f} to "
+            f"{one['chance'].max():.2f})"
+        )
     figure.colorbar(image, ax=axes, label="mean rank correlation of |map|", shrink=0.8)
     checks = tables["checks"]
     n = int(checks.loc[checks["check"].str.startswith("agreement_methods_"), "n"].max())
@@ -360,7 +598,13 @@ def draw_agreement(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | Non
 
 
 FIGURES = {
-    "ranking": draw_ranking, "amplitude_boxes": draw_amplitude_boxes, "amplitude_curves": draw_amplitude_curves,
-    "randomisation": draw_randomisation, "removal": draw_removal, "localisation": draw_localisation,
-    "dose_response": draw_dose_response, "layers": draw_layers, "agreement": draw_agreement,
+    "ranking": draw_ranking,
+    "amplitude_boxes": draw_amplitude_boxes,
+    "amplitude_curves": draw_amplitude_curves,
+    "randomisation": draw_randomisation,
+    "removal": draw_removal,
+    "localisation": draw_localisation,
+    "dose_response": draw_dose_response,
+    "layers": draw_layers,
+    "agreement": draw_agreement,
 }

@@ -1,11 +1,13 @@
-"""Does a map point at the cause? Pointing game, relevance mass, ROC AUC and top-k against a known mask, each with its chance.
+"""Does a map point at the cause? Pointing game, relevance mass, ROC AUC and top-k against a known
+mask, each with its chance.
 
-All take relevance (n, D), not negative, and a mask (n, D) of booleans (D = time x leads, or time), and give one score per record
-in [0, 1]: 1 where all relevance lies on the mask. Equal values share what they earn, so that a constant map scores exactly its
-chance, whatever the order of the samples. A record whose mask is empty or full has no score (NaN).
+All take relevance (n, D), not negative, and a mask (n, D) of booleans (D = time x leads, or time),
+and give one score per record in [0, 1]: 1 where all relevance lies on the mask. Equal values share
+what they earn, so that a constant map scores exactly its chance, whatever the order of the samples.
+A record whose mask is empty or full has no score (NaN).
 
-Sources: pointing game (Zhang et al., IJCV 126 (2018) 1084); relevance mass and rank accuracy, here top-k (Arras et al.,
-Information Fusion 81 (2022) 14); ROC AUC as in saliency benchmarks.
+Sources: pointing game (Zhang et al., IJCV 126 (2018) 1084); relevance mass and rank accuracy, here
+top-k (Arras et al., Information Fusion 81 (2022) 14); ROC AUC as in saliency benchmarks.
 """
 
 from collections.abc import Callable
@@ -15,7 +17,9 @@ import scipy  # see rpeaks.py
 
 
 def mask_share(mask: np.ndarray) -> np.ndarray:
-    """(n,) share of the samples that the mask covers: what a map that knows nothing scores on average."""
+    """(n,) share of the samples that the mask covers: what a map that knows nothing scores on
+    average.
+    """
     return mask.mean(axis=1)
 
 
@@ -29,13 +33,17 @@ def _defined(scores, mask):
 
 
 def pointing_game(relevance: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(n,) whether the largest value lies on the mask; the share on the mask where several are largest."""
+    """(n,) whether the largest value lies on the mask; the share on the mask where several are
+    largest.
+    """
     largest = relevance == relevance.max(axis=1, keepdims=True)
     return _defined((largest & mask).sum(axis=1) / largest.sum(axis=1), mask)
 
 
 def relevance_mass(relevance: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(n,) share of the relevance on the mask; an empty map says nothing and scores as a constant one."""
+    """(n,) share of the relevance on the mask; an empty map says nothing and scores as a constant
+    one.
+    """
     total = relevance.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (relevance * mask).sum(axis=1) / total
@@ -43,7 +51,9 @@ def relevance_mass(relevance: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def roc_auc(relevance: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(n,) probability that a sample on the mask has more relevance than one beside it (ties count half)."""
+    """(n,) probability that a sample on the mask has more relevance than one beside it (ties count
+    half).
+    """
     ranks = scipy.stats.rankdata(relevance, axis=1)
     inside = mask.sum(axis=1)
     outside = mask.shape[1] - inside
@@ -64,7 +74,9 @@ def top_k(relevance: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def auc_within(maps: np.ndarray, mask: np.ndarray, domain: np.ndarray) -> np.ndarray:
-    """(n,) ROC AUC of maps (n, T, 12) over the samples of `domain` | `mask` alone; NaN where the domain holds nothing else."""
+    """(n,) ROC AUC of maps (n, T, 12) over the samples of `domain` | `mask` alone; NaN where the
+    domain holds nothing else.
+    """
     found = np.full(len(maps), np.nan)
     for row in range(len(maps)):
         inside = domain[row] | mask[row]
@@ -97,15 +109,18 @@ def over_time(maps: np.ndarray) -> np.ndarray:
 def score_truths(maps: np.ndarray, mask: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Every metric, reading and truth: '<metric>_<truth>_<reading>' -> (scores (n,), chance (n,)).
 
-    `maps` are signed (n, T, 12), `mask` (n, T, 12) the planted lead x segment cells. Truth `cell` asks for lead and time,
-    truth `time` only for the time span, whatever the lead: the latter is all that a map without a lead axis can know.
+    `maps` are signed (n, T, 12), `mask` (n, T, 12) the planted lead x segment cells. Truth `cell`
+    asks for lead and time, truth `time` only for the time span, whatever the lead: the latter is
+    all that a map without a lead axis can know.
     """
     scores = {}
     spans = mask.any(axis=2)
     for reading, read in READINGS.items():
         relevance = read(maps)
-        truths = {"cell": (relevance.reshape(len(maps), -1), mask.reshape(len(mask), -1)),
-                  "time": (over_time(relevance), spans)}
+        truths = {
+            "cell": (relevance.reshape(len(maps), -1), mask.reshape(len(mask), -1)),
+            "time": (over_time(relevance), spans),
+        }
         for truth, (values, true) in truths.items():
             for metric, (score, chance) in LOCALISATION_METRICS.items():
                 scores[f"{metric}_{truth}_{reading}"] = (score(values, true), chance(true))

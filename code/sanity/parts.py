@@ -1,8 +1,11 @@
-"""Runs sanity checks part by part: one file per check, method and model, so that an interrupted run goes on where it stopped.
+"""Runs sanity checks part by part: one file per check, method and model, so that an interrupted run
+goes on where it stopped.
 
-<folder>/parts/      long tables, one row per record and check: check, method, model, task, ecg_id, patient_id, value, chance
+<folder>/parts/      long tables, one row per record and check: check, method, model, task, ecg_id,
+                     patient_id, value, chance
 <folder>/maps/       the maps under test
-<folder>/reference/  what a check needs once per model: random orders, slopes, planted masks and the gate
+<folder>/reference/  what a check needs once per model: random orders, slopes, planted masks and the
+                     gate
 """
 
 import shutil
@@ -22,10 +25,20 @@ from common.labels import slug
 from sanity.randomisation import N_NOISY, layers_top_down
 from sanity.subject import Measured, Subject, target_logits
 
-PROBE = 4       # records that the estimate is timed on
+PROBE = 4  # records that the estimate is timed on
 
 
-MEASURED = ["check", "model", "task", "ecg_id", "patient_id", "value", "chance", "best", "detail"]  # of Measured.table()
+MEASURED = [
+    "check",
+    "model",
+    "task",
+    "ecg_id",
+    "patient_id",
+    "value",
+    "chance",
+    "best",
+    "detail",
+]  # of Measured.table()
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,8 @@ class Check:
     """One check of the registry.
 
     measure    (subject, maps, explain, reference) -> list of Measured
-    subjects   which of a run's subjects it is made on: "model", "few" (of its records) or "amplitude"
+    subjects   which of a run's subjects it is made on: "model", "few" (of its records) or
+               "amplitude"
     reference  subject -> arrays that are computed once per model, or None
     quick      explains often: fewer records (--n_few) and cheaper options (explainers.QUICK)
     explained  maps per record and method, from the model, beside the one that all checks share
@@ -78,7 +92,9 @@ class Store:
             write_npz(path, attributions=maps, ecg_id=subject.ecg_id, target=subject.target)
         return read_npz(path)["attributions"]
 
-    def reference(self, check: str, subject: Subject, compute: Callable | None) -> dict[str, np.ndarray] | None:
+    def reference(
+        self, check: str, subject: Subject, compute: Callable | None
+    ) -> dict[str, np.ndarray] | None:
         """What a check computes once per model."""
         if compute is None:
             return None
@@ -98,17 +114,29 @@ class Store:
         """The long table of all parts (check, method, model) given."""
         tables = [read_csv(self.part(*name)) for name in names]
         filled = [table for table in tables if len(table)]
-        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=[*MEASURED, "method"])
+        return (
+            pd.concat(filled, ignore_index=True)
+            if filled
+            else pd.DataFrame(columns=[*MEASURED, "method"])
+        )
 
 
-def plan(checks: dict[str, Check], subjects: dict[str, list[Subject]], methods: list[str]) -> list[tuple[str, Subject, str]]:
+def plan(
+    checks: dict[str, Check], subjects: dict[str, list[Subject]], methods: list[str]
+) -> list[tuple[str, Subject, str]]:
     """What is to be done: (check, subject, method), the checks in their order."""
-    return [(name, subject, method) for name, check in checks.items()
-            for subject in subjects.get(check.subjects, []) for method in methods]
+    return [
+        (name, subject, method)
+        for name, check in checks.items()
+        for subject in subjects.get(check.subjects, [])
+        for method in methods
+    ]
 
 
 def estimate_maps(subject: Subject, explainers: dict, n_models: int) -> float:
-    """Seconds that the maps of `n_models` models take by every method, from those of a few records."""
+    """Seconds that the maps of `n_models` models take by every method, from those of a
+    few records.
+    """
     probe, total = subject.rows(np.arange(min(PROBE, len(subject)))), 0.0
     for explain in explainers.values():
         start = time.perf_counter()
@@ -117,8 +145,12 @@ def estimate_maps(subject: Subject, explainers: dict, n_models: int) -> float:
     return total
 
 
-def estimate(checks: dict[str, Check], work: list[tuple[str, Subject, str]], explainers: dict, store: Store) -> float:
-    """Seconds that the work will take, from the time of a few maps and forward passes per model and method."""
+def estimate(
+    checks: dict[str, Check], work: list[tuple[str, Subject, str]], explainers: dict, store: Store
+) -> float:
+    """Seconds that the work will take, from the time of a few maps and forward passes per model and
+    method.
+    """
     per_map, per_forward, total, prepared = {}, {}, 0.0, set()
     for name, subject, method in work:
         if store.part(name, method, subject.name).is_file():
@@ -135,12 +167,16 @@ def estimate(checks: dict[str, Check], work: list[tuple[str, Subject, str]], exp
             per_forward[subject.name] = (time.perf_counter() - start) / len(probe)
         once = 0 if (name, subject.name) in prepared else check.prepared
         prepared.add((name, subject.name))
-        total += len(subject) * ((1 + check.explained(subject.model)) * per_map[subject.name, method, kind]
-                                 + (check.evaluated + once) * per_forward[subject.name])
+        total += len(subject) * (
+            (1 + check.explained(subject.model)) * per_map[subject.name, method, kind]
+            + (check.evaluated + once) * per_forward[subject.name]
+        )
     return total
 
 
-def run_parts(checks: dict[str, Check], work: list[tuple[str, Subject, str]], explainers: dict, store: Store) -> None:
+def run_parts(
+    checks: dict[str, Check], work: list[tuple[str, Subject, str]], explainers: dict, store: Store
+) -> None:
     """Do what is not there yet, with a progress bar."""
     todo = [item for item in work if not store.part(item[0], item[2], item[1].name).is_file()]
     with tqdm(todo, desc="sanity checks", unit="part") as progress:
@@ -151,4 +187,6 @@ def run_parts(checks: dict[str, Check], work: list[tuple[str, Subject, str]], ex
             explain = explainers[kind][method]
             maps = None if check.subjects == "amplitude" else store.maps(subject, explain, kind)
             reference = store.reference(name, subject, check.reference)
-            store.write_part(name, method, subject.name, check.measure(subject, maps, explain, reference))
+            store.write_part(
+                name, method, subject.name, check.measure(subject, maps, explain, reference)
+            )

@@ -1,8 +1,10 @@
-"""What every sanity check shares: the model and records under test, what a check measured, and how that becomes a table.
+"""What every sanity check shares: the model and records under test, what a check measured, and how
+that becomes a table.
 
-A check looks at a `Subject` (a model and the records it is asked about) through an explainer (any function from a model, signals
-and targets to signed maps), and gives `Measured` values, one per record, each with its chance level. Means, intervals over
-patients and paired comparisons are made here, the same way for all.
+A check looks at a `Subject` (a model and the records it is asked about) through an explainer (any
+function from a model, signals and targets to signed maps), and gives `Measured` values, one per
+record, each with its chance level. Means, intervals over patients and paired comparisons are made
+here, the same way for all.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,7 +48,7 @@ class Subject:
     ecg_id: np.ndarray
     patients: np.ndarray
     sampling_rate: int = 100
-    r_peaks: list = field(default_factory=list)      # per record, samples of the crop
+    r_peaks: list = field(default_factory=list)  # per record, samples of the crop
 
     def __len__(self):
         return len(self.signals)
@@ -59,21 +61,41 @@ class Subject:
     def rows(self, index: np.ndarray | Sequence[int]) -> "Subject":
         """The records at integer positions `index`, in that order."""
         index = np.asarray(index, dtype=int)
-        arrays = {name: getattr(self, name)[index] for name in
-                  ("signals", "segments", "line", "target", "ecg_id", "patients")}
-        return replace(self, **arrays, r_peaks=[self.r_peaks[row] for row in index] if self.r_peaks else [])
+        arrays = {
+            name: getattr(self, name)[index]
+            for name in ("signals", "segments", "line", "target", "ecg_id", "patients")
+        }
+        return replace(
+            self, **arrays, r_peaks=[self.r_peaks[row] for row in index] if self.r_peaks else []
+        )
 
-    def measured(self, check: str, values: ArrayLike, chance: ArrayLike = np.nan, best: float = np.nan,
-                 detail: bool = False) -> "Measured":
+    def measured(
+        self,
+        check: str,
+        values: ArrayLike,
+        chance: ArrayLike = np.nan,
+        best: float = np.nan,
+        detail: bool = False,
+    ) -> "Measured":
         """One measurement on these records."""
         values = np.asarray(values, dtype=float)
-        return Measured(check, values, np.broadcast_to(np.asarray(chance, dtype=float), values.shape), best,
-                        self.name, self.task, self.ecg_id, self.patients, detail)
+        return Measured(
+            check,
+            values,
+            np.broadcast_to(np.asarray(chance, dtype=float), values.shape),
+            best,
+            self.name,
+            self.task,
+            self.ecg_id,
+            self.patients,
+            detail,
+        )
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a check found, one value per record (NaN where it is not defined), beside what chance gives there.
+    """What a check found, one value per record (NaN where it is not defined), beside what chance
+    gives there.
 
     best    the value of a perfect method (NaN: none is known; inf: the higher the better)
     detail  a part of another measurement (one lead, one layer, one moment): goes to details.csv
@@ -91,28 +113,43 @@ class Measured:
 
     def table(self) -> pd.DataFrame:
         """Long form: one row per record."""
-        return pd.DataFrame({"check": self.check, "model": self.model, "task": self.task, "ecg_id": self.ecg_id,
-                             "patient_id": self.patients, "value": self.values, "chance": self.chance, "best": self.best,
-                             "detail": self.detail})
+        return pd.DataFrame(
+            {
+                "check": self.check,
+                "model": self.model,
+                "task": self.task,
+                "ecg_id": self.ecg_id,
+                "patient_id": self.patients,
+                "value": self.values,
+                "chance": self.chance,
+                "best": self.best,
+                "detail": self.detail,
+            }
+        )
 
 
 @torch.no_grad()
-def target_logits(subject: Subject | SimpleNamespace, signals: torch.Tensor, batch_size: int = 512) -> np.ndarray:
+def target_logits(
+    subject: Subject | SimpleNamespace, signals: torch.Tensor, batch_size: int = 512
+) -> np.ndarray:
     """(n,) logit of each record's target for changed signals (n, T, 12)."""
     columns = [LEADS.index(lead) for lead in subject.model.info.leads]
     target = torch.as_tensor(subject.target)[:, None]
     device = next(subject.model.parameters()).device
     picked = []
     for start in range(0, len(signals), batch_size):
-        x = signals[start:start + batch_size, :, columns].transpose(1, 2).contiguous().to(device)
-        picked.append(subject.model(x).cpu().gather(1, target[start:start + batch_size]))
+        x = signals[start : start + batch_size, :, columns].transpose(1, 2).contiguous().to(device)
+        picked.append(subject.model(x).cpu().gather(1, target[start : start + batch_size]))
     return torch.cat(picked)[:, 0].double().numpy()
 
 
 # ---------------------------------------------------------------- from values per record to tables
 
+
 class Resamples:
-    """95 % intervals over patients and sign flips of patients, drawn once for all that is measured on the same patients."""
+    """95 % intervals over patients and sign flips of patients, drawn once for all that is measured
+    on the same patients.
+    """
 
     def __init__(self, seed: int):
         self.seed, self._shares, self._flips = seed, {}, {}
@@ -126,7 +163,9 @@ class Resamples:
         return percentile_interval(self._shares[key] @ values)
 
     def sign_flip_p(self, difference: np.ndarray, patients: np.ndarray) -> float:
-        """Two-sided p of a paired difference of mean 0: signs flipped by patient, ties counted, floor 1 / (1 + N_FLIPS)."""
+        """Two-sided p of a paired difference of mean 0: signs flipped by patient, ties counted,
+        floor 1 / (1 + N_FLIPS).
+        """
         _, index = np.unique(patients, return_inverse=True)
         per_patient = np.bincount(index, weights=difference)
         n = len(per_patient)
@@ -137,9 +176,13 @@ class Resamples:
 
 
 def summarise(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """COLUMNS from the long table of all measurements (with a `method` column): means with 95 % intervals over patients."""
+    """COLUMNS from the long table of all measurements (with a `method` column): means with 95 %
+    intervals over patients.
+    """
     rows, resamples = [], Resamples(seed)
-    for (check, method, model, task), group in records.groupby(["check", "method", "model", "task"], sort=False, dropna=False):
+    for (check, method, model, task), group in records.groupby(
+        ["check", "method", "model", "task"], sort=False, dropna=False
+    ):
         defined = group[group["value"].notna()]
         patients = defined["patient_id"].to_numpy()
         value = low = high = chance = np.nan
@@ -152,13 +195,17 @@ def summarise(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 
 def compare_to_best(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Per check, model and task: each method's paired difference to the best one, interval over patients, Holm-corrected p.
+    """Per check, model and task: each method's paired difference to the best one, interval over
+    patients, Holm-corrected p.
 
-    Best is nearest to the perfect value; controls are compared but cannot be best. Records count that both have a value for.
+    Best is nearest to the perfect value; controls are compared but cannot be best. Records count
+    that both have a value for.
     """
     rows, resamples = [], Resamples(seed)
     for (check, model, task), group in records.groupby(["check", "model", "task"], sort=False):
-        wide = group.pivot_table(index=["ecg_id", "patient_id"], columns="method", values="value", sort=False)
+        wide = group.pivot_table(
+            index=["ecg_id", "patient_id"], columns="method", values="value", sort=False
+        )
         goal = group["best"].iloc[0]
         methods = [method for method in wide if method not in CONTROLS]
         if not methods or np.isnan(goal):
@@ -167,10 +214,26 @@ def compare_to_best(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         best = means.idxmax() if np.isinf(goal) else (means - goal).abs().idxmin()
         compared = [_difference(wide, method, best, resamples) for method in wide if method != best]
         corrected = holm([row[-2] for row in compared])
-        rows += [(check, model, task, best, *row[:-2], row[-2], p, row[-1])
-                 for row, p in zip(compared, corrected, strict=True)]
-    return pd.DataFrame(rows, columns=["check", "model", "task", "best", "method", "difference", "low", "high",
-                                       "p", "p_holm", "n"])
+        rows += [
+            (check, model, task, best, *row[:-2], row[-2], p, row[-1])
+            for row, p in zip(compared, corrected, strict=True)
+        ]
+    return pd.DataFrame(
+        rows,
+        columns=[
+            "check",
+            "model",
+            "task",
+            "best",
+            "method",
+            "difference",
+            "low",
+            "high",
+            "p",
+            "p_holm",
+            "n",
+        ],
+    )
 
 
 def _difference(wide, method, best, resamples):
@@ -180,4 +243,11 @@ def _difference(wide, method, best, resamples):
         return method, np.nan, np.nan, np.nan, np.nan, 0
     values = (both[method] - both[best]).to_numpy()
     low, high = map(float, resamples.interval(values, patients))
-    return method, float(values.mean()), low, high, resamples.sign_flip_p(values, patients), len(both)
+    return (
+        method,
+        float(values.mean()),
+        low,
+        high,
+        resamples.sign_flip_p(values, patients),
+        len(both),
+    )

@@ -27,21 +27,34 @@ def fit_of(model: nn.Module, data: Dataset) -> pd.DataFrame:
     """R2 and error of an amplitude model on all measured records of `data` (centre crop)."""
     kept = data.rows(data.labelled)
     predicted = predict(model, kept.signals, "centre_crop")
-    return amplitude_fit(model.info.run_folder_name, model.info.task, predicted, kept.labels, kept.patient_id)
+    return amplitude_fit(
+        model.info.run_folder_name, model.info.task, predicted, kept.labels, kept.patient_id
+    )
 
 
 def long_table(found: dict[str, list]) -> pd.DataFrame:
     """Measurements by method as one long table."""
-    tables = [one.table().assign(method=method) for method, measured in found.items() for one in measured]
+    tables = [
+        one.table().assign(method=method) for method, measured in found.items() for one in measured
+    ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def seed_agreement(subject: Subject, others: list[nn.Module], explainers: dict[str, dict[str, Explainer]],
-                   store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
+def seed_agreement(
+    subject: Subject,
+    others: list[nn.Module],
+    explainers: dict[str, dict[str, Explainer]],
+    store: Store,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Long table and glocal rows of every method over the model and its other seeds."""
     found, glocal = {}, []
-    for name, explain in tqdm(explainers["full"].items(), desc="seeds", unit=" methods", disable=None):
-        seeds = [replace(subject, model=other, name=f"{subject.name}-seed{k}") for k, other in enumerate(others, 1)]
+    for name, explain in tqdm(
+        explainers["full"].items(), desc="seeds", unit=" methods", disable=None
+    ):
+        seeds = [
+            replace(subject, model=other, name=f"{subject.name}-seed{k}")
+            for k, other in enumerate(others, 1)
+        ]
         subjects = [subject, *seeds]
         maps = [store.maps(one, explain, "full") for one in subjects]
         found[name] = measure_between_seeds(subject, maps)
@@ -51,17 +64,32 @@ def seed_agreement(subject: Subject, others: list[nn.Module], explainers: dict[s
 
 def layer_scores(subjects: Subjects, store: Store, planted: Path | None) -> pd.DataFrame:
     """Long table of the Grad-CAM question on the amplitude models and on the planted causes."""
-    tables = [long_table(measure_layers(subject, wave_truth(subject))) for subject in subjects["amplitude"]]
+    tables = [
+        long_table(measure_layers(subject, wave_truth(subject)))
+        for subject in subjects["amplitude"]
+    ]
     if planted is not None:
         subject = subjects["model"][0]
-        truth = store.reference("localisation", subject, lambda one: planted_reference(one, planted))
-        tables.append(long_table(measure_layers(subject, truth["mask"] & truth["passed"][:, None, None])))
+        truth = store.reference(
+            "localisation", subject, lambda one: planted_reference(one, planted)
+        )
+        tables.append(
+            long_table(measure_layers(subject, truth["mask"] & truth["passed"][:, None, None]))
+        )
     return pd.concat(tables, ignore_index=True)
 
 
-def build(records: pd.DataFrame | None, checks: dict[str, Check], subjects: Subjects, others: list[nn.Module],
-          fits: list[pd.DataFrame], explainers: dict[str, dict[str, Explainer]], store: Store, planted: Path | None,
-          seed: int) -> dict[str, pd.DataFrame]:
+def build(
+    records: pd.DataFrame | None,
+    checks: dict[str, Check],
+    subjects: Subjects,
+    others: list[nn.Module],
+    fits: list[pd.DataFrame],
+    explainers: dict[str, dict[str, Explainer]],
+    store: Store,
+    planted: Path | None,
+    seed: int,
+) -> dict[str, pd.DataFrame]:
     """All tables of a run by file name (without .csv)."""
     subject, tables, rows = subjects["model"][0], {}, list(fits)
     long = [records] if records is not None else []
@@ -77,19 +105,32 @@ def build(records: pd.DataFrame | None, checks: dict[str, Check], subjects: Subj
     if "layers" in checks:
         long.append(layer_scores(subjects, store, planted))
     long = [table for table in long if len(table)]
-    everything = pd.concat(long, ignore_index=True) if long else pd.DataFrame(columns=[*COLUMNS, "detail", "best"])
+    everything = (
+        pd.concat(long, ignore_index=True)
+        if long
+        else pd.DataFrame(columns=[*COLUMNS, "detail", "best"])
+    )
     detail = everything["detail"].astype(bool)
-    rows = [table for table in (summarise(everything[~detail], seed), *rows) if len(table)]    # an empty one has no types
+    rows = [
+        table for table in (summarise(everything[~detail], seed), *rows) if len(table)
+    ]  # an empty one has no types
     if not rows:
-        raise UserError("nothing could be measured: no record passes the intervention gate (the model does not answer to "
-                        "the planted causes); train it longer, or choose other --checks")
+        raise UserError(
+            "nothing could be measured: no record passes the intervention gate (the model does not "
+            "answer to "
+            "the planted causes); train it longer, or choose other --checks"
+        )
     tables["checks"] = pd.concat(rows, ignore_index=True)[COLUMNS]
     tables["details"] = summarise(everything[detail], seed)
     tables["comparisons"] = compare_to_best(everything[~detail], seed)
     if "axioms" in checks:
-        tables["axioms"] = verdicts(everything, {name: one.axioms for name, one in explainers["full"].items()})
+        tables["axioms"] = verdicts(
+            everything, {name: one.axioms for name, one in explainers["full"].items()}
+        )
     if "dose_response" in checks:
-        tables["dose_response"] = dose_table(subject, store.reference("dose_response", subject, dose_reference))
+        tables["dose_response"] = dose_table(
+            subject, store.reference("dose_response", subject, dose_reference)
+        )
     if "localisation" in checks:
         truth = store.reference("localisation", subject, checks["localisation"].reference)
         tables["localisation_gate"] = gate_table(subject, truth)

@@ -19,23 +19,35 @@ from simulation.truth import FIDUCIALS, beat_fiducials, measure_truth, segmentat
 SEGMENTATIONS = "ptbxl_segmentations"
 CHUNK = 250  # records whose noise-free beats are in memory at a time
 SINUS_BY_NAME = ("AFIB", "STACH", "SBRAD")  # statements on the rhythm that stand in place of SR
-LIKELIHOODS, LIKELIHOOD_SHARES = (100.0, 80.0, 50.0, 35.0, 15.0), (0.75, 0.11, 0.08, 0.01, 0.05)  # as in PTB-XL's first 1,499
+LIKELIHOODS, LIKELIHOOD_SHARES = (
+    (100.0, 80.0, 50.0, 35.0, 15.0),
+    (0.75, 0.11, 0.08, 0.01, 0.05),
+)  # as in PTB-XL's first 1,499
 
 
-def write_cohort(folder: Path, plan: pd.DataFrame, rates: list[int], segmentations: bool) -> list[Path]:
+def write_cohort(
+    folder: Path, plan: pd.DataFrame, rates: list[int], segmentations: bool
+) -> list[Path]:
     """Write everything; returns the paths of the tables."""
     _make_folders(folder, plan, rates, segmentations)
     fiducials, measurements = [], []
-    with tqdm(total=len(plan), desc="simulating", unit="record", disable=len(plan) < 300) as progress:
+    with tqdm(
+        total=len(plan), desc="simulating", unit="record", disable=len(plan) < 300
+    ) as progress:
         for start in range(0, len(plan), CHUNK):
-            chunk = plan.iloc[start:start + CHUNK].reset_index(drop=True)
+            chunk = plan.iloc[start : start + CHUNK].reset_index(drop=True)
             marks, measured = _write_chunk(folder, chunk, rates, segmentations, progress)
             fiducials += marks
             measurements.append(measured)
     measurements = pd.concat(measurements, ignore_index=True)
     changes, times = planted_causes(plan)
-    tables = {PARAMETERS: plan, "true_fiducials.csv": pd.concat(fiducials), "true_measurements.csv": measurements,
-              "planted_causes.csv": changes, "planted_times.csv": times}
+    tables = {
+        PARAMETERS: plan,
+        "true_fiducials.csv": pd.concat(fiducials),
+        "true_measurements.csv": measurements,
+        "planted_causes.csv": changes,
+        "planted_times.csv": times,
+    }
     for name, table in tables.items():
         write_csv(folder / name, table)
     # the table that preprocessing starts from comes last: a cohort that has it is whole
@@ -44,7 +56,9 @@ def write_cohort(folder: Path, plan: pd.DataFrame, rates: list[int], segmentatio
 
 
 def remove_records(folder: Path) -> None:
-    """Remove the records and segmentations of an earlier cohort, so that none outlives its table."""
+    """Remove the records and segmentations of an earlier cohort, so that none outlives
+    its table.
+    """
     (folder / "ptbxl_database.csv").unlink(missing_ok=True)
     for name in [*(f"records{rate}" for rate in SUFFIX), SEGMENTATIONS]:
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -67,7 +81,9 @@ def _write_chunk(folder, plan, rates, segmentations, progress):
             write_record(folder, record_name(ecg_id, rate), signal, rate)
         times = beat_fiducials(truths, row, rhythm)
         if segmentations:
-            write_npy(folder / SEGMENTATIONS / f"{ecg_id}.npy", segmentation(truths, row, rhythm, times))
+            write_npy(
+                folder / SEGMENTATIONS / f"{ecg_id}.npy", segmentation(truths, row, rhythm, times)
+            )
         marks.append(_fiducial_rows(ecg_id, times, rhythm))
         progress.update()
     measurements = truths[0].measurements
@@ -90,6 +106,7 @@ def _fiducial_rows(ecg_id, times, rhythm):
 
 # ---------------------------------------------------------------- ptbxl_database.csv
 
+
 def statements(row: dict) -> list[str]:
     """SCP statements of one row of the plan."""
     found = [name for name in CAUSES if row[severity_column(name)] > 0]
@@ -102,8 +119,15 @@ def database_table(plan: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFra
     table = plan[["ecg_id", "patient_id", "age", "sex", "strat_fold"]].copy()
     paperwork = pd.DataFrame([_paperwork(row) for row in rows])
     table = pd.concat([table, paperwork], axis=1)
-    table["heart_axis"] = pd.cut(measurements["QRS_Axis_Global"], [-181, -90, -30, 90, 120, 181],
-                                 labels=["AXR", "LAD", "MID", "RAD", "ARAD"]).astype(str).to_numpy()
+    table["heart_axis"] = (
+        pd.cut(
+            measurements["QRS_Axis_Global"],
+            [-181, -90, -30, 90, 120, 181],
+            labels=["AXR", "LAD", "MID", "RAD", "ARAD"],
+        )
+        .astype(str)
+        .to_numpy()
+    )
     for rate, column in ((100, "filename_lr"), (500, "filename_hr")):
         table[column] = [record_name(ecg_id, rate) for ecg_id in plan["ecg_id"]]
     for name in DECOYS:
@@ -112,13 +136,27 @@ def database_table(plan: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFra
 
 
 def _paperwork(row):
-    """What a clerk would have noted: statements with likelihoods, height, weight, date; nothing that tells a label."""
+    """What a clerk would have noted: statements with likelihoods, height, weight, date; nothing
+    that tells a label.
+    """
     random = stream(row["seed"], PAPERWORK, row["ecg_id"])
     codes = statements(row)
-    likelihood = {code: float(random.choice(LIKELIHOODS, p=LIKELIHOOD_SHARES)) if STATEMENTS[code][0] else 0.0 for code in codes}
+    likelihood = {
+        code: float(random.choice(LIKELIHOODS, p=LIKELIHOOD_SHARES)) if STATEMENTS[code][0] else 0.0
+        for code in codes
+    }
     height = round(177 - 12 * row["sex"] + 7 * random.standard_normal())
-    when = pd.Timestamp("1990-01-01 08:00:00") + pd.Timedelta(minutes=int(random.integers(6_000_000)))
-    return {"scp_codes": str(likelihood), "report": ", ".join(STATEMENTS[code][4] for code in codes), "height": float(height),
-            "weight": float(round(25 * (height / 100) ** 2 + 9 * random.standard_normal())), "device": "simulated",
-            "recording_date": str(when), "validated_by_human": True, "second_opinion": False,
-            "initial_autogenerated_report": False}
+    when = pd.Timestamp("1990-01-01 08:00:00") + pd.Timedelta(
+        minutes=int(random.integers(6_000_000))
+    )
+    return {
+        "scp_codes": str(likelihood),
+        "report": ", ".join(STATEMENTS[code][4] for code in codes),
+        "height": float(height),
+        "weight": float(round(25 * (height / 100) ** 2 + 9 * random.standard_normal())),
+        "device": "simulated",
+        "recording_date": str(when),
+        "validated_by_human": True,
+        "second_opinion": False,
+        "initial_autogenerated_report": False,
+    }

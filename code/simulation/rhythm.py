@@ -1,7 +1,8 @@
 """Beats in time: rhythm, rendering of one record, noise.
 
-What is drawn for a record depends on its seed and id alone, never on its causes: so a record drawn again
-without one of its causes has the same breathing, the same noise and, unless the cause is one of rhythm, the same beats.
+What is drawn for a record depends on its seed and id alone, never on its causes: so a record drawn
+again without one of its causes has the same breathing, the same noise and, unless the cause is one
+of rhythm, the same beats.
 """
 
 from dataclasses import dataclass
@@ -25,11 +26,13 @@ def stream(seed: int, subject: int, number: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Hearts:
-    """n hearts with their causes: both kinds of beats, how they follow each other, what lies over them.
+    """n hearts with their causes: both kinds of beats, how they follow each other, what lies over
+    them.
 
     normal, ectopic  Beat
     rr               # (n,) ms
-    severity         what is no wave -> # (n,), 0 where absent: "fibrillation", "ectopic", "step", "tremor"
+    severity         what is no wave -> # (n,), 0 where absent: "fibrillation", "ectopic", "step",
+                     "tremor"
     """
 
     normal: Beat
@@ -61,7 +64,9 @@ def make_rhythm(hearts: Hearts, row: int, seed: int, ecg_id: int) -> Rhythm:
     steady, irregular = random.standard_normal((2, MAX_BEATS))
     lead_swing, jitter = random.standard_normal(8), random.standard_normal((MAX_BEATS, 8))
     sinus_swing = 0.03 * abs(random.standard_normal())  # breathing moves the sinus rate too
-    places = random.permutation([2000, 4500, 7000]) + random.uniform(0, 1200, 3)  # ms at which a beat may come early
+    places = random.permutation([2000, 4500, 7000]) + random.uniform(
+        0, 1200, 3
+    )  # ms at which a beat may come early
     breath = np.sin(2 * np.pi * (np.arange(MAX_BEATS) * rr / breath_ms + breath_start))
     interval = rr * (1 + sinus_swing * breath + 0.008 * steady)
     if hearts.severity["fibrillation"][row] > 0:
@@ -77,7 +82,9 @@ def make_rhythm(hearts: Hearts, row: int, seed: int, ecg_id: int) -> Rhythm:
 
 
 def _premature(interval, start_ms, severity, places):
-    """Intervals with one to three early ventricular beats at the given places, each followed by a pause."""
+    """Intervals with one to three early ventricular beats at the given places, each followed by a
+    pause.
+    """
     ectopic = np.zeros(len(interval), dtype=bool)
     if severity > 0:
         places = np.sort(places[: 1 + int(severity > 0.9) + int(severity > 1.3)])
@@ -92,12 +99,21 @@ def _premature(interval, start_ms, severity, places):
 
 # ---------------------------------------------------------------- rendering
 
-def render_clean(hearts: Hearts, row: int, rhythm: Rhythm, seed: int, ecg_id: int, sampling_rate: int) -> np.ndarray:
+
+def render_clean(
+    hearts: Hearts, row: int, rhythm: Rhythm, seed: int, ecg_id: int, sampling_rate: int
+) -> np.ndarray:
     """# (T, 8) mV: what the heart of one record does, without noise."""
-    signal = sum(_beats_of(beat, row, rhythm, rhythm.ectopic == kind, sampling_rate)
-                 for kind, beat in ((False, hearts.normal), (True, hearts.ectopic)))
+    signal = sum(
+        _beats_of(beat, row, rhythm, rhythm.ectopic == kind, sampling_rate)
+        for kind, beat in ((False, hearts.normal), (True, hearts.ectopic))
+    )
     fibrillation = hearts.severity["fibrillation"][row]
-    return signal + fibrillation * fibrillatory_waves(seed, ecg_id, sampling_rate) if fibrillation else signal
+    return (
+        signal + fibrillation * fibrillatory_waves(seed, ecg_id, sampling_rate)
+        if fibrillation
+        else signal
+    )
 
 
 def _beats_of(beat: Beat, row, rhythm, chosen, sampling_rate):
@@ -108,10 +124,12 @@ def _beats_of(beat: Beat, row, rhythm, chosen, sampling_rate):
     peak, shift = rhythm.time[chosen], rhythm.t_shift[chosen]
     first = np.ceil((peak + WINDOW_MS[0]) / step).astype(int)
     time = (first[:, None] + np.arange(length)) * step - peak[:, None]
-    shapes = wave_shapes(time, beat.p[row], (beat.t[row] + shift)[:, None], beat.width[row], beat.p_width[row])
+    shapes = wave_shapes(
+        time, beat.p[row], (beat.t[row] + shift)[:, None], beat.width[row], beat.p_width[row]
+    )
     waves = (shapes @ beat.amplitude[row]) * rhythm.gain[chosen][:, None]
     for start, one in zip(first + pad, waves, strict=True):
-        signal[start:start + length] += one
+        signal[start : start + length] += one
     return signal[pad:-pad]
 
 
@@ -122,7 +140,11 @@ def _seconds(sampling_rate):
 def fibrillatory_waves(seed: int, ecg_id: int, sampling_rate: int) -> np.ndarray:
     """# (T, 8) mV: waves of 5-8 Hz that wax and wane, largest in V1, then II."""
     random = stream(seed, FIBRILLATION, ecg_id)
-    rate, drift, size = random.uniform(5, 8), random.uniform(0.3, 0.9), np.exp(0.35 * random.standard_normal())
+    rate, drift, size = (
+        random.uniform(5, 8),
+        random.uniform(0.3, 0.9),
+        np.exp(0.35 * random.standard_normal()),
+    )
     phase = random.random(3)
     seconds = _seconds(sampling_rate)
     turn = rate * seconds + 0.35 * np.sin(2 * np.pi * (drift * seconds + phase[0])) + phase[1]
@@ -134,15 +156,29 @@ def fibrillatory_waves(seed: int, ecg_id: int, sampling_rate: int) -> np.ndarray
 def noise(seed: int, ecg_id: int, sampling_rate: int) -> np.ndarray:
     """# (T, 8) mV: breathing and drift of the baseline, muscle, and at 500 Hz mains.
 
-    Muscle is drawn at 500 Hz; at 100 Hz its mean over five samples is used, and mains lies beyond what is left.
-    Sizes as in real normal records: muscle .001-.012 mV in I and II (10-90 %), .001-.004 mV in V1-V6, baseline .02-.13 mV.
+    Muscle is drawn at 500 Hz; at 100 Hz its mean over five samples is used, and mains lies beyond
+    what is left. Sizes as in real normal records: muscle .001-.012 mV in I and II (10-90 %),
+    .001-.004 mV in V1-V6, baseline .02-.13 mV.
     """
     random = stream(seed, NOISE, ecg_id)
-    size = np.concatenate([0.0085 * np.exp(0.85 * random.standard_normal()) * np.exp(0.3 * random.standard_normal(2)),
-                           0.0032 * np.exp(0.5 * random.standard_normal()) * np.exp(0.2 * random.standard_normal(6))])
+    size = np.concatenate(
+        [
+            0.0085
+            * np.exp(0.85 * random.standard_normal())
+            * np.exp(0.3 * random.standard_normal(2)),
+            0.0032
+            * np.exp(0.5 * random.standard_normal())
+            * np.exp(0.2 * random.standard_normal(6)),
+        ]
+    )
     muscle = random.standard_normal((SECONDS * 500, 8)) * np.minimum(size, 0.06)
-    frequency, phase = np.array([0.06, 0.13, 0.25, 0.4]) * random.uniform(0.7, 1.3, 4), random.random((4, 8))
-    height = 0.034 * np.exp(0.65 * random.standard_normal()) * np.array([1.0, 0.7, 0.6, 0.2])[:, None]
+    frequency, phase = (
+        np.array([0.06, 0.13, 0.25, 0.4]) * random.uniform(0.7, 1.3, 4),
+        random.random((4, 8)),
+    )
+    height = (
+        0.034 * np.exp(0.65 * random.standard_normal()) * np.array([1.0, 0.7, 0.6, 0.2])[:, None]
+    )
     height = height * random.uniform(0.5, 1.5, 8)
     mains = 0.002 * np.exp(0.8 * random.standard_normal()) * random.uniform(0.3, 1, 8)
     if sampling_rate == 100:
@@ -154,7 +190,9 @@ def noise(seed: int, ecg_id: int, sampling_rate: int) -> np.ndarray:
 
 
 def artefacts(hearts: Hearts, row: int, seed: int, ecg_id: int, sampling_rate: int) -> np.ndarray:
-    """# (T, 8) mV: decoys that are no waves: a step of the baseline in V1-V3 that decays, and a tremor in I and II."""
+    """# (T, 8) mV: decoys that are no waves: a step of the baseline in V1-V3 that decays, and a
+    tremor in I and II.
+    """
     if not (hearts.severity["step"][row] or hearts.severity["tremor"][row]):
         return np.zeros((SECONDS * sampling_rate, 8))
     random = stream(seed, ARTEFACT, ecg_id)
@@ -162,13 +200,18 @@ def artefacts(hearts: Hearts, row: int, seed: int, ecg_id: int, sampling_rate: i
     seconds = _seconds(sampling_rate)
     step = np.where(seconds >= at, np.exp(-np.clip(seconds - at, 0, None) / 1.6), 0.0)
     tremor = np.sin(2 * np.pi * 11 * seconds) * np.exp(-0.5 * ((seconds - begin - 0.75) / 0.5) ** 2)
-    return (hearts.severity["step"][row] * side * np.outer(step, (0, 0, 0.35, 0.25, 0.15, 0, 0, 0))
-            + hearts.severity["tremor"][row] * np.outer(tremor, (0.06, 0.05, 0, 0, 0, 0, 0, 0)))
+    return hearts.severity["step"][row] * side * np.outer(
+        step, (0, 0, 0.35, 0.25, 0.15, 0, 0, 0)
+    ) + hearts.severity["tremor"][row] * np.outer(tremor, (0.06, 0.05, 0, 0, 0, 0, 0, 0))
 
 
-def render(hearts: Hearts, row: int, seed: int, ecg_id: int, sampling_rate: int) -> tuple[np.ndarray, Rhythm]:
+def render(
+    hearts: Hearts, row: int, seed: int, ecg_id: int, sampling_rate: int
+) -> tuple[np.ndarray, Rhythm]:
     """One record as # (T, 12) int16 uV, and its beats."""
     rhythm = make_rhythm(hearts, row, seed, ecg_id)
     signal = render_clean(hearts, row, rhythm, seed, ecg_id, sampling_rate)
-    signal += noise(seed, ecg_id, sampling_rate) + artefacts(hearts, row, seed, ecg_id, sampling_rate)
+    signal += noise(seed, ecg_id, sampling_rate) + artefacts(
+        hearts, row, seed, ecg_id, sampling_rate
+    )
     return digitise(signal), rhythm

@@ -1,8 +1,10 @@
-"""Subgroups of records in a space of features: found, assigned to others, and tested for being real.
+"""Subgroups of records in a space of features: found, assigned to others, and tested for being
+real.
 
-A space is fitted by one rule for every representation (principal components up to a share of the variance), clusters are
-fitted on one set of records and assigned to another, and whether there is more than one group at all is tested against a
-Gaussian of the same covariance (the idea of SigClust: Liu et al., J Am Stat Assoc 103 (2008) 1281).
+A space is fitted by one rule for every representation (principal components up to a share of the
+variance), clusters are fitted on one set of records and assigned to another, and whether there is
+more than one group at all is tested against a Gaussian of the same covariance (the idea of
+SigClust: Liu et al., J Am Stat Assoc 103 (2008) 1281).
 """
 
 from collections.abc import Callable
@@ -24,39 +26,51 @@ Assign = Callable[[np.ndarray], np.ndarray]  # points (n, d) -> cluster of each 
 
 # ---------------------------------------------------------------- space and clusters
 
+
 def fit_space(features: np.ndarray, variance: float = 0.8, max_components: int = 20) -> PCA:
-    """Principal components that hold `variance` of the variance of (n, d), `max_components` at the most."""
+    """Principal components that hold `variance` of the variance of (n, d), `max_components` at the
+    most.
+    """
     if len(features) < 3:
-        raise UserError(f"{len(features)} records are too few to fit a space: widen the cohort or the folds")
+        raise UserError(
+            f"{len(features)} records are too few to fit a space: widen the cohort or the folds"
+        )
     # both exact; whichever of records and features are fewer decides which is quicker, by an order
     solver = "full" if len(features) < features.shape[1] else "covariance_eigh"
-    space = PCA(min(max_components, len(features) - 1, features.shape[1]), svd_solver=solver).fit(features)
+    space = PCA(min(max_components, len(features) - 1, features.shape[1]), svd_solver=solver).fit(
+        features
+    )
     enough = 1 + int(np.searchsorted(np.cumsum(space.explained_variance_ratio_), variance))
     space.n_components_ = min(enough, space.n_components_)
-    space.components_ = space.components_[:space.n_components_]
-    space.explained_variance_ = space.explained_variance_[:space.n_components_]
+    space.components_ = space.components_[: space.n_components_]
+    space.explained_variance_ = space.explained_variance_[: space.n_components_]
     return space
 
 
-def lloyd(clouds: np.ndarray, k: int, rng: np.random.Generator, n_starts: int = 8, n_steps: int = 25) -> tuple:
-    """k-means of many clouds (m, n, d) at once, best of `n_starts` from random records: centres (m, k, d), inertia (m,).
+def lloyd(
+    clouds: np.ndarray, k: int, rng: np.random.Generator, n_starts: int = 8, n_steps: int = 25
+) -> tuple:
+    """k-means of many clouds (m, n, d) at once, best of `n_starts` from random records: centres (m,
+    k, d), inertia (m,).
 
-    Plain Lloyd on all clouds together, until none changes or for `n_steps`: sklearn's, called once per small cloud, spends its
-    time outside the arithmetic.
+    Plain Lloyd on all clouds together, until none changes or for `n_steps`: sklearn's, called once
+    per small cloud, spends its time outside the arithmetic.
     """
     squares = (clouds**2).sum(axis=(1, 2))
     best, least = clouds[:, :k].copy(), np.full(len(clouds), np.inf)
     for _ in range(n_starts):
-        centres = clouds[:, rng.permutation(clouds.shape[1])[:k]]                     # (m, k, d)
+        centres = clouds[:, rng.permutation(clouds.shape[1])[:k]]  # (m, k, d)
         before = None
         for _ in range(n_steps):
             distance = _distance(clouds, centres)
-            nearest = distance.argmin(axis=2)                                         # (m, n)
+            nearest = distance.argmin(axis=2)  # (m, n)
             if before is not None and np.array_equal(nearest, before):
                 break
-            before, member = nearest, np.eye(k)[nearest]                              # (m, n, k)
+            before, member = nearest, np.eye(k)[nearest]  # (m, n, k)
             counts = member.sum(axis=1)[..., None]
-            centres = np.where(counts > 0, member.transpose(0, 2, 1) @ clouds / np.maximum(counts, 1), centres)
+            centres = np.where(
+                counts > 0, member.transpose(0, 2, 1) @ clouds / np.maximum(counts, 1), centres
+            )
         inertia = squares + _distance(clouds, centres).min(axis=2).sum(axis=1)
         best = np.where((inertia < least)[:, None, None], centres, best)
         least = np.minimum(least, inertia)
@@ -88,28 +102,39 @@ def _agglomerative(points, k, seed):
 
 
 CLUSTERERS: dict[str, Callable[[np.ndarray, int, int], Assign]] = {
-    "kmeans": _kmeans, "mixture": _mixture, "agglomerative": _agglomerative,
+    "kmeans": _kmeans,
+    "mixture": _mixture,
+    "agglomerative": _agglomerative,
 }
 
 
-def fit_clusters(features: np.ndarray, k: int, clusterer: str = "kmeans", seed: int = 0, variance: float = 0.8) -> Assign:
-    """Fit space and clusters on features (n, d); the result assigns any features (m, d) to clusters 0..k-1."""
+def fit_clusters(
+    features: np.ndarray, k: int, clusterer: str = "kmeans", seed: int = 0, variance: float = 0.8
+) -> Assign:
+    """Fit space and clusters on features (n, d); the result assigns any features (m, d) to clusters
+    0..k-1.
+    """
     if len(features) <= k:
-        raise UserError(f"{len(features)} records cannot form {k} clusters: widen the cohort or the folds")
+        raise UserError(
+            f"{len(features)} records cannot form {k} clusters: widen the cohort or the folds"
+        )
     space = fit_space(features, variance)
     assign = CLUSTERERS[clusterer](space.transform(features), k, seed)
     return lambda others: assign(space.transform(others))
 
 
 def align(clusters: np.ndarray, reference: np.ndarray, k: int) -> np.ndarray:
-    """For each cluster number of `clusters`, the number it best agrees with in `reference` (same records): (k,)."""
+    """For each cluster number of `clusters`, the number it best agrees with in `reference` (same
+    records): (k,).
+    """
     agreement = np.zeros((k, k))
     np.add.at(agreement, (clusters, reference), 1)
     return scipy.optimize.linear_sum_assignment(-agreement)[1]
 
 
 def cross_fit(features: np.ndarray, part: np.ndarray, k: int, **options: object) -> np.ndarray:
-    """Cluster of every record, each assigned by a fit on the other parts; numbers aligned to a fit on all.
+    """Cluster of every record, each assigned by a fit on the other parts; numbers aligned to a fit
+    on all.
 
     `part` (n,) must keep a patient's records together (PTB-XL's folds do).
     """
@@ -123,20 +148,32 @@ def cross_fit(features: np.ndarray, part: np.ndarray, k: int, **options: object)
 
 # ---------------------------------------------------------------- against labels that were hidden
 
-def contingency(clusters: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+
+def contingency(
+    clusters: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
     """Records of each cluster and label: (k, c), or (R, k, c) for weights (R, n)."""
-    row, column = np.unique(clusters, return_inverse=True)[1], np.unique(labels, return_inverse=True)[1]
-    pairs = np.eye(row.max() + 1)[row][:, :, None] * np.eye(column.max() + 1)[column][:, None]   # (n, k, c)
+    row, column = (
+        np.unique(clusters, return_inverse=True)[1],
+        np.unique(labels, return_inverse=True)[1],
+    )
+    pairs = (
+        np.eye(row.max() + 1)[row][:, :, None] * np.eye(column.max() + 1)[column][:, None]
+    )  # (n, k, c)
     if weights is None:
         return pairs.sum(axis=0)
     return (weights @ pairs.reshape(len(pairs), -1)).reshape(len(weights), *pairs.shape[1:])
 
 
 def _accuracy(tables):
-    """Share of records in the right group under the best one-to-one naming of clusters by labels."""
+    """Share of records in the right group under the best one-to-one naming of clusters
+    by labels.
+    """
     tables = tables if tables.shape[1] <= tables.shape[2] else tables.transpose(0, 2, 1)
     k, c = tables.shape[1:]
-    namings = [tables[:, range(k), columns].sum(axis=1) for columns in map(list, permutations(range(c), k))]
+    namings = [
+        tables[:, range(k), columns].sum(axis=1) for columns in map(list, permutations(range(c), k))
+    ]
     return np.max(namings, axis=0) / tables.sum(axis=(1, 2))
 
 
@@ -157,17 +194,23 @@ def _adjusted_mutual_information(tables):
 
 def _one_adjusted_mutual_information(table):
     n, rows, columns = table.sum(), table.sum(axis=1), table.sum(axis=0)
-    entropies = [-(part[part > 0] / n * np.log(part[part > 0] / n)).sum() for part in (rows, columns)]
+    entropies = [
+        -(part[part > 0] / n * np.log(part[part > 0] / n)).sum() for part in (rows, columns)
+    ]
     if min(entropies) == 0:
         return 1.0 if max(entropies) == 0 else 0.0
-    mutual = (table[table > 0] / n * np.log(table[table > 0] * n / np.outer(rows, columns)[table > 0])).sum()
+    mutual = (
+        table[table > 0] / n * np.log(table[table > 0] * n / np.outer(rows, columns)[table > 0])
+    ).sum()
     expected = expected_mutual_information(table[rows > 0][:, columns > 0].astype(np.int64), int(n))
     return (mutual - expected) / (np.mean(entropies) - expected)
 
 
 # name -> score of each of many contingency tables (R, k, c): (R,)
 METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "accuracy": _accuracy, "ari": _adjusted_rand, "ami": _adjusted_mutual_information,
+    "accuracy": _accuracy,
+    "ari": _adjusted_rand,
+    "ami": _adjusted_mutual_information,
 }
 
 
@@ -176,22 +219,33 @@ def score(metric: str, clusters: np.ndarray, labels: np.ndarray) -> float:
     return float(METRICS[metric](contingency(clusters, labels)[None])[0])
 
 
-def shuffled_by_patient(labels: np.ndarray, patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Labels (n,) exchanged between patients with equally many records, each patient's block kept together."""
+def shuffled_by_patient(
+    labels: np.ndarray, patients: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Labels (n,) exchanged between patients with equally many records, each patient's block kept
+    together.
+    """
     order = np.argsort(patients, kind="stable")
     _, starts, counts = np.unique(patients[order], return_index=True, return_counts=True)
     shuffled = labels.copy()
     for size in np.unique(counts):
-        blocks = np.stack([order[start:start + size] for start in starts[counts == size]])
+        blocks = np.stack([order[start : start + size] for start in starts[counts == size]])
         shuffled[blocks] = labels[blocks[rng.permutation(len(blocks))]]
     return shuffled
 
 
-def agreement(clusters: np.ndarray, labels: np.ndarray, patients: np.ndarray, n_resamples: int = 500,
-              seed: int = 0) -> list[dict]:
-    """Agreement of clusters with labels: value, 95 % interval over patients, chance and p by permutation of patients.
+def agreement(
+    clusters: np.ndarray,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    n_resamples: int = 500,
+    seed: int = 0,
+) -> list[dict]:
+    """Agreement of clusters with labels: value, 95 % interval over patients, chance and p by
+    permutation of patients.
 
-    `chance` is the mean over permuted labels; for accuracy `majority` is the share of the largest class.
+    `chance` is the mean over permuted labels; for accuracy `majority` is the share of the largest
+    class.
     """
     resampled = contingency(clusters, labels, patient_weights(patients, n_resamples, seed))
     permuted = permuted_tables(clusters, labels, patients, n_resamples, seed)
@@ -200,36 +254,74 @@ def agreement(clusters: np.ndarray, labels: np.ndarray, patients: np.ndarray, n_
         value = score(metric, clusters, labels)
         low, high = percentile_interval(scores(resampled))
         null = scores(permuted)
-        rows.append({"metric": metric, "value": value, "low": low, "high": high, "chance": null.mean(),
-                     "p": permutation_p(value, null), "n": len(labels), "n_patients": len(np.unique(patients))})
+        rows.append(
+            {
+                "metric": metric,
+                "value": value,
+                "low": low,
+                "high": high,
+                "chance": null.mean(),
+                "p": permutation_p(value, null),
+                "n": len(labels),
+                "n_patients": len(np.unique(patients)),
+            }
+        )
     return rows
 
 
-def permuted_tables(clusters: np.ndarray, labels: np.ndarray, patients: np.ndarray, n_permutations: int, seed: int) -> np.ndarray:
+def permuted_tables(
+    clusters: np.ndarray, labels: np.ndarray, patients: np.ndarray, n_permutations: int, seed: int
+) -> np.ndarray:
     """Contingency tables (n_permutations, k, c) after labels were exchanged between patients."""
     rng = np.random.default_rng(seed)
     code = np.unique(labels, return_inverse=True)[1]
-    return np.stack([contingency(clusters, shuffled_by_patient(code, patients, rng)) for _ in range(n_permutations)])
+    return np.stack(
+        [
+            contingency(clusters, shuffled_by_patient(code, patients, rng))
+            for _ in range(n_permutations)
+        ]
+    )
 
 
-def paired_difference(first: np.ndarray, second: np.ndarray, labels: np.ndarray, patients: np.ndarray,
-                      metric: str = "ari", n_resamples: int = 500, seed: int = 0) -> dict:
-    """Difference of a metric between two clusterings of the same records, with its interval over patients."""
+def paired_difference(
+    first: np.ndarray,
+    second: np.ndarray,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    metric: str = "ari",
+    n_resamples: int = 500,
+    seed: int = 0,
+) -> dict:
+    """Difference of a metric between two clusterings of the same records, with its interval over
+    patients.
+    """
     weights = patient_weights(patients, n_resamples, seed)
-    differences = METRICS[metric](contingency(first, labels, weights)) - METRICS[metric](contingency(second, labels, weights))
+    differences = METRICS[metric](contingency(first, labels, weights)) - METRICS[metric](
+        contingency(second, labels, weights)
+    )
     low, high = percentile_interval(differences)
-    return {"metric": f"{metric} difference", "value": score(metric, first, labels) - score(metric, second, labels),
-            "low": low, "high": high, "chance": 0.0, "n": len(labels), "n_patients": len(np.unique(patients))}
+    return {
+        "metric": f"{metric} difference",
+        "value": score(metric, first, labels) - score(metric, second, labels),
+        "low": low,
+        "high": high,
+        "chance": 0.0,
+        "n": len(labels),
+        "n_patients": len(np.unique(patients)),
+    }
 
 
-# ---------------------------------------------------------------- without labels: is there more than one group?
+# ---------------------------------------------------------------- without labels: is there more
+# than one group?
+
 
 @dataclass(frozen=True)
 class Structure:
     """Outcome of the search for the number of groups.
 
     k          groups found; 1 means: no more structure than a Gaussian of the same covariance has
-    p          of "one group", largest standardised statistic over all k tried against the null's own largest
+    p          of "one group", largest standardised statistic over all k tried against the null's
+               own largest
     stability  k -> mean adjusted Rand index between fits on resampled patients
     p_by_k     k -> p of that k, corrected for having tried them all (max-T)
     """
@@ -240,13 +332,25 @@ class Structure:
     p_by_k: dict[int, float]
 
 
-def find_structure(features: np.ndarray, patients: np.ndarray, k_max: int = 5, n_null: int = 99, alpha: float = 0.05,
-                   seed: int = 0, variance: float = 0.8) -> Structure:
-    """How many groups there are among features (n, d), 1 included; the most stable of the significant k wins."""
+def find_structure(
+    features: np.ndarray,
+    patients: np.ndarray,
+    k_max: int = 5,
+    n_null: int = 99,
+    alpha: float = 0.05,
+    seed: int = 0,
+    variance: float = 0.8,
+) -> Structure:
+    """How many groups there are among features (n, d), 1 included; the most stable of the
+    significant k wins.
+    """
     points = fit_space(features, variance).transform(features)
     tried = [k for k in range(2, k_max + 1) if k < len(points) // 2]
     if not tried:
-        raise UserError(f"{len(points)} records are too few to look for subgroups: widen the cohort or the folds")
+        raise UserError(
+            f"{len(points)} records are too few to look for subgroups: widen the cohort or the "
+            "folds"
+        )
     rng = np.random.default_rng(seed)
     spread = points.std(axis=0)  # principal components are uncorrelated: the covariance is diagonal
     clouds = np.concatenate([points[None], rng.normal(size=(n_null, *points.shape)) * spread])
@@ -254,7 +358,10 @@ def find_structure(features: np.ndarray, patients: np.ndarray, k_max: int = 5, n
     observed, null = shares[0], shares[1:]
     z_null = (null - null.mean(axis=0)) / null.std(axis=0)
     z = (observed - null.mean(axis=0)) / null.std(axis=0)
-    p_by_k = {k: float(permutation_p(value, z_null.max(axis=1))) for k, value in zip(tried, z, strict=True)}
+    p_by_k = {
+        k: float(permutation_p(value, z_null.max(axis=1)))
+        for k, value in zip(tried, z, strict=True)
+    }
     stability = {k: resampling_stability(points, patients, k, seed=seed) for k in tried}
     significant = [k for k in tried if p_by_k[k] <= alpha]
     chosen = max(significant, key=lambda k: stability[k]) if significant else 1
@@ -262,24 +369,50 @@ def find_structure(features: np.ndarray, patients: np.ndarray, k_max: int = 5, n
 
 
 def between_share(clouds: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Share of the variance that lies between k-means clusters, of many clouds (m, n, d) at once: (m,)."""
+    """Share of the variance that lies between k-means clusters, of many clouds (m, n, d) at once:
+    (m,).
+    """
     total = ((clouds - clouds.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2))
     return 1 - lloyd(clouds, k, rng)[1] / total
 
 
-def resampling_stability(points: np.ndarray, patients: np.ndarray, k: int, n_pairs: int = 10, share: float = 0.8,
-                         clusterer: str = "kmeans", seed: int = 0) -> float:
-    """Mean adjusted Rand index between assignments of all points (n, d) by fits on random subsets of the patients."""
+def resampling_stability(
+    points: np.ndarray,
+    patients: np.ndarray,
+    k: int,
+    n_pairs: int = 10,
+    share: float = 0.8,
+    clusterer: str = "kmeans",
+    seed: int = 0,
+) -> float:
+    """Mean adjusted Rand index between assignments of all points (n, d) by fits on random subsets
+    of the patients.
+    """
     return float(np.mean(_agreement_of_fits(points, patients, k, n_pairs, share, clusterer, seed)))
 
 
-def replication(points: np.ndarray, patients: np.ndarray, k: int, n_splits: int = 20, clusterer: str = "kmeans",
-                seed: int = 0) -> dict:
-    """Agreement (adjusted Rand index) of fits on two halves of the patients, over random halvings: mean and 95 % range."""
+def replication(
+    points: np.ndarray,
+    patients: np.ndarray,
+    k: int,
+    n_splits: int = 20,
+    clusterer: str = "kmeans",
+    seed: int = 0,
+) -> dict:
+    """Agreement (adjusted Rand index) of fits on two halves of the patients, over random halvings:
+    mean and 95 % range.
+    """
     values = _agreement_of_fits(points, patients, k, n_splits, 0.5, clusterer, seed)
     low, high = np.quantile(values, [0.025, 0.975])
-    return {"metric": "replication", "value": float(np.mean(values)), "low": low, "high": high, "chance": 0.0,
-            "n": len(points), "n_patients": len(np.unique(patients))}
+    return {
+        "metric": "replication",
+        "value": float(np.mean(values)),
+        "low": low,
+        "high": high,
+        "chance": 0.0,
+        "n": len(points),
+        "n_patients": len(np.unique(patients)),
+    }
 
 
 def _agreement_of_fits(points, patients, k, n_pairs, share, clusterer, seed):
@@ -291,23 +424,34 @@ def _agreement_of_fits(points, patients, k, n_pairs, share, clusterer, seed):
 
 
 def _patient_subsets(patients, n_pairs, share, seed):
-    """Pairs of row sets; disjoint halves of the patients for share 0.5, overlapping random subsets above."""
+    """Pairs of row sets; disjoint halves of the patients for share 0.5, overlapping random subsets
+    above.
+    """
     rng = np.random.default_rng(seed)
     unique = np.unique(patients)
     size = int(len(unique) * share)
     for _ in range(n_pairs):
         shuffled = rng.permutation(unique)
-        second = shuffled[size:2 * size] if share <= 0.5 else rng.permutation(unique)[:size]
+        second = shuffled[size : 2 * size] if share <= 0.5 else rng.permutation(unique)[:size]
         yield np.isin(patients, shuffled[:size]), np.isin(patients, second)
 
 
 # ---------------------------------------------------------------- what separates the clusters
 
-def enrichment(clusters: np.ndarray, traits: np.ndarray, names: list[str], patients: np.ndarray,
-               n_permutations: int = 999, seed: int = 0) -> list[dict]:
-    """Share of each trait in each cluster, and p of their largest difference, by permutation of patients.
 
-    traits (n, m) 0/1 with NaN where unknown. Holm's correction is left to the caller, who knows the family.
+def enrichment(
+    clusters: np.ndarray,
+    traits: np.ndarray,
+    names: list[str],
+    patients: np.ndarray,
+    n_permutations: int = 999,
+    seed: int = 0,
+) -> list[dict]:
+    """Share of each trait in each cluster, and p of their largest difference, by permutation of
+    patients.
+
+    traits (n, m) 0/1 with NaN where unknown. Holm's correction is left to the caller, who knows the
+    family.
     """
     rng = np.random.default_rng(seed)
     k = clusters.max() + 1
@@ -315,22 +459,47 @@ def enrichment(clusters: np.ndarray, traits: np.ndarray, names: list[str], patie
     values = np.where(known, traits, 0)
 
     def shares(assignment):
-        member = np.eye(k)[assignment]                                   # (n, k)
-        return member.T @ values / np.maximum(member.T @ known, 1)       # (k, m)
+        member = np.eye(k)[assignment]  # (n, k)
+        return member.T @ values / np.maximum(member.T @ known, 1)  # (k, m)
 
     observed = shares(clusters)
-    null = np.array([np.ptp(shares(shuffled_by_patient(clusters, patients, rng)), axis=0) for _ in range(n_permutations)])
+    null = np.array(
+        [
+            np.ptp(shares(shuffled_by_patient(clusters, patients, rng)), axis=0)
+            for _ in range(n_permutations)
+        ]
+    )
     p = permutation_p(np.ptp(observed, axis=0), null)
-    return [{"trait": name, **{f"share_{cluster}": observed[cluster, column] for cluster in range(k)},
-             "difference": np.ptp(observed[:, column]), "p": p[column], "n": int(known[:, column].sum())}
-            for column, name in enumerate(names)]
+    return [
+        {
+            "trait": name,
+            **{f"share_{cluster}": observed[cluster, column] for cluster in range(k)},
+            "difference": np.ptp(observed[:, column]),
+            "p": p[column],
+            "n": int(known[:, column].sum()),
+        }
+        for column, name in enumerate(names)
+    ]
 
 
 def best_naming(clusters: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[int, str]:
-    """The one-to-one naming of clusters by labels that `accuracy` scores (clusters in excess keep their number)."""
+    """The one-to-one naming of clusters by labels that `accuracy` scores (clusters in excess keep
+    their number).
+    """
     k = clusters.max() + 1
     if k < len(names):
         return {cluster: str(cluster) for cluster in range(k)}
-    counts = np.array([[np.sum((clusters == cluster) & (labels == name)) for name in names] for cluster in range(k)])
-    best = max(permutations(range(k), len(names)), key=lambda rows: counts[list(rows), range(len(names))].sum())
-    return {**{cluster: str(cluster) for cluster in range(k)}, **dict(zip(best, names, strict=True))}
+    counts = np.array(
+        [
+            [np.sum((clusters == cluster) & (labels == name)) for name in names]
+            for cluster in range(k)
+        ]
+    )
+    best = max(
+        permutations(range(k), len(names)),
+        key=lambda rows: counts[list(rows), range(len(names))].sum(),
+    )
+    return {
+        **{cluster: str(cluster) for cluster in range(k)},
+        **dict(zip(best, names, strict=True)),
+    }

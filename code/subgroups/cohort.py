@@ -1,4 +1,6 @@
-"""Cohorts for discovery: records whose only label at one level of the statements is one of a few."""
+"""Cohorts for discovery: records whose only label at one level of the statements is one
+of a few.
+"""
 
 import re
 from dataclasses import dataclass
@@ -31,7 +33,9 @@ class Cohort:
 
     def rows(self, keep: np.ndarray) -> "Cohort":
         """The records where `keep` (n,) is True."""
-        return Cohort(self.data.rows(keep), self.names, self.level, self.labels[keep], self.statements[keep])
+        return Cohort(
+            self.data.rows(keep), self.names, self.level, self.labels[keep], self.statements[keep]
+        )
 
     @property
     def hidden_labels(self) -> bool:
@@ -41,9 +45,13 @@ class Cohort:
 
 def parse_cohort(words: list[str]) -> list[str]:
     """'AMI or IMI' (one word or several) -> ['AMI', 'IMI']."""
-    names = [name for name in re.split(r"\s+or\s+|[\s,\[\]]+", " ".join(words).strip(" []")) if name]
+    names = [
+        name for name in re.split(r"\s+or\s+|[\s,\[\]]+", " ".join(words).strip(" []")) if name
+    ]
     if not names or len(set(names)) < len(names):
-        raise UserError(f"--cohort {' '.join(words)!r} names no labels, or one twice: write it as \"AMI or IMI\"")
+        raise UserError(
+            f'--cohort {" ".join(words)!r} names no labels, or one twice: write it as "AMI or IMI"'
+        )
     return names
 
 
@@ -58,12 +66,22 @@ def choose_level(names: list[str], level: str | None = None) -> str:
             return candidate
     known = {name for candidate in levels for name in LABEL_MAPPINGS[candidate]}
     check_names("label", names, sorted(known))
-    raise UserError(f"{' and '.join(names)} are not labels of one level: choose names of one task (subdiagnostic, ...)")
+    raise UserError(
+        f"{' and '.join(names)} are not labels of one level: choose names of one task "
+        "(subdiagnostic, ...)"
+    )
 
 
-def load_cohort(data_path: str | Path, words: list[str], level: str | None = None, sampling_rate: int = 100,
-                limit: int | None = None) -> Cohort:
-    """The records whose only label at the level is one of the names; UserError where there are none."""
+def load_cohort(
+    data_path: str | Path,
+    words: list[str],
+    level: str | None = None,
+    sampling_rate: int = 100,
+    limit: int | None = None,
+) -> Cohort:
+    """The records whose only label at the level is one of the names; UserError where there are
+    none.
+    """
     names = parse_cohort(words)
     level = choose_level(names, level)
     data = load_dataset(data_path, level, sampling_rate)
@@ -71,14 +89,23 @@ def load_cohort(data_path: str | Path, words: list[str], level: str | None = Non
     columns = [LABEL_MAPPINGS[level].index(name) for name in names]
     member = (data.labels.sum(axis=1) == 1) & data.labels[:, columns].any(axis=1)
     if not member.any():
-        raise UserError(f"no record of {data_path} has {' or '.join(names)} as its only {level} label: choose another cohort")
+        raise UserError(
+            f"no record of {data_path} has {' or '.join(names)} as its only {level} label: choose "
+            "another cohort"
+        )
     rows = np.flatnonzero(member)[:limit]
-    return Cohort(data.rows(rows), names, level, np.array(names)[data.labels[rows][:, columns].argmax(axis=1)], statements[rows])
+    return Cohort(
+        data.rows(rows),
+        names,
+        level,
+        np.array(names)[data.labels[rows][:, columns].argmax(axis=1)],
+        statements[rows],
+    )
 
 
 def default_target(names: list[str], known: tuple[str, ...]) -> str:
-    """One output that fits every record of the cohort: the superclass that all names share if the model knows it, else the first
-    of the names that it knows.
+    """One output that fits every record of the cohort: the superclass that all names share if the
+    model knows it, else the first of the names that it knows.
     """
     superclasses = {_superclass(name) for name in names}
     if len(superclasses) == 1 and next(iter(superclasses)) in known:
@@ -87,8 +114,10 @@ def default_target(names: list[str], known: tuple[str, ...]) -> str:
     for name in (*names, *sorted(subclasses)):
         if name in known:
             return name
-    raise UserError(f"the model knows none of {', '.join(names)} nor a class that holds them: "
-                    f"name one with --target (it knows {', '.join(known)})")
+    raise UserError(
+        f"the model knows none of {', '.join(names)} nor a class that holds them: "
+        f"name one with --target (it knows {', '.join(known)})"
+    )
 
 
 def _superclass(name):

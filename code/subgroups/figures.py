@@ -1,4 +1,6 @@
-"""Figures of discovery: maps of the records, agreement with hidden labels, clusters' beats with heat, enrichment."""
+"""Figures of discovery: maps of the records, agreement with hidden labels, clusters' beats with
+heat, enrichment.
+"""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,10 +17,23 @@ from subgroups.cohort import Cohort
 from subgroups.findings import Design, Found, cluster_names
 from subgroups.representations import Material
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")  # Okabe and Ito
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#f0e442",
+)  # Okabe and Ito
 LABEL_MARKERS = ("o", "^", "s", "D", "v")
-TITLES = {"signal": "signal (median beat)", "features": "network features", "attribution": "attribution, signed",
-          "attribution_absolute": "attribution, absolute", "segments": "attribution by lead × segment"}
+TITLES = {
+    "signal": "signal (median beat)",
+    "features": "network features",
+    "attribution": "attribution, signed",
+    "attribution_absolute": "attribution, absolute",
+    "segments": "attribution by lead × segment",
+}
 
 
 def _embed(features, kind, seed):
@@ -26,7 +41,9 @@ def _embed(features, kind, seed):
     points = fit_space(features).transform(features)
     if kind == "tsne" and len(points) > 10:
         perplexity = min(30, (len(points) - 1) / 3)
-        embedding = TSNE(2, perplexity=perplexity, init="pca", max_iter=500, random_state=seed, n_jobs=1)
+        embedding = TSNE(
+            2, perplexity=perplexity, init="pca", max_iter=500, random_state=seed, n_jobs=1
+        )
         return embedding.fit_transform(_at_least_two(points))
     return PCA(2, svd_solver="full").fit_transform(_at_least_two(points))
 
@@ -35,59 +52,110 @@ def _at_least_two(points):
     return points if points.shape[1] > 1 else np.column_stack([points, np.zeros(len(points))])
 
 
-def draw_embedding(features: dict, found: dict, cohort: Cohort, design: Design, kind: str, seed: int) -> Figure:
-    """One column per representation: records coloured by hidden label (top) and by cluster (bottom)."""
+def draw_embedding(
+    features: dict, found: dict, cohort: Cohort, design: Design, kind: str, seed: int
+) -> Figure:
+    """One column per representation: records coloured by hidden label (top) and by cluster
+    (bottom).
+    """
     style()
-    figure, axes = plt.subplots(2, len(features), figsize=(2.6 * len(features) + 1.2, 5.4), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        2,
+        len(features),
+        figsize=(2.6 * len(features) + 1.2, 5.4),
+        squeeze=False,
+        layout="constrained",
+    )
     for column, (name, values) in enumerate(features.items()):
         at = _embed(values, kind, seed)
         names = cluster_names(found[name], cohort, design)
         _scatter(axes[0, column], at, cohort.labels, cohort.names)
-        _scatter(axes[1, column], at, np.array([names[cluster] for cluster in found[name].clusters]), sorted(names.values()))
+        _scatter(
+            axes[1, column],
+            at,
+            np.array([names[cluster] for cluster in found[name].clusters]),
+            sorted(names.values()),
+        )
         axes[0, column].set_title(TITLES.get(name, name))
     axes[0, 0].set_ylabel("by label")
-    axes[1, 0].set_ylabel("by cluster" + (" (named by its majority)" if cohort.hidden_labels else ""))
+    axes[1, 0].set_ylabel(
+        "by cluster" + (" (named by its majority)" if cohort.hidden_labels else "")
+    )
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, title="label")
     axes[1, -1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, title="cluster")
     how = {"tsne": "t-SNE", "pca": "first two principal components"}[kind]
-    figure.suptitle(f"{how} of {len(cohort.data)} records, {' or '.join(cohort.names)} ({cohort.level})")
+    figure.suptitle(
+        f"{how} of {len(cohort.data)} records, {' or '.join(cohort.names)} ({cohort.level})"
+    )
     return figure
 
 
 def _scatter(ax, at, groups, names):
     for number, name in enumerate(names):
         here = groups == name
-        ax.scatter(*at[here].T, s=9, color=COLOURS[number % len(COLOURS)], marker=LABEL_MARKERS[number % len(LABEL_MARKERS)],
-                   alpha=0.75, linewidths=0, label=f"{name} ({here.sum()})")
+        ax.scatter(
+            *at[here].T,
+            s=9,
+            color=COLOURS[number % len(COLOURS)],
+            marker=LABEL_MARKERS[number % len(LABEL_MARKERS)],
+            alpha=0.75,
+            linewidths=0,
+            label=f"{name} ({here.sum()})",
+        )
     ax.set(xticks=[], yticks=[])
     for side in ax.spines.values():
         side.set_visible(True)
 
 
 def draw_agreement(table: pd.DataFrame, cohort: Cohort, design: Design) -> Figure:
-    """Accuracy and adjusted Rand index of each representation with intervals, chance and majority."""
+    """Accuracy and adjusted Rand index of each representation with intervals, chance and
+    majority.
+    """
     style()
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.8), sharey=True, layout="constrained")
     names = [name for name in TITLES if name in set(table["representation"])]
-    for ax, metric, title in zip(axes, ("accuracy", "ari"), ("accuracy", "adjusted Rand index"), strict=True):
+    for ax, metric, title in zip(
+        axes, ("accuracy", "ari"), ("accuracy", "adjusted Rand index"), strict=True
+    ):
         rows = table[table["metric"] == metric].set_index("representation").reindex(names)
         y = np.arange(len(names))[::-1]
         ax.hlines(y, rows["low"], rows["high"], color=COLOURS[0], linewidth=2)
-        ax.plot(rows["value"], y, "o", color=COLOURS[0], label="clusters, 95 % interval over patients")
-        ax.plot(rows["chance"], y, "|", color="#555555", markersize=14, label="chance (permuted patients)")
-        ax.set(xlabel=title, yticks=y, yticklabels=[TITLES[name] for name in names],
-               xlim=(min(0, rows["low"].min()) - 0.02, 1.02))
+        ax.plot(
+            rows["value"], y, "o", color=COLOURS[0], label="clusters, 95 % interval over patients"
+        )
+        ax.plot(
+            rows["chance"],
+            y,
+            "|",
+            color="#555555",
+            markersize=14,
+            label="chance (permuted patients)",
+        )
+        ax.set(
+            xlabel=title,
+            yticks=y,
+            yticklabels=[TITLES[name] for name in names],
+            xlim=(min(0, rows["low"].min()) - 0.02, 1.02),
+        )
         ax.margins(y=0.15)
     majority = table.loc[table["metric"] == "majority", "value"]
     if len(majority):
-        axes[0].axvline(majority.iloc[0], color="#888888", linewidth=1, linestyle="--", label="largest class")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    figure.suptitle(f"{' vs '.join(cohort.names)} from clusters, n = {int(design.reported.sum())} records"
-                    + (" (cross-fitted)" if design.crossed else ""))
+        axes[0].axvline(
+            majority.iloc[0], color="#888888", linewidth=1, linestyle="--", label="largest class"
+        )
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+    )
+    figure.suptitle(
+        f"{' vs '.join(cohort.names)} from clusters, n = {int(design.reported.sum())} records"
+        + (" (cross-fitted)" if design.crossed else "")
+    )
     return figure
 
 
-def draw_clusters(name: str, result: Found, material: Material, cohort: Cohort, design: Design, target: str) -> Figure:
+def draw_clusters(
+    name: str, result: Found, material: Material, cohort: Cohort, design: Design, target: str
+) -> Figure:
     """Median beat of each cluster in 12 leads, coloured by the mean absolute attribution."""
     style()
     rows = design.reported
@@ -95,11 +163,24 @@ def draw_clusters(name: str, result: Found, material: Material, cohort: Cohort, 
     heat = mean_beats(np.abs(material.maps), material.beats)
     names, times = cluster_names(result, cohort, design), window_times(material.data.sampling_rate)
     groups = [rows & (result.clusters == cluster) for cluster in range(result.k)]
-    beats = [np.median(signal[group], axis=0) if group.any() else np.full(signal.shape[1:], np.nan) for group in groups]
-    heats = [heat[group].mean(axis=0) if group.any() else np.full(heat.shape[1:], np.nan) for group in groups]
+    beats = [
+        np.median(signal[group], axis=0) if group.any() else np.full(signal.shape[1:], np.nan)
+        for group in groups
+    ]
+    heats = [
+        heat[group].mean(axis=0) if group.any() else np.full(heat.shape[1:], np.nan)
+        for group in groups
+    ]
     norm = heat_norm(np.stack(heats), signed=False)
-    figure, axes = plt.subplots(result.k, len(LEADS), figsize=(15, 1.1 + 1.6 * result.k), sharex=True, sharey=True, squeeze=False,
-                                layout="constrained")
+    figure, axes = plt.subplots(
+        result.k,
+        len(LEADS),
+        figsize=(15, 1.1 + 1.6 * result.k),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
     for cluster, (beat, relevance, group) in enumerate(zip(beats, heats, groups, strict=True)):
         for lead, ax in enumerate(axes[cluster]):
             band = heat_line(ax, times, beat[:, lead], relevance[:, lead], ABSOLUTE_CMAP, norm)
@@ -110,32 +191,74 @@ def draw_clusters(name: str, result: Found, material: Material, cohort: Cohort, 
     for ax, lead in zip(axes[0], LEADS, strict=True):
         ax.set_title(lead)
     figure.supxlabel("ms from the R-peak", fontsize=9)
-    figure.colorbar(band, ax=axes, shrink=0.8, pad=0.01, label=f"mean |{material.method}|\n(20th–99th percentile)")
-    figure.suptitle(f"Clusters in {TITLES.get(name, name)}: median beats, "
-                    f"coloured by what {material.method} finds relevant for {target}")
+    figure.colorbar(
+        band,
+        ax=axes,
+        shrink=0.8,
+        pad=0.01,
+        label=f"mean |{material.method}|\n(20th–99th percentile)",
+    )
+    figure.suptitle(
+        f"Clusters in {TITLES.get(name, name)}: median beats, "
+        f"coloured by what {material.method} finds relevant for {target}"
+    )
     return figure
 
 
-def draw_enrichment(table: pd.DataFrame, found: dict, cohort: Cohort, design: Design, top: int = 8) -> Figure:
-    """For each representation the traits whose share differs most between its clusters; filled where p (Holm) < .05."""
+def draw_enrichment(
+    table: pd.DataFrame, found: dict, cohort: Cohort, design: Design, top: int = 8
+) -> Figure:
+    """For each representation the traits whose share differs most between its clusters; filled
+    where p (Holm) < .05.
+    """
     style()
     shown = [name for name in found if len(table) and (table["representation"] == name).any()]
     columns = max(len(shown), 1)
-    figure, axes = plt.subplots(1, columns, figsize=(3.1 * columns + 0.6, 3.4), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        1, columns, figsize=(3.1 * columns + 0.6, 3.4), squeeze=False, layout="constrained"
+    )
     if not shown:
         axes[0, 0].text(0.5, 0.5, "no subgroups, nothing to compare", ha="center", va="center")
         axes[0, 0].set_axis_off()
     for ax, name in zip(axes[0], shown, strict=False):
-        rows = table[table["representation"] == name].sort_values(["p_holm", "difference"], ascending=[True, False]).head(top)
+        rows = (
+            table[table["representation"] == name]
+            .sort_values(["p_holm", "difference"], ascending=[True, False])
+            .head(top)
+        )
         y, names = np.arange(len(rows))[::-1], cluster_names(found[name], cohort, design)
-        shares = rows[[column for column in rows if column.startswith("share_")]].dropna(axis=1, how="all")
+        shares = rows[[column for column in rows if column.startswith("share_")]].dropna(
+            axis=1, how="all"
+        )
         ax.hlines(y, shares.min(axis=1), shares.max(axis=1), color="#bbbbbb", linewidth=1)
         for number, column in enumerate(shares):
             sure = rows["p_holm"] < 0.05
             for mask, face in ((sure, COLOURS[number]), (~sure, "white")):
-                ax.scatter(shares[column][mask], y[mask.to_numpy()], color=face, edgecolors=COLOURS[number], s=28, zorder=3,
-                           label=None if face == "white" else f"cluster {names[number]}")
-        ax.set(yticks=y, yticklabels=rows["trait"], xlim=(-0.03, 1.03), xlabel="share of records", title=TITLES.get(name, name))
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, fontsize=8, handletextpad=0.2)
-    figure.suptitle("What separates the clusters (filled: p < .05 by permutation of patients, Holm)")
+                ax.scatter(
+                    shares[column][mask],
+                    y[mask.to_numpy()],
+                    color=face,
+                    edgecolors=COLOURS[number],
+                    s=28,
+                    zorder=3,
+                    label=None if face == "white" else f"cluster {names[number]}",
+                )
+        ax.set(
+            yticks=y,
+            yticklabels=rows["trait"],
+            xlim=(-0.03, 1.03),
+            xlabel="share of records",
+            title=TITLES.get(name, name),
+        )
+        ax.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.16),
+            ncols=2,
+            frameon=False,
+            fontsize=8,
+            handletextpad=0.2,
+        )
+    figure.suptitle(
+        "What separates the clusters (filled: p < .05 by permutation of patients, Holm)"
+    )
     return figure

@@ -1,4 +1,6 @@
-"""What discovery finds in a cohort: clusters per representation, what they agree with, and what separates them."""
+"""What discovery finds in a cohort: clusters per representation, what they agree with, and what
+separates them.
+"""
 
 import argparse
 from collections.abc import Sequence
@@ -30,8 +32,9 @@ from subgroups.clusters import (
 from subgroups.cohort import Cohort
 from subgroups.representations import Material
 
-FOLLOWS = 0.5        # adjusted mutual information with the predicted class from which clusters are said to follow it
-MIN_CARRIERS = 5     # records that must carry, and lack, a statement for it to be tested
+# adjusted mutual information with the predicted class from which clusters are said to follow it
+FOLLOWS = 0.5
+MIN_CARRIERS = 5  # records that must carry, and lack, a statement for it to be tested
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ class Design:
 
 @dataclass(frozen=True)
 class Found:
-    """Clusters of one representation: their number, each record's cluster, and what the search for structure said."""
+    """Clusters of one representation: their number, each record's cluster, and what the search for
+    structure said.
+    """
 
     k: int
     clusters: np.ndarray
@@ -72,31 +77,63 @@ class Traits:
     values: np.ndarray
 
 
-def choose_folds(cohort: Cohort, report_folds: Sequence[int], train_folds: Sequence[int], min_records: int) -> Design:
-    """Fit on the training folds and report on `report_folds`, or cross-fit where the latter hold too few records."""
+def choose_folds(
+    cohort: Cohort, report_folds: Sequence[int], train_folds: Sequence[int], min_records: int
+) -> Design:
+    """Fit on the training folds and report on `report_folds`, or cross-fit where the latter hold
+    too few records.
+    """
     fold = cohort.data.fold
     reported, fitted = np.isin(fold, report_folds), np.isin(fold, train_folds)
     per_label = [int((reported & (cohort.labels == name)).sum()) for name in cohort.names]
     if reported.sum() >= min_records and min(per_label) >= 10 and fitted.sum() >= min_records:
         folds = ", ".join(map(str, report_folds))
-        return Design(fitted & ~reported, reported, False,
-                      f"fitted on {int(fitted.sum())} records, reported on {int(reported.sum())} of fold {folds}")
+        return Design(
+            fitted & ~reported,
+            reported,
+            False,
+            f"fitted on {int(fitted.sum())} records, reported on {int(reported.sum())} of fold "
+            f"{folds}",
+        )
     if len(np.unique(fold)) < 2 or len(fold) < 20:
-        raise UserError(f"{len(fold)} records in {len(np.unique(fold))} folds are too few to fit and report apart: "
-                        "widen --cohort")
+        raise UserError(
+            f"{len(fold)} records in {len(np.unique(fold))} folds are too few to fit and report "
+            "apart: "
+            "widen --cohort"
+        )
     everyone = np.ones(len(fold), dtype=bool)
-    return Design(everyone, everyone, True, f"only {int(reported.sum())} in the reported folds, so cross-fitted over all folds "
-                                            f"(n = {len(fold)}; the network has seen folds 1-8)")
+    return Design(
+        everyone,
+        everyone,
+        True,
+        f"only {int(reported.sum())} in the reported folds, so cross-fitted over all folds "
+        f"(n = {len(fold)}; the network has seen folds 1-8)",
+    )
 
 
-def assign_clusters(features: np.ndarray, cohort: Cohort, design: Design, args: argparse.Namespace) -> Found:
+def assign_clusters(
+    features: np.ndarray, cohort: Cohort, design: Design, args: argparse.Namespace
+) -> Found:
     """Number of clusters and the cluster of every record, for one representation."""
-    patients, options = cohort.data.patient_id, {"clusterer": args.clusterer, "seed": args.seed, "variance": args.variance}
-    structure = find_structure(features[design.fitted], patients[design.fitted], args.k_max, args.n_null,
-                               seed=args.seed, variance=args.variance)
+    patients, options = (
+        cohort.data.patient_id,
+        {"clusterer": args.clusterer, "seed": args.seed, "variance": args.variance},
+    )
+    structure = find_structure(
+        features[design.fitted],
+        patients[design.fitted],
+        args.k_max,
+        args.n_null,
+        seed=args.seed,
+        variance=args.variance,
+    )
     k = args.k or (len(cohort.names) if cohort.hidden_labels else structure.k)
-    words = (f"no subgroups (p = {structure.p:.3f})" if structure.k == 1
-             else f"{structure.k} subgroups (p = {structure.p:.3f}, stability {structure.stability[structure.k]:.2f})")
+    words = (
+        f"no subgroups (p = {structure.p:.3f})"
+        if structure.k == 1
+        else f"{structure.k} subgroups (p = {structure.p:.3f}, stability "
+        f"{structure.stability[structure.k]:.2f})"
+    )
     if k == 1:
         return Found(1, np.zeros(len(features), dtype=int), structure, words)
     if design.crossed:
@@ -122,20 +159,35 @@ def traits_of(cohort: Cohort, model: nn.Module) -> Traits:
         names.append(f"predicted {label}")
         columns.append((predicted == label).astype(float))
     statements = _other_statements(cohort)
-    kept = [(name, values) for name, values in [*zip(names, columns, strict=True), *statements]
-            if min(np.nansum(values), np.nansum(1 - values)) >= MIN_CARRIERS]
-    return Traits(predicted, [name for name, _ in kept], np.stack([values for _, values in kept], axis=1) if kept
-                  else np.empty((len(data), 0)))
+    kept = [
+        (name, values)
+        for name, values in [*zip(names, columns, strict=True), *statements]
+        if min(np.nansum(values), np.nansum(1 - values)) >= MIN_CARRIERS
+    ]
+    return Traits(
+        predicted,
+        [name for name, _ in kept],
+        np.stack([values for _, values in kept], axis=1) if kept else np.empty((len(data), 0)),
+    )
 
 
 def _other_statements(cohort):
     """SCP statements of the cohort's records other than the cohort's own names."""
-    return [(name, cohort.statements[:, column].astype(float))
-            for column, name in enumerate(LABEL_MAPPINGS["all"]) if name not in cohort.names]
+    return [
+        (name, cohort.statements[:, column].astype(float))
+        for column, name in enumerate(LABEL_MAPPINGS["all"])
+        if name not in cohort.names
+    ]
 
 
-def judge_clusters(found: dict[str, Found], features: dict, cohort: Cohort, design: Design, traits: Traits,
-                   args: argparse.Namespace) -> list[dict]:
+def judge_clusters(
+    found: dict[str, Found],
+    features: dict,
+    cohort: Cohort,
+    design: Design,
+    traits: Traits,
+    args: argparse.Namespace,
+) -> list[dict]:
     """Rows of table.csv: representation, metric, value, low, high, chance, p, n, n_patients."""
     rows = design.reported
     labels, patients = cohort.labels[rows], cohort.data.patient_id[rows]
@@ -149,21 +201,51 @@ def judge_clusters(found: dict[str, Found], features: dict, cohort: Cohort, desi
         if cohort.hidden_labels:
             own += agreement(clusters, labels, patients, args.n_resamples, args.seed)
             own.append(_majority(labels, patients))
-        own.append(_replication(features[name][design.fitted], cohort.data.patient_id[design.fitted], result.k, args))
+        own.append(
+            _replication(
+                features[name][design.fitted], cohort.data.patient_id[design.fitted], result.k, args
+            )
+        )
         own += _follows_prediction(clusters, traits.predicted[rows], labels, patients, args)
         judged += [{"representation": name, **row} for row in own]
     if cohort.hidden_labels and "signal" in found:
-        judged += [{"representation": f"{name} - signal", **paired_difference(
-            result.clusters[rows], found["signal"].clusters[rows], labels, patients, metric, args.n_resamples, args.seed)}
-            for name, result in found.items() if name != "signal" for metric in ("accuracy", "ari")]
+        judged += [
+            {
+                "representation": f"{name} - signal",
+                **paired_difference(
+                    result.clusters[rows],
+                    found["signal"].clusters[rows],
+                    labels,
+                    patients,
+                    metric,
+                    args.n_resamples,
+                    args.seed,
+                ),
+            }
+            for name, result in found.items()
+            if name != "signal"
+            for metric in ("accuracy", "ari")
+        ]
     return judged
 
 
 def _structure_rows(result, design, cohort):
     n, patients = int(design.fitted.sum()), len(np.unique(cohort.data.patient_id[design.fitted]))
-    yield {"metric": "subgroups", "value": result.structure.k, "p": result.structure.p, "n": n, "n_patients": patients}
+    yield {
+        "metric": "subgroups",
+        "value": result.structure.k,
+        "p": result.structure.p,
+        "n": n,
+        "n_patients": patients,
+    }
     for k, stability in result.structure.stability.items():
-        yield {"metric": f"stability k={k}", "value": stability, "p": result.structure.p_by_k[k], "n": n, "n_patients": patients}
+        yield {
+            "metric": f"stability k={k}",
+            "value": stability,
+            "p": result.structure.p_by_k[k],
+            "n": n,
+            "n_patients": patients,
+        }
 
 
 def _replication(features, patients, k, args):
@@ -175,42 +257,85 @@ def _majority(labels, patients):
     """Accuracy of naming every record after the largest class."""
     largest = max(np.unique(labels), key=lambda name: (labels == name).sum())
     value, low, high = bootstrap_mean(labels == largest, patients)
-    return {"metric": "majority", "value": float(value), "low": float(low), "high": float(high), "n": len(labels),
-            "n_patients": len(np.unique(patients))}
+    return {
+        "metric": "majority",
+        "value": float(value),
+        "low": float(low),
+        "high": float(high),
+        "n": len(labels),
+        "n_patients": len(np.unique(patients)),
+    }
 
 
 def _follows_prediction(clusters, predicted, labels, patients, args):
-    """How far the clusters are the predicted classes over again, and what agreement is left among records predicted alike."""
+    """How far the clusters are the predicted classes over again, and what agreement is left among
+    records predicted alike.
+    """
     value = score("ami", clusters, predicted)
-    null = METRICS["ami"](permuted_tables(clusters, predicted, patients, args.n_resamples, args.seed))
-    yield {"metric": "ami with predicted class", "value": value, "chance": null.mean(), "p": permutation_p(value, null),
-           "n": len(clusters), "n_patients": len(np.unique(patients)),
-           "note": "clusters follow the predicted class" if value >= FOLLOWS else ""}
+    null = METRICS["ami"](
+        permuted_tables(clusters, predicted, patients, args.n_resamples, args.seed)
+    )
+    yield {
+        "metric": "ami with predicted class",
+        "value": value,
+        "chance": null.mean(),
+        "p": permutation_p(value, null),
+        "n": len(clusters),
+        "n_patients": len(np.unique(patients)),
+        "note": "clusters follow the predicted class" if value >= FOLLOWS else "",
+    }
     alike = predicted == max(np.unique(predicted), key=lambda name: (predicted == name).sum())
     if len(np.unique(labels)) > 1:
-        yield {"metric": "ari among records predicted alike", "value": score("ari", clusters[alike], labels[alike]),
-               "n": int(alike.sum()), "n_patients": len(np.unique(patients[alike])), "note": f"predicted {predicted[alike][0]}"}
+        yield {
+            "metric": "ari among records predicted alike",
+            "value": score("ari", clusters[alike], labels[alike]),
+            "n": int(alike.sum()),
+            "n_patients": len(np.unique(patients[alike])),
+            "note": f"predicted {predicted[alike][0]}",
+        }
 
 
-def what_separates(found: dict[str, Found], cohort: Cohort, design: Design, traits: Traits,
-                   args: argparse.Namespace) -> list[dict]:
+def what_separates(
+    found: dict[str, Found],
+    cohort: Cohort,
+    design: Design,
+    traits: Traits,
+    args: argparse.Namespace,
+) -> list[dict]:
     """Rows of enrichment.csv, Holm-corrected over traits within a representation."""
     rows, judged = design.reported, []
     for name, result in found.items():
         if result.k == 1 or not traits.names:
             continue
-        own = enrichment(result.clusters[rows], traits.values[rows], traits.names, cohort.data.patient_id[rows], seed=args.seed)
+        own = enrichment(
+            result.clusters[rows],
+            traits.values[rows],
+            traits.names,
+            cohort.data.patient_id[rows],
+            seed=args.seed,
+        )
         corrected = holm([row["p"] for row in own])
-        judged += [{"representation": name, **row, "p_holm": p, "family": len(own)}
-                   for row, p in zip(own, corrected, strict=True)]
-    return sorted(judged, key=lambda row: (row["representation"], row["p_holm"], -row["difference"]))
+        judged += [
+            {"representation": name, **row, "p_holm": p, "family": len(own)}
+            for row, p in zip(own, corrected, strict=True)
+        ]
+    return sorted(
+        judged, key=lambda row: (row["representation"], row["p_holm"], -row["difference"])
+    )
 
 
-def cells_that_differ(found: dict[str, Found], material: Material, design: Design, top: int = 10) -> list[dict]:
-    """Lead x segment cells whose relevance differs most between clusters, by standardised difference; rows of cells.csv."""
+def cells_that_differ(
+    found: dict[str, Found], material: Material, design: Design, top: int = 10
+) -> list[dict]:
+    """Lead x segment cells whose relevance differs most between clusters, by standardised
+    difference; rows of cells.csv.
+    """
     judged = []
     for name, result in found.items():
-        groups = [material.density[design.reported & (result.clusters == cluster)] for cluster in range(result.k)]
+        groups = [
+            material.density[design.reported & (result.clusters == cluster)]
+            for cluster in range(result.k)
+        ]
         if result.k == 1 or min(map(len, groups)) < 2:
             continue
         judged += [{"representation": name, **row} for row in _largest_cells(groups, top)]
@@ -218,20 +343,35 @@ def cells_that_differ(found: dict[str, Found], material: Material, design: Desig
 
 
 def _largest_cells(groups, top):
-    """Cells by the difference of the clusters' means over their pooled standard deviation; a cell all lack counts as 0."""
+    """Cells by the difference of the clusters' means over their pooled standard deviation; a cell
+    all lack counts as 0.
+    """
     filled = [np.where(np.isfinite(group).any(axis=0), group, 0) for group in groups]
     means = np.stack([np.nanmean(group, axis=0) for group in filled])
     spread = np.sqrt(np.mean([np.nanvar(group, axis=0) for group in filled], axis=0))
-    effect = np.ptp(means, axis=0) / np.maximum(spread, 0.05 * spread.mean() + 1e-9)  # near-constant cells do not win by rounding
+    effect = np.ptp(means, axis=0) / np.maximum(
+        spread, 0.05 * spread.mean() + 1e-9
+    )  # near-constant cells do not win by rounding
     order = np.argsort(-effect, axis=None, kind="stable")[:top]
-    for rank, (lead, segment) in enumerate(zip(*np.unravel_index(order, effect.shape), strict=True), start=1):
-        yield {"rank": rank, "lead": LEADS[lead], "segment": SEGMENTS[segment], "effect": effect[lead, segment],
-               **{f"density_{cluster}": mean[lead, segment] for cluster, mean in enumerate(means)}}
+    for rank, (lead, segment) in enumerate(
+        zip(*np.unravel_index(order, effect.shape), strict=True), start=1
+    ):
+        yield {
+            "rank": rank,
+            "lead": LEADS[lead],
+            "segment": SEGMENTS[segment],
+            "effect": effect[lead, segment],
+            **{f"density_{cluster}": mean[lead, segment] for cluster, mean in enumerate(means)},
+        }
 
 
 def cluster_names(result: Found, cohort: Cohort, design: Design) -> dict[int, str]:
-    """Names for legends: the hidden label a cluster holds most of, or its number where it holds none."""
+    """Names for legends: the hidden label a cluster holds most of, or its number where it holds
+    none.
+    """
     numbers = {cluster: str(cluster) for cluster in range(result.k)}
     if not cohort.hidden_labels:
         return numbers
-    return numbers | best_naming(result.clusters[design.reported], cohort.labels[design.reported], cohort.names)
+    return numbers | best_naming(
+        result.clusters[design.reported], cohort.labels[design.reported], cohort.names
+    )

@@ -1,7 +1,9 @@
-"""Ways to describe a record by one vector: its beat, the network's features, its attribution, its lead x segment map.
+"""Ways to describe a record by one vector: its beat, the network's features, its attribution, its
+lead x segment map.
 
-All attributions are of one fixed target for every record. Explaining each record's own predicted class instead would write
-the prediction into the vectors, and clusters would only give it back (the original did; Wagner et al. 2024, discovery).
+All attributions are of one fixed target for every record. Explaining each record's own predicted
+class instead would write the prediction into the vectors, and clusters would only give it back (the
+original did; Wagner et al. 2024, discovery).
 """
 
 from collections.abc import Callable
@@ -24,7 +26,8 @@ CHUNK = 64  # records explained, or segmented, at a time
 
 @dataclass
 class Material:
-    """What the representations of a cohort are made from; maps are computed once, when first asked for.
+    """What the representations of a cohort are made from; maps are computed once, when first asked
+    for.
 
     data    records (N, T, 12) mV
     model   network with .info
@@ -46,10 +49,18 @@ class Material:
 
     @cached_property
     def maps(self) -> np.ndarray:
-        """(N, T, 12) signed attribution of the target, edges scaled to the coverage of the middle; 0 where nothing is known."""
+        """(N, T, 12) signed attribution of the target, edges scaled to the coverage of the middle;
+        0 where nothing is known.
+        """
         parts, coverage = [], None
         for start in tqdm(range(0, len(self.data), CHUNK), desc=f"attribution ({self.method})"):
-            done = explain_records(self.model, self.data.signals[start:start + CHUNK], self.target, self.method, self.window)
+            done = explain_records(
+                self.model,
+                self.data.signals[start : start + CHUNK],
+                self.target,
+                self.method,
+                self.window,
+            )
             parts.append(done.attributions)
             coverage = done.coverage
         scaled = np.concatenate(parts) / np.where(coverage > 0, coverage, 1)[None, :, None]
@@ -57,11 +68,15 @@ class Material:
 
     @cached_property
     def density(self) -> np.ndarray:
-        """(N, 12, 24) relevance density of each lead x segment over the record's mean; NaN where the record lacks the segment."""
+        """(N, 12, 24) relevance density of each lead x segment over the record's mean; NaN where
+        the record lacks the segment.
+        """
         parts = []
         for start in tqdm(range(0, len(self.data), CHUNK), desc="segments"):
             rows = np.arange(start, min(start + CHUNK, len(self.data)))
-            maps = cell_maps(self.maps[rows], load_segments(self.data, rows), self.data.patient_id[rows])
+            maps = cell_maps(
+                self.maps[rows], load_segments(self.data, rows), self.data.patient_id[rows]
+            )
             parts.append(relative_density(maps))
         return np.ma.concatenate(parts).filled(np.nan)
 
@@ -74,11 +89,13 @@ def _signal(material: Material):
 def _features(material: Material):
     """Input of the last dense layer, mean over the windows."""
     model, caught = material.model, []
-    handle = model.head.register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0].detach()))
+    handle = model.head.register_forward_pre_hook(
+        lambda module, inputs: caught.append(inputs[0].detach())
+    )
     try:
         rows = []
         for start in range(0, len(material.data), CHUNK):
-            signals = material.data.signals[start:start + CHUNK]
+            signals = material.data.signals[start : start + CHUNK]
             for piece in views(signals, model.info.crop, material.window):
                 model(to_input(piece, model.info.leads, next(model.parameters()).device))
             rows.append(torch.stack(caught).mean(dim=0).cpu().numpy())
@@ -89,7 +106,9 @@ def _features(material: Material):
 
 
 def _attribution_signed(material: Material):
-    """Mean beat of the signed map, of unit length: its shape, not how strongly the network reacts."""
+    """Mean beat of the signed map, of unit length: its shape, not how strongly the
+    network reacts.
+    """
     return _unit(_flat(mean_beats(material.maps, material.beats)))
 
 
@@ -99,7 +118,9 @@ def _attribution_absolute(material: Material):
 
 
 def _segments(material: Material):
-    """Relevance density in 12 leads x 24 segments, over the record's mean; empty cells at the cohort's mean."""
+    """Relevance density in 12 leads x 24 segments, over the record's mean; empty cells at the
+    cohort's mean.
+    """
     known = np.isfinite(material.density)
     mean = np.where(known, material.density, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     return _flat(np.where(known, material.density, mean))

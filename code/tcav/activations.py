@@ -1,9 +1,10 @@
 """Activations and class gradients of all layers at once.
 
-One forward per record fills every layer; one backward per class present in a batch gives the gradients at every layer.
-Shapes: a layer's output (N, C, T) or (N, C) becomes (N, D): its mean over time (`pool="time"`, D = C) or all of its values
-(`pool="none"`, D = C * T, as captum and the paper do). The gradient is taken with respect to exactly that vector: under
-`pool="time"` a change of channel c moves all time points alike, so the gradient is summed over time.
+One forward per record fills every layer; one backward per class present in a batch gives the
+gradients at every layer. Shapes: a layer's output (N, C, T) or (N, C) becomes (N, D): its mean over
+time (`pool="time"`, D = C) or all of its values (`pool="none"`, D = C * T, as captum and the paper
+do). The gradient is taken with respect to exactly that vector: under `pool="time"` a change of
+channel c moves all time points alike, so the gradient is summed over time.
 """
 
 import contextlib
@@ -25,18 +26,24 @@ PASS_THROUGH = (nn.Flatten, nn.Dropout)  # same values as the layer before
 def layer_names(model: nn.Module) -> list[str]:
     """Layers that concepts are looked for in, input side first.
 
-    A network of residual blocks has one tap per block, plus stem, pool and head; others every module that computes something.
+    A network of residual blocks has one tap per block, plus stem, pool and head; others every
+    module that computes something.
     """
     blocks = [name for name, module in model.named_modules() if isinstance(module, Bottleneck)]
     if not blocks:
-        return [name for name, module in model.named_modules()
-                if name and not list(module.children()) and not isinstance(module, PASS_THROUGH)]
+        return [
+            name
+            for name, module in model.named_modules()
+            if name and not list(module.children()) and not isinstance(module, PASS_THROUGH)
+        ]
     return ["stem", *blocks, "pool", "head"]
 
 
 @contextlib.contextmanager
 def taps(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """While open, every forward leaves the outputs of `layers` in the yielded dict; the model is as before afterwards."""
+    """While open, every forward leaves the outputs of `layers` in the yielded dict; the model is as
+    before afterwards.
+    """
     seen: dict[str, Tensor] = {}
 
     def keep(name):
@@ -52,13 +59,17 @@ def taps(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]
 
 def _pieces(signals, model, protocol):
     """(N, T, 12) mV -> the windows of all records as one batch (N * W, leads, crop), and W."""
-    batch = to_input(signals, model.info.leads, next(model.parameters()).device).transpose(1, 2)  # (N, T, leads)
-    pieces = torch.stack(views(batch, model.info.crop, protocol), dim=1)                          # (N, W, crop, leads)
+    batch = to_input(signals, model.info.leads, next(model.parameters()).device).transpose(
+        1, 2
+    )  # (N, T, leads)
+    pieces = torch.stack(views(batch, model.info.crop, protocol), dim=1)  # (N, W, crop, leads)
     return pieces.flatten(0, 1).transpose(1, 2), pieces.shape[1]
 
 
 def _vectors(values: Tensor, n_windows: int, pool: str, over_time: str) -> Tensor:
-    """A layer's (N * W, C[, T]) as (N, D): mean or sum over time, or all values; mean over the windows."""
+    """A layer's (N * W, C[, T]) as (N, D): mean or sum over time, or all values; mean over the
+    windows.
+    """
     if values.ndim == 3:
         values = getattr(values, over_time)(dim=2) if pool == "time" else values.flatten(1)
     return values.unflatten(0, (-1, n_windows)).mean(dim=1)
@@ -74,7 +85,8 @@ def layer_sizes(model: nn.Module, layers: Sequence[str], pool: str) -> dict[str,
 
 
 def layer_groups(sizes: dict[str, int], n_rows: int, max_bytes: float) -> list[list[str]]:
-    """Layers in groups whose float32 vectors of `n_rows` records fit into `max_bytes`; one pass over the records each.
+    """Layers in groups whose float32 vectors of `n_rows` records fit into `max_bytes`; one pass
+    over the records each.
 
     Raises UserError, before anything is computed, where a single layer does not fit.
     """
@@ -82,8 +94,10 @@ def layer_groups(sizes: dict[str, int], n_rows: int, max_bytes: float) -> list[l
     for name, size in sizes.items():
         needed = 4.0 * size * n_rows
         if needed > max_bytes:
-            raise UserError(f"layer {name} alone needs {needed / 1e9:.2g} GB for {n_rows} records: "
-                            f"raise --max_memory (now {max_bytes / 1e9:.2g} GB), or take --pool time")
+            raise UserError(
+                f"layer {name} alone needs {needed / 1e9:.2g} GB for {n_rows} records: "
+                f"raise --max_memory (now {max_bytes / 1e9:.2g} GB), or take --pool time"
+            )
         if used + needed > max_bytes:
             groups.append([])
             used = 0
@@ -93,34 +107,60 @@ def layer_groups(sizes: dict[str, int], n_rows: int, max_bytes: float) -> list[l
 
 
 @torch.no_grad()
-def collect(model: nn.Module, signals: np.ndarray, layers: Sequence[str], protocol: str = "windows", pool: str = "time",
-            batch_size: int = 64, progress: bool = False) -> dict[str, np.ndarray]:
-    """Activations of records (N, T, 12) mV: layer -> (N, D) float32; one forward per record (and window)."""
+def collect(
+    model: nn.Module,
+    signals: np.ndarray,
+    layers: Sequence[str],
+    protocol: str = "windows",
+    pool: str = "time",
+    batch_size: int = 64,
+    progress: bool = False,
+) -> dict[str, np.ndarray]:
+    """Activations of records (N, T, 12) mV: layer -> (N, D) float32; one forward per record (and
+    window).
+    """
     sizes = layer_sizes(model, layers, pool)
     out = {name: np.empty((len(signals), size), dtype=np.float32) for name, size in sizes.items()}
     with taps(model, layers) as seen:
-        for start in tqdm(range(0, len(signals), batch_size), desc="activations", disable=not progress, leave=False):
-            pieces, n_windows = _pieces(signals[start:start + batch_size], model, protocol)
+        for start in tqdm(
+            range(0, len(signals), batch_size),
+            desc="activations",
+            disable=not progress,
+            leave=False,
+        ):
+            pieces, n_windows = _pieces(signals[start : start + batch_size], model, protocol)
             model(pieces)
             for name in layers:
-                out[name][start:start + batch_size] = _vectors(seen[name], n_windows, pool, "mean").cpu().numpy()
+                out[name][start : start + batch_size] = (
+                    _vectors(seen[name], n_windows, pool, "mean").cpu().numpy()
+                )
     return out
 
 
-def class_gradients(model: nn.Module, signals: np.ndarray, members: np.ndarray, layers: Sequence[str],
-                    protocol: str = "windows", pool: str = "time", batch_size: int = 64,
-                    progress: bool = False) -> list[dict[str, np.ndarray]]:
+def class_gradients(
+    model: nn.Module,
+    signals: np.ndarray,
+    members: np.ndarray,
+    layers: Sequence[str],
+    protocol: str = "windows",
+    pool: str = "time",
+    batch_size: int = 64,
+    progress: bool = False,
+) -> list[dict[str, np.ndarray]]:
     """Gradients of each class's logit at all layers, for the records of that class.
 
     signals  # (N, T, 12) mV
     members  # (N, classes) bool: which records count for which output
-    Returns one dict per class, layer -> (number of its records, D) float32, rows in the order of `signals`.
-    One forward per record; per batch one backward for each class that occurs in it (records are sorted by class, so
-    that batches hold few classes).
+    Returns one dict per class, layer -> (number of its records, D) float32, rows in the order of
+    `signals`. One forward per record; per batch one backward for each class that occurs in it
+    (records are sorted by class, so that batches hold few classes).
     """
     sizes = layer_sizes(model, layers, pool)
     positions = [np.flatnonzero(column) for column in members.T]
-    out = [{name: np.empty((len(rows), sizes[name]), dtype=np.float32) for name in layers} for rows in positions]
+    out = [
+        {name: np.empty((len(rows), sizes[name]), dtype=np.float32) for name in layers}
+        for rows in positions
+    ]
     needed = np.flatnonzero(members.any(axis=1))
     needed = needed[np.argsort(members[needed].argmax(axis=1), kind="stable")]
     frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -128,9 +168,25 @@ def class_gradients(model: nn.Module, signals: np.ndarray, members: np.ndarray, 
         parameter.requires_grad_(False)
     try:
         with taps(model, layers) as seen:
-            for start in tqdm(range(0, len(needed), batch_size), desc="gradients", disable=not progress, leave=False):
-                rows = needed[start:start + batch_size]
-                _batch_gradients(model, signals[rows], rows, members, positions, seen, layers, protocol, pool, out)
+            for start in tqdm(
+                range(0, len(needed), batch_size),
+                desc="gradients",
+                disable=not progress,
+                leave=False,
+            ):
+                rows = needed[start : start + batch_size]
+                _batch_gradients(
+                    model,
+                    signals[rows],
+                    rows,
+                    members,
+                    positions,
+                    seen,
+                    layers,
+                    protocol,
+                    pool,
+                    out,
+                )
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
@@ -139,13 +195,18 @@ def class_gradients(model: nn.Module, signals: np.ndarray, members: np.ndarray, 
 
 def _batch_gradients(model, signals, rows, members, positions, seen, layers, protocol, pool, out):
     pieces, n_windows = _pieces(signals, model, protocol)
-    logits = model(pieces.requires_grad_(True)).unflatten(0, (-1, n_windows)).mean(dim=1)  # (N, classes)
+    logits = (
+        model(pieces.requires_grad_(True)).unflatten(0, (-1, n_windows)).mean(dim=1)
+    )  # (N, classes)
     tapped = [seen[name] for name in layers]
     for label in np.flatnonzero(members[rows].any(axis=0)):
         mine = np.flatnonzero(members[rows, label])
-        gradients = torch.autograd.grad(logits[torch.from_numpy(mine), int(label)].sum(), tapped, retain_graph=True)
+        gradients = torch.autograd.grad(
+            logits[torch.from_numpy(mine), int(label)].sum(), tapped, retain_graph=True
+        )
         target = np.searchsorted(positions[label], rows[mine])
         for name, gradient in zip(layers, gradients, strict=True):
-            # the mean logit holds 1 / W of each window; a common shift of all windows adds them up again
+            # the mean logit holds 1 / W of each window; a common shift of all windows adds them up
+            # again
             vectors = _vectors(gradient, n_windows, pool, "sum") * n_windows
             out[label][name][target] = vectors[torch.from_numpy(mine)].cpu().numpy()

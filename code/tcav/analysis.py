@@ -1,15 +1,17 @@
 """Testing with concept activation vectors (TCAV, Kim et al., ICML 2018), with a null that holds.
 
-For a concept, a layer and a class: the CAV separates records with the concept from random ones; the score is the share of
-the class's records whose logit grows along it, the magnitude the mean cosine of their gradients with it.
+For a concept, a layer and a class: the CAV separates records with the concept from random ones; the
+score is the share of the class's records whose logit grows along it, the magnitude the mean cosine
+of their gradients with it.
 
-The test. Runs of one concept share its positives, so they are no independent sample; the unit is the concept set. The
-statistic is the magnitude averaged over `test_runs` draws of negatives, and its null the same statistic of pseudo-concepts:
-the concept's flags dealt out anew among exchangeable patients (concept_sets.py), each with draws of its own. Per cell
-p = (1 + k) / (M + 1), two-sided. Over layers x classes of a concept: max-T (Westfall & Young 1993) of the deviations,
-each in units of its null's standard deviation. Over concepts: Holm. The smallest p that M allows is known beforehand.
-The score itself is not tested: class gradients of upper layers are nearly the same for all records, so that random CAVs
-score exactly 0 or 1 in a large part of draws there.
+The test. Runs of one concept share its positives, so they are no independent sample; the unit is
+the concept set. The statistic is the magnitude averaged over `test_runs` draws of negatives, and
+its null the same statistic of pseudo-concepts: the concept's flags dealt out anew among
+exchangeable patients (concept_sets.py), each with draws of its own. Per cell p = (1 + k) / (M + 1),
+two-sided. Over layers x classes of a concept: max-T (Westfall & Young 1993) of the deviations, each
+in units of its null's standard deviation. Over concepts: Holm. The smallest p that M allows is
+known beforehand. The score itself is not tested: class gradients of upper layers are nearly the
+same for all records, so that random CAVs score exactly 0 or 1 in a large part of draws there.
 """
 
 from collections.abc import Sequence
@@ -36,9 +38,10 @@ class Plan:
 
     cav: str = "means"
     coordinates: str = "white"
-    n_runs: int = 30        # draws of negatives that scores are averaged over
-    n_null: int = 1000      # pseudo-concepts; 0: no test
-    test_runs: int = 10     # draws that the tested statistic is averaged over, for concept and pseudo-concepts alike
+    n_runs: int = 30  # draws of negatives that scores are averaged over
+    n_null: int = 1000  # pseudo-concepts; 0: no test
+    # draws that the tested statistic is averaged over, for concept and pseudo-concepts alike
+    test_runs: int = 10
     seed: int = 0
 
     def floor(self, n_concepts: int) -> float:
@@ -51,8 +54,12 @@ class Plan:
             raise UserError("--n_runs 1 shows no spread: at least 2")
         if self.n_null and self.floor(n_concepts) >= ALPHA:
             needed = int(n_concepts / ALPHA)
-            raise UserError(f"--n_null {self.n_null} is too small for any significance: with {n_concepts} concepts no "
-                            f"corrected p can be below {self.floor(n_concepts):.3g}; take at least {needed} (or 0: no test)")
+            raise UserError(
+                f"--n_null {self.n_null} is too small for any significance: with {n_concepts} "
+                "concepts no "
+                f"corrected p can be below {self.floor(n_concepts):.3g}; take at least {needed} "
+                "(or 0: no test)"
+            )
 
 
 @dataclass
@@ -61,7 +68,8 @@ class Layer:
 
     x          # (n, D) training activations
     gradients  # per class (records of the class, D), unit length
-    mean       # (classes, D) mean of the unit gradients: its product with a unit CAV is the mean cosine
+    mean       # (classes, D) mean of the unit gradients: its product with a unit CAV is the mean
+               cosine
     """
 
     name: str
@@ -71,16 +79,28 @@ class Layer:
     mean: torch.Tensor
 
 
-def make_layer(name: str, activations: np.ndarray, gradients: Sequence[np.ndarray], coordinates: str,
-               device: str | torch.device = "cpu") -> Layer:
-    """A layer from training activations (n, D) and per class gradients (n_c, D); UserError if it is constant."""
+def make_layer(
+    name: str,
+    activations: np.ndarray,
+    gradients: Sequence[np.ndarray],
+    coordinates: str,
+    device: str | torch.device = "cpu",
+) -> Layer:
+    """A layer from training activations (n, D) and per class gradients (n_c, D); UserError if it is
+    constant.
+    """
     try:
         space = make_space(activations, coordinates)
     except UserError as error:
         raise UserError(f"layer {name} is {error}") from None
     turned = [torch.from_numpy(unit(space.gradients(values))).to(device) for values in gradients]
-    return Layer(name, space, torch.from_numpy(space.activations(activations)).to(device), turned,
-                 torch.stack([values.mean(dim=0) for values in turned]))
+    return Layer(
+        name,
+        space,
+        torch.from_numpy(space.activations(activations)).to(device),
+        turned,
+        torch.stack([values.mean(dim=0) for values in turned]),
+    )
 
 
 @dataclass
@@ -93,7 +113,8 @@ class Outcome:
     cavs        # per layer (D,) unit, in the layer's own coordinates, mean over runs
     null        # per layer (n_null, classes) mean magnitude of each pseudo-concept
     null_accuracies  # per layer (200,) of the first pseudo-concepts
-    random      # per layer: scores, magnitudes and accuracies of n_runs random CAVs (first draw of a pseudo-concept each)
+    random      # per layer: scores, magnitudes and accuracies of n_runs random CAVs (first draw of
+                a pseudo-concept each)
     """
 
     concept: ConceptSet
@@ -108,17 +129,29 @@ class Outcome:
 
 
 def sign_counts(gradients: Sequence[torch.Tensor], cavs: torch.Tensor) -> torch.Tensor:
-    """Share of positive directional derivatives (K, classes) of CAVs (K, D) for per-class gradients (n_c, D)."""
-    return torch.stack([(values @ cavs.T > 0).to(cavs.dtype).mean(dim=0) for values in gradients], dim=1)
+    """Share of positive directional derivatives (K, classes) of CAVs (K, D) for per-class gradients
+    (n_c, D).
+    """
+    return torch.stack(
+        [(values @ cavs.T > 0).to(cavs.dtype).mean(dim=0) for values in gradients], dim=1
+    )
 
 
-def run_concept(concept: ConceptSet, layers: Sequence[Layer], plan: Plan, outcome: Outcome | None = None) -> Outcome:
-    """CAVs, scores and null of one concept at `layers`; appended to `outcome` where layers come in several groups.
+def run_concept(
+    concept: ConceptSet, layers: Sequence[Layer], plan: Plan, outcome: Outcome | None = None
+) -> Outcome:
+    """CAVs, scores and null of one concept at `layers`; appended to `outcome` where layers come in
+    several groups.
 
     The draws depend on seed and concept alone, so that they are the same for every layer and group.
     """
     outcome = outcome or Outcome(concept)
-    draws = _draws(concept, np.tile(concept.flags, (plan.n_runs, 1)), concept.generator(plan.seed, "runs"), layers[0].x)
+    draws = _draws(
+        concept,
+        np.tile(concept.flags, (plan.n_runs, 1)),
+        concept.generator(plan.seed, "runs"),
+        layers[0].x,
+    )
     for layer in layers:
         cavs = _cavs(layer, draws, plan.cav)
         outcome.layers.append(layer.name)
@@ -135,10 +168,16 @@ def run_concept(concept: ConceptSet, layers: Sequence[Layer], plan: Plan, outcom
 
 
 def _draws(concept, flags, rng, like):
-    """Draws of `concept` for rows of `flags`, as positions among the training records, on the device of `like`."""
+    """Draws of `concept` for rows of `flags`, as positions among the training records, on the
+    device of `like`.
+    """
     index, held = draw(concept, flags, rng)
-    return Draws(torch.from_numpy(concept.rows[index]).to(like.device), torch.from_numpy(held).to(like.device),
-                 concept.size, len(like))
+    return Draws(
+        torch.from_numpy(concept.rows[index]).to(like.device),
+        torch.from_numpy(held).to(like.device),
+        concept.size,
+        len(like),
+    )
 
 
 def _cavs(layer, draws, kind):
@@ -147,9 +186,13 @@ def _cavs(layer, draws, kind):
 
 
 def _null(concept, layers, plan):
-    """Per layer the mean magnitudes of the pseudo-concepts, accuracies of the first of them, and runs of random CAVs."""
+    """Per layer the mean magnitudes of the pseudo-concepts, accuracies of the first of them, and
+    runs of random CAVs.
+    """
     rng = concept.generator(plan.seed, "null")
-    size = max(1, int(4e6 / (plan.test_runs * len(layers[0].x))))  # pseudo-concepts at once: bounded memory
+    size = max(
+        1, int(4e6 / (plan.test_runs * len(layers[0].x)))
+    )  # pseudo-concepts at once: bounded memory
     parts = [[] for _ in layers]
     for start in range(0, plan.n_null, size):
         n = min(size, plan.n_null - start)
@@ -158,57 +201,105 @@ def _null(concept, layers, plan):
         for layer, part in zip(layers, parts, strict=True):
             part.append(_null_part(layer, draws, plan, start))
     joined = [[np.concatenate(pieces) for pieces in zip(*part, strict=True)] for part in parts]
-    return [part[0] for part in joined], [part[1] for part in joined], [tuple(part[2:]) for part in joined]
+    return (
+        [part[0] for part in joined],
+        [part[1] for part in joined],
+        [tuple(part[2:]) for part in joined],
+    )
 
 
 def _null_part(layer, draws, plan, start):
-    """Magnitudes (n, classes), accuracies (n,) of pseudo-concepts; scores, magnitudes, accuracies of first draws."""
+    """Magnitudes (n, classes), accuracies (n,) of pseudo-concepts; scores, magnitudes, accuracies
+    of first draws.
+    """
     cavs = _cavs(layer, draws, plan.cav)
     magnitudes = (cavs @ layer.mean.T).cpu().numpy()
     judged = slice(0, max(0, min(NULL_ACCURACIES, plan.n_null) - start) * plan.test_runs)
     accuracy = held_out_accuracy(layer.x, draws.part(judged), cavs[judged]).cpu().numpy()
     first = slice(0, max(0, min(plan.n_runs, plan.n_null) - start) * plan.test_runs, plan.test_runs)
-    return (magnitudes.reshape(-1, plan.test_runs, magnitudes.shape[1]).mean(axis=1),
-            accuracy.reshape(-1, plan.test_runs).mean(axis=1),
-            sign_counts(layer.gradients, cavs[first]).cpu().numpy(), magnitudes[first], accuracy[:first.stop:plan.test_runs])
+    return (
+        magnitudes.reshape(-1, plan.test_runs, magnitudes.shape[1]).mean(axis=1),
+        accuracy.reshape(-1, plan.test_runs).mean(axis=1),
+        sign_counts(layer.gradients, cavs[first]).cpu().numpy(),
+        magnitudes[first],
+        accuracy[: first.stop : plan.test_runs],
+    )
 
 
 # ---------------------------------------------------------------- a model, all layers, all concepts
 
-def analyse(model: torch.nn.Module, training: Dataset, evaluated: Dataset, concepts: Sequence[ConceptSet], columns: Sequence[int],
-            layers: Sequence[str], plan: Plan, protocol: str = "windows", pool: str = "time", max_memory: float = 4.0,
-            progress: bool = False) -> tuple[list[Outcome], dict[str, np.ndarray]]:
+
+def analyse(
+    model: torch.nn.Module,
+    training: Dataset,
+    evaluated: Dataset,
+    concepts: Sequence[ConceptSet],
+    columns: Sequence[int],
+    layers: Sequence[str],
+    plan: Plan,
+    protocol: str = "windows",
+    pool: str = "time",
+    max_memory: float = 4.0,
+    progress: bool = False,
+) -> tuple[list[Outcome], dict[str, np.ndarray]]:
     """Outcomes of all concepts, and the mean training activation of each layer.
 
-    CAVs come from `training`, class records from `evaluated`; `columns` are the outputs to score. Layers whose activations
-    and gradients exceed `max_memory` (GB) together are done in several passes over the records.
+    CAVs come from `training`, class records from `evaluated`; `columns` are the outputs to score.
+    Layers whose activations and gradients exceed `max_memory` (GB) together are done in several
+    passes over the records.
     """
     members = np.zeros((len(evaluated), len(model.info.labels)), dtype=bool)
     members[:, columns] = evaluated.labels[:, columns] > 0
     outcomes, means = [Outcome(concept) for concept in concepts], {}
-    for group in layer_passes(model, layers, len(training) + int(members.sum()), plan, pool, max_memory):
+    for group in layer_passes(
+        model, layers, len(training) + int(members.sum()), plan, pool, max_memory
+    ):
         activations = collect(model, training.signals, group, protocol, pool, progress=progress)
-        gradients = class_gradients(model, evaluated.signals, members, group, protocol, pool, progress=progress)
-        ready = [make_layer(name, activations.pop(name), [gradients[column].pop(name) for column in columns], plan.coordinates,
-                            next(model.parameters()).device) for name in group]
+        gradients = class_gradients(
+            model, evaluated.signals, members, group, protocol, pool, progress=progress
+        )
+        ready = [
+            make_layer(
+                name,
+                activations.pop(name),
+                [gradients[column].pop(name) for column in columns],
+                plan.coordinates,
+                next(model.parameters()).device,
+            )
+            for name in group
+        ]
         means.update({layer.name: layer.space.mean for layer in ready})
         for outcome in tqdm(outcomes, desc="concepts", disable=not progress, leave=False):
             run_concept(outcome.concept, ready, plan, outcome)
     return outcomes, means
 
 
-def layer_passes(model: torch.nn.Module, layers: Sequence[str], n_rows: int, plan: Plan, pool: str,
-                 max_memory: float) -> list[list[str]]:
-    """Layers by pass over the records; UserError, before anything runs, where one cannot be done."""
+def layer_passes(
+    model: torch.nn.Module,
+    layers: Sequence[str],
+    n_rows: int,
+    plan: Plan,
+    pool: str,
+    max_memory: float,
+) -> list[list[str]]:
+    """Layers by pass over the records; UserError, before anything runs, where one cannot
+    be done.
+    """
     sizes = layer_sizes(model, layers, pool)
     wide = [name for name, size in sizes.items() if size > MAX_WHITE]
     if plan.coordinates == "white" and wide:
-        raise UserError(f"--coordinates white needs at most {MAX_WHITE} dimensions ({', '.join(wide)} have more): "
-                        "take --pool time, or --coordinates plain")
-    return layer_groups(sizes, 2 * n_rows, max_memory * 1e9)  # as they are, and in the layer's space
+        raise UserError(
+            f"--coordinates white needs at most {MAX_WHITE} dimensions ({', '.join(wide)} have "
+            "more): "
+            "take --pool time, or --coordinates plain"
+        )
+    return layer_groups(
+        sizes, 2 * n_rows, max_memory * 1e9
+    )  # as they are, and in the layer's space
 
 
 # ---------------------------------------------------------------- the test
+
 
 @dataclass(frozen=True)
 class PValues:
@@ -221,8 +312,8 @@ class PValues:
 def p_values(observed: np.ndarray, null: np.ndarray) -> PValues:
     """Two-sided p of magnitudes (cells...) against those of pseudo-concepts (M, cells...).
 
-    Deviations are measured in standard deviations over concept and pseudo-concepts together, which keeps them
-    exchangeable under the null, so that both p-values are exact.
+    Deviations are measured in standard deviations over concept and pseudo-concepts together, which
+    keeps them exchangeable under the null, so that both p-values are exact.
     """
     together = np.concatenate([observed[None], null]).astype(np.float64)
     spread = together.std(axis=0)
@@ -236,9 +327,14 @@ def p_values(observed: np.ndarray, null: np.ndarray) -> PValues:
 
 
 def correct_over_concepts(p_max_t: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Holm over concepts of the cells' max-T p-values: the concept with the smallest p is held to the hardest level."""
+    """Holm over concepts of the cells' max-T p-values: the concept with the smallest p is held to
+    the hardest level.
+    """
     smallest = np.array([values.min() for values in p_max_t])
     stepped = holm(smallest)
     rank = np.empty(len(smallest), dtype=int)
     rank[np.argsort(smallest, kind="stable")] = np.arange(len(smallest))
-    return [np.maximum(np.minimum(values * (len(smallest) - rank[k]), 1), stepped[k]) for k, values in enumerate(p_max_t)]
+    return [
+        np.maximum(np.minimum(values * (len(smallest) - rank[k]), 1), stepped[k])
+        for k, values in enumerate(p_max_t)
+    ]

@@ -17,8 +17,12 @@ from common.plotting import style
 from tcav.analysis import ALPHA
 
 CMAP = "RdBu_r"
-NOTE = ("Colour and number: share of the class's records whose logit grows along the concept (TCAV score). "
-        "In upper layers random concepts too score near 0 or 1: the dot is the evidence, not the colour.")
+NOTE = (
+    "Colour and number: share of the class's records whose logit grows along the concept (TCAV "
+    "score). "
+    "In upper layers random concepts too score near 0 or 1: the dot is the evidence, not the "
+    "colour."
+)
 
 
 def _grid(table: pd.DataFrame, column: str, rows: str) -> pd.DataFrame:
@@ -37,11 +41,24 @@ def _draw_cells(axes, table, rows):
     for row, column in np.ndindex(score.shape):
         value = score.iat[row, column]
         if not valid[row, column]:
-            axes.add_patch(Rectangle((column - .5, row - .5), 1, 1, facecolor=".85", edgecolor="none", zorder=2))
-        colour = "white" if valid[row, column] and abs(value - .5) > .33 else ".2"
-        axes.text(column, row + .12, f"{value:.2f}".lstrip("0"), ha="center", va="center", fontsize=6, color=colour, zorder=3)
+            axes.add_patch(
+                Rectangle(
+                    (column - 0.5, row - 0.5), 1, 1, facecolor=".85", edgecolor="none", zorder=2
+                )
+            )
+        colour = "white" if valid[row, column] and abs(value - 0.5) > 0.33 else ".2"
+        axes.text(
+            column,
+            row + 0.12,
+            f"{value:.2f}".lstrip("0"),
+            ha="center",
+            va="center",
+            fontsize=6,
+            color=colour,
+            zorder=3,
+        )
         if significant[row, column]:
-            axes.plot(column, row - .27, "o", ms=3, color=colour, zorder=3)
+            axes.plot(column, row - 0.27, "o", ms=3, color=colour, zorder=3)
     _frame(axes, framed)
     _superclass_lines(axes, table)
     return image
@@ -50,12 +67,25 @@ def _draw_cells(axes, table, rows):
 def _frame(axes, framed):
     """Outline of the associated pathologies' cells: whole columns, or single cells."""
     for row, column in zip(*np.nonzero(framed), strict=True):
-        for (r, c), ends in {(-1, 0): ((-.5, .5), (-.5, -.5)), (1, 0): ((-.5, .5), (.5, .5)),
-                             (0, -1): ((-.5, -.5), (-.5, .5)), (0, 1): ((.5, .5), (-.5, .5))}.items():
+        for (r, c), ends in {
+            (-1, 0): ((-0.5, 0.5), (-0.5, -0.5)),
+            (1, 0): ((-0.5, 0.5), (0.5, 0.5)),
+            (0, -1): ((-0.5, -0.5), (-0.5, 0.5)),
+            (0, 1): ((0.5, 0.5), (-0.5, 0.5)),
+        }.items():
             near = (row + r, column + c)
-            inside = 0 <= near[0] < framed.shape[0] and 0 <= near[1] < framed.shape[1] and framed[near]
+            inside = (
+                0 <= near[0] < framed.shape[0] and 0 <= near[1] < framed.shape[1] and framed[near]
+            )
             if not inside:
-                axes.plot(column + np.array(ends[0]), row + np.array(ends[1]), color="black", lw=1.8, zorder=4, clip_on=False)
+                axes.plot(
+                    column + np.array(ends[0]),
+                    row + np.array(ends[1]),
+                    color="black",
+                    lw=1.8,
+                    zorder=4,
+                    clip_on=False,
+                )
 
 
 def _superclass_lines(axes, table):
@@ -63,18 +93,32 @@ def _superclass_lines(axes, table):
     starts = [0, *(k for k in range(1, len(names)) if names[k] != names[k - 1]), len(names)]
     for start, end in itertools.pairwise(starts):
         if start:
-            axes.axvline(start - .5, color="white", lw=3, zorder=3)
-        axes.text((start + end - 1) / 2, -.62, names[start], ha="center", va="bottom", fontsize=8, weight="bold")
+            axes.axvline(start - 0.5, color="white", lw=3, zorder=3)
+        axes.text(
+            (start + end - 1) / 2,
+            -0.62,
+            names[start],
+            ha="center",
+            va="bottom",
+            fontsize=8,
+            weight="bold",
+        )
 
 
 def _axes_for(table, n_rows, rows_label):
     n_columns = table["pathology"].nunique()
-    width, height = 3.2 + .42 * max(n_columns, 8), 2.6 + .3 * n_rows
+    width, height = 3.2 + 0.42 * max(n_columns, 8), 2.6 + 0.3 * n_rows
     style()
     figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
     classes = table.drop_duplicates("pathology")
-    axes.set_xticks(range(n_columns), [f"{name} ({n})" for name, n in zip(classes["pathology"], classes["n_class"], strict=True)],
-                    rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_xticks(
+        range(n_columns),
+        [f"{name} ({n})" for name, n in zip(classes["pathology"], classes["n_class"], strict=True)],
+        rotation=60,
+        ha="right",
+        rotation_mode="anchor",
+        fontsize=8,
+    )
     axes.set_xlabel("pathology (records)")
     axes.set_ylabel(rows_label)
     axes.tick_params(length=0)
@@ -83,12 +127,20 @@ def _axes_for(table, n_rows, rows_label):
 
 def _finish(figure, axes, image, title, table):
     axes.set_title(textwrap.fill(title, int(9 * figure.get_figwidth())), fontsize=11, pad=22)
-    figure.colorbar(image, ax=axes, label="TCAV score", ticks=[0, .25, .5, .75, 1], pad=.02, fraction=.04)
+    figure.colorbar(
+        image, ax=axes, label="TCAV score", ticks=[0, 0.25, 0.5, 0.75, 1], pad=0.02, fraction=0.04
+    )
     floor = table["p_floor"].max()
-    test = (f"Dot: corrected p < .05 (smallest possible {floor:.2g})." if np.isfinite(floor) else "Not tested (--n_null 0).")
-    note = f"{NOTE} {test} Grey: CAV no better than random. Frame: pathology the concept belongs to."
+    test = (
+        f"Dot: corrected p < .05 (smallest possible {floor:.2g})."
+        if np.isfinite(floor)
+        else "Not tested (--n_null 0)."
+    )
+    note = (
+        f"{NOTE} {test} Grey: CAV no better than random. Frame: pathology the concept belongs to."
+    )
     characters = int(16 * figure.get_figwidth())  # of 7 points that fit side by side
-    figure.supxlabel(textwrap.fill(note, characters), fontsize=7, x=.02, ha="left")
+    figure.supxlabel(textwrap.fill(note, characters), fontsize=7, x=0.02, ha="left")
 
 
 def concept_figure(table: pd.DataFrame) -> Figure:
@@ -96,37 +148,62 @@ def concept_figure(table: pd.DataFrame) -> Figure:
     layers = table.drop_duplicates("layer")
     figure, axes = _axes_for(table, len(layers), "layer\n(held-out accuracy of its CAV)")
     image = _draw_cells(axes, table, "layer")
-    axes.set_yticks(range(len(layers)), [f"{name} ({value:.2f})" for name, value in
-                                         zip(layers["layer"], layers["cav_accuracy"], strict=True)], fontsize=8)
+    axes.set_yticks(
+        range(len(layers)),
+        [
+            f"{name} ({value:.2f})"
+            for name, value in zip(layers["layer"], layers["cav_accuracy"], strict=True)
+        ],
+        fontsize=8,
+    )
     first = table.iloc[0]
     against = "other concepts" if first["run_kind"] == "relative" else "random records"
-    _finish(figure, axes, image, f"{first['concept']} against {against} ({first['n_positive']} positives, "
-            f"{first['n_drawn']} per draw, {first['n_runs']} runs)", table)
+    _finish(
+        figure,
+        axes,
+        image,
+        f"{first['concept']} against {against} ({first['n_positive']} positives, "
+        f"{first['n_drawn']} per draw, {first['n_runs']} runs)",
+        table,
+    )
     return figure
 
 
 def best_layers(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of each concept's layer of highest CAV accuracy: chosen without a look at the scores."""
     mean = table.groupby(["concept", "layer"], sort=False)["cav_accuracy"].first()
-    best = {concept: values.droplevel(0).idxmax() for concept, values in mean.groupby(level=0, sort=False)}
+    best = {
+        concept: values.droplevel(0).idxmax()
+        for concept, values in mean.groupby(level=0, sort=False)
+    }
     return table[table["layer"] == table["concept"].map(best)].reset_index(drop=True)
 
 
 def summary_figure(table: pd.DataFrame) -> Figure:
-    """Concept x pathology heat map at each concept's best layer (rows of one run kind of scores.csv)."""
+    """Concept x pathology heat map at each concept's best layer (rows of one run kind of
+    scores.csv).
+    """
     best = best_layers(table)
     concepts = best.drop_duplicates("concept")
     figure, axes = _axes_for(best, len(concepts), "concept\n(layer, CAV accuracy)")
     image = _draw_cells(axes, best, "concept")
-    ticks = [f"{row.concept} ({row.layer}, {row.cav_accuracy:.2f})" for row in concepts.itertuples()]
+    ticks = [
+        f"{row.concept} ({row.layer}, {row.cav_accuracy:.2f})" for row in concepts.itertuples()
+    ]
     axes.set_yticks(range(len(concepts)), ticks, fontsize=8)
-    kind = "relative to each other" if best.iloc[0]["run_kind"] == "relative" else "against random records"
+    kind = (
+        "relative to each other"
+        if best.iloc[0]["run_kind"] == "relative"
+        else "against random records"
+    )
     _finish(figure, axes, image, f"Concepts {kind}, each at the layer of its best CAV", best)
     return figure
 
 
 def figures(scores: pd.DataFrame) -> dict[str, object]:
-    """All figures of a scores table: file name (without suffix) -> figure, made one after the other."""
+    """All figures of a scores table: file name (without suffix) -> figure, made one after the
+    other.
+    """
     makers = {}
     for run_kind, family in scores.groupby("run_kind", sort=False):
         makers[f"summary_{run_kind}"] = (summary_figure, family)
@@ -135,11 +212,17 @@ def figures(scores: pd.DataFrame) -> dict[str, object]:
     return makers
 
 
-def write_figures(scores: pd.DataFrame, folder: Path, formats: Sequence[str] = (), writer: object | None = None) -> list[Path]:
-    """Draw and save all figures as png and further `formats`, with a SummaryWriter into TensorBoard too; the paths."""
+def write_figures(
+    scores: pd.DataFrame, folder: Path, formats: Sequence[str] = (), writer: object | None = None
+) -> list[Path]:
+    """Draw and save all figures as png and further `formats`, with a SummaryWriter into TensorBoard
+    too; the paths.
+    """
     written = []
     for name, (make, table) in figures(scores).items():
         written += write_figure(make(table), folder / name, ("png", *formats))
-        if writer is not None:  # the picture as it was saved: drawing a figure twice moves its layout
+        if (
+            writer is not None
+        ):  # the picture as it was saved: drawing a figure twice moves its layout
             writer.add_image(f"tcav/{name}", plt.imread(folder / f"{name}.png"), dataformats="HWC")
     return written

@@ -1,4 +1,6 @@
-"""What TCAV found, as tables and arrays: scores.csv, runs.csv, cavs.npz, and what stored CAVs say of other records."""
+"""What TCAV found, as tables and arrays: scores.csv, runs.csv, cavs.npz, and what stored CAVs say
+of other records.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +15,18 @@ from common.stats import wilson_interval
 from tcav.activations import class_gradients, collect
 from tcav.analysis import ALPHA, Outcome, Plan, correct_over_concepts, p_values, sign_counts
 
-RUN_KINDS = {"random": "concept", "others": "relative"}  # what the negatives are -> run_kind of the tables
+RUN_KINDS = {
+    "random": "concept",
+    "others": "relative",
+}  # what the negatives are -> run_kind of the tables
 SUPERCLASSES = ("NORM", "HYP", "CD", "MI", "STTC", "")
 DIGITS = 6
 
 
 def superclass(label: str, task: str) -> str:
-    """NORM, HYP, CD, MI or STTC that a label of a task belongs to; "" for form and rhythm statements."""
+    """NORM, HYP, CD, MI or STTC that a label of a task belongs to; "" for form and rhythm
+    statements.
+    """
     found = {STATEMENTS[code][0] for code in STATEMENTS if label in labels_of_statement(code, task)}
     return found.pop() if len(found) == 1 else ""
 
@@ -30,23 +37,49 @@ def in_order(labels: Sequence[str], task: str) -> list[str]:
 
 
 def associated(pathologies: Sequence[str], label: str, task: str) -> bool:
-    """Whether a label of a task covers one of a concept's `pathologies` (subclasses such as LVH; HYP covers LVH)."""
-    return any(row[1] in pathologies and label in labels_of_statement(code, task) for code, row in STATEMENTS.items() if row[1])
+    """Whether a label of a task covers one of a concept's `pathologies` (subclasses such as LVH;
+    HYP covers LVH).
+    """
+    return any(
+        row[1] in pathologies and label in labels_of_statement(code, task)
+        for code, row in STATEMENTS.items()
+        if row[1]
+    )
 
 
 # ---------------------------------------------------------------- tables
 
-def scores_table(outcomes: Sequence[Outcome], labels: Sequence[str], n_class: Sequence[int], plan: Plan, task: str,
-                 pathologies: dict[str, Sequence[str]]) -> pd.DataFrame:
-    """One row per concept, run kind, layer and pathology (columns: module README, `--help` of the stage)."""
+
+def scores_table(
+    outcomes: Sequence[Outcome],
+    labels: Sequence[str],
+    n_class: Sequence[int],
+    plan: Plan,
+    task: str,
+    pathologies: dict[str, Sequence[str]],
+) -> pd.DataFrame:
+    """One row per concept, run kind, layer and pathology (columns: module README, `--help` of the
+    stage).
+    """
     frames = []
     for against, run_kind in RUN_KINDS.items():
         family = [outcome for outcome in outcomes if outcome.concept.against == against]
         if family:
             tests = _test_family(family, plan)
-            frames += [_scores(outcome, test, run_kind, labels, n_class, plan, task, pathologies.get(outcome.concept.name, ()),
-                               plan.floor(len(family)))
-                       for outcome, test in zip(family, tests, strict=True)]
+            frames += [
+                _scores(
+                    outcome,
+                    test,
+                    run_kind,
+                    labels,
+                    n_class,
+                    plan,
+                    task,
+                    pathologies.get(outcome.concept.name, ()),
+                    plan.floor(len(family)),
+                )
+                for outcome, test in zip(family, tests, strict=True)
+            ]
     return pd.concat(frames, ignore_index=True)
 
 
@@ -55,8 +88,13 @@ def _test_family(family, plan):
     if not plan.n_null:
         blank = [np.full((len(o.layers), o.magnitudes[0].shape[1]), np.nan) for o in family]
         return [(values, values, values) for values in blank]
-    tests = [p_values(np.stack([runs[:plan.test_runs].mean(axis=0) for runs in outcome.magnitudes]),
-                          np.stack(outcome.null, axis=1)) for outcome in family]
+    tests = [
+        p_values(
+            np.stack([runs[: plan.test_runs].mean(axis=0) for runs in outcome.magnitudes]),
+            np.stack(outcome.null, axis=1),
+        )
+        for outcome in family
+    ]
     corrected = correct_over_concepts([test.p_max_t for test in tests])
     return [(test.p, test.p_max_t, values) for test, values in zip(tests, corrected, strict=True)]
 
@@ -70,34 +108,60 @@ def _scores(outcome, test, run_kind, labels, n_class, plan, task, pathologies, f
         for column, label in enumerate(labels):
             low, high = np.percentile(scores[:, column], tail)
             magnitude_low, magnitude_high = np.percentile(magnitudes[:, column], tail)
-            rows.append({
-                "concept": concept.name, "run_kind": run_kind, "layer": layer, "pathology": label,
-                "superclass": superclass(label, task), "associated": associated(pathologies, label, task),
-                "score": scores[:, column].mean(), "score_low": low, "score_high": high,
-                "magnitude": magnitudes[:, column].mean(), "magnitude_low": magnitude_low, "magnitude_high": magnitude_high,
-                **judged,
-                **{name: values[number, column] for name, values in zip(("p", "p_max_t", "p_corrected"), test, strict=True)},
-                "p_floor": floor if plan.n_null else np.nan,
-                "n_positive": int(concept.flags.sum()), "n_negative": int((~concept.flags).sum()), "n_drawn": concept.size,
-                "n_class": n_class[column], "n_runs": plan.n_runs, "n_null": plan.n_null,
-            })
+            rows.append(
+                {
+                    "concept": concept.name,
+                    "run_kind": run_kind,
+                    "layer": layer,
+                    "pathology": label,
+                    "superclass": superclass(label, task),
+                    "associated": associated(pathologies, label, task),
+                    "score": scores[:, column].mean(),
+                    "score_low": low,
+                    "score_high": high,
+                    "magnitude": magnitudes[:, column].mean(),
+                    "magnitude_low": magnitude_low,
+                    "magnitude_high": magnitude_high,
+                    **judged,
+                    **{
+                        name: values[number, column]
+                        for name, values in zip(("p", "p_max_t", "p_corrected"), test, strict=True)
+                    },
+                    "p_floor": floor if plan.n_null else np.nan,
+                    "n_positive": int(concept.flags.sum()),
+                    "n_negative": int((~concept.flags).sum()),
+                    "n_drawn": concept.size,
+                    "n_class": n_class[column],
+                    "n_runs": plan.n_runs,
+                    "n_null": plan.n_null,
+                }
+            )
     return pd.DataFrame(rows).round(DIGITS)
 
 
 def _accuracy(outcome, number, plan):
     """Held-out accuracy with its interval, and whether it beats that of pseudo-concepts."""
     mean = outcome.accuracies[number].mean()
-    # every record is judged in about a third of the runs; the independent ones are the distinct patients drawn from
+    # every record is judged in about a third of the runs; the independent ones are the distinct
+    # patients drawn from
     n = min(2 * outcome.concept.size, len(np.unique(outcome.concept.patients)))
     low, high = wilson_interval(mean * n, n)
     if plan.n_null:
         null = outcome.null_accuracies[number]
-        random, reached = np.quantile(null, 1 - ALPHA), (null >= outcome.accuracies[number][:plan.test_runs].mean()).sum()
+        random, reached = (
+            np.quantile(null, 1 - ALPHA),
+            (null >= outcome.accuracies[number][: plan.test_runs].mean()).sum(),
+        )
         valid = (1 + reached) / (1 + len(null)) <= ALPHA
     else:
         random, valid = np.nan, low > 0.5
-    return {"cav_accuracy": mean, "cav_accuracy_low": float(low), "cav_accuracy_high": float(high),
-            "random_accuracy": random, "cav_valid": bool(valid)}
+    return {
+        "cav_accuracy": mean,
+        "cav_accuracy_low": float(low),
+        "cav_accuracy_high": float(high),
+        "random_accuracy": random,
+        "cav_valid": bool(valid),
+    }
 
 
 def runs_table(outcomes: Sequence[Outcome], labels: Sequence[str]) -> pd.DataFrame:
@@ -105,34 +169,64 @@ def runs_table(outcomes: Sequence[Outcome], labels: Sequence[str]) -> pd.DataFra
     frames = []
     for outcome in outcomes:
         for number, layer in enumerate(outcome.layers):
-            kinds = {RUN_KINDS[outcome.concept.against]: (outcome.scores, outcome.magnitudes, outcome.accuracies)}
-            parts = {kind: tuple(values[number] for values in lists) for kind, lists in kinds.items()}
+            kinds = {
+                RUN_KINDS[outcome.concept.against]: (
+                    outcome.scores,
+                    outcome.magnitudes,
+                    outcome.accuracies,
+                )
+            }
+            parts = {
+                kind: tuple(values[number] for values in lists) for kind, lists in kinds.items()
+            }
             if outcome.random:
                 parts["random"] = outcome.random[number]
-            frames += [_run_rows(outcome.concept.name, layer, kind, *values, labels) for kind, values in parts.items()]
+            frames += [
+                _run_rows(outcome.concept.name, layer, kind, *values, labels)
+                for kind, values in parts.items()
+            ]
     return pd.concat(frames, ignore_index=True)
 
 
 def _run_rows(concept, layer, kind, scores, magnitudes, accuracies, labels):
     n_runs = len(scores)
-    return pd.DataFrame({
-        "concept": concept, "run_kind": kind, "layer": layer, "pathology": list(labels) * n_runs,
-        "run": np.repeat(np.arange(n_runs), len(labels)),
-        "score": scores.ravel(), "magnitude": magnitudes.ravel(), "cav_accuracy": np.repeat(accuracies, len(labels)),
-    }).round(DIGITS)
+    return pd.DataFrame(
+        {
+            "concept": concept,
+            "run_kind": kind,
+            "layer": layer,
+            "pathology": list(labels) * n_runs,
+            "run": np.repeat(np.arange(n_runs), len(labels)),
+            "score": scores.ravel(),
+            "magnitude": magnitudes.ravel(),
+            "cav_accuracy": np.repeat(accuracies, len(labels)),
+        }
+    ).round(DIGITS)
 
 
 # ---------------------------------------------------------------- CAVs, stored and applied
 
-def write_cavs(path: Path, outcomes: Sequence[Outcome], means: dict[str, np.ndarray], settings: dict[str, str]) -> None:
-    """cavs.npz: `concepts`, `run_kinds`, `layers`, the settings, and per layer `cav/<layer>` (concepts, D) of unit length
-    and `mean/<layer>` (D,), the mean training activation that projections are measured from."""
-    arrays = {f"cav/{layer}": np.stack([outcome.cavs[number] for outcome in outcomes]).astype(np.float32)
-              for number, layer in enumerate(outcomes[0].layers)}
-    write_npz(path, concepts=np.array([outcome.concept.name for outcome in outcomes]),
-              run_kinds=np.array([RUN_KINDS[outcome.concept.against] for outcome in outcomes]),
-              layers=np.array(outcomes[0].layers), **{key: np.array(value) for key, value in settings.items()},
-              **arrays, **{f"mean/{layer}": values for layer, values in means.items()})
+
+def write_cavs(
+    path: Path, outcomes: Sequence[Outcome], means: dict[str, np.ndarray], settings: dict[str, str]
+) -> None:
+    """cavs.npz: `concepts`, `run_kinds`, `layers`, the settings, and per layer `cav/<layer>`
+    (concepts, D) of unit length and `mean/<layer>` (D,), the mean training activation that
+    projections are measured from.
+    """
+    arrays = {
+        f"cav/{layer}": np.stack([outcome.cavs[number] for outcome in outcomes]).astype(np.float32)
+        for number, layer in enumerate(outcomes[0].layers)
+    }
+    write_npz(
+        path,
+        concepts=np.array([outcome.concept.name for outcome in outcomes]),
+        run_kinds=np.array([RUN_KINDS[outcome.concept.against] for outcome in outcomes]),
+        layers=np.array(outcomes[0].layers),
+        **{key: np.array(value) for key, value in settings.items()},
+        **arrays,
+        **{f"mean/{layer}": values for layer, values in means.items()},
+    )
 
 
 def read_cavs(path: Path, checkpoint_hash: str) -> dict[str, np.ndarray]:
@@ -141,30 +235,60 @@ def read_cavs(path: Path, checkpoint_hash: str) -> dict[str, np.ndarray]:
     if not {"concepts", "run_kinds", "layers", "checkpoint", "protocol", "pool"} <= set(stored):
         raise UserError(f"{path} holds no CAVs of tcav_analysis.py")
     if str(stored["checkpoint"]) != checkpoint_hash:
-        raise UserError(f"the CAVs of {path} belong to another checkpoint: give the one they were made with as --model_path")
+        raise UserError(
+            f"the CAVs of {path} belong to another checkpoint: give the one they were made with as "
+            "--model_path"
+        )
     return stored
 
 
-def apply_cavs(stored: dict, model: torch.nn.Module, signals: np.ndarray, members: np.ndarray, labels: Sequence[str],
-               columns: Sequence[int], progress: bool = False) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+def apply_cavs(
+    stored: dict,
+    model: torch.nn.Module,
+    signals: np.ndarray,
+    members: np.ndarray,
+    labels: Sequence[str],
+    columns: Sequence[int],
+    progress: bool = False,
+) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """Stored CAVs on other records (N, T, 12) mV.
 
-    Returns per layer the projections (N, concepts) of the activations on the CAVs, and a table of scores and magnitudes
-    (`magnitude_plain`: cosine in the layer's own coordinates, where scores.csv of `tcav/` has it in white ones by default) of
-    each class's records: `members` (N, classes), `columns` their outputs.
+    Returns per layer the projections (N, concepts) of the activations on the CAVs, and a table of
+    scores and magnitudes (`magnitude_plain`: cosine in the layer's own coordinates, where
+    scores.csv of `tcav/` has it in white ones by default) of each class's records: `members` (N,
+    classes), `columns` their outputs.
     """
-    layers, options = stored["layers"].tolist(), {"protocol": str(stored["protocol"]), "pool": str(stored["pool"])}
+    layers, options = (
+        stored["layers"].tolist(),
+        {"protocol": str(stored["protocol"]), "pool": str(stored["pool"])},
+    )
     activations = collect(model, signals, layers, **options, progress=progress)
     gradients = class_gradients(model, signals, members, layers, **options, progress=progress)
     projections, rows = {}, []
     for layer in layers:
         cavs = stored[f"cav/{layer}"]
         projections[layer] = (activations[layer] - stored[f"mean/{layer}"]) @ cavs.T
-        chosen = [torch.nn.functional.normalize(torch.from_numpy(gradients[column][layer]), dim=1) for column in columns]
+        chosen = [
+            torch.nn.functional.normalize(torch.from_numpy(gradients[column][layer]), dim=1)
+            for column in columns
+        ]
         scores = sign_counts(chosen, torch.from_numpy(cavs)).numpy()
-        magnitudes = np.stack([(values.mean(dim=0) @ torch.from_numpy(cavs).T).numpy() for values in chosen], axis=1)
-        rows += [{"concept": concept, "run_kind": run_kind, "layer": layer, "pathology": label, "score": scores[k, j],
-                  "magnitude_plain": magnitudes[k, j], "n_class": len(chosen[j])}
-                 for k, (concept, run_kind) in enumerate(zip(stored["concepts"], stored["run_kinds"], strict=True))
-                 for j, label in enumerate(labels)]
+        magnitudes = np.stack(
+            [(values.mean(dim=0) @ torch.from_numpy(cavs).T).numpy() for values in chosen], axis=1
+        )
+        rows += [
+            {
+                "concept": concept,
+                "run_kind": run_kind,
+                "layer": layer,
+                "pathology": label,
+                "score": scores[k, j],
+                "magnitude_plain": magnitudes[k, j],
+                "n_class": len(chosen[j]),
+            }
+            for k, (concept, run_kind) in enumerate(
+                zip(stored["concepts"], stored["run_kinds"], strict=True)
+            )
+            for j, label in enumerate(labels)
+        ]
     return projections, pd.DataFrame(rows).round(DIGITS)

@@ -1,4 +1,6 @@
-"""Explainers: registered methods behind one signature, presets by name, controls that follow the model."""
+"""Explainers: registered methods behind one signature, presets by name, controls that follow the
+model.
+"""
 
 import copy
 
@@ -26,8 +28,13 @@ def test_all_methods_are_those_of_the_registry():
 
 
 def test_maps_are_those_of_attribution_with_the_axes_of_the_signals(subject):
-    expected = attribute(subject.model, torch.from_numpy(subject.signals.transpose(0, 2, 1).copy()),
-                         torch.as_tensor(subject.target), "lrp", preset="epsilon")
+    expected = attribute(
+        subject.model,
+        torch.from_numpy(subject.signals.transpose(0, 2, 1).copy()),
+        torch.as_tensor(subject.target),
+        "lrp",
+        preset="epsilon",
+    )
     maps = Explainer("lrp:epsilon")(subject.model, subject.signals, subject.target)
     assert maps == pytest.approx(expected.numpy().transpose(0, 2, 1), abs=1e-6)
 
@@ -36,13 +43,22 @@ def test_random_noise_is_new_for_every_model_and_the_same_for_the_same(subject):
     other = copy.deepcopy(subject.model)
     other.head.weight.data += 1e-3
     explain = Explainer("random")
-    first, again, changed = (explain(model, subject.signals, subject.target) for model in (subject.model, subject.model, other))
+    first, again, changed = (
+        explain(model, subject.signals, subject.target)
+        for model in (subject.model, subject.model, other)
+    )
     assert np.array_equal(first, again)
     assert abs(np.corrcoef(first.ravel(), changed.ravel())[0, 1]) < 0.05
 
 
-@pytest.mark.parametrize(("name", "said"), [
-    ("nonsense", "unknown method 'nonsense'"), ("lrp:nonsense", "unknown LRP preset nonsense"), ("ig:epsilon", "no presets")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nonsense", "unknown method 'nonsense'"),
+        ("lrp:nonsense", "unknown LRP preset nonsense"),
+        ("ig:epsilon", "no presets"),
+    ],
+)
 def test_unknown_methods_and_presets_are_named(name, said):
     with pytest.raises(UserError, match=said):
         make_explainers(["saliency", name])
@@ -52,6 +68,13 @@ def test_unknown_methods_and_presets_are_named(name, said):
 def test_quick_options_reach_the_method(subject, method):
     quick = make_explainers([method], quick=True)[method]
     assert quick.options == QUICK[method] == Explainer(method).cheap.options
-    expected = attribute(subject.model, torch.from_numpy(subject.signals.transpose(0, 2, 1).copy()),
-                         torch.as_tensor(subject.target), method, **QUICK[method])
-    assert np.allclose(quick(subject.model, subject.signals, subject.target), expected.numpy().transpose(0, 2, 1))
+    expected = attribute(
+        subject.model,
+        torch.from_numpy(subject.signals.transpose(0, 2, 1).copy()),
+        torch.as_tensor(subject.target),
+        method,
+        **QUICK[method],
+    )
+    assert np.allclose(
+        quick(subject.model, subject.signals, subject.target), expected.numpy().transpose(0, 2, 1)
+    )

@@ -1,4 +1,6 @@
-"""LRP: each rule against a slow matrix form of its formula, the ledger, and mutations that must break it."""
+"""LRP: each rule against a slow matrix form of its formula, the ledger, and mutations that must
+break it.
+"""
 
 import copy
 
@@ -11,17 +13,30 @@ import attribution
 from attribution import lrp, lrp_rules
 from attribution.folding import folded_copy
 from attribution.lrp import LRP_PRESETS, Preset
-from attribution.lrp_rules import AlphaBeta, Bounded, Epsilon, Flat, Gamma, LinearMap, WSquare, Zero, ZPlus
+from attribution.lrp_rules import (
+    AlphaBeta,
+    Bounded,
+    Epsilon,
+    Flat,
+    Gamma,
+    LinearMap,
+    WSquare,
+    Zero,
+    ZPlus,
+)
 from common.files import UserError
 from networks.models import AdaptiveConcatPool, Add, get_model
 from toy_networks import randomised
 
-# ---------------------------------------------------------------- the oracle: one record, one dense matrix, loops
+# ---------------------------------------------------------------- the oracle: one record, one dense
+# matrix, loops
 
 
 def matrix_of(layer, x):
     """W (K, J) and b (K,) of a layer, by its Jacobian."""
-    jacobian = torch.autograd.functional.jacobian(lambda flat: layer(flat.view(x.shape)).flatten(), x.flatten())
+    jacobian = torch.autograd.functional.jacobian(
+        lambda flat: layer(flat.view(x.shape)).flatten(), x.flatten()
+    )
     bias = layer(x).flatten() - jacobian @ x.flatten()
     return jacobian.detach().numpy(), bias.detach().numpy()
 
@@ -35,11 +50,17 @@ def minus(values):
 
 
 def share_out(contributions, bias, stabiliser, relevance):
-    """Relevance of one output in proportion to its inputs' contributions, its bias and its stabiliser."""
+    """Relevance of one output in proportion to its inputs' contributions, its bias and its
+    stabiliser.
+    """
     total = contributions.sum() + bias + stabiliser
     if total == 0:
         return np.zeros_like(contributions), 0.0, relevance
-    return contributions * relevance / total, bias * relevance / total, stabiliser * relevance / total
+    return (
+        contributions * relevance / total,
+        bias * relevance / total,
+        stabiliser * relevance / total,
+    )
 
 
 def zero(w, x, b, r, _):
@@ -67,7 +88,10 @@ def gamma(w, x, b, r, _, g=0.4, eps=0.01):
 
 def alpha_beta(w, x, b, r, _, alpha=2, beta=1, eps=0.01):
     c = x * w
-    return [share_out(plus(c), plus(b), eps, alpha * r), share_out(minus(c), minus(b), -eps, -beta * r)]
+    return [
+        share_out(plus(c), plus(b), eps, alpha * r),
+        share_out(minus(c), minus(b), -eps, -beta * r),
+    ]
 
 
 def flat(w, x, b, r, _):
@@ -84,10 +108,16 @@ def bounded(w, x, b, r, bounds):
 
 
 ORACLES = {
-    "zero": (Zero(), zero), "epsilon": (Epsilon(0.01), epsilon), "z_plus": (ZPlus(0.01), z_plus),
-    "z_plus_no_bias": (ZPlus(0.01, bias=False), z_plus_no_bias), "gamma": (Gamma(0.4, 0.01), gamma),
-    "alpha_beta": (AlphaBeta(2, 1, 0.01), alpha_beta), "flat": (Flat(), flat), "w_square": (WSquare(), w_square),
-    "bounded": (Bounded(), bounded), "bounded_fixed": (Bounded(-9.0, 8.0), bounded),
+    "zero": (Zero(), zero),
+    "epsilon": (Epsilon(0.01), epsilon),
+    "z_plus": (ZPlus(0.01), z_plus),
+    "z_plus_no_bias": (ZPlus(0.01, bias=False), z_plus_no_bias),
+    "gamma": (Gamma(0.4, 0.01), gamma),
+    "alpha_beta": (AlphaBeta(2, 1, 0.01), alpha_beta),
+    "flat": (Flat(), flat),
+    "w_square": (WSquare(), w_square),
+    "bounded": (Bounded(), bounded),
+    "bounded_fixed": (Bounded(-9.0, 8.0), bounded),
 }
 LAYERS = {
     "linear": (lambda: nn.Linear(7, 5), (7,)),
@@ -103,11 +133,16 @@ LAYERS = {
 
 
 def slow_relevance(oracle, layer, x, relevance, rule):
-    """(relevance of the input, bias share, stabiliser share) of one record by loops over the outputs."""
+    """(relevance of the input, bias share, stabiliser share) of one record by loops over the
+    outputs.
+    """
     weights, biases = matrix_of(layer, x)
     low, high = x.new_zeros(x.shape), x.new_zeros(x.shape)
     if x.ndim == 3:
-        low, high = x.amin(2, keepdim=True).clamp(max=0).expand_as(x), x.amax(2, keepdim=True).clamp(min=0).expand_as(x)
+        low, high = (
+            x.amin(2, keepdim=True).clamp(max=0).expand_as(x),
+            x.amax(2, keepdim=True).clamp(min=0).expand_as(x),
+        )
     else:
         low, high = x.clamp(max=0), x.clamp(min=0)
     if isinstance(rule, Bounded) and rule.low is not None:
@@ -116,7 +151,11 @@ def slow_relevance(oracle, layer, x, relevance, rule):
     total, lost_to_bias, lost = np.zeros(x.numel()), 0.0, 0.0
     for w, b, r in zip(weights, biases, relevance.flatten().numpy(), strict=True):
         for to_input, to_bias, to_stabiliser in oracle(w, x.flatten().numpy(), b, r, bounds):
-            total, lost_to_bias, lost = total + to_input, lost_to_bias + to_bias, lost + to_stabiliser
+            total, lost_to_bias, lost = (
+                total + to_input,
+                lost_to_bias + to_bias,
+                lost + to_stabiliser,
+            )
     return total, lost_to_bias, lost
 
 
@@ -134,7 +173,9 @@ def test_rule_against_its_matrix_form(rule, kind, seed):
     relevance = torch.randn(y.shape, dtype=torch.float64)
     got, shares = fast(LinearMap(layer), x, y, relevance)
     for record in range(2):
-        expected = slow_relevance(oracle, layer, x[record:record + 1], relevance[record:record + 1], fast)
+        expected = slow_relevance(
+            oracle, layer, x[record : record + 1], relevance[record : record + 1], fast
+        )
         scale = np.abs(expected[0]).max() + abs(expected[1]) + abs(expected[2])
         assert np.abs(got[record].flatten().numpy() - expected[0]).max() <= 1e-9 * scale
         assert abs(float(shares.bias[record]) - expected[1]) <= 1e-9 * scale
@@ -155,7 +196,9 @@ def test_an_output_of_zero_loses_its_relevance_to_the_stabiliser():
     layer = nn.Linear(2, 1, bias=False).double()
     layer.weight.data = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
     x = torch.ones(1, 2, dtype=torch.float64)
-    got, shares = Zero()(LinearMap(layer), x, layer(x).detach(), torch.tensor([[3.0]], dtype=torch.float64))
+    got, shares = Zero()(
+        LinearMap(layer), x, layer(x).detach(), torch.tensor([[3.0]], dtype=torch.float64)
+    )
     assert got.tolist() == [[0.0, 0.0]]
     assert float(shares.stabiliser) == 3.0
 
@@ -173,6 +216,7 @@ def test_rules_refuse_what_they_cannot_do():
 
 # ---------------------------------------------------------------- whole networks
 
+
 def seeded(name, seed=3, classes=4):
     torch.manual_seed(seed)
     return randomised(get_model(name, classes), seed)
@@ -185,7 +229,9 @@ def network(request):
 
 @pytest.fixture(scope="module")
 def x():
-    return 0.5 * torch.randn(2, 12, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    return 0.5 * torch.randn(
+        2, 12, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(4)
+    )
 
 
 TARGET = torch.tensor([1, 3])
@@ -213,7 +259,11 @@ def test_ledger_closes(network, x, preset):
     assert torch.allclose(ledger.logit, network(x).gather(1, TARGET[:, None])[:, 0], atol=1e-9)
     opened = sum(entry.bias + entry.stabiliser for entry in ledger.layers.values())
     assert torch.allclose(opened, ledger.bias + ledger.stabiliser)
-    linear = [name for name, module in network.named_modules() if isinstance(module, (nn.Conv1d, nn.Linear, Add))]
+    linear = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, (nn.Conv1d, nn.Linear, Add))
+    ]
     assert set(linear) <= set(ledger.layers)
 
 
@@ -244,7 +294,11 @@ def test_a_hidden_operation_shows_as_a_gap():
             return self.head(self.flatten(y + x))  # a sum that is no module
 
     torch.manual_seed(0)
-    _, ledger = lrp.lrp(Hidden().double(), torch.rand(3, 2, 5, dtype=torch.float64), torch.zeros(3, dtype=torch.long))
+    _, ledger = lrp.lrp(
+        Hidden().double(),
+        torch.rand(3, 2, 5, dtype=torch.float64),
+        torch.zeros(3, dtype=torch.long),
+    )
     assert ledger.gap.abs().min() > 1e-2
 
 
@@ -252,8 +306,16 @@ def test_sums_and_pools_are_split_as_their_formulae_say():
     class Branches(nn.Module):
         def __init__(self):
             super().__init__()
-            self.pool, self.average, self.add = AdaptiveConcatPool(), nn.AvgPool1d(2, ceil_mode=True), Add()
-            self.relu, self.flatten, self.head = nn.ReLU(), nn.Flatten(), nn.Linear(4, 1, bias=False)
+            self.pool, self.average, self.add = (
+                AdaptiveConcatPool(),
+                nn.AvgPool1d(2, ceil_mode=True),
+                Add(),
+            )
+            self.relu, self.flatten, self.head = (
+                nn.ReLU(),
+                nn.Flatten(),
+                nn.Linear(4, 1, bias=False),
+            )
 
         def forward(self, x):
             y = self.average(x)
@@ -264,7 +326,9 @@ def test_sums_and_pools_are_split_as_their_formulae_say():
     relevance, ledger = lrp.lrp(model, x, torch.zeros(3, dtype=torch.long), "epsilon")
     assert ledger.gap.abs().max() <= 1e-9
     # without biases and with sums in proportion, relevance is input x gradient
-    assert torch.allclose(relevance, attribution.attribute(model, x, 0, "input_x_gradient"), atol=1e-5)
+    assert torch.allclose(
+        relevance, attribution.attribute(model, x, 0, "input_x_gradient"), atol=1e-5
+    )
 
 
 def test_ledger_breaks_when_a_residual_sum_is_not_split(x, monkeypatch):
@@ -282,7 +346,9 @@ def _copied_into_both_branches(ctx, relevance):
 @pytest.mark.parametrize("preset", ["epsilon", "epsilon_plus", "epsilon_gamma", "alpha2_beta1"])
 def test_ledger_breaks_when_a_bias_is_dropped(x, preset, monkeypatch):
     network = seeded("lenet").double()
-    monkeypatch.setattr(lrp_rules, "bias_share", lambda linear, s, bias: torch.zeros(len(s), dtype=torch.float64))
+    monkeypatch.setattr(
+        lrp_rules, "bias_share", lambda linear, s, bias: torch.zeros(len(s), dtype=torch.float64)
+    )
     assert lrp.lrp(network, x, TARGET, preset)[1].gap.abs().min() > 1e-3
 
 
@@ -305,7 +371,11 @@ def test_known_answer_of_a_tiny_network():
     model[3].bias.data = torch.tensor([0.5], dtype=torch.float64)
     # x = (1, 2): hidden (6, 1), logit 12 - 1 + .5 = 11.5; hidden relevance (12, -1), bias .5
     exact = Preset(Zero(), Zero())
-    relevance, ledger = lrp.lrp(model, torch.tensor([[[1.0, 2.0]]], dtype=torch.float64), torch.tensor([0]), exact)
-    assert np.allclose(relevance.flatten(), [12 / 6 + 1, 12 * 4 / 6 - 2])  # hidden 1: 1/6, 4/6, bias 1/6; hidden 2: -1, 2
+    relevance, ledger = lrp.lrp(
+        model, torch.tensor([[[1.0, 2.0]]], dtype=torch.float64), torch.tensor([0]), exact
+    )
+    assert np.allclose(
+        relevance.flatten(), [12 / 6 + 1, 12 * 4 / 6 - 2]
+    )  # hidden 1: 1/6, 4/6, bias 1/6; hidden 2: -1, 2
     assert np.isclose(float(ledger.bias), 0.5 + 12 / 6)
     assert np.isclose(float(ledger.logit), 11.5)

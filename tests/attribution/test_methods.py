@@ -18,7 +18,11 @@ from common.labels import LEADS
 from networks.models import get_model
 from toy_networks import randomised
 
-OPTIONS = {"smoothgrad": {"n_samples": 3}, "ig": {"steps": 4, "max_steps": 4}, "occlusion": {"piece": 64}}
+OPTIONS = {
+    "smoothgrad": {"n_samples": 3},
+    "ig": {"steps": 4, "max_steps": 4},
+    "occlusion": {"piece": 64},
+}
 TARGETS = [0, 4, 2]
 
 
@@ -42,15 +46,21 @@ def x():
 def run(model, x, target, method, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # few steps of integrated gradients
-        return attribution.attribute(model, x, target, method, **{**OPTIONS.get(method, {}), **options})
+        return attribution.attribute(
+            model, x, target, method, **{**OPTIONS.get(method, {}), **options}
+        )
 
 
 def state_of(model):
     """Weights, modes, gradients' switches and hooks, to be compared bit by bit."""
-    hooks = [len(module._forward_hooks) + len(module._backward_hooks) + len(module._forward_pre_hooks)
-             for module in model.modules()]
+    hooks = [
+        len(module._forward_hooks) + len(module._backward_hooks) + len(module._forward_pre_hooks)
+        for module in model.modules()
+    ]
     modes = [module.training for module in model.modules()]
-    switches = [(parameter.requires_grad, parameter.grad is None) for parameter in model.parameters()]
+    switches = [
+        (parameter.requires_grad, parameter.grad is None) for parameter in model.parameters()
+    ]
     return copy.deepcopy(model.state_dict()), hooks, modes, switches
 
 
@@ -62,13 +72,18 @@ def assert_untouched(model, before):
 
 # ---------------------------------------------------------------- every method
 
+
 @pytest.mark.parametrize("method", METHODS)
 def test_each_record_is_explained_alone(model, x, method):
-    """Shape; own target in a mixed batch; the batch makes no difference; nor does the record's place in it."""
+    """Shape; own target in a mixed batch; the batch makes no difference; nor does the record's
+    place in it.
+    """
     before = state_of(model)
     together = run(model, x, TARGETS, method)
     assert together.shape == x.shape
-    alone = torch.cat([run(model, x[i:i + 1], target, method) for i, target in enumerate(TARGETS)])
+    alone = torch.cat(
+        [run(model, x[i : i + 1], target, method) for i, target in enumerate(TARGETS)]
+    )
     turned = run(model, x.flip(0), TARGETS[::-1], method).flip(0)
     scale = together.abs().max()
     assert (together - alone).abs().max() <= 1e-9 * scale
@@ -106,15 +121,19 @@ def test_declarations_hold(lenet, x, method):
     declared, result = METHODS[method], run(lenet, x, TARGETS, method)
     assert declared.has_lead_axis != bool(torch.equal(result, result[:, :1].expand_as(result)))
     assert declared.signed or bool((result >= 0).all())
-    assert ("conservation" in declared.axioms) == (explain(lenet, x, 0, method, **OPTIONS.get(method, {})).ledger is not None)
+    assert ("conservation" in declared.axioms) == (
+        explain(lenet, x, 0, method, **OPTIONS.get(method, {})).ledger is not None
+    )
 
 
 def test_bad_input_is_refused(lenet, x):
-    for method, target, pattern in (("shap", 0, "unknown method 'shap': accepted are saliency"),
-                                    ("saliency", 5, "not among the model's outputs 0"),
-                                    ("saliency", -1, "not among the model's outputs 0"),
-                                    ("saliency", [0, 1], "one output index or one per record"),
-                                    ("saliency", 0.5, "one output index or one per record")):
+    for method, target, pattern in (
+        ("shap", 0, "unknown method 'shap': accepted are saliency"),
+        ("saliency", 5, "not among the model's outputs 0"),
+        ("saliency", -1, "not among the model's outputs 0"),
+        ("saliency", [0, 1], "one output index or one per record"),
+        ("saliency", 0.5, "one output index or one per record"),
+    ):
         with pytest.raises(UserError, match=pattern):
             attribution.attribute(lenet, x, target, method)
     with pytest.raises(UserError, match="unknown LRP preset 'best': accepted are epsilon"):
@@ -127,19 +146,28 @@ def test_bad_input_is_refused(lenet, x):
 
 # ---------------------------------------------------------------- captum
 
+
 def test_gradients_equal_captum(model, x):
     target = torch.tensor(TARGETS)
-    expected = captum.attr.Saliency(model).attribute(x.clone().requires_grad_(True), target, abs=False)
+    expected = captum.attr.Saliency(model).attribute(
+        x.clone().requires_grad_(True), target, abs=False
+    )
     assert torch.allclose(run(model, x, target, "saliency"), expected, rtol=1e-9, atol=1e-12)
     expected = captum.attr.InputXGradient(model).attribute(x.clone().requires_grad_(True), target)
-    assert torch.allclose(run(model, x, target, "input_x_gradient"), expected, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(
+        run(model, x, target, "input_x_gradient"), expected, rtol=1e-9, atol=1e-12
+    )
 
 
 def test_integrated_gradients_equal_captum(model, x):
     target, baseline = torch.tensor(TARGETS), 0.1 * torch.ones_like(x)
     ours = run(model, x, target, "ig", steps=16, max_steps=16, baseline=baseline)
-    theirs = captum.attr.IntegratedGradients(model).attribute(x, baseline, target, n_steps=16, method="riemann_middle")
-    assert torch.allclose(ours, theirs, rtol=1e-6, atol=1e-6 * float(ours.abs().max()))  # captum's steps are float32
+    theirs = captum.attr.IntegratedGradients(model).attribute(
+        x, baseline, target, n_steps=16, method="riemann_middle"
+    )
+    assert torch.allclose(
+        ours, theirs, rtol=1e-6, atol=1e-6 * float(ours.abs().max())
+    )  # captum's steps are float32
 
 
 def test_grad_cam_equals_captum(model, x):
@@ -154,27 +182,36 @@ def test_guided_backpropagation_equals_captum(model, x):
     ours, _ = gradients.gradient(cam.guided_copy(model), x, torch.tensor(TARGETS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = captum.attr.GuidedBackprop(copy.deepcopy(model)).attribute(x.clone().requires_grad_(True), torch.tensor(TARGETS))
+        theirs = captum.attr.GuidedBackprop(copy.deepcopy(model)).attribute(
+            x.clone().requires_grad_(True), torch.tensor(TARGETS)
+        )
     assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 def test_occlusion_equals_captum(model, x):
     ours = run(model, x[:1], 3, "occlusion", piece=32, fill=0.0)
-    theirs = captum.attr.Occlusion(model).attribute(x[:1], (1, 32), strides=(1, 32), target=3, baselines=0.0)
+    theirs = captum.attr.Occlusion(model).attribute(
+        x[:1], (1, 32), strides=(1, 32), target=3, baselines=0.0
+    )
     assert torch.allclose(ours, theirs.double(), atol=1e-6)  # captum's result is float32
 
 
 # ---------------------------------------------------------------- known answers
 
+
 def test_more_first_steps_than_the_cap_are_taken_as_the_cap(lenet, x):
     done = explain(lenet, x, TARGETS, "ig", steps=100, max_steps=50, absolute=1e9)
     assert done.steps.tolist() == [100, 100, 100]
-    assert torch.equal(done.attributions, run(lenet, x, TARGETS, "ig", steps=100, max_steps=100, absolute=1e9))
+    assert torch.equal(
+        done.attributions, run(lenet, x, TARGETS, "ig", steps=100, max_steps=100, absolute=1e9)
+    )
 
 
 def test_steps_are_doubled_up_to_the_cap_itself(lenet, x):
     with pytest.warns(gradients.CompletenessWarning):
-        done = explain(lenet, x, TARGETS, "ig", steps=3, max_steps=10, absolute=1e-12, relative=1e-12)
+        done = explain(
+            lenet, x, TARGETS, "ig", steps=3, max_steps=10, absolute=1e-12, relative=1e-12
+        )
     assert done.steps.tolist() == [10, 10, 10]
 
 
@@ -192,7 +229,9 @@ def test_linear_model():
     done = explain(model, x, target, "ig", steps=1, max_steps=1)
     assert torch.allclose(done.attributions, weights * x, atol=1e-6)
     assert done.gap.abs().max() < 1e-4
-    gone = torch.stack([(weights * x)[:, :, start:start + 5].sum(2) for start in range(0, 20, 5)], dim=2)  # (N, leads, pieces)
+    gone = torch.stack(
+        [(weights * x)[:, :, start : start + 5].sum(2) for start in range(0, 20, 5)], dim=2
+    )  # (N, leads, pieces)
     fall = attribution.attribute(model, x, target, "occlusion", piece=5, fill=0.0)
     assert torch.allclose(fall, gone.repeat_interleave(5, dim=2), atol=1e-5)
 
@@ -235,13 +274,17 @@ def test_integrated_gradients_take_the_steps_they_need(lenet, x):
         outputs = lenet(torch.cat((3 * x, torch.zeros_like(x))))[range(6), TARGETS * 2]
     assert torch.allclose(done.difference, outputs[:3] - outputs[3:])
     assert torch.allclose(done.attributions.sum((1, 2)) + done.gap, done.difference)
-    strict = explain(lenet, 3 * x, TARGETS, "ig", steps=2, max_steps=512, relative=0.0, absolute=1e-4)
+    strict = explain(
+        lenet, 3 * x, TARGETS, "ig", steps=2, max_steps=512, relative=0.0, absolute=1e-4
+    )
     assert (strict.steps >= done.steps).all()
     assert (strict.steps > 2).all()
 
 
 def test_integrated_gradients_warn_of_a_gap_that_is_left(lenet, x):
-    with pytest.warns(gradients.CompletenessWarning, match="3 of 3 records keep a completeness gap above 1 %"):
+    with pytest.warns(
+        gradients.CompletenessWarning, match="3 of 3 records keep a completeness gap above 1 %"
+    ):
         done = explain(lenet, 5 * x, TARGETS, "ig", steps=1, max_steps=1, absolute=1e-9)
     assert done.missed.all()
     assert not explain(lenet, x, TARGETS, "ig", steps=1, max_steps=1, absolute=1e9).missed.any()
@@ -257,6 +300,7 @@ def test_random_control_depends_on_record_and_seed_alone(lenet, x):
 
 # ---------------------------------------------------------------- class activation maps
 
+
 def test_hirescam_of_a_linear_head_adds_up_to_the_logit(x):
     torch.manual_seed(1)
     model = randomised(get_model("resnet", 5)).double()
@@ -269,16 +313,22 @@ def test_hirescam_of_a_linear_head_adds_up_to_the_logit(x):
 def test_cam_layer_with_one_time_step_is_refused(lenet, x):
     with pytest.raises(UserError, match="at least 2 time steps"):
         attribution.attribute(lenet, x, 0, "gradcam", layer="pool")
-    with pytest.raises(UserError, match=r"unknown layer 'conv9': convolutional layers are block1, block2, block3"):
+    with pytest.raises(
+        UserError, match=r"unknown layer 'conv9': convolutional layers are block1, block2, block3"
+    ):
         attribution.attribute(lenet, x, 0, "gradcam", layer="conv9")
     assert attribution.attribute(lenet, x, 0, "gradcam", layer="block2").shape == x.shape
 
 
 def test_steps_stand_at_the_centre_of_what_they_see(model):
-    """The centroid of a step's gradient is where step_centres says, within a third of the 32 samples between steps."""
+    """The centroid of a step's gradient is where step_centres says, within a third of the 32
+    samples between steps.
+    """
     centres = cam.step_centres(model, 1000)
     module = model.get_submodule(model.cam_layer)
-    x = torch.randn(1, 12, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    x = torch.randn(
+        1, 12, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    ).requires_grad_(True)
     with cam.recording(module) as outputs:
         model(x)
     assert len(centres) == outputs[0].shape[2]
@@ -290,11 +340,14 @@ def test_steps_stand_at_the_centre_of_what_they_see(model):
 
 
 def test_upsampling_passes_through_the_steps():
-    result = cam.upsample(torch.tensor([[0.0, 4.0, 2.0]]), torch.tensor([2.0, 6.0, 8.0], dtype=torch.float64), 11)
+    result = cam.upsample(
+        torch.tensor([[0.0, 4.0, 2.0]]), torch.tensor([2.0, 6.0, 8.0], dtype=torch.float64), 11
+    )
     assert result.tolist() == [[0, 0, 0, 1, 2, 3, 4, 3, 2, 2, 2]]
 
 
 # ---------------------------------------------------------------- whole records
+
 
 @pytest.fixture(scope="module")
 def two_leads():
@@ -314,7 +367,9 @@ COLUMNS = [LEADS.index("V1"), LEADS.index("II")]
 
 def test_windows_explain_the_mean_logit(two_leads, signals):
     x = torch.from_numpy(signals[:, :, COLUMNS]).transpose(1, 2).requires_grad_(True)
-    mean = torch.stack([two_leads(x[:, :, start:start + 250]) for start in range(0, 751, 125)]).mean(dim=0)
+    mean = torch.stack(
+        [two_leads(x[:, :, start : start + 250]) for start in range(0, 751, 125)]
+    ).mean(dim=0)
     (expected,) = torch.autograd.grad(mean[[0, 1, 2], [0, 1, 2]].sum(), x)
     done = attribution.explain_records(two_leads, signals, [0, 1, 2], window="windows")
     assert np.abs(done.attributions[:, :, COLUMNS] - expected.transpose(1, 2).numpy()).max() <= 1e-6
@@ -323,18 +378,25 @@ def test_windows_explain_the_mean_logit(two_leads, signals):
     assert np.allclose(done.coverage[[0, 124, 125, 500, 874, 875]] * 7, [1, 1, 2, 2, 2, 1])
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if METHODS[name].linear and name not in ("random", "smoothgrad")])
+@pytest.mark.parametrize(
+    "method",
+    [name for name in METHODS if METHODS[name].linear and name not in ("random", "smoothgrad")],
+)
 def test_map_of_the_windows_is_the_mean_of_their_maps(two_leads, signals, method):
     options = {"ig": {"steps": 4, "max_steps": 4}, "occlusion": {"piece": 125}}.get(method, {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        done = attribution.explain_records(two_leads, signals[:2], 1, method, "windows", batch_size=4, **options)
+        done = attribution.explain_records(
+            two_leads, signals[:2], 1, method, "windows", batch_size=4, **options
+        )
         expected = np.zeros((2, 1000, 2))
         for start in range(0, 751, 125):
-            piece = torch.from_numpy(signals[:2, start:start + 250, COLUMNS]).transpose(1, 2)
+            piece = torch.from_numpy(signals[:2, start : start + 250, COLUMNS]).transpose(1, 2)
             part = attribution.attribute(two_leads, piece, 1, method, **options)
-            expected[:, start:start + 250] += part.transpose(1, 2).numpy() / 7
-    assert np.abs(done.attributions[:, :, COLUMNS] - expected).max() <= 1e-6 * max(1, np.abs(expected).max())
+            expected[:, start : start + 250] += part.transpose(1, 2).numpy() / 7
+    assert np.abs(done.attributions[:, :, COLUMNS] - expected).max() <= 1e-6 * max(
+        1, np.abs(expected).max()
+    )
     if done.ledger is not None:
         assert np.allclose(done.ledger[:, 0], done.ledger[:, 1:].sum(axis=1), atol=1e-5)
         assert np.allclose(np.nansum(done.attributions, axis=(1, 2)), done.ledger[:, 1], atol=1e-5)
@@ -352,8 +414,12 @@ def test_centre_crop_leaves_the_rest_unknown(two_leads, signals):
 
 
 def test_options_that_are_arrays_follow_the_windows(two_leads, signals):
-    """Integrated gradients from the record itself are zero: the baseline must be cut like the signal."""
-    done = attribution.explain_records(two_leads, signals, 0, "ig", "windows", baseline=signals.copy(), steps=1, max_steps=1)
+    """Integrated gradients from the record itself are zero: the baseline must be cut like the
+    signal.
+    """
+    done = attribution.explain_records(
+        two_leads, signals, 0, "ig", "windows", baseline=signals.copy(), steps=1, max_steps=1
+    )
     assert np.nanmax(np.abs(done.attributions)) == 0
     with pytest.raises(UserError, match="unknown window 'all'"):
         attribution.explain_records(two_leads, signals, 0, window="all")

@@ -3,8 +3,9 @@
 Reads:  records in PTB-XL's layout (--ptbxl).
 Writes: nothing that stays.
 
-Times are CPU seconds of this process, which other processes' load disturbs least; ratios are taken within one run.
-Larger data sets than --ptbxl are made by listing its records several times under new ids.
+Times are CPU seconds of this process, which other processes' load disturbs least; ratios are taken
+within one run. Larger data sets than --ptbxl are made by listing its records several times under
+new ids.
 
 Example:
     python tests/benchmarks/bench_records.py reading cost memory --ptbxl ../shared/ptbxl
@@ -28,21 +29,25 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
 
-from ratios import say  # noqa: E402
+from ratios import say
 
 SIZES = (250, 500, 1000, 1499)
 N_WFDB = 300  # records of the wfdb loop, which is the slow one
 
 
 def reading(ptbxl: Path) -> dict:
-    """Records per CPU second by read_records and by a wfdb.rdsamp loop, and the largest difference (mV)."""
+    """Records per CPU second by read_records and by a wfdb.rdsamp loop, and the largest difference
+    (mV).
+    """
     import wfdb
 
     from records.wfdb_files import read_records
 
     table = pd.read_csv(ptbxl / "ptbxl_database.csv").head(N_WFDB)
     names = table["filename_lr"].tolist()
-    read_records(ptbxl, names, table["ecg_id"], 100, progress=False)  # files into the cache: both read from memory
+    read_records(
+        ptbxl, names, table["ecg_id"], 100, progress=False
+    )  # files into the cache: both read from memory
     start = time.process_time()
     oracle = np.stack([wfdb.rdsamp(str(ptbxl / name))[0] for name in names])
     loop = time.process_time() - start
@@ -51,12 +56,19 @@ def reading(ptbxl: Path) -> dict:
         start = time.process_time()
         signals = read_records(ptbxl, names, table["ecg_id"], 100, progress=False).signals
         ours.append(time.process_time() - start)
-    return {"n": len(names), "records_per_s": len(names) / np.median(ours), "wfdb_records_per_s": len(names) / loop,
-            "ratio": loop / np.median(ours), "largest_difference_mV": float(np.abs(signals - oracle).max())}
+    return {
+        "n": len(names),
+        "records_per_s": len(names) / np.median(ours),
+        "wfdb_records_per_s": len(names) / loop,
+        "ratio": loop / np.median(ours),
+        "largest_difference_mV": float(np.abs(signals - oracle).max()),
+    }
 
 
 def cost(ptbxl: Path, sizes=SIZES) -> dict:
-    """CPU ms per record of everything that preprocessing.py does after its imports, for several numbers of records."""
+    """CPU ms per record of everything that preprocessing.py does after its imports, for several
+    numbers of records.
+    """
     preprocess(ptbxl, sizes[0])  # what is slow only once
     return {n: 1000 * preprocess(ptbxl, n) / n for n in sizes}
 
@@ -65,9 +77,21 @@ def preprocess(data_path: Path, n_records: int) -> float:
     """CPU seconds of one run of the stage."""
     import preprocessing
 
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), \
-            contextlib.redirect_stderr(io.StringIO()):
-        words = ["--data_path", str(data_path), "--output_path", folder, "--limit", str(n_records), "--measure_at", "100"]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        words = [
+            "--data_path",
+            str(data_path),
+            "--output_path",
+            folder,
+            "--limit",
+            str(n_records),
+            "--measure_at",
+            "100",
+        ]
         args = preprocessing.get_args_parser().parse_args(words)
         start = time.process_time()
         preprocessing.main(args)
@@ -78,8 +102,13 @@ def memory(ptbxl: Path, n_records: int) -> dict:
     """Peak memory of preprocessing.py in a process of its own, for `n_records` records."""
     with tempfile.TemporaryDirectory() as folder:
         repeat(ptbxl, Path(folder), n_records)
-        done = subprocess.run([sys.executable, __file__, "child", "--ptbxl", folder], capture_output=True, text=True, check=True,
-                              env={**os.environ, "OMP_NUM_THREADS": "1"})
+        done = subprocess.run(
+            [sys.executable, __file__, "child", "--ptbxl", folder],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
         return {"n": n_records, **json.loads(done.stdout.splitlines()[-1])}
 
 
@@ -97,14 +126,27 @@ def child(data_path: Path) -> dict:
     import preprocessing
 
     with contextlib.redirect_stdout(io.StringIO()):
-        preprocessing.main(preprocessing.get_args_parser().parse_args(["--data_path", str(data_path)]))
+        preprocessing.main(
+            preprocessing.get_args_parser().parse_args(["--data_path", str(data_path)])
+        )
     array = (data_path / "raw100.pkl").stat().st_size / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 * (1.024 if sys.platform != "darwin" else 1e-3)
-    return {"array_MB": array, "peak_MB": peak, "limit_MB": 2 * array + 500, "cpu_s": time.process_time() - start}
+    peak = (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        / 1e3
+        * (1.024 if sys.platform != "darwin" else 1e-3)
+    )
+    return {
+        "array_MB": array,
+        "peak_MB": peak,
+        "limit_MB": 2 * array + 500,
+        "cpu_s": time.process_time() - start,
+    }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", nargs="+", choices=("reading", "cost", "memory", "child"))
     parser.add_argument("--ptbxl", type=Path, required=True)
     parser.add_argument("--n_records", type=int, default=4497, help="for memory; PTB-XL has 21837")
@@ -117,12 +159,19 @@ def main():
                 say(f"preprocessing, {n} records", "", f"{ms:.2f} CPU ms per record")
         elif what == "reading":
             found = reading(args.ptbxl)
-            say(f"reading {found['n']} records", "a wfdb.rdsamp loop",
-                f"{found['ratio']:.1f} times as fast, largest difference {found['largest_difference_mV']:.2g} mV")
+            say(
+                f"reading {found['n']} records",
+                "a wfdb.rdsamp loop",
+                f"{found['ratio']:.1f} times as fast, largest difference "
+                f"{found['largest_difference_mV']:.2g} mV",
+            )
         else:
             found = memory(args.ptbxl, args.n_records)
-            say(f"preprocessing {found['n']} records", f"an array of {found['array_MB']:.0f} MB",
-                f"peak {found['peak_MB']:.0f} MB, {found['cpu_s']:.0f} s of CPU")
+            say(
+                f"preprocessing {found['n']} records",
+                f"an array of {found['array_MB']:.0f} MB",
+                f"peak {found['peak_MB']:.0f} MB, {found['cpu_s']:.0f} s of CPU",
+            )
 
 
 if __name__ == "__main__":

@@ -36,7 +36,10 @@ def stages(folder: Path, n_records: int) -> list[tuple[str, list]]:
         ("tcav_analysis", [*places, "--n_runs", 10, "--n_null", 400]),
         ("lrp_analysis", [*places, "--pathologies", "LVH", "CLBBB", "IMI", "AMI"]),
         ("glocal_analysis", [*places, "--n_samples", 20]),
-        ("sanity_checks", [*places, "--n_samples", 16, "--n_few", 4, "--amplitude_models", amplitude]),
+        (
+            "sanity_checks",
+            [*places, "--n_samples", 16, "--n_few", 4, "--amplitude_models", amplitude],
+        ),
         ("discovery", [*places, "--cohort", "AMI or IMI"]),
         ("report", ["--output_path", output, "--model_path", run]),
     ]
@@ -46,22 +49,35 @@ def measure(script: str, options: list) -> dict:
     """Run one stage; its costs. Where it fails, exit with its command and the end of its stderr."""
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen([sys.executable, CODE / f"{script}.py", *map(str, options)],
-                                   stdout=subprocess.DEVNULL, stderr=errors)
+        process = subprocess.Popen(
+            [sys.executable, CODE / f"{script}.py", *map(str, options)],
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             errors.seek(0)
             last = "".join(errors.readlines()[-LAST_LINES:])
-            sys.exit(f"{script} {' '.join(map(str, options))}: exit code {process.returncode}\n{last}")
-    return {"cpu": usage.ru_utime + usage.ru_stime, "clock": time.perf_counter() - start, "peak": usage.ru_maxrss / 1024}
+            sys.exit(
+                f"{script} {' '.join(map(str, options))}: exit code {process.returncode}\n{last}"
+            )
+    return {
+        "cpu": usage.ru_utime + usage.ru_stime,
+        "clock": time.perf_counter() - start,
+        "peak": usage.ru_maxrss / 1024,
+    }
 
 
 def main() -> None:
     """Say the costs of each stage, and of all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--n_records", type=int, default=600)
-    parser.add_argument("--output_path", type=Path, help="default: a temporary folder, removed at the end")
+    parser.add_argument(
+        "--output_path", type=Path, help="default: a temporary folder, removed at the end"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.output_path or Path(temporary)
@@ -70,7 +86,11 @@ def main() -> None:
             costs.append(measure(script, options))
             say(f"{script}.py", f"{args.n_records} records", COSTS.format(**costs[-1]))
     table = pd.DataFrame(costs)
-    say("all stages", f"{args.n_records} records", COSTS.format(**(dict(table.sum()) | {"peak": table["peak"].max()})))
+    say(
+        "all stages",
+        f"{args.n_records} records",
+        COSTS.format(**(dict(table.sum()) | {"peak": table["peak"].max()})),
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""What training reaches on real records, and what it costs beside a DataLoader and beside bare forward + backward.
+"""What training reaches on real records, and what it costs beside a DataLoader and beside bare
+forward + backward.
 
-Reads:  for `auc` real records in PTB-XL's layout (--ptbxl); the timings run on noise of the same shape.
+Reads:  for `auc` real records in PTB-XL's layout (--ptbxl); the timings run on noise of the same
+        shape.
 Writes: nothing that stays, or for `auc` the runs under --output_path.
 
 Ratios are medians over rounds in which both sides take turns, so that other load falls on both.
@@ -25,19 +27,23 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
 
-from ratios import say  # noqa: E402
+from ratios import say
 
-from common.labels import LEADS, TASKS  # noqa: E402
-from networks.metrics import classification_metrics  # noqa: E402
-from networks.models import get_model  # noqa: E402
-from networks.training import Learner, Recipe, TrainingSet, train_one_epoch  # noqa: E402
+from common.labels import LEADS, TASKS
+from networks.metrics import classification_metrics
+from networks.models import get_model
+from networks.training import Learner, Recipe, TrainingSet, train_one_epoch
 
 CPU = torch.device("cpu")
-# (modelname, task) -> (bar, options); XResNet's recipe was chosen on fold 9 with seeds that are not among those reported
+# (modelname, task) -> (bar, options); XResNet's recipe was chosen on fold 9 with seeds that are not
+# among those reported
 BARS = {
     ("lenet", "superdiagnostic"): (0.85, []),
     ("lenet", "subdiagnostic"): (0.81, []),
-    ("xresnet", "superdiagnostic"): (0.84, ["--epochs", "40", "--schedule", "one_cycle", "--weight_decay", "1e-2"]),
+    ("xresnet", "superdiagnostic"): (
+        0.84,
+        ["--epochs", "40", "--schedule", "one_cycle", "--weight_decay", "1e-2"],
+    ),
 }
 
 
@@ -56,7 +62,9 @@ def learner_of(modelname: str, amp: str | None = None) -> Learner:
 
 
 def plain_learner_of(modelname: str) -> Learner:
-    """The same with the network as it is written, in the layout that torch gives it: what one would train with."""
+    """The same with the network as it is written, in the layout that torch gives it: what one would
+    train with.
+    """
     learner = learner_of(modelname)
     return replace(learner, module=learner.model)
 
@@ -65,14 +73,18 @@ class PerItem(torch.utils.data.Dataset):
     """The usual data set: one record and one random crop per item."""
 
     def __init__(self, data: TrainingSet):
-        self.signals, self.targets, self.crop = data.signals.numpy(), data.targets.numpy(), data.crop
+        self.signals, self.targets, self.crop = (
+            data.signals.numpy(),
+            data.targets.numpy(),
+            data.crop,
+        )
 
     def __len__(self):
         return len(self.signals)
 
     def __getitem__(self, row):
         start = np.random.randint(self.signals.shape[1] - self.crop + 1)  # noqa: NPY002 (what such data sets do)
-        return self.signals[row, start:start + self.crop].T, self.targets[row]
+        return self.signals[row, start : start + self.crop].T, self.targets[row]
 
 
 def timed(function) -> float:
@@ -83,9 +95,13 @@ def timed(function) -> float:
 
 
 def loader(n_records: int = 4448, rounds: int = 5) -> dict:
-    """LeNet's epoch by crops in one gather against the plain network, a DataLoader with 2 workers and per-item crops."""
+    """LeNet's epoch by crops in one gather against the plain network, a DataLoader with 2 workers
+    and per-item crops.
+    """
     data, ours, theirs = noise(n_records), learner_of("lenet"), plain_learner_of("lenet")
-    batches = torch.utils.data.DataLoader(PerItem(data), batch_size=128, shuffle=True, num_workers=2, persistent_workers=True)
+    batches = torch.utils.data.DataLoader(
+        PerItem(data), batch_size=128, shuffle=True, num_workers=2, persistent_workers=True
+    )
     ours.train_mode()
     theirs.train_mode()
 
@@ -95,13 +111,24 @@ def loader(n_records: int = 4448, rounds: int = 5) -> dict:
 
     loaded_epoch()  # the workers start
     train_one_epoch(ours, data, 0)
-    pairs = [(timed(lambda number=number: train_one_epoch(ours, data, number)), timed(loaded_epoch)) for number in range(rounds)]
-    return {"n_records": n_records, "gather_s": np.median([pair[0] for pair in pairs]),
-            "loader_s": np.median([pair[1] for pair in pairs]), "ratio": np.median([their / our for our, their in pairs])}
+    pairs = [
+        (timed(lambda number=number: train_one_epoch(ours, data, number)), timed(loaded_epoch))
+        for number in range(rounds)
+    ]
+    return {
+        "n_records": n_records,
+        "gather_s": np.median([pair[0] for pair in pairs]),
+        "loader_s": np.median([pair[1] for pair in pairs]),
+        "ratio": np.median([their / our for our, their in pairs]),
+    }
 
 
-def bare(modelname: str = "xresnet", n_records: int = 512, rounds: int = 5, amp: str | None = None) -> dict:
-    """An epoch against as many forward + backward passes of the plain network over one fixed batch, without an optimiser."""
+def bare(
+    modelname: str = "xresnet", n_records: int = 512, rounds: int = 5, amp: str | None = None
+) -> dict:
+    """An epoch against as many forward + backward passes of the plain network over one fixed batch,
+    without an optimiser.
+    """
     data, learner, plain = noise(n_records), learner_of(modelname, amp), plain_learner_of(modelname)
     learner.train_mode()
     plain.train_mode()
@@ -115,9 +142,16 @@ def bare(modelname: str = "xresnet", n_records: int = 512, rounds: int = 5, amp:
 
     passes()
     train_one_epoch(learner, data, 0)
-    pairs = [(timed(lambda number=number: train_one_epoch(learner, data, number)), timed(passes)) for number in range(rounds)]
-    return {"n_records": n_records, "epoch_s": np.median([pair[0] for pair in pairs]),
-            "bare_s": np.median([pair[1] for pair in pairs]), "ratio": np.median([our / their for our, their in pairs])}
+    pairs = [
+        (timed(lambda number=number: train_one_epoch(learner, data, number)), timed(passes))
+        for number in range(rounds)
+    ]
+    return {
+        "n_records": n_records,
+        "epoch_s": np.median([pair[0] for pair in pairs]),
+        "bare_s": np.median([pair[1] for pair in pairs]),
+        "ratio": np.median([our / their for our, their in pairs]),
+    }
 
 
 def bootstrap(n_records: int = 2203, n_classes: int = 71, n_resamples: int = 1000) -> dict:
@@ -126,47 +160,132 @@ def bootstrap(n_records: int = 2203, n_classes: int = 71, n_resamples: int = 100
     labels = rng.random((n_records, n_classes)) < np.geomspace(0.002, 0.4, n_classes)
     logits = rng.normal(size=labels.shape).astype(np.float32) + labels
     start = time.process_time()
-    classification_metrics(logits, labels, list(map(str, range(n_classes))), np.arange(n_records), n_resamples)
-    return {"n_records": n_records, "n_classes": n_classes, "n_resamples": n_resamples, "cpu_s": time.process_time() - start}
+    classification_metrics(
+        logits, labels, list(map(str, range(n_classes))), np.arange(n_records), n_resamples
+    )
+    return {
+        "n_records": n_records,
+        "n_classes": n_classes,
+        "n_resamples": n_resamples,
+        "cpu_s": time.process_time() - start,
+    }
 
 
-def auc(data_path: Path, output_path: Path, modelname: str, task: str, amp: bool = False, seeds=(0, 1, 2)) -> dict:
-    """Macro AUC on fold 10 (windows protocol) of one run per seed; runs that are finished are not repeated."""
+def auc(
+    data_path: Path,
+    output_path: Path,
+    modelname: str,
+    task: str,
+    amp: bool = False,
+    seeds=(0, 1, 2),
+) -> dict:
+    """Macro AUC on fold 10 (windows protocol) of one run per seed; runs that are finished are not
+    repeated.
+    """
     values, runs = [], {seed: f"{'amp_' * amp}seed{seed}" for seed in seeds}
     for seed, run in runs.items():
-        subprocess.run([sys.executable, ROOT / "code" / "train_model.py", "--data_path", data_path, "--logdir", output_path,
-                        "--modelname", modelname, "--task", task, "--seed", str(seed), "--run_name", run,
-                        *["--amp"] * amp, *BARS[modelname, task][1]], check=True, stdout=subprocess.DEVNULL)
-        metrics = json.loads((output_path / f"{modelname}_{task}_{run}" / "metrics.json").read_text())["windows"]
+        subprocess.run(
+            [
+                sys.executable,
+                ROOT / "code" / "train_model.py",
+                "--data_path",
+                data_path,
+                "--logdir",
+                output_path,
+                "--modelname",
+                modelname,
+                "--task",
+                task,
+                "--seed",
+                str(seed),
+                "--run_name",
+                run,
+                *["--amp"] * amp,
+                *BARS[modelname, task][1],
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        metrics = json.loads(
+            (output_path / f"{modelname}_{task}_{run}" / "metrics.json").read_text()
+        )["windows"]
         values.append(metrics["macro_auc"]["value"])
-    return {"mean": np.mean(values), **{f"seed{seed}": value for seed, value in zip(seeds, values, strict=True)},
-            "bar": BARS[modelname, task][0], "n": metrics["macro_auc"]["n"], "classes": metrics["macro_auc"]["n_classes"],
-            "of": len(TASKS[task])}
+    return {
+        "mean": np.mean(values),
+        **{f"seed{seed}": value for seed, value in zip(seeds, values, strict=True)},
+        "bar": BARS[modelname, task][0],
+        "n": metrics["macro_auc"]["n"],
+        "classes": metrics["macro_auc"]["n_classes"],
+        "of": len(TASKS[task]),
+    }
 
 
 # part -> (its function, what is said of what it found)
 TIMINGS = {
-    "loader": (loader, ("LeNet epoch, {n_records} records", "DataLoader, 2 workers, single crops", "{ratio:.2f} times as fast")),
-    "bare": (bare, ("XResNet epoch, {n_records} records", "bare forward + backward", "{ratio:.2f} times as long")),
-    "bf16": (lambda: bare(amp="bf16"),
-             ("XResNet epoch with --amp, {n_records} records", "bare forward + backward", "{ratio:.2f} times as long")),
-    "bootstrap": (bootstrap, ("metrics, {n_records} records x {n_classes} classes", "{n_resamples} resamples", "{cpu_s:.1f} s")),
+    "loader": (
+        loader,
+        (
+            "LeNet epoch, {n_records} records",
+            "DataLoader, 2 workers, single crops",
+            "{ratio:.2f} times as fast",
+        ),
+    ),
+    "bare": (
+        bare,
+        (
+            "XResNet epoch, {n_records} records",
+            "bare forward + backward",
+            "{ratio:.2f} times as long",
+        ),
+    ),
+    "bf16": (
+        lambda: bare(amp="bf16"),
+        (
+            "XResNet epoch with --amp, {n_records} records",
+            "bare forward + backward",
+            "{ratio:.2f} times as long",
+        ),
+    ),
+    "bootstrap": (
+        bootstrap,
+        (
+            "metrics, {n_records} records x {n_classes} classes",
+            "{n_resamples} resamples",
+            "{cpu_s:.1f} s",
+        ),
+    ),
 }
 
 
 def preprocessed(ptbxl: Path, folder: Path) -> Path:
-    """The data set that the runs read: `folder`, preprocessed from `ptbxl` where that was not done."""
-    subprocess.run([sys.executable, ROOT / "code" / "preprocessing.py", "--data_path", ptbxl, "--output_path", folder],
-                   check=True, stdout=subprocess.DEVNULL)
+    """The data set that the runs read: `folder`, preprocessed from `ptbxl` where that
+    was not done.
+    """
+    subprocess.run(
+        [
+            sys.executable,
+            ROOT / "code" / "preprocessing.py",
+            "--data_path",
+            ptbxl,
+            "--output_path",
+            folder,
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return folder
 
 
 def main():
     """Print what was asked for, one line each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", nargs="+", choices=(*TIMINGS, "auc"))
     parser.add_argument("--ptbxl", type=Path)
-    parser.add_argument("--output_path", type=Path, default=Path(tempfile.gettempdir()) / "xai4ecg_bench_training")
+    parser.add_argument(
+        "--output_path", type=Path, default=Path(tempfile.gettempdir()) / "xai4ecg_bench_training"
+    )
     parser.add_argument("--amp", action="store_true", help="train in bf16 for auc")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
@@ -180,8 +299,12 @@ def main():
         data = preprocessed(args.ptbxl, args.output_path / "data")
         for key, (bar, _) in BARS.items():
             found = auc(data, args.output_path, *key, args.amp)
-            say(f"macro AUC of {' '.join(key)}{' --amp' * args.amp}, {found['n']:.0f} records", f"bar {bar}",
-                f"{found['mean']:.4f}, mean of 3 seeds; {found['classes']:.0f} of {found['of']} classes")
+            say(
+                f"macro AUC of {' '.join(key)}{' --amp' * args.amp}, {found['n']:.0f} records",
+                f"bar {bar}",
+                f"{found['mean']:.4f}, mean of 3 seeds; {found['classes']:.0f} of {found['of']} "
+                "classes",
+            )
 
 
 if __name__ == "__main__":

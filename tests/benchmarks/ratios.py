@@ -4,10 +4,14 @@ MARK = "result: "
 
 
 def say(what: str, against: str, measured: str) -> None:
-    """Print a result: what was measured, against what, and the number with its unit (`against` may be empty)."""
+    """Print a result: what was measured, against what, and the number with its unit (`against` may
+    be empty).
+    """
     print(f"{MARK}{what} | {against} | {measured}", flush=True)
 
 
 def row_of(line: str) -> list[str] | None:
-    """What was said in a line of a benchmark's output: [what, against, measured]; None for any other line."""
+    """What was said in a line of a benchmark's output: [what, against, measured]; None for any
+    other line.
+    """
     return line.removeprefix(MARK).strip().split(" | ") if line.startswith(MARK) else None

@@ -1,14 +1,15 @@
-"""Runs the timed benchmarks one after the other and prints machine, date, each command and, at the end, a table of all results.
+"""Runs the timed benchmarks one after the other and prints machine, date, each command and, at the
+end, a table of all results.
 
-Reads:  real records in PTB-XL's layout for `records` (--ptbxl; left out without); the others make their own data, or share one
-        simulated cohort and the runs trained on it.
+Reads:  real records in PTB-XL's layout for `records` (--ptbxl; left out without); the others make
+        their own data, or share one simulated cohort and the runs trained on it.
 Writes: nothing but a temporary folder for these.
 
 Every ratio has both its sides in one process.
 
 Example:
-    python tests/benchmarks/run_all.py --ptbxl ../shared/ptbxl      # all; most of an hour on 2 cores
-    python tests/benchmarks/run_all.py training scaling             # only these
+    python tests/benchmarks/run_all.py --ptbxl ../shared/ptbxl      # all; most of an hour on 2
+    cores python tests/benchmarks/run_all.py training scaling             # only these
 """
 
 import argparse
@@ -26,14 +27,16 @@ from ratios import row_of
 
 FOLDER = Path(__file__).resolve().parent
 N_RECORDS = 2200  # of the shared cohort: the sanity checks find 200 in its fold 10
-# name -> what follows python tests/benchmarks/; {ptbxl} stands for --ptbxl, the others for what `shared` makes
+# name -> what follows python tests/benchmarks/; {ptbxl} stands for --ptbxl, the others for what
+# `shared` makes
 BENCHMARKS = {
     "records": "bench_records.py reading cost memory --ptbxl {ptbxl}",
     "training": "bench_training.py loader bare bf16 bootstrap",
     "attribution": "bench_attribution.py cost captum",
     "tcav": "bench_tcav_speed.py",
     "glocal": "bench_glocal.py time --data_path {cohort} --model_path {run}",
-    "sanity": "bench_sanity.py time --data_path {cohort} --model_path {run} --amplitude_models {amplitude} --seeds {run}",
+    "sanity": "bench_sanity.py time --data_path {cohort} --model_path {run} --amplitude_models "
+    "{amplitude} --seeds {run}",
     "discovery": "bench_discovery.py",
     "scaling": "bench_scaling.py",
     "stages": "bench_stages.py",
@@ -44,7 +47,10 @@ def machine() -> str:
     """Processor, cores, Python and torch, one line."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    model = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
     libraries = f"Python {platform.python_version()}, torch {metadata.version('torch')}"
     return f"{model or 'unknown processor'}, {os.cpu_count()} cores, {libraries}"
 
@@ -55,19 +61,29 @@ def needs(name: str, place: str) -> bool:
 
 
 def shared(folder: Path) -> dict[str, Path]:
-    """Simulate a cohort under `folder`, train a LeNet on its labels and one on its amplitudes: place -> path."""
+    """Simulate a cohort under `folder`, train a LeNet on its labels and one on its amplitudes:
+    place -> path.
+    """
     for script, options in stages(folder, N_RECORDS)[:4]:
         measure(script, options)
     output = folder / "output"
-    return {"cohort": folder / "cohort", "run": output / "lenet_subdiagnostic", "amplitude": output / "lenet_T_Wave_Amplitude"}
+    return {
+        "cohort": folder / "cohort",
+        "run": output / "lenet_subdiagnostic",
+        "amplitude": output / "lenet_T_Wave_Amplitude",
+    }
 
 
 def run(name: str, places: dict[str, str | Path]) -> tuple[list[list[str]], bool]:
-    """Run one benchmark, passing on its lines; what it said (what, against, measured, command) and whether it succeeded."""
+    """Run one benchmark, passing on its lines; what it said (what, against, measured, command) and
+    whether it succeeded.
+    """
     script, *words = [word.format(**places) for word in BENCHMARKS[name].split()]
     print(f"\n$ python tests/benchmarks/{' '.join([script, *words])}", flush=True)
     rows = []
-    with subprocess.Popen([sys.executable, FOLDER / script, *words], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, FOLDER / script, *words], stdout=subprocess.PIPE, text=True
+    ) as process:
         for line in process.stdout:
             print(line, end="", flush=True)
             if row := row_of(line):
@@ -77,21 +93,29 @@ def run(name: str, places: dict[str, str | Path]) -> tuple[list[list[str]], bool
 
 def main() -> None:
     """Run what was asked for; exit 1 where one failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)} (default: all)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)} (default: all)"
+    )
     parser.add_argument("--ptbxl", help="real records in PTB-XL's layout")
     args = parser.parse_args()
     names = args.names or [name for name in BENCHMARKS if args.ptbxl or not needs(name, "ptbxl")]
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
-        parser.error(f"unknown benchmark {', '.join(unknown)}: accepted are {', '.join(BENCHMARKS)}")
+        parser.error(
+            f"unknown benchmark {', '.join(unknown)}: accepted are {', '.join(BENCHMARKS)}"
+        )
     missing = [name for name in names if needs(name, "ptbxl") and not args.ptbxl]
     if missing:
         parser.error(f"{', '.join(missing)}: needs --ptbxl, a folder of records in PTB-XL's layout")
     title = f"{datetime.date.today()}, {machine()}"
     print(title, flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        places = {"ptbxl": args.ptbxl} | (shared(Path(folder)) if any(needs(name, "run") for name in names) else {})
+        places = {"ptbxl": args.ptbxl} | (
+            shared(Path(folder)) if any(needs(name, "run") for name in names) else {}
+        )
         done = {name: run(name, places) for name in names}
     print(f"\n{title}\n\n| what | against | measured | command |\n|---|---|---|---|")
     for rows, _ in done.values():

@@ -23,7 +23,9 @@ def seconds(signals):
 
 def test_cost_is_linear_in_records():
     rng = np.random.default_rng(0)
-    signals = np.stack([known_ecg(regular(rng.uniform(50, 100)), noise=0.01, seed=i) for i in range(128)]).astype(np.float32)
+    signals = np.stack(
+        [known_ecg(regular(rng.uniform(50, 100)), noise=0.01, seed=i) for i in range(128)]
+    ).astype(np.float32)
     few, many = signals, np.concatenate([signals] * 4)
     seconds(few)  # warm
     per_record = [seconds(part) / len(part) * 1000 for part in (few, many)]

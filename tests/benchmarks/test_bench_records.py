@@ -1,4 +1,6 @@
-"""Bars on reading and preprocessing, on the real records: pytest -m benchmark tests/benchmarks/test_bench_records.py -s"""
+"""Bars on reading and preprocessing, on the real records: pytest -m benchmark
+tests/benchmarks/test_bench_records.py -s
+"""
 
 import sys
 from pathlib import Path

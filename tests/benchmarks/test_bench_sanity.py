@@ -14,6 +14,11 @@ pytestmark = pytest.mark.benchmark
 
 
 def test_all_checks_of_a_lenet_stay_within_their_minutes(cohort, trained):
-    args = SimpleNamespace(model_path=str(trained), data_path=str(cohort), amplitude_models=[], seeds=[str(trained)],
-                           n_samples=200)
-    assert cost(args) < 2 * BAR_MINUTES      # minutes of one core
+    args = SimpleNamespace(
+        model_path=str(trained),
+        data_path=str(cohort),
+        amplitude_models=[],
+        seeds=[str(trained)],
+        n_samples=200,
+    )
+    assert cost(args) < 2 * BAR_MINUTES  # minutes of one core

@@ -1,4 +1,6 @@
-"""The bars on the simulated cohort: realism against real normal records, time (run with: pytest -m benchmark)."""
+"""The bars on the simulated cohort: realism against real normal records, time (run with: pytest -m
+benchmark).
+"""
 
 import pytest
 from bench_simulation import realism_table, speed
@@ -8,7 +10,10 @@ pytestmark = pytest.mark.benchmark
 
 def test_simulated_and_real_normal_beats_lie_in_each_others_bands(ptbxl, ptbxl_reference):
     table, _, _ = realism_table(ptbxl, ptbxl_reference, seed=0)
-    shares = table.loc[["patients used for the fit", "other patients", "all"], ["real inside simulated", "simulated inside real"]]
+    shares = table.loc[
+        ["patients used for the fit", "other patients", "all"],
+        ["real inside simulated", "simulated inside real"],
+    ]
     assert shares.to_numpy().min() >= 0.80, table
     assert shares.to_numpy().max() <= 0.95, table
 

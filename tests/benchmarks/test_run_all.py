@@ -1,4 +1,6 @@
-"""The runner of all benchmarks: every script it names exists, and wrong names and failures are said."""
+"""The runner of all benchmarks: every script it names exists, and wrong names and failures are
+said.
+"""
 
 import subprocess
 import sys
@@ -26,13 +28,19 @@ def test_the_machine_is_named_with_its_cores():
 
 
 def test_an_unknown_name_is_refused_with_what_is_accepted():
-    done = subprocess.run([sys.executable, FOLDER / "run_all.py", "nonsense"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, FOLDER / "run_all.py", "nonsense"], capture_output=True, text=True
+    )
     assert done.returncode == 2
-    assert f"unknown benchmark nonsense: accepted are {', '.join(run_all.BENCHMARKS)}" in done.stderr
+    assert (
+        f"unknown benchmark nonsense: accepted are {', '.join(run_all.BENCHMARKS)}" in done.stderr
+    )
 
 
 def test_real_records_are_asked_for_before_anything_runs():
-    done = subprocess.run([sys.executable, FOLDER / "run_all.py", "records"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, FOLDER / "run_all.py", "records"], capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert "records: needs --ptbxl" in done.stderr
     assert done.stdout == ""
@@ -60,18 +68,32 @@ def test_a_failed_benchmark_fails_the_run(monkeypatch, capsys):
 @pytest.mark.slow
 def test_benchmarks_of_a_run_share_one_and_end_in_the_table(monkeypatch, capsys):
     monkeypatch.setattr(run_all, "N_RECORDS", 120)
-    monkeypatch.setattr(run_all, "BENCHMARKS", {
-        "glocal": run_all.BENCHMARKS["glocal"], "sanity": f"{run_all.BENCHMARKS['sanity']} --n_samples 8"})
+    monkeypatch.setattr(
+        run_all,
+        "BENCHMARKS",
+        {
+            "glocal": run_all.BENCHMARKS["glocal"],
+            "sanity": f"{run_all.BENCHMARKS['sanity']} --n_samples 8",
+        },
+    )
     made = []
-    monkeypatch.setattr(run_all, "measure", lambda script, options: made.append(script) or measure(script, options))
+    monkeypatch.setattr(
+        run_all, "measure", lambda script, options: made.append(script) or measure(script, options)
+    )
     monkeypatch.setattr(sys, "argv", ["run_all.py"])
     run_all.main()
     assert made == ["simulate_ptbxl", "preprocessing", "train_model", "train_model"]
     rows = capsys.readouterr().out.split("|---|---|---|---|\n")[1].splitlines()
-    assert [row.split(" | ")[-1] for row in rows] == ["bench_glocal.py time |", "bench_sanity.py time |"]
+    assert [row.split(" | ")[-1] for row in rows] == [
+        "bench_glocal.py time |",
+        "bench_sanity.py time |",
+    ]
     assert rows[1].startswith("| sanity checks, 8 records | a bar of 10 min on 2 cores | ")
 
 
 def test_a_failed_stage_is_named_with_what_it_said(tmp_path):
-    with pytest.raises(SystemExit, match=r"preprocessing --data_path \S+: exit code 2\n(.*\n)*error: .*ptbxl_database.csv"):
+    with pytest.raises(
+        SystemExit,
+        match=r"preprocessing --data_path \S+: exit code 2\n(.*\n)*error: .*ptbxl_database.csv",
+    ):
         measure("preprocessing", ["--data_path", tmp_path])

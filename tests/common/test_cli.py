@@ -9,15 +9,25 @@ from common.files import UserError
 
 
 def parser():
-    made = stage_parser("doc", "data_path", "model_path", "output_path", "modelname", "folds", "threads")
+    made = stage_parser(
+        "doc", "data_path", "model_path", "output_path", "modelname", "folds", "threads"
+    )
     made.add_list_argument("--pathologies", default=None)
     return made
 
 
-@pytest.mark.parametrize("words", [
-    ["--pathologies=[AMI,", "IMI]"], ["--pathologies", "[AMI,", "IMI]"], ["--pathologies=[AMI,IMI]"],
-    ["--pathologies", "AMI", "IMI"], ["--pathologies", "AMI,IMI"], ["--pathologies=AMI,IMI"], ["--pathologies=['AMI',", "'IMI']"],
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--pathologies=[AMI,", "IMI]"],
+        ["--pathologies", "[AMI,", "IMI]"],
+        ["--pathologies=[AMI,IMI]"],
+        ["--pathologies", "AMI", "IMI"],
+        ["--pathologies", "AMI,IMI"],
+        ["--pathologies=AMI,IMI"],
+        ["--pathologies=['AMI',", "'IMI']"],
+    ],
+)
 def test_every_spelling_of_a_list_means_the_same(words):
     args = parser().parse_args([*words, "--folds", "9", "10"])
     assert args.pathologies == ["AMI", "IMI"]
@@ -25,7 +35,9 @@ def test_every_spelling_of_a_list_means_the_same(words):
 
 
 def test_both_names_of_an_option_work():
-    args = parser().parse_args(["--model_checkpoint_path=a.ckpt", "--logdir", "out", "--modeltype=lenet"])
+    args = parser().parse_args(
+        ["--model_checkpoint_path=a.ckpt", "--logdir", "out", "--modeltype=lenet"]
+    )
     assert (args.model_path, args.output_path, args.modelname) == ("a.ckpt", "out", "lenet")
 
 
@@ -49,12 +61,18 @@ def test_a_trailing_slash_makes_no_other_settings():
     assert first == second
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["--data_pth", "x"], "did you mean --data_path?"),
-    (["--folds", "1-8"], "'1-8' is not a list of whole numbers, as in 1 2 3"),
-    (["--pathologies=[AMI,", "IMI", "--folds", "9"], "a list is not closed by ]: --pathologies=[AMI, IMI --folds 9"),
-    (["--threads", "two"], "two is not a whole number above 0"),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data_pth", "x"], "did you mean --data_path?"),
+        (["--folds", "1-8"], "'1-8' is not a list of whole numbers, as in 1 2 3"),
+        (
+            ["--pathologies=[AMI,", "IMI", "--folds", "9"],
+            "a list is not closed by ]: --pathologies=[AMI, IMI --folds 9",
+        ),
+        (["--threads", "two"], "two is not a whole number above 0"),
+    ],
+)
 def test_a_mistyped_option_is_told_what_would_be_right(words, said, capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(words)

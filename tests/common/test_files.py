@@ -6,7 +6,16 @@ import pickle
 import numpy as np
 import pytest
 
-from common.files import Stage, UserError, broken_link, read_npz, read_pickle, replacing, write_npz, write_pickle
+from common.files import (
+    Stage,
+    UserError,
+    broken_link,
+    read_npz,
+    read_pickle,
+    replacing,
+    write_npz,
+    write_pickle,
+)
 
 
 def test_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
@@ -20,7 +29,9 @@ def test_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
 
 
 @pytest.mark.parametrize("protocol", range(6))
-@pytest.mark.parametrize("array", [np.ones((2, 3, 4), np.float32), np.array([1, 2]), np.asfortranarray(np.eye(3))])
+@pytest.mark.parametrize(
+    "array", [np.ones((2, 3, 4), np.float32), np.array([1, 2]), np.asfortranarray(np.eye(3))]
+)
 def test_array_pickles_of_every_protocol_are_read(tmp_path, array, protocol):
     path = tmp_path / "a.pkl"
     path.write_bytes(pickle.dumps(array, protocol=protocol))
@@ -68,14 +79,21 @@ def test_stage_finishes_resumes_and_refuses_other_settings(tmp_path):
         stage.finish(counts={"n": 3})
     with Stage(tmp_path, "tcav", {"seed": 0}) as stage:
         assert stage.finished
-    with pytest.raises(UserError, match=r"seed: 0 there, 1 here.*--overwrite"), Stage(tmp_path, "tcav", {"seed": 1}):
+    with (
+        pytest.raises(UserError, match=r"seed: 0 there, 1 here.*--overwrite"),
+        Stage(tmp_path, "tcav", {"seed": 1}),
+    ):
         pass
     with Stage(tmp_path, "tcav", {"seed": 1}, overwrite=True) as stage:
         assert not stage.finished
 
 
 def test_a_second_process_is_refused(tmp_path):
-    with (Stage(tmp_path, "tcav", {}), pytest.raises(UserError, match="another process"), Stage(tmp_path, "tcav", {})):
+    with (
+        Stage(tmp_path, "tcav", {}),
+        pytest.raises(UserError, match="another process"),
+        Stage(tmp_path, "tcav", {}),
+    ):
         pass
 
 
@@ -94,7 +112,9 @@ def test_the_first_broken_link_is_named(tmp_path):
     (moved / "run" / "out.csv").write_text("3")
     assert "out.csv has changed" in broken_link(moved / "run" / "tcav.json")
     (moved / "in.csv").unlink()
-    assert "out.csv has changed" in broken_link(moved / "run" / "tcav.json")     # worse than what is missing
+    assert "out.csv has changed" in broken_link(
+        moved / "run" / "tcav.json"
+    )  # worse than what is missing
     (moved / "run" / "out.csv").unlink()
     assert "in.csv is missing" in broken_link(moved / "run" / "tcav.json")
 

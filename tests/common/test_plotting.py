@@ -6,7 +6,15 @@ import pytest
 
 from common import plotting
 from common.ecg_paper import PAGE, PAPER, Heat, Record, baselines, comparison, twelve_leads
-from common.plotting import ABSOLUTE_CMAP, MM, MM_PER_MV, MM_PER_SECOND, SIGNED_CMAP, heat_line, heat_norm
+from common.plotting import (
+    ABSOLUTE_CMAP,
+    MM,
+    MM_PER_MV,
+    MM_PER_SECOND,
+    SIGNED_CMAP,
+    heat_line,
+    heat_norm,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +39,13 @@ def luminance(colour):
 
 def deuteranope(colour):
     """Colour as a deuteranope sees it (Machado et al. 2009, severity 1)."""
-    matrix = np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]])
+    matrix = np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    )
     return np.clip(matrix @ np.array(colour[:3]), 0, 1)
 
 
@@ -77,7 +91,11 @@ def test_pieces_of_one_shade_are_one_path_of_separate_pieces_in_its_colour():
     norm = heat_norm(heat, True, (0, 1))
     band = heat_line(ax, np.arange(4.0), np.zeros(4), heat, norm=norm)
     band.update_scalarmappable()
-    assert [path.codes.tolist() for path in band.get_paths()] == [[1, 2, 2], [1, 2, 2], [1, 2, 2, 1, 2, 2]]
+    assert [path.codes.tolist() for path in band.get_paths()] == [
+        [1, 2, 2],
+        [1, 2, 2],
+        [1, 2, 2, 1, 2, 2],
+    ]
     assert np.allclose(band.get_edgecolor(), SIGNED_CMAP(norm(band.get_array())))
     assert len(band.get_facecolor()) == 0
 
@@ -90,13 +108,18 @@ def test_colours_are_told_apart_by_the_colour_blind_and_leave_the_trace_readable
     assert (np.diff(shades) < 0).all()
     ink = luminance((0.1, 0.1, 0.1))
     for colour in (low, high, ABSOLUTE_CMAP(1.0)):
-        assert (luminance(colour) + 0.05) / (ink + 0.05) > 2  # contrast of the trace on the hottest band
+        assert (luminance(colour) + 0.05) / (
+            ink + 0.05
+        ) > 2  # contrast of the trace on the hottest band
 
 
 # ---------------------------------------------------------------- ECG paper
 
+
 def heat_for(signal, signed=True):
-    return Heat(np.where(signal > 0.5, 1.0, -0.1), signed, "lrp", "logit", "Ledger: logit 1.00 = input 1.00")
+    return Heat(
+        np.where(signal > 0.5, 1.0, -0.1), signed, "lrp", "logit", "Ledger: logit 1.00 = input 1.00"
+    )
 
 
 def traces(figure):
@@ -117,9 +140,20 @@ def test_paper_is_at_scale():
         assert line[:, 1].max() <= PAPER[3]
     pulses = [line.get_xydata() for line in figure.axes[0].lines if len(line.get_xdata()) == 6]
     assert pulses
-    assert all(np.ptp(pulse[:, 1]) == MM_PER_MV and pulse[3, 0] - pulse[2, 0] == 5 for pulse in pulses)
+    assert all(
+        np.ptp(pulse[:, 1]) == MM_PER_MV and pulse[3, 0] - pulse[2, 0] == 5 for pulse in pulses
+    )
     text = " ".join(text.get_text() for text in figure.axes[0].texts)
-    for shown in ("title", "subtitle", "25 mm/s", "10 mm/mV", "Ledger: logit 1.00", "99th percentile", "aVF", "lrp (logit)"):
+    for shown in (
+        "title",
+        "subtitle",
+        "25 mm/s",
+        "10 mm/mV",
+        "Ledger: logit 1.00",
+        "99th percentile",
+        "aVF",
+        "lrp (logit)",
+    ):
         assert shown in text
 
 

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from common.stats import bootstrap_mean, holm, mean_of_known, patient_weights, permutation_p, wilson_interval
+from common.stats import (
+    bootstrap_mean,
+    holm,
+    mean_of_known,
+    patient_weights,
+    permutation_p,
+    wilson_interval,
+)
 
 
 def test_patient_weights_keep_a_patients_records_together():

@@ -11,24 +11,36 @@ from records.dataset import parse_r_peaks
 
 def some_records(n=5):
     rng = np.random.default_rng(2)
-    return np.stack([known_ecg(regular(rng.uniform(50, 110)), noise=0.01, seed=i) for i in range(n)])
+    return np.stack(
+        [known_ecg(regular(rng.uniform(50, 110)), noise=0.01, seed=i) for i in range(n)]
+    )
 
 
 def test_many_records_are_measured_as_each_alone(monkeypatch):
     signals = some_records()
     together = ecg.measure_all(signals, 100, progress=False)
     monkeypatch.setattr(analysis, "CHUNK", 2)
-    pd.testing.assert_frame_equal(ecg.measure_all(signals, 100, progress=False), together, rtol=1e-4, atol=1e-4)
+    pd.testing.assert_frame_equal(
+        ecg.measure_all(signals, 100, progress=False), together, rtol=1e-4, atol=1e-4
+    )
     for row, signal in enumerate(signals):
         alone = ecg.measure(signal, 100)
         assert alone["r_peaks"] == together.loc[row, "r_peaks"]
         numbers = alone.drop("r_peaks").astype(float)
-        assert np.allclose(numbers, together.loc[row, numbers.index].astype(float), rtol=1e-4, atol=1e-4, equal_nan=True)
+        assert np.allclose(
+            numbers,
+            together.loc[row, numbers.index].astype(float),
+            rtol=1e-4,
+            atol=1e-4,
+            equal_nan=True,
+        )
 
 
 def test_same_signal_same_table():
     signals = some_records(3)
-    pd.testing.assert_frame_equal(ecg.measure_all(signals, 100, progress=False), ecg.measure_all(signals, 100, progress=False))
+    pd.testing.assert_frame_equal(
+        ecg.measure_all(signals, 100, progress=False), ecg.measure_all(signals, 100, progress=False)
+    )
 
 
 def test_signals_are_left_as_they_are():
@@ -42,14 +54,23 @@ def test_signals_are_left_as_they_are():
 def test_the_sampling_rate_does_not_matter(rate):
     times = regular(70)
     low, high = (ecg.measure(known_ecg(times, fs), fs) for fs in (100, rate))
-    assert np.abs(parse_r_peaks(low["r_peaks"]) - parse_r_peaks(high["r_peaks"])).max() <= 1  # both at 100 Hz
-    for column, tolerance in (("R_Amp_V5", 0.03), ("T_Amp_II", 0.01), ("QRS_Dur_Global", 8), ("PR_Int_Global", 10)):
+    assert (
+        np.abs(parse_r_peaks(low["r_peaks"]) - parse_r_peaks(high["r_peaks"])).max() <= 1
+    )  # both at 100 Hz
+    for column, tolerance in (
+        ("R_Amp_V5", 0.03),
+        ("T_Amp_II", 0.01),
+        ("QRS_Dur_Global", 8),
+        ("PR_Int_Global", 10),
+    ):
         assert high[column] == pytest.approx(low[column], abs=tolerance)
 
 
 def test_r_peaks_of_the_table_are_those_of_detect_r_peaks():
     signal = known_ecg(regular(64))
-    assert np.array_equal(parse_r_peaks(ecg.measure(signal, 100)["r_peaks"]), ecg.detect_r_peaks(signal, 100))
+    assert np.array_equal(
+        parse_r_peaks(ecg.measure(signal, 100)["r_peaks"]), ecg.detect_r_peaks(signal, 100)
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 1000, 11), (1000, 12), (2, 12, 1000)])
@@ -67,12 +88,21 @@ def test_no_records_no_rows():
     assert len(ecg.measure_all(np.zeros((0, 1000, 12)), 100, progress=False)) == 0
 
 
-@pytest.mark.parametrize("broken", [
-    np.full((1000, 12), np.inf), np.zeros((3, 12)), np.random.default_rng(0).normal(0, 1, (1000, 12)),
-    np.random.default_rng(0).normal(0, 1e-4, (1000, 12)), 1e4 * known_ecg(regular(60)), known_ecg([300], seconds=0.8),
-    known_ecg(regular(60)).round(), known_ecg([1500], seconds=3), known_ecg(regular(230), without="PT"),
-    known_ecg([(at, "PVC") if i % 2 else at for i, at in enumerate(regular(90))]),
-])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        np.full((1000, 12), np.inf),
+        np.zeros((3, 12)),
+        np.random.default_rng(0).normal(0, 1, (1000, 12)),
+        np.random.default_rng(0).normal(0, 1e-4, (1000, 12)),
+        1e4 * known_ecg(regular(60)),
+        known_ecg([300], seconds=0.8),
+        known_ecg(regular(60)).round(),
+        known_ecg([1500], seconds=3),
+        known_ecg(regular(230), without="PT"),
+        known_ecg([(at, "PVC") if i % 2 else at for i, at in enumerate(regular(90))]),
+    ],
+)
 def test_nothing_crashes(broken):
     table = ecg.measure_all(broken[None], 100, progress=False)
     assert len(table) == 1
@@ -83,25 +113,36 @@ def test_nothing_crashes(broken):
 def test_pacemaker_spikes_are_no_beats_of_their_own():
     signal = known_ecg([(at, "PVC") for at in regular(70)], 500)
     for at in regular(70):
-        signal[int((at - 60) / 2):int((at - 60) / 2) + 1] += 2.0
+        signal[int((at - 60) / 2) : int((at - 60) / 2) + 1] += 2.0
     assert len(ecg.detect_r_peaks(signal, 500)) == len(regular(70))
 
 
 def test_rhythm_of_few_beats():
-    rr, change = analysis._rhythm(np.array([[100, 600, 1100, -1], [100, -1, -1, -1], [0, 500, 1500, 2000]]), 5000)
+    rr, change = analysis._rhythm(
+        np.array([[100, 600, 1100, -1], [100, -1, -1, -1], [0, 500, 1500, 2000]]), 5000
+    )
     assert rr.tolist() == [500, 5000, 500]
     assert change.tolist() == [0, 0, 1.0]
 
 
 def test_uni_g_amplitudes(ptbxl, ptbxl_reference):
-    """On every third of the records that have them; the bars of all are printed by tests/benchmarks/bench_ecg.py."""
+    """On every third of the records that have them; the bars of all are printed by
+    tests/benchmarks/bench_ecg.py.
+    """
     from records.wfdb_files import read_records
-    published = pd.read_csv(ptbxl_reference / "uni_g_measurements.csv").set_index("ecg_id").iloc[::3]
+
+    published = (
+        pd.read_csv(ptbxl_reference / "uni_g_measurements.csv").set_index("ecg_id").iloc[::3]
+    )
     table = pd.read_csv(ptbxl / "ptbxl_database.csv").set_index("ecg_id").loc[published.index]
     signals = read_records(ptbxl, table["filename_lr"], table.index, 100, progress=False).signals
     found = ecg.measure_all(signals, 100, progress=False).set_axis(published.index)
-    for column, error, r in (("R_Amp_II", 0.04, 0.95), ("R_Amp_V5", 0.04, 0.95), ("S_Amp_V2", 0.04, None),
-                             ("T_Amp_V4", 0.03, 0.95)):
+    for column, error, r in (
+        ("R_Amp_II", 0.04, 0.95),
+        ("R_Amp_V5", 0.04, 0.95),
+        ("S_Amp_V2", 0.04, None),
+        ("T_Amp_V4", 0.03, 0.95),
+    ):
         ours = found[column].clip(lower=0) if column.startswith("T") else found[column]
         assert (ours - published[column]).abs().median() <= error
         assert r is None or ours.corr(published[column]) >= r

@@ -7,7 +7,9 @@ from ecg import beats
 from ecg.beats import Beats, cut_beats, find_beats, group_beat, mean_beats, median_beats
 
 
-@pytest.mark.parametrize(("sampling_rate", "first", "last", "length"), [(100, -30, 49, 80), (500, -150, 249, 400)])
+@pytest.mark.parametrize(
+    ("sampling_rate", "first", "last", "length"), [(100, -30, 49, 80), (500, -150, 249, 400)]
+)
 def test_window_is_300_ms_before_to_500_ms_after(sampling_rate, first, last, length):
     offsets = beats.window_offsets(sampling_rate)
     assert (offsets[0], offsets[-1], len(offsets)) == (first, last, length)
@@ -42,7 +44,9 @@ def test_cut_beats_holds_the_samples_around_the_peak_at_any_rate():
         found = find_beats([np.array([rate]), np.array([2 * rate, 5 * rate])], length, rate)
         cut = cut_beats(signals, found)
         for beat, (record, peak) in enumerate([(0, rate), (1, 2 * rate), (1, 5 * rate)]):
-            np.testing.assert_array_equal(cut[beat], signals[record, peak - rate * 3 // 10:peak + rate // 2])
+            np.testing.assert_array_equal(
+                cut[beat], signals[record, peak - rate * 3 // 10 : peak + rate // 2]
+            )
 
 
 def test_cut_beats_refuses_a_stack_of_another_size():
@@ -53,11 +57,16 @@ def test_cut_beats_refuses_a_stack_of_another_size():
 def test_mean_and_median_per_record_equal_a_plain_loop():
     rng = np.random.default_rng(0)
     signals = rng.normal(size=(4, 1000, 12)).astype(np.float32)
-    peaks = [np.array([100, 250, 400]), np.array([], dtype=int), np.array([500]), np.array([60, 940, 990])]
+    peaks = [
+        np.array([100, 250, 400]),
+        np.array([], dtype=int),
+        np.array([500]),
+        np.array([60, 940, 990]),
+    ]
     found = find_beats(peaks, 1000, 100)
     means, medians = mean_beats(signals, found), median_beats(signals, found)
     for row, kept in enumerate([[100, 250, 400], [], [500], [60, 940]]):
-        windows = [signals[row, peak - 30:peak + 50] for peak in kept]
+        windows = [signals[row, peak - 30 : peak + 50] for peak in kept]
         if not windows:
             assert np.isnan(means[row]).all()
             assert np.isnan(medians[row]).all()
@@ -70,7 +79,7 @@ def test_group_median_and_band_equal_plain_numpy():
     rng = np.random.default_rng(1)
     signals = rng.normal(size=(5, 1000, 12))
     peaks = [np.sort(rng.choice(np.arange(40, 940), 6, replace=False)) for _ in range(5)]
-    windows = [signals[row, peak - 30:peak + 50] for row in range(5) for peak in peaks[row]]
+    windows = [signals[row, peak - 30 : peak + 50] for row in range(5) for peak in peaks[row]]
     median, low, high = group_beat(cut_beats(signals, find_beats(peaks, 1000, 100)))
     np.testing.assert_allclose(median, np.median(windows, axis=0))
     np.testing.assert_allclose(low, np.percentile(windows, 5, axis=0))

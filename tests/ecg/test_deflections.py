@@ -8,12 +8,14 @@ ON, OFF = CENTRE - 25, CENTRE + 25  # 100 ms
 
 
 def beat(*waves, st=0.0):
-    """A beat (1, 12, WIDTH) with the same half-sine waves (height mV, ms) one after the other in each lead, then an ST level."""
+    """A beat (1, 12, WIDTH) with the same half-sine waves (height mV, ms) one after the other in
+    each lead, then an ST level.
+    """
     values = np.zeros(WIDTH)
     at = ON
     for height, duration in waves:
         width = round(duration * RATE / 1000)
-        values[at:at + width] = height * np.sin(np.pi * (np.arange(width) + 0.5) / width)
+        values[at : at + width] = height * np.sin(np.pi * (np.arange(width) + 0.5) / width)
         at += width
     rise = min(at, OFF)
     values[rise:OFF] = st * np.arange(OFF - rise) / max(OFF - rise, 1)
@@ -26,13 +28,19 @@ def measured(signal, onset=ON, offset=OFF):
     return {wave: round(float(found.amplitude[wave][0, 0]), 3) for wave in QRS_WAVES}, found
 
 
-@pytest.mark.parametrize(("waves", "expected"), [
-    ([(1.0, 60)], {"R": 1.0}),
-    ([(-0.2, 20), (1.0, 40), (-0.4, 40)], {"Q": -0.2, "R": 1.0, "S": -0.4}),
-    ([(-0.9, 90)], {"Q": -0.9}),  # QS
-    ([(0.3, 20), (-0.5, 30), (0.7, 40)], {"R": 0.3, "S": -0.5, "Rp": 0.7}),
-    ([(0.3, 20), (-0.5, 20), (0.7, 30), (-0.2, 20)], {"R": 0.3, "S": -0.5, "Rp": 0.7, "Sp": -0.2}),
-])
+@pytest.mark.parametrize(
+    ("waves", "expected"),
+    [
+        ([(1.0, 60)], {"R": 1.0}),
+        ([(-0.2, 20), (1.0, 40), (-0.4, 40)], {"Q": -0.2, "R": 1.0, "S": -0.4}),
+        ([(-0.9, 90)], {"Q": -0.9}),  # QS
+        ([(0.3, 20), (-0.5, 30), (0.7, 40)], {"R": 0.3, "S": -0.5, "Rp": 0.7}),
+        (
+            [(0.3, 20), (-0.5, 20), (0.7, 30), (-0.2, 20)],
+            {"R": 0.3, "S": -0.5, "Rp": 0.7, "Sp": -0.2},
+        ),
+    ],
+)
 def test_shapes(waves, expected):
     amplitude, found = measured(beat(*waves))
     for wave in QRS_WAVES:
@@ -48,7 +56,9 @@ def test_durations_and_peaks_are_where_they_were_put():
 
 
 def test_noise_is_no_wave():
-    assert measured(beat((0.015, 20), (-0.9, 60)))[0]["Q"] == pytest.approx(-0.9, abs=0.005)  # too low
+    assert measured(beat((0.015, 20), (-0.9, 60)))[0]["Q"] == pytest.approx(
+        -0.9, abs=0.005
+    )  # too low
     assert measured(beat((0.05, 6), (-0.9, 60)))[0]["R"] == 0  # too short
     assert measured(beat((0.06, 14), (-0.9, 60)))[0]["R"] == pytest.approx(0.06, abs=0.005)
 
@@ -62,14 +72,20 @@ def test_a_dropped_wave_joins_its_neighbours():
 
 def test_raised_and_lowered_st_are_no_waves():
     assert measured(beat((1.2, 60), st=-0.15))[0]["S"] == 0
-    assert measured(beat((-1.2, 60), st=0.2))[0]["R"] == pytest.approx(0.2, abs=0.02)  # known limit: after a Q it is taken for R
+    assert measured(beat((-1.2, 60), st=0.2))[0]["R"] == pytest.approx(
+        0.2, abs=0.02
+    )  # known limit: after a Q it is taken for R
     assert measured(beat((0.2, 20), (-1.2, 50), st=0.2))[0]["Rp"] == 0
     assert measured(beat((1.2, 50), (-0.5, 40), st=-0.05))[0]["S"] == pytest.approx(-0.5, abs=0.01)
 
 
 def test_ringing_before_a_steep_r_is_no_r():
-    assert measured(beat((0.08, 10), (-0.15, 14), (1.8, 50)))[0]["R"] == pytest.approx(1.8, abs=0.01)
-    assert measured(beat((0.30, 10), (-0.15, 14), (1.8, 50)))[0]["Rp"] == pytest.approx(1.8, abs=0.01)
+    assert measured(beat((0.08, 10), (-0.15, 14), (1.8, 50)))[0]["R"] == pytest.approx(
+        1.8, abs=0.01
+    )
+    assert measured(beat((0.30, 10), (-0.15, 14), (1.8, 50)))[0]["Rp"] == pytest.approx(
+        1.8, abs=0.01
+    )
 
 
 def test_leads_and_records_are_independent():
@@ -83,18 +99,22 @@ def test_leads_and_records_are_independent():
 
 def test_only_between_onset_and_offset():
     signal = beat((1.0, 60))
-    signal[..., OFF + 20:OFF + 40] = 5.0
+    signal[..., OFF + 20 : OFF + 40] = 5.0
     assert measured(signal)[0]["R"] == pytest.approx(1.0, abs=0.005)
 
 
 def test_blank_where_there_is_no_beat():
     found = deflections(np.full((1, 12, WIDTH), np.nan), np.array([np.nan]), np.array([np.nan]))
-    assert all(np.isnan(found.amplitude[wave]).all() and np.isnan(found.peak[wave]).all() for wave in QRS_WAVES)
+    assert all(
+        np.isnan(found.amplitude[wave]).all() and np.isnan(found.peak[wave]).all()
+        for wave in QRS_WAVES
+    )
 
 
 def test_runs_against_a_slow_count():
     """The number of each sample's deflection, by walking along it."""
     from ecg.deflections import _runs
+
     signs = np.random.default_rng(0).integers(-1, 2, (50, 12, 30)).astype(np.int8)
     signs[..., 0] = 0  # a QRS begins after the first sample looked at
     found = _runs(signs)

@@ -41,7 +41,9 @@ def test_no_p_no_fiducials_of_p():
 
 
 def test_fibrillation_waves_are_no_p():
-    """Irregular beats over a 6 Hz tremor: whatever the median leaves of it differs from beat to beat."""
+    """Irregular beats over a 6 Hz tremor: whatever the median leaves of it differs from beat to
+    beat.
+    """
     times = 400 + np.cumsum(np.random.default_rng(5).uniform(450, 1000, 12))
     signal = known_ecg(times, without="P", noise=0.01)
     signal += 0.1 * np.sin(2 * np.pi * 6 * np.arange(1000) / 100)[:, None]
@@ -57,7 +59,7 @@ def test_a_long_pr_interval_is_found():
 def sum_of_p(wave, times):
     delay, width, _ = wave
     time = np.arange(1000) * 10.0
-    shape = sum(np.exp(-0.5 * ((time - at - delay) / width)**2) for at in times)
+    shape = sum(np.exp(-0.5 * ((time - at - delay) / width) ** 2) for at in times)
     one = known_ecg([500], without="QRST", seconds=1)  # the leads' proportions of P
     return shape[:, None] * one[34] / np.abs(one[34]).max() * 0.15
 

@@ -14,7 +14,12 @@ LIMB = {lead: index for index, lead in enumerate(LEADS[:6])}
 def breach(signals):
     """Largest violation of the limb leads' four identities, mV."""
     one, two, three, avr, avl, avf = signals[..., :6].unbind(-1)
-    errors = [one + three - two, avr + (one + two) / 2, avl - (one - three) / 2, avf - (two + three) / 2]
+    errors = [
+        one + three - two,
+        avr + (one + two) / 2,
+        avl - (one - three) / 2,
+        avf - (two + three) / 2,
+    ]
     return max(float(error.abs().max()) for error in errors)
 
 
@@ -24,7 +29,7 @@ def test_any_set_of_cells_can_be_removed_and_the_limb_leads_still_fit(seed):
     mask = torch.rand(signals.shape, generator=torch.Generator().manual_seed(seed)) < 0.2
     line = limb_consistent(seed=9)[:, 0]
     assert breach(remove(signals, mask, line)) < 1e-5
-    assert breach(remove(signals, mask, line, "zero")) > 0.1     # the plain variant does break them
+    assert breach(remove(signals, mask, line, "zero")) > 0.1  # the plain variant does break them
 
 
 def test_the_removed_lead_is_flat_and_the_perpendicular_one_untouched():
@@ -35,7 +40,9 @@ def test_the_removed_lead_is_flat_and_the_perpendicular_one_untouched():
         filled = remove(signals, mask, line)
         gone = filled[:, 40:80, LIMB[lead]] - line[:, None, LIMB[lead]]
         assert gone.abs().max() < 1e-4
-        assert torch.allclose(filled[..., LIMB[perpendicular]], signals[..., LIMB[perpendicular]], atol=1e-5)
+        assert torch.allclose(
+            filled[..., LIMB[perpendicular]], signals[..., LIMB[perpendicular]], atol=1e-5
+        )
         assert torch.equal(filled[..., 6:], signals[..., 6:])
         assert torch.equal(filled[:, :38], signals[:, :38])
 
@@ -48,7 +55,8 @@ def test_two_limb_leads_leave_nothing_of_all_six():
 
 
 def test_least_change_of_lead_one_by_hand():
-    # taking lead I (1 mV along 0 degrees) away: II loses cos 60 = .5, III gains .5, aVL loses .75, aVR gains .75
+    # taking lead I (1 mV along 0 degrees) away: II loses cos 60 = .5, III gains .5, aVL loses .75,
+    # aVR gains .75
     signals = torch.tensor([1.0, 0.5, -0.5, -0.75, 0.75, 0, *[0.3] * 6]).expand(1, 5, 12)
     weights = torch.zeros(1, 5, 12)
     weights[..., 0] = 1
@@ -67,7 +75,9 @@ def test_a_weight_of_one_half_takes_half_of_a_chest_and_of_a_limb_lead():
 def test_cross_fade_by_hand():
     mask = torch.zeros(1, 7, 1, dtype=torch.bool)
     mask[0, 3] = True
-    assert cross_fade(mask, 2)[0, :, 0].tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1, 2 / 3, 1 / 3, 0])
+    assert cross_fade(mask, 2)[0, :, 0].tolist() == pytest.approx(
+        [0, 1 / 3, 2 / 3, 1, 2 / 3, 1 / 3, 0]
+    )
     assert torch.equal(cross_fade(mask, 0), mask.float())
 
 
@@ -94,5 +104,5 @@ def test_isoelectric_line_reads_the_silent_samples_and_keeps_einthoven():
     segments[0, 10:20, :, 0], segments[0, 10:20, :, 2] = 0, 1
     line = isoelectric_line(signals, segments, names)
     assert line[0] == pytest.approx(signals[0, 10:20].mean(axis=0), abs=1e-6)
-    assert line[1] == pytest.approx(signals[1].mean(axis=0), abs=1e-6)   # nothing silent: the mean
+    assert line[1] == pytest.approx(signals[1].mean(axis=0), abs=1e-6)  # nothing silent: the mean
     assert breach(torch.tensor(line[:, None])) < 1e-6

@@ -13,7 +13,9 @@ def beats_of(*records):
 
 
 def test_beats_at_any_phase_give_back_the_height_between_samples():
-    """R at 100 Hz falls between samples; aligned at 2 ms and interpolated, the median has its full height."""
+    """R at 100 Hz falls between samples; aligned at 2 ms and interpolated, the median has its full
+    height.
+    """
     truth = 400 + np.cumsum(np.random.default_rng(0).uniform(700, 1000, 10))
     signal = known_ecg(truth)
     found = beats_of(signal).beats[0]
@@ -30,7 +32,7 @@ def test_extra_beats_are_left_out():
     found = beats_of(known_ecg(times), known_ecg(mixed))
     assert list(np.flatnonzero(~found.dominant[1])) == [2, 5, 8]
     for extreme in (np.max, np.min):  # the two may lie 2 ms apart, so heights are compared
-        heights = extreme(found.beats[:, :, CENTRE - 150:CENTRE + 150], axis=2)
+        heights = extreme(found.beats[:, :, CENTRE - 150 : CENTRE + 150], axis=2)
         assert np.abs(heights[0] - heights[1]).max() < 0.03
 
 
@@ -39,7 +41,10 @@ def test_baseline_wander_is_taken_out():
     wander = 0.8 * np.sin(2 * np.pi * 0.2 * np.arange(1000) / 100)
     plain, wandering = beats_of(known_ecg(times), known_ecg(times) + wander[:, None]).beats
     difference = plain - wandering
-    assert np.abs(difference - difference[:, [CENTRE - 40]])[:, CENTRE - 130:CENTRE + 200].max() < 0.06
+    assert (
+        np.abs(difference - difference[:, [CENTRE - 40]])[:, CENTRE - 130 : CENTRE + 200].max()
+        < 0.06
+    )
 
 
 def test_a_single_beat_near_the_end_is_a_beat():
@@ -62,7 +67,9 @@ def test_quantiles_against_numpy():
     dominant = rng.random((4, 7)) < 0.6
     dominant[:, 0] = True
     found = median_beat._quantiles(beats, dominant, (0.25, 0.5, 0.75))
-    expected = np.nanquantile(np.where(dominant[:, None, None], beats, np.nan), [0.25, 0.5, 0.75], axis=-1)
+    expected = np.nanquantile(
+        np.where(dominant[:, None, None], beats, np.nan), [0.25, 0.5, 0.75], axis=-1
+    )
     assert np.allclose(found, expected, atol=1e-6)
 
 
@@ -73,5 +80,9 @@ def test_spread_is_the_noise():
 
 
 def test_ragged_rows():
-    assert median_beat.pad([np.array([3, 4]), np.array([], int), np.array([7])]).tolist() == [[3, 4], [-1, -1], [7, -1]]
+    assert median_beat.pad([np.array([3, 4]), np.array([], int), np.array([7])]).tolist() == [
+        [3, 4],
+        [-1, -1],
+        [7, -1],
+    ]
     assert median_beat.pad([np.array([], int)]).shape == (1, 0)

@@ -15,7 +15,10 @@ def positions(signal, sampling_rate):
 @pytest.mark.parametrize("rate", [35, 70, 180])
 def test_every_beat_is_found_where_it_is(sampling_rate, rate):
     truth = regular(rate)
-    found = positions(known_ecg(truth, sampling_rate, noise=0.01, without="PT" if rate == 180 else ""), sampling_rate)
+    found = positions(
+        known_ecg(truth, sampling_rate, noise=0.01, without="PT" if rate == 180 else ""),
+        sampling_rate,
+    )
     assert len(found) == len(truth)
     assert np.abs(found - truth).max() <= 15
 
@@ -46,8 +49,16 @@ def test_one_good_lead_is_enough():
     assert len(positions(signal, 100)) == len(regular(75))
 
 
-@pytest.mark.parametrize("signal", [np.zeros((1000, 12)), np.full((1000, 12), 3.0), np.full((1000, 12), np.nan),
-                                    np.zeros((30, 12)), np.zeros((1, 12))])
+@pytest.mark.parametrize(
+    "signal",
+    [
+        np.zeros((1000, 12)),
+        np.full((1000, 12), 3.0),
+        np.full((1000, 12), np.nan),
+        np.zeros((30, 12)),
+        np.zeros((1, 12)),
+    ],
+)
 def test_nothing_beats(signal):
     found = ecg.detect_r_peaks(signal, 100)
     assert found.shape == (0,)
@@ -70,17 +81,22 @@ def test_peaks_lie_within_the_record_and_rise():
 
 
 def test_records_do_not_influence_each_other():
-    signals = np.stack([known_ecg(regular(60)), np.zeros((1000, 12)), 5 * known_ecg(regular(110), noise=0.02)])
+    signals = np.stack(
+        [known_ecg(regular(60)), np.zeros((1000, 12)), 5 * known_ecg(regular(110), noise=0.02)]
+    )
     together = rpeaks.detect_all(signals, 100)
     for signal, found in zip(signals, together, strict=True):
         assert np.array_equal(rpeaks.detect_all(signal[None], 100)[0], found)
 
 
-@pytest.mark.parametrize(("before", "after"), [(100, 500), (500, 100), (250, 500), (300, 500), (1000, 500)])
+@pytest.mark.parametrize(
+    ("before", "after"), [(100, 500), (500, 100), (250, 500), (300, 500), (1000, 500)]
+)
 def test_resampling_keeps_a_band_limited_wave(before, after):
     def wave(rate):
         time = np.arange(int(4 * rate)) / rate
         return np.sin(2 * np.pi * 7 * time) + 0.5 * np.cos(2 * np.pi * 15 * time)
+
     resampled = rpeaks.at_rate(wave(before)[None], before, after)[0]
     inner = slice(after // 2, -after // 2)  # the ends are continued by reflection, not known
     assert resampled.shape == wave(after).shape
@@ -96,16 +112,27 @@ def test_resampling_any_length(n_samples):
 
 
 def test_published_r_peaks(ptbxl, ptbxl_reference):
-    """On 100 real records: every bar of the whole set is printed by tests/benchmarks/bench_ecg.py."""
+    """On 100 real records: every bar of the whole set is printed by
+    tests/benchmarks/bench_ecg.py.
+    """
     import pandas as pd
 
     from records.dataset import parse_r_peaks
     from records.wfdb_files import read_records
+
     table = pd.read_csv(ptbxl / "ptbxl_database.csv").iloc[::15]
-    signals = read_records(ptbxl, table["filename_lr"], table["ecg_id"], 100, progress=False).signals
-    published = pd.read_csv(ptbxl_reference / "r_peaks.csv").set_index("ecg_id")["r_peaks"].reindex(table["ecg_id"])
+    signals = read_records(
+        ptbxl, table["filename_lr"], table["ecg_id"], 100, progress=False
+    ).signals
+    published = (
+        pd.read_csv(ptbxl_reference / "r_peaks.csv")
+        .set_index("ecg_id")["r_peaks"]
+        .reindex(table["ecg_id"])
+    )
     hits = false = missed = 0
-    for text, found in zip(published, ecg.measure_all(signals, 100, progress=False)["r_peaks"], strict=True):
+    for text, found in zip(
+        published, ecg.measure_all(signals, 100, progress=False)["r_peaks"], strict=True
+    ):
         truth, found = parse_r_peaks(text), parse_r_peaks(found)
         near = np.abs(found[:, None] - truth) <= 5
         hits += near.any(axis=0).sum()

@@ -14,8 +14,15 @@ from records.segmentations import load_segments, read_segments
 
 
 def data_set(folder, n=3, sampling_rate=100):
-    signals = np.stack([known_ecg(regular(60 + 10 * i), sampling_rate) for i in range(n)]).astype(np.float32)
-    return Dataset(pd.DataFrame({"patient_id": range(n)}, index=range(11, 11 + n)), signals, sampling_rate, folder)
+    signals = np.stack([known_ecg(regular(60 + 10 * i), sampling_rate) for i in range(n)]).astype(
+        np.float32
+    )
+    return Dataset(
+        pd.DataFrame({"patient_id": range(n)}, index=range(11, 11 + n)),
+        signals,
+        sampling_rate,
+        folder,
+    )
 
 
 def stored(seed=0, n_samples=1000):
@@ -41,8 +48,20 @@ def test_the_24_in_order():
     assert len(SEGMENTS) == 24
     assert SEGMENTS[:6] == ("P-Onset", "(p", "P-Peak", "p)", "P-Offset", "pq")
     assert SEGMENTS[-6:] == ("T-Onset", "(t", "T-Peak", "t)", "T-Offset", "tp")
-    assert POINTS == ("P-Onset", "P-Peak", "P-Offset", "QRS-Onset", "Q-Peak", "R-Peak", "S-Peak", "QRS-Offset", "J-point",
-                      "T-Onset", "T-Peak", "T-Offset")
+    assert POINTS == (
+        "P-Onset",
+        "P-Peak",
+        "P-Offset",
+        "QRS-Onset",
+        "Q-Peak",
+        "R-Peak",
+        "S-Peak",
+        "QRS-Offset",
+        "J-point",
+        "T-Onset",
+        "T-Peak",
+        "T-Offset",
+    )
 
 
 def test_a_point_is_a_triangle_and_stretches_take_the_rest():
@@ -57,11 +76,15 @@ def test_a_point_is_a_triangle_and_stretches_take_the_rest():
 def test_points_between_samples_keep_their_mass():
     for rate in (100, 500):
         shares = draw(points(T_Peak=0.5033), rate, rate)
-        assert shares[..., SEGMENTS.index("T-Peak")].sum(axis=0) == pytest.approx(0.02 * rate, rel=0.05)
+        assert shares[..., SEGMENTS.index("T-Peak")].sum(axis=0) == pytest.approx(
+            0.02 * rate, rel=0.05
+        )
 
 
 def test_shares_sum_to_one_even_where_points_crowd():
-    times = points(QRS_Onset=0.5, Q_Peak=0.505, R_Peak=0.51, S_Peak=0.52, QRS_Offset=0.53, J_point=0.54)
+    times = points(
+        QRS_Onset=0.5, Q_Peak=0.505, R_Peak=0.51, S_Peak=0.52, QRS_Offset=0.53, J_point=0.54
+    )
     shares = draw(times, 100, 100)
     assert shares.min() >= 0
     assert np.allclose(shares.sum(axis=2), 1, atol=1e-6)
@@ -78,13 +101,17 @@ def test_absent_waves():
 
 
 def test_a_t_wave_does_not_reach_into_the_next_beat():
-    times = points(2, T_Onset=[0.4, 1.4], T_Peak=[0.6, 1.6], T_Offset=[1.1, 1.8], P_Onset=[0.1, 0.9])
+    times = points(
+        2, T_Onset=[0.4, 1.4], T_Peak=[0.6, 1.6], T_Offset=[1.1, 1.8], P_Onset=[0.1, 0.9]
+    )
     found = in_turn(times)
     assert found[0, 0, POINTS.index("T-Offset")] < 0.9
     assert found[0, 0, POINTS.index("T-Peak")] == 0.6
     assert found[1, 0, POINTS.index("T-Offset")] == 1.8
-    hidden = in_turn(points(2, T_Onset=[0.4, 1.4], T_Peak=[0.95, 1.6], T_Offset=[1.1, 1.8], P_Onset=[0.1, 0.9]))
-    assert np.isnan(hidden[0, 0, POINTS.index("T-Onset"):]).all()
+    hidden = in_turn(
+        points(2, T_Onset=[0.4, 1.4], T_Peak=[0.95, 1.6], T_Offset=[1.1, 1.8], P_Onset=[0.1, 0.9])
+    )
+    assert np.isnan(hidden[0, 0, POINTS.index("T-Onset") :]).all()
 
 
 def test_segments_of_a_known_ecg():
@@ -99,7 +126,7 @@ def test_segments_of_a_known_ecg():
         assert hard[round(at / 10), lead] == SEGMENTS.index("R-Peak")
         for wave in "PT":
             peak = round((at + WAVES[wave][0]) / 10)
-            assert SEGMENTS.index(f"{wave}-Peak") in hard[peak - 2:peak + 3, lead]
+            assert SEGMENTS.index(f"{wave}-Peak") in hard[peak - 2 : peak + 3, lead]
         assert hard[round(at / 10) + 12, lead] == SEGMENTS.index("jt")
         assert hard[round(at / 10) + 45, lead] == SEGMENTS.index("tp")
 
@@ -114,7 +141,10 @@ def test_peaks_belong_to_leads():
 def test_an_extra_beat_has_its_own_waves():
     times = [(at, "PVC") if i == 4 else at for i, at in enumerate(regular(70))]
     shares = from_signals(known_ecg(times, noise=0.003)[None], 100)[0]
-    before = [shares[round((beat[0] if isinstance(beat, tuple) else beat) / 10) - 22:][:12, 1, 0:5].sum() for beat in times]
+    before = [
+        shares[round((beat[0] if isinstance(beat, tuple) else beat) / 10) - 22 :][:12, 1, 0:5].sum()
+        for beat in times
+    ]
     assert before[4] < 0.5 * np.median(before)  # no P ahead of it
 
 
@@ -132,11 +162,16 @@ def test_ecg_segment_is_the_same():
 
 # ---------------------------------------------------------------- files
 
+
 def test_downloaded_ones_are_read_and_the_rest_is_computed(tmp_path, monkeypatch):
     data, mask = data_set(tmp_path), stored()
     write(tmp_path, 12, mask)
     asked = []
-    monkeypatch.setattr(segmentations, "from_signals", lambda signals, rate: asked.append(len(signals)) or from_signals(signals, rate))
+    monkeypatch.setattr(
+        segmentations,
+        "from_signals",
+        lambda signals, rate: asked.append(len(signals)) or from_signals(signals, rate),
+    )
     found = load_segments(data, [1, 2])
     assert asked == [1]
     assert found.shape == (2, 1000, 12, 24)
@@ -172,10 +207,17 @@ def test_at_500_hz_each_step_is_used_five_times(tmp_path):
     assert np.array_equal(found[::5], read_segments(tmp_path / "ptbxl_segmentations" / "11.npy"))
 
 
-@pytest.mark.parametrize(("mask", "message"), [
-    (stored().astype(np.float32), "float32"), (stored()[:, :, :23], "expected uint8"), (stored()[:, :11], "expected uint8"),
-    (stored()[0], "expected uint8"), (stored(0, 900), "900 time steps"), (stored() * 0, "belong to no segment"),
-])
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (stored().astype(np.float32), "float32"),
+        (stored()[:, :, :23], "expected uint8"),
+        (stored()[:, :11], "expected uint8"),
+        (stored()[0], "expected uint8"),
+        (stored(0, 900), "900 time steps"),
+        (stored() * 0, "belong to no segment"),
+    ],
+)
 def test_other_files_are_refused(tmp_path, mask, message):
     write(tmp_path, 11, mask)
     with pytest.raises(UserError, match=message):

@@ -19,7 +19,9 @@ def test_amplitudes_are_those_put_in(sampling_rate):
     for lead in ("I", "II", "aVF", "V5", "V6"):
         assert found[f"P_Amp_{lead}"] == pytest.approx(true_height("P", lead), abs=0.02)
         assert found[f"T_Amp_{lead}"] == pytest.approx(true_height("T", lead), abs=0.02)
-        assert found[f"R_Amp_{lead}"] == pytest.approx(true_height("R", lead), rel=0.06)  # S and Q take a little of R
+        assert found[f"R_Amp_{lead}"] == pytest.approx(
+            true_height("R", lead), rel=0.06
+        )  # S and Q take a little of R
     assert found["S_Amp_V2"] == pytest.approx(-1.4, rel=0.06)
 
 
@@ -46,7 +48,9 @@ def test_constant_offsets_do_not_matter():
     assert np.allclose(once[numbers].astype(float), shifted[numbers].astype(float), atol=2e-3)
 
 
-@pytest.mark.parametrize(("i", "ii", "axis"), [(1.0, 0.5, 0), (0.5, 1.0, 60), (-0.5, 0.5, 120), (0.5, -0.5, -60)])
+@pytest.mark.parametrize(
+    ("i", "ii", "axis"), [(1.0, 0.5, 0), (0.5, 1.0, 60), (-0.5, 0.5, 120), (0.5, -0.5, -60)]
+)
 def test_axis(i, ii, axis):
     signal = known_ecg(regular(60), without="PQST")
     limb = signal[:, [1]] / WAVES["R"][2][1] * np.array([i, ii])
@@ -81,7 +85,9 @@ def test_blank_p_where_there_is_none_but_the_rest_stands():
 
 
 def test_a_record_without_beats_is_blank_in_every_column():
-    table = ecg.measure_all(np.stack([np.zeros((1000, 12)), known_ecg(regular(60))]), 100, progress=False)
+    table = ecg.measure_all(
+        np.stack([np.zeros((1000, 12)), known_ecg(regular(60))]), 100, progress=False
+    )
     assert table.loc[0, "r_peaks"] == ""
     assert table.drop(columns="r_peaks").loc[0].isna().all()
     assert table.drop(columns="r_peaks").loc[1].notna().mean() > 0.95
@@ -96,7 +102,19 @@ def test_a_flat_lead_has_no_waves():
 
 def test_columns_are_uni_g_names_for_every_lead():
     table = ecg.measure_all(known_ecg(regular(60))[None], 100, progress=False)
-    for prefix in ("P_Amp", "PP_Amp", "PN_Amp", "Q_Amp", "Q_Dur", "R_Amp", "S_Amp", "Rp_Amp", "T_Amp", "TP_Amp", "J_Amp"):
+    for prefix in (
+        "P_Amp",
+        "PP_Amp",
+        "PN_Amp",
+        "Q_Amp",
+        "Q_Dur",
+        "R_Amp",
+        "S_Amp",
+        "Rp_Amp",
+        "T_Amp",
+        "TP_Amp",
+        "J_Amp",
+    ):
         assert all(table[f"{prefix}_{lead}"].dtype == np.float32 for lead in LEADS)
     assert isinstance(table, pd.DataFrame)
     assert table["r_peaks"].map(type).eq(str).all()

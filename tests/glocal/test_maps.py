@@ -1,4 +1,6 @@
-"""Segment maps of constructed attributions against hand values; intervals and contrasts against their definitions."""
+"""Segment maps of constructed attributions against hand values; intervals and contrasts against
+their definitions.
+"""
 
 import numpy as np
 import pytest
@@ -23,23 +25,40 @@ def hard_segments(n=1, length=T):
 
 def soft_segments(n, length=T, seed=0):
     """Random soft memberships that add up to 1."""
-    return np.random.default_rng(seed).dirichlet(np.full(24, 0.3), size=(n, length, 12)).astype(np.float32)
+    return (
+        np.random.default_rng(seed)
+        .dirichlet(np.full(24, 0.3), size=(n, length, 12))
+        .astype(np.float32)
+    )
 
 
 def random_maps(n, seed=0, patients=None):
     """Cell sums of random attributions in random soft segments."""
     rng = np.random.default_rng(seed)
-    return cell_maps(rng.normal(size=(n, T, 12)), soft_segments(n, seed=seed), np.arange(n) if patients is None else patients)
+    return cell_maps(
+        rng.normal(size=(n, T, 12)),
+        soft_segments(n, seed=seed),
+        np.arange(n) if patients is None else patients,
+    )
 
 
 # ---------------------------------------------------------------- known answers
+
 
 def test_all_mass_in_one_cell():
     attributions = np.zeros((2, T, 12))
     attributions[:, 100:110, 7] = -3.0  # V2, samples 100-109 are segment 10, R-Peak
     table = segment_table(cell_maps(attributions, hard_segments(2), [1, 2]), n_resamples=50)
     cell = table[(table["lead"] == "V2") & (table["segment"] == "R-Peak")].iloc[0]
-    assert cell[["density", "share", "low", "high", "signed", "rank", "top5"]].tolist() == [3, 1, 3, 3, -3, 1, 1]
+    assert cell[["density", "share", "low", "high", "signed", "rank", "top5"]].tolist() == [
+        3,
+        1,
+        3,
+        3,
+        -3,
+        1,
+        1,
+    ]
     rest = table.drop(cell.name)
     assert (rest[["density", "share", "signed"]] == 0).all(axis=None)
     assert sorted(table["rank"]) == list(range(1, 289))
@@ -50,7 +69,9 @@ def test_uniform_map_has_equal_densities_and_shares_of_time():
     maps = cell_maps(np.full((3, T, 12), 0.5), segments, [1, 2, 3])
     np.testing.assert_allclose(density(maps), 0.5)
     np.testing.assert_allclose(relative_density(maps), 1)
-    np.testing.assert_allclose(shares(maps.relevance), segments.sum(axis=1, dtype=float) / (12 * T), rtol=1e-5)
+    np.testing.assert_allclose(
+        shares(maps.relevance), segments.sum(axis=1, dtype=float) / (12 * T), rtol=1e-5
+    )
     np.testing.assert_allclose(shares(maps.relevance).sum(axis=(1, 2)), 1)
 
 
@@ -72,7 +93,8 @@ def test_density_is_the_formula_written_as_a_loop():
         bottom = sum(s[n, t, lead, k] for t in range(50))
         assert density(maps)[n, lead, k] == pytest.approx(top / bottom)
         assert density(maps, signed=True)[n, lead, k] == pytest.approx(
-            sum(a[n, t, lead] * s[n, t, lead, k] for t in range(50)) / bottom)
+            sum(a[n, t, lead] * s[n, t, lead, k] for t in range(50)) / bottom
+        )
 
 
 def test_empty_segments_are_masked_and_never_nan():
@@ -104,18 +126,24 @@ def test_a_cell_that_some_records_lack_is_the_mean_of_the_others():
 
 def test_coverage_evens_out_the_windows_and_leaves_out_what_none_saw():
     coverage = np.repeat([0, 0.5, 1, 0], T // 4)
-    attributions = np.ones((1, T, 12)) * coverage[:, None]  # the mean over two windows whose maps are 1 where they look
+    attributions = (
+        np.ones((1, T, 12)) * coverage[:, None]
+    )  # the mean over two windows whose maps are 1 where they look
     attributions[:, coverage == 0] = np.nan
     maps = cell_maps(attributions, hard_segments(), [1], coverage)
     np.testing.assert_allclose(density(maps).compressed(), 1)
-    assert np.ma.getmaskarray(density(maps))[0, 0].tolist() == [True] * 6 + [False] * 12 + [True] * 6
+    assert (
+        np.ma.getmaskarray(density(maps))[0, 0].tolist() == [True] * 6 + [False] * 12 + [True] * 6
+    )
 
 
 def test_leads_that_the_model_does_not_take_are_empty():
     attributions = np.ones((1, T, 12))
     attributions[:, :, 3] = np.nan
     maps = cell_maps(attributions, hard_segments(), [1])
-    assert np.ma.getmaskarray(density(maps))[0].all(axis=1).tolist() == [lead == "aVR" for lead in LEADS]
+    assert np.ma.getmaskarray(density(maps))[0].all(axis=1).tolist() == [
+        lead == "aVR" for lead in LEADS
+    ]
     assert shares(maps.time)[0, 3].sum() == shares(maps.relevance)[0, 3].sum() == 0
     assert shares(maps.relevance).sum() == pytest.approx(1)
 
@@ -140,7 +168,9 @@ def test_batches_give_the_same_as_the_whole():
     rng = np.random.default_rng(0)
     a, s, patients = rng.normal(size=(5, T, 12)), soft_segments(5), np.array([1, 1, 2, 3, 3])
     whole = cell_maps(a, s, patients)
-    parts = concatenate([cell_maps(a[:2], s[:2], patients[:2]), cell_maps(a[2:], s[2:], patients[2:])])
+    parts = concatenate(
+        [cell_maps(a[:2], s[:2], patients[:2]), cell_maps(a[2:], s[2:], patients[2:])]
+    )
     for name in ("relevance", "signed", "time", "patients"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
 
@@ -171,9 +201,14 @@ def test_a_wave_that_few_records_have_is_not_ranked():
 
 # ---------------------------------------------------------------- intervals
 
+
 def interval_of(maps, n_resamples, seed):
     """Interval of the group's densities."""
-    return group_interval(density(maps), maps.patients, patient_weights(maps.patients, n_resamples, seed).astype(float))
+    return group_interval(
+        density(maps),
+        maps.patients,
+        patient_weights(maps.patients, n_resamples, seed).astype(float),
+    )
 
 
 def test_interval_equals_a_plain_bootstrap_over_patients():
@@ -191,8 +226,7 @@ def test_interval_widens_when_records_come_from_few_patients():
     maps = random_maps(40)
     few = maps.rows(np.arange(40) % 4)
     as_if = CellMaps(few.relevance, few.signed, few.time, np.arange(40))
-    widths = [np.mean(np.subtract(*interval_of(group, 400, 0)[::-1]))
-              for group in (few, as_if)]
+    widths = [np.mean(np.subtract(*interval_of(group, 400, 0)[::-1])) for group in (few, as_if)]
     assert widths[0] > 2 * widths[1]
 
 
@@ -204,14 +238,24 @@ def test_interval_covers_the_truth_as_often_as_it_says():
         maps = CellMaps(relevance, relevance, np.full((40, 12, 24), 5.0), np.arange(40))
         low, high = interval_of(maps, 200, seed)
         covered.append(((low <= 2) & (high >= 2)).mean())
-    assert np.mean(covered) == pytest.approx(0.935, abs=0.025)  # percentile intervals of 40 skewed values fall a little short
+    assert np.mean(covered) == pytest.approx(
+        0.935, abs=0.025
+    )  # percentile intervals of 40 skewed values fall a little short
 
 
 def test_same_seed_same_table():
     maps = random_maps(6)
     first, second = (segment_table(maps, n_resamples=100, seed=4) for _ in range(2))
     assert first.to_csv() == second.to_csv()
-    assert first.columns[:7].tolist() == ["lead", "segment", "density", "share", "low", "high", "rank"]
+    assert first.columns[:7].tolist() == [
+        "lead",
+        "segment",
+        "density",
+        "share",
+        "low",
+        "high",
+        "rank",
+    ]
     assert first["lead"].unique().tolist() == list(LEADS)
     assert first["segment"].unique().tolist() == list(SEGMENTS)
     assert first["top5"].sum() == pytest.approx(5)
@@ -219,13 +263,19 @@ def test_same_seed_same_table():
 
 # ---------------------------------------------------------------- contrasts
 
+
 def grouped(seed, n=12, bright=None, patients=None):
     """Random cell sums of n records; `bright` (lead, segment) is raised threefold."""
     rng = np.random.default_rng(seed)
     relevance = rng.gamma(4.0, 1.0, size=(n, 12, 24))
     if bright:
         relevance[:, bright[0], bright[1]] *= 3
-    return CellMaps(relevance, relevance, np.full((n, 12, 24), 4.0), np.arange(n) + 100 * seed if patients is None else patients)
+    return CellMaps(
+        relevance,
+        relevance,
+        np.full((n, 12, 24), 4.0),
+        np.arange(n) + 100 * seed if patients is None else patients,
+    )
 
 
 def test_contrast_finds_the_cell_that_differs_and_its_size():
@@ -239,7 +289,9 @@ def test_contrast_finds_the_cell_that_differs_and_its_size():
 
 
 def test_contrast_p_is_uniform_when_the_groups_do_not_differ():
-    found = [contrast(grouped(2 * seed + 1), grouped(2 * seed + 2), 199, seed) for seed in range(40)]
+    found = [
+        contrast(grouped(2 * seed + 1), grouped(2 * seed + 2), 199, seed) for seed in range(40)
+    ]
     p = np.concatenate([one["p"][::4, ::6].ravel() for one in found])
     assert kstest(p, "uniform").pvalue > 0.01
     assert (p <= 0.05).mean() <= 0.08

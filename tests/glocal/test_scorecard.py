@@ -1,4 +1,6 @@
-"""Cards, scores and their test on constructed maps: hand values, and p-values that are not too small under the null."""
+"""Cards, scores and their test on constructed maps: hand values, and p-values that are not too
+small under the null.
+"""
 
 import numpy as np
 import pytest
@@ -29,7 +31,9 @@ def maps_of(relevance, time=None, signed=None, patients=None):
     relevance = np.asarray(relevance, dtype=float)
     time = np.full(relevance.shape, 2.0) if time is None else time
     signed = relevance if signed is None else signed
-    return CellMaps(relevance, signed, time, np.arange(len(relevance)) if patients is None else patients)
+    return CellMaps(
+        relevance, signed, time, np.arange(len(relevance)) if patients is None else patients
+    )
 
 
 def weights_of(maps, n_resamples=200):
@@ -39,7 +43,9 @@ def weights_of(maps, n_resamples=200):
 
 def score(maps, card, weights, n_permutations):
     """scorecard.score with its resamples and permutations made on the spot."""
-    return score_of(maps, card, group_shares(maps, weights), permuted_cards(card.cells, n_permutations, seed=0))
+    return score_of(
+        maps, card, group_shares(maps, weights), permuted_cards(card.cells, n_permutations, seed=0)
+    )
 
 
 def card_of(*cells):
@@ -50,6 +56,7 @@ def card_of(*cells):
 
 
 # ---------------------------------------------------------------- the table
+
 
 def test_every_rule_names_leads_segments_and_a_source():
     for rule in RULES:
@@ -65,19 +72,52 @@ def test_every_rule_names_leads_segments_and_a_source():
 
 
 def test_the_pathologies_asked_for_have_a_card():
-    for name in ("NORM", "LVH", "CLBBB", "CRBBB", "LAFB", "AMI", "IMI", "LMI", "ISC_", "1AVB", "AFIB"):
+    for name in (
+        "NORM",
+        "LVH",
+        "CLBBB",
+        "CRBBB",
+        "LAFB",
+        "AMI",
+        "IMI",
+        "LMI",
+        "ISC_",
+        "1AVB",
+        "AFIB",
+    ):
         assert any(rule.pathology == name for rule in RULES)
     known = textbook_cards(LABEL_MAPPINGS["subdiagnostic"])
-    assert set(known) == {"NORM", "LVH", "CLBBB", "CRBBB", "LAFB/LPFB", "AMI", "IMI", "LMI", "ISC_", "_AVB"}
+    assert set(known) == {
+        "NORM",
+        "LVH",
+        "CLBBB",
+        "CRBBB",
+        "LAFB/LPFB",
+        "AMI",
+        "IMI",
+        "LMI",
+        "ISC_",
+        "_AVB",
+    }
     assert {"ASMI", "1AVB", "LAFB"} <= set(textbook_cards(LABEL_MAPPINGS["diagnostic"]))
     assert set(textbook_cards(LABEL_MAPPINGS["rhythm"])) == {"AFIB"}
-    np.testing.assert_array_equal(textbook_cards(["ASMI"])["ASMI"].cells, textbook_cards(["AMI"])["AMI"].cells)
+    np.testing.assert_array_equal(
+        textbook_cards(["ASMI"])["ASMI"].cells, textbook_cards(["AMI"])["AMI"].cells
+    )
 
 
-@pytest.mark.parametrize(("label", "lead", "segment", "sign"), [
-    ("LVH", "V5", "R-Peak", 1), ("LVH", "V1", "S-Peak", -1), ("LVH", "V6", "T-Peak", -1),
-    ("IMI", "III", "Q-Peak", -1), ("AMI", "V2", "J-point", 1), ("CRBBB", "V1", "q)", 1), ("NORM", "II", "P-Peak", 1),
-])
+@pytest.mark.parametrize(
+    ("label", "lead", "segment", "sign"),
+    [
+        ("LVH", "V5", "R-Peak", 1),
+        ("LVH", "V1", "S-Peak", -1),
+        ("LVH", "V6", "T-Peak", -1),
+        ("IMI", "III", "Q-Peak", -1),
+        ("AMI", "V2", "J-point", 1),
+        ("CRBBB", "V1", "q)", 1),
+        ("NORM", "II", "P-Peak", 1),
+    ],
+)
 def test_known_cells_with_their_sign(label, lead, segment, sign):
     card = textbook_cards([label])[label]
     at = LEADS.index(lead), SEGMENTS.index(segment)
@@ -93,7 +133,11 @@ def test_cells_outside_a_criterion_are_outside_its_card():
 
 def test_opposite_signs_on_one_cell_cancel():
     card = make_card("x", [("I", "qr", 1), ("I", "qr", -1), ("II", "qr", -1), ("II", "qr", -1)])
-    assert (card.n_cells, card.signs[0, SEGMENTS.index("qr")], card.signs[1, SEGMENTS.index("qr")]) == (2, 0, -1)
+    assert (
+        card.n_cells,
+        card.signs[0, SEGMENTS.index("qr")],
+        card.signs[1, SEGMENTS.index("qr")],
+    ) == (2, 0, -1)
 
 
 def test_no_card_can_be_all_leads_alike():
@@ -104,18 +148,30 @@ def test_no_card_can_be_all_leads_alike():
 
 # ---------------------------------------------------------------- planted cards
 
+
 def cells_of(card):
     """(lead, segment, sign) of a card's cells."""
-    return {(LEADS[lead], SEGMENTS[k], card.signs[lead, k]) for lead, k in zip(*np.nonzero(card.cells), strict=True)}
+    return {
+        (LEADS[lead], SEGMENTS[k], card.signs[lead, k])
+        for lead, k in zip(*np.nonzero(card.cells), strict=True)
+    }
 
 
 def test_planted_cells_become_cards_of_the_task(tmp_path):
     path = tmp_path / "planted_causes.csv"
-    path.write_text("label,lead,segment,effect\nASMI,V1,qr,-0.4\nAMI,V3,jt,0.4\nAMI,V3,tp,0.09\nLVH,V5,qr,1.6\nSBRAD,I,tp,\n")
+    path.write_text(
+        "label,lead,segment,effect\nASMI,V1,qr,-0.4\nAMI,V3,jt,0.4\nAMI,V3,tp,0.09\nLVH,V5,qr,1.6\nSBRAD,I,tp,\n"
+    )
     cards = planted_cards(path, "subdiagnostic", ["AMI", "LVH", "NORM"])
     assert set(cards) == {"AMI", "LVH"}
-    # the peaks beside a changed stretch belong to it; an onset does not; .09 is under a quarter of .4
-    assert cells_of(cards["AMI"]) == {("V1", "qr", -1), ("V1", "Q-Peak", -1), ("V1", "R-Peak", -1), ("V3", "jt", 1)}
+    # the peaks beside a changed stretch belong to it; an onset does not; .09 is under a quarter of
+    # .4
+    assert cells_of(cards["AMI"]) == {
+        ("V1", "qr", -1),
+        ("V1", "Q-Peak", -1),
+        ("V1", "R-Peak", -1),
+        ("V3", "jt", 1),
+    }
     assert set(planted_cards(path, "diagnostic", ["AMI", "ASMI"])) == {"AMI", "ASMI"}
 
 
@@ -143,6 +199,7 @@ def test_a_planted_table_that_is_not_one_is_refused(tmp_path):
 
 # ---------------------------------------------------------------- scores
 
+
 def test_all_relevance_inside_the_card():
     relevance = np.zeros((3, 12, 24))
     relevance[:, 6, 10] = [1, 5, 2]
@@ -150,7 +207,9 @@ def test_all_relevance_inside_the_card():
     found = score(maps, card_of((6, 10)), weights_of(maps), n_permutations=2000)
     assert (found["share"], found["chance"], found["lift"]) == pytest.approx((1, 1 / 288, 288))
     assert (found["low"], found["high"]) == pytest.approx((288, 288))
-    assert found["p"] == pytest.approx(1 / 12, abs=0.02)  # one lead of twelve: no smaller p can be had
+    assert found["p"] == pytest.approx(
+        1 / 12, abs=0.02
+    )  # one lead of twelve: no smaller p can be had
     assert found["p_floor"] == pytest.approx(1 / 12, abs=0.02)
     assert found["top5_precision"] == 1 / 5
 
@@ -188,7 +247,9 @@ def test_top5_precision_counts_the_densest_cells():
     relevance = np.ones((1, 12, 24))
     relevance[0, 3, :5] = [50, 40, 30, 20, 10]
     maps = maps_of(relevance)
-    found = score(maps, card_of((3, 0), (3, 4), (3, 5), (8, 8)), weights_of(maps), n_permutations=10)
+    found = score(
+        maps, card_of((3, 0), (3, 4), (3, 5), (8, 8)), weights_of(maps), n_permutations=10
+    )
     assert found["top5_precision"] == pytest.approx(2 / 5)
     assert found["top5_chance"] == pytest.approx(4 / 288)
 
@@ -199,7 +260,9 @@ def test_sign_agreement_by_hand():
     k = SEGMENTS.index("qr")
     signed[0, 0, k], signed[0, 1, k] = 4.0, -2.0  # wholly positive; three quarters negative
     maps = maps_of(relevance, signed=signed)
-    assert score(maps, card, weights_of(maps), 10)["sign_agreement"] == pytest.approx((1 + 0.75) / 2)
+    assert score(maps, card, weights_of(maps), 10)["sign_agreement"] == pytest.approx(
+        (1 + 0.75) / 2
+    )
     assert np.isnan(score(maps, card_of((0, 0)), weights_of(maps), 10)["sign_agreement"])
 
 
@@ -214,12 +277,18 @@ def test_a_qrs_rule_is_not_flattered_by_bright_qrs():
 
 
 def test_permuted_lead_names_give_p_that_are_not_too_small():
-    """Real maps are smooth over segments and differ by lead; with the names shuffled, p <= alpha at most alpha of the time."""
+    """Real maps are smooth over segments and differ by lead; with the names shuffled, p <= alpha at
+    most alpha of the time.
+    """
     rng = np.random.default_rng(1)
     cards = list(textbook_cards(["LVH", "IMI", "CRBBB", "AMI", "1AVB"]).values())
     p = []
     for trial in range(400):
-        by_lead = rng.gamma(1.0, 1.0, size=(12, 1)) * rng.gamma(2.0, 1.0, size=(1, 24)) * rng.gamma(20.0, 0.05, size=(12, 24))
+        by_lead = (
+            rng.gamma(1.0, 1.0, size=(12, 1))
+            * rng.gamma(2.0, 1.0, size=(1, 24))
+            * rng.gamma(20.0, 0.05, size=(12, 24))
+        )
         share = by_lead / by_lead.sum()
         time = np.full((12, 24), 1 / 288)
         shuffled = share[rng.permutation(12)]
@@ -253,7 +322,9 @@ def test_interval_is_over_patients():
     patients = np.repeat(np.arange(5), 20)
     card = textbook_cards(["IMI"])["IMI"]
     by_patient, by_record = maps_of(relevance, patients=patients), maps_of(relevance)
-    wide, narrow = (score(maps, card, weights_of(maps, 500), 10) for maps in (by_patient, by_record))
+    wide, narrow = (
+        score(maps, card, weights_of(maps, 500), 10) for maps in (by_patient, by_record)
+    )
     assert wide["lift"] == pytest.approx(narrow["lift"])
     assert wide["high"] - wide["low"] > 2 * (narrow["high"] - narrow["low"])
 
@@ -281,7 +352,9 @@ def test_lead_lift_is_one_when_leads_are_alike_and_leaves_the_segments_out():
     assert score(maps, card, weights_of(maps), 200)["lead_lift"] == pytest.approx(1)
     relevance[:, card.cells] *= 2
     found = score(maps_of(relevance), card, weights_of(maps), 2000)
-    inside = card.cells.mean(axis=0)  # mean permuted card: the same part of leads in every segment, relevance 7 or 14
+    inside = card.cells.mean(
+        axis=0
+    )  # mean permuted card: the same part of leads in every segment, relevance 7 or 14
     expected = 2 / (1 + (inside * card.cells.sum(axis=0)).sum() / card.n_cells)
     assert found["lead_lift"] == pytest.approx(expected, rel=0.03)
 

@@ -1,4 +1,6 @@
-"""Checkpoints: say what they are, load strictly and without running anything, refuse what contradicts them."""
+"""Checkpoints: say what they are, load strictly and without running anything, refuse what
+contradicts them.
+"""
 
 import argparse
 import pickle
@@ -22,9 +24,17 @@ from networks.models import MODELS, get_model
 
 
 def _info(**changes):
-    facts = {"modelname": "lenet", "task": "superdiagnostic", "labels": tuple(TASKS["superdiagnostic"]), "leads": LEADS,
-             "sampling_rate": 500, "crop_seconds": 2.5, "folds": {"train": [1, 2], "validation": [9], "test": [10]}, "seed": 3,
-             "thresholds": (0.1, 0.2, float("nan"), 0.4, 0.5)}
+    facts = {
+        "modelname": "lenet",
+        "task": "superdiagnostic",
+        "labels": tuple(TASKS["superdiagnostic"]),
+        "leads": LEADS,
+        "sampling_rate": 500,
+        "crop_seconds": 2.5,
+        "folds": {"train": [1, 2], "validation": [9], "test": [10]},
+        "seed": 3,
+        "thresholds": (0.1, 0.2, float("nan"), 0.4, 0.5),
+    }
     return ModelInfo(**{**facts, **changes})
 
 
@@ -73,14 +83,17 @@ class _Evil:
         return (print, ("ran",))
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda path: path.write_bytes(path.read_bytes()[:-200]),
-    lambda path: path.write_bytes(b"no checkpoint"),
-    lambda path: path.write_bytes(pickle.dumps(_Evil(), protocol=2)),
-    lambda path: torch.save({"model": {}}, path),
-    lambda path: torch.save([1, 2], path),
-    lambda path: torch.save({"model": {}, "info": {"task": "superdiagnostic"}}, path),
-])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-200]),
+        lambda path: path.write_bytes(b"no checkpoint"),
+        lambda path: path.write_bytes(pickle.dumps(_Evil(), protocol=2)),
+        lambda path: torch.save({"model": {}}, path),
+        lambda path: torch.save([1, 2], path),
+        lambda path: torch.save({"model": {}, "info": {"task": "superdiagnostic"}}, path),
+    ],
+)
 def test_a_damaged_or_foreign_file_is_refused_in_one_line(saved, capsys, spoil):
     spoil(saved[0])
     with pytest.raises(UserError, match=r"best_model\.ckpt") as raised:
@@ -95,11 +108,14 @@ def test_missing_files_say_how_to_get_one(tmp_path):
             load_model(path)
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda weights: weights.pop("head.bias"),
-    lambda weights: weights.update(extra=torch.zeros(1)),
-    lambda weights: weights.update({"head.bias": torch.zeros(4)}),
-])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda weights: weights.pop("head.bias"),
+        lambda weights: weights.update(extra=torch.zeros(1)),
+        lambda weights: weights.update({"head.bias": torch.zeros(4)}),
+    ],
+)
 def test_loading_is_strict_about_names_and_shapes(saved, spoil):
     path, _ = saved
     content = torch.load(path, weights_only=True)
@@ -112,13 +128,20 @@ def test_loading_is_strict_about_names_and_shapes(saved, spoil):
 def test_run_folder_is_added_once(tmp_path):
     info = _info(run_name="a")
     assert run_folder(tmp_path, info) == tmp_path / "lenet_superdiagnostic_a"
-    assert run_folder(tmp_path / "lenet_superdiagnostic_a", info) == tmp_path / "lenet_superdiagnostic_a"
+    assert (
+        run_folder(tmp_path / "lenet_superdiagnostic_a", info)
+        == tmp_path / "lenet_superdiagnostic_a"
+    )
 
 
-@pytest.mark.parametrize(("option", "value"), [
-    ("task", "rhythm"), ("modelname", "xresnet"), ("sampling_rate", 100), ("run_name", "x")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("task", "rhythm"), ("modelname", "xresnet"), ("sampling_rate", 100), ("run_name", "x")],
+)
 def test_an_option_that_contradicts_the_checkpoint_is_refused(option, value):
-    agreeing = argparse.Namespace(task="superdiagnostic", modelname=None, sampling_rate=500, run_name=None)
+    agreeing = argparse.Namespace(
+        task="superdiagnostic", modelname=None, sampling_rate=500, run_name=None
+    )
     check_against(agreeing, _info())
     with pytest.raises(UserError, match=f"--{option} {value} contradicts"):
         check_against(argparse.Namespace(**{**vars(agreeing), option: value}), _info())

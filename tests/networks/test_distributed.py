@@ -1,4 +1,6 @@
-"""Two processes do what one does: gradients, losses, running statistics, prediction, errors; and a whole run by torchrun."""
+"""Two processes do what one does: gradients, losses, running statistics, prediction, errors; and a
+whole run by torchrun.
+"""
 
 import json
 import os
@@ -23,21 +25,51 @@ WORKER = Path(__file__).resolve().parents[1] / "distributed_worker.py"
 
 
 def _processes(command, n):
-    """Run a command in `n` processes that find each other as torchrun's do; the standard output of each."""
+    """Run a command in `n` processes that find each other as torchrun's do; the standard output of
+    each.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = [subprocess.Popen([sys.executable, *map(str, command)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-                                     "WORLD_SIZE": str(n), "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(n)]
+    started = [
+        subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "WORLD_SIZE": str(n),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+            },
+        )
+        for rank in range(n)
+    ]
     outputs = [process.communicate(timeout=300) for process in started]
     assert all(process.returncode == 0 for process in started), outputs
     return outputs
 
 
 def _train_command(data, output):
-    return [ROOT / "code" / "train_model.py", "--data_path", data, "--task", "superdiagnostic", "--epochs", 3,
-            "--n_bootstrap", 20, "--threads", 1, "--output_path", output]
+    return [
+        ROOT / "code" / "train_model.py",
+        "--data_path",
+        data,
+        "--task",
+        "superdiagnostic",
+        "--epochs",
+        3,
+        "--n_bootstrap",
+        20,
+        "--threads",
+        1,
+        "--output_path",
+        output,
+    ]
 
 
 def _compute(folder, *names):
@@ -87,11 +119,18 @@ def test_errors_of_one_process_reach_all_and_values_are_sent(results):
 
 
 def _same_run(one, two):
-    predictions = [np.load(folder / "lenet_superdiagnostic" / "predictions.npz") for folder in (one, two)]
+    predictions = [
+        np.load(folder / "lenet_superdiagnostic" / "predictions.npz") for folder in (one, two)
+    ]
     assert np.array_equal(*(part["ecg_id"] for part in predictions))
     np.testing.assert_allclose(*(part["logits"] for part in predictions), atol=2e-3)
-    rows = [[json.loads(line) for line in (folder / "lenet_superdiagnostic" / "log.jsonl").read_text().splitlines()]
-            for folder in (one, two)]
+    rows = [
+        [
+            json.loads(line)
+            for line in (folder / "lenet_superdiagnostic" / "log.jsonl").read_text().splitlines()
+        ]
+        for folder in (one, two)
+    ]
     np.testing.assert_allclose(*([row["train_loss"] for row in part] for part in rows), atol=1e-4)
 
 
@@ -115,10 +154,19 @@ def test_gradients_of_a_residual_network_lie_as_their_buckets_want_them(tmp_path
 def test_torchrun_trains_and_finds_the_finished_run(tmp_path):
     data = write_tiny_dataset(tmp_path)
     _processes(_train_command(data, tmp_path / "one"), 1)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d",
-               "--rdzv_endpoint=127.0.0.1:0", *map(str, _train_command(data, tmp_path / "two"))]
-    said = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)]
-    assert said[0].count("test records, epoch") == 1     # the main process alone says it
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--rdzv_backend=c10d",
+        "--rdzv_endpoint=127.0.0.1:0",
+        *map(str, _train_command(data, tmp_path / "two")),
+    ]
+    said = [
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)
+    ]
+    assert said[0].count("test records, epoch") == 1  # the main process alone says it
     assert said[1].count("is finished") == 1
     _same_run(tmp_path / "one", tmp_path / "two")
 
@@ -144,7 +192,11 @@ def _refuse():
 def test_synchronised_batch_norm_keeps_names_tensors_and_evaluation(name):
     model = get_model(name, 5).eval()
     x = torch.randn(2, 12, 250)
-    before, keys, tensors = model(x), list(model.state_dict()), [p.data_ptr() for p in model.parameters()]
+    before, keys, tensors = (
+        model(x),
+        list(model.state_dict()),
+        [p.data_ptr() for p in model.parameters()],
+    )
     synchronise_batch_norm(model)
     assert sum(isinstance(module, SynchronisedBatchNorm1d) for module in model.modules()) > 0
     assert not any(type(module) is nn.BatchNorm1d for module in model.modules())

@@ -21,7 +21,9 @@ def signals():
 def _model(leads=LEADS, crop_seconds=2.5):
     torch.manual_seed(0)
     model = get_model("lenet", 3, len(leads)).train()
-    model.info = ModelInfo("lenet", "superdiagnostic", ("a", "b", "c"), tuple(leads), 100, crop_seconds, {}, 0)
+    model.info = ModelInfo(
+        "lenet", "superdiagnostic", ("a", "b", "c"), tuple(leads), 100, crop_seconds, {}, 0
+    )
     return model
 
 
@@ -34,10 +36,14 @@ def test_the_windows_protocol_is_the_mean_over_half_overlapping_windows_to_the_r
     model = _model()
     starts = [0, 125, 250, 350]
     assert list(window_starts(600, 250)) == starts
-    expected = np.mean([_logits(model, signals[:, start:start + 250]) for start in starts], axis=0)
+    expected = np.mean(
+        [_logits(model, signals[:, start : start + 250]) for start in starts], axis=0
+    )
     np.testing.assert_allclose(predict(model.train(), signals, "windows"), expected, atol=1e-6)
     assert not model.training
-    np.testing.assert_allclose(predict(model, signals, "centre_crop"), _logits(model, signals[:, 175:425]), atol=1e-6)
+    np.testing.assert_allclose(
+        predict(model, signals, "centre_crop"), _logits(model, signals[:, 175:425]), atol=1e-6
+    )
 
 
 def test_ptbxl_records_have_seven_windows():
@@ -54,7 +60,10 @@ def test_the_batch_size_changes_nothing(signals, protocol):
 
 
 def test_leads_are_handed_over_in_the_models_order(signals):
-    assert torch.equal(to_input(signals, ("V6", "I")), torch.from_numpy(signals[:, :, [11, 0]].transpose(0, 2, 1).copy()))
+    assert torch.equal(
+        to_input(signals, ("V6", "I")),
+        torch.from_numpy(signals[:, :, [11, 0]].transpose(0, 2, 1).copy()),
+    )
     model = _model(("V6", "I"))
     expected = _logits(model, signals[:, 175:425][:, :, [11, 0]])
     np.testing.assert_allclose(predict(model, signals, "centre_crop"), expected, atol=1e-6)

@@ -1,4 +1,6 @@
-"""Metrics: against sklearn as the oracle, hand values, and what the bootstrap must keep together."""
+"""Metrics: against sklearn as the oracle, hand values, and what the bootstrap must keep
+together.
+"""
 
 import numpy as np
 import pytest
@@ -27,7 +29,9 @@ def test_ranking_metrics_equal_sklearns_weighted_ones(rng, levels):
     for c in range(labels.shape[1]):
         area, precision = evaluation.ranking(logits[:, c], labels[:, c], weights)
         for r, row in enumerate(weights):
-            assert area[r] == pytest.approx(oracle.roc_auc_score(labels[:, c], logits[:, c], sample_weight=row), abs=1e-12)
+            assert area[r] == pytest.approx(
+                oracle.roc_auc_score(labels[:, c], logits[:, c], sample_weight=row), abs=1e-12
+            )
             expected = oracle.average_precision_score(labels[:, c], logits[:, c], sample_weight=row)
             assert precision[r] == pytest.approx(expected, abs=1e-12)
 
@@ -37,13 +41,18 @@ def test_ranking_in_chunks_is_the_same(rng, monkeypatch):
     weights = patient_weights(np.arange(200), 30, seed=1)
     whole = evaluation.ranking(logits[:, 3], labels[:, 3], weights)
     monkeypatch.setattr(evaluation, "CHUNK", 700)
-    np.testing.assert_allclose(whole, evaluation.ranking(logits[:, 3], labels[:, 3], weights), rtol=1e-12)
+    np.testing.assert_allclose(
+        whole, evaluation.ranking(logits[:, 3], labels[:, 3], weights), rtol=1e-12
+    )
 
 
 def test_micro_auc_equals_sklearns_weighted_one(rng, monkeypatch):
     logits, labels = _case(rng, n=60, levels=2)
     weights = patient_weights(np.arange(60) // 2, 20, seed=1)
-    expected = [oracle.roc_auc_score(labels.ravel(), logits.ravel(), sample_weight=np.repeat(row, 4)) for row in weights]
+    expected = [
+        oracle.roc_auc_score(labels.ravel(), logits.ravel(), sample_weight=np.repeat(row, 4))
+        for row in weights
+    ]
     np.testing.assert_allclose(evaluation.micro_auc(logits, labels, weights), expected, atol=1e-12)
     monkeypatch.setattr(evaluation, "CHUNK", 700)
     np.testing.assert_allclose(evaluation.micro_auc(logits, labels, weights), expected, atol=1e-12)
@@ -58,14 +67,21 @@ def test_perfect_reversed_and_constant_scores():
 
 def test_macro_and_micro_equal_sklearn(rng):
     logits, labels = _case(rng, levels=5)
-    result = evaluation.classification_metrics(logits, labels, list("abcd"), np.arange(200), n_resamples=50)
-    assert result["macro_auc"]["value"] == pytest.approx(oracle.roc_auc_score(labels, logits, average="macro"))
-    assert result["micro_auc"]["value"] == pytest.approx(oracle.roc_auc_score(labels, logits, average="micro"))
+    result = evaluation.classification_metrics(
+        logits, labels, list("abcd"), np.arange(200), n_resamples=50
+    )
+    assert result["macro_auc"]["value"] == pytest.approx(
+        oracle.roc_auc_score(labels, logits, average="macro")
+    )
+    assert result["micro_auc"]["value"] == pytest.approx(
+        oracle.roc_auc_score(labels, logits, average="micro")
+    )
     assert evaluation.macro_auc(logits, labels) == pytest.approx(result["macro_auc"]["value"])
     probabilities = evaluation.sigmoid(logits)
     # scores that differ in the logits may not differ in the probabilities' order
     assert result["macro_average_precision"]["value"] == pytest.approx(
-        oracle.average_precision_score(labels, probabilities, average="macro"))
+        oracle.average_precision_score(labels, probabilities, average="macro")
+    )
     assert result["brier"]["value"] == pytest.approx(np.square(probabilities - labels).mean())
     for name in ("macro_auc", "micro_auc", "fmax", "brier", "macro_average_precision"):
         entry = result[name]
@@ -77,7 +93,9 @@ def test_a_class_without_positives_is_named_and_left_out(rng):
     logits, labels = _case(rng)
     labels[:, 1] = False
     labels[:, 2] = True
-    result = evaluation.classification_metrics(logits, labels, list("abcd"), np.arange(200), n_resamples=20)
+    result = evaluation.classification_metrics(
+        logits, labels, list("abcd"), np.arange(200), n_resamples=20
+    )
     assert result["classes_left_out"] == ["b", "c"]
     assert np.isnan(result["per_class_auc"]["b"]["value"])
     assert result["per_class_auc"]["c"]["n_positive"] == 200
@@ -87,7 +105,9 @@ def test_a_class_without_positives_is_named_and_left_out(rng):
 
 
 def test_no_class_to_score_gives_nan_not_zero():
-    result = evaluation.classification_metrics(np.zeros((5, 2)), np.zeros((5, 2)), ["a", "b"], np.arange(5), n_resamples=5)
+    result = evaluation.classification_metrics(
+        np.zeros((5, 2)), np.zeros((5, 2)), ["a", "b"], np.arange(5), n_resamples=5
+    )
     assert np.isnan(result["macro_auc"]["value"])
     assert np.isnan(result["micro_auc"]["value"])
     assert result["classes_left_out"] == ["a", "b"]
@@ -98,7 +118,9 @@ def test_one_positive_leaves_resamples_without_it_out(rng):
     logits = rng.normal(size=(50, 1))
     labels = np.zeros((50, 1), bool)
     labels[7] = True
-    entry = evaluation.classification_metrics(logits, labels, ["a"], np.arange(50), n_resamples=200)["per_class_auc"]["a"]
+    entry = evaluation.classification_metrics(
+        logits, labels, ["a"], np.arange(50), n_resamples=200
+    )["per_class_auc"]["a"]
     assert entry["n_positive"] == 1
     assert np.isfinite([entry["low"], entry["high"]]).all()
     assert entry["low"] <= entry["value"] <= entry["high"]
@@ -108,10 +130,18 @@ def test_intervals_count_a_patients_copies_once(rng):
     logits, labels = _case(rng, n=100)
     copies = [np.repeat(part, 4, axis=0) for part in (logits, labels)]
     patients = np.repeat(np.arange(100), 4)
-    width = {name: np.ptp([entry["macro_auc"][edge] for edge in ("low", "high")]) for name, entry in {
-        "single": evaluation.classification_metrics(logits, labels, list("abcd"), np.arange(100), 400),
-        "by_patient": evaluation.classification_metrics(*copies, list("abcd"), patients, 400),
-        "by_record": evaluation.classification_metrics(*copies, list("abcd"), np.arange(400), 400)}.items()}
+    width = {
+        name: np.ptp([entry["macro_auc"][edge] for edge in ("low", "high")])
+        for name, entry in {
+            "single": evaluation.classification_metrics(
+                logits, labels, list("abcd"), np.arange(100), 400
+            ),
+            "by_patient": evaluation.classification_metrics(*copies, list("abcd"), patients, 400),
+            "by_record": evaluation.classification_metrics(
+                *copies, list("abcd"), np.arange(400), 400
+            ),
+        }.items()
+    }
     assert width["by_patient"] == pytest.approx(width["single"], rel=1e-9)
     assert width["by_record"] < 0.7 * width["by_patient"]
 
@@ -143,7 +173,9 @@ def test_thresholds_reach_the_best_f1_there_is(rng, levels):
     thresholds = evaluation.best_thresholds(probabilities, labels)
     assert np.isnan(thresholds[0])
     for c in range(1, 4):
-        candidates = [oracle.f1_score(labels[:, c], probabilities[:, c] >= t) for t in probabilities[:, c]]
+        candidates = [
+            oracle.f1_score(labels[:, c], probabilities[:, c] >= t) for t in probabilities[:, c]
+        ]
         reached = oracle.f1_score(labels[:, c], probabilities[:, c] > thresholds[c])
         assert reached == pytest.approx(max(candidates))
 
@@ -160,21 +192,31 @@ def test_calibration_of_a_calibrated_model_and_of_an_overconfident_one(rng):
     bins = evaluation.reliability(probabilities, labels)
     np.testing.assert_allclose(bins["observed"], bins["predicted"], atol=0.05)
     assert bins["count"].sum() == 20_000
-    assert evaluation.calibration_error(np.full((100, 1), 0.95), np.arange(100)[:, None] < 50) == pytest.approx(0.45)
+    assert evaluation.calibration_error(
+        np.full((100, 1), 0.95), np.arange(100)[:, None] < 50
+    ) == pytest.approx(0.45)
 
 
 def test_regression_equals_sklearn_and_keeps_digits_at_large_offsets(rng):
     truth = rng.normal((0, 5, 1000), size=(80, 3))
     predicted = truth + 0.3 * rng.normal(size=truth.shape)
-    result = evaluation.regression_metrics(predicted, truth, list("abc"), np.arange(80), n_resamples=100)
+    result = evaluation.regression_metrics(
+        predicted, truth, list("abc"), np.arange(80), n_resamples=100
+    )
     assert result["r2"]["value"] == pytest.approx(oracle.r2_score(truth.ravel(), predicted.ravel()))
     assert result["mae"]["value"] == pytest.approx(oracle.mean_absolute_error(truth, predicted))
     for k, name in enumerate("abc"):
-        assert result["per_lead_r2"][name]["value"] == pytest.approx(oracle.r2_score(truth[:, k], predicted[:, k]), abs=1e-9)
+        assert result["per_lead_r2"][name]["value"] == pytest.approx(
+            oracle.r2_score(truth[:, k], predicted[:, k]), abs=1e-9
+        )
         entry = result["per_lead_mae"][name]
         assert entry["low"] < entry["value"] < entry["high"]
 
 
 def test_sigmoid_does_not_overflow():
     with np.errstate(all="raise"):
-        np.testing.assert_allclose(evaluation.sigmoid(np.array([-1e4, -2, 0, 1e4])), [0, 1 / (1 + np.exp(2)), 0.5, 1], atol=1e-12)
+        np.testing.assert_allclose(
+            evaluation.sigmoid(np.array([-1e4, -2, 0, 1e4])),
+            [0, 1 / (1 + np.exp(2)), 0.5, 1],
+            atol=1e-12,
+        )

@@ -26,7 +26,9 @@ def test_any_batch_size_and_length(name):
     for length in (max(model.min_length, 95), 250, 251, 1000):
         together = model(x[..., :length])
         assert together.shape == (3, 5)
-        torch.testing.assert_close(torch.cat([model(row[None, :, :length]) for row in x]), together, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            torch.cat([model(row[None, :, :length]) for row in x]), together, atol=1e-5, rtol=1e-4
+        )
 
 
 def test_too_short_or_wrong_leads_is_said(name):
@@ -42,10 +44,16 @@ def test_too_short_or_wrong_leads_is_said(name):
 def test_no_module_is_used_twice_or_has_two_names(name):
     model = get_model(name, 5).eval()
     calls = {}
-    leaves = [(label, module) for label, module in model.named_modules(remove_duplicate=False) if not list(module.children())]
+    leaves = [
+        (label, module)
+        for label, module in model.named_modules(remove_duplicate=False)
+        if not list(module.children())
+    ]
     assert len({id(module) for _, module in leaves}) == len(leaves)
     for label, module in leaves:
-        module.register_forward_hook(lambda *_, label=label: calls.update({label: calls.get(label, 0) + 1}))
+        module.register_forward_hook(
+            lambda *_, label=label: calls.update({label: calls.get(label, 0) + 1})
+        )
     model(torch.randn(2, 12, 250))
     assert set(calls.values()) == {1}
     assert all(label in calls for label, module in leaves if list(module.parameters()))
@@ -54,7 +62,9 @@ def test_no_module_is_used_twice_or_has_two_names(name):
 def test_cam_layer_is_the_last_map_before_pooling(name):
     model = get_model(name, 5).eval()
     seen = []
-    dict(model.named_modules())[model.cam_layer].register_forward_hook(lambda *args: seen.append(args[2].shape))
+    dict(model.named_modules())[model.cam_layer].register_forward_hook(
+        lambda *args: seen.append(args[2].shape)
+    )
     model(torch.randn(2, 12, 250))
     assert seen[0][-1] == STEPS[name]
 
@@ -68,28 +78,44 @@ def test_unknown_model_names_the_known():
 def test_a_sharing_copy_has_its_own_modules_and_the_models_tensors(name):
     model = get_model(name, 5)
     twin = sharing_copy(model)
-    assert [type(module) for module in twin.modules()] == [type(module) for module in model.modules()]
-    assert not {id(module) for module in twin.modules()} & {id(module) for module in model.modules()}
-    assert all(own is shared for own, shared in zip(twin.parameters(), model.parameters(), strict=True))
+    assert [type(module) for module in twin.modules()] == [
+        type(module) for module in model.modules()
+    ]
+    assert not {id(module) for module in twin.modules()} & {
+        id(module) for module in model.modules()
+    }
+    assert all(
+        own is shared for own, shared in zip(twin.parameters(), model.parameters(), strict=True)
+    )
     assert all(own is shared for own, shared in zip(twin.buffers(), model.buffers(), strict=True))
 
 
 def test_rewriting_a_sharing_copy_leaves_the_model_as_it_is():
     model = get_model("xresnet", 5).train()
     before = {name: (module, type(module)) for name, module in model.named_modules()}
-    weights = {name: (value, value.clone()) for name, value in model.state_dict(keep_vars=True).items()}
+    weights = {
+        name: (value, value.clone()) for name, value in model.state_dict(keep_vars=True).items()
+    }
     seen = []
-    twin = replace_leaves(sharing_copy(model).eval(), lambda name, module: seen.append(name) or nn.Identity())
+    twin = replace_leaves(
+        sharing_copy(model).eval(), lambda name, module: seen.append(name) or nn.Identity()
+    )
     twin.extra = nn.Parameter(torch.zeros(1))
-    leaves = [name for name, module in model.named_modules() if name and not list(module.children())
-              and not isinstance(module, nn.Sequential)]
+    leaves = [
+        name
+        for name, module in model.named_modules()
+        if name and not list(module.children()) and not isinstance(module, nn.Sequential)
+    ]
     assert seen == leaves
     assert {name: (module, type(module)) for name, module in model.named_modules()} == before
     assert model.training
     assert all(module.training for module in model.modules())
     now = model.state_dict(keep_vars=True)
     assert list(now) == list(weights)
-    assert all(now[name] is value and torch.equal(value, copied) for name, (value, copied) in weights.items())
+    assert all(
+        now[name] is value and torch.equal(value, copied)
+        for name, (value, copied) in weights.items()
+    )
 
 
 def test_a_module_under_two_names_stays_one_in_the_copy():

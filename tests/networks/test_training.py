@@ -1,4 +1,6 @@
-"""The loop: crops, schedules, exact resuming after a kill at any write, errors that keep the last good checkpoint."""
+"""The loop: crops, schedules, exact resuming after a kill at any write, errors that keep the last
+good checkpoint.
+"""
 
 import numpy as np
 import pytest
@@ -37,8 +39,16 @@ def data(tmp_path_factory):
 
 
 def _info(**changes):
-    facts = {"modelname": "lenet", "task": "superdiagnostic", "labels": tuple(TASKS["superdiagnostic"]), "leads": LEADS,
-             "sampling_rate": 100, "crop_seconds": 2.5, "folds": {"train": [1], "validation": [9], "test": [10]}, "seed": 0}
+    facts = {
+        "modelname": "lenet",
+        "task": "superdiagnostic",
+        "labels": tuple(TASKS["superdiagnostic"]),
+        "leads": LEADS,
+        "sampling_rate": 100,
+        "crop_seconds": 2.5,
+        "folds": {"train": [1], "validation": [9], "test": [10]},
+        "seed": 0,
+    }
     return ModelInfo(**{**facts, **changes})
 
 
@@ -54,31 +64,41 @@ def _fit(data, folder, recipe, stored=None, **options):
     if stored:
         learner.model.load_state_dict(stored["model"])
     train = TrainingSet.of(data.in_folds(range(1, 9)), LEADS, 250)
-    return fit(learner, train, data.in_folds([9]), learner.model.info, folder, "run", stored, **options)
+    return fit(
+        learner, train, data.in_folds([9]), learner.model.info, folder, "run", stored, **options
+    )
 
 
 # ---------------------------------------------------------------- crops
+
 
 def test_gather_takes_the_crop_that_was_drawn():
     signals = torch.arange(3 * 20 * 4.0).reshape(3, 20, 4)
     rows, starts = np.array([2, 0, 2]), np.array([0, 15, 7])
     x, y = TrainingSet(signals, torch.eye(3), np.arange(3), crop=5).gather(rows, starts)
     for crop, label, row, start in zip(x, y, rows, starts, strict=True):
-        assert torch.equal(crop, signals[row, start:start + 5].T)
+        assert torch.equal(crop, signals[row, start : start + 5].T)
         assert torch.equal(label, torch.eye(3)[row])
 
 
 def test_every_offset_is_equally_likely_the_last_one_too():
     train = TrainingSet(torch.zeros(200, 20, 1), torch.zeros(200, 1), np.arange(200), crop=11)
-    starts = np.concatenate([start for epoch in range(100) for _, start in train.batches(64, 0, epoch)])
+    starts = np.concatenate(
+        [start for epoch in range(100) for _, start in train.batches(64, 0, epoch)]
+    )
     counts = np.bincount(starts)
     assert len(counts) == 10
     assert chisquare(counts).pvalue > 1e-3
 
 
-@pytest.mark.parametrize(("n", "batch_size", "sizes"), [(8, 4, [4, 4]), (9, 4, [3, 3, 3]), (129, 128, [65, 64]), (3, 128, [3])])
+@pytest.mark.parametrize(
+    ("n", "batch_size", "sizes"),
+    [(8, 4, [4, 4]), (9, 4, [3, 3, 3]), (129, 128, [65, 64]), (3, 128, [3])],
+)
 def test_an_epoch_is_every_record_once_in_batches_of_even_size(n, batch_size, sizes):
-    batches = TrainingSet(torch.zeros(n, 30, 1), torch.zeros(n, 1), np.arange(n), crop=10).batches(batch_size, 1, 2)
+    batches = TrainingSet(torch.zeros(n, 30, 1), torch.zeros(n, 1), np.arange(n), crop=10).batches(
+        batch_size, 1, 2
+    )
     assert [len(rows) for rows, _ in batches] == sizes
     assert sorted(np.concatenate([rows for rows, _ in batches])) == list(range(n))
 
@@ -88,7 +108,9 @@ def test_a_records_crop_depends_on_seed_epoch_and_position_alone():
 
     def start_of(*, batch_size=16, seed=0, epoch=0):
         batches = train.batches(batch_size, seed, epoch)
-        return {row: start for rows, starts in batches for row, start in zip(rows, starts, strict=True)}
+        return {
+            row: start for rows, starts in batches for row, start in zip(rows, starts, strict=True)
+        }
 
     assert start_of() == start_of(batch_size=7)
     assert start_of() != start_of(epoch=1)
@@ -102,16 +124,23 @@ def test_leads_are_picked_in_the_models_order(data):
 
 # ---------------------------------------------------------------- schedule, loss, step
 
+
 def test_one_cycle_equals_torchs_scheduler():
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
-    oracle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=101, cycle_momentum=False,
-                                                 div_factor=25, final_div_factor=1e4)
-    # torch's phases end at 0.3 * 101 - 1 steps and at 100: the same curve with its rise scaled to that
+    oracle = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 1e-3, total_steps=101, cycle_momentum=False, div_factor=25, final_div_factor=1e4
+    )
+    # torch's phases end at 0.3 * 101 - 1 steps and at 100: the same curve with its rise scaled to
+    # that
     rise = (0.3 * 101 - 1) / 100
     for step in range(101):
         progress = step / 100
-        ours = progress / rise * 0.3 if progress < rise else 0.3 + (progress - rise) / (1 - rise) * 0.7
-        assert 1e-3 * SCHEDULES["one_cycle"](ours) == pytest.approx(oracle.get_last_lr()[0], rel=1e-6, abs=1e-12)
+        ours = (
+            progress / rise * 0.3 if progress < rise else 0.3 + (progress - rise) / (1 - rise) * 0.7
+        )
+        assert 1e-3 * SCHEDULES["one_cycle"](ours) == pytest.approx(
+            oracle.get_last_lr()[0], rel=1e-6, abs=1e-12
+        )
         optimizer.step()
         if step < 100:
             oracle.step()
@@ -128,7 +157,10 @@ def test_step_is_the_mean_loss_and_one_update_of_adamw(data):
     learner, reference = _learner(recipe), _learner(recipe).model.double().train()
     learner.module.double()
     learner.train_mode()
-    x, y = torch.from_numpy(data.signals[:8, :250].transpose(0, 2, 1).astype(float)), torch.from_numpy(data.labels[:8]).double()
+    x, y = (
+        torch.from_numpy(data.signals[:8, :250].transpose(0, 2, 1).astype(float)),
+        torch.from_numpy(data.labels[:8]).double(),
+    )
     loss = torch.nn.functional.binary_cross_entropy_with_logits(reference(x), y)
     optimizer = torch.optim.AdamW(reference.parameters(), lr=1e-2, weight_decay=0.1)
     loss.backward()
@@ -144,9 +176,15 @@ def test_validation_is_on_centre_crops_and_leaves_classes_without_positives_out(
     learner.model.eval()
     with torch.no_grad():
         logits = learner.model(torch.from_numpy(data.signals[:, 125:375].transpose(0, 2, 1).copy()))
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(data.labels).float())
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, torch.from_numpy(data.labels).float()
+    )
     assert row["val_loss"] == pytest.approx(expected.item(), rel=1e-5)
-    assert row["score"] == row["val_macro_auc"] == pytest.approx(roc_auc_score(data.labels, logits.numpy()))
+    assert (
+        row["score"]
+        == row["val_macro_auc"]
+        == pytest.approx(roc_auc_score(data.labels, logits.numpy()))
+    )
 
 
 def test_regression_is_squared_error_and_chosen_by_lowest_loss():
@@ -158,20 +196,27 @@ def test_frozen_backbone_does_not_change_nor_its_statistics(data):
     learner = _learner(Recipe(freeze=True, batch_size=16))
     before = {key: value.clone() for key, value in learner.model.state_dict().items()}
     train_one_epoch(learner, TrainingSet.of(data, LEADS, 250), 0)
-    changed = {key for key, value in learner.model.state_dict().items() if not torch.equal(value, before[key])}
+    changed = {
+        key
+        for key, value in learner.model.state_dict().items()
+        if not torch.equal(value, before[key])
+    }
     assert changed == {"head.weight", "head.bias"}
 
 
 @pytest.mark.parametrize("modelname", ["lenet", "xresnet"])
 def test_bf16_trains_close_to_full_precision(data, modelname):
     train = TrainingSet.of(data.rows(np.arange(16)), LEADS, 250)
-    losses = [train_one_epoch(_learner(Recipe(amp=amp, batch_size=16), modelname), train, 0)["train_loss"]
-              for amp in (None, "bf16")]
+    losses = [
+        train_one_epoch(_learner(Recipe(amp=amp, batch_size=16), modelname), train, 0)["train_loss"]
+        for amp in (None, "bf16")
+    ]
     assert losses[1] == pytest.approx(losses[0], rel=0.03)
     assert losses[1] != losses[0]
 
 
 # ---------------------------------------------------------------- runs
+
 
 def test_a_run_learns_what_is_planted_and_logs_each_epoch(data, tmp_path):
     history = _fit(data, tmp_path, Recipe(epochs=12, batch_size=32, lr=3e-3))
@@ -188,7 +233,13 @@ def test_early_stopping_counts_from_the_best_epoch(data, tmp_path, monkeypatch):
     scores = iter([0.5, 0.7, 0.6, 0.7, 0.6, 0.9, 0.9])
     monkeypatch.setattr(training, "validate", lambda *_: {"val_loss": 1.0, "score": next(scores)})
     history = _fit(data, tmp_path, Recipe(epochs=7, batch_size=64, patience=3))
-    assert [row["score"] for row in history] == [0.5, 0.7, 0.6, 0.7, 0.6]  # an equal score is no better one
+    assert [row["score"] for row in history] == [
+        0.5,
+        0.7,
+        0.6,
+        0.7,
+        0.6,
+    ]  # an equal score is no better one
     assert load_checkpoint(checkpoint_paths(tmp_path)[0])[0]["epoch"] == 2
 
 
@@ -220,7 +271,10 @@ def test_a_kill_at_any_write_leaves_a_run_that_ends_bit_identically(data, tmp_pa
         _fit(data, folder, recipe, load_checkpoint(last)[0] if last.is_file() else None)
         for path, weights in zip(checkpoint_paths(folder), expected, strict=True):
             found = load_checkpoint(path)[0]["model"]
-            assert all(torch.equal(found[key], weights[key]) for key in weights), (kill_at, path.name)
+            assert all(torch.equal(found[key], weights[key]) for key in weights), (
+                kill_at,
+                path.name,
+            )
     assert n_kills >= 5  # three files in the first epoch, two at least in the second
 
 
@@ -236,7 +290,14 @@ def test_a_loss_that_is_not_finite_names_the_batch_and_keeps_the_checkpoints(dat
             train.signals[3] = float("inf")
 
     with pytest.raises(UserError, match=rf"epoch 3.*ecg_id.*\b{poisoned}\b") as raised:
-        fit(learner, train, data.in_folds([9]), learner.model.info, tmp_path, on_epoch=poison_training)
+        fit(
+            learner,
+            train,
+            data.in_folds([9]),
+            learner.model.info,
+            tmp_path,
+            on_epoch=poison_training,
+        )
     assert len(raised.value.args[0].split("ecg_id ")[1].split(":")[0].split()) <= 20
     last, _ = load_checkpoint(checkpoint_paths(tmp_path)[1])
     assert last["epoch"] == 2

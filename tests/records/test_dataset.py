@@ -1,4 +1,6 @@
-"""The preprocessed data set: one row order for everything, and clear words where files do not belong together."""
+"""The preprocessed data set: one row order for everything, and clear words where files do not
+belong together.
+"""
 
 import numpy as np
 import pandas as pd
@@ -13,14 +15,21 @@ N = 6
 
 @pytest.fixture
 def folder(tmp_path):
-    table = pd.DataFrame({
-        "ecg_id": [11, 12, 13, 14, 15, 16], "patient_id": [1.0, 1.0, 2.0, 3.0, 4.0, 5.0],
-        "strat_fold": [1, 1, 2, 9, 10, 10], "r_peaks": ["50 150", "60", "", "1 2 3", "7", "99"],
-        **{f"T_Amp_{lead}": np.arange(N) / 10 for lead in LEADS},
-    })
+    table = pd.DataFrame(
+        {
+            "ecg_id": [11, 12, 13, 14, 15, 16],
+            "patient_id": [1.0, 1.0, 2.0, 3.0, 4.0, 5.0],
+            "strat_fold": [1, 1, 2, 9, 10, 10],
+            "r_peaks": ["50 150", "60", "", "1 2 3", "7", "99"],
+            **{f"T_Amp_{lead}": np.arange(N) / 10 for lead in LEADS},
+        }
+    )
     table.loc[2, "T_Amp_V6"] = np.nan
     write_csv(tmp_path / "ptbxl_database_enriched.csv", table)
-    write_pickle(tmp_path / "raw100.pkl", np.arange(N, dtype=np.float32)[:, None, None] + np.zeros((N, 1000, 12), np.float32))
+    write_pickle(
+        tmp_path / "raw100.pkl",
+        np.arange(N, dtype=np.float32)[:, None, None] + np.zeros((N, 1000, 12), np.float32),
+    )
     labels = np.zeros((N, 5), int)
     labels[[0, 1, 3, 4], [0, 1, 3, 2]] = 1
     write_npy(tmp_path / "multihot_superdiagnostic.npy", labels)
@@ -53,16 +62,34 @@ def test_r_peaks_follow_the_sampling_rate(folder):
     assert parse_r_peaks(float("nan")).tolist() == []
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda f: (f / "raw100.pkl").unlink(), "raw100.pkl does not exist: run python code/preprocessing.py"),
-    (lambda f: write_pickle(f / "raw100.pkl", np.zeros((3, 1000, 12))), "different runs"),
-    (lambda f: (f / "preprocessing.json").write_text('{"status": "running"}'), "preprocessing is not finished"),
-    (lambda f: (f / "multihot_superdiagnostic.npy").unlink(), "multihot_superdiagnostic.npy does not exist"),
-    (lambda f: write_npy(f / "multihot_superdiagnostic.npy", np.zeros((N, 4))), r"expected \(6, 5\)"),
-    (lambda f: (f / "multihot_superdiagnostic.npy").write_bytes(b"no"), "not a readable .npy"),
-    (lambda f: (f / "ptbxl_database_enriched.csv").write_text("ecg_id\n1\n"), "lacks the column patient_id"),
-    (lambda f: (f / "ptbxl_database_enriched.csv").write_text(""), "not a readable table"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda f: (f / "raw100.pkl").unlink(),
+            "raw100.pkl does not exist: run python code/preprocessing.py",
+        ),
+        (lambda f: write_pickle(f / "raw100.pkl", np.zeros((3, 1000, 12))), "different runs"),
+        (
+            lambda f: (f / "preprocessing.json").write_text('{"status": "running"}'),
+            "preprocessing is not finished",
+        ),
+        (
+            lambda f: (f / "multihot_superdiagnostic.npy").unlink(),
+            "multihot_superdiagnostic.npy does not exist",
+        ),
+        (
+            lambda f: write_npy(f / "multihot_superdiagnostic.npy", np.zeros((N, 4))),
+            r"expected \(6, 5\)",
+        ),
+        (lambda f: (f / "multihot_superdiagnostic.npy").write_bytes(b"no"), "not a readable .npy"),
+        (
+            lambda f: (f / "ptbxl_database_enriched.csv").write_text("ecg_id\n1\n"),
+            "lacks the column patient_id",
+        ),
+        (lambda f: (f / "ptbxl_database_enriched.csv").write_text(""), "not a readable table"),
+    ],
+)
 def test_what_does_not_fit_is_said(folder, change, message):
     change(folder)
     with pytest.raises(UserError, match=message):

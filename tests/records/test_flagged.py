@@ -21,18 +21,45 @@ def planted(**changed):
 
 def test_records_are_counted_once_per_group_and_once_in_all():
     counts = count_flags(planted(), GROUPS).set_index("group")
-    assert counts.loc["all", ["n_records", "n_flagged", "noise", "drift", "flat"]].tolist() == [5, 3, 2, 2, 0]
-    assert counts.loc["LVH", ["n_records", "n_flagged", "noise", "drift", "flat"]].tolist() == [3, 2, 2, 1, 0]
-    assert counts.loc["NORM", ["n_records", "n_flagged", "noise", "drift", "flat"]].tolist() == [3, 2, 1, 2, 0]
+    assert counts.loc["all", ["n_records", "n_flagged", "noise", "drift", "flat"]].tolist() == [
+        5,
+        3,
+        2,
+        2,
+        0,
+    ]
+    assert counts.loc["LVH", ["n_records", "n_flagged", "noise", "drift", "flat"]].tolist() == [
+        3,
+        2,
+        2,
+        1,
+        0,
+    ]
+    assert counts.loc["NORM", ["n_records", "n_flagged", "noise", "drift", "flat"]].tolist() == [
+        3,
+        2,
+        1,
+        2,
+        0,
+    ]
     assert list(counts) == ["n_records", "n_flagged", *FLAGS]
 
 
 def test_words_name_what_is_raised_and_what_was_not_judged():
-    assert in_words(count_flags(planted(), GROUPS)) == "3 of 5 explained records with a quality flag: noise 2, drift 2"
-    assert in_words(count_flags(planted(), {"x": [2, 6]})) == "0 of 2 explained records with a quality flag"
+    assert (
+        in_words(count_flags(planted(), GROUPS))
+        == "3 of 5 explained records with a quality flag: noise 2, drift 2"
+    )
+    assert (
+        in_words(count_flags(planted(), {"x": [2, 6]}))
+        == "0 of 2 explained records with a quality flag"
+    )
     blank = count_flags(planted(quality_pacemaker=None, quality_clipped=None), GROUPS)
-    assert in_words(blank) == ("3 of 5 explained records with a quality flag: noise 2, drift 2; not judged: clipped, pacemaker "
-                               "(needs the data base's word)")
+    assert in_words(blank) == (
+        "3 of 5 explained records with a quality flag: noise 2, drift 2; not judged: clipped, "
+        "pacemaker "
+        "(needs the data base's word)"
+    )
     empty = count_flags(planted(), {"x": [2, 6], "none": []}).set_index("group")
     assert list(empty.loc["none"]) == [0] * empty.shape[1]
 
@@ -56,5 +83,7 @@ def test_the_file_says_the_same_and_comes_out_the_same(tmp_path, table, capsys):
 
 
 def test_flags_are_read_whatever_their_type():
-    table = pd.DataFrame({"quality_flat": pd.Series([True, "True", "False", None, np.nan], dtype=object)})
+    table = pd.DataFrame(
+        {"quality_flat": pd.Series([True, "True", "False", None, np.nan], dtype=object)}
+    )
     np.testing.assert_array_equal(flags_of(table)["flat"], [1, 1, 0, np.nan, np.nan])

@@ -22,7 +22,9 @@ def with_limb_leads(signals, one, two):
 
 
 def flags(signals, rate=100, **columns):
-    table = measure_all(signals, rate, progress=False).assign(scp_codes="{'NORM': 100.0}", **columns)
+    table = measure_all(signals, rate, progress=False).assign(
+        scp_codes="{'NORM': 100.0}", **columns
+    )
     return judge_quality(signals, rate, table)
 
 
@@ -39,7 +41,7 @@ def test_a_clean_record_has_no_flag(rate):
 
 
 def flat(signals, rate):
-    signals[:, 3 * rate:6 * rate, 7] = 0.1
+    signals[:, 3 * rate : 6 * rate, 7] = 0.1
 
 
 def clipped(signals, rate):
@@ -47,7 +49,9 @@ def clipped(signals, rate):
 
 
 def noise(signals, rate):
-    signals[..., 9] += np.random.default_rng(0).normal(0, 0.04 * np.sqrt(rate / 100), signals.shape[:2])
+    signals[..., 9] += np.random.default_rng(0).normal(
+        0, 0.04 * np.sqrt(rate / 100), signals.shape[:2]
+    )
 
 
 def drift(signals, rate):
@@ -68,24 +72,40 @@ def test_a_still_second_is_no_flat_lead():
     assert raised(signals) == set()
 
 
-@pytest.mark.parametrize(("exchanged", "limb"), [
-    ("arms", lambda one, two: (-one, two - one)), ("right arm and leg", lambda one, two: (one - two, -two))])
+@pytest.mark.parametrize(
+    ("exchanged", "limb"),
+    [
+        ("arms", lambda one, two: (-one, two - one)),
+        ("right arm and leg", lambda one, two: (one - two, -two)),
+    ],
+)
 def test_exchanged_electrodes_are_noticed(exchanged, limb):
     signals = clean()
-    assert raised(with_limb_leads(signals, *limb(signals[..., 0], signals[..., 1]))) == {"limb_reversal"}
+    assert raised(with_limb_leads(signals, *limb(signals[..., 0], signals[..., 1]))) == {
+        "limb_reversal"
+    }
 
 
 def test_a_pacemaker_is_taken_from_the_data_base():
     signals = clean()
     named = flags(signals, pacemaker=["ja, pacemaker", None, np.nan, None])
     assert named["quality_pacemaker"].tolist() == [True, False, False, False]
-    table = measure_all(signals, 100, progress=False).assign(scp_codes=["{'PACE': 100.0}", "{}", "{'SPACE': 1.0}", "{}"])
-    assert judge_quality(signals, 100, table)["quality_pacemaker"].tolist() == [True, False, False, False]
+    table = measure_all(signals, 100, progress=False).assign(
+        scp_codes=["{'PACE': 100.0}", "{}", "{'SPACE': 1.0}", "{}"]
+    )
+    assert judge_quality(signals, 100, table)["quality_pacemaker"].tolist() == [
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.05])
 def test_the_noise_level_of_white_noise_is_its_standard_deviation(sigma):
-    level = noise_level(np.random.default_rng(1).normal(0, sigma, (20, 1000, 12)).astype(np.float32), 100)
+    level = noise_level(
+        np.random.default_rng(1).normal(0, sigma, (20, 1000, 12)).astype(np.float32), 100
+    )
     assert level.mean() == pytest.approx(sigma, rel=0.02)
     assert level.std() < 0.08 * sigma  # 998 second differences
 
@@ -100,7 +120,9 @@ def test_chunks_do_not_matter(monkeypatch):
 
 
 def test_exchanged_electrodes_of_real_records(ptbxl):
-    """The first 150 as they are, and with the arms exchanged: I upside down, II and III, aVR and aVL in each other's place."""
+    """The first 150 as they are, and with the arms exchanged: I upside down, II and III, aVR and
+    aVL in each other's place.
+    """
     from records.wfdb_files import read_records
 
     table = pd.read_csv(ptbxl / "ptbxl_database.csv", index_col="ecg_id").head(150)

@@ -1,4 +1,6 @@
-"""scp_codes to labels: the parser runs nothing, the arrays follow the label order, the published counts come out."""
+"""scp_codes to labels: the parser runs nothing, the arrays follow the label order, the published
+counts come out.
+"""
 
 import numpy as np
 import pandas as pd
@@ -8,15 +10,36 @@ from common.labels import LABEL_MAPPINGS, STATEMENTS
 from records.statements import count_classes, encode, parse_column, parse_scp_codes
 
 
-@pytest.mark.parametrize(("text", "codes"), [
-    ("{'NORM': 100.0, 'SR': 0.0}", {"NORM": 100.0, "SR": 0.0}), ("{}", {}), ('{"LVH": 50}', {"LVH": 50.0})])
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [
+        ("{'NORM': 100.0, 'SR': 0.0}", {"NORM": 100.0, "SR": 0.0}),
+        ("{}", {}),
+        ('{"LVH": 50}', {"LVH": 50.0}),
+    ],
+)
 def test_scp_codes_are_parsed(text, codes):
     assert parse_scp_codes(text) == codes
 
 
-@pytest.mark.parametrize("text", [
-    "__import__('os').system('touch ran')", "{'NORM': 100.0", "['NORM']", "", "nan", "{'NORM': 'high'}", "{1: 2}",
-    "{'NORM': 101}", "{'NORM': -1}", "{'NORM': True}", float("nan"), None, "(" * 5000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__import__('os').system('touch ran')",
+        "{'NORM': 100.0",
+        "['NORM']",
+        "",
+        "nan",
+        "{'NORM': 'high'}",
+        "{1: 2}",
+        "{'NORM': 101}",
+        "{'NORM': -1}",
+        "{'NORM': True}",
+        float("nan"),
+        None,
+        "(" * 5000,
+    ],
+)
 def test_anything_else_is_refused_and_not_run(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="is not a dict of statements"):
@@ -25,7 +48,9 @@ def test_anything_else_is_refused_and_not_run(text, tmp_path, monkeypatch):
 
 
 def test_every_offender_is_named_and_the_others_keep_their_row():
-    table = pd.DataFrame({"scp_codes": ["{'NORM': 100.0}", "broken", "{'IMI': 15.0}"]}, index=[4, 7, 9])
+    table = pd.DataFrame(
+        {"scp_codes": ["{'NORM': 100.0}", "broken", "{'IMI': 15.0}"]}, index=[4, 7, 9]
+    )
     codes, problems = parse_column(table)
     assert codes == [{"NORM": 100.0}, None, {"IMI": 15.0}]
     assert [(problem.ecg_id, problem.kind) for problem in problems] == [(7, "unparsable scp_codes")]
@@ -37,9 +62,14 @@ def named(labels, task, row):
 
 def test_labels_of_all_tasks():
     labels = encode([{"ASMI": 15.0, "LVH": 100.0, "NDT": 0.0, "AFIB": 0.0}, {}])
-    expected = {"superdiagnostic": ["HYP", "MI", "STTC"], "subdiagnostic": ["AMI", "LVH", "STTC"],
-                "diagnostic": ["ASMI", "LVH", "NDT"], "form": ["NDT"], "rhythm": ["AFIB"],
-                "all": ["AFIB", "ASMI", "LVH", "NDT"]}
+    expected = {
+        "superdiagnostic": ["HYP", "MI", "STTC"],
+        "subdiagnostic": ["AMI", "LVH", "STTC"],
+        "diagnostic": ["ASMI", "LVH", "NDT"],
+        "form": ["NDT"],
+        "rhythm": ["AFIB"],
+        "all": ["AFIB", "ASMI", "LVH", "NDT"],
+    }
     for task, names in expected.items():
         assert named(labels, task, 0) == names
         assert named(labels, task, 1) == []
@@ -61,9 +91,14 @@ def test_unknown_statements_are_counted_and_named():
 
 
 def test_counts_name_every_class_the_empty_ones_too():
-    counts = count_classes(encode([{"NORM": 100.0}, {"IMI": 100.0, "AMI": 50.0}, {"SR": 0.0}]).multihot)
+    counts = count_classes(
+        encode([{"NORM": 100.0}, {"IMI": 100.0, "AMI": 50.0}, {"SR": 0.0}]).multihot
+    )
     assert counts["superdiagnostic"] == {
-        "labelled": 2, "unlabelled": 1, "classes": {"CD": 0, "HYP": 0, "MI": 1, "NORM": 1, "STTC": 0}}
+        "labelled": 2,
+        "unlabelled": 1,
+        "classes": {"CD": 0, "HYP": 0, "MI": 1, "NORM": 1, "STTC": 0},
+    }
     assert counts["subdiagnostic"]["classes"]["AMI"] == 1
     assert counts["rhythm"]["labelled"] == 1
     assert sum(counts["all"]["classes"].values()) == 4
@@ -75,7 +110,9 @@ def test_our_vocabulary_is_that_of_scp_statements(ptbxl):
     for statement, row in table.iterrows():
         superclass, subclass, form, rhythm, _ = STATEMENTS[statement]
         diagnostic = row["diagnostic"] == 1
-        assert (superclass, subclass) == ((row["diagnostic_class"], row["diagnostic_subclass"]) if diagnostic else ("", ""))
+        assert (superclass, subclass) == (
+            (row["diagnostic_class"], row["diagnostic_subclass"]) if diagnostic else ("", "")
+        )
         assert (form, rhythm) == (row["form"] == 1, row["rhythm"] == 1)
 
 
@@ -88,6 +125,14 @@ def test_labels_of_the_real_records_by_another_way(ptbxl):
     assert problems == []
     assert labels.unknown == {}
     for name, rows in statements[statements["diagnostic"] == 1].groupby("diagnostic_class"):
-        expected = sum(table["scp_codes"].str.contains(f"'{statement}'", regex=False).astype(int) for statement in rows.index) > 0
+        expected = (
+            sum(
+                table["scp_codes"].str.contains(f"'{statement}'", regex=False).astype(int)
+                for statement in rows.index
+            )
+            > 0
+        )
         column = LABEL_MAPPINGS["superdiagnostic"].index(name)
-        assert labels.multihot["superdiagnostic"][:, column].tolist() == expected.astype(int).tolist()
+        assert (
+            labels.multihot["superdiagnostic"][:, column].tolist() == expected.astype(int).tolist()
+        )

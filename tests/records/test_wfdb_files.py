@@ -1,4 +1,6 @@
-"""Reading records: equal to wfdb, leads by name, and every way a record can be broken found and named."""
+"""Reading records: equal to wfdb, leads by name, and every way a record can be broken found and
+named.
+"""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,15 @@ import wfdb
 from common.files import UserError
 from common.labels import LEADS
 from records import wfdb_files as records
-from records.wfdb_files import Problem, RecordError, describe_problems, id_ranges, read_record, read_records, refuse
+from records.wfdb_files import (
+    Problem,
+    RecordError,
+    describe_problems,
+    id_ranges,
+    read_record,
+    read_records,
+    refuse,
+)
 from tiny_ptbxl import NAMES, ecg_like, header, write_record
 
 
@@ -52,16 +62,34 @@ def test_leads_come_in_canonical_order_by_their_names(tmp_path, kind):
     assert np.abs(read_record(tmp_path / "a", 100) - digital / 1000).max() < 1e-6
 
 
-@pytest.mark.parametrize("options", [
-    {"fmt": ["212"] * 12}, {"fmt": ["80"] * 12}, {"fmt": ["32"] * 12}, {"fmt": ["24"] * 12},
-    {"fmt": ["16"] * 12, "units": ["uV"] * 12, "scale": 1000.0}, {"fmt": ["16"] * 12, "units": ["V"] * 12, "scale": 1e-3},
-], ids=["212", "80", "32", "24", "uV", "V"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fmt": ["212"] * 12},
+        {"fmt": ["80"] * 12},
+        {"fmt": ["32"] * 12},
+        {"fmt": ["24"] * 12},
+        {"fmt": ["16"] * 12, "units": ["uV"] * 12, "scale": 1000.0},
+        {"fmt": ["16"] * 12, "units": ["V"] * 12, "scale": 1e-3},
+    ],
+    ids=["212", "80", "32", "24", "uV", "V"],
+)
 def test_other_formats_and_units_go_through_wfdb(tmp_path, options):
-    """Records written by wfdb itself; what is kept of the signal is up to the format, so wfdb's reading is the oracle."""
+    """Records written by wfdb itself; what is kept of the signal is up to the format, so wfdb's
+    reading is the oracle.
+    """
     options = dict(options)
     scale, units = options.pop("scale", 1.0), options.pop("units", ["mV"] * 12)
     physical = ecg_like(5) / 1000 * scale
-    wfdb.wrsamp("a", fs=100, units=units, sig_name=list(NAMES), p_signal=physical, write_dir=str(tmp_path), **options)
+    wfdb.wrsamp(
+        "a",
+        fs=100,
+        units=units,
+        sig_name=list(NAMES),
+        p_signal=physical,
+        write_dir=str(tmp_path),
+        **options,
+    )
     expected, _ = wfdb.rdsamp(str(tmp_path / "a"))
     signal = read_record(tmp_path / "a", 100)
     assert np.abs(signal - expected / scale).max() < 1e-6
@@ -76,22 +104,34 @@ def test_a_header_over_several_files_goes_through_wfdb(tmp_path):
     for name, leads in halves.items():
         part = digital[:, list(leads)]
         (tmp_path / f"{name}.dat").write_bytes(part.astype("<i2").tobytes())
-        lines += [line.replace("a.dat", f"{name}.dat")
-                  for line in header("a", part, 100, names=[NAMES[i] for i in leads]).splitlines()[1:]]
+        lines += [
+            line.replace("a.dat", f"{name}.dat")
+            for line in header("a", part, 100, names=[NAMES[i] for i in leads]).splitlines()[1:]
+        ]
     (tmp_path / "a.hea").write_text("\n".join(["a 12 100 1000", *lines]) + "\n")
     assert np.abs(read_record(tmp_path / "a", 100) - digital / 1000).max() < 1e-6
 
 
-def test_comments_times_and_carriage_returns_in_a_header_are_no_reason_for_wfdb(tmp_path, monkeypatch):
+def test_comments_times_and_carriage_returns_in_a_header_are_no_reason_for_wfdb(
+    tmp_path, monkeypatch
+):
     write_record(tmp_path / "a", ecg_like(1))
-    text = (tmp_path / "a.hea").read_text().replace("a 12 100 1000", "a 12 100.0 1000 09:17:34 09/11/1984")
-    (tmp_path / "a.hea").write_bytes(("# made by a test\n" + text + "# age: 56\n").replace("\n", "\r\n").encode())
+    text = (
+        (tmp_path / "a.hea")
+        .read_text()
+        .replace("a 12 100 1000", "a 12 100.0 1000 09:17:34 09/11/1984")
+    )
+    (tmp_path / "a.hea").write_bytes(
+        ("# made by a test\n" + text + "# age: 56\n").replace("\n", "\r\n").encode()
+    )
     monkeypatch.setattr(records, "_read_with_wfdb", None)
     assert read_record(tmp_path / "a", 100).shape == (1000, 12)
 
 
 def flip_bit(path):
-    break_file(path.with_suffix(".dat"), lambda data: data[:4001] + bytes([data[4001] ^ 1]) + data[4002:])
+    break_file(
+        path.with_suffix(".dat"), lambda data: data[:4001] + bytes([data[4001] ^ 1]) + data[4002:]
+    )
 
 
 def put_missing(path):
@@ -124,7 +164,9 @@ def test_every_kind_of_broken_record_is_found(tmp_path, kind):
     assert caught.value.kind == kind
 
 
-@pytest.mark.parametrize("kind", ["checksum", "missing samples", "wrong number of leads", "wrong leads", "wrong length"])
+@pytest.mark.parametrize(
+    "kind", ["checksum", "missing samples", "wrong number of leads", "wrong leads", "wrong length"]
+)
 def test_the_same_is_found_by_way_of_wfdb(tmp_path, kind):
     write_record(tmp_path / "a", ecg_like(1))
     BROKEN[kind](tmp_path / "a")
@@ -135,7 +177,9 @@ def test_the_same_is_found_by_way_of_wfdb(tmp_path, kind):
 
 def test_the_lead_of_a_wrong_checksum_and_of_missing_samples_is_named(tmp_path):
     write_record(tmp_path / "a", ecg_like(1))
-    flip_bit(tmp_path / "a")  # byte 4001: sample 2000 of 12 interleaved leads is lead 2000 % 12 = 8, V3
+    flip_bit(
+        tmp_path / "a"
+    )  # byte 4001: sample 2000 of 12 interleaved leads is lead 2000 % 12 = 8, V3
     with pytest.raises(RecordError, match="samples of V3 are"):
         read_record(tmp_path / "a", 100)
     put_missing(tmp_path / "b")
@@ -148,17 +192,28 @@ def test_bad_records_are_left_out_and_the_others_do_not_shift(tmp_path):
         write_record(tmp_path / f"r{number}", ecg_like(number))
     flip_bit(tmp_path / "r1")
     (tmp_path / "r4.dat").unlink()
-    found = read_records(tmp_path, [*(f"r{n}" for n in range(6)), np.nan], [10, 11, 12, 13, 14, 15, 16], 100, progress=False)
+    found = read_records(
+        tmp_path,
+        [*(f"r{n}" for n in range(6)), np.nan],
+        [10, 11, 12, 13, 14, 15, 16],
+        100,
+        progress=False,
+    )
     assert found.kept.tolist() == [True, False, True, True, False, True, False]
     assert [(problem.ecg_id, problem.kind) for problem in found.problems] == [
-        (11, "checksum"), (14, "data file missing"), (16, "no file name")]
+        (11, "checksum"),
+        (14, "data file missing"),
+        (16, "no file name"),
+    ]
     assert np.abs(found.signals - np.stack([ecg_like(n) / 1000 for n in (0, 2, 3, 5)])).max() < 1e-6
 
 
 def test_the_digest_names_the_signals(tmp_path):
     for number in range(3):
         write_record(tmp_path / f"r{number}", ecg_like(number))
-    digests = [read_records(tmp_path, ["r0", "r1"], [1, 2], 100, progress=False).digest for _ in range(2)]
+    digests = [
+        read_records(tmp_path, ["r0", "r1"], [1, 2], 100, progress=False).digest for _ in range(2)
+    ]
     digital = ecg_like(1)
     digital[7, 3] += 1
     write_record(tmp_path / "r1", digital)
@@ -169,8 +224,12 @@ def test_the_digest_names_the_signals(tmp_path):
 def test_all_offenders_are_listed_compactly():
     assert id_ranges([7, 3, 1, 2, 2]) == "1-3, 7"
     assert id_ranges([]) == ""
-    problems = [Problem(i, "header missing", f"{i}.hea") for i in (1, 2, 3, 9)] + [Problem(2, "checksum", "lead I")]
-    assert describe_problems(problems) == ("header missing: ecg_id 1-3, 9 (e.g. 1.hea); checksum: ecg_id 2 (e.g. lead I)")
+    problems = [Problem(i, "header missing", f"{i}.hea") for i in (1, 2, 3, 9)] + [
+        Problem(2, "checksum", "lead I")
+    ]
+    assert describe_problems(problems) == (
+        "header missing: ecg_id 1-3, 9 (e.g. 1.hea); checksum: ecg_id 2 (e.g. lead I)"
+    )
     with pytest.raises(UserError, match=r"4 of 10 records cannot be used: .*1-3, 9.*--skip_bad"):
         refuse(problems, 10)
     refuse([], 10)

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from sanity.agreement import agreement_between, cell_means, cell_sums, masked_correlation, rank_correlation, shifted_partner
+from sanity.agreement import (
+    agreement_between,
+    cell_means,
+    cell_sums,
+    masked_correlation,
+    rank_correlation,
+    shifted_partner,
+)
 
 
 def test_rank_correlation_equals_scipy_with_ties():
@@ -35,7 +42,7 @@ def test_the_same_map_for_everyone_agrees_no_more_than_chance():
     assert scores == pytest.approx(np.ones(20))
     assert chance == pytest.approx(1)
     own = rng.normal(size=(20, 40, 12))
-    scores, chance = agreement_between(own, -2 * own, patients)      # size is compared, not sign
+    scores, chance = agreement_between(own, -2 * own, patients)  # size is compared, not sign
     assert scores == pytest.approx(np.ones(20))
     assert abs(chance) < 0.05
 
@@ -48,14 +55,16 @@ def test_cells_by_hand():
     segments[0, 2:, :, 1] = 0.5
     means, sums = cell_means(maps, segments), cell_sums(maps, segments)
     assert means[0, 3, :2].tolist() == [2, 6]
-    assert np.isnan(means[0, 3, 2])         # absent: no relevance to speak of
+    assert np.isnan(means[0, 3, 2])  # absent: no relevance to speak of
     assert sums[0, 3].tolist() == [-2, 6, 0]
     assert np.nanmax(np.abs(np.delete(means[0], 3, axis=0))) == 0
 
 
 def test_entries_that_are_not_known_do_not_count():
     first = np.array([[1.0, np.nan, 2.0, 3.0], [1.0, 2.0, 3.0, np.nan]])
-    assert masked_correlation(first, np.array([[1.0, 99.0, 2.0, 3.0]] * 2), np.isfinite(first)) == pytest.approx([1, 0.5])
+    assert masked_correlation(
+        first, np.array([[1.0, 99.0, 2.0, 3.0]] * 2), np.isfinite(first)
+    ) == pytest.approx([1, 0.5])
     assert np.isnan(masked_correlation(first, first, np.zeros((2, 4), dtype=bool))).all()
     scores, _ = agreement_between(first, first, np.array([1, 2]))
     assert scores == pytest.approx([1, 1])

@@ -1,4 +1,6 @@
-"""Amplitude checks: perfect, constant and shuffled maps have known scores; the fit against sklearn."""
+"""Amplitude checks: perfect, constant and shuffled maps have known scores; the fit
+against sklearn.
+"""
 
 import numpy as np
 import pytest
@@ -37,7 +39,10 @@ def oracle(subject):
 
 
 def scores(subject, explain):
-    return {one.check: (one.values.mean(), one.chance.mean()) for one in measure_amplitude(subject, None, explain)}
+    return {
+        one.check: (one.values.mean(), one.chance.mean())
+        for one in measure_amplitude(subject, None, explain)
+    }
 
 
 def test_an_oracle_scores_one(subject):
@@ -53,8 +58,8 @@ def test_a_constant_or_empty_map_scores_exactly_its_chance(subject, value):
     found = scores(subject, lambda _model, signals, _target: np.full(signals.shape, value))
     for check in ("amplitude_time", "amplitude_cell", "amplitude_window_P"):
         assert found[check][0] == pytest.approx(found[check][1])
-    assert found["amplitude_lead"][0] == pytest.approx(12 ** -0.5)
-    assert found["amplitude_lead"][1] == pytest.approx(12 ** -0.5, abs=0.002)     # computed from noise
+    assert found["amplitude_lead"][0] == pytest.approx(12**-0.5)
+    assert found["amplitude_lead"][1] == pytest.approx(12**-0.5, abs=0.002)  # computed from noise
 
 
 def test_chance_agrees_with_noise(subject):
@@ -66,12 +71,16 @@ def test_chance_agrees_with_noise(subject):
 
 def test_shuffled_leads_and_wrong_targets_are_caught(subject):
     right = oracle(subject)
-    shuffled = scores(subject, lambda model, signals, target: np.roll(right(model, signals, target), 5, axis=2))
-    wrong = scores(subject, lambda model, signals, target: right(model, signals, (np.asarray(target) + 1) % 12))
+    shuffled = scores(
+        subject, lambda model, signals, target: np.roll(right(model, signals, target), 5, axis=2)
+    )
+    wrong = scores(
+        subject, lambda model, signals, target: right(model, signals, (np.asarray(target) + 1) % 12)
+    )
     for broken in (shuffled, wrong):
         assert broken["amplitude_lead"][0] == 0
         assert broken["amplitude_cell"][0] == 0
-    assert shuffled["amplitude_time"][0] == pytest.approx(1)      # time alone does not see it
+    assert shuffled["amplitude_time"][0] == pytest.approx(1)  # time alone does not see it
 
 
 def test_lead_specificity_by_hand():
@@ -91,31 +100,48 @@ def test_curve_of_a_map_that_is_an_impulse_at_the_r_peak(subject):
     maps[:, [40, 80], 3] = 2
     curves = beat_curves(maps, subject)
     assert curves.shape == (4, 80)
-    # the first window also holds the second peak, 40 samples later: the mean beat is 2 at R and 1 there
-    assert curves[:, 30] == pytest.approx(2 / 5 ** 0.5)
-    assert curves[:, 70] == pytest.approx(1 / 5 ** 0.5)
-    assert (curves ** 2).sum(axis=1) == pytest.approx(np.ones(4))
-    assert beat_curves(np.zeros(maps.shape), subject) == pytest.approx(np.full((4, 80), 80 ** -0.5))
+    # the first window also holds the second peak, 40 samples later: the mean beat is 2 at R and 1
+    # there
+    assert curves[:, 30] == pytest.approx(2 / 5**0.5)
+    assert curves[:, 70] == pytest.approx(1 / 5**0.5)
+    assert (curves**2).sum(axis=1) == pytest.approx(np.ones(4))
+    assert beat_curves(np.zeros(maps.shape), subject) == pytest.approx(np.full((4, 80), 80**-0.5))
 
 
 def test_records_without_a_complete_beat_have_no_curve(subject):
     from dataclasses import replace
 
-    assert np.isnan(beat_curves(np.ones(subject.signals.shape), replace(subject, r_peaks=[np.array([5])] * 4))).all()
+    assert np.isnan(
+        beat_curves(np.ones(subject.signals.shape), replace(subject, r_peaks=[np.array([5])] * 4))
+    ).all()
 
 
 def test_fit_equals_sklearn_and_widens_with_fewer_patients():
     rng = np.random.default_rng(0)
     measured = rng.normal(size=(60, 12))
     predicted = measured + 0.3 * rng.normal(size=(60, 12))
-    table = amplitude_fit("m", "T_Wave_Amplitude", predicted, measured, np.arange(60)).set_index("check")
-    assert table.loc["amplitude_r2", "value"] == pytest.approx(r2_score(measured.ravel(), predicted.ravel()))
-    assert table.loc["amplitude_mae_mV", "value"] == pytest.approx(mean_absolute_error(measured, predicted))
-    assert table.loc["amplitude_r2", "low"] < table.loc["amplitude_r2", "value"] < table.loc["amplitude_r2", "high"]
-    few = amplitude_fit("m", "T_Wave_Amplitude", predicted, measured, np.arange(60) // 10).set_index("check")
+    table = amplitude_fit("m", "T_Wave_Amplitude", predicted, measured, np.arange(60)).set_index(
+        "check"
+    )
+    assert table.loc["amplitude_r2", "value"] == pytest.approx(
+        r2_score(measured.ravel(), predicted.ravel())
+    )
+    assert table.loc["amplitude_mae_mV", "value"] == pytest.approx(
+        mean_absolute_error(measured, predicted)
+    )
+    assert (
+        table.loc["amplitude_r2", "low"]
+        < table.loc["amplitude_r2", "value"]
+        < table.loc["amplitude_r2", "high"]
+    )
+    few = amplitude_fit(
+        "m", "T_Wave_Amplitude", predicted, measured, np.arange(60) // 10
+    ).set_index("check")
     assert (few["high"] - few["low"]).notna().all()
-    assert table.loc["amplitude_mae_mV", "chance"] == pytest.approx(np.abs(measured - measured.mean()).mean())
+    assert table.loc["amplitude_mae_mV", "chance"] == pytest.approx(
+        np.abs(measured - measured.mean()).mean()
+    )
 
 
 def test_chance_of_the_lead_score_is_that_of_noise():
-    assert noise_lead_chance((1, 250, 12)) == pytest.approx(12 ** -0.5, abs=0.001)
+    assert noise_lead_chance((1, 250, 12)) == pytest.approx(12**-0.5, abs=0.001)

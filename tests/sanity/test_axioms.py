@@ -1,4 +1,6 @@
-"""Axioms: every claim of the registry holds on LeNet and XResNet, and what breaks an axiom is caught."""
+"""Axioms: every claim of the registry holds on LeNet and XResNet, and what breaks an axiom is
+caught.
+"""
 
 from dataclasses import replace
 
@@ -96,16 +98,22 @@ def test_sensitivity_n_is_one_for_the_exact_explanation_and_not_for_a_broken_one
     subject = make_subject(n=4)
     model = linear_network(120, 2, LEADS)
     right = exact(model, subject.signals, subject.target)
-    assert sensitivity_n(model, subject.signals, subject.target, right) == pytest.approx(np.ones(4), abs=1e-5)
+    assert sensitivity_n(model, subject.signals, subject.target, right) == pytest.approx(
+        np.ones(4), abs=1e-5
+    )
     assert linear(subject, exact).max() < TOLERANCES["linear_exactness"]
     for name, breaker in BROKEN.items():
         assert linear(subject, breaker(exact)).mean() > 0.3, name
-    assert sensitivity_n(model, subject.signals, subject.target, np.zeros_like(right)) == pytest.approx(np.zeros(4))
+    assert sensitivity_n(
+        model, subject.signals, subject.target, np.zeros_like(right)
+    ) == pytest.approx(np.zeros(4))
 
 
 def test_implementation_invariance_catches_a_map_that_reads_the_weights(lenet):
     def weights(model, signals, target):
-        return gradient(model, signals, target) * float(model.block1.conv.weight.detach().abs().sum())
+        return gradient(model, signals, target) * float(
+            model.block1.conv.weight.detach().abs().sum()
+        )
 
     assert implementation_invariance(lenet, gradient).max() < 1e-4
     assert implementation_invariance(lenet, weights).min() > 1e-2
@@ -123,10 +131,17 @@ def test_a_method_is_held_to_its_claims_only_and_to_its_worst_record():
 
 
 def test_ledger_gap_is_measured_where_there_is_a_ledger(lenet):
-    assert Explainer("lrp").ledger_gap(lenet.model, lenet.signals, lenet.target).max() < TOLERANCES["conservation"]
+    assert (
+        Explainer("lrp").ledger_gap(lenet.model, lenet.signals, lenet.target).max()
+        < TOLERANCES["conservation"]
+    )
     assert Explainer("saliency").ledger_gap(lenet.model, lenet.signals, lenet.target) is None
-    assert replace(Explainer("ig"), options={"steps": 1, "max_steps": 1})(lenet.model, lenet.signals, lenet.target).shape \
+    assert (
+        replace(Explainer("ig"), options={"steps": 1, "max_steps": 1})(
+            lenet.model, lenet.signals, lenet.target
+        ).shape
         == lenet.signals.shape
+    )
 
 
 def test_invariances_are_computed_in_float64_with_the_given_model_left_alone(lenet):

@@ -33,7 +33,7 @@ def test_the_original_layer_of_xresnet_is_constant_in_time(kind):
     assert wrong.shape == right.shape == subject.signals.shape
     if kind != "guided_gradcam":
         assert np.ptp(wrong, axis=(1, 2)).max() == 0
-        assert np.ptp(right, axis=2).max() == 0          # no lead axis
+        assert np.ptp(right, axis=2).max() == 0  # no lead axis
 
 
 @pytest.mark.parametrize("kind", list(CAMS))

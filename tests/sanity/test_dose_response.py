@@ -34,7 +34,10 @@ def reference(subject):
 
 def score(subject, reference, explain, name=NAME):
     maps = explain(subject.model, subject.signals, subject.target)
-    found = {measured.check: measured for measured in measure_dose_response(subject, maps, explain, reference)}
+    found = {
+        measured.check: measured
+        for measured in measure_dose_response(subject, maps, explain, reference)
+    }
     return found[name].values.mean(), found[name].chance.mean()
 
 
@@ -49,7 +52,9 @@ def test_the_slope_of_a_linear_model_is_the_sum_of_input_times_weight_over_the_w
 
 def test_einthoven_adds_the_other_limb_leads_and_leaves_chest_leads_alone(subject, reference):
     chest = slice(6, 12)
-    assert reference["einthoven"][:, chest] == pytest.approx(reference["alone"][:, chest], nan_ok=True)
+    assert reference["einthoven"][:, chest] == pytest.approx(
+        reference["alone"][:, chest], nan_ok=True
+    )
     # lead I: II follows by 1/2, III by -1/2, aVR by -3/4, aVL by 3/4, aVF not at all
     weight = gradient(subject.model, subject.signals, subject.target)
     follows = np.array([1, 0.5, -0.5, -0.75, 0.75, 0])
@@ -89,7 +94,9 @@ def test_per_millivolt_by_hand():
 def test_table_states_logit_per_tenth_of_a_millivolt(subject, reference):
     table = dose_table(subject, reference).set_index(["pathology", "lead", "wave"])
     rows = subject.target == 1
-    expected = per_millivolt(reference["einthoven"], reference["amplitude"])[rows, LEADS.index("V5"), list(WAVES).index("R")]
+    expected = per_millivolt(reference["einthoven"], reference["amplitude"])[
+        rows, LEADS.index("V5"), list(WAVES).index("R")
+    ]
     cell = table.loc[("C1", "V5", "R")]
     assert cell["per_0.1mV"] == pytest.approx(np.nanmean(expected))
     assert cell["low"] <= cell["per_0.1mV"] <= cell["high"]

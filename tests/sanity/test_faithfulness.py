@@ -1,4 +1,6 @@
-"""Faithfulness: closed-form curves on a linear model, random orders as reference, and which broken explanations it catches."""
+"""Faithfulness: closed-form curves on a linear model, random orders as reference, and which broken
+explanations it catches.
+"""
 
 import numpy as np
 import pytest
@@ -59,7 +61,9 @@ def test_zero_fill_curve_of_a_linear_model_is_the_sum_of_what_is_left(subject):
     bias = subject.model.head.bias.detach().numpy()[subject.target]
     expected = [(maps * (most > fraction + 1e-9)).sum(axis=(1, 2)) + bias for fraction in FRACTIONS]
     assert curve == pytest.approx(np.stack(expected, axis=1), abs=1e-4)
-    assert (curve[:, 1:-1].min(axis=1) < curve[:, -1]).all()      # what speaks for the target goes first
+    assert (
+        curve[:, 1:-1].min(axis=1) < curve[:, -1]
+    ).all()  # what speaks for the target goes first
 
 
 def test_no_order_of_the_cells_beats_the_exact_explanation(subject, reference):
@@ -74,26 +78,42 @@ def test_no_order_of_the_cells_beats_the_exact_explanation(subject, reference):
 
 @pytest.mark.parametrize("name", list(BROKEN))
 def test_broken_explanations_are_caught(subject, reference, name):
-    right, broken = (scores(subject, reference, explain)[NAME].values.mean() for explain in (exact, BROKEN[name](exact)))
+    right, broken = (
+        scores(subject, reference, explain)[NAME].values.mean()
+        for explain in (exact, BROKEN[name](exact))
+    )
     assert broken < 0.35 * right
 
 
 def test_a_flipped_sign_turns_the_area_round_exactly(subject, reference):
-    right, flipped = (scores(subject, reference, explain)[NAME].values for explain in (exact, BROKEN["sign flipped"](exact)))
+    right, flipped = (
+        scores(subject, reference, explain)[NAME].values
+        for explain in (exact, BROKEN["sign flipped"](exact))
+    )
     assert flipped == pytest.approx(-right, abs=0.02)
 
 
 def test_a_constant_map_is_no_better_than_random_orders(subject, reference):
-    constant = scores(subject, reference, lambda _model, signals, _target: np.ones(signals.shape, dtype=np.float32))
+    constant = scores(
+        subject,
+        reference,
+        lambda _model, signals, _target: np.ones(signals.shape, dtype=np.float32),
+    )
     for kind in PARTS:
         assert abs(constant[f"faithfulness_{kind}_zero_signed"].values.mean()) < 0.4
 
 
-def test_random_reference_has_its_twenty_orders_and_starts_and_ends_as_all_curves_do(subject, reference):
-    whole = removal_curve(subject, removal_share(subject.signals, lead_segment_cells(subject))[0], "zero")
+def test_random_reference_has_its_twenty_orders_and_starts_and_ends_as_all_curves_do(
+    subject, reference
+):
+    whole = removal_curve(
+        subject, removal_share(subject.signals, lead_segment_cells(subject))[0], "zero"
+    )
     for name in ("cells_zero", "time_physiological"):
         assert reference[name].shape == (N_RANDOM, 8, len(FRACTIONS))
-        assert reference[name][:, :, 0] == pytest.approx(np.broadcast_to(whole[:, 0], (N_RANDOM, 8)), abs=1e-5)
+        assert reference[name][:, :, 0] == pytest.approx(
+            np.broadcast_to(whole[:, 0], (N_RANDOM, 8)), abs=1e-5
+        )
     ends = reference["cells_zero"][:, :, -1]
     assert ends == pytest.approx(np.broadcast_to(whole[:, -1], ends.shape), abs=1e-4)
     assert np.ptp(reference["cells_zero"][:, :, 6], axis=0).min() > 0

@@ -1,4 +1,6 @@
-"""Localisation metrics: an oracle scores 1, a map that knows nothing its chance, slow definitions agree."""
+"""Localisation metrics: an oracle scores 1, a map that knows nothing its chance, slow definitions
+agree.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ METRICS = list(LOCALISATION_METRICS)
 def mask():
     chosen = np.zeros((6, 100, 12), dtype=bool)
     for record in range(6):
-        chosen[record, 20 + record:40 + record, record % 3:record % 3 + 2] = True
+        chosen[record, 20 + record : 40 + record, record % 3 : record % 3 + 2] = True
     return chosen
 
 
@@ -36,7 +38,9 @@ def test_chance_is_the_mean_over_random_maps(metric, mask):
     score, chance = LOCALISATION_METRICS[metric]
     rng = np.random.default_rng(0)
     true = np.repeat(flat(mask)[:1], 4000, axis=0)
-    assert score(rng.random(true.shape), true).mean() == pytest.approx(chance(true[:1])[0], abs=0.012)
+    assert score(rng.random(true.shape), true).mean() == pytest.approx(
+        chance(true[:1])[0], abs=0.012
+    )
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -44,7 +48,7 @@ def test_no_metric_depends_on_the_order_or_the_scale_of_the_samples(metric, mask
     score, _ = LOCALISATION_METRICS[metric]
     rng = np.random.default_rng(1)
     true = flat(mask)
-    relevance = np.round(rng.random(true.shape), 1)     # many ties
+    relevance = np.round(rng.random(true.shape), 1)  # many ties
     order = rng.permutation(true.shape[1])
     assert score(3 * relevance[:, order], true[:, order]) == pytest.approx(score(relevance, true))
 
@@ -76,7 +80,9 @@ def test_a_map_constant_over_leads_is_right_in_time_and_at_its_best_possible_in_
     spans = mask.any(axis=2, keepdims=True)
     scores = score_truths(np.broadcast_to(spans, mask.shape).astype(float), mask)
     assert scores["mass_time_absolute"][0] == pytest.approx(np.ones(6))
-    assert scores["mass_cell_absolute"][0] == pytest.approx(np.full(6, 2 / 12))    # 2 of 12 leads by luck
+    assert scores["mass_cell_absolute"][0] == pytest.approx(
+        np.full(6, 2 / 12)
+    )  # 2 of 12 leads by luck
 
 
 def test_within_a_domain_only_its_samples_count():
@@ -84,7 +90,7 @@ def test_within_a_domain_only_its_samples_count():
     mask[0, 0, :2], domain[0, 0, :4] = True, True
     maps = np.zeros((1, 2, 6))
     maps[0, 0] = [3, 1, 2, 0, 0, 0]
-    maps[0, 1] = 99                      # outside of the domain
+    maps[0, 1] = 99  # outside of the domain
     assert auc_within(maps, mask, domain) == pytest.approx([0.75])
     assert np.isnan(auc_within(maps, mask, mask)).all()
 
@@ -94,8 +100,10 @@ def test_a_sign_flip_is_caught_by_the_positive_reading(mask):
     for metric in METRICS:
         name = f"{metric}_cell_positive"
         assert (right[name][0] == 1).all()
-        assert flipped[name][0] == pytest.approx(flipped[name][1])                # an empty map: chance
-        assert flipped[f"{metric}_cell_absolute"][0] == pytest.approx(right[f"{metric}_cell_absolute"][0])
+        assert flipped[name][0] == pytest.approx(flipped[name][1])  # an empty map: chance
+        assert flipped[f"{metric}_cell_absolute"][0] == pytest.approx(
+            right[f"{metric}_cell_absolute"][0]
+        )
 
 
 def test_shuffled_leads_are_caught_by_cells_and_not_by_time(mask):

@@ -1,4 +1,6 @@
-"""Agreement between methods and seeds: copies agree fully, noise does not, and glocal maps are resampled by patient."""
+"""Agreement between methods and seeds: copies agree fully, noise does not, and glocal maps are
+resampled by patient.
+"""
 
 import numpy as np
 import pytest
@@ -18,12 +20,22 @@ def noise(subject, seed):
 
 def test_methods_are_compared_with_the_others_and_never_with_controls(subject):
     first = noise(subject, 0)
-    maps = {"saliency": first, "ig": 2 * first, "random": noise(subject, 1), "input_magnitude": -first}
+    maps = {
+        "saliency": first,
+        "ig": 2 * first,
+        "random": noise(subject, 1),
+        "input_magnitude": -first,
+    }
     found, pairs = measure_between_methods(subject, maps)
     of_saliency = {one.check: one for one in found["saliency"]}["agreement_methods_samples"]
-    assert of_saliency.values == pytest.approx(np.ones(12))           # ig alone: controls do not count
-    assert abs({one.check: one for one in found["random"]}["agreement_methods_samples"].values.mean()) < 0.05
-    assert {one.check: one for one in found["input_magnitude"]}["agreement_methods_samples"].values == pytest.approx(np.ones(12))
+    assert of_saliency.values == pytest.approx(np.ones(12))  # ig alone: controls do not count
+    assert (
+        abs({one.check: one for one in found["random"]}["agreement_methods_samples"].values.mean())
+        < 0.05
+    )
+    assert {one.check: one for one in found["input_magnitude"]}[
+        "agreement_methods_samples"
+    ].values == pytest.approx(np.ones(12))
     assert len(pairs) == 2 * 6
     assert abs(of_saliency.chance.mean()) < 0.05
 
@@ -32,13 +44,18 @@ def test_seeds_with_equal_maps_agree_and_unrelated_ones_do_not(subject):
     same = {one.check: one for one in measure_between_seeds(subject, [noise(subject, 0)] * 3)}
     assert same["agreement_seeds_samples"].values == pytest.approx(np.ones(12))
     assert same["agreement_seeds_cells"].values == pytest.approx(np.ones(12))
-    other = {one.check: one for one in measure_between_seeds(subject, [noise(subject, k) for k in range(3)])}
+    other = {
+        one.check: one
+        for one in measure_between_seeds(subject, [noise(subject, k) for k in range(3)])
+    }
     assert abs(other["agreement_seeds_samples"].values.mean()) < 0.05
 
 
 def test_glocal_agreement_has_an_interval_and_the_classes_as_chance(subject):
-    strong = np.abs(noise(subject, 0)) * np.where(subject.target == 1, 1, 0)[:, None, None] \
+    strong = (
+        np.abs(noise(subject, 0)) * np.where(subject.target == 1, 1, 0)[:, None, None]
         + np.linspace(0, 3, 12) * np.where(subject.target == 1, 0, 1)[:, None, None]
+    )
     row = glocal_agreement(subject, [strong, strong, strong], "saliency").iloc[0]
     assert row["value"] == pytest.approx(1)
     assert (row["low"], row["high"]) == pytest.approx((1, 1))

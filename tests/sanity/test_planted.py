@@ -1,4 +1,6 @@
-"""Planted causes: masks by hand, the gate by hand, and a model whose one feature is a planted cause."""
+"""Planted causes: masks by hand, the gate by hand, and a model whose one feature is a planted
+cause.
+"""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +8,14 @@ import pytest
 
 from common.labels import LEADS
 from ecg.segments import SEGMENTS
-from sanity.planted import core_cells, gate, gate_table, measure_localisation, planted_masks, specific_auc
+from sanity.planted import (
+    core_cells,
+    gate,
+    gate_table,
+    measure_localisation,
+    planted_masks,
+    specific_auc,
+)
 from small_subjects import BROKEN, exact, make_subject, segmented
 
 
@@ -25,7 +34,13 @@ def test_masks_hold_the_named_stretch_its_points_and_nothing_else():
 
 
 def test_truth_is_the_core_of_a_cause_and_nothing_of_rate_or_rhythm():
-    named = [("LVH", "V5", "R-Peak"), ("LVH", "V6", "R-Peak"), ("LVH", "V1", "(t"), ("STACH", "V1", "qj"), ("LVH", "all", "RR")]
+    named = [
+        ("LVH", "V5", "R-Peak"),
+        ("LVH", "V6", "R-Peak"),
+        ("LVH", "V1", "(t"),
+        ("STACH", "V1", "qj"),
+        ("LVH", "all", "RR"),
+    ]
     cells = table(*named)
     core = core_cells(cells.assign(effect_abs=[0.8, 0.2, 0.19, 0.5, 99]))
     assert list(zip(core["label"], core["lead"], strict=True)) == [("LVH", "V5"), ("LVH", "V6")]
@@ -42,14 +57,22 @@ def test_gate_by_hand():
 def planted():
     """A linear model that looks at the mask and nowhere else, and the reference that says so."""
     subject = make_subject(n=6)
-    masks = planted_masks(table(("LVH", "V5", "qr"), ("LVH", "V6", "qr")), np.array(["LVH"] * 6), subject.segments)
+    masks = planted_masks(
+        table(("LVH", "V5", "qr"), ("LVH", "V6", "qr")), np.array(["LVH"] * 6), subject.segments
+    )
     weight = subject.model.head.weight.data.view(2, 12, -1)
     weight.zero_()
     weight[:, masks[0].T] = 1.0
     passed = np.array([True] * 5 + [False])
     every = np.stack([masks, np.roll(masks, 3, axis=2)])
-    return subject, {"mask": masks, "every": every, "passed": passed, "statement": np.array(["LVH"] * 6),
-                     "effect": np.ones(6), "decoy": np.zeros(6)}
+    return subject, {
+        "mask": masks,
+        "every": every,
+        "passed": passed,
+        "statement": np.array(["LVH"] * 6),
+        "effect": np.ones(6),
+        "decoy": np.zeros(6),
+    }
 
 
 def scores(planted, explain):
@@ -58,7 +81,9 @@ def scores(planted, explain):
     return {one.check: one for one in measure_localisation(subject, maps, explain, reference)}
 
 
-def test_the_exact_explanation_of_a_model_that_uses_the_cause_scores_one_on_records_that_passed(planted):
+def test_the_exact_explanation_of_a_model_that_uses_the_cause_scores_one_on_records_that_passed(
+    planted,
+):
     found = scores(planted, exact)
     for metric in ("pointing", "mass", "auc", "top_k"):
         one = found[f"localisation_{metric}_cell_absolute"]
@@ -67,8 +92,12 @@ def test_the_exact_explanation_of_a_model_that_uses_the_cause_scores_one_on_reco
 
 
 def test_where_signals_are_large_is_not_this_cause(planted):
-    assert scores(planted, exact)["localisation_specific_auc_absolute"].values == pytest.approx(np.ones(5))
-    size = scores(planted, lambda _model, signals, _target: np.abs(signals))["localisation_specific_auc_absolute"]
+    assert scores(planted, exact)["localisation_specific_auc_absolute"].values == pytest.approx(
+        np.ones(5)
+    )
+    size = scores(planted, lambda _model, signals, _target: np.abs(signals))[
+        "localisation_specific_auc_absolute"
+    ]
     assert abs(size.values.mean() - 0.5) < 0.15
     assert (size.chance == 0.5).all()
 
@@ -76,7 +105,7 @@ def test_where_signals_are_large_is_not_this_cause(planted):
 def test_a_map_that_is_the_same_for_all_records_is_at_chance_whatever_it_shows():
     masks = np.zeros((2, 1, 10, 12), dtype=bool)
     masks[0, 0, :5, 2], masks[1, 0, 3:9, 7] = True, True
-    own = masks[:, 0]                                    # one record of each cause
+    own = masks[:, 0]  # one record of each cause
     every = np.stack([np.stack([masks[k, 0]] * 2) for k in range(2)])
     same = np.repeat(np.random.default_rng(0).random((1, 10, 12)), 2, axis=0)
     assert specific_auc(same, own, every).mean() == pytest.approx(0.5)

@@ -1,4 +1,6 @@
-"""What all checks share: tables from values per record, paired comparisons, inputs of models with fewer leads."""
+"""What all checks share: tables from values per record, paired comparisons, inputs of models with
+fewer leads.
+"""
 
 import numpy as np
 import pandas as pd
@@ -17,9 +19,22 @@ def long_table(**values):
     tables = []
     for method, column in values.items():
         n = len(column)
-        tables.append(pd.DataFrame({"check": "c", "method": method, "model": "m", "task": "t", "ecg_id": np.arange(n),
-                                    "patient_id": np.arange(n) // 2, "value": column, "chance": 0.25, "best": 1.0,
-                                    "detail": False}))
+        tables.append(
+            pd.DataFrame(
+                {
+                    "check": "c",
+                    "method": method,
+                    "model": "m",
+                    "task": "t",
+                    "ecg_id": np.arange(n),
+                    "patient_id": np.arange(n) // 2,
+                    "value": column,
+                    "chance": 0.25,
+                    "best": 1.0,
+                    "detail": False,
+                }
+            )
+        )
     return pd.concat(tables, ignore_index=True)
 
 
@@ -45,14 +60,18 @@ def test_sign_flip_p_is_uniform_under_the_null_and_small_for_a_shift():
     p = [Resamples(seed).sign_flip_p(rng.normal(size=30), np.arange(30)) for seed in range(200)]
     assert np.mean(np.array(p) < 0.1) == pytest.approx(0.1, abs=0.06)
     assert Resamples(0).sign_flip_p(rng.normal(1, 0.5, size=30), np.arange(30)) < 0.002
-    one_patient = Resamples(0).sign_flip_p(np.full(30, 1.0), np.zeros(30))       # a single patient proves nothing
+    one_patient = Resamples(0).sign_flip_p(
+        np.full(30, 1.0), np.zeros(30)
+    )  # a single patient proves nothing
     assert one_patient == 1
 
 
 def test_best_is_nearest_to_perfect_and_never_a_control():
     rng = np.random.default_rng(1)
     base = rng.random(40) * 0.2
-    table = compare_to_best(long_table(saliency=base + 0.5, ig=base + 0.501, lrp=base + 0.2, random=base + 0.9))
+    table = compare_to_best(
+        long_table(saliency=base + 0.5, ig=base + 0.501, lrp=base + 0.2, random=base + 0.9)
+    )
     assert set(table["best"]) == {"ig"}
     table = table.set_index("method")
     assert table.loc["saliency", "difference"] == pytest.approx(-0.001)
@@ -72,7 +91,9 @@ def test_target_logits_picks_each_records_own_output():
     subject = make_subject(n=5)
     signals = torch.from_numpy(subject.signals)
     logits = subject.model(signals.transpose(1, 2)).detach().numpy()
-    assert target_logits(subject, signals, batch_size=2) == pytest.approx(logits[np.arange(5), subject.target], abs=1e-6)
+    assert target_logits(subject, signals, batch_size=2) == pytest.approx(
+        logits[np.arange(5), subject.target], abs=1e-6
+    )
 
 
 def test_maps_of_fewer_leads_find_their_places():
@@ -86,7 +107,9 @@ def test_maps_of_fewer_leads_find_their_places():
 
 def test_input_has_the_models_leads_in_its_order():
     subject = make_subject(n=2)
-    assert np.array_equal(input_of(subject.model, subject.signals).numpy(), subject.signals.transpose(0, 2, 1))
+    assert np.array_equal(
+        input_of(subject.model, subject.signals).numpy(), subject.signals.transpose(0, 2, 1)
+    )
 
 
 def test_rows_keep_everything_together():

@@ -73,7 +73,11 @@ def test_counts_of_combinations_are_those_of_the_real_records(ptbxl):
 
 def test_decoys_are_independent_of_every_statement():
     plan = make_plan(4000, 2)
-    p = [fisher_exact(pd.crosstab(has(plan, decoy), has(plan, name)))[1] for decoy in DECOYS for name in CAUSES]
+    p = [
+        fisher_exact(pd.crosstab(has(plan, decoy), has(plan, name)))[1]
+        for decoy in DECOYS
+        for name in CAUSES
+    ]
     assert min(p) > 0.05 / len(p)
     assert all(0.25 < has(plan, decoy).mean() < 0.35 for decoy in DECOYS)
 
@@ -93,11 +97,17 @@ def test_clinical_criteria_hold_on_the_simulated_waves(plan):
     table = measure_truth(hearts.normal).measurements
     table["Heart_Rate_Global"] = 60000 / hearts.rr
     met = judge(table)
-    normal = has(plan, "NORM") & ~np.any([has(plan, name) for name in CAUSES if name != "NORM"], axis=0)
+    normal = has(plan, "NORM") & ~np.any(
+        [has(plan, name) for name in CAUSES if name != "NORM"], axis=0
+    )
     for name in met:
         in_class, in_normal = met[name][has(plan, name)].mean(), met[name][normal].mean()
-        assert in_class >= 0.85, f"{name}: {in_class:.2f} of its records meet {CAUSES[name].criterion}"
-        assert in_normal <= 0.35, f"{name}: {in_normal:.2f} of normal records meet {CAUSES[name].criterion}"
+        assert in_class >= 0.85, (
+            f"{name}: {in_class:.2f} of its records meet {CAUSES[name].criterion}"
+        )
+        assert in_normal <= 0.35, (
+            f"{name}: {in_normal:.2f} of normal records meet {CAUSES[name].criterion}"
+        )
 
 
 def test_fresh_inferior_infarctions_raise_the_inferior_st_and_old_ones_do_not():
@@ -105,8 +115,13 @@ def test_fresh_inferior_infarctions_raise_the_inferior_st_and_old_ones_do_not():
     fresh, imi = has(plan, "IMI") & (plan["fresh_IMI"] > 0), has(plan, "IMI")
     assert 0.02 < fresh.mean() < 0.04
     assert not (plan["fresh_IMI"] > 0)[~imi].any()
-    alone = plan[imi & ~np.any([has(plan, name) for name in ("LVH", "CLBBB", "CRBBB", "LAFB")], axis=0)].reset_index(drop=True)
-    level, old = (measure_truth(make_hearts(part).normal).measurements for part in (alone, alone.assign(fresh_IMI=0.0)))
+    alone = plan[
+        imi & ~np.any([has(plan, name) for name in ("LVH", "CLBBB", "CRBBB", "LAFB")], axis=0)
+    ].reset_index(drop=True)
+    level, old = (
+        measure_truth(make_hearts(part).normal).measurements
+        for part in (alone, alone.assign(fresh_IMI=0.0))
+    )
     recent = (alone["fresh_IMI"] > 0).to_numpy()
     assert (level.loc[recent, ["J_Amp_III", "J_Amp_aVF"]] >= 0.1).all(axis=1).mean() > 0.85
     assert (level.loc[recent, "J_Amp_aVL"] < -0.05).mean() > 0.85
@@ -117,22 +132,35 @@ def test_fresh_inferior_infarctions_raise_the_inferior_st_and_old_ones_do_not():
 def test_undoing_an_infarction_undoes_its_fresh_st_elevation():
     plan = make_plan(600, 5)
     plan = plan[plan["fresh_IMI"] > 0].reset_index(drop=True)
-    undone, never = (make_hearts(plan.assign(severity_IMI=0.0, **extra)) for extra in ({}, {"fresh_IMI": 0.0}))
+    undone, never = (
+        make_hearts(plan.assign(severity_IMI=0.0, **extra)) for extra in ({}, {"fresh_IMI": 0.0})
+    )
     np.testing.assert_array_equal(undone.normal.amplitude, never.normal.amplitude)
 
 
 def test_every_cause_changes_the_heart_and_undoing_all_leaves_a_normal_one(plan):
     few = plan.head(150)
-    nothing = few.assign(**{column: 0.0 for column in few if column.startswith(("severity_", "decoy_", "borderline_"))})
+    nothing = few.assign(
+        **{
+            column: 0.0
+            for column in few
+            if column.startswith(("severity_", "decoy_", "borderline_"))
+        }
+    )
     bare = make_hearts(nothing)
     for name, cause in {**CAUSES, **DECOYS}.items():
         one = make_hearts(nothing.assign(**{severity_column(name): 1.0}))
-        changed = [np.abs(one.normal.amplitude - bare.normal.amplitude).max(), np.abs(one.rr - bare.rr).max(),
-                   np.abs(one.normal.pr - bare.normal.pr).max(), one.severity.get(cause.overlay, np.zeros(1)).max()]
+        changed = [
+            np.abs(one.normal.amplitude - bare.normal.amplitude).max(),
+            np.abs(one.rr - bare.rr).max(),
+            np.abs(one.normal.pr - bare.normal.pr).max(),
+            one.severity.get(cause.overlay, np.zeros(1)).max(),
+        ]
         assert (max(changed) > 0.05) == (name != "NORM"), name
 
 
 # ---------------------------------------------------------------- what if
+
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
@@ -152,17 +180,24 @@ def test_counterfactual_without_undo_is_the_record_itself(stored):
 
 def test_undoing_lvh_lowers_r_in_v5_and_leaves_others_alone(stored):
     folder, plan = stored
-    with_lvh, without = plan.loc[has(plan, "LVH"), "ecg_id"].to_numpy()[:6], plan.loc[~has(plan, "LVH"), "ecg_id"].to_numpy()[:6]
+    with_lvh, without = (
+        plan.loc[has(plan, "LVH"), "ecg_id"].to_numpy()[:6],
+        plan.loc[~has(plan, "LVH"), "ecg_id"].to_numpy()[:6],
+    )
     before, after = counterfactual(folder, with_lvh), counterfactual(folder, with_lvh, undo="LVH")
     v5 = 10
     assert (before[:, :, v5].max(axis=1) > after[:, :, v5].max(axis=1) + 0.1).mean() > 0.8
-    np.testing.assert_array_equal(counterfactual(folder, without, undo="LVH"), counterfactual(folder, without))
+    np.testing.assert_array_equal(
+        counterfactual(folder, without, undo="LVH"), counterfactual(folder, without)
+    )
 
 
 def test_undoing_a_notch_changes_v3_and_v4_alone(stored):
     folder, plan = stored
     ids = plan.loc[has(plan, "late_notch"), "ecg_id"].to_numpy()[:5]
-    change = np.abs(counterfactual(folder, ids) - counterfactual(folder, ids, undo="late_notch")).max(axis=(0, 1))
+    change = np.abs(
+        counterfactual(folder, ids) - counterfactual(folder, ids, undo="late_notch")
+    ).max(axis=(0, 1))
     assert (change[[8, 9]] > 0.1).all()
     np.testing.assert_allclose(np.delete(change, [8, 9]), 0, atol=1e-6)
 
@@ -184,11 +219,15 @@ def test_undoing_fibrillation_brings_p_waves_and_order_back(stored):
     assert np.abs(irregular.normal.amplitude[:, p]).max() == 0
     assert np.abs(regular.normal.amplitude[:, p]).max() > 0.02
     ids = row["ecg_id"].to_numpy()
-    assert np.abs(counterfactual(folder, ids) - counterfactual(folder, ids, undo="AFIB")).max() > 0.2
+    assert (
+        np.abs(counterfactual(folder, ids) - counterfactual(folder, ids, undo="AFIB")).max() > 0.2
+    )
 
 
-@pytest.mark.parametrize(("ids", "undo", "message"), [
-    ([1, 999], None, "no record with ecg_id 999"), ([1], "LHV", "unknown cause or decoy LHV")])
+@pytest.mark.parametrize(
+    ("ids", "undo", "message"),
+    [([1, 999], None, "no record with ecg_id 999"), ([1], "LHV", "unknown cause or decoy LHV")],
+)
 def test_unknown_records_and_causes_are_named(stored, ids, undo, message):
     with pytest.raises(UserError, match=message):
         counterfactual(stored[0], ids, undo=undo)

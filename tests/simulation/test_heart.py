@@ -34,8 +34,14 @@ def test_limb_leads_follow_einthoven_and_goldberger_by_their_textbook_definition
     independent[:, 0], independent[:, 1] = left - right, foot - right
     independent[:, 2:] = RANDOM.normal(size=(50, 6))
     leads = twelve_leads(independent)
-    for name, expected in {"I": left - right, "II": foot - right, "III": foot - left, "aVR": right - (left + foot) / 2,
-                           "aVL": left - (right + foot) / 2, "aVF": foot - (right + left) / 2}.items():
+    for name, expected in {
+        "I": left - right,
+        "II": foot - right,
+        "III": foot - left,
+        "aVR": right - (left + foot) / 2,
+        "aVL": left - (right + foot) / 2,
+        "aVF": foot - (right + left) / 2,
+    }.items():
         np.testing.assert_allclose(lead(leads, name), expected, atol=1e-12)
     np.testing.assert_array_equal(leads[:, 6:], independent[:, 2:])
 
@@ -61,7 +67,10 @@ def test_reflect_mirrors_at_its_bounds():
 @pytest.fixture(scope="module")
 def normals():
     n = 400
-    body, rest = RANDOM.standard_normal((n, N_BODY)), RANDOM.standard_normal((n, len(WAVES), len(INDEPENDENT)))
+    body, rest = (
+        RANDOM.standard_normal((n, N_BODY)),
+        RANDOM.standard_normal((n, len(WAVES), len(INDEPENDENT))),
+    )
     return normal_beat(body, rest, np.full(n, 50.0), np.tile([0.0, 1.0], n // 2))
 
 
@@ -103,10 +112,12 @@ def test_women_have_smaller_qrs_as_in_the_fitted_records(normals):
 
 def test_wider_hearts_have_wider_qrs(normals):
     one = normals[0].amplitude[:1]
+
     def duration(width):
         beat = Beat(one, *(np.array([value]) for value in (155.0, 260.0, width, 1.0)))
         time, shapes = template_shapes(beat)
         signal = sum_of_waves(beat, shapes, GROUPS["QRS"])
         strong = np.abs(signal[0]).max(axis=1) > 0.05 * np.abs(signal).max()
         return np.ptp(time[strong])
+
     assert duration(1.6) == pytest.approx(1.6 * duration(1.0), rel=0.05)

@@ -59,7 +59,16 @@ def test_decoys_stay_in_their_leads(planted):
 
 
 def test_the_notch_lies_at_the_end_of_the_qrs(planted):
-    late = {"rs", "S-Peak", "q)", "QRS-Offset", "qj", "J-point", "jt", "Q-Peak"}  # in a QS complex the lowest point is a Q
+    late = {
+        "rs",
+        "S-Peak",
+        "q)",
+        "QRS-Offset",
+        "qj",
+        "J-point",
+        "jt",
+        "Q-Peak",
+    }  # in a QS complex the lowest point is a Q
     assert {segment for _, segment in cells(planted, "late_notch")} <= late
 
 
@@ -67,7 +76,10 @@ def test_infarcts_show_where_their_names_say(planted):
     inferior, septal = (changed_cells(planted[0], name) for name in ("IMI", "ASMI"))
     lead = {name: LEADS.index(name) for name in LEADS}
     qrs = slice(CLASSES.index("QRS-Onset"), CLASSES.index("J-point"))
-    assert inferior[lead["aVF"], qrs].max() > 3 * inferior[[lead[f"V{k}"] for k in range(1, 7)], qrs].max()
+    assert (
+        inferior[lead["aVF"], qrs].max()
+        > 3 * inferior[[lead[f"V{k}"] for k in range(1, 7)], qrs].max()
+    )
     assert septal[lead["V2"], qrs].max() > 3 * septal[:6, qrs].max()
 
 
@@ -89,8 +101,10 @@ def test_times_are_those_that_the_causes_change(planted):
 def test_a_longer_pr_shows_in_the_p_wave_and_hardly_in_the_qrs(planted):
     """The atria's recovery moves with P, under the QRS: a little of the change lies there."""
     change = changed_cells(planted[0], "1AVB")
-    p, qrs = (change[:, [CLASSES.index(name) for name in names]].mean() for names in
-              (("(p", "P-Peak", "p)", "P-Offset"), ("qr", "R-Peak", "rs", "S-Peak")))
+    p, qrs = (
+        change[:, [CLASSES.index(name) for name in names]].mean()
+        for names in (("(p", "P-Peak", "p)", "P-Offset"), ("qr", "R-Peak", "rs", "S-Peak"))
+    )
     assert p > 3 * qrs
 
 
@@ -99,14 +113,24 @@ def test_the_change_of_a_record_agrees_with_a_slow_sum(planted):
     plan = make_plan(400, 6)
     plan = plan[plan["severity_LVH"] > 0].head(1).reset_index(drop=True)
     table, _ = planted_causes(plan)
-    row = table[(table["label"] == "LVH") & (table["lead"] == "V5") & (table["segment"] == "rs")].iloc[0]
+    row = table[
+        (table["label"] == "LVH") & (table["lead"] == "V5") & (table["segment"] == "rs")
+    ].iloc[0]
     having, lacking = make_hearts(plan), make_hearts(plan.assign(**{severity_column("LVH"): 0.0}))
     ecg_id = int(plan["ecg_id"].iat[0])
     rhythm = make_rhythm(having, 0, 6, ecg_id)
-    sides = [twelve_leads(render_clean(hearts, 0, rhythm, 6, ecg_id, 100))[:, LEADS.index("V5")] for hearts in (having, lacking)]
+    sides = [
+        twelve_leads(render_clean(hearts, 0, rhythm, 6, ecg_id, 100))[:, LEADS.index("V5")]
+        for hearts in (having, lacking)
+    ]
     change = sides[0] - sides[1]
     truths = measure_truth(having.normal), measure_truth(having.ectopic)
-    share = segmentation(truths, 0, rhythm, beat_fiducials(truths, 0, rhythm))[:, LEADS.index("V5"), CLASSES.index("rs")] / 255
+    share = (
+        segmentation(truths, 0, rhythm, beat_fiducials(truths, 0, rhythm))[
+            :, LEADS.index("V5"), CLASSES.index("rs")
+        ]
+        / 255
+    )
     total = weight = 0.0
     for sample in range(1000):
         total += share[sample] * abs(change[sample])
@@ -116,7 +140,9 @@ def test_the_change_of_a_record_agrees_with_a_slow_sum(planted):
 
 def test_no_cause_no_rows():
     plan = make_plan(20, 1)
-    empty = plan.assign(**{column: 0.0 for column in plan if column.startswith(("severity_", "decoy_"))})
+    empty = plan.assign(
+        **{column: 0.0 for column in plan if column.startswith(("severity_", "decoy_"))}
+    )
     changes, times = planted_causes(empty)
     assert isinstance(changes, pd.DataFrame)
     assert len(changes) == len(times) == 0

@@ -10,7 +10,13 @@ from simulation.rhythm import make_rhythm, noise, render, render_clean
 @pytest.fixture(scope="module")
 def plan():
     plan = make_plan(40, 21)
-    return plan.assign(**{column: 0.0 for column in plan if column.startswith(("severity_", "borderline_", "decoy_"))})
+    return plan.assign(
+        **{
+            column: 0.0
+            for column in plan
+            if column.startswith(("severity_", "borderline_", "decoy_"))
+        }
+    )
 
 
 def planted(plan, name, severity=1.0):
@@ -27,7 +33,10 @@ def variation(rhythm):
 
 
 def test_sinus_rhythm_is_regular_and_fibrillation_is_not(plan):
-    sinus, fibrillation = (np.array([variation(one) for one in rhythms(planted(plan, name))]) for name in ("NORM", "AFIB"))
+    sinus, fibrillation = (
+        np.array([variation(one) for one in rhythms(planted(plan, name))])
+        for name in ("NORM", "AFIB")
+    )
     assert np.median(sinus) < 0.05
     assert (fibrillation > 0.08).mean() > 0.95
 
@@ -70,7 +79,9 @@ def test_100_hz_is_the_same_heart_as_500_hz(plan):
 
 def test_noise_has_the_sizes_of_real_records():
     records = np.stack([noise(3, number, 100) for number in range(150)])
-    muscle = np.diff(records, n=2, axis=1).std(axis=1) / np.sqrt(6)  # of white noise, what differences leave
+    muscle = np.diff(records, n=2, axis=1).std(axis=1) / np.sqrt(
+        6
+    )  # of white noise, what differences leave
     limb, chest = np.median(muscle[:, :2]), np.median(muscle[:, 2:])
     assert 0.002 < limb < 0.007, "real: .001-.012 mV (10-90 %)"
     assert 0.001 < chest < 0.003, "real: .001-.004 mV"
@@ -78,7 +89,9 @@ def test_noise_has_the_sizes_of_real_records():
 
 
 def test_mains_is_there_at_500_hz_alone():
-    spectrum = np.mean([np.abs(np.fft.rfft(noise(3, number, 500), axis=0)) for number in range(20)], axis=0)
+    spectrum = np.mean(
+        [np.abs(np.fft.rfft(noise(3, number, 500), axis=0)) for number in range(20)], axis=0
+    )
     assert spectrum[500].mean() > 2 * spectrum[[480, 490, 510, 520]].mean()  # bins of .1 Hz
 
 

@@ -14,12 +14,20 @@ from simulation.truth import CLASSES, FIDUCIALS, beat_fiducials, measure_truth, 
 @pytest.fixture(scope="module")
 def plan():
     plan = make_plan(60, 4)
-    return plan.assign(**{column: 0.0 for column in plan if column.startswith(("severity_", "borderline_", "decoy_"))})
+    return plan.assign(
+        **{
+            column: 0.0
+            for column in plan
+            if column.startswith(("severity_", "borderline_", "decoy_"))
+        }
+    )
 
 
 def drawn(plan, **severities):
     """Hearts, truths, rhythm and fiducials of the first record, with the given severities."""
-    hearts = make_hearts(plan.assign(**{severity_column(name): value for name, value in severities.items()}))
+    hearts = make_hearts(
+        plan.assign(**{severity_column(name): value for name, value in severities.items()})
+    )
     truths = measure_truth(hearts.normal), measure_truth(hearts.ectopic)
     rhythm = make_rhythm(hearts, 0, 4, 1)
     return hearts, truths, rhythm, beat_fiducials(truths, 0, rhythm)
@@ -32,7 +40,9 @@ def test_classes_are_those_of_the_published_segmentations():
 def test_fiducials_come_in_order(plan):
     marks = measure_truth(make_hearts(plan).normal).fiducials
     assert (np.diff(marks, axis=1) > 0).all()
-    assert np.abs(marks[:, FIDUCIALS.index("R_peak")]).max() <= 25, "time is counted from the R-peak"
+    assert np.abs(marks[:, FIDUCIALS.index("R_peak")]).max() <= 25, (
+        "time is counted from the R-peak"
+    )
 
 
 def test_amplitudes_are_those_of_the_noise_free_signal(plan):
@@ -40,14 +50,20 @@ def test_amplitudes_are_those_of_the_noise_free_signal(plan):
     signal = render_clean(hearts, 0, rhythm, 4, 1, 500)[:, LEADS.index("II")]
     for beat, gain in zip(marks[2:6], rhythm.gain[2:6], strict=True):
         on, off = (int(beat[FIDUCIALS.index(name)] / 2) for name in ("QRS_on", "QRS_off"))
-        read = signal[on:off + 1].max() - signal[on]
+        read = signal[on : off + 1].max() - signal[on]
         assert read == pytest.approx(gain[1] * truths[0].measurements["R_Amp_II"].iloc[0], abs=0.02)
 
 
 def test_what_is_planted_is_what_is_measured(plan):
     plain = measure_truth(make_hearts(plan).normal).measurements
-    for name, column, least in (("1AVB", "PR_Int_Global", 20), ("CLBBB", "QRS_Dur_Global", 25), ("LVH", "R_Amp_V5", 0.3)):
-        table = measure_truth(make_hearts(plan.assign(**{severity_column(name): 1.0})).normal).measurements
+    for name, column, least in (
+        ("1AVB", "PR_Int_Global", 20),
+        ("CLBBB", "QRS_Dur_Global", 25),
+        ("LVH", "R_Amp_V5", 0.3),
+    ):
+        table = measure_truth(
+            make_hearts(plan.assign(**{severity_column(name): 1.0})).normal
+        ).measurements
         assert (table[column] - plain[column] > least).all(), name
 
 
@@ -92,7 +108,9 @@ def test_a_qs_complex_has_no_r_and_no_s(plan):
     amplitude = hearts.normal.amplitude.copy()
     qrs = [k for k, wave in enumerate(WAVES) if wave.startswith("QRS")]
     amplitude[:, :] = 0
-    amplitude[:, qrs, 2] = -0.5 * np.exp(-0.5 * ((np.arange(8) - 3.5) / 1.5) ** 2)  # V1 is one downward wave
+    amplitude[:, qrs, 2] = -0.5 * np.exp(
+        -0.5 * ((np.arange(8) - 3.5) / 1.5) ** 2
+    )  # V1 is one downward wave
     amplitude[:, qrs, 0] = 0.5 * np.exp(-0.5 * ((np.arange(8) - 3.5) / 1.5) ** 2)
     truth = measure_truth(hearts.normal.changed(amplitude=amplitude))
     v1, lead_i = LEADS.index("V1"), LEADS.index("I")

@@ -1,4 +1,6 @@
-"""Subgroups: planted groups are found, absent ones are not, and every statistic has its known answer."""
+"""Subgroups: planted groups are found, absent ones are not, and every statistic has its known
+answer.
+"""
 
 import numpy as np
 import pytest
@@ -27,7 +29,9 @@ from subgroups.clusters import (
 
 
 def groups(n=120, dimension=30, distance=6.0, seed=0, k=2):
-    """n records in k Gaussian groups of unit variance, centres at `distance` from the origin; two records per patient."""
+    """n records in k Gaussian groups of unit variance, centres at `distance` from the origin; two
+    records per patient.
+    """
     rng = np.random.default_rng(seed)
     patients = np.arange(n) // 2
     labels = patients % k
@@ -68,7 +72,9 @@ def test_metrics_equal_sklearns_on_every_resample():
         for row, weight in enumerate(weights):
             first, second = np.repeat(clusters, weight), np.repeat(labels, weight)
             assert METRICS["ari"](tables)[row] == pytest.approx(adjusted_rand_score(second, first))
-            assert METRICS["ami"](tables)[row] == pytest.approx(adjusted_mutual_info_score(second, first), abs=1e-9)
+            assert METRICS["ami"](tables)[row] == pytest.approx(
+                adjusted_mutual_info_score(second, first), abs=1e-9
+            )
 
 
 def test_cross_fitting_never_fits_on_the_records_it_assigns(monkeypatch):
@@ -76,8 +82,11 @@ def test_cross_fitting_never_fits_on_the_records_it_assigns(monkeypatch):
     part = patients % 5
     seen = []
     from subgroups import clusters as subgroups
+
     fit = subgroups.fit_clusters
-    monkeypatch.setattr(subgroups, "fit_clusters", lambda f, k, **o: seen.append(len(f)) or fit(f, k, **o))
+    monkeypatch.setattr(
+        subgroups, "fit_clusters", lambda f, k, **o: seen.append(len(f)) or fit(f, k, **o)
+    )
     clusters = cross_fit(features, part, 2)
     assert score("accuracy", clusters, labels) == 1
     assert seen == [len(features)] + [int((part != p).sum()) for p in range(5)]
@@ -93,7 +102,11 @@ def test_agreement_finds_the_planted_and_rejects_the_unrelated():
     assert planted["ari"]["n_patients"] == len(np.unique(patients))
     unrelated = np.random.default_rng(3).integers(0, 2, len(labels))
     assert all(row["p"] > 0.05 for row in agreement(clusters, unrelated, patients, 200))
-    assert all(abs(row["chance"]) < 0.02 for row in agreement(clusters, unrelated, patients, 200) if row["metric"] != "accuracy")
+    assert all(
+        abs(row["chance"]) < 0.02
+        for row in agreement(clusters, unrelated, patients, 200)
+        if row["metric"] != "accuracy"
+    )
 
 
 def test_paired_difference_covers_zero_for_equals_and_not_for_better():
@@ -133,7 +146,9 @@ def test_many_clouds_at_once_are_clustered_as_well_as_by_sklearn():
 
 
 def test_one_group_is_the_answer_when_there_is_one():
-    features = np.random.default_rng(5).normal(size=(150, 20)) @ np.random.default_rng(6).normal(size=(20, 20))
+    features = np.random.default_rng(5).normal(size=(150, 20)) @ np.random.default_rng(6).normal(
+        size=(20, 20)
+    )
     found = find_structure(features, np.arange(150), k_max=4, n_null=39)
     assert found.k == 1
     assert found.p > 0.05
@@ -161,7 +176,9 @@ def test_replication_is_high_for_groups_and_low_without():
 def test_enrichment_names_what_separates_the_clusters():
     _, labels, patients = groups()
     rng = np.random.default_rng(2)
-    traits = np.stack([labels, rng.integers(0, 2, len(labels)), np.full(len(labels), np.nan)], axis=1).astype(float)
+    traits = np.stack(
+        [labels, rng.integers(0, 2, len(labels)), np.full(len(labels), np.nan)], axis=1
+    ).astype(float)
     same, unrelated, unknown = enrichment(labels, traits, ["sex", "coin", "blank"], patients)
     assert (same["share_0"], same["share_1"], same["p"]) == (0, 1, pytest.approx(0.001))
     assert unrelated["p"] > 0.05

@@ -9,7 +9,9 @@ from common.labels import LABEL_MAPPINGS
 from subgroups.cohort import choose_level, default_target, load_cohort, parse_cohort
 
 
-@pytest.mark.parametrize("words", [["AMI or IMI"], ["AMI", "or", "IMI"], ["AMI", "IMI"], ["[AMI,", "IMI]"], ["AMI,IMI"]])
+@pytest.mark.parametrize(
+    "words", [["AMI or IMI"], ["AMI", "or", "IMI"], ["AMI", "IMI"], ["[AMI,", "IMI]"], ["AMI,IMI"]]
+)
 def test_a_cohort_can_be_written_in_every_way(words):
     assert parse_cohort(words) == ["AMI", "IMI"]
 
@@ -45,12 +47,24 @@ def test_the_explained_output_holds_all_records():
 def folder(tmp_path):
     n = 5
     statements = [["AMI"], ["IMI"], ["AMI", "IMI"], ["IMI", "SR"], ["NORM"]]
-    write_csv(tmp_path / "ptbxl_database_enriched.csv", pd.DataFrame({
-        "ecg_id": range(1, n + 1), "patient_id": range(n), "strat_fold": 1, "r_peaks": "100 200"}))
+    write_csv(
+        tmp_path / "ptbxl_database_enriched.csv",
+        pd.DataFrame(
+            {
+                "ecg_id": range(1, n + 1),
+                "patient_id": range(n),
+                "strat_fold": 1,
+                "r_peaks": "100 200",
+            }
+        ),
+    )
     write_pickle(tmp_path / "raw100.pkl", np.zeros((n, 1000, 12), np.float32))
     for task in ("subdiagnostic", "all"):
         names = LABEL_MAPPINGS[task]
-        write_npy(tmp_path / f"multihot_{task}.npy", np.array([[int(name in row) for name in names] for row in statements]))
+        write_npy(
+            tmp_path / f"multihot_{task}.npy",
+            np.array([[int(name in row) for name in names] for row in statements]),
+        )
     return tmp_path
 
 

@@ -24,8 +24,22 @@ def signals():
 
 def test_layer_names_are_readable_and_in_order():
     assert layer_names(make_model("lenet")) == [
-        "block1.conv", "block1.norm", "block1.relu", "block1.pool", "block2.conv", "block2.norm", "block2.relu", "block2.pool",
-        "block3.conv", "block3.norm", "block3.relu", "pool", "hidden", "hidden_relu", "head"]
+        "block1.conv",
+        "block1.norm",
+        "block1.relu",
+        "block1.pool",
+        "block2.conv",
+        "block2.norm",
+        "block2.relu",
+        "block2.pool",
+        "block3.conv",
+        "block3.norm",
+        "block3.relu",
+        "pool",
+        "hidden",
+        "hidden_relu",
+        "head",
+    ]
     for modelname in ("resnet", "xresnet"):
         names = layer_names(make_model(modelname))
         assert names[:2] == ["stem", "stage1.block1"]
@@ -41,28 +55,46 @@ def test_activations_are_the_means_over_windows_and_time(model, signals):
     with taps(model, layers) as seen, torch.no_grad():
         windows = []
         for start in window_starts(500, 250):
-            model(inputs[:, :, start:start + 250])
-            windows.append({name: values.flatten(2).mean(2) if values.ndim == 3 else values for name, values in seen.items()})
+            model(inputs[:, :, start : start + 250])
+            windows.append(
+                {
+                    name: values.flatten(2).mean(2) if values.ndim == 3 else values
+                    for name, values in seen.items()
+                }
+            )
         model(torch.from_numpy(centre_crop(signals, 250).transpose(0, 2, 1).copy()))
         crop = {name: values.flatten(1) for name, values in seen.items()}
     for name in layers:
         expected = torch.stack([window[name] for window in windows]).mean(0).numpy()
         np.testing.assert_allclose(pooled[name], expected, rtol=1e-4, atol=1e-5, err_msg=name)
-        np.testing.assert_allclose(whole[name], crop[name].numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            whole[name], crop[name].numpy(), rtol=1e-4, atol=1e-5, err_msg=name
+        )
         assert whole[name].shape[1] == layer_sizes(model, layers, "none")[name]
 
 
 def test_the_last_layers_gradient_is_the_class_itself(model, signals):
     members = np.ones((4, 3), dtype=bool)
-    for label, gradients in enumerate(class_gradients(model, signals, members, ["head"], "windows", "time")):
+    for label, gradients in enumerate(
+        class_gradients(model, signals, members, ["head"], "windows", "time")
+    ):
         np.testing.assert_allclose(gradients["head"], np.tile(np.eye(3)[label], (4, 1)), atol=1e-6)
 
 
-@pytest.mark.parametrize(("modelname", "protocol", "pool"), [
-    ("lenet", "windows", "time"), ("lenet", "centre_crop", "none"), ("lenet", "windows", "none"),
-    ("resnet", "centre_crop", "time"), ("xresnet", "windows", "time")])
+@pytest.mark.parametrize(
+    ("modelname", "protocol", "pool"),
+    [
+        ("lenet", "windows", "time"),
+        ("lenet", "centre_crop", "none"),
+        ("lenet", "windows", "none"),
+        ("resnet", "centre_crop", "time"),
+        ("xresnet", "windows", "time"),
+    ],
+)
 def test_gradient_predicts_the_change_of_the_logit(modelname, signals, protocol, pool):
-    """Moving a layer's output along a direction changes the protocol's logit by gradient times direction (float64)."""
+    """Moving a layer's output along a direction changes the protocol's logit by gradient times
+    direction (float64).
+    """
     model = make_model(modelname).double()
     layer = "block2.norm" if "block2.norm" in layer_names(model) else "stage2.block2"
     size = layer_sizes_double(model, layer, pool)
@@ -73,7 +105,10 @@ def test_gradient_predicts_the_change_of_the_logit(modelname, signals, protocol,
     def logits(step):
         shift = torch.from_numpy(step * direction)
         hook = model.get_submodule(layer).register_forward_hook(
-            lambda _m, _i, out: out + (shift[:, None] if pool == "time" else shift.reshape(out.shape[1:])))
+            lambda _m, _i, out: (
+                out + (shift[:, None] if pool == "time" else shift.reshape(out.shape[1:]))
+            )
+        )
         values = predict_double(model, signals, protocol)
         hook.remove()
         return values
@@ -96,14 +131,20 @@ def predict_double(model, signals, protocol):
     starts = window_starts(500, 250) if protocol == "windows" else [125]
     inputs = torch.from_numpy(signals.transpose(0, 2, 1).copy()).double()
     with torch.no_grad():
-        return torch.stack([model(inputs[:, :, start:start + 250]) for start in starts]).mean(0).numpy()
+        return (
+            torch.stack([model(inputs[:, :, start : start + 250]) for start in starts])
+            .mean(0)
+            .numpy()
+        )
 
 
 def test_batches_and_order_do_not_matter(signals):
     model = make_model("lenet")
     members = np.random.default_rng(2).random((4, 3)) < 0.6
     layers = ["block1.relu", "hidden"]
-    one, many = (class_gradients(model, signals, members, layers, batch_size=size) for size in (1, 5))
+    one, many = (
+        class_gradients(model, signals, members, layers, batch_size=size) for size in (1, 5)
+    )
     for label in range(3):
         for name in layers:
             np.testing.assert_allclose(one[label][name], many[label][name], rtol=1e-4, atol=1e-6)
@@ -112,9 +153,13 @@ def test_batches_and_order_do_not_matter(signals):
 
 def test_the_model_is_left_as_it_was(model, signals):
     before = predict(model, signals, "centre_crop")
-    class_gradients(model, signals[:2], np.ones((2, 3), dtype=bool), layer_names(model)[-4:], "centre_crop")
+    class_gradients(
+        model, signals[:2], np.ones((2, 3), dtype=bool), layer_names(model)[-4:], "centre_crop"
+    )
     np.testing.assert_array_equal(predict(model, signals, "centre_crop"), before)
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    assert all(
+        parameter.requires_grad and parameter.grad is None for parameter in model.parameters()
+    )
     assert not any(module._forward_hooks for module in model.modules())
     with pytest.raises(RuntimeError, match="stop"), taps(model, ["head"]):
         raise RuntimeError("stop")

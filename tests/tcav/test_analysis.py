@@ -1,4 +1,6 @@
-"""TCAV: known answers, captum as oracle, and whether the test holds where nothing is and finds what is there."""
+"""TCAV: known answers, captum as oracle, and whether the test holds where nothing is and finds what
+is there.
+"""
 
 import numpy as np
 import pytest
@@ -17,10 +19,11 @@ QUICK = Plan(n_runs=10, n_null=199, test_runs=5)
 def outcome_of(concept, layer, plan=QUICK):
     """p over the layer's cells, (classes,)."""
     outcome = run_concept(concept, [layer], plan)
-    return p_values(outcome.magnitudes[0][:plan.test_runs].mean(0), outcome.null[0]), outcome
+    return p_values(outcome.magnitudes[0][: plan.test_runs].mean(0), outcome.null[0]), outcome
 
 
 # ---------------------------------------------------------------- known answers
+
 
 def test_score_and_magnitude_of_a_planted_direction():
     rng = np.random.default_rng(0)
@@ -38,10 +41,13 @@ def test_score_and_magnitude_of_a_planted_direction():
 
 def test_sign_counts_leave_out_zero():
     gradients = [torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])]
-    np.testing.assert_allclose(sign_counts(gradients, torch.tensor([[2.0, 0.0], [0.0, -3.0]])).numpy(), [[1 / 3], [0.0]])
+    np.testing.assert_allclose(
+        sign_counts(gradients, torch.tensor([[2.0, 0.0], [0.0, -3.0]])).numpy(), [[1 / 3], [0.0]]
+    )
 
 
 # ---------------------------------------------------------------- p
+
 
 def test_p_values_by_hand():
     """Standardised by the five values together, each column of the null is a plain order."""
@@ -51,7 +57,9 @@ def test_p_values_by_hand():
     together = np.vstack([[5.0, 1.0], null])
     deviation = np.abs(together - together.mean(0)) / together.std(0)
     np.testing.assert_allclose(result.p, (deviation >= deviation[0]).mean(0))
-    np.testing.assert_allclose(result.p_max_t, [(deviation.max(1) >= d).mean() for d in deviation[0]])
+    np.testing.assert_allclose(
+        result.p_max_t, [(deviation.max(1) >= d).mean() for d in deviation[0]]
+    )
 
 
 def test_p_is_two_sided_and_never_below_its_floor():
@@ -74,15 +82,21 @@ def test_max_t_is_between_the_single_p_and_bonferroni():
 
 
 def test_holm_over_concepts_by_hand():
-    """Three concepts with smallest p .01, .02, .2: multipliers 3, 2, 1, and never below an earlier concept."""
-    corrected = correct_over_concepts([np.array([0.02, 0.5]), np.array([0.01, 0.012]), np.array([0.2, 0.9])])
+    """Three concepts with smallest p .01, .02, .2: multipliers 3, 2, 1, and never below an earlier
+    concept.
+    """
+    corrected = correct_over_concepts(
+        [np.array([0.02, 0.5]), np.array([0.01, 0.012]), np.array([0.2, 0.9])]
+    )
     np.testing.assert_allclose(corrected[1], [0.03, 0.036])
     np.testing.assert_allclose(corrected[0], [0.04, 1.0])
     np.testing.assert_allclose(corrected[2], [0.2, 0.9])
 
 
 def test_what_cannot_become_significant_is_refused_before():
-    with pytest.raises(UserError, match=r"--n_null 100 is too small .* 15 concepts .* at least 300"):
+    with pytest.raises(
+        UserError, match=r"--n_null 100 is too small .* 15 concepts .* at least 300"
+    ):
         Plan(n_null=100).check(15)
     with pytest.raises(UserError, match="--n_runs 1 shows no spread"):
         Plan(n_runs=1).check(1)
@@ -93,13 +107,16 @@ def test_what_cannot_become_significant_is_refused_before():
 
 # ---------------------------------------------------------------- does the test hold?
 
+
 def anisotropic(rng, n, size=10):
     """Activations whose first directions carry most of the variance, as in upper layers."""
     return rng.normal(size=(n, size)) * np.geomspace(30, 0.3, size)
 
 
 def test_calibration_on_flags_that_nothing_depends_on():
-    """40 analyses: any p_max_t < .05 within the binomial limit; p of the first cell uniform (slow study: 200, real records)."""
+    """40 analyses: any p_max_t < .05 within the binomial limit; p of the first cell uniform (slow
+    study: 200, real records).
+    """
     rng = np.random.default_rng(7)
     layer = toy_layer(anisotropic(rng, 240), rng.normal(size=(6, 5, 10)) + np.eye(10)[0])
     patients, p, found = np.arange(240) // 2, [], 0
@@ -114,7 +131,9 @@ def test_calibration_on_flags_that_nothing_depends_on():
 
 
 def test_a_visible_decoy_is_not_found_and_a_cause_is():
-    """The class's gradient lies along the cause; the decoy is just as visible, along a direction of its own."""
+    """The class's gradient lies along the cause; the decoy is just as visible, along a direction of
+    its own.
+    """
     rng = np.random.default_rng(4)
     cause, decoy = rng.random(400) < 0.3, rng.random(400) < 0.3
     activations = rng.normal(size=(400, 20))
@@ -128,18 +147,22 @@ def test_a_visible_decoy_is_not_found_and_a_cause_is():
 
 
 def confounded(rng, of_label, of_concept, share_with, share_without, n=1000, size=20):
-    """Label and concept depend on each other; the class's feature takes `of_label` from one, `of_concept` from the other."""
+    """Label and concept depend on each other; the class's feature takes `of_label` from one,
+    `of_concept` from the other.
+    """
     label = rng.random(n) < 0.4
     flags = rng.random(n) < np.where(label, share_with, share_without)
     activations = rng.normal(size=(n, size))
     activations[:, 0] += of_label * label + of_concept * flags
-    activations[:, 1] += 2 * flags   # the concept is visible in any case
+    activations[:, 1] += 2 * flags  # the concept is visible in any case
     layer = toy_layer(activations, [np.eye(size)[0] + 0.05 * rng.normal(size=(30, size))])
     return layer, flags, label.astype(int)
 
 
 def test_matching_takes_away_what_only_a_confounder_made():
-    layer, flags, label = confounded(np.random.default_rng(0), of_label=3, of_concept=0, share_with=0.7, share_without=0.2)
+    layer, flags, label = confounded(
+        np.random.default_rng(0), of_label=3, of_concept=0, share_with=0.7, share_without=0.2
+    )
     assert outcome_of(toy_concept(flags), layer)[0].p_max_t[0] < 0.02
     assert outcome_of(toy_concept(flags, label), layer)[0].p_max_t[0] > 0.05
 
@@ -147,9 +170,14 @@ def test_matching_takes_away_what_only_a_confounder_made():
 def test_matching_brings_out_what_a_confounder_hid():
     """The concept raises the feature by as much as the label, rarer with it, takes away."""
     rng = np.random.default_rng(1)
-    label_share = {True: 0.4 * 0.2 / (0.4 * 0.2 + 0.6 * 0.7), False: 0.4 * 0.8 / (0.4 * 0.8 + 0.6 * 0.3)}
+    label_share = {
+        True: 0.4 * 0.2 / (0.4 * 0.2 + 0.6 * 0.7),
+        False: 0.4 * 0.8 / (0.4 * 0.8 + 0.6 * 0.3),
+    }
     of_label = 1.5 / (label_share[False] - label_share[True])
-    layer, flags, label = confounded(rng, of_label=of_label, of_concept=1.5, share_with=0.2, share_without=0.7)
+    layer, flags, label = confounded(
+        rng, of_label=of_label, of_concept=1.5, share_with=0.2, share_without=0.7
+    )
     assert outcome_of(toy_concept(flags), layer)[0].p_max_t[0] > 0.05
     result, outcome = outcome_of(toy_concept(flags, label), layer)
     assert result.p_max_t[0] == 1 / 200
@@ -176,40 +204,75 @@ def test_relative_tcav_tells_concepts_apart_and_equal_ones_not():
 
 # ---------------------------------------------------------------- models
 
+
 def tiny_dataset(n=40, seed=0):
     import pandas as pd
+
     rng = np.random.default_rng(seed)
-    table = pd.DataFrame({"patient_id": np.arange(n), "strat_fold": np.arange(n) % 10 + 1}, index=np.arange(1, n + 1))
+    table = pd.DataFrame(
+        {"patient_id": np.arange(n), "strat_fold": np.arange(n) % 10 + 1}, index=np.arange(1, n + 1)
+    )
     labels = (rng.random((n, len(CLASSES))) < 0.5).astype(int)
-    return Dataset(table, rng.normal(size=(n, 500, 12)).astype(np.float32), 100, None, None, labels, labels.any(1))
+    return Dataset(
+        table,
+        rng.normal(size=(n, 500, 12)).astype(np.float32),
+        100,
+        None,
+        None,
+        labels,
+        labels.any(1),
+    )
 
 
-@pytest.mark.parametrize(("modelname", "layers"), [
-    ("lenet", ["block1.relu", "block3.relu", "hidden", "head"]), ("resnet", ["stage4.block3", "head"]),
-    ("xresnet", ["stage4.block3", "head"])])
+@pytest.mark.parametrize(
+    ("modelname", "layers"),
+    [
+        ("lenet", ["block1.relu", "block3.relu", "hidden", "head"]),
+        ("resnet", ["stage4.block3", "head"]),
+        ("xresnet", ["stage4.block3", "head"]),
+    ],
+)
 def test_every_model_and_layers_in_several_passes(modelname, layers):
     """Layers done in passes of one give the same outcome to the last bit."""
     data, plan = tiny_dataset(), Plan(n_runs=3, n_null=19, test_runs=2)
     training, evaluated = data.in_folds(range(1, 9)), data.in_folds([10])
     concept = toy_concept(np.random.default_rng(1).random(len(training)) < 0.5)
     model = make_model(modelname)
-    together, separate = (analyse(model, training, evaluated, [concept], [0, 2], layers, plan, "centre_crop", max_memory=memory)
-                          for memory in (1.0, 2.1e-4 if modelname != "lenet" else 1.2e-4))
+    together, separate = (
+        analyse(
+            model,
+            training,
+            evaluated,
+            [concept],
+            [0, 2],
+            layers,
+            plan,
+            "centre_crop",
+            max_memory=memory,
+        )
+        for memory in (1.0, 2.1e-4 if modelname != "lenet" else 1.2e-4)
+    )
     assert together[0][0].layers == separate[0][0].layers == layers
     for name in ("scores", "magnitudes", "accuracies", "cavs", "null", "null_accuracies"):
-        for one, other in zip(getattr(together[0][0], name), getattr(separate[0][0], name), strict=True):
+        for one, other in zip(
+            getattr(together[0][0], name), getattr(separate[0][0], name), strict=True
+        ):
             np.testing.assert_array_equal(one, other)
     assert together[0][0].null[0].shape == (19, 2)
 
 
 def test_white_coordinates_of_too_wide_a_layer_are_refused():
     data = tiny_dataset(20)
-    with pytest.raises(UserError, match=r"--coordinates white needs at most 1024 dimensions \(block1.conv"):
+    with pytest.raises(
+        UserError, match=r"--coordinates white needs at most 1024 dimensions \(block1.conv"
+    ):
         analyse(make_model("lenet"), data, data, [], [0], ["block1.conv"], Plan(), pool="none")
 
 
 def test_sign_counts_equal_captums_for_captums_own_cavs(tmp_path):
-    """captum trains its CAVs (SGD, flattened activations of the crop) and scores them; ours score the same CAVs."""
+    """captum trains its CAVs (SGD, flattened activations of the crop) and scores them; ours score
+    the same CAVs.
+    """
     from captum.concept import TCAV, Concept
 
     from tcav.activations import class_gradients
@@ -226,7 +289,9 @@ def test_sign_counts_equal_captums_for_captums_own_cavs(tmp_path):
 
     sets = [[examples(0, 0.5), examples(1, 0)], [examples(2, -0.5), examples(3, 0)]]
     captum = TCAV(model, layers, save_path=str(tmp_path))
-    ours = class_gradients(model, signals, np.ones((40, 3), dtype=bool), layers, "centre_crop", "none")
+    ours = class_gradients(
+        model, signals, np.ones((40, 3), dtype=bool), layers, "centre_crop", "none"
+    )
     compared = []
     for target in (0, 2):
         theirs = captum.interpret(inputs, sets, target=target)

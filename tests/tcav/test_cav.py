@@ -12,7 +12,7 @@ from tcav.cav import CAVS, Draws, held_out_accuracy, make_space, unit
 
 def make_draws(n_records=120, n_draws=4, size=30, seed=0):
     rng = np.random.default_rng(seed)
-    index = np.stack([rng.permutation(n_records)[:2 * size] for _ in range(n_draws)])
+    index = np.stack([rng.permutation(n_records)[: 2 * size] for _ in range(n_draws)])
     held = rng.random(index.shape) < 0.3
     return Draws(torch.from_numpy(index), torch.from_numpy(held), size, n_records)
 
@@ -27,7 +27,9 @@ def test_means_are_the_difference_of_the_fitted_sides_means():
     cavs = CAVS["means"](torch.from_numpy(x), draws).numpy()
     for row, (index, held) in enumerate(zip(draws.index.numpy(), draws.held.numpy(), strict=True)):
         positive, negative = index[:30][~held[:30]], index[30:][~held[30:]]
-        np.testing.assert_allclose(cavs[row], x[positive].mean(0) - x[negative].mean(0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            cavs[row], x[positive].mean(0) - x[negative].mean(0), rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("size", [7, 90], ids=["fewer dimensions than records", "more"])
@@ -72,20 +74,29 @@ def test_accuracy_is_that_of_the_held_out_records_alone():
 
 
 def test_white_coordinates_are_white_and_keep_products():
-    activations = np.random.default_rng(0).normal(size=(4000, 6)).astype(np.float32) * [1, 2, 3, 1, 2, 3] @ (np.eye(6) + 0.4)
+    activations = (
+        np.random.default_rng(0).normal(size=(4000, 6)).astype(np.float32)
+        * [1, 2, 3, 1, 2, 3]
+        @ (np.eye(6) + 0.4)
+    )
     gradients, cavs = make_x(9, 6, 5), make_x(4, 6, 8)
     space = make_space(activations)
     np.testing.assert_allclose(np.cov(space.activations(activations).T), np.eye(6), atol=0.05)
-    step = space.activations(activations.mean(0) + cavs)   # the same direction in both coordinates
-    np.testing.assert_allclose(space.gradients(gradients) @ step.T, gradients @ cavs.T, rtol=1e-3, atol=1e-3)
+    step = space.activations(activations.mean(0) + cavs)  # the same direction in both coordinates
+    np.testing.assert_allclose(
+        space.gradients(gradients) @ step.T, gradients @ cavs.T, rtol=1e-3, atol=1e-3
+    )
     np.testing.assert_allclose(space.directions(step), unit(cavs), atol=1e-3)
 
 
 def test_shrinkage_is_that_of_ledoit_and_wolf():
     from tcav.cav import _shrunk_covariance
+
     x = make_x(n=25, size=40).astype(float)
     x -= x.mean(0)
-    np.testing.assert_allclose(_shrunk_covariance(x), ledoit_wolf(x, assume_centered=True)[0], rtol=1e-6)
+    np.testing.assert_allclose(
+        _shrunk_covariance(x), ledoit_wolf(x, assume_centered=True)[0], rtol=1e-6
+    )
 
 
 def test_units_that_never_change_do_no_harm_but_a_constant_layer_is_refused():
@@ -100,5 +111,7 @@ def test_units_that_never_change_do_no_harm_but_a_constant_layer_is_refused():
 def test_plain_coordinates_change_nothing_but_the_mean():
     activations = make_x()
     space = make_space(activations, "plain")
-    np.testing.assert_allclose(space.activations(activations), activations - activations.mean(0), atol=1e-5)
+    np.testing.assert_allclose(
+        space.activations(activations), activations - activations.mean(0), atol=1e-5
+    )
     np.testing.assert_array_equal(space.gradients(activations), activations)

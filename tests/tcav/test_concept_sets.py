@@ -20,7 +20,9 @@ from tcav.concept_sets import (
 def make_set(n=200, share=0.3, records_each=2, n_strata=1, seed=0, name="tall"):
     rng = np.random.default_rng(seed)
     patients = np.arange(n) // records_each
-    return concept_set(name, (rng.random(n) < share).astype(float), patients, rng.integers(n_strata, size=n))
+    return concept_set(
+        name, (rng.random(n) < share).astype(float), patients, rng.integers(n_strata, size=n)
+    )
 
 
 def test_draws_are_balanced_without_replacement_and_split_by_patient():
@@ -30,11 +32,11 @@ def test_draws_are_balanced_without_replacement_and_split_by_patient():
     assert concept.size == concept.flags.sum()
     for row, out in zip(index, held, strict=True):
         assert len(set(row)) == len(row)
-        assert concept.flags[row[:concept.size]].all()
-        assert not concept.flags[row[concept.size:]].any()
+        assert concept.flags[row[: concept.size]].all()
+        assert not concept.flags[row[concept.size :]].any()
         assert not set(concept.patients[row[out]]) & set(concept.patients[row[~out]])
     assert 0.25 < held.mean() < 0.42
-    assert len({tuple(sorted(row[concept.size:])) for row in index}) == 50
+    assert len({tuple(sorted(row[concept.size :])) for row in index}) == 50
 
 
 def test_more_positives_than_negatives_are_drawn_down():
@@ -60,9 +62,14 @@ def test_pseudo_concepts_keep_size_composition_and_patients(n_strata):
     for stratum in range(n_strata):
         inside = concept.strata == stratum
         assert (flags[:, inside].sum(1) == concept.flags[inside].sum()).all()
-    patterns = [sorted(map(tuple, row.reshape(-1, 2)[concept.strata.reshape(-1, 2)[:, 0] == 0])) for row in flags]
-    if n_strata == 1:   # the pairs of flags within patients are dealt out whole
-        assert all(pattern == sorted(map(tuple, concept.flags.reshape(-1, 2))) for pattern in patterns)
+    patterns = [
+        sorted(map(tuple, row.reshape(-1, 2)[concept.strata.reshape(-1, 2)[:, 0] == 0]))
+        for row in flags
+    ]
+    if n_strata == 1:  # the pairs of flags within patients are dealt out whole
+        assert all(
+            pattern == sorted(map(tuple, concept.flags.reshape(-1, 2))) for pattern in patterns
+        )
     assert np.abs(flags.mean(0) - concept.flags.mean()).max() < 0.25 or n_strata > 1
 
 
@@ -77,12 +84,18 @@ def test_random_numbers_depend_on_seed_and_concept_alone():
     concept = make_set()
     first = concept.generator(3, "runs").random(4)
     np.testing.assert_array_equal(concept.generator(3, "runs").random(4), first)
-    for other in (concept.generator(4, "runs"), concept.generator(3, "null"), make_set(name="other").generator(3, "runs")):
+    for other in (
+        concept.generator(4, "runs"),
+        concept.generator(3, "null"),
+        make_set(name="other").generator(3, "runs"),
+    ):
         assert (other.random(4) != first).any()
 
 
 def test_blank_is_no_negative():
-    flags = flag_column(pd.DataFrame({"c": pd.Series(["True", None, "False", "", "true"], dtype=object)}), "c")
+    flags = flag_column(
+        pd.DataFrame({"c": pd.Series(["True", None, "False", "", "true"], dtype=object)}), "c"
+    )
     np.testing.assert_array_equal(flags, [1, np.nan, 0, np.nan, 1])
     concept = concept_set("c", flags, np.arange(5), np.zeros(5, dtype=int))
     assert concept.rows.tolist() == [0, 2, 4]
@@ -90,8 +103,14 @@ def test_blank_is_no_negative():
 
 
 def test_flags_of_every_kind_are_read():
-    table = pd.DataFrame({"bool": [True, False], "number": [1.0, 0.0], "nullable": pd.array([True, None], dtype="boolean"),
-                          "text": ["yes", "no"]})
+    table = pd.DataFrame(
+        {
+            "bool": [True, False],
+            "number": [1.0, 0.0],
+            "nullable": pd.array([True, None], dtype="boolean"),
+            "text": ["yes", "no"],
+        }
+    )
     assert flag_column(table, "bool").tolist() == [1, 0]
     assert flag_column(table, "number").tolist() == [1, 0]
     np.testing.assert_array_equal(flag_column(table, "nullable"), [1, np.nan])
@@ -116,19 +135,26 @@ def test_relative_sets_leave_out_records_with_both_or_neither():
     assert a.flags.tolist() == [True, False]
     assert b.flags.tolist() == [False, True]
     assert a.against == "others"
-    same, _ = relative_sets({"a": columns["a"], "b": columns["a"]}, np.arange(5), np.zeros(5, dtype=int))
+    same, _ = relative_sets(
+        {"a": columns["a"], "b": columns["a"]}, np.arange(5), np.zeros(5, dtype=int)
+    )
     assert "the same" in reason_against(same, 20)
 
 
-@pytest.mark.parametrize(("flags", "words"), [
-    (np.ones(40), "all 40 training records show it"),
-    (np.zeros(40), "none of the 40 training records shows it"),
-    (np.arange(40) < 5, "5 training records show it, --min_positives is 20"),
-    (np.arange(40) < 35, "only 5 training records without it"),
-    (np.full(40, np.nan), "no training record has a flag"),
-])
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (np.ones(40), "all 40 training records show it"),
+        (np.zeros(40), "none of the 40 training records shows it"),
+        (np.arange(40) < 5, "5 training records show it, --min_positives is 20"),
+        (np.arange(40) < 35, "only 5 training records without it"),
+        (np.full(40, np.nan), "no training record has a flag"),
+    ],
+)
 def test_impossible_concepts_are_refused_in_words(flags, words):
-    concept = concept_set("c", np.asarray(flags, dtype=float), np.arange(40), np.zeros(40, dtype=int))
+    concept = concept_set(
+        "c", np.asarray(flags, dtype=float), np.arange(40), np.zeros(40, dtype=int)
+    )
     assert words in reason_against(concept, 20)
 
 
@@ -142,7 +168,9 @@ def test_matching_that_leaves_too_little_is_refused():
 
 
 def test_a_concept_whose_flags_cannot_be_dealt_out_is_refused():
-    patients = np.concatenate([np.arange(30), 100 + np.arange(60) // 2])  # 30 with it and one record, 30 without and two
+    patients = np.concatenate(
+        [np.arange(30), 100 + np.arange(60) // 2]
+    )  # 30 with it and one record, 30 without and two
     flags = (patients < 30).astype(float)
     concept = concept_set("c", flags, patients, np.zeros(90, dtype=int))
     assert share_exchangeable(concept) == 0

@@ -13,11 +13,25 @@ def scores():
     for concept, best in (("SLI-LVH", "hidden"), ("Sex", "block1")):
         for layer in ("block1", "hidden"):
             for label, group in (("NORM", "NORM"), ("LVH", "HYP"), ("AMI", "MI"), ("IMI", "MI")):
-                rows.append({"concept": concept, "run_kind": "concept", "layer": layer, "pathology": label, "superclass": group,
-                             "associated": concept != "Sex" and label == "LVH", "score": 1.0 if label == "LVH" else 0.25,
-                             "cav_accuracy": 0.9 if layer == best else 0.6, "cav_valid": layer == best,
-                             "p_corrected": 0.01 if label == "LVH" else 0.5, "p_floor": 0.002, "n_positive": 30, "n_drawn": 25,
-                             "n_class": 12, "n_runs": 30})
+                rows.append(
+                    {
+                        "concept": concept,
+                        "run_kind": "concept",
+                        "layer": layer,
+                        "pathology": label,
+                        "superclass": group,
+                        "associated": concept != "Sex" and label == "LVH",
+                        "score": 1.0 if label == "LVH" else 0.25,
+                        "cav_accuracy": 0.9 if layer == best else 0.6,
+                        "cav_valid": layer == best,
+                        "p_corrected": 0.01 if label == "LVH" else 0.5,
+                        "p_floor": 0.002,
+                        "n_positive": 30,
+                        "n_drawn": 25,
+                        "n_class": 12,
+                        "n_runs": 30,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -30,11 +44,21 @@ def test_concept_figure_shows_every_cell_and_marks_the_significant_ones(scores):
     axes = figure.axes[0]
     np.testing.assert_array_equal(axes.images[0].get_array(), [[0.25, 1, 0.25, 0.25]] * 2)
     assert axes.images[0].get_clim() == (0, 1)
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["block1 (0.60)", "hidden (0.90)"]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["NORM (12)", "LVH (12)", "AMI (12)", "IMI (12)"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [
+        "block1 (0.60)",
+        "hidden (0.90)",
+    ]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == [
+        "NORM (12)",
+        "LVH (12)",
+        "AMI (12)",
+        "IMI (12)",
+    ]
     dots = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == "o"]
-    assert [tuple(np.round(dot)) for dot in dots] == [(1, 1)]      # LVH at hidden; block1's CAV is no better than random
-    assert len(axes.patches) == 4                                 # and its cells are grey
+    assert [tuple(np.round(dot)) for dot in dots] == [
+        (1, 1)
+    ]  # LVH at hidden; block1's CAV is no better than random
+    assert len(axes.patches) == 4  # and its cells are grey
     assert {"NORM", "HYP", "MI"} <= set(texts(figure))
     assert "30 positives, 25 per draw" in axes.get_title()
 
@@ -42,25 +66,40 @@ def test_concept_figure_shows_every_cell_and_marks_the_significant_ones(scores):
 def test_frame_surrounds_the_associated_column_once(scores):
     axes = concept_figure(scores[scores["concept"] == "SLI-LVH"]).axes[0]
     frame = [line for line in axes.lines if line.get_linewidth() == 1.8]
-    assert len(frame) == 2 * 2 + 2   # left and right of two cells, top and bottom of the column
+    assert len(frame) == 2 * 2 + 2  # left and right of two cells, top and bottom of the column
 
 
 def test_summary_takes_the_layer_of_the_best_cav(scores):
-    assert best_layers(scores).groupby("concept")["layer"].first().to_dict() == {"SLI-LVH": "hidden", "Sex": "block1"}
+    assert best_layers(scores).groupby("concept")["layer"].first().to_dict() == {
+        "SLI-LVH": "hidden",
+        "Sex": "block1",
+    }
     axes = summary_figure(scores).axes[0]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["SLI-LVH (hidden, 0.90)", "Sex (block1, 0.90)"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [
+        "SLI-LVH (hidden, 0.90)",
+        "Sex (block1, 0.90)",
+    ]
 
 
 def test_nothing_is_clipped_and_same_table_gives_same_bytes(scores, tmp_path):
     for folder in ("a", "b"):
         paths = write_figures(scores, tmp_path / folder)
-    assert sorted(path.name for path in paths) == ["concept_SLI-LVH.png", "concept_Sex.png", "summary_concept.png"]
+    assert sorted(path.name for path in paths) == [
+        "concept_SLI-LVH.png",
+        "concept_Sex.png",
+        "summary_concept.png",
+    ]
     for path in paths:
         assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
     figure = concept_figure(scores[scores["concept"] == "Sex"])
     figure.draw_without_rendering()
     width, height = figure.canvas.get_width_height()
-    for artist in [*figure.axes[0].get_xticklabels(), *figure.axes[0].get_yticklabels(), figure.axes[0].title, figure._supxlabel]:
+    for artist in [
+        *figure.axes[0].get_xticklabels(),
+        *figure.axes[0].get_yticklabels(),
+        figure.axes[0].title,
+        figure._supxlabel,
+    ]:
         box = artist.get_window_extent()
         assert box.x0 >= -1
         assert box.x1 <= width + 1

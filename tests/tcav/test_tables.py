@@ -6,14 +6,35 @@ import pytest
 
 from common.files import UserError
 from tcav.analysis import Outcome, Plan, run_concept
-from tcav.tables import apply_cavs, associated, in_order, read_cavs, runs_table, scores_table, superclass, write_cavs
+from tcav.tables import (
+    apply_cavs,
+    associated,
+    in_order,
+    read_cavs,
+    runs_table,
+    scores_table,
+    superclass,
+    write_cavs,
+)
 from toy_networks import make_model, toy_concept, toy_layer
 
 
 def test_labels_are_ordered_by_superclass():
     assert in_order(["AMI", "NORM", "LVH", "STTC", "CLBBB", "IMI"], "subdiagnostic") == [
-        "NORM", "LVH", "CLBBB", "AMI", "IMI", "STTC"]
-    assert in_order(["STTC", "MI", "HYP", "NORM", "CD"], "superdiagnostic") == ["NORM", "HYP", "CD", "MI", "STTC"]
+        "NORM",
+        "LVH",
+        "CLBBB",
+        "AMI",
+        "IMI",
+        "STTC",
+    ]
+    assert in_order(["STTC", "MI", "HYP", "NORM", "CD"], "superdiagnostic") == [
+        "NORM",
+        "HYP",
+        "CD",
+        "MI",
+        "STTC",
+    ]
     assert superclass("ASMI", "diagnostic") == "MI"
     assert superclass("AFIB", "rhythm") == ""
 
@@ -32,14 +53,25 @@ def outcomes():
     flags = rng.random(200) < 0.4
     activations = rng.normal(size=(200, 6))
     activations[:, 0] += 3 * flags
-    layer = toy_layer(activations, [np.eye(6)[0] + 0.1 * rng.normal(size=(5, 6)), -np.eye(6)[0], np.eye(6)[3]])
+    layer = toy_layer(
+        activations, [np.eye(6)[0] + 0.1 * rng.normal(size=(5, 6)), -np.eye(6)[0], np.eye(6)[3]]
+    )
     plan = Plan(n_runs=6, n_null=199, test_runs=4)
-    return [run_concept(toy_concept(values, name=name), [layer], plan)
-            for name, values in (("used", flags), ("unused", rng.random(200) < 0.4))], plan
+    return [
+        run_concept(toy_concept(values, name=name), [layer], plan)
+        for name, values in (("used", flags), ("unused", rng.random(200) < 0.4))
+    ], plan
 
 
 def test_scores_table_says_what_was_found(outcomes):
-    table = scores_table(*outcomes[:1], ["LVH", "NORM", "AMI"], [5, 1, 1], outcomes[1], "subdiagnostic", {"used": ("LVH",)})
+    table = scores_table(
+        *outcomes[:1],
+        ["LVH", "NORM", "AMI"],
+        [5, 1, 1],
+        outcomes[1],
+        "subdiagnostic",
+        {"used": ("LVH",)},
+    )
     assert len(table) == 2 * 3
     cells = table.set_index(["concept", "pathology"])
     used = cells.loc["used"]
@@ -60,7 +92,8 @@ def test_runs_table_holds_every_run_and_its_mean_is_the_score(outcomes):
     labels = ["LVH", "NORM", "AMI"]
     runs = runs_table(outcomes[0], labels)
     assert runs.groupby(["concept", "run_kind"]).size().to_dict() == {
-        (concept, kind): 6 * 3 for concept in ("used", "unused") for kind in ("concept", "random")}
+        (concept, kind): 6 * 3 for concept in ("used", "unused") for kind in ("concept", "random")
+    }
     scores = scores_table(*outcomes[:1], labels, [5, 1, 1], outcomes[1], "subdiagnostic", {})
     mean = runs[runs["run_kind"] == "concept"].groupby(["concept", "pathology"])["magnitude"].mean()
     for row in scores.itertuples():
@@ -74,7 +107,9 @@ def test_without_a_null_there_is_no_p():
     plan = Plan(n_runs=3, n_null=0)
     outcome = run_concept(toy_concept(np.arange(100) < 50), [layer], plan)
     table = scores_table([outcome], ["LVH"], [1], plan, "subdiagnostic", {})
-    assert table[["p", "p_max_t", "p_corrected", "p_floor", "random_accuracy"]].isna().all(axis=None)
+    assert (
+        table[["p", "p_max_t", "p_corrected", "p_floor", "random_accuracy"]].isna().all(axis=None)
+    )
     assert set(runs_table([outcome], ["LVH"])["run_kind"]) == {"concept"}
 
 
@@ -87,14 +122,23 @@ def test_stored_cavs_score_other_records_and_know_their_checkpoint(tmp_path):
     outcome = Outcome(toy_concept(np.arange(40) < 20), layers=list(size))
     outcome.cavs = [cavs[name][0] / np.linalg.norm(cavs[name]) for name in size]
     means = {name: np.zeros(d, dtype=np.float32) for name, d in size.items()}
-    write_cavs(path, [outcome], means, {"checkpoint": "abc", "protocol": "centre_crop", "pool": "time"})
+    write_cavs(
+        path, [outcome], means, {"checkpoint": "abc", "protocol": "centre_crop", "pool": "time"}
+    )
     with pytest.raises(UserError, match="another checkpoint"):
         read_cavs(path, "def")
     stored = read_cavs(path, "abc")
     signals = rng.normal(size=(4, 250, 12)).astype(np.float32)
-    projections, table = apply_cavs(stored, model, signals, np.ones((4, 3), dtype=bool), ["A", "C"], [0, 2])
+    projections, table = apply_cavs(
+        stored, model, signals, np.ones((4, 3), dtype=bool), ["A", "C"], [0, 2]
+    )
     from networks.inference import predict
-    np.testing.assert_allclose(projections["head"][:, 0], predict(model, signals, "centre_crop") @ outcome.cavs[1], rtol=1e-4)
+
+    np.testing.assert_allclose(
+        projections["head"][:, 0],
+        predict(model, signals, "centre_crop") @ outcome.cavs[1],
+        rtol=1e-4,
+    )
     head = table[table["layer"] == "head"].set_index("pathology")
     np.testing.assert_allclose(head["magnitude_plain"], outcome.cavs[1][[0, 2]], atol=1e-5)
     np.testing.assert_allclose(head["score"], outcome.cavs[1][[0, 2]] > 0)
@@ -105,6 +149,8 @@ def test_stored_cavs_score_other_records_and_know_their_checkpoint(tmp_path):
 
 
 def test_tables_are_plain(outcomes):
-    table = scores_table(*outcomes[:1], ["LVH", "NORM", "AMI"], [5, 1, 1], outcomes[1], "subdiagnostic", {})
+    table = scores_table(
+        *outcomes[:1], ["LVH", "NORM", "AMI"], [5, 1, 1], outcomes[1], "subdiagnostic", {}
+    )
     assert not table.isna().any(axis=None)
     assert isinstance(table, pd.DataFrame)
