@@ -44,10 +44,10 @@ from sanity.amplitude import measure_amplitude
 from sanity.axioms import measure_axioms
 from sanity.dose_response import DOSES, WAVES, dose_reference, measure_dose_response
 from sanity.faithfulness import FRACTIONS, N_RANDOM, measure_faithfulness, random_reference
+from sanity.localisation import has_truth, measure_localisation, planted_reference
 from sanity.parts import Check, Store, cascade_maps, estimate, estimate_maps, plan, run_parts
-from sanity.planted import has_truth, measure_localisation, planted_reference
 from sanity.randomisation import measure_randomisation
-from sanity.subjects import make_subject
+from sanity.subject import make_subject
 from sanity.tables import Subjects
 
 ALL = (*ALL_METHODS, "lrp:epsilon")

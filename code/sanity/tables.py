@@ -11,13 +11,12 @@ from attribution.explainers import Explainer
 from common.files import UserError, read_csv
 from networks.inference import predict
 from records.dataset import Dataset
+from sanity.agreement import glocal_agreement, measure_between_methods, measure_between_seeds
 from sanity.amplitude import amplitude_fit
 from sanity.axioms import verdicts
-from sanity.cam import measure_layers, wave_truth
 from sanity.dose_response import dose_reference, dose_table
-from sanity.method_agreement import glocal_agreement, measure_between_methods, measure_between_seeds
+from sanity.localisation import gate_table, measure_layers, planted_reference, wave_truth
 from sanity.parts import Check, Store
-from sanity.planted import gate_table, planted_reference
 from sanity.subject import COLUMNS, Subject, compare_to_best, summarise
 
 Subjects = dict[str, list[Subject]]  # "model", "few" (of its records), "amplitude"

@@ -38,8 +38,7 @@ from attribution.explainers import make_explainers
 from networks.checkpoints import load_model
 from records.dataset import load_dataset
 from sanity.amplitude import measure_amplitude
-from sanity.subject import summarise
-from sanity.subjects import make_subject
+from sanity.subject import make_subject, summarise
 
 BAR_MINUTES = 10  # lenet, all checks, 200 records, 2 cores; training not counted
 

@@ -6,7 +6,7 @@ import torch
 
 from networks.models import MODELS, get_model
 from sanity.amplitude import window_masks
-from sanity.cam import CAMS, LAYERS, ORIGINAL_LAYERS, cam_maps, measure_layers, wave_truth
+from sanity.localisation import CAMS, LAYERS, ORIGINAL_LAYERS, cam_maps, measure_layers, wave_truth
 from small_subjects import make_subject
 
 LENGTH = 250

@@ -5,7 +5,7 @@ resampled by patient.
 import numpy as np
 import pytest
 
-from sanity.method_agreement import glocal_agreement, measure_between_methods, measure_between_seeds
+from sanity.agreement import glocal_agreement, measure_between_methods, measure_between_seeds
 from small_subjects import make_subject
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from common.labels import LEADS
 from ecg.segments import SEGMENTS
-from sanity.planted import (
+from sanity.localisation import (
     core_cells,
     gate,
     gate_table,

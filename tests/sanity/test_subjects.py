@@ -6,7 +6,7 @@ import pytest
 from common.files import UserError
 from networks.checkpoints import load_model
 from records.dataset import load_dataset
-from sanity.subjects import choose_records, choose_targets, make_subject
+from sanity.subject import choose_records, choose_targets, make_subject
 
 
 def test_the_target_is_the_true_label_of_highest_logit():
