@@ -31,8 +31,9 @@ from common.cli import (
     select_device,
     stage_parser,
 )
-from common.files import Stage, UserError, sha256, write_csv, write_figure
+from common.files import UserError, sha256, write_csv, write_figure
 from common.labels import LABEL_MAPPINGS, is_regression, slug
+from common.stage import Stage
 from networks.checkpoints import ModelInfo, check_against, find_checkpoint, load_model, run_folder
 from records.dataset import table_hash
 from records.flagged import write_counts

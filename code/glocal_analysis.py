@@ -25,8 +25,9 @@ from pathlib import Path
 from attribution.methods import METHODS, WINDOWS
 from attribution.selection import STRATEGIES
 from common.cli import StageParser, check_names, positive_int, run, select_device, stage_parser
-from common.files import Stage, UserError, sha256
+from common.files import UserError, sha256
 from common.labels import is_regression
+from common.stage import Stage
 from glocal import outputs as glocal_outputs
 from glocal.groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
 from glocal.stored import stored_maps

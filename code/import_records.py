@@ -25,8 +25,9 @@ from scipy.signal import resample_poly
 from tqdm import tqdm
 
 from common.cli import StageParser, run, stage_parser
-from common.files import Stage, UserError, read_csv, read_npy, sha256, write_csv
+from common.files import UserError, read_csv, read_npy, sha256, write_csv
 from common.labels import LEADS, STATEMENTS
+from common.stage import Stage
 from records.dataset import parse_r_peaks
 from records.ptbxl import record_name, write_database, write_record, write_statements
 

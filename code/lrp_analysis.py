@@ -44,8 +44,9 @@ from common.cli import (
     select_device,
     stage_parser,
 )
-from common.files import Stage, UserError, sha256
+from common.files import UserError, sha256
 from common.labels import slug
+from common.stage import Stage
 from networks import distributed
 from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
 from records import flagged

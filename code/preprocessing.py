@@ -20,18 +20,9 @@ import numpy as np
 import pandas as pd
 
 from common.cli import StageParser, run, stage_parser
-from common.files import (
-    Stage,
-    UserError,
-    broken_link,
-    read_csv,
-    read_stage,
-    sha256,
-    write_csv,
-    write_npy,
-    write_pickle,
-)
+from common.files import UserError, read_csv, sha256, write_csv, write_npy, write_pickle
 from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
+from common.stage import Stage, broken_link, read_stage
 from records.dataset import TABLE, rows_digest
 from records.enrich import FEATURES, enrich, read_published
 from records.statements import count_classes, encode, parse_column
@@ -145,7 +136,7 @@ def input_tables(args: argparse.Namespace, data_path: Path) -> list[Path]:
 def settings(args: argparse.Namespace, data_path: Path, folder: Path) -> dict:
     """What the results depend on: options, and the hashes of the tables they are made from."""
     return {
-        "data_path": os.path.relpath(data_path, folder),
+        "data_path": os.path.relpath(os.path.realpath(data_path), os.path.realpath(folder)),
         "sampling_rate": args.sampling_rate,
         "limit": args.limit,
         "min_likelihood": args.min_likelihood,

@@ -32,12 +32,12 @@ from torch import nn
 
 from attribution.explainers import ALL_METHODS, Explainer, make_explainers
 from common.cli import StageParser, check_names, positive_int, run, select_device, stage_parser
-from common.files import Stage, UserError, sha256, write_csv
+from common.files import UserError, sha256, write_csv
 from common.labels import is_regression
+from common.stage import Stage, data_folders
 from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
 from records.dataset import TABLE, load_dataset, load_table, table_hash
 from records.flagged import write_counts
-from records.segmentations import segmentation_folders
 from sanity import figures as sanity_figures
 from sanity import tables as sanity_tables
 from sanity.amplitude import measure_amplitude
@@ -241,9 +241,8 @@ def find_planted(args: argparse.Namespace) -> Path:
     """
     if args.planted:
         return Path(args.planted)
-    own = Path(args.data_path)
-    sources = [folder.parent for folder in segmentation_folders(own)]
-    return next((folder for folder in (own, *sources) if has_truth(folder)), own)
+    folders = data_folders(args.data_path)
+    return next((folder for folder in folders if has_truth(folder)), folders[0])
 
 
 def checks_of(args: argparse.Namespace) -> tuple[dict[str, Check], Path | None]:

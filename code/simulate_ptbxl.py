@@ -13,7 +13,8 @@ import argparse
 from pathlib import Path
 
 from common.cli import StageParser, check_names, positive_int, run, stage_parser
-from common.files import Stage, UserError
+from common.files import UserError
+from common.stage import Stage
 from records.ptbxl import SUFFIX
 from simulation.cohort import make_plan
 from simulation.files import remove_records, write_cohort

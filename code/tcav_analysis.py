@@ -36,8 +36,9 @@ from common.cli import (
     select_device,
     stage_parser,
 )
-from common.files import Stage, UserError, sha256, write_csv
+from common.files import UserError, sha256, write_csv
 from common.labels import is_regression
+from common.stage import Stage
 from ecg.concepts import CONCEPTS
 from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
 from networks.inference import PROTOCOLS

@@ -6,8 +6,9 @@ model = utils.load_model("output/lenet_subdiagnostic", "cpu")
 data = utils.load_dataset("data/ptbxl/", task=model.info.task)
 """
 
-from common.files import Stage, UserError, read_pickle
+from common.files import UserError, read_pickle
 from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, STATEMENTS, TASKS, slug
+from common.stage import Stage
 from networks.checkpoints import ModelInfo, load_model, run_folder, save_checkpoint
 from networks.models import MODELS, get_model
 from records.dataset import Dataset, centre_crop, load_dataset, parse_r_peaks, window_starts

@@ -32,12 +32,10 @@ import preprocessing
 import report
 import sanity_checks
 from common.files import (
-    Stage,
     read_json,
     read_npy,
     read_npz,
     read_pickle,
-    read_stage,
     sha256,
     write_csv,
     write_figure,
@@ -48,6 +46,7 @@ from common.files import (
     write_text,
 )
 from common.labels import LABEL_MAPPINGS, LEADS, TASKS
+from common.stage import Stage, read_stage
 from conftest import ROOT
 from mutations import BYTES, TABLE, TEXT, attempt, odd_value, one_line
 from networks.checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint

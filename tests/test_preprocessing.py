@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 import preprocessing
-from common.files import UserError, broken_link, read_pickle
+from common.files import UserError, read_pickle
 from common.labels import LABEL_MAPPINGS, REGRESSION_TASKS
+from common.stage import broken_link
 from conftest import run_script
 from records.dataset import load_dataset
 from tiny_ptbxl import ecg_like, file_name, write_dataset, write_record

@@ -10,8 +10,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from common.files import Stage, write_csv, write_figure, write_json
+from common.files import write_csv, write_figure, write_json
 from common.labels import LEADS, TASKS
+from common.stage import Stage
 from conftest import run_script
 from networks.checkpoints import ModelInfo, save_checkpoint
 from networks.models import get_model

@@ -1,23 +1,17 @@
-"""Artefacts on disk: written whole or not at all, read without running anything.
+"""Files on disk: written whole or not at all, read without running anything.
 
 Every writer goes through `replacing`, which writes to a temporary name in the same folder and
-renames. `Stage` keeps one small JSON per stage beside its outputs: what made them, from which
-inputs, finished or not.
+renames.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import pickle
-import platform
 import re
-import shlex
-import sys
 import types
-from collections.abc import Iterable, Iterator, Sequence
-from importlib import metadata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,19 +78,20 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, content: object) -> None:
-    """Write plain values (numpy scalars and arrays become numbers and lists, NaN becomes null)."""
-    write_text(path, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
+    """Write plain values, see `plain`."""
+    write_text(path, json.dumps(plain(content), indent=2, ensure_ascii=False) + "\n")
 
 
-def _plain(value):
+def plain(value: object) -> object:
+    """`value` as JSON has it: numpy scalars and arrays as numbers and lists, NaN as None."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
@@ -249,34 +244,6 @@ def read_json(path: str | Path) -> dict:
     return content
 
 
-def read_stage(path: str | Path) -> dict:
-    """Read a stage's JSON; UserError where it is missing, damaged, or its parts are not of the kind
-    that Stage writes.
-    """
-    content = read_json(path)
-    wrong = [
-        key
-        for key in ("settings", "counts", "inputs", "outputs")
-        if not isinstance(content.get(key, {}), dict)
-    ]
-    wrong += [
-        key
-        for key in ("inputs", "outputs")
-        if key not in wrong
-        and not all(isinstance(digest, str) for digest in content.get(key, {}).values())
-    ]
-    if "settings" not in wrong and not isinstance(
-        content.get("settings", {}).get("data_path", ""), str
-    ):
-        wrong.append("data_path")
-    if wrong or content.get("status") not in (None, "running", "finished"):
-        raise UserError(
-            f"{path} is not what a stage writes ({', '.join(wrong) or 'status'}): remove it, and "
-            "run the stage again"
-        )
-    return content
-
-
 def read_csv(path: str | Path, hint: str = "", **options: object) -> pd.DataFrame:
     """Read a table; UserError where it is missing, empty or no csv."""
     path = need_file(path, hint)
@@ -298,160 +265,3 @@ def sha256(path: str | Path) -> str:
     """Hex digest of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# ---------------------------------------------------------------- what made it
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that numbers depend on."""
-    packages = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "wfdb", "captum", "matplotlib")
-    return {
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in packages},
-    }
-
-
-class Stage:
-    """One stage's folder: claimed while it runs, described by `<name>.json`, resumable, never mixed
-    up.
-
-    with Stage(folder, "tcav", settings, overwrite=args.overwrite) as stage:
-        if stage.finished_before():      # same command, nothing to do; says so
-            return
-        ...                              # files of an interrupted run are still there when
-                                         stage.resumed
-        stage.finish(inputs=[...], outputs=[...], counts={...})
-
-    `settings` are the plain values that the result depends on; a folder that holds other settings
-    is refused with the difference, unless `overwrite`. A second process on the same folder is
-    refused.
-    """
-
-    def __init__(self, folder: str | Path, name: str, settings: dict, overwrite: bool = False):
-        self.folder, self.name = Path(folder), name
-        self.settings = json.loads(json.dumps(_plain(settings)))
-        self.overwrite = overwrite
-        self.path = self.folder / f"{name}.json"
-        self.finished = self.resumed = False
-
-    def __enter__(self):
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError, FileNotFoundError):
-            raise UserError(
-                f"{self.folder} cannot be made: part of this path is a file, or takes no folders"
-            ) from None
-        self._lock = open(self.folder / f".{self.name}.lock", "w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._open()
-        except BlockingIOError:
-            self._lock.close()
-            raise UserError(
-                f"another process is writing {self.folder} ({self.name}): wait for it, or end it"
-            ) from None
-        except BaseException:
-            self._lock.close()
-            raise
-        return self
-
-    def _open(self):
-        self._before = self.path.read_bytes() if self.path.is_file() else None
-        if self.path.is_file() and not self.overwrite:
-            before = read_stage(self.path)
-            self._refuse_difference(before.get("settings", {}))
-            self.finished = before.get("status") == "finished"
-            self.resumed = not self.finished
-        if not self.finished:
-            remove_leftovers(self.folder)
-            write_json(
-                self.path, {"stage": self.name, "status": "running", "settings": self.settings}
-            )
-
-    def _refuse_difference(self, before):
-        differing = [
-            key for key in {**before, **self.settings} if before.get(key) != self.settings.get(key)
-        ]
-        if differing:
-            shown = "; ".join(
-                f"{key}: {before.get(key)!r} there, {self.settings.get(key)!r} here"
-                for key in differing
-            )
-            raise UserError(
-                f"{self.folder} holds a run with other settings ({shown}): "
-                "--overwrite to start anew, or choose another folder"
-            )
-
-    def finished_before(self) -> bool:
-        """Whether the same command ended before: then says so, and how to compute anew."""
-        if self.finished:
-            print(
-                f"{self.folder} is finished: {self.path.name} says what made it (--overwrite makes "
-                "it anew)"
-            )
-        return self.finished
-
-    def withdraw(self) -> None:
-        """Leave the stage file as it was found: for a stage that stops at its checks, before
-        writing anything.
-        """
-        if self._before is None:
-            self.path.unlink(missing_ok=True)
-        else:
-            with replacing(self.path) as temporary:
-                temporary.write_bytes(self._before)
-
-    def finish(
-        self,
-        inputs: Iterable[str | Path] = (),
-        outputs: Iterable[str | Path] = (),
-        counts: dict | None = None,
-    ) -> None:
-        """Mark the stage finished and store command, versions, counts and the hashes of inputs and
-        outputs.
-        """
-        write_json(
-            self.path,
-            {
-                "stage": self.name,
-                "status": "finished",
-                "settings": self.settings,
-                "command": shlex.join(["python", *sys.argv]),
-                "versions": versions(),
-                "counts": counts or {},
-                "inputs": self._hashes(inputs),
-                "outputs": self._hashes(outputs),
-            },
-        )
-        self.finished = True
-
-    def _hashes(self, paths):
-        """Paths relative to this folder, so that a moved tree can still be verified; links are
-        resolved (`..` ignores them).
-        """
-        here = os.path.realpath(self.folder)
-        return {os.path.relpath(os.path.realpath(path), here): sha256(path) for path in paths}
-
-    def __exit__(self, *_):
-        self._lock.close()
-
-
-def broken_link(json_path: str | Path) -> str | None:
-    """An input or output of a finished stage that has changed since, or else is missing, in words;
-    None if all hold.
-    """
-    json_path = Path(json_path)
-    content = read_stage(json_path)
-    if content.get("status") != "finished":
-        return f"{json_path}: the stage is not finished"
-    missing = None
-    for kind in ("inputs", "outputs"):
-        for name, digest in content.get(kind, {}).items():
-            path = Path(os.path.realpath(json_path.parent / name))
-            what = f"{json_path}: {kind[:-1]} {os.path.relpath(path)}"
-            if not path.is_file():
-                missing = missing or f"{what} is missing"
-            elif sha256(path) != digest:
-                return f"{what} has changed since"
-    return missing

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from attribution.methods import METHODS
-from common.files import UserError, read_stage, write_csv, write_figure
+from common.files import UserError, write_csv, write_figure
 from common.labels import slug
+from common.stage import data_folders
 from glocal import figures, scorecard_figures, tables
 from glocal.groups import CONTROLS, label_bars
 from glocal.scorecard import planted_cards, rules_table, textbook_cards
@@ -21,18 +22,8 @@ def planted_path(data_path: str | Path) -> Path | None:
     """planted_causes.csv of a simulated cohort: in the data set's folder, or the one that
     preprocessing.py read.
     """
-    folders, made = [Path(data_path)], Path(data_path) / "preprocessing.json"
-    if made.is_file():
-        source = read_stage(made).get("settings", {}).get("data_path")
-        folders += [Path(source)] if source else []
-    return next(
-        (
-            folder / "planted_causes.csv"
-            for folder in folders
-            if (folder / "planted_causes.csv").is_file()
-        ),
-        None,
-    )
+    paths = [folder / "planted_causes.csv" for folder in data_folders(data_path)]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _planted(data_path, info):

@@ -10,7 +10,8 @@ import numpy as np
 
 from attribution.job import read_local
 from attribution.methods import METHODS
-from common.files import UserError, read_stage
+from common.files import UserError
+from common.stage import read_stage
 from glocal.groups import Group
 
 # options of lrp_analysis.py at which its maps are those of a plain attribute() call

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.files import Stage, UserError, sha256, write_figure
+from common.files import UserError, sha256, write_figure
 from common.labels import LEADS, TASKS, is_regression
+from common.stage import Stage
 from networks import distributed, scoring
 from networks import figures as training_figures
 from networks.checkpoints import (

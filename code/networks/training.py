@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from common.files import UserError, versions, write_text
+from common.files import UserError, write_text
 from common.labels import LEADS, is_regression
+from common.stage import versions
 from networks import distributed
 from networks.channels_last import channels_last
 from networks.checkpoints import ModelInfo, save_checkpoint

@@ -14,8 +14,9 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from common.files import UserError, read_csv, read_npy, read_pickle, read_stage, sha256
+from common.files import UserError, read_csv, read_npy, read_pickle, sha256
 from common.labels import LEADS, REGRESSION_TASKS, TASKS
+from common.stage import read_stage
 
 Signals = TypeVar("Signals")  # (N, T, leads): an array or a tensor
 

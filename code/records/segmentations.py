@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common.files import UserError, read_npy, read_stage
+from common.files import UserError, read_npy
 from common.labels import LEADS
+from common.stage import data_folders
 from ecg import analysis
 from ecg.segments import SEGMENTS, from_signals
 from records.dataset import Dataset
@@ -44,16 +45,8 @@ def load_segments(data: Dataset, rows: np.ndarray | Sequence[int] | slice) -> np
 
 
 def segmentation_folders(data_path: str | Path) -> list[Path]:
-    """Where downloaded segmentations may lie: beside the data set, and in the folder
-    preprocessing.py read.
-    """
-    folders = [Path(data_path) / FOLDER]
-    made = Path(data_path) / "preprocessing.json"
-    if made.is_file():
-        source = read_stage(made).get("settings", {}).get("data_path")
-        folders += (
-            [Path(data_path) / source / FOLDER] if source else []
-        )  # relative to the folder it is noted in
+    """Where segmentations may lie: in the data set's folder, and in the one it was made from."""
+    folders = [folder / FOLDER for folder in data_folders(data_path)]
     return [folder for folder in folders if folder.is_dir()]
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.files import UserError, broken_link, read_csv, read_json, read_stage
+from common.files import UserError, read_csv, read_json
+from common.stage import broken_link, read_stage
 from networks.checkpoints import ModelInfo
 from records.dataset import TABLE
 from records.flagged import FILE, flags_of, in_words, spoken

@@ -1,0 +1,225 @@
+"""What made a folder: one small JSON per stage beside its outputs, with settings and hashes.
+
+`Stage` claims a folder while a stage runs, resumes what was interrupted, and refuses to mix runs.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+from common.files import (
+    UserError,
+    plain,
+    read_json,
+    remove_leftovers,
+    replacing,
+    sha256,
+    write_json,
+)
+
+
+def read_stage(path: str | Path) -> dict:
+    """Read a stage's JSON; UserError where it is missing, damaged, or its parts are not of the kind
+    that Stage writes.
+    """
+    content = read_json(path)
+    wrong = [
+        key
+        for key in ("settings", "counts", "inputs", "outputs")
+        if not isinstance(content.get(key, {}), dict)
+    ]
+    wrong += [
+        key
+        for key in ("inputs", "outputs")
+        if key not in wrong
+        and not all(isinstance(digest, str) for digest in content.get(key, {}).values())
+    ]
+    if "settings" not in wrong and not isinstance(
+        content.get("settings", {}).get("data_path", ""), str
+    ):
+        wrong.append("data_path")
+    if wrong or content.get("status") not in (None, "running", "finished"):
+        raise UserError(
+            f"{path} is not what a stage writes ({', '.join(wrong) or 'status'}): remove it, and "
+            "run the stage again"
+        )
+    return content
+
+
+def source_folder(data_path: str | Path) -> Path | None:
+    """The folder that preprocessing.py made a data set from; None where that is not known.
+
+    Its note is relative to the data set's own folder, wherever a stage is called from.
+    """
+    for name in ("preprocessing.json", "preprocessing500.json"):
+        noted = Path(data_path) / name
+        if noted.is_file():
+            source = read_stage(noted).get("settings", {}).get("data_path")
+            return Path(os.path.normpath(Path(data_path) / source)) if source else None
+    return None
+
+
+def data_folders(data_path: str | Path) -> list[Path]:
+    """A data set's own folder, then the one it was made from where that is another."""
+    own, source = Path(data_path), source_folder(data_path)
+    return [own, source] if source and source.resolve() != own.resolve() else [own]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that numbers depend on."""
+    packages = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "wfdb", "captum", "matplotlib")
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+    }
+
+
+class Stage:
+    """One stage's folder: claimed while it runs, described by `<name>.json`, resumable, never mixed
+    up.
+
+    with Stage(folder, "tcav", settings, overwrite=args.overwrite) as stage:
+        if stage.finished_before():      # same command, nothing to do; says so
+            return
+        ...                              # files of an interrupted run are still there when
+                                         stage.resumed
+        stage.finish(inputs=[...], outputs=[...], counts={...})
+
+    `settings` are the plain values that the result depends on; a folder that holds other settings
+    is refused with the difference, unless `overwrite`. A second process on the same folder is
+    refused.
+    """
+
+    def __init__(self, folder: str | Path, name: str, settings: dict, overwrite: bool = False):
+        self.folder, self.name = Path(folder), name
+        self.settings = json.loads(json.dumps(plain(settings)))
+        self.overwrite = overwrite
+        self.path = self.folder / f"{name}.json"
+        self.finished = self.resumed = False
+
+    def __enter__(self):
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, FileNotFoundError):
+            raise UserError(
+                f"{self.folder} cannot be made: part of this path is a file, or takes no folders"
+            ) from None
+        self._lock = open(self.folder / f".{self.name}.lock", "w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._open()
+        except BlockingIOError:
+            self._lock.close()
+            raise UserError(
+                f"another process is writing {self.folder} ({self.name}): wait for it, or end it"
+            ) from None
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def _open(self):
+        self._before = self.path.read_bytes() if self.path.is_file() else None
+        if self.path.is_file() and not self.overwrite:
+            before = read_stage(self.path)
+            self._refuse_difference(before.get("settings", {}))
+            self.finished = before.get("status") == "finished"
+            self.resumed = not self.finished
+        if not self.finished:
+            remove_leftovers(self.folder)
+            write_json(
+                self.path, {"stage": self.name, "status": "running", "settings": self.settings}
+            )
+
+    def _refuse_difference(self, before):
+        differing = [
+            key for key in {**before, **self.settings} if before.get(key) != self.settings.get(key)
+        ]
+        if differing:
+            shown = "; ".join(
+                f"{key}: {before.get(key)!r} there, {self.settings.get(key)!r} here"
+                for key in differing
+            )
+            raise UserError(
+                f"{self.folder} holds a run with other settings ({shown}): "
+                "--overwrite to start anew, or choose another folder"
+            )
+
+    def finished_before(self) -> bool:
+        """Whether the same command ended before: then says so, and how to compute anew."""
+        if self.finished:
+            print(
+                f"{self.folder} is finished: {self.path.name} says what made it (--overwrite makes "
+                "it anew)"
+            )
+        return self.finished
+
+    def withdraw(self) -> None:
+        """Leave the stage file as it was found: for a stage that stops at its checks, before
+        writing anything.
+        """
+        if self._before is None:
+            self.path.unlink(missing_ok=True)
+        else:
+            with replacing(self.path) as temporary:
+                temporary.write_bytes(self._before)
+
+    def finish(
+        self,
+        inputs: Iterable[str | Path] = (),
+        outputs: Iterable[str | Path] = (),
+        counts: dict | None = None,
+    ) -> None:
+        """Mark the stage finished and store command, versions, counts and the hashes of inputs and
+        outputs.
+        """
+        write_json(
+            self.path,
+            {
+                "stage": self.name,
+                "status": "finished",
+                "settings": self.settings,
+                "command": shlex.join(["python", *sys.argv]),
+                "versions": versions(),
+                "counts": counts or {},
+                "inputs": self._hashes(inputs),
+                "outputs": self._hashes(outputs),
+            },
+        )
+        self.finished = True
+
+    def _hashes(self, paths):
+        """Paths relative to this folder, so that a moved tree can still be verified; links are
+        resolved (`..` ignores them).
+        """
+        here = os.path.realpath(self.folder)
+        return {os.path.relpath(os.path.realpath(path), here): sha256(path) for path in paths}
+
+    def __exit__(self, *_):
+        self._lock.close()
+
+
+def broken_link(json_path: str | Path) -> str | None:
+    """An input or output of a finished stage that has changed since, or else is missing, in words;
+    None if all hold.
+    """
+    json_path = Path(json_path)
+    content = read_stage(json_path)
+    if content.get("status") != "finished":
+        return f"{json_path}: the stage is not finished"
+    missing = None
+    for kind in ("inputs", "outputs"):
+        for name, digest in content.get(kind, {}).items():
+            path = Path(os.path.realpath(json_path.parent / name))
+            what = f"{json_path}: {kind[:-1]} {os.path.relpath(path)}"
+            if not path.is_file():
+                missing = missing or f"{what} is missing"
+            elif sha256(path) != digest:
+                return f"{what} has changed since"
+    return missing

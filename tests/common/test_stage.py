@@ -1,0 +1,109 @@
+"""The stage file resumes, refuses and locks, and knows the folder a data set was made from."""
+
+import os
+
+import pytest
+
+from common.files import UserError
+from common.stage import Stage, broken_link, data_folders, source_folder
+from glocal.outputs import planted_path
+from records.segmentations import segmentation_folders
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A data set in `made`, preprocessed from the simulated cohort in `raw/cohort`; its folder."""
+    source, folder = tmp_path / "raw" / "cohort", tmp_path / "made"
+    (source / "ptbxl_segmentations").mkdir(parents=True)
+    (source / "planted_causes.csv").touch()
+    with Stage(folder, "preprocessing", {"data_path": os.path.relpath(source, folder)}) as stage:
+        stage.finish()
+    return folder
+
+
+@pytest.mark.parametrize("spelling", ["absolute", "relative", "from inside"])
+def test_the_source_of_a_data_set_is_found_from_any_directory(made, spelling, monkeypatch):
+    monkeypatch.chdir(made if spelling == "from inside" else made.parent)
+    path = {"absolute": made, "relative": "made", "from inside": "."}[spelling]
+    cohort = made.parent / "raw" / "cohort"
+    assert source_folder(path).resolve() == cohort
+    assert planted_path(path).resolve() == cohort / "planted_causes.csv"
+    assert [folder.resolve() for folder in segmentation_folders(path)] == [
+        cohort / "ptbxl_segmentations"
+    ]
+
+
+def test_a_data_set_that_was_made_in_place_has_one_folder(tmp_path):
+    assert source_folder(tmp_path) is None
+    assert data_folders(tmp_path) == [tmp_path]
+    with Stage(tmp_path, "preprocessing", {"data_path": "."}) as stage:
+        stage.finish()
+    assert data_folders(tmp_path) == [tmp_path]
+
+
+def test_stage_finishes_resumes_and_refuses_other_settings(tmp_path):
+    with Stage(tmp_path, "tcav", {"seed": 0}) as stage:
+        assert not stage.finished
+        assert not stage.resumed
+    with Stage(tmp_path, "tcav", {"seed": 0}) as stage:
+        assert stage.resumed
+        stage.finish(counts={"n": 3})
+    with Stage(tmp_path, "tcav", {"seed": 0}) as stage:
+        assert stage.finished
+    with (
+        pytest.raises(UserError, match=r"seed: 0 there, 1 here.*--overwrite"),
+        Stage(tmp_path, "tcav", {"seed": 1}),
+    ):
+        pass
+    with Stage(tmp_path, "tcav", {"seed": 1}, overwrite=True) as stage:
+        assert not stage.finished
+
+
+def test_a_second_process_is_refused(tmp_path):
+    with (
+        Stage(tmp_path, "tcav", {}),
+        pytest.raises(UserError, match="another process"),
+        Stage(tmp_path, "tcav", {}),
+    ):
+        pass
+
+
+def test_the_first_broken_link_is_named(tmp_path):
+    made_from, made = tmp_path / "in.csv", tmp_path / "run" / "out.csv"
+    made_from.write_text("1")
+    with Stage(tmp_path / "run", "tcav", {}) as stage:
+        made.write_text("2")
+        assert "not finished" in broken_link(stage.path)
+        stage.finish(inputs=[made_from], outputs=[made])
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("in.csv", "run"):
+        (tmp_path / name).rename(moved / name)
+    assert broken_link(moved / "run" / "tcav.json") is None
+    (moved / "run" / "out.csv").write_text("3")
+    assert "out.csv has changed" in broken_link(moved / "run" / "tcav.json")
+    (moved / "in.csv").unlink()
+    assert "out.csv has changed" in broken_link(
+        moved / "run" / "tcav.json"
+    )  # worse than what is missing
+    (moved / "run" / "out.csv").unlink()
+    assert "in.csv is missing" in broken_link(moved / "run" / "tcav.json")
+
+
+def test_a_stage_that_stops_at_its_checks_leaves_the_stage_file_as_it_was(tmp_path):
+    with Stage(tmp_path, "tcav", {"seed": 0}) as stage:
+        stage.withdraw()
+    assert not (tmp_path / "tcav.json").exists()
+    with Stage(tmp_path, "tcav", {"seed": 0}) as stage:
+        stage.finish(counts={"n": 3})
+    before = (tmp_path / "tcav.json").read_text()
+    with Stage(tmp_path, "tcav", {"seed": 1}, overwrite=True) as stage:
+        stage.withdraw()
+    assert (tmp_path / "tcav.json").read_text() == before
+
+
+def test_a_folder_under_a_file_is_an_error_that_says_so(tmp_path):
+    (tmp_path / "file").touch()
+    stage = Stage(tmp_path / "file" / "run", "x", {})
+    with pytest.raises(UserError, match=r"cannot be made: part of this path is a file"), stage:
+        pass
