@@ -13,7 +13,7 @@ import wfdb
 from common.labels import LABEL_MAPPINGS
 from conftest import run_script
 from known_ecg import KINDS, write_recordings
-from readme_blocks import commands, section, stage_calls
+from pages import PAGES, commands, section, stage_calls
 
 N, RATE = 12, 250
 QUICKER = {
@@ -117,7 +117,9 @@ def test_the_path_of_the_readme_leads_from_an_array_to_its_explanations(tmp_path
     write_recordings(tmp_path)
     monkeypatch.chdir(tmp_path)
     for script, *words in (
-        call for command in commands(section("Your own data")) for call in stage_calls(command)
+        call
+        for command in commands(section("## Your own data", PAGES["docs/data.md"]))
+        for call in stage_calls(command)
     ):
         stage = importlib.import_module(Path(script).stem)
         stage.main(

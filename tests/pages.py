@@ -1,5 +1,5 @@
-"""What the README tells its reader to type: sections, blocks, commands, and the words that the
-shell makes of them.
+"""What the README and the pages of docs/ tell their reader to type: sections, blocks, commands, and
+the words that the shell makes of them.
 """
 
 import os
@@ -11,21 +11,31 @@ from pathlib import Path
 
 from conftest import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").is_file() else ""
+ORDER = ("README.md", "docs/data.md", "docs/stages.md")  # as a newcomer reads; the others follow
+
+
+def _read_pages():
+    names = [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
+    ordered = [*ORDER, *(name for name in names if name not in ORDER)]
+    return {name: (ROOT / name).read_text(encoding="utf-8") for name in ordered}
+
+
+PAGES = _read_pages()
+README = PAGES["README.md"]
 
 # a shell in which python only prints the words that it was given
 PRINTING = """python() { printf '%q ' "$@"; echo; }
 torchrun() { while [[ $1 != code/* ]]; do shift; done; python "$@"; }"""
 
 
-def section(heading: str) -> str:
-    """The text under a heading of the second level."""
-    return re.search(
-        rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE
-    )[1]
+def section(heading: str, text: str = README) -> str:
+    """The text under a heading, up to the next one of its level."""
+    level = len(heading.split(" ")[0])
+    pattern = rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{level}}} |\Z)"
+    return re.search(pattern, text, re.DOTALL | re.MULTILINE)[1]
 
 
-def blocks(language: str, text: str = README) -> list[str]:
+def blocks(language: str, text: str) -> list[str]:
     """The code blocks of one language ("" for those of none)."""
     return [
         body
@@ -34,14 +44,12 @@ def blocks(language: str, text: str = README) -> list[str]:
     ]
 
 
-def commands(text: str = README, first: bool = False) -> list[str]:
-    """Commands of all bash blocks, or of the first: continued lines joined, comments left out, a
-    loop in one piece.
-    """
+def commands(text: str) -> list[str]:
+    """Commands of all bash blocks: continued lines joined, no comments, a loop in one piece."""
     lines = re.sub(
         r"(^|\s+)#\s.*$",
         "",
-        "".join(blocks("bash", text)[: 1 if first else None]),
+        "".join(blocks("bash", text)),
         flags=re.MULTILINE,
     )
     lines = re.sub(r" *\\\n *", " ", lines)
@@ -57,11 +65,10 @@ def stage_calls(command: str) -> list[list[str]]:
     return [shlex.split(line) for line in done.stdout.splitlines()]
 
 
-def inline() -> list[str]:
+def inline(text: str) -> list[str]:
     """What stands between single backticks, outside of code blocks."""
-    return re.findall(
-        r"`([^`]+)`", re.sub(r"^```.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE)
-    )
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"`([^`]+)`", prose)
 
 
 def make_root(folder: Path) -> Path:
