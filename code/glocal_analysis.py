@@ -2,8 +2,7 @@
 segment, against the textbook.
 
 Reads:   <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv, multihot_<task>.npy,
-         ptbxl_segmentations/ where present (else segments from our own fiducials), a checkpoint,
-         and <run>/local/<method>_<pathology>.npz where they fit
+         ptbxl_segmentations/ where present (else segments from our own fiducials), a checkpoint
 Writes:  <output_path>/<modelname>_<task>[_<run_name>]/glocal/: segments.csv, beats.csv, groups.csv,
          records.csv, quality.csv, scorecard.csv, rules.csv, contrast.csv; figures groups_<method>,
          cells_<method>_<pathology>, contrast_..., scorecard (png and pdf)
@@ -28,9 +27,9 @@ from common.cli import StageParser, check_names, positive_int, run, select_devic
 from common.files import UserError, sha256
 from common.labels import is_regression
 from common.stage import Stage
-from glocal import outputs as glocal_outputs
+from glocal import figures, tables
 from glocal.groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
-from glocal.stored import stored_maps
+from glocal.scorecard import CARDS
 from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
 from records.dataset import TABLE, load_dataset, table_hash
 from records.flagged import write_counts
@@ -98,7 +97,7 @@ def get_args_parser() -> StageParser:
     )
     parser.add_argument(
         "--cards",
-        choices=tuple(glocal_outputs.CARDS),
+        choices=tuple(CARDS),
         default="auto",
         help="cells that the scorecard holds "
         "maps against (default: a simulated cohort's planted cells where there are such, else the "
@@ -191,24 +190,6 @@ def _settings(args, pathologies, methods, checkpoints):
     }
 
 
-def _stored(args, folder, group, methods, checkpoint_hashes, info):
-    """Attributions of the local analysis beside this one, where they fit; said on the way."""
-    if args.cross_fit:
-        return {}
-    stored = stored_maps(
-        folder,
-        group,
-        methods,
-        checkpoint_hashes[0],
-        args.window,
-        args.seed,
-        info.index(group.pathology),
-    )
-    if stored:
-        print(f"{group.pathology}: {', '.join(stored)} read from {folder}", file=sys.stderr)
-    return stored
-
-
 # ---------------------------------------------------------------- the stage
 
 
@@ -219,7 +200,7 @@ def main(args: argparse.Namespace) -> None:
     info = models[0].info
     pathologies, pairs, methods = _names(args, info)
     data = load_dataset(args.data_path, info.task, info.sampling_rate, args.limit)
-    cards = glocal_outputs.CARDS[args.cards](data.path, info)
+    cards = CARDS[args.cards](data.path, info)
     seen = [] if args.cross_fit else seen_folds(info, args.folds)
     if seen:
         print(
@@ -249,14 +230,13 @@ def main(args: argparse.Namespace) -> None:
     ) as stage:
         if stage.finished_before():
             return
-        glocal_outputs.clear(folder)
+        figures.clear(folder)
         for group in groups.values():
-            stored = _stored(
-                args, folder.parent / "local", group, methods, stage.settings["checkpoints"], info
-            )
-            fill_group(group, pool, methods, args.seed, stored, progress=True)
+            fill_group(group, pool, methods, args.seed, progress=True)
         shown = [groups[name] for name in pathologies if name in groups]
-        paths = glocal_outputs.write_all(folder, args, info, groups, shown, pairs, methods, cards)
+        found = tables.write_tables(folder, args, info, groups, shown, pairs, methods, cards)
+        paths = [folder / f"{name}.csv" for name in found]
+        paths += figures.draw_all(folder, args, info, shown, pairs, methods, found)
         paths.append(
             write_counts(
                 folder, data.table, {name: group.data.ecg_id for name, group in groups.items()}

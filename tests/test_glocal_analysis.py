@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import glocal_analysis
-import lrp_analysis
 from attribution.cells import CellMaps, cell_maps, density
 from attribution.methods import METHODS, attribute_records
 from common.files import UserError, sha256
@@ -19,11 +18,19 @@ from common.labels import LEADS, TASKS
 from common.stats import patient_weights
 from ecg.beats import cut_beats, find_beats
 from ecg.segments import SEGMENTS
+from glocal import figures as glocal_figures
 from glocal import groups as glocal_groups
-from glocal import outputs as glocal_outputs
 from glocal import tables as glocal_tables
 from glocal.groups import check_cross_fit, fill_group, label_bars, load_pool, make_group
-from glocal.scorecard import group_shares, permuted_cards, planted_cards, score, textbook_cards
+from glocal.scorecard import (
+    CARDS,
+    group_shares,
+    permuted_cards,
+    planted_cards,
+    planted_path,
+    score,
+    textbook_cards,
+)
 from networks.checkpoints import ModelInfo, load_model, save_checkpoint
 from networks.models import get_model
 from records.dataset import load_dataset
@@ -41,7 +48,7 @@ def run(*arguments):
 def no_figures():
     """Tables alone: figures take seconds, and one run draws them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(glocal_outputs, "draw_all", lambda *_: [])
+        patch.setattr(glocal_figures, "draw_all", lambda *_: [])
         yield
 
 
@@ -50,7 +57,7 @@ def done(cohort, trained, tmp_path_factory):
     """A whole run with figures and a contrast: its glocal folder."""
     output = tmp_path_factory.mktemp("glocal")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(glocal_outputs, "FORMATS", ("png",))  # a pdf each would take seconds more
+        patch.setattr(glocal_figures, "FORMATS", ("png",))  # a pdf each would take seconds more
         run(
             "--data_path",
             cohort,
@@ -306,7 +313,7 @@ def test_the_score_separates_the_planted_card_from_the_others(cohort):
     """
     data = load_dataset(cohort, "subdiagnostic")
     names = ("LVH", "CLBBB", "IMI", "AMI")
-    cards = planted_cards(glocal_outputs.planted_path(cohort), "subdiagnostic", names)
+    cards = planted_cards(planted_path(cohort), "subdiagnostic", names)
     only = data.labels.sum(axis=1) == 1
     chosen = {
         name: np.flatnonzero(only & (data.labels[:, data.label_names.index(name)] == 1))[:25]
@@ -376,47 +383,6 @@ def test_maps_that_are_zero_everywhere_have_tables_but_no_score(capsys):
     )
     assert np.isnan(cells["density"]).all()
     assert np.isnan(cells["rank"]).all()
-
-
-# ---------------------------------------------------------------- stored maps
-
-
-def test_local_maps_are_read_where_they_fit(cohort, trained, tmp_path, no_figures, capsys):
-    common = (
-        "--data_path",
-        cohort,
-        "--model_path",
-        trained,
-        "--output_path",
-        tmp_path,
-        "--pathologies",
-        "LVH",
-    )
-    local = (
-        *common,
-        "--methods",
-        "saliency",
-        "--strategy",
-        "all",
-        "--n_samples",
-        8,
-        "--max_figures",
-        0,
-    )
-    lrp_analysis.main(lrp_analysis.get_args_parser().parse_args(list(map(str, local))))
-    run(*common, *SMALL)
-    assert "saliency read from" in capsys.readouterr().err
-    table = tmp_path / trained.name / "glocal" / "segments.csv"
-    read = pd.read_csv(table)
-    run(
-        *common, *SMALL, "--overwrite", "--window", "centre_crop"
-    )  # another protocol: computed anew
-    assert "read from" not in capsys.readouterr().err
-    for path in (tmp_path / trained.name / "local").glob("*.npz"):
-        path.unlink()
-    run(*common, *SMALL, "--overwrite")
-    assert "read from" not in capsys.readouterr().err
-    pd.testing.assert_frame_equal(read, pd.read_csv(table), rtol=1e-4)
 
 
 # ---------------------------------------------------------------- cross-fitting
@@ -511,7 +477,5 @@ def test_an_amplitude_model_is_refused(cohort, tmp_path):
 
 def test_planted_cards_need_a_simulated_cohort(tmp_path):
     with pytest.raises(UserError, match=r"has no planted_causes\.csv"):
-        glocal_outputs.CARDS["planted"](tmp_path, SimpleNamespace(task="subdiagnostic", labels=()))
-    assert "LVH" in glocal_outputs.CARDS["auto"](
-        tmp_path, SimpleNamespace(task="subdiagnostic", labels=("LVH",))
-    )
+        CARDS["planted"](tmp_path, SimpleNamespace(task="subdiagnostic", labels=()))
+    assert "LVH" in CARDS["auto"](tmp_path, SimpleNamespace(task="subdiagnostic", labels=("LVH",)))

@@ -266,11 +266,6 @@ def _rounded(values, digits=6):
     return [float(f"{value:.{digits}g}") for value in values]
 
 
-def read_local(folder: str | Path, method: str, pathology: str) -> dict[str, np.ndarray]:
-    """Arrays of one method and pathology as lrp_analysis.py wrote them."""
-    return read_npz(Path(folder) / f"{method}_{slug(pathology)}.npz")
-
-
 def remove_parts(job: Job) -> None:
     """Delete the parts (and nothing else) and their folders."""
     for method in job.methods:

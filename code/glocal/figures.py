@@ -2,7 +2,9 @@
 scorecard.
 """
 
+import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,18 +14,23 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 from matplotlib.image import AxesImage
 
-from attribution.methods import METHODS
+from attribution.methods import get_method
 from common import plotting
-from common.labels import LEADS
+from common.files import write_figure
+from common.labels import LEADS, slug
 from common.plotting import ABSOLUTE_CMAP, INK, SIGNED_CMAP, heat_line, heat_norm, plt
 from ecg.beats import window_times
 from ecg.segments import SEGMENTS
-from glocal.groups import Group
+from glocal.groups import CONTROLS, Group, label_bars
 from glocal.maps import TOP
+from glocal.scorecard_figures import scorecard_figure
+from glocal.tables import cells_of
+from networks.checkpoints import ModelInfo
 
 # Cabrera's order, aVR inverted: neighbours on the page are neighbours in the heart
 LIMB, CHEST = ("aVL", "I", "-aVR", "II", "aVF", "III"), ("V1", "V2", "V3", "V4", "V5", "V6")
 DISPLAY = (*LIMB, *CHEST)
+FORMATS = ("png", "pdf")
 WAVES = {
     "P": ("P-Onset", "pq"),
     "QRS": ("QRS-Onset", "QRS-Offset"),
@@ -282,7 +289,7 @@ def side_by_side(
 
 def unit(method: str) -> str:
     """', logit per mV' after a quantity; nothing for a method without a unit."""
-    name = METHODS[method].unit
+    name = get_method(method).unit
     return "" if name == "no unit" else f", {name}"
 
 
@@ -491,3 +498,61 @@ def contrast_figure(table: pd.DataFrame, method: str) -> Figure:
         fontweight="bold",
     )
     return figure
+
+
+# ---------------------------------------------------------------- all of them
+
+
+def clear(folder: Path) -> None:
+    """Remove tables and figures of an earlier or interrupted run: other groups must not lie among
+    those of this one.
+    """
+    for suffix in ("csv", *FORMATS):
+        for path in folder.glob(f"*.{suffix}"):
+            path.unlink()
+
+
+def draw_all(
+    folder: Path,
+    args: argparse.Namespace,
+    info: ModelInfo,
+    shown: list,
+    pairs: list,
+    methods: list[str],
+    found: dict,
+) -> list[Path]:
+    """Figures of every method but the controls (whose tables are written too)."""
+    where = (
+        "cross-fitted folds"
+        if args.cross_fit
+        else f"fold{'s' * (len(args.folds) > 1)} {', '.join(map(str, args.folds))}"
+    )
+    subtitle = (
+        f"{info.modelname}, {info.task}; up to {args.n_samples} records of highest logit, "
+        f"{args.selection}, {where}"
+    )
+    bars = {group.pathology: label_bars(group, info.labels) for group in shown}
+    paths = []
+    for method in (name for name in methods if name not in CONTROLS):
+        cells = {
+            group.pathology: cells_of(found["segments"], group.pathology, method) for group in shown
+        }
+        title = f"Glocal analysis by {method}" + (
+            "" if get_method(method).has_lead_axis else " (no lead axis: all leads alike)"
+        )
+        whole = side_by_side(shown, bars, cells, method, title, subtitle, args.norm_heat)
+        paths += write_figure(whole, folder / f"groups_{method}", FORMATS)
+        for group in shown:
+            one = cells_figure(
+                group, cells[group.pathology], method, f"{method} per lead and segment"
+            )
+            paths += write_figure(one, folder / f"cells_{method}_{slug(group.pathology)}", FORMATS)
+        for first, second in pairs:
+            name = f"contrast_{slug(first)}_{slug(second)}_{method}"
+            table = found["contrast"].query("first == @first and second == @second")
+            paths += write_figure(contrast_figure(table, method), folder / name, FORMATS)
+    scored = found.get("scorecard")
+    if scored is not None and (scored["own"] & ~scored["method"].isin(CONTROLS)).any():
+        whole = scorecard_figure(found["scorecard"], f"Scorecard: {subtitle}")
+        paths += write_figure(whole, folder / "scorecard", FORMATS)
+    return paths

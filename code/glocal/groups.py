@@ -276,14 +276,9 @@ def fill_group(
     pool: Pool,
     methods: Sequence[str],
     seed: int = 0,
-    stored: dict | None = None,
     progress: bool = False,
 ) -> None:
-    """Map the group's relevance with every method, by beat and by cell.
-
-    `stored` maps a method to its attributions (n, T, 12) of these records in this order, where they
-    were computed before.
-    """
+    """Map the group's relevance with every method, by beat and by cell."""
     data, target = group.data, pool.info.index(group.pathology)
     coverage = explained_samples(pool.info, data.signals.shape[1], group.window)
     parts = {method: [] for method in methods}
@@ -295,12 +290,7 @@ def fill_group(
         segments = load_segments(data, rows)
         beats = group.beats.of_records(np.isin(np.arange(len(data)), rows))
         for method in methods:
-            maps = (stored or {}).get(method)
-            maps = (
-                _explain(group, pool, rows, target, method, seed, segments)
-                if maps is None
-                else maps[rows]
-            )
+            maps = _explain(group, pool, rows, target, method, seed, segments)
             parts[method].append(cell_maps(maps, segments, data.patient_id[rows], coverage))
             cut = cut_beats(maps / np.where(coverage > 0, coverage, np.nan)[:, None], beats)
             heat[method] += np.abs(cut).sum(axis=0), cut.sum(axis=0)

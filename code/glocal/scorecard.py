@@ -22,6 +22,7 @@ import pandas as pd
 from attribution.cells import CellMaps, shares
 from common.files import UserError, read_csv
 from common.labels import LEADS, labels_of_statement
+from common.stage import data_folders
 from common.stats import percentile_interval, permutation_p
 from ecg.segments import SEGMENTS
 from glocal.maps import TOP, cell_ranks, group_mean
@@ -255,6 +256,39 @@ def _with_points(entries):
             if (lead, segment) not in signs and len(beside) >= (1 if segment in PEAKS else 2):
                 points.append((lead, segment, np.sign(sum(beside))))
     return [*entries, *points]
+
+
+# ---------------------------------------------------------------- which cards
+
+
+def planted_path(data_path: str | Path) -> Path | None:
+    """planted_causes.csv of a simulated cohort: in the data set's folder, or the one that
+    preprocessing.py read.
+    """
+    paths = [folder / "planted_causes.csv" for folder in data_folders(data_path)]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _planted(data_path, info):
+    path = planted_path(data_path)
+    if path is None:
+        raise UserError(
+            f"--cards planted: {data_path} has no planted_causes.csv; only a cohort of "
+            "simulate_ptbxl.py has one"
+        )
+    return planted_cards(path, info.task, info.labels)
+
+
+def _textbook(_, info):
+    return textbook_cards(info.labels)
+
+
+def _auto(data_path, info):
+    return (_planted if planted_path(data_path) else _textbook)(data_path, info)
+
+
+# which cards a run is scored by: name -> (data folder, model) -> cards
+CARDS = {"auto": _auto, "textbook": _textbook, "planted": _planted}
 
 
 # ---------------------------------------------------------------- scores

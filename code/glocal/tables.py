@@ -2,20 +2,24 @@
 scorecard.csv.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from attribution.methods import METHODS
+from attribution.methods import get_method
+from common.files import write_csv
 from common.labels import LEADS
 from common.stats import holm, patient_weights
 from ecg.beats import window_times
 from ecg.segments import SEGMENTS
 from glocal.groups import CONTROLS, Group
 from glocal.maps import contrast, segment_table
-from glocal.scorecard import Card, group_shares, lift_ratio, permuted_cards, score
+from glocal.scorecard import Card, group_shares, lift_ratio, permuted_cards, rules_table, score
+from networks.checkpoints import ModelInfo
 
 # only the sign of such a method is that of a voltage that raises the logit, as rules have it
 PER_VOLTAGE = "logit per mV"
@@ -209,7 +213,7 @@ def _reported(entry, ratio, method):
     """An entry with what makes sense for the method: no sign for relevances, no ratio of a control
     to a control.
     """
-    if METHODS[method].unit != PER_VOLTAGE:
+    if get_method(method).unit != PER_VOLTAGE:
         entry["sign_agreement"] = np.nan
     ratio = (np.nan,) * 3 if method in CONTROLS else ratio
     return entry | dict(
@@ -224,3 +228,41 @@ def _with_holm(table):
         corrected[own.index] = holm(own["p"])
     table.insert(table.columns.get_loc("p") + 1, "p_holm", corrected)
     return table
+
+
+# ---------------------------------------------------------------- all of them
+
+
+def write_tables(
+    folder: Path,
+    args: argparse.Namespace,
+    info: ModelInfo,
+    groups: dict[str, Group],
+    shown: list[Group],
+    pairs: list[tuple[str, str]],
+    methods: Sequence[str],
+    cards: dict[str, Card],
+) -> dict[str, pd.DataFrame]:
+    """Write every table of a run into `folder`; the tables by name.
+
+    Cards are scored for the groups `shown`, contrasts are made of the named `pairs`.
+    """
+    everyone = list(groups.values())
+    found = {
+        "segments": segments_csv(everyone, methods, args.n_bootstrap, args.seed),
+        "beats": beats_csv(everyone, methods),
+        "groups": groups_csv(everyone, info.labels),
+        "records": records_csv(everyone, info.labels),
+        "rules": rules_table(),
+    }
+    if cards:
+        by_lead = [method for method in methods if get_method(method).has_lead_axis]
+        found["scorecard"] = scorecard_csv(
+            shown, cards, by_lead, args.n_bootstrap, args.n_permutations, args.seed
+        )
+    if pairs:
+        contrasted = [(groups[first], groups[second]) for first, second in pairs]
+        found["contrast"] = contrasts_csv(contrasted, methods, args.n_permutations, args.seed)
+    for name, table in found.items():
+        write_csv(folder / f"{name}.csv", table)
+    return found
