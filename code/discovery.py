@@ -36,7 +36,7 @@ from common.labels import LABEL_MAPPINGS, is_regression, slug
 from common.stage import Stage
 from networks.checkpoints import ModelInfo, check_against, find_checkpoint, load_model, run_folder
 from records.dataset import table_hash
-from records.flagged import write_counts
+from records.quality import write_flag_counts
 from subgroups.clusters import CLUSTERERS
 from subgroups.cohort import Cohort, default_target, load_cohort
 from subgroups.figures import draw_agreement, draw_clusters, draw_embedding, draw_enrichment
@@ -233,7 +233,9 @@ def discover(
             ("cells", cells),
         )
     ]
-    outputs.append(write_counts(stage.folder, cohort.data.table, _groups(found, cohort, design)))
+    outputs.append(
+        write_flag_counts(stage.folder, cohort.data.table, _groups(found, cohort, design))
+    )
     outputs += _draw(
         stage.folder, args, features, found, cohort, design, material, target, table, enriched
     )

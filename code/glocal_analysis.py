@@ -32,7 +32,7 @@ from glocal.groups import CONTROLS, check_cross_fit, fill_group, load_pool, make
 from glocal.scorecard import CARDS
 from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
 from records.dataset import TABLE, load_dataset, table_hash
-from records.flagged import write_counts
+from records.quality import write_flag_counts
 
 PAPER = ("NORM", "LVH", "CLBBB", "IMI", "AMI")
 
@@ -238,7 +238,7 @@ def main(args: argparse.Namespace) -> None:
         paths = [folder / f"{name}.csv" for name in found]
         paths += figures.draw_all(folder, args, info, shown, pairs, methods, found)
         paths.append(
-            write_counts(
+            write_flag_counts(
                 folder, data.table, {name: group.data.ecg_id for name, group in groups.items()}
             )
         )

@@ -49,8 +49,8 @@ from common.labels import slug
 from common.stage import Stage
 from networks import distributed
 from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
-from records import flagged
 from records.dataset import TABLE, load_dataset, table_hash
+from records.quality import QUALITY_FILE, write_flag_counts
 
 SHARED = (
     "data_path",
@@ -288,7 +288,7 @@ def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[J
 def clear(folder: Path) -> None:
     """Remove what an earlier run with other settings left in the folder."""
     shutil.rmtree(folder / ".parts", ignore_errors=True)
-    for pattern in ("*.npz", "*.png", "*.pdf", "cells.csv", flagged.FILE):
+    for pattern in ("*.npz", "*.png", "*.pdf", "cells.csv", QUALITY_FILE):
         for path in folder.glob(pattern):
             path.unlink()
 
@@ -299,7 +299,7 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
     figures, left_out = local_figures.draw(job, args.max_figures, args.absolute, args.compare, name)
     written = local_results.assemble(job)
     report(job)
-    quality = flagged.write_counts(
+    quality = write_flag_counts(
         job.folder, job.data.table, {one.name: job.data.ecg_id[one.rows] for one in job.targets}
     )
     counts = {target.name: len(target.rows) for target in job.targets}

@@ -25,7 +25,7 @@ from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
 from common.stage import Stage, broken_link, read_stage
 from records.dataset import TABLE, rows_digest
 from records.enrich import FEATURES, enrich, read_published
-from records.statements import count_classes, encode, parse_column
+from records.ptbxl import count_classes, encode, parse_column
 from records.wfdb_files import Problem, describe_problems, read_records, refuse
 
 COLUMNS = ("ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold")

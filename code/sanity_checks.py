@@ -37,7 +37,7 @@ from common.labels import is_regression
 from common.stage import Stage, data_folders
 from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
 from records.dataset import TABLE, load_dataset, load_table, table_hash
-from records.flagged import write_counts
+from records.quality import write_flag_counts
 from sanity import figures as sanity_figures
 from sanity import tables as sanity_tables
 from sanity.amplitude import measure_amplitude
@@ -336,7 +336,7 @@ def compute(
         for name, table in tables.items()
     ]
     explained = {one.name: one.ecg_id for one in (*subjects["model"], *subjects["amplitude"])}
-    written.append(write_counts(stage.folder, load_table(args.data_path), explained))
+    written.append(write_flag_counts(stage.folder, load_table(args.data_path), explained))
     written += sanity_figures.draw_all(stage.folder, tables, records)
     models = map(find_checkpoint, [args.model_path, *args.amplitude_models, *args.seeds])
     stage.finish(

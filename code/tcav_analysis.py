@@ -43,7 +43,7 @@ from ecg.concepts import CONCEPTS
 from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
 from networks.inference import PROTOCOLS
 from records.dataset import TABLE, load_dataset, table_hash
-from records.flagged import write_counts
+from records.quality import write_flag_counts
 from tcav.activations import POOLS, collect, layer_names
 from tcav.analysis import Plan, analyse, layer_passes
 from tcav.cav import CAVS, COORDINATES
@@ -454,7 +454,7 @@ def _train_and_test(args, model, data):
             stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash
         )
         paths.append(
-            write_counts(folder, evaluated.table, _class_records(evaluated, labels, columns))
+            write_flag_counts(folder, evaluated.table, _class_records(evaluated, labels, columns))
         )
         paths += _draw(stage, paths[0])
         counts = {
@@ -509,7 +509,7 @@ def _apply(args, model, data):
         write_csv(paths[0], table.round(6))
         write_csv(paths[1], scores)
         paths.append(
-            write_counts(folder, evaluated.table, _class_records(evaluated, labels, columns))
+            write_flag_counts(folder, evaluated.table, _class_records(evaluated, labels, columns))
         )
         stage.finish([checkpoint, args.apply], paths, {"records": len(evaluated)})
     print(

@@ -20,7 +20,7 @@ from conftest import run_script
 from networks.checkpoints import ModelInfo
 from networks.models import get_model
 from records.dataset import Dataset
-from records.flagged import count_flags
+from records.quality import count_flags
 from subgroups.clusters import Structure
 from subgroups.cohort import Cohort
 from subgroups.findings import Design, Found, Traits, choose_folds, cluster_names, judge_clusters

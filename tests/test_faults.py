@@ -52,8 +52,7 @@ from mutations import BYTES, TABLE, TEXT, attempt, odd_value, one_line
 from networks.checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint
 from networks.models import get_model
 from records.dataset import load_dataset
-from records.ptbxl import write_record
-from records.statements import parse_scp_codes
+from records.ptbxl import parse_scp_codes, write_record
 from records.wfdb_files import RecordError, read_record, read_records, refuse
 from tiny_ptbxl import file_name, write_dataset
 

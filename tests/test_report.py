@@ -16,7 +16,7 @@ from common.stage import Stage
 from conftest import run_script
 from networks.checkpoints import ModelInfo, save_checkpoint
 from networks.models import get_model
-from records.flagged import count_flags
+from records.quality import count_flags
 from reporting.page import cell, table
 from reporting.sections import SECTIONS, Run, _flagged, broken_links
 

@@ -10,7 +10,7 @@ import pytest
 from common.files import read_json
 from common.labels import STATEMENTS
 from conftest import run_script
-from records.statements import parse_scp_codes
+from records.ptbxl import parse_scp_codes
 from simulate_ptbxl import get_args_parser, main
 from simulation.causes import CAUSES, DECOYS
 from simulation.cohort import counterfactual, read_plan

@@ -23,7 +23,7 @@ from common.files import UserError, read_npy, write_npy, write_pickle
 from conftest import ROOT
 from networks.checkpoints import load_checkpoint
 from networks.inference import predict
-from networks.training_log import interrupts_held_back
+from networks.training import interrupts_held_back
 from records.dataset import load_table
 from tiny_dataset import write_tiny_dataset
 

@@ -18,7 +18,7 @@ from common.plotting import style
 from networks.checkpoints import ModelInfo
 from networks.metrics import sigmoid
 from records.dataset import Dataset
-from records.flagged import UNAVAILABLE, flags_of, spoken
+from records.quality import UNAVAILABLE, flag_in_words, flags_of
 
 FORMATS = ("png", "pdf")
 
@@ -54,9 +54,11 @@ def quality_note(row: pd.Series) -> str:
     flags = flags_of(row.to_frame().T).iloc[0]
     if flags.isna().all():
         return UNAVAILABLE.split(":")[0]
-    raised = ", ".join(spoken(name) for name in flags.index if flags[name] == 1)
+    raised = ", ".join(flag_in_words(name) for name in flags.index if flags[name] == 1)
     blank = ", ".join(
-        spoken(name) for name in flags.index if np.isnan(flags[name]) and f"quality_{name}" in row
+        flag_in_words(name)
+        for name in flags.index
+        if np.isnan(flags[name]) and f"quality_{name}" in row
     )
     notes = (raised and f"signal: {raised}", blank and f"{blank} not judged")
     return "; ".join(note for note in notes if note)

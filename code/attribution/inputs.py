@@ -22,8 +22,8 @@ from networks.checkpoints import ModelInfo
 from networks.inference import predict
 from records.dataset import Dataset
 from records.own_record import own_quality, read_own
+from records.ptbxl import parse_column
 from records.segmentations import load_segments
-from records.statements import parse_column
 
 MAX_NORMAL = 2000  # normal records that their mean beat is taken from: more change nothing
 

@@ -17,9 +17,9 @@ from tqdm import tqdm
 from common.files import UserError
 from common.labels import LEADS
 from ecg import fiducials, median_beat, rpeaks, waves
-from ecg.deflections import Deflections, deflections
 from ecg.fiducials import Fiducials
 from ecg.median_beat import RATE, MedianBeats
+from ecg.waves import Deflections, deflections
 
 # records at a time: their beats stay in the processor's cache (at 500 Hz a third faster than 64)
 CHUNK = 16

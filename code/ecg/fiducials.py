@@ -9,8 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import ndimage
 
-from ecg.deflections import between
-from ecg.median_beat import CENTRE, RATE, WIDTH, MedianBeats
+from ecg.median_beat import CENTRE, RATE, WIDTH, MedianBeats, between
 
 J_DELAY = 10  # ms from QRS offset to the J-point
 SILENCE = 0.02  # mV: a median beat that stays below it in every lead is none

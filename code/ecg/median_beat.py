@@ -215,3 +215,16 @@ def _quantiles(beats, dominant, shares):
             (below + (above - below) * (place - np.floor(place)).astype(np.float32))[..., 0]
         )
     return found
+
+
+def between(start: np.ndarray, stop: np.ndarray, width: int) -> np.ndarray:
+    """(n, width) bool: start <= position <= stop; nowhere for NaN."""
+    time = np.arange(width)
+    return (time >= start[:, None]) & (time <= stop[:, None])
+
+
+def level(beats: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Mean of each lead (n, 12) between two positions (n,); NaN where either is."""
+    mask = between(start, stop, beats.shape[2])[:, None, :]
+    with np.errstate(invalid="ignore"):
+        return np.where(mask, beats, 0).sum(axis=2) / mask.sum(axis=2)

@@ -11,9 +11,9 @@ import numpy as np
 
 from common.labels import LEADS
 from ecg import analysis
-from ecg.deflections import Deflections
 from ecg.fiducials import J_DELAY, Fiducials, ms
 from ecg.median_beat import CENTRE, RATE
+from ecg.waves import Deflections
 
 SEGMENTS = (
     "P-Onset",

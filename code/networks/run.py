@@ -5,18 +5,19 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from torch import nn
 
-from common.files import UserError, sha256, write_figure
+from common.files import UserError, sha256, write_figure, write_json, write_npz
 from common.labels import LEADS, TASKS, is_regression
 from common.stage import Stage
-from networks import distributed, scoring
-from networks import figures as training_figures
+from networks import distributed, figures
 from networks.checkpoints import (
     ModelInfo,
     check_against,
@@ -26,10 +27,16 @@ from networks.checkpoints import (
     run_folder,
     save_checkpoint,
 )
-from networks.metrics import evaluable
+from networks.inference import PROTOCOLS
+from networks.metrics import (
+    best_thresholds,
+    classification_metrics,
+    evaluable,
+    regression_metrics,
+    sigmoid,
+)
 from networks.models import get_model
-from networks.training import Learner, Recipe, TrainingSet, checkpoint_paths, fit
-from networks.training_log import TrainingLog
+from networks.training import Learner, Recipe, TrainingLog, TrainingSet, checkpoint_paths, fit
 from records.dataset import TABLE, Dataset, load_dataset
 
 FOLDS = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]}
@@ -271,7 +278,7 @@ def train(args: argparse.Namespace, device: torch.device) -> str | None:
             metrics, written = write_test(folder, model, info, splits["test"], args, overwrite=True)
             if not distributed.is_main():
                 return None
-            written += write_figure(training_figures.course_figure(history), folder / "course")
+            written += write_figure(figures.course_figure(history), folder / "course")
             log.results(settings, metrics["windows"], history, splits["test"])
         stage.finish(
             inputs=[Path(args.data_path) / TABLE],
@@ -280,7 +287,7 @@ def train(args: argparse.Namespace, device: torch.device) -> str | None:
         )
     best = max(history, key=lambda row: row["score"])["epoch"]
     return (
-        f"{scoring.summary(metrics, info.task)} on {len(splits['test'])} test records, epoch "
+        f"{summary_line(metrics, info.task)} on {len(splits['test'])} test records, epoch "
         f"{best}; "
         f"wrote {', '.join(map(str, [checkpoint_paths(folder)[0], *written]))}"
     )
@@ -354,7 +361,7 @@ def keep_best(
     best = checkpoint_paths(folder)[0]
     content = distributed.from_main(lambda: load_checkpoint(best)[0])
     model.load_state_dict(content["model"])
-    info = replace(info, thresholds=scoring.thresholds_of(model, validation))
+    info = replace(info, thresholds=thresholds_of(model, validation))
     model.info = info
     if distributed.is_main():
         facts = {name: value for name, value in content.items() if name not in ("model", "info")}
@@ -390,10 +397,10 @@ def write_test(
         )
         if distributed.from_main(lambda: stage.finished_before()):
             return {}, []
-        metrics, logits = scoring.score(model, test, args.n_bootstrap, info.seed)
+        metrics, logits = score_by_window(model, test, args.n_bootstrap, info.seed)
         if not distributed.is_main():
             return {}, []
-        written = scoring.write_scores(folder, metrics, logits, test, info)
+        written = write_scores(folder, metrics, logits, test, info)
         stage.finish(
             inputs=[Path(args.data_path) / TABLE], outputs=written, counts={"test": len(test)}
         )
@@ -424,6 +431,92 @@ def test(args: argparse.Namespace, device: torch.device) -> str | None:
     if not written:
         return None
     return (
-        f"{scoring.summary(metrics, info.task)} on {len(part)} test records; wrote "
+        f"{summary_line(metrics, info.task)} on {len(part)} test records; wrote "
         f"{', '.join(map(str, written))}"
+    )
+
+
+# ---------------------------------------------------------------- scores
+
+
+def thresholds_of(model: nn.Module, validation: Dataset) -> tuple[float, ...] | None:
+    """Per class the probability of best F1 on the validation records (windows protocol); None for
+    amplitudes.
+    """
+    if is_regression(validation.task):
+        return None
+    logits = distributed.shared_predict(model, validation.signals, "windows")
+    return tuple(float(value) for value in best_thresholds(sigmoid(logits), validation.labels))
+
+
+def score_by_window(
+    model: nn.Module, test: Dataset, n_resamples: int = 1000, seed: int = 0
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """Metrics by protocol, and the logits (N, classes) by protocol, of the test records."""
+    measure: Callable = regression_metrics if is_regression(test.task) else classification_metrics
+    logits = {
+        protocol: distributed.shared_predict(model, test.signals, protocol)
+        for protocol in PROTOCOLS
+    }
+    metrics = (
+        {
+            protocol: measure(
+                values, test.labels, model.info.labels, test.patient_id, n_resamples, seed
+            )
+            for protocol, values in logits.items()
+        }
+        if distributed.is_main()
+        else {}
+    )
+    return metrics, logits
+
+
+def write_scores(
+    folder: Path,
+    metrics: dict,
+    logits: dict[str, np.ndarray],
+    test: Dataset,
+    info: ModelInfo,
+    **facts: object,
+) -> list[Path]:
+    """metrics.json (per protocol, plus `facts`), predictions.npz (windows protocol first) and
+    figures; the paths.
+    """
+    write_json(
+        folder / "metrics.json",
+        {"modelname": info.modelname, "task": info.task, "folds": info.folds, **facts, **metrics},
+    )
+    write_npz(
+        folder / "predictions.npz",
+        ecg_id=test.ecg_id,
+        logits=logits["windows"],
+        logits_centre_crop=logits["centre_crop"],
+        labels=test.labels,
+        classes=np.array(info.labels),
+    )
+    written = [folder / "metrics.json", folder / "predictions.npz"]
+    for name, figure in result_figures(metrics["windows"], logits["windows"], test, info).items():
+        written += write_figure(figure, folder / name)
+    return written
+
+
+def result_figures(
+    metrics: dict, logits: np.ndarray, test: Dataset, info: ModelInfo
+) -> dict[str, Figure]:
+    """name -> figure of the test records under one protocol."""
+    if is_regression(info.task):
+        return {"amplitudes": figures.amplitude_figure(logits, test.labels, info.labels, metrics)}
+    return {
+        "roc": figures.roc_figure(logits, test.labels, info.labels, metrics),
+        "reliability": figures.reliability_figure(sigmoid(logits), test.labels, metrics),
+    }
+
+
+def summary_line(metrics: dict, task: str) -> str:
+    """One line for people: the headline of each protocol."""
+    name, unit = ("r2", "R2") if is_regression(task) else ("macro_auc", "macro AUC")
+    return ", ".join(
+        f"{protocol.replace('_', ' ')} {unit} {values[name]['value']:.3f} "
+        f"[{values[name]['low']:.3f}, {values[name]['high']:.3f}]"
+        for protocol, values in metrics.items()
     )

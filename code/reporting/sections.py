@@ -16,7 +16,7 @@ from common.files import UserError, read_csv, read_json
 from common.stage import broken_link, read_stage
 from networks.checkpoints import ModelInfo
 from records.dataset import TABLE
-from records.flagged import FILE, flags_of, in_words, spoken
+from records.quality import QUALITY_FILE, flag_in_words, flags_in_words, flags_of
 from reporting.page import code_block, details, figure, heading, paragraph, table, tiles
 
 FEW_POSITIVES = 10  # below that a class's AUC says little
@@ -346,8 +346,8 @@ def _flagged(run, ecg_ids):
         ids = flags.index[(flags[name] == 1) & flags.index.isin(ecg_ids)]
         if len(ids):
             yield (
-                f"{spoken(name)} in record {', '.join(map(str, ids[:20]))}: read its maps with "
-                "care."
+                f"{flag_in_words(name)} in record {', '.join(map(str, ids[:20]))}: "
+                "read its maps with care."
             )
 
 
@@ -355,16 +355,16 @@ def _quality(run, folder):
     """How many of the explained records carry a flag, as the stage has counted them; by group where
     some do.
     """
-    counts = run.csv(f"{folder}/{FILE}")
+    counts = run.csv(f"{folder}/{QUALITY_FILE}")
     if counts is None:
         yield paragraph(
-            f"Quality flags unavailable: {folder}/{FILE} is not there; the stage counts them when "
-            "it is run again "
+            f"Quality flags unavailable: {folder}/{QUALITY_FILE} is not there; the stage counts "
+            "them when it is run again "
             "with --overwrite.",
             "soft",
         )
         return
-    words, flagged = in_words(counts), counts["n_flagged"].iloc[0] > 0
+    words, flagged = flags_in_words(counts), counts["n_flagged"].iloc[0] > 0
     yield paragraph(f"{words[:1].upper()}{words[1:]}.", "warn" if flagged else "soft")
     if flagged and len(counts) > 2:
         yield details("Quality flags by group", table(counts, 60))

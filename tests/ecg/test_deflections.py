@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ecg.deflections import QRS_WAVES, deflections
 from ecg.median_beat import CENTRE, RATE, WIDTH
+from ecg.waves import QRS_WAVES, deflections
 
 ON, OFF = CENTRE - 25, CENTRE + 25  # 100 ms
 
@@ -113,7 +113,7 @@ def test_blank_where_there_is_no_beat():
 
 def test_runs_against_a_slow_count():
     """The number of each sample's deflection, by walking along it."""
-    from ecg.deflections import _runs
+    from ecg.waves import _runs
 
     signs = np.random.default_rng(0).integers(-1, 2, (50, 12, 30)).astype(np.int8)
     signs[..., 0] = 0  # a QRS begins after the first sample looked at

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from common.files import read_csv
-from records.flagged import count_flags, flags_of, in_words, write_counts
-from records.quality import FLAGS
+from records.quality import FLAGS, count_flags, flags_in_words, flags_of, write_flag_counts
 
 GROUPS = {"LVH": [1, 2, 3], "NORM": [3, 4, 4, 6]}  # record 3 is in both, 4 twice, 5 in none
 
@@ -47,15 +46,15 @@ def test_records_are_counted_once_per_group_and_once_in_all():
 
 def test_words_name_what_is_raised_and_what_was_not_judged():
     assert (
-        in_words(count_flags(planted(), GROUPS))
+        flags_in_words(count_flags(planted(), GROUPS))
         == "3 of 5 explained records with a quality flag: noise 2, drift 2"
     )
     assert (
-        in_words(count_flags(planted(), {"x": [2, 6]}))
+        flags_in_words(count_flags(planted(), {"x": [2, 6]}))
         == "0 of 2 explained records with a quality flag"
     )
     blank = count_flags(planted(quality_pacemaker=None, quality_clipped=None), GROUPS)
-    assert in_words(blank) == (
+    assert flags_in_words(blank) == (
         "3 of 5 explained records with a quality flag: noise 2, drift 2; not judged: clipped, "
         "pacemaker "
         "(needs the data base's word)"
@@ -68,17 +67,17 @@ def test_a_data_set_without_flags_says_so(tmp_path, capsys):
     counts = count_flags(planted()[[]], GROUPS)
     assert counts["n_records"].tolist() == [5, 3, 3]
     assert counts.drop(columns=["group", "n_records"]).isna().all(axis=None)
-    assert in_words(counts).startswith("quality flags unavailable")
-    write_counts(tmp_path, planted()[[]], GROUPS)
+    assert flags_in_words(counts).startswith("quality flags unavailable")
+    write_flag_counts(tmp_path, planted()[[]], GROUPS)
     assert capsys.readouterr().out.startswith("quality flags unavailable")
 
 
 @pytest.mark.parametrize("table", [planted(), planted()[["quality_noise"]], planted()[[]]])
 def test_the_file_says_the_same_and_comes_out_the_same(tmp_path, table, capsys):
-    path = write_counts(tmp_path, table, GROUPS)
+    path = write_flag_counts(tmp_path, table, GROUPS)
     first = path.read_bytes()
-    assert in_words(read_csv(path)) == capsys.readouterr().out.strip()
-    assert write_counts(tmp_path, table, GROUPS).read_bytes() == first
+    assert flags_in_words(read_csv(path)) == capsys.readouterr().out.strip()
+    assert write_flag_counts(tmp_path, table, GROUPS).read_bytes() == first
     assert b".0" not in first  # counts, not floats
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from common.labels import LABEL_MAPPINGS, STATEMENTS
-from records.statements import count_classes, encode, parse_column, parse_scp_codes
+from records.ptbxl import count_classes, encode, parse_column, parse_scp_codes
 
 
 @pytest.mark.parametrize(
