@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from attribution.methods import METHODS, WINDOWS
+from attribution.plan import PAPER_PATHOLOGIES, target_names
 from attribution.selection import STRATEGIES
 from common.cli import StageParser, check_names, positive_int, run, select_device, stage_parser
 from common.files import UserError, sha256
@@ -29,12 +30,11 @@ from common.labels import is_regression
 from common.stage import Stage
 from glocal import figures, tables
 from glocal.groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
-from glocal.scorecard import CARDS
+from glocal.scorecard import CARDS, cards_for
 from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
-from records.dataset import TABLE, load_dataset, table_hash
+from networks.inference import load_dataset_for
+from records.dataset import TABLE, table_hash
 from records.quality import write_flag_counts
-
-PAPER = ("NORM", "LVH", "CLBBB", "IMI", "AMI")
 
 
 def get_args_parser() -> StageParser:
@@ -59,8 +59,8 @@ def get_args_parser() -> StageParser:
         "--pathologies",
         default=None,
         help="labels of the task (default: those of the paper, "
-        f"{', '.join(PAPER)}, that the model knows, else all; groups without a record are left "
-        "out)",
+        f"{', '.join(PAPER_PATHOLOGIES)}, that the model knows, else all; groups without "
+        "a record are left out)",
     )
     parser.add_list_argument(
         "--methods", default=["saliency"], help=f"of {', '.join(METHODS)} (default: saliency)"
@@ -97,11 +97,11 @@ def get_args_parser() -> StageParser:
     )
     parser.add_argument(
         "--cards",
-        choices=tuple(CARDS),
+        metavar="CARDS",
         default="auto",
-        help="cells that the scorecard holds "
-        "maps against (default: a simulated cohort's planted cells where there are such, else the "
-        "textbook's)",
+        help=f"cells that the scorecard holds maps against: {', '.join(CARDS)} (default auto: a "
+        "simulated cohort's planted cells where there are such, else the textbook's) or a csv of "
+        "your own with the columns label, lead, segment and, if wanted, sign",
     )
     parser.add_argument(
         "--norm_heat",
@@ -149,8 +149,7 @@ def _models(args, device):
 
 def _names(args, info):
     """Pathologies of the figures, pairs to contrast, methods."""
-    default = [name for name in PAPER if name in info.labels] or list(info.labels)
-    pathologies = check_names("pathology", args.pathologies or default, info.labels)
+    pathologies = target_names(args.pathologies, info)
     contrasted = check_names("pathology", args.contrast, info.labels)
     if len(contrasted) % 2:
         raise UserError(
@@ -187,6 +186,7 @@ def _settings(args, pathologies, methods, checkpoints):
         "checkpoints": [sha256(path) for path in checkpoints],
         "folds": None if args.cross_fit else args.folds,
         **{name: getattr(args, name) for name in names},
+        **({"own_cards": sha256(args.cards)} if Path(args.cards).is_file() else {}),
     }
 
 
@@ -199,8 +199,8 @@ def main(args: argparse.Namespace) -> None:
     models = _models(args, device)
     info = models[0].info
     pathologies, pairs, methods = _names(args, info)
-    data = load_dataset(args.data_path, info.task, info.sampling_rate, args.limit)
-    cards = CARDS[args.cards](data.path, info)
+    data = load_dataset_for(info, args.data_path, args.limit)
+    cards = cards_for(args.cards, data.path, info)
     seen = [] if args.cross_fit else seen_folds(info, args.folds)
     if seen:
         print(
@@ -224,7 +224,11 @@ def main(args: argparse.Namespace) -> None:
         named=bool(args.pathologies),
     )
     if not cards:
-        print(f"note: no card for any label of {info.task}: no scorecard", file=sys.stderr)
+        print(
+            f"note: no card for any of {', '.join(info.labels)}: no scorecard; --cards takes a csv "
+            "of your own",
+            file=sys.stderr,
+        )
     with Stage(
         folder, "glocal", _settings(args, pathologies, methods, checkpoints), args.overwrite
     ) as stage:

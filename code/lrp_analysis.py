@@ -49,7 +49,8 @@ from common.labels import slug
 from common.stage import Stage
 from networks import distributed
 from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
-from records.dataset import TABLE, load_dataset, table_hash
+from networks.inference import load_dataset_for
+from records.dataset import TABLE, table_hash
 from records.quality import QUALITY_FILE, write_flag_counts
 
 SHARED = (
@@ -255,7 +256,7 @@ def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[J
         data = whole = own_dataset(args.record, info, args.record_rate)
         targets, empty = own_targets(args, model, data), []
     else:
-        whole = load_dataset(args.data_path, info.task, info.sampling_rate, args.limit)
+        whole = load_dataset_for(info, args.data_path, args.limit)
         data = whole if args.ecg_ids else whole.in_folds(args.folds)
         targets, empty = choose_targets(args, info, data, model)
     baseline = baseline_for(args.baseline, whole, data)

@@ -36,7 +36,8 @@ from common.files import UserError, sha256, write_csv
 from common.labels import is_regression
 from common.stage import Stage, data_folders
 from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
-from records.dataset import TABLE, load_dataset, load_table, table_hash
+from networks.inference import load_dataset_for
+from records.dataset import TABLE, load_table, table_hash
 from records.quality import write_flag_counts
 from sanity import figures as sanity_figures
 from sanity import tables as sanity_tables
@@ -201,9 +202,7 @@ def subjects_of(
     few = min(args.n_few, args.n_samples)
 
     def load(one):
-        return load_dataset(args.data_path, one.info.task, one.info.sampling_rate).in_folds(
-            args.folds
-        )
+        return load_dataset_for(one.info, args.data_path).in_folds(args.folds)
 
     own = load(model)
     found = {

@@ -41,8 +41,8 @@ from common.labels import is_regression
 from common.stage import Stage
 from ecg.concepts import CONCEPTS
 from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
-from networks.inference import PROTOCOLS
-from records.dataset import TABLE, load_dataset, table_hash
+from networks.inference import PROTOCOLS, load_dataset_for
+from records.dataset import TABLE, table_hash
 from records.quality import write_flag_counts
 from tcav.activations import POOLS, collect, layer_names
 from tcav.analysis import Plan, analyse, layer_passes
@@ -201,9 +201,7 @@ def _load(args):
             "come from 9 and 10"
         )
     check_names("layer", args.layers or [], layer_names(model))
-    return model, load_dataset(
-        args.data_path, model.info.task, model.info.sampling_rate, args.limit
-    )
+    return model, load_dataset_for(model.info, args.data_path, args.limit)
 
 
 def _classes(args, model, evaluated):

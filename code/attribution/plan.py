@@ -11,7 +11,7 @@ from attribution.methods import METHODS, explain, starts_of
 from attribution.selection import STRATEGIES, select, select_pathology
 from common.cli import check_names
 from common.files import UserError
-from common.labels import is_regression
+from common.labels import OWN_TASK, is_regression
 from networks.checkpoints import ModelInfo
 from networks.distributed import shared_predict
 from records.dataset import Dataset
@@ -34,14 +34,15 @@ class Target:
 
 def target_names(asked: list[str] | None, info: ModelInfo) -> list[str]:
     """The outputs to explain: those asked for, else the paper's that the model knows, else all
-    (leads of a regression).
+    (leads of a regression, classes of one's own).
     """
     if asked:
         kind = (
             "lead (the targets of an amplitude model)" if is_regression(info.task) else "pathology"
         )
         return list(dict.fromkeys(check_names(kind, asked, info.labels)))
-    return [name for name in PAPER_PATHOLOGIES if name in info.labels] or list(info.labels)
+    papers = [name for name in PAPER_PATHOLOGIES if name in info.labels]
+    return list(info.labels) if info.task == OWN_TASK or not papers else papers
 
 
 def choose_targets(

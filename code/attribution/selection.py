@@ -102,6 +102,11 @@ def select_pathology(
     several models. UserError where none is left, with what there is.
     """
     column = info.index(pathology)
+    if pathology in data.unknown and strategy != "all":
+        raise UserError(
+            f"strategy {strategy} needs labels, and {data.path} has none for {pathology}: take "
+            "all, or name records with --ecg_ids"
+        )
     label = data.labels[:, column].astype(bool)
     positive = (predicted_positive(logits, info.thresholds) if positive is None else positive)[
         :, column

@@ -117,13 +117,21 @@ REGRESSION_TASKS = {
 TASKS = {**LABEL_MAPPINGS, **{task: list(LEADS) for task in REGRESSION_TASKS}}
 
 
+# A network that was trained elsewhere may have classes of its own: what a checkpoint then calls its
+# task. What is known of SCP statements says nothing about them.
+OWN_TASK = "own"
+
+
 def is_regression(task: str) -> bool:
     """Whether `task` predicts amplitudes (mV per lead) instead of label probabilities."""
     return task in REGRESSION_TASKS
 
 
 def labels_of_statement(statement: str, task: str) -> list[str]:
-    """Labels of `task` that an SCP statement implies: none or one; unknown statements give none."""
+    """Labels of `task` that an SCP statement implies: none or one; unknown statements give none.
+
+    A network's own classes (OWN_TASK) are implied by none.
+    """
     if statement not in STATEMENTS:
         return []
     superclass, subclass, form, rhythm, _ = STATEMENTS[statement]
@@ -134,6 +142,7 @@ def labels_of_statement(statement: str, task: str) -> list[str]:
         "form": statement if form else "",
         "rhythm": statement if rhythm else "",
         "all": statement,
+        OWN_TASK: "",
     }[task]
     return [implied] if implied else []
 

@@ -21,11 +21,12 @@ import pandas as pd
 
 from attribution.cells import CellMaps, shares
 from common.files import UserError, read_csv
-from common.labels import LEADS, labels_of_statement
+from common.labels import LEADS, OWN_TASK, labels_of_statement
 from common.stage import data_folders
 from common.stats import percentile_interval, permutation_p
 from ecg.segments import SEGMENTS
 from glocal.maps import TOP, cell_ranks, group_mean
+from networks.checkpoints import ModelInfo
 
 # stretches of the 24 segments, by the names in which rules are read
 STRETCHES = {
@@ -280,7 +281,8 @@ def _planted(data_path, info):
 
 
 def _textbook(_, info):
-    return textbook_cards(info.labels)
+    # RULES speak of SCP statements: a class of one's own that is called like one may mean another
+    return {} if info.task == OWN_TASK else textbook_cards(info.labels)
 
 
 def _auto(data_path, info):
@@ -289,6 +291,46 @@ def _auto(data_path, info):
 
 # which cards a run is scored by: name -> (data folder, model) -> cards
 CARDS = {"auto": _auto, "textbook": _textbook, "planted": _planted}
+
+
+def cards_for(choice: str, data_path: str | Path, info: ModelInfo) -> dict[str, Card]:
+    """Label -> card of one of CARDS, or of a csv of one's own (read_cards)."""
+    if choice in CARDS:
+        return CARDS[choice](data_path, info)
+    if Path(choice).suffix.lower() != ".csv":
+        raise UserError(f"--cards {choice}: takes {', '.join(CARDS)} or a csv of your own")
+    return read_cards(choice, info.labels)
+
+
+def read_cards(path: str | Path, labels: Sequence[str]) -> dict[str, Card]:
+    """Label -> card of a csv with a row per lead and segment: label, lead, segment and, if wanted,
+    sign.
+
+    `segment` is one of the 24 segments or a stretch of STRETCHES; `sign` says which voltage there
+    argues for the label: 1 higher, -1 lower, 0 or blank no direction. UserError for a name that is
+    not known, and where no row speaks of any of `labels`.
+    """
+    table = read_csv(path, "it has the columns label, lead, segment and, if wanted, sign")
+    if missing := [name for name in ("label", "lead", "segment") if name not in table]:
+        raise UserError(f"{path} lacks the column {', '.join(missing)}")
+    signs = table["sign"] if "sign" in table else pd.Series(0, index=table.index)
+    signs = pd.to_numeric(signs.fillna(0), errors="coerce")
+    places = {**STRETCHES, **{segment: (segment,) for segment in SEGMENTS}}
+    allowed = {"label": labels, "lead": LEADS, "segment": places}
+    for column, known in allowed.items():
+        if strange := sorted(set(table[column].astype(str)) - set(known)):
+            raise UserError(
+                f"{path}: {column} {', '.join(strange)} is not among {', '.join(map(str, known))}"
+            )
+    if not signs.isin([-1, 0, 1]).all():
+        raise UserError(f"{path}: sign is 1, -1, 0 or blank")
+    if not len(table):
+        raise UserError(f"{path} has no row: no card")
+    entries = {}
+    for row, sign in zip(table.itertuples(), signs, strict=True):
+        cells = [(row.lead, segment, int(sign)) for segment in places[row.segment]]
+        entries.setdefault(str(row.label), []).extend(cells)
+    return {label: make_card(label, cells) for label, cells in entries.items()}
 
 
 # ---------------------------------------------------------------- scores

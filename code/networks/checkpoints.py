@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from common.files import UserError, need_file, replacing
-from common.labels import LEADS, TASKS
+from common.labels import LEADS, OWN_TASK, TASKS, slug
 from networks.models import MODELS, get_model
+from networks.program import Program
 
 
 @dataclass(frozen=True)
@@ -24,21 +26,31 @@ class ModelInfo:
 
     modelname: str
     task: str
-    labels: tuple[str, ...]  # class names; the leads for a regression task
+    labels: tuple[str, ...]  # class names in the order of the outputs; leads for a regression task
     leads: tuple[str, ...]  # input leads, in the model's order
-    sampling_rate: int  # Hz
-    crop_seconds: float  # length of the input the model was trained on
+    sampling_rate: int  # Hz, of the records that it takes
+    crop_seconds: float  # length of the input: what the model was trained on, or sees of a record
     folds: dict  # {"train": [...], "validation": [...], "test": [...]}
     seed: int
     run_name: str | None = None
     thresholds: tuple[float, ...] | None = (
         None  # probability of best F1 on the validation fold, per class (NaN: no positive)
     )
+    # None for LeNet, ResNet and XResNet; for other networks where it came from and what it expects
+    # (unit, normalisation, rate, length, kind of outputs): plain values, for people
+    origin: dict | None = None
 
     @property
     def crop(self) -> int:
         """Input length in samples."""
         return round(self.crop_seconds * self.sampling_rate)
+
+    def stored(self) -> dict:
+        """The fields as a checkpoint holds them: `origin` only where there is one."""
+        facts = asdict(self)
+        if self.origin is None:
+            del facts["origin"]
+        return facts
 
     @property
     def run_folder_name(self) -> str:
@@ -55,12 +67,21 @@ class ModelInfo:
 def save_checkpoint(
     path: str | Path, model: torch.nn.Module, info: ModelInfo, **training_state: object
 ) -> None:
-    """Write weights, info and any further plain training state, whole or not at all."""
+    """Write weights, info and any further plain training state, whole or not at all.
+
+    Of a Program (a network that is none of MODELS) the graph is written too, as plain data.
+    """
+    if isinstance(model, Program):
+        graph, tensors = model.to_plain()
+        parameters = [name for name, _ in model.named_parameters()]
+        training_state = {"graph": graph, "parameters": parameters, **training_state}
+    else:
+        tensors = model.state_dict()
     buffer = (
         io.BytesIO()
     )  # given a path, torch.save would store its name, and hide that a disk is full
     torch.save(
-        {"model": model.state_dict(), **_canonical({"info": asdict(info), **training_state})},
+        {"model": tensors, **_canonical({"info": info.stored(), **training_state})},
         buffer,
     )
     with replacing(path) as temporary:
@@ -109,7 +130,8 @@ def load_checkpoint(
             f"{path} is not a readable checkpoint ({type(error).__name__}): train it again"
         ) from None
     try:
-        stored = {field.name: content["info"][field.name] for field in fields(ModelInfo)}
+        given = {"origin": None, **content["info"]}
+        stored = {field.name: given[field.name] for field in fields(ModelInfo)}
         info = ModelInfo(
             **{
                 name: tuple(value) if isinstance(value, list | tuple) else value
@@ -120,7 +142,8 @@ def load_checkpoint(
         raise UserError(
             f"{path} is no checkpoint of train_model.py (it does not say what it is)"
         ) from None
-    if wrong := [name for name, fits in _INFO_CHECKS.items() if not _holds(fits, info)]:
+    checks = _INFO_CHECKS | (_FOREIGN_CHECKS if "graph" in content else {})
+    if wrong := [name for name, fits in checks.items() if not _holds(fits, info)]:
         raise UserError(
             f"{path} is no checkpoint of train_model.py ({wrong[0]} {getattr(info, wrong[0])!r})"
         )
@@ -171,6 +194,24 @@ _INFO_CHECKS = {
 }
 
 
+# instead of these for a network that came with its graph: its outputs may stand in any order, and
+# may be classes of its own
+_FOREIGN_CHECKS = {
+    "modelname": lambda info: bool(info.modelname) and slug(info.modelname) == info.modelname,
+    "task": lambda info: info.task in (*TASKS, OWN_TASK),
+    "labels": lambda info: (
+        0 < len(info.labels) == len(set(info.labels))
+        and all(type(label) is str and slug(label) for label in info.labels)
+        and (info.task == OWN_TASK or set(info.labels) <= set(TASKS[info.task]))
+    ),
+    "origin": lambda info: type(info.origin) is dict and all(map(_is_plain, info.origin.values())),
+}
+
+
+def _is_plain(value):
+    return value is None or type(value) in (str, int, float, bool)
+
+
 def _holds(check, info):
     try:
         return check(info)
@@ -185,6 +226,21 @@ def load_model(
     shapes.
     """
     content, info = load_checkpoint(model_path, device)
+    if "graph" in content:
+        model = _program_of(find_checkpoint(model_path), content, info)
+    else:
+        model = _network_of(model_path, content, info)
+    if bad := [name for name, values in _values_of(model) if not torch.isfinite(values).all()]:
+        raise UserError(
+            f"{find_checkpoint(model_path)} holds weights that are not numbers ({bad[0]}): train "
+            "it again"
+        )
+    model.info = info
+    return model.to(device).eval()
+
+
+def _network_of(model_path, content, info):
+    """One of MODELS with the weights of a checkpoint."""
     model = get_model(info.modelname, len(info.labels), len(info.leads))
     try:
         model.load_state_dict(content["model"], strict=True)
@@ -193,15 +249,37 @@ def load_model(
         raise UserError(
             f"{find_checkpoint(model_path)} does not fit {info.modelname}: {reason}"
         ) from None
-    if bad := [
-        name for name, values in model.state_dict().items() if not torch.isfinite(values).all()
-    ]:
-        raise UserError(
-            f"{find_checkpoint(model_path)} holds weights that are not numbers ({bad[0]}): train "
-            "it again"
-        )
-    model.info = info
-    return model.to(device).eval()
+    return model
+
+
+def _program_of(path, content, info):
+    """The network of a checkpoint that holds a graph, tried on two records of zeros."""
+    try:
+        learned = set(content["parameters"])
+        tensors = {
+            name: nn.Parameter(tensor) if name in learned else tensor
+            for name, tensor in content["model"].items()
+        }
+        program = Program.from_plain(content["graph"], tensors)
+        some = next(iter(tensors.values()), torch.zeros(1))
+        with torch.no_grad():
+            logits = program(some.new_zeros(2, len(info.leads), info.crop, dtype=torch.float32))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except Exception as error:  # whatever a damaged file may bring
+        raise UserError(f"{path} holds no network ({type(error).__name__})") from None
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, len(info.labels)):
+        raise UserError(f"{path} does not give one output per label ({len(info.labels)})")
+    return program
+
+
+def _values_of(model):
+    """Names and tensors of a network's weights (of a graph's also its constants, but for those that
+    may well be infinite: masks).
+    """
+    if isinstance(model, Program):
+        return list(model.named_parameters())
+    return list(model.state_dict().items())
 
 
 def run_folder(output_path: str | Path, info: ModelInfo) -> Path:

@@ -1,15 +1,32 @@
 """Logits of whole records: the centre crop, or the mean over windows at half stride."""
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from common.labels import LEADS
-from records.dataset import Signals, centre_crop, window_starts
+from networks.checkpoints import ModelInfo
+from records.dataset import Dataset, Signals, centre_crop, load_dataset, window_starts
 
 PROTOCOLS = ("centre_crop", "windows")
+
+
+def load_dataset_for(info: ModelInfo, data_path: str | Path, limit: int | None = None) -> Dataset:
+    """The records that a network takes: at its sampling rate, with the labels of its outputs in
+    their order; what the data set says nothing of is named.
+    """
+    data = load_dataset(data_path, info.task, info.sampling_rate, limit, info.labels)
+    if data.unknown:
+        print(
+            f"note: {data_path} has no labels for {', '.join(data.unknown)}: records of "
+            "these classes cannot be told from others",
+            file=sys.stderr,
+        )
+    return data
 
 
 def to_input(

@@ -27,7 +27,7 @@ from networks.checkpoints import (
     run_folder,
     save_checkpoint,
 )
-from networks.inference import PROTOCOLS
+from networks.inference import PROTOCOLS, load_dataset_for
 from networks.metrics import (
     best_thresholds,
     classification_metrics,
@@ -37,7 +37,7 @@ from networks.metrics import (
 )
 from networks.models import get_model
 from networks.training import Learner, Recipe, TrainingLog, TrainingSet, checkpoint_paths, fit
-from records.dataset import TABLE, Dataset, load_dataset
+from records.dataset import TABLE, Dataset
 
 FOLDS = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]}
 
@@ -110,7 +110,7 @@ def load_splits(
             f"--keep_unlabelled has no meaning for {info.task}: without amplitudes there is "
             "nothing to learn"
         )
-    data = load_dataset(args.data_path, info.task, info.sampling_rate, args.limit)
+    data = load_dataset_for(info, args.data_path, args.limit)
     if info.crop > data.signals.shape[1]:
         raise UserError(
             f"records of {data.signals.shape[1]} samples are shorter than the crop of {info.crop}"
@@ -248,7 +248,7 @@ def train(args: argparse.Namespace, device: torch.device) -> str | None:
     distributed.check_same("data", data)
     folder = run_folder(args.output_path, info)
     settings = {
-        **asdict(replace(info, thresholds=None)),
+        **replace(info, thresholds=None).stored(),
         **asdict(recipe),
         "finetune": args.finetune and sha256(find_checkpoint(args.finetune)),
         "limit": args.limit,

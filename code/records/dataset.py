@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 
 from common.files import UserError, read_csv, read_npy, read_pickle, sha256
-from common.labels import LEADS, REGRESSION_TASKS, TASKS
+from common.labels import LEADS, OWN_TASK, REGRESSION_TASKS, TASKS
 from common.stage import read_stage
 
 Signals = TypeVar("Signals")  # (N, T, leads): an array or a tensor
 
 TABLE = "ptbxl_database_enriched.csv"
+BLANK = ("nan", "<NA>", "None", "")
 HINT = "run python code/preprocessing.py first (--data_path names the folder)"
 
 
@@ -36,6 +37,8 @@ class Dataset:
     labelled       # (N,) bool: the record has at least one label of the task (regression: all 12
                    values)
     path           the folder it was read from
+    label_names    names of the label columns, in their order (() without a task)
+    unknown        those of label_names that the data set says nothing of: their columns are 0
     """
 
     table: pd.DataFrame
@@ -45,6 +48,8 @@ class Dataset:
     task: str | None = None
     labels: np.ndarray | None = None
     labelled: np.ndarray | None = None
+    label_names: Sequence[str] = ()
+    unknown: tuple[str, ...] = ()
 
     def __len__(self):
         return len(self.table)
@@ -63,11 +68,6 @@ class Dataset:
     def fold(self) -> np.ndarray:
         """(N,) int 1..10"""
         return self.table["strat_fold"].to_numpy()
-
-    @property
-    def label_names(self) -> list[str]:
-        """Names of the label columns."""
-        return TASKS[self.task]
 
     def rows(self, index: np.ndarray | Sequence[int]) -> "Dataset":
         """The records at `index` (integer positions or a boolean mask), in that order."""
@@ -136,10 +136,12 @@ def load_dataset(
     task: str | None = None,
     sampling_rate: int = 100,
     limit: int | None = None,
+    label_names: Sequence[str] | None = None,
 ) -> Dataset:
     """Read signals, table and, for a task, labels from the folder that preprocessing.py wrote.
 
-    Raises UserError where a file is missing or damaged, or the row counts do not agree.
+    `label_names` are the label columns to give, in that order (a network's); by default all of the
+    task. Raises UserError where a file is missing or damaged, or the row counts do not agree.
     """
     data_path = Path(data_path)
     signals_path = data_path / f"raw{sampling_rate}.pkl"
@@ -147,7 +149,7 @@ def load_dataset(
         raise UserError(f"{signals_path} does not exist: {HINT}")
     _check_finished(data_path)
     made = _made_by(data_path, sampling_rate)
-    for name in (signals_path.name, f"multihot_{task}.npy"):
+    for name in (signals_path.name, *_label_files(task)):
         if _has_changed(data_path / name, made):
             raise UserError(
                 f"{data_path / name} has changed since preprocessing.py wrote it (sha256): "
@@ -160,8 +162,8 @@ def load_dataset(
             f"{signals_path} is {signals.shape}, the table has {len(table)} rows: "
             f"they belong to different runs; {HINT}"
         )
-    labels, labelled = load_labels(data_path, task, table) if task else (None, None)
-    data = Dataset(table, signals, sampling_rate, data_path, task, labels, labelled)
+    columns = label_columns(data_path, task, table, label_names) if task else {}
+    data = Dataset(table, signals, sampling_rate, data_path, task, **columns)
     return data.rows(np.arange(min(limit, len(data)))) if limit else data
 
 
@@ -237,6 +239,71 @@ def load_labels(data_path: Path, task: str, table: pd.DataFrame) -> tuple[np.nda
             f"{path} is {labels.shape}, expected {(len(table), len(TASKS[task]))}: {HINT}"
         )
     return labels, labels.any(axis=1)
+
+
+def label_columns(
+    data_path: Path, task: str, table: pd.DataFrame, names: Sequence[str] | None = None
+) -> dict[str, object]:
+    """The fields `labels`, `labelled`, `label_names` and `unknown` of a Dataset.
+
+    names  the columns to give, by default all of the task. With OWN_TASK each is looked up by
+           itself: a column of the table that holds True and False, else a label of the first of
+           TASKS that knows it.
+    """
+    if task == OWN_TASK:
+        return _own_columns(data_path, table, list(names or ()))
+    labels, labelled = load_labels(data_path, task, table)
+    known = list(TASKS[task])
+    chosen = known if names is None else list(names)
+    if strange := [name for name in chosen if name not in known]:
+        raise UserError(f"{', '.join(strange)}: no label of {task}, which has {', '.join(known)}")
+    if chosen != known:
+        labels = labels[:, [known.index(name) for name in chosen]]
+    return {"labels": labels, "labelled": labelled, "label_names": chosen}
+
+
+def task_knowing(label: str, labels: Sequence[str] = ()) -> str | None:
+    """The classification task that a label is taken from: of those that know it, the one that knows
+    most of `labels`; None where there is none.
+    """
+    knowing = [task for task in TASKS if task not in REGRESSION_TASKS and label in TASKS[task]]
+    order = list(TASKS)
+    return max(
+        knowing,
+        key=lambda task: (sum(name in TASKS[task] for name in labels), -order.index(task)),
+        default=None,
+    )
+
+
+def _label_files(task):
+    """Names of the label files that a task may be read from."""
+    tasks = TASKS if task == OWN_TASK else [task]
+    return [f"multihot_{one}.npy" for one in tasks]
+
+
+def _own_columns(data_path, table, names):
+    """Columns of classes of one's own, each from the table or from the task that knows it."""
+    labels = np.zeros((len(table), len(names)), dtype=int)
+    labelled, unknown = np.zeros(len(table), dtype=bool), []
+    for position, name in enumerate(names):
+        words = table[name].astype(str) if name in table else pd.Series(dtype=str)
+        task = task_knowing(name, names)
+        answers = words.isin(["True", "False"])
+        if answers.any() and (answers | words.isin(BLANK)).all():
+            labels[:, position] = words == "True"
+            labelled |= answers.to_numpy()
+        elif task:
+            values, any_of_task = load_labels(data_path, task, table)
+            labels[:, position] = values[:, TASKS[task].index(name)]
+            labelled |= any_of_task
+        else:
+            unknown.append(name)
+    return {
+        "labels": labels,
+        "labelled": labelled,
+        "label_names": names,
+        "unknown": tuple(unknown),
+    }
 
 
 def _amplitudes(task, table):
