@@ -21,7 +21,6 @@ from common.stage import read_stage
 Signals = TypeVar("Signals")  # (N, T, leads): an array or a tensor
 
 TABLE = "ptbxl_database_enriched.csv"
-BLANK = ("nan", "<NA>", "None", "")
 HINT = "run python code/preprocessing.py first (--data_path names the folder)"
 
 
@@ -286,12 +285,11 @@ def _own_columns(data_path, table, names):
     labels = np.zeros((len(table), len(names)), dtype=int)
     labelled, unknown = np.zeros(len(table), dtype=bool), []
     for position, name in enumerate(names):
-        words = table[name].astype(str) if name in table else pd.Series(dtype=str)
+        answers = _answers(table[name]) if name in table else None
         task = task_knowing(name, names)
-        answers = words.isin(["True", "False"])
-        if answers.any() and (answers | words.isin(BLANK)).all():
-            labels[:, position] = words == "True"
-            labelled |= answers.to_numpy()
+        if answers is not None:
+            labels[:, position] = answers == 1
+            labelled |= np.isfinite(answers)
         elif task:
             values, any_of_task = load_labels(data_path, task, table)
             labels[:, position] = values[:, TASKS[task].index(name)]
@@ -304,6 +302,15 @@ def _own_columns(data_path, table, names):
         "label_names": names,
         "unknown": tuple(unknown),
     }
+
+
+def _answers(column):
+    """A column of yes and no as 1, 0 and NaN (blank); None where it says anything else."""
+    words = {"True": 1.0, "False": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
+    answers = column.astype(str).map(words)
+    blank = column.isna() | (column.astype(str).str.strip() == "")
+    said = answers.notna()
+    return answers.to_numpy(float) if said.any() and (said | blank).all() else None
 
 
 def _amplitudes(task, table):
