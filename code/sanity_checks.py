@@ -43,7 +43,7 @@ from sanity import figures as sanity_figures
 from sanity import tables as sanity_tables
 from sanity.amplitude import measure_amplitude
 from sanity.axioms import measure_axioms
-from sanity.dose_response import DOSES, WAVES, dose_reference, measure_dose_response
+from sanity.dose_response import DOSED, DOSES, dose_reference, measure_dose_response
 from sanity.faithfulness import FRACTIONS, N_RANDOM, measure_faithfulness, random_reference
 from sanity.localisation import has_truth, measure_localisation, planted_reference
 from sanity.parts import Check, Store, cascade_maps, estimate, estimate_maps, plan, run_parts
@@ -81,7 +81,7 @@ CHECKS = {
         measure_dose_response,
         "do attributions know what a dose of each wave does?",
         reference=dose_reference,
-        prepared=2 * 12 * len(WAVES) * (len(DOSES) - 1),
+        prepared=2 * 12 * len(DOSED) * (len(DOSES) - 1),
     ),
     "localisation": Check(measure_localisation, "do maps point at the planted cause?", prepared=4),
     "axioms": Check(

@@ -20,7 +20,7 @@ from common.files import write_figure
 from common.labels import LEADS, slug
 from common.plotting import ABSOLUTE_CMAP, INK, SIGNED_CMAP, heat_line, heat_norm, plt
 from ecg.beats import window_times
-from ecg.segments import SEGMENTS
+from ecg.segments import SEGMENTS, WAVES
 from glocal.groups import CONTROLS, Group, label_bars
 from glocal.maps import TOP
 from glocal.scorecard_figures import scorecard_figure
@@ -31,12 +31,13 @@ from networks.checkpoints import ModelInfo
 LIMB, CHEST = ("aVL", "I", "-aVR", "II", "aVF", "III"), ("V1", "V2", "V3", "V4", "V5", "V6")
 DISPLAY = (*LIMB, *CHEST)
 FORMATS = ("png", "pdf")
-WAVES = {
-    "P": ("P-Onset", "pq"),
-    "QRS": ("QRS-Onset", "QRS-Offset"),
-    "ST": ("qj", "jt"),
-    "T": ("T-Onset", "T-Offset"),
-    "TP": ("tp", "tp"),
+# bands above the columns: name -> first and last of its segments, one band beside the other
+BANDS = {
+    "P": (WAVES["P"][0], WAVES["PR"][1]),
+    "QRS": (WAVES["QRS"][0], WAVES["QRS"][-1]),
+    "ST": (WAVES["ST"][0], WAVES["ST"][-1]),
+    "T": (WAVES["T"][0], WAVES["T"][-1]),
+    "TP": (WAVES["TP"][0], WAVES["TP"][-1]),
 }
 GRID_COLOURS = {0.1: "#f7e3df", 0.5: "#eec4bd"}  # small and large squares of ECG paper, mV
 BAND_COLOUR = "#c9cdd2"
@@ -226,7 +227,7 @@ def _frame_cells(ax):
     ax.tick_params(length=0, pad=2)
     ax.spines[:].set_visible(False)
     ax.axhline(len(LIMB) - 0.5, color="white", linewidth=1.6)
-    for name, (first, last) in WAVES.items():
+    for name, (first, last) in BANDS.items():
         left, right = SEGMENTS.index(first) - 0.5, SEGMENTS.index(last) + 0.5
         ax.axvline(right, color="white", linewidth=1.6)
         ax.annotate(

@@ -24,23 +24,11 @@ from common.files import UserError, read_csv
 from common.labels import LEADS, OWN_TASK, labels_of_statement
 from common.stage import data_folders
 from common.stats import percentile_interval, permutation_p
-from ecg.segments import SEGMENTS
+from ecg.segments import SEGMENTS, WAVES
 from glocal.maps import TOP, cell_ranks, group_mean
 from networks.checkpoints import ModelInfo
+from simulation.truth import planted_cells
 
-# stretches of the 24 segments, by the names in which rules are read
-STRETCHES = {
-    "P": ("P-Onset", "(p", "P-Peak", "p)", "P-Offset"),
-    "PR": ("P-Offset", "pq", "QRS-Onset"),
-    "Q": ("QRS-Onset", "(q", "Q-Peak", "qr"),
-    "R": ("qr", "R-Peak", "rs"),
-    "S": ("rs", "S-Peak", "q)"),
-    "late QRS": ("S-Peak", "q)", "QRS-Offset"),
-    "QRS": ("QRS-Onset", "(q", "Q-Peak", "qr", "R-Peak", "rs", "S-Peak", "q)", "QRS-Offset"),
-    "ST": ("qj", "J-point", "jt"),
-    "T": ("T-Onset", "(t", "T-Peak", "t)", "T-Offset"),
-    "TP": ("tp",),
-}
 LIMB_LATERAL, LATERAL = ("I", "aVL"), ("I", "aVL", "V5", "V6")
 INFERIOR, ANTERIOR = ("II", "III", "aVF"), ("V1", "V2", "V3", "V4")
 
@@ -64,7 +52,7 @@ class Rule:
     @property
     def segments(self) -> tuple[str, ...]:
         """Segments of its stretches, each once, in their order in time."""
-        wanted = {segment for stretch in self.stretches for segment in STRETCHES[stretch]}
+        wanted = {segment for stretch in self.stretches for segment in WAVES[stretch]}
         return tuple(segment for segment in SEGMENTS if segment in wanted)
 
 
@@ -203,21 +191,22 @@ def rules_table() -> pd.DataFrame:
 
 # ---------------------------------------------------------------- planted causes
 
-# of a label's largest change: limb leads are sums of each other, so small changes are everywhere
-PLANTED_SHARE = 0.25
 PEAKS = ("P-Peak", "Q-Peak", "R-Peak", "S-Peak", "T-Peak")
 
 
 def planted_cards(path: str | Path, task: str, labels: Sequence[str]) -> dict[str, Card]:
     """Label -> card of the cells that simulate_ptbxl.py changed for it (planted_causes.csv: label,
-    lead, segment, effect in mV).
+    lead, segment, effect and effect_abs in mV).
 
-    Cells with at least PLANTED_SHARE of a statement's largest effect. The table speaks of the
-    stretches between points: a peak belongs to the card with either stretch beside it, an onset or
-    offset with both.
+    Cells are those of simulation.truth.planted_cells, signed as their mean change is. A peak
+    belongs to the card with either stretch beside it, an onset or offset with both.
     """
     table = read_csv(path, "simulate_ptbxl.py writes it beside the records")
-    missing = [column for column in ("label", "lead", "segment", "effect") if column not in table]
+    missing = [
+        column
+        for column in ("label", "lead", "segment", "effect", "effect_abs")
+        if column not in table
+    ]
     if missing:
         raise UserError(
             f"{path} lacks the column {', '.join(missing)}: simulate_ptbxl.py writes it"
@@ -230,8 +219,7 @@ def planted_cards(path: str | Path, task: str, labels: Sequence[str]) -> dict[st
             f"{path} names {', '.join(map(str, unknown))}, which is no lead or segment of the 12 x "
             "24 maps"
         )
-    size = table["effect"].abs()
-    table = table[size >= PLANTED_SHARE * size.groupby(table["label"]).transform("max")]
+    table = planted_cells(table)
     cards = {}
     for label in labels:
         rows = table[

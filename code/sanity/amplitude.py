@@ -21,23 +21,16 @@ import pandas as pd
 from common.labels import LEADS
 from common.stats import mean_of_known, patient_weights, percentile_interval
 from ecg.beats import find_beats, mean_beats, window_offsets
-from ecg.segments import SEGMENTS
+from ecg.segments import WAVES, share_of
 from sanity.subject import Explain, Measured, Subject
 
 OWN_WAVE = {"P_Wave_Amplitude": "P", "R_Peak_Amplitude": "QRS", "T_Wave_Amplitude": "T"}
-BOUNDS = {
-    "P": ("P-Onset", "P-Offset"),
-    "QRS": ("QRS-Onset", "QRS-Offset"),
-    "T": ("T-Onset", "T-Offset"),
-}
+WINDOWS = ("P", "QRS", "T")
 
 
 def window_masks(segments: np.ndarray) -> dict[str, np.ndarray]:
     """P, QRS and T as shares (n, T, 12) of soft segments (n, T, 12, 24)."""
-    return {
-        wave: segments[..., SEGMENTS.index(first) : SEGMENTS.index(last) + 1].sum(axis=-1)
-        for wave, (first, last) in BOUNDS.items()
-    }
+    return {wave: share_of(segments, WAVES[wave]) for wave in WINDOWS}
 
 
 def lead_specificity(maps: np.ndarray, lead: int) -> np.ndarray:
@@ -136,7 +129,7 @@ def _collect(subject, scores, chances, curves):
         subject.measured(f"amplitude_{name}", values, at_random, detail=True)
         for name, values in leads.items()
     ]
-    for name in ("time", "cell", *(f"window_{wave}" for wave in BOUNDS)):
+    for name in ("time", "cell", *(f"window_{wave}" for wave in WINDOWS)):
         best = np.nan if name.startswith("window") else 1.0
         measured.append(
             subject.measured(

@@ -1,7 +1,7 @@
 """Dose-response: how much does the logit move per dose of one wave in one lead, and do the
 attributions know it?
 
-A wave of a lead (WAVES, by the segment mask) is scaled about the isoelectric line by DOSES from .5
+A wave of a lead (DOSED, by the segment mask) is scaled about the isoelectric line by DOSES from .5
 to 1.5; the slope of the target logit over the dose is the effect. Two units: per +100 % of the wave
 (what a relevance that sums to the logit should share out), and per +0.1 mV at its highest point
 (what a gradient should know). Cells below SMALLEST mV have no slope.
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from common.labels import LEADS
 from common.stats import bootstrap_mean
 from ecg.fills import scale
-from ecg.segments import SEGMENTS
+from ecg.segments import WAVES, share_of
 from sanity.agreement import cell_sums, masked_correlation
 from sanity.subject import Explain, Measured, Subject, target_logits
 
@@ -27,21 +27,17 @@ DOSES = np.array([0.5, 0.75, 1.0, 1.25, 1.5])
 SMALLEST = 0.03  # mV
 TABLE_DOSE = 0.1  # mV
 
-# wave -> its segments; the stretches beside a peak belong to it
-WAVES = {
-    "P": ("P-Onset", "(p", "P-Peak", "p)", "P-Offset"),
-    "Q": ("(q", "Q-Peak"),
-    "R": ("qr", "R-Peak", "rs"),
-    "S": ("S-Peak", "q)"),
-    "ST": ("QRS-Offset", "qj", "J-point", "jt"),
-    "T": ("T-Onset", "(t", "T-Peak", "t)", "T-Offset"),
+# what is scaled -> its segments: ecg.segments.WAVES, the flanks of R left to R alone, so that no
+# sample is dosed in two waves and the highest point of Q or S is not one of R's
+DOSED = {
+    wave: [name for name in WAVES[wave] if wave == "R" or name not in WAVES["R"]]
+    for wave in ("P", "Q", "R", "S", "ST", "T")
 }
 
 
 def wave_masks(segments: np.ndarray) -> np.ndarray:
     """(n, T, 12, waves) share of each wave, from soft segments (n, T, 12, 24)."""
-    columns = [[SEGMENTS.index(name) for name in names] for names in WAVES.values()]
-    return np.stack([segments[..., index].sum(axis=-1) for index in columns], axis=-1)
+    return np.stack([share_of(segments, names) for names in DOSED.values()], axis=-1)
 
 
 def wave_amplitudes(subject: Subject, masks: np.ndarray) -> np.ndarray:
@@ -60,11 +56,11 @@ def slopes(subject: Subject, einthoven: bool, progress: bool = False) -> np.ndar
     """
     masks = wave_masks(subject.segments)
     signals, line = torch.from_numpy(subject.signals), torch.from_numpy(subject.line)
-    found = np.zeros((len(subject), len(LEADS), len(WAVES)))
+    found = np.zeros((len(subject), len(LEADS), len(DOSED)))
     centred = DOSES - DOSES.mean()
     undosed = target_logits(subject, signals)
     for lead in tqdm(range(len(LEADS)), desc="dose-response", disable=not progress, leave=False):
-        for wave in range(len(WAVES)):
+        for wave in range(len(DOSED)):
             weights = torch.zeros_like(signals)
             weights[..., lead] = torch.from_numpy(masks[:, :, lead, wave])
             logits = [
@@ -145,7 +141,7 @@ def dose_table(subject: Subject, reference: dict[str, np.ndarray], seed: int = 0
     for target in np.unique(subject.target):
         of_target = subject.target == target
         for lead, name in enumerate(LEADS):
-            for wave, wave_name in enumerate(WAVES):
+            for wave, wave_name in enumerate(DOSED):
                 known = of_target & np.isfinite(effect[:, lead, wave])
                 if known.sum() < 3:
                     continue

@@ -61,8 +61,8 @@ from networks.inference import input_of, whole_input
 from records.dataset import centre_crop
 from sanity.amplitude import OWN_WAVE, window_masks
 from sanity.subject import Explain, Measured, Subject, target_logits
-from simulation.causes import CAUSES
 from simulation.cohort import PARAMETERS, counterfactual, read_plan
+from simulation.truth import planted_cells
 
 
 def mask_share(mask: np.ndarray) -> np.ndarray:
@@ -180,7 +180,6 @@ def score_truths(maps: np.ndarray, mask: np.ndarray) -> dict[str, tuple[np.ndarr
 
 MIN_EFFECT = 0.5  # logit
 DECOY_SHARE = 0.25  # of the effect of the cause
-CORE = 0.25  # of a cause's largest mean change (mV)
 PLANTED = "planted_causes.csv"
 POINTS = tuple(
     name for name in SEGMENTS if "-" in name
@@ -213,18 +212,6 @@ def statement_of(subject: Subject, plan: pd.DataFrame) -> np.ndarray:
         ]
         found.append(names[0] if len(names) == 1 else "")
     return np.array(found)
-
-
-def core_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of planted_causes.csv that count as truth: leads and segments, changed by CORE of
-    the largest change or more.
-    """
-    table = table[table["lead"].isin(LEADS) & table["segment"].isin(SEGMENTS)]
-    largest = table.groupby("label")["effect_abs"].transform("max")
-    in_cells = ~table["label"].isin(
-        [name for name, cause in CAUSES.items() if cause.overlay or "rr" in cause.times]
-    )
-    return table[in_cells & (table["effect_abs"] >= CORE * largest)]
 
 
 def planted_masks(table: pd.DataFrame, statements: np.ndarray, segments: np.ndarray) -> np.ndarray:
@@ -282,7 +269,7 @@ def planted_reference(subject: Subject, data_path: str | Path) -> dict[str, np.n
     shown = [np.where(rows[f"decoy_{decoy}"].to_numpy() > 0, decoy, "") for decoy in decoys]
     decoy_effects = np.stack([undo_effects(subject, data_path, names) for names in shown], axis=1)
     effect = undo_effects(subject, data_path, np.where(statements == "NORM", "", statements))
-    cells = core_cells(read_csv(Path(data_path) / PLANTED))
+    cells = planted_cells(read_csv(Path(data_path) / PLANTED))
     masks = planted_masks(cells, statements, subject.segments)
     names = sorted(set(statements[masks.any(axis=(1, 2))]))
     every = [planted_masks(cells, np.full(len(subject), name), subject.segments) for name in names]

@@ -12,9 +12,8 @@ from common.labels import STATEMENTS
 from records.ptbxl import SUFFIX, record_name, write_database, write_record, write_statements
 from simulation.causes import CAUSES, DECOYS
 from simulation.cohort import PARAMETERS, make_hearts, severity_column
-from simulation.planted import planted_causes
 from simulation.rhythm import PAPERWORK, SECONDS, render, stream
-from simulation.truth import FIDUCIALS, beat_fiducials, measure_truth, segmentation
+from simulation.truth import FIDUCIALS, beat_fiducials, measure_truth, planted_causes, segmentation
 
 SEGMENTATIONS = "ptbxl_segmentations"
 CHUNK = 250  # records whose noise-free beats are in memory at a time

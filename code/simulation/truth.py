@@ -4,43 +4,27 @@ All of it is read off the noise-free beats, lead by lead, at steps of 2 ms; ampl
 level at QRS onset.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from common.labels import LEADS
-from simulation.causes import P_WAVES, T_WAVES
-from simulation.heart import QRS, Beat, sum_of_waves, template_shapes
-from simulation.rhythm import Rhythm
+from ecg.segments import SEGMENTS, draw_bytes
+from simulation.causes import CAUSES, DECOYS, P_WAVES, T_WAVES
+from simulation.cohort import make_hearts, severity_column
+from simulation.heart import QRS, Beat, sum_of_waves, template_shapes, twelve_leads
+from simulation.rhythm import Hearts, Rhythm, artefacts, make_rhythm, render_clean
 
 FIDUCIALS = ("P_on", "P_peak", "P_off", "QRS_on", "R_peak", "QRS_off", "T_on", "T_peak", "T_off")
 SMALLEST_MV = 0.02  # a smaller deflection is no wave
 
-# The 24 classes of a segmentation: class 2k is the k-th point, class 2k + 1 the stretch after it.
-POINTS = (
-    "P-Onset",
-    "P-Peak",
-    "P-Offset",
-    "QRS-Onset",
-    "Q-Peak",
-    "R-Peak",
-    "S-Peak",
-    "QRS-Offset",
-    "J-point",
-    "T-Onset",
-    "T-Peak",
-    "T-Offset",
-)
-STRETCHES = ("(p", "p)", "pq", "(q", "qr", "rs", "q)", "qj", "jt", "(t", "t)", "tp")
-CLASSES = tuple(name for pair in zip(POINTS, STRETCHES, strict=True) for name in pair)
 VISIBLE = {
     "P": 0.07,
     "QRS": 0.01,
     "T": 0.07,
 }  # a wave begins and ends where its vector has this share of its largest length
 J_DELAY_MS = 10.0
-TRIANGLE_MS = 20.0
 
 
 @dataclass(frozen=True)
@@ -191,30 +175,9 @@ def segmentation(
     n_samples: int = 1000,
     step_ms: float = 10.0,
 ) -> np.ndarray:
-    """# (n_samples, 12, 24) uint8, 255 shared out over the 24 classes at each time and lead.
-
-    Points are triangles of +-20 ms, the stretch between two points takes the rest.
-    """
-    events = _events(truths, row, rhythm, fiducials)  # (beats, 12, points) ms
-    at = events.transpose(0, 2, 1).reshape(-1, len(LEADS))  # (events, 12)
-    kind = np.tile(np.arange(len(POINTS)), len(events))
-    points = np.zeros((n_samples, len(LEADS), len(POINTS)), dtype=np.float32)
-    event, lead = np.nonzero(
-        np.isfinite(at) & (at > -TRIANGLE_MS) & (at < n_samples * step_ms + TRIANGLE_MS)
-    )
-    when = at[event, lead]
-    for near in range(-1, 3):
-        sample = np.floor(when / step_ms).astype(int) + near
-        weight = 1 - np.abs(sample * step_ms - when) / TRIANGLE_MS
-        good = (weight > 0) & (sample >= 0) & (sample < n_samples)
-        np.maximum.at(points, (sample[good], lead[good], kind[event[good]]), weight[good])
-    points *= 255 / np.maximum(points.sum(axis=2, keepdims=True), 1)
-    shared = np.zeros((n_samples, len(LEADS), len(CLASSES)), dtype=np.uint8)
-    shared[..., ::2] = points  # rounded down: what is left over is the stretch's
-    rest = 255 - shared.sum(axis=2, dtype=np.int16)
-    stretch = _stretches(at, _next_stretch(events), n_samples, step_ms)
-    np.put_along_axis(shared, stretch[..., None], rest[..., None].astype(np.uint8), axis=2)
-    return shared
+    """Soft segments (n_samples, 12, 24) of one record as uint8 that sum to 255 (ecg.segments)."""
+    times = _events(truths, row, rhythm, fiducials) / 1000
+    return draw_bytes(times, n_samples, 1000 / step_ms)
 
 
 def _events(truths, row, rhythm, fiducials):
@@ -242,25 +205,137 @@ def _events(truths, row, rhythm, fiducials):
     return np.stack(columns, axis=2)
 
 
-def _next_stretch(events):
-    """Class of the stretch that follows each event # (events, 12): without a Q, R begins at the
-    onset; a QS has no R.
+# ---------------------------------------------------------------- what causes change
+
+
+PLANTED_COLUMNS = ["label", "lead", "segment", "effect", "effect_abs", "n_records", "change"]
+PLANTED_TIMES = {
+    "RR": "RR",
+    "PR": "PR_Int_Global",
+    "QRS": "QRS_Dur_Global",
+    "QT": "QT_Int_Global",
+    "P": "P_Dur_Global",
+}
+MOST_RECORDS = 20  # per cause: with more, means move by a few hundredths of a mV
+SMALLEST_CHANGE_MV = 0.025  # less than this is no planted change
+SMALLEST_CHANGE_MS = 4.0
+LOCAL = (
+    "ectopic",
+    "step",
+    "tremor",
+)  # overlays that fill a small part of their record: only that part counts
+
+
+CORE = 0.25  # of a cause's largest mean absolute change: limb leads are sums of each other,
+# so that small changes are everywhere
+
+
+def planted_causes(plan: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What each cause and decoy changes, in mV per (label, lead, segment), and in ms per (label,
+    quantity).
+
+    effect      mean difference with - without in that segment (mV), or of that time (ms)
+    effect_abs  mean absolute difference in that segment (mV): where waves move, `effect` may cancel
+                out
     """
-    following = np.broadcast_to(
-        2 * np.arange(len(POINTS)) + 1, (len(events), len(LEADS), len(POINTS))
-    ).copy()
-    onset, q, r = (POINTS.index(name) for name in ("QRS-Onset", "Q-Peak", "R-Peak"))
-    absent = np.isnan(events)
-    following[..., onset] = np.where(absent[..., q], 2 * q + 1, following[..., onset])
-    following[..., q] = np.where(absent[..., r], 2 * POINTS.index("S-Peak") + 1, following[..., q])
-    return following.transpose(0, 2, 1).reshape(-1, len(LEADS))
+    changes, times = [], []
+    for name, cause in {**CAUSES, **DECOYS}.items():
+        plan_of = plan[plan[severity_column(name)] > 0].head(MOST_RECORDS).reset_index(drop=True)
+        if len(plan_of):
+            having, lacking = (
+                make_hearts(plan_of),
+                make_hearts(plan_of.assign(**{severity_column(name): 0.0})),
+            )
+            signed, size = _cells(plan_of, having, lacking, cause.overlay in LOCAL)
+            changes += [
+                (
+                    name,
+                    LEADS[lead],
+                    SEGMENTS[segment],
+                    round(signed[lead, segment], 4),
+                    round(size[lead, segment], 4),
+                    len(plan_of),
+                    cause.what,
+                )
+                for lead, segment in np.argwhere(size >= SMALLEST_CHANGE_MV)
+            ]
+            times += [
+                (name, quantity, round(change, 1), len(plan_of))
+                for quantity, change in _times(having, lacking).items()
+            ]
+    return pd.DataFrame(changes, columns=PLANTED_COLUMNS), pd.DataFrame(
+        times, columns=["label", "quantity", "effect", "n_records"]
+    )
 
 
-def _stretches(at, following, n_samples, step_ms):
-    """Class of the stretch at each time and lead: the one after the last point passed."""
-    sample = np.clip(np.ceil(np.where(np.isfinite(at), at, np.inf) / step_ms), 0, n_samples)
-    last = np.full((n_samples + 1, len(LEADS)), -1)
-    order = np.repeat(np.arange(len(at))[:, None], len(LEADS), axis=1)
-    np.maximum.at(last, (sample.astype(int), np.arange(len(LEADS))), order)
-    last = np.maximum.accumulate(last[:n_samples], axis=0)
-    return np.where(last >= 0, np.take_along_axis(following, np.maximum(last, 0), axis=0), 23)
+def planted_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of planted_causes.csv that are the truth of their cause: `effect_abs` of CORE of the
+    cause's largest or more, in a lead and one of the 24 segments.
+
+    Where waves move, the signed `effect` cancels out and is not asked. Causes of rate and rhythm,
+    and overlays, lie in no cell and have no rows.
+    """
+    in_cell = table["lead"].isin(LEADS) & table["segment"].isin(SEGMENTS)
+    elsewhere = [name for name, cause in CAUSES.items() if cause.overlay or "rr" in cause.times]
+    table = table[in_cell & ~table["label"].isin(elsewhere)]
+    largest = table.groupby("label")["effect_abs"].transform("max")
+    return table[table["effect_abs"] >= CORE * largest]
+
+
+def _times(having, lacking):
+    """Mean change (ms) of RR, PR, QRS, QT and P, where it is more than SMALLEST_CHANGE_MS."""
+    tables = [
+        measure_truth(hearts.normal).measurements.assign(RR=hearts.rr)
+        for hearts in (having, lacking)
+    ]
+    change = {
+        quantity: (tables[0][column] - tables[1][column]).mean()
+        for quantity, column in PLANTED_TIMES.items()
+    }
+    return {
+        quantity: value for quantity, value in change.items() if abs(value) >= SMALLEST_CHANGE_MS
+    }
+
+
+def _cells(plan, having, lacking, only_there):
+    """Mean signed and absolute difference # (12, 24) over the records, NaN-free: a segment that no
+    record has is 0.
+
+    `only_there`: only the time at which any lead differs counts.
+    """
+    truths = (measure_truth(having.normal), measure_truth(having.ectopic))
+    sums = np.zeros((3, len(LEADS), len(SEGMENTS)))
+    for row, (seed, ecg_id) in enumerate(zip(plan["seed"], plan["ecg_id"], strict=True)):
+        rhythm = make_rhythm(having, row, seed, ecg_id)
+        difference = _difference(having, lacking, row, rhythm, seed, ecg_id)
+        share = segmentation(truths, row, rhythm, beat_fiducials(truths, row, rhythm)) / 255
+        if only_there:
+            share *= (np.abs(difference).max(axis=1) > 0.01)[:, None, None]
+        mass = share.sum(axis=0)
+        density = [
+            np.einsum("tl,tlk->lk", values, share) / np.maximum(mass, 1e-9)
+            for values in (difference, np.abs(difference))
+        ]
+        sums += [density[0], density[1], mass > 0]
+    return sums[:2] / np.maximum(sums[2], 1)
+
+
+def _difference(having: Hearts, lacking: Hearts, row, rhythm, seed, ecg_id):
+    """# (1000, 12) mV: one record with the cause minus without it, beat on beat (the rhythm with it
+    in both).
+    """
+    sides = []
+    for hearts, beats in (
+        (having, rhythm),
+        (lacking, _as_ectopic(rhythm, lacking.severity["ectopic"][row] > 0)),
+    ):
+        clean = render_clean(hearts, row, beats, seed, ecg_id, 100) + artefacts(
+            hearts, row, seed, ecg_id, 100
+        )
+        sides.append(twelve_leads(clean))
+    return sides[0] - sides[1]
+
+
+def _as_ectopic(rhythm, allowed):
+    """The same beats, all of them normal unless ectopic ones are allowed."""
+    return rhythm if allowed else replace(rhythm, ectopic=np.zeros_like(rhythm.ectopic))

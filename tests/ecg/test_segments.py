@@ -6,7 +6,16 @@ import pytest
 
 import ecg
 from common.files import UserError
-from ecg.segments import POINTS, SEGMENTS, draw, from_signals, in_turn
+from ecg.segments import (
+    POINTS,
+    SEGMENTS,
+    draw,
+    draw_bytes,
+    from_signals,
+    in_turn,
+    share_of,
+)
+from ecg.segments import WAVES as SEGMENT_WAVES
 from known_ecg import WAVES, known_ecg, regular
 from records import segmentations
 from records.dataset import Dataset
@@ -230,3 +239,43 @@ def test_a_damaged_file_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"11\.npy"):
         load_segments(data_set(tmp_path, 1), [0])
+
+
+def one_beat(at=0.0):
+    """Points (1, 12, 12 POINTS) of a beat whose points lie 50 ms apart, in every lead."""
+    return np.broadcast_to(at + 0.05 * np.arange(len(POINTS)), (1, 12, len(POINTS))).copy()
+
+
+def test_bytes_are_the_shares_and_sum_to_255():
+    times = one_beat(0.203)
+    shares, stored = draw(times, 100, 100), draw_bytes(times, 100, 100)
+    assert stored.dtype == np.uint8
+    assert (stored.sum(axis=2, dtype=int) == 255).all()
+    assert np.abs(stored / 255 - shares).max() < 3 / 255
+
+
+def test_where_beats_overlap_the_later_one_counts():
+    """A premature beat begins while the T wave before it still lasts: its P is a P, not T's end."""
+    times = np.concatenate([one_beat(0), one_beat(0.52)])
+    shares = draw(times, 150, 100)
+    after_t_offset = round(
+        100 * (0.05 * 11 + 0.03)
+    )  # T-Offset .55 s, next P-Onset .52 s, P-Peak .57
+    assert shares[after_t_offset, :, SEGMENTS.index("tp")].max() == 0
+
+
+def test_a_t_wave_before_its_own_qrs_is_none():
+    times = one_beat(1.0)
+    times[..., POINTS.index("T-Onset") :] = [0.59, 0.49, 0.6]  # the record ends within the QRS
+    found = in_turn(times)
+    assert np.isnan(found[..., POINTS.index("T-Onset") :]).all()
+    assert np.isfinite(found[..., : POINTS.index("T-Onset")]).all()
+
+
+def test_waves_name_segments_in_their_order_and_take_their_shares():
+    for names in SEGMENT_WAVES.values():
+        places = [SEGMENTS.index(name) for name in names]
+        assert places == list(range(places[0], places[0] + len(places)))
+    shares = draw(one_beat(0.1), 100, 100)
+    of_waves = sum(share_of(shares, SEGMENT_WAVES[wave]) for wave in ("P", "QRS", "ST", "T", "TP"))
+    np.testing.assert_allclose(of_waves + share_of(shares, ["pq"]), 1, atol=1e-6)

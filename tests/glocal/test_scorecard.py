@@ -9,10 +9,9 @@ from attribution.cells import CellMaps
 from common.files import UserError
 from common.labels import LABEL_MAPPINGS, LEADS
 from common.stats import patient_weights, permutation_p
-from ecg.segments import SEGMENTS
+from ecg.segments import SEGMENTS, WAVES
 from glocal.scorecard import (
     RULES,
-    STRETCHES,
     Card,
     group_shares,
     lift_ratio,
@@ -67,7 +66,7 @@ def test_every_rule_names_leads_segments_and_a_source():
         assert rule.sign in (-1, 0, 1)
         assert any(character.isdigit() for character in rule.source)
         assert rule.reads
-    assert {segment for stretch in STRETCHES.values() for segment in stretch} == set(SEGMENTS)
+    assert {segment for stretch in WAVES.values() for segment in stretch} == set(SEGMENTS)
     assert len(rules_table()) == len(RULES)
 
 
@@ -160,7 +159,8 @@ def cells_of(card):
 def test_planted_cells_become_cards_of_the_task(tmp_path):
     path = tmp_path / "planted_causes.csv"
     path.write_text(
-        "label,lead,segment,effect\nASMI,V1,qr,-0.4\nAMI,V3,jt,0.4\nAMI,V3,tp,0.09\nLVH,V5,qr,1.6\nSBRAD,I,tp,\n"
+        "label,lead,segment,effect,effect_abs\n"
+        "ASMI,V1,qr,-0.4,.4\nAMI,V3,jt,0.4,.4\nAMI,V3,tp,0.09,.09\nLVH,V5,qr,1.6,1.6\nSBRAD,I,tp,.1,.1\n"
     )
     cards = planted_cards(path, "subdiagnostic", ["AMI", "LVH", "NORM"])
     assert set(cards) == {"AMI", "LVH"}
@@ -177,7 +177,10 @@ def test_planted_cells_become_cards_of_the_task(tmp_path):
 
 def test_points_between_two_planted_stretches_are_planted(tmp_path):
     path = tmp_path / "planted_causes.csv"
-    path.write_text("label,lead,segment,effect\nLVH,V6,jt,-0.1\nLVH,V6,(t,-0.2\nLVH,V6,qj,0.1\n")
+    path.write_text(
+        "label,lead,segment,effect,effect_abs\n"
+        "LVH,V6,jt,-0.1,.1\nLVH,V6,(t,-0.2,.2\nLVH,V6,qj,0.1,.1\n"
+    )
     found = cells_of(planted_cards(path, "all", ["LVH"])["LVH"])
     assert ("V6", "T-Onset", -1) in found
     assert ("V6", "J-point", 0) in found  # between a rise and a fall
@@ -185,9 +188,22 @@ def test_points_between_two_planted_stretches_are_planted(tmp_path):
     assert not any(segment in ("QRS-Offset", "T-Offset") for _, segment, _ in found)
 
 
+def test_where_waves_move_the_mean_change_cancels_and_the_cell_is_planted_all_the_same(tmp_path):
+    path = tmp_path / "planted_causes.csv"
+    path.write_text(
+        "label,lead,segment,effect,effect_abs\n"
+        "IMI,II,qr,-0.4,0.4\nIMI,III,q),0.02,0.3\nIMI,aVF,q),0.3,0.05\nSTACH,I,tp,.5,.5\n"
+    )
+    cards = planted_cards(path, "all", ["IMI", "STACH"])
+    assert set(cards) == {"IMI"}  # a rate lies in no cell
+    found = {(lead, segment) for lead, segment, _ in cells_of(cards["IMI"])}
+    assert ("III", "q)") in found
+    assert ("aVF", "q)") not in found
+
+
 def test_a_planted_table_that_is_not_one_is_refused(tmp_path):
     path = tmp_path / "planted_causes.csv"
-    path.write_text("label,lead,segment,effect\nLVH,V5,Spike,1\n")
+    path.write_text("label,lead,segment,effect,effect_abs\nLVH,V5,Spike,1,1\n")
     with pytest.raises(UserError, match="Spike"):
         planted_cards(path, "subdiagnostic", ["LVH"])
     path.write_text("label,lead,effect\nLVH,V5,1\n")

@@ -6,9 +6,9 @@ import pytest
 from common.labels import LEADS
 from sanity.agreement import cell_sums
 from sanity.dose_response import (
+    DOSED,
     DOSES,
     SMALLEST,
-    WAVES,
     dose_reference,
     dose_table,
     measure_dose_response,
@@ -95,7 +95,7 @@ def test_table_states_logit_per_tenth_of_a_millivolt(subject, reference):
     table = dose_table(subject, reference).set_index(["pathology", "lead", "wave"])
     rows = subject.target == 1
     expected = per_millivolt(reference["einthoven"], reference["amplitude"])[
-        rows, LEADS.index("V5"), list(WAVES).index("R")
+        rows, LEADS.index("V5"), list(DOSED).index("R")
     ]
     cell = table.loc[("C1", "V5", "R")]
     assert cell["per_0.1mV"] == pytest.approx(np.nanmean(expected))

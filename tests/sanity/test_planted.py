@@ -9,13 +9,13 @@ import pytest
 from common.labels import LEADS
 from ecg.segments import SEGMENTS
 from sanity.localisation import (
-    core_cells,
     gate,
     gate_table,
     measure_localisation,
     planted_masks,
     specific_auc,
 )
+from simulation.truth import planted_cells
 from small_subjects import BROKEN, exact, make_subject, segmented
 
 
@@ -42,7 +42,7 @@ def test_truth_is_the_core_of_a_cause_and_nothing_of_rate_or_rhythm():
         ("LVH", "all", "RR"),
     ]
     cells = table(*named)
-    core = core_cells(cells.assign(effect_abs=[0.8, 0.2, 0.19, 0.5, 99]))
+    core = planted_cells(cells.assign(effect_abs=[0.8, 0.2, 0.19, 0.5, 99]))
     assert list(zip(core["label"], core["lead"], strict=True)) == [("LVH", "V5"), ("LVH", "V6")]
 
 

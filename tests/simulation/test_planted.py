@@ -8,14 +8,20 @@ from common.labels import LEADS
 from simulation.causes import CAUSES, DECOYS
 from simulation.cohort import make_hearts, make_plan, severity_column
 from simulation.heart import twelve_leads
-from simulation.planted import SMALLEST_MV, planted_causes
 from simulation.rhythm import make_rhythm, render_clean
-from simulation.truth import CLASSES, beat_fiducials, measure_truth, segmentation
+from simulation.truth import (
+    SEGMENTS,
+    SMALLEST_CHANGE_MV,
+    beat_fiducials,
+    measure_truth,
+    planted_causes,
+    segmentation,
+)
 
 
 @pytest.fixture(scope="module")
 def planted(monkeypatch_module):
-    monkeypatch_module.setattr("simulation.planted.MOST_RECORDS", 8)
+    monkeypatch_module.setattr("simulation.truth.MOST_RECORDS", 8)
     return planted_causes(make_plan(500, 6))
 
 
@@ -32,9 +38,9 @@ def cells(planted, label):
 
 def changed_cells(table, label):
     """(12, 24) absolute change of a cause in mV, per lead and segment."""
-    array = np.zeros((len(LEADS), len(CLASSES)))
+    array = np.zeros((len(LEADS), len(SEGMENTS)))
     for row in table[table["label"] == label].itertuples():
-        array[LEADS.index(row.lead), CLASSES.index(row.segment)] = row.effect_abs
+        array[LEADS.index(row.lead), SEGMENTS.index(row.segment)] = row.effect_abs
     return array
 
 
@@ -45,9 +51,9 @@ def leads_of(planted, label):
 def test_every_cause_but_norm_has_rows_in_mv_or_ms(planted):
     labelled = set(planted[0]["label"]) | set(planted[1]["label"])
     assert labelled == {*CAUSES, *DECOYS} - {"NORM"}
-    assert (planted[0]["effect_abs"] >= SMALLEST_MV).all()
+    assert (planted[0]["effect_abs"] >= SMALLEST_CHANGE_MV).all()
     assert (planted[0]["effect"].abs() <= planted[0]["effect_abs"] + 1e-4).all()
-    assert set(planted[0]["segment"]) <= set(CLASSES)
+    assert set(planted[0]["segment"]) <= set(SEGMENTS)
     assert set(planted[0]["lead"]) <= set(LEADS)
 
 
@@ -75,7 +81,7 @@ def test_the_notch_lies_at_the_end_of_the_qrs(planted):
 def test_infarcts_show_where_their_names_say(planted):
     inferior, septal = (changed_cells(planted[0], name) for name in ("IMI", "ASMI"))
     lead = {name: LEADS.index(name) for name in LEADS}
-    qrs = slice(CLASSES.index("QRS-Onset"), CLASSES.index("J-point"))
+    qrs = slice(SEGMENTS.index("QRS-Onset"), SEGMENTS.index("J-point"))
     assert (
         inferior[lead["aVF"], qrs].max()
         > 3 * inferior[[lead[f"V{k}"] for k in range(1, 7)], qrs].max()
@@ -102,7 +108,7 @@ def test_a_longer_pr_shows_in_the_p_wave_and_hardly_in_the_qrs(planted):
     """The atria's recovery moves with P, under the QRS: a little of the change lies there."""
     change = changed_cells(planted[0], "1AVB")
     p, qrs = (
-        change[:, [CLASSES.index(name) for name in names]].mean()
+        change[:, [SEGMENTS.index(name) for name in names]].mean()
         for names in (("(p", "P-Peak", "p)", "P-Offset"), ("qr", "R-Peak", "rs", "S-Peak"))
     )
     assert p > 3 * qrs
@@ -127,7 +133,7 @@ def test_the_change_of_a_record_agrees_with_a_slow_sum(planted):
     truths = measure_truth(having.normal), measure_truth(having.ectopic)
     share = (
         segmentation(truths, 0, rhythm, beat_fiducials(truths, 0, rhythm))[
-            :, LEADS.index("V5"), CLASSES.index("rs")
+            :, LEADS.index("V5"), SEGMENTS.index("rs")
         ]
         / 255
     )

@@ -8,7 +8,7 @@ from ecg.segments import SEGMENTS
 from simulation.cohort import make_hearts, make_plan, severity_column
 from simulation.heart import WAVES
 from simulation.rhythm import make_rhythm, render_clean
-from simulation.truth import CLASSES, FIDUCIALS, beat_fiducials, measure_truth, segmentation
+from simulation.truth import FIDUCIALS, beat_fiducials, measure_truth, segmentation
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,6 @@ def drawn(plan, **severities):
     truths = measure_truth(hearts.normal), measure_truth(hearts.ectopic)
     rhythm = make_rhythm(hearts, 0, 4, 1)
     return hearts, truths, rhythm, beat_fiducials(truths, 0, rhythm)
-
-
-def test_classes_are_those_of_the_published_segmentations():
-    assert CLASSES == SEGMENTS
 
 
 def test_fiducials_come_in_order(plan):
@@ -81,7 +77,7 @@ def test_segmentation_shares_out_255_and_puts_points_where_the_fiducials_are(pla
     assert shares.dtype == np.uint8
     assert (shares.sum(axis=2, dtype=int) == 255).all()
     for name, fiducial in (("P-Peak", "P_peak"), ("QRS-Onset", "QRS_on"), ("T-Offset", "T_off")):
-        track = shares[:, 0, CLASSES.index(name)] / 255
+        track = shares[:, 0, SEGMENTS.index(name)] / 255
         for beat in marks[:, FIDUCIALS.index(fiducial)]:
             if 100 < beat < 9900:
                 sample = round(beat / 10)
@@ -99,8 +95,8 @@ def test_stretches_follow_the_course_of_a_beat(plan):
     middle = {"(p": (0, 1), "p)": (1, 2), "pq": (2, 3), "jt": (5, 6), "(t": (6, 7), "t)": (7, 8)}
     for name, (start, end) in middle.items():
         sample = round((beat[start] + beat[end]) / 20)
-        stretch = [CLASSES.index(other) for other in CLASSES if "-" not in other]
-        assert CLASSES[stretch[shares[sample, lead, stretch].argmax()]] == name
+        stretch = [SEGMENTS.index(other) for other in SEGMENTS if "-" not in other]
+        assert SEGMENTS[stretch[shares[sample, lead, stretch].argmax()]] == name
 
 
 def test_a_qs_complex_has_no_r_and_no_s(plan):
@@ -120,9 +116,9 @@ def test_a_qs_complex_has_no_r_and_no_s(plan):
     assert truth.measurements["Q_Amp_V1"].iloc[0] < -0.4
     rhythm = make_rhythm(hearts, 0, 4, 1)
     shares = segmentation((truth, truth), 0, rhythm, beat_fiducials((truth, truth), 0, rhythm))
-    gone = [CLASSES.index(name) for name in ("R-Peak", "rs", "S-Peak", "qr")]
+    gone = [SEGMENTS.index(name) for name in ("R-Peak", "rs", "S-Peak", "qr")]
     assert shares[:, v1, gone].sum() == 0
-    assert shares[:, lead_i, [CLASSES.index("Q-Peak"), CLASSES.index("(q")]].sum() == 0
+    assert shares[:, lead_i, [SEGMENTS.index("Q-Peak"), SEGMENTS.index("(q")]].sum() == 0
 
 
 def test_ectopic_beats_have_no_p_and_a_broad_qrs(plan):
