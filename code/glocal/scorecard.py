@@ -303,7 +303,7 @@ def read_cards(path: str | Path, labels: Sequence[str]) -> dict[str, Card]:
         raise UserError(f"{path} lacks the column {', '.join(missing)}")
     signs = table["sign"] if "sign" in table else pd.Series(0, index=table.index)
     signs = pd.to_numeric(signs.fillna(0), errors="coerce")
-    places = {**STRETCHES, **{segment: (segment,) for segment in SEGMENTS}}
+    places = {**WAVES, **{segment: (segment,) for segment in SEGMENTS}}
     allowed = {"label": labels, "lead": LEADS, "segment": places}
     for column, known in allowed.items():
         if strange := sorted(set(table[column].astype(str)) - set(known)):
