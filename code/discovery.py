@@ -34,8 +34,9 @@ from common.cli import (
 from common.files import UserError, sha256, write_csv, write_figure
 from common.labels import LABEL_MAPPINGS, is_regression, slug
 from common.stage import Stage
-from networks.checkpoints import ModelInfo, check_against, find_checkpoint, load_model, run_folder
-from records.dataset import table_hash
+from networks.checkpoints import ModelInfo, check_against, find_checkpoint, load_model
+from networks.defaults import settle
+from records.dataset import content_hash
 from records.quality import write_flag_counts
 from subgroups.clusters import CLUSTERERS
 from subgroups.cohort import Cohort, default_target, load_cohort
@@ -165,11 +166,10 @@ def settings_of(args: argparse.Namespace, info: ModelInfo, cohort: Cohort, targe
         "embedding",
         "seed",
         "limit",
-        "data_path",
     )
     return {
         "checkpoint": sha256(find_checkpoint(args.model_path)),
-        "data": table_hash(args.data_path),
+        "data": content_hash(args.data_path, info.sampling_rate),
         "cohort": cohort.names,
         "level": cohort.level,
         "target": target,
@@ -185,15 +185,15 @@ def main(args: argparse.Namespace) -> None:
     if is_regression(model.info.task):
         raise UserError(f"{args.model_path} predicts amplitudes: discovery needs a model of labels")
     check_names("representation", args.representations, REPRESENTATIONS)
+    place = settle(args, model.info, args.model_path)
     cohort = load_cohort(
         args.data_path, args.cohort, args.level, model.info.sampling_rate, args.limit
     )
     target = args.target or default_target(cohort.names, model.info.labels)
     index = model.info.index(target)
-    folder = run_folder(args.output_path, model.info) / folder_name(cohort.names)
-    with Stage(
-        folder, "discovery", settings_of(args, model.info, cohort, target), args.overwrite
-    ) as stage:
+    folder = place.run / folder_name(cohort.names)
+    settings = settings_of(args, model.info, cohort, target)
+    with Stage(folder, "discovery", settings, args.overwrite, place.facts) as stage:
         if stage.finished_before():
             return
         discover(args, model, cohort, target, index, stage)

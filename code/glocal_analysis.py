@@ -31,9 +31,10 @@ from common.stage import Stage
 from glocal import figures, tables
 from glocal.groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
 from glocal.scorecard import CARDS, cards_for
-from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
+from networks.checkpoints import check_against, find_checkpoint, load_model
+from networks.defaults import settle
 from networks.inference import load_dataset_for
-from records.dataset import TABLE, table_hash
+from records.dataset import TABLE, content_hash
 from records.quality import write_flag_counts
 
 
@@ -166,7 +167,7 @@ def _names(args, info):
     )
 
 
-def _settings(args, pathologies, methods, checkpoints):
+def _settings(args, info, pathologies, methods, checkpoints):
     names = (
         "selection",
         "n_samples",
@@ -182,7 +183,7 @@ def _settings(args, pathologies, methods, checkpoints):
     return {
         "pathologies": pathologies,
         "methods": methods,
-        "data": table_hash(args.data_path),
+        "data": content_hash(args.data_path, info.sampling_rate),
         "checkpoints": [sha256(path) for path in checkpoints],
         "folds": None if args.cross_fit else args.folds,
         **{name: getattr(args, name) for name in names},
@@ -199,6 +200,12 @@ def main(args: argparse.Namespace) -> None:
     models = _models(args, device)
     info = models[0].info
     pathologies, pairs, methods = _names(args, info)
+    checkpoints = [find_checkpoint(path) for path in args.cross_fit or [args.model_path]]
+    named = replace(info, run_name=args.run_name or "cross_fit") if args.cross_fit else info
+    place = settle(args, info, checkpoints[0])
+    folder = (
+        place.run.with_name(named.run_folder_name) if args.cross_fit else place.run
+    ) / "glocal"
     data = load_dataset_for(info, args.data_path, args.limit)
     cards = cards_for(args.cards, data.path, info)
     seen = [] if args.cross_fit else seen_folds(info, args.folds)
@@ -208,9 +215,6 @@ def main(args: argparse.Namespace) -> None:
             "explanations there are not held out",
             file=sys.stderr,
         )
-    checkpoints = [find_checkpoint(path) for path in args.cross_fit or [args.model_path]]
-    named = replace(info, run_name=args.run_name or "cross_fit") if args.cross_fit else info
-    folder = run_folder(args.output_path, named) / "glocal"
     pool = load_pool(
         models, data, None if args.cross_fit else args.folds, args.window, progress=True
     )
@@ -230,7 +234,11 @@ def main(args: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     with Stage(
-        folder, "glocal", _settings(args, pathologies, methods, checkpoints), args.overwrite
+        folder,
+        "glocal",
+        _settings(args, info, pathologies, methods, checkpoints),
+        args.overwrite,
+        place.facts,
     ) as stage:
         if stage.finished_before():
             return

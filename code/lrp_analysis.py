@@ -48,9 +48,10 @@ from common.files import UserError, sha256
 from common.labels import slug
 from common.stage import Stage
 from networks import distributed
-from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
+from networks.checkpoints import check_against, find_checkpoint, load_model
+from networks.defaults import settle
 from networks.inference import load_dataset_for
-from records.dataset import TABLE, table_hash
+from records.dataset import TABLE, content_hash
 from records.quality import QUALITY_FILE, write_flag_counts
 
 SHARED = (
@@ -67,6 +68,22 @@ SHARED = (
     "limit",
     "folds",
     "overwrite",
+)
+
+# options that results do not depend on: where things lie, and what the hashes of checkpoint and
+# data already say
+WITHOUT_EFFECT = (
+    "output_path",
+    "overwrite",
+    "gpu",
+    "device",
+    "threads",
+    "model_path",
+    "data_path",
+    "record",
+    "modelname",
+    "task",
+    "run_name",
 )
 
 
@@ -214,21 +231,18 @@ def main(args: argparse.Namespace) -> None:
         model = load_model(args.model_path, device)
         check(args, model)
         name = slug(Path(args.record).stem) if args.record else ""
-        folder = run_folder(args.output_path, model.info) / (
-            "local" if not name else f"local_{name}"
-        )
+        place = settle(args, model.info, args.model_path, own_record=bool(args.record))
+        folder = place.run / ("local" if not name else f"local_{name}")
         job, empty = prepare(args, model, folder)
-        settings = {
-            key: value
-            for key, value in vars(args).items()
-            if key not in ("output_path", "overwrite", "gpu", "device", "threads", "model_path")
-        }
+        settings = {key: value for key, value in vars(args).items() if key not in WITHOUT_EFFECT}
         settings |= {
             "checkpoint": sha256(find_checkpoint(args.model_path)),
             "data": content_of(args, job),
         }
         stage = distributed.on_main(
-            lambda: stack.enter_context(Stage(folder, "local", settings, args.overwrite))
+            lambda: stack.enter_context(
+                Stage(folder, "local", settings, args.overwrite, place.facts)
+            )
         )
         if distributed.from_main(lambda: stage.finished_before()):
             return
@@ -246,7 +260,7 @@ def content_of(args: argparse.Namespace, job: Job) -> str:
     """Hash of what is explained, so that other data under the same name are not taken for these."""
     if args.record:
         return hashlib.sha256(np.ascontiguousarray(job.data.signals).tobytes()).hexdigest()
-    return table_hash(args.data_path)
+    return content_hash(args.data_path, job.model.info.sampling_rate)
 
 
 def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[Job, list[str]]:

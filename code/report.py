@@ -11,13 +11,13 @@ is named (exit code 1).
 
 import argparse
 import sys
-from pathlib import Path
 
 from tqdm import tqdm
 
 from common.cli import StageParser, run, stage_parser
 from common.files import UserError, remove_leftovers, write_text
-from networks.checkpoints import check_against, find_checkpoint, load_checkpoint, run_folder
+from networks.checkpoints import check_against, find_checkpoint, load_checkpoint
+from networks.defaults import results_folder
 from reporting.page import page
 from reporting.sections import SECTIONS, Run, broken_links, build, stage_files
 
@@ -31,10 +31,6 @@ def get_args_parser() -> StageParser:
         "modelname",
         "task",
         "run_name",
-        output_path={
-            "default": None,
-            "help": "folder that runs are written to (default: the checkpoint's, or output/)",
-        },
     )
     parser.add_argument(
         "--verify",
@@ -49,16 +45,7 @@ def find_run(args: argparse.Namespace) -> Run:
     checkpoint = find_checkpoint(args.model_path)
     info = load_checkpoint(checkpoint)[1]
     check_against(args, info)
-    own = Path(checkpoint).parent.parent  # <run>/checkpoints/best_model.ckpt
-    named = run_folder(args.output_path or "output", info)
-    if args.output_path and named.is_dir():
-        return Run(named, info)
-    if named.is_dir() and own.name == named.name and own.resolve() != named.resolve():
-        raise UserError(
-            f"the checkpoint lies in {own}, but {named} is there too: say with --output_path which "
-            "is meant"
-        )
-    return Run(named if named.is_dir() else own, info)
+    return Run(results_folder(args.output_path, info, checkpoint), info)
 
 
 def verify(run_: Run) -> None:

@@ -35,9 +35,10 @@ from common.cli import StageParser, check_names, positive_int, run, select_devic
 from common.files import UserError, sha256, write_csv
 from common.labels import is_regression
 from common.stage import Stage, data_folders
-from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
+from networks.checkpoints import check_against, find_checkpoint, load_model
+from networks.defaults import settle
 from networks.inference import load_dataset_for
-from records.dataset import TABLE, load_table, table_hash
+from records.dataset import PLANTED, TABLE, content_hash, load_table
 from records.quality import write_flag_counts
 from sanity import figures as sanity_figures
 from sanity import tables as sanity_tables
@@ -110,10 +111,6 @@ def get_args_parser() -> StageParser:
         "device",
         "threads",
         "overwrite",
-        output_path={
-            "default": None,
-            "help": "folder that runs are written to (default: the checkpoint's)",
-        },
     )
     parser.add_list_argument(
         "--amplitude_models",
@@ -217,14 +214,15 @@ def subjects_of(
     return found, fits
 
 
-def settings_of(args: argparse.Namespace, checks: list[str], planted: Path | None) -> dict:
+def settings_of(
+    args: argparse.Namespace, sampling_rate: int, checks: list[str], planted: Path | None
+) -> dict:
     """What the results depend on."""
     paths = [args.model_path, *args.amplitude_models, *args.seeds]
     return {
-        "checkpoints": {str(path): sha256(find_checkpoint(path)) for path in paths},
-        "data_path": args.data_path,
-        "data": table_hash(args.data_path),
-        "planted": planted,
+        "checkpoints": [sha256(find_checkpoint(path)) for path in paths],
+        "data": content_hash(args.data_path, sampling_rate),
+        "planted": planted and sha256(planted / PLANTED),
         "checks": checks,
         "methods": args.methods,
         "n_samples": args.n_samples,
@@ -278,17 +276,14 @@ def main(args: argparse.Namespace) -> None:
         "quick": make_explainers(args.methods, quick=True),
     }
     model, others, amplitude = load_models(args, device)
+    place = settle(args, model.info, args.model_path)
     checks, planted = checks_of(args)
     subjects, fits = subjects_of(
         args, model, amplitude
     )  # before the folder is claimed: an error leaves nothing behind
-    base = (
-        Path(args.output_path)
-        if args.output_path
-        else find_checkpoint(args.model_path).parent.parent.parent
-    )
-    folder = run_folder(base, model.info) / "sanity"
-    with Stage(folder, "sanity", settings_of(args, list(checks), planted), args.overwrite) as stage:
+    folder = place.run / "sanity"
+    settings = settings_of(args, model.info.sampling_rate, list(checks), planted)
+    with Stage(folder, "sanity", settings, args.overwrite, place.facts) as stage:
         if stage.finished_before():
             broken = sanity_tables.read_broken(folder)
         else:

@@ -40,9 +40,10 @@ from common.files import UserError, sha256, write_csv
 from common.labels import is_regression
 from common.stage import Stage
 from ecg.concepts import CONCEPTS
-from networks.checkpoints import check_against, find_checkpoint, load_model, run_folder
+from networks.checkpoints import check_against, find_checkpoint, load_model
+from networks.defaults import settle
 from networks.inference import PROTOCOLS, load_dataset_for
-from records.dataset import TABLE, table_hash
+from records.dataset import TABLE, content_hash
 from records.quality import write_flag_counts
 from tcav.activations import POOLS, collect, layer_names
 from tcav.analysis import Plan, analyse, layer_passes
@@ -184,7 +185,7 @@ def get_args_parser() -> StageParser:
 
 
 def _load(args):
-    """Model, data set and device, all options checked against the checkpoint."""
+    """Model, data set and where to work, all options checked against the checkpoint."""
     device = select_device(args)
     model = load_model(args.model_path, device)
     check_against(args, model.info)
@@ -201,7 +202,9 @@ def _load(args):
             "come from 9 and 10"
         )
     check_names("layer", args.layers or [], layer_names(model))
-    return model, load_dataset_for(model.info, args.data_path, args.limit)
+    place = settle(args, model.info, args.model_path)
+    data = load_dataset_for(model.info, args.data_path, args.limit)
+    return model, data, place
 
 
 def _classes(args, model, evaluated):
@@ -393,7 +396,7 @@ def _settings(args, model, labels, concepts, plan, checkpoint_hash):
     return {
         **vars(plan),
         "checkpoint": checkpoint_hash,
-        "data": table_hash(args.data_path),
+        "data": content_hash(args.data_path, model.info.sampling_rate),
         "concepts": [(c.name, c.against) for c in concepts],
         "labels": labels,
         "layers": args.layers or layer_names(model),
@@ -405,7 +408,7 @@ def _settings(args, model, labels, concepts, plan, checkpoint_hash):
     }
 
 
-def _train_and_test(args, model, data):
+def _train_and_test(args, model, data, place):
     training, evaluated = data.in_folds(TRAINING_FOLDS), data.in_folds(args.folds)
     _refuse_shared_patients(training, evaluated, args.folds)
     labels, columns, n_class = _classes(args, model, evaluated)
@@ -426,12 +429,13 @@ def _train_and_test(args, model, data):
         )
     checkpoint = find_checkpoint(args.model_path)
     checkpoint_hash = sha256(checkpoint)
-    folder = run_folder(args.output_path, model.info) / "tcav"
+    folder = place.run / "tcav"
     with Stage(
         folder,
         "tcav",
         _settings(args, model, labels, concepts, plan, checkpoint_hash),
         args.overwrite,
+        place.facts,
     ) as stage:
         if stage.finished_before():
             return
@@ -471,21 +475,21 @@ def _train_and_test(args, model, data):
     print("\n".join(f"  {path}" for path in paths))
 
 
-def _apply(args, model, data):
+def _apply(args, model, data, place):
     """Stored CAVs on the records of --folds."""
     checkpoint = find_checkpoint(args.model_path)
     stored = read_cavs(Path(args.apply), sha256(checkpoint))
     evaluated = data.in_folds(args.folds)
     labels, columns, _ = _classes(args, model, evaluated)
-    folder = run_folder(args.output_path, model.info) / "tcav_applied"
+    folder = place.run / "tcav_applied"
     settings = {
         "cavs": sha256(args.apply),
         "folds": args.folds,
         "labels": labels,
         "limit": args.limit,
-        "data": table_hash(args.data_path),
+        "data": content_hash(args.data_path, model.info.sampling_rate),
     }
-    with Stage(folder, "tcav_applied", settings, args.overwrite) as stage:
+    with Stage(folder, "tcav_applied", settings, args.overwrite, place.facts) as stage:
         if stage.finished_before():
             return
         members = np.zeros((len(evaluated), len(model.info.labels)), dtype=bool)
@@ -531,10 +535,10 @@ def refuse_training_options(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Check what is asked, analyse, write, say where."""
-    model, data = _load(args)
+    model, data, place = _load(args)
     if args.apply:
         refuse_training_options(args)
-    (_apply if args.apply else _train_and_test)(args, model, data)
+    (_apply if args.apply else _train_and_test)(args, model, data, place)
 
 
 if __name__ == "__main__":

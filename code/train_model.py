@@ -49,6 +49,16 @@ def get_args_parser() -> StageParser:
         "sampling_rate",
         "overwrite",
         sampling_rate={"default": None, "help": "Hz (default: 100)"},
+        data_path={
+            "default": None,
+            "help": "folder of the data set (default: data/ptbxl; with --test_only the model's "
+            "own)",
+        },
+        output_path={
+            "default": None,
+            "help": "folder that runs are written to (default: output; with --test_only beside the "
+            "model's checkpoint)",
+        },
     )
     data = parser.add_argument_group("data")
     for split, folds in training_run.FOLDS.items():

@@ -129,6 +129,20 @@ SHARED_OPTIONS = {
 }
 
 
+# where a stage takes a model: what it stores of itself is the default
+FROM_THE_MODEL = {
+    "data_path": {
+        "default": None,
+        "help": "folder of a data set made by preprocessing.py (default: the one the model was "
+        "trained on)",
+    },
+    "output_path": {
+        "default": None,
+        "help": "folder that runs are written to (default: beside the model's checkpoint)",
+    },
+}
+
+
 LISTED = {int: "whole numbers, as in 1 2 3", float: "numbers, as in 0.1 0.5"}
 
 
@@ -209,8 +223,9 @@ def stage_parser(doc: str, *shared: str, **changes: dict) -> StageParser:
     parser = StageParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
+    own = FROM_THE_MODEL if "model_path" in shared else {}
     for name in shared:
-        parser.add_shared(name, **changes.get(name, {}))
+        parser.add_shared(name, **{**own.get(name, {}), **changes.get(name, {})})
     return parser
 
 

@@ -131,6 +131,16 @@ FIGURE_OPTIONS = {
 }
 
 
+_NOTE = []  # a line under every figure; see note_on_figures
+
+
+def note_on_figures(text: str | None) -> None:
+    """Have every figure from now on carry a line at its foot, such as the name of another data set
+    than the model's own; None: no line.
+    """
+    _NOTE[:] = [text] if text else []
+
+
 def write_figure(
     figure: "Figure", path: str | Path, formats: tuple[str, ...] = ("png",), dpi: int = 150
 ) -> list[Path]:
@@ -139,6 +149,10 @@ def write_figure(
     """
     import matplotlib.pyplot as plt
 
+    for note in _NOTE:
+        figure.text(
+            0.005, 0.004, note, fontsize=6, color="firebrick", va="bottom", parse_math=False
+        )
     _lay_out(figure, dpi)
     written = []
     for suffix in formats:
@@ -154,9 +168,13 @@ def _lay_out(figure, dpi):
     """Run a figure's layout engine now, once: `savefig` would run it, and draw everything once
     more, for every format.
     """
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     engine = figure.get_layout_engine()
     if engine is not None:
         figure.set_dpi(dpi)
+        if _NOTE and isinstance(engine, ConstrainedLayoutEngine):
+            engine.set(rect=(0, 0.03, 1, 0.97))
         engine.execute(figure)
         figure.set_layout_engine("none")
 

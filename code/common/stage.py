@@ -93,10 +93,18 @@ class Stage:
 
     `settings` are the plain values that the result depends on; a folder that holds other settings
     is refused with the difference, unless `overwrite`. A second process on the same folder is
-    refused.
+    refused. `facts` are kept in the file beside the settings; nothing is refused for them.
     """
 
-    def __init__(self, folder: str | Path, name: str, settings: dict, overwrite: bool = False):
+    def __init__(
+        self,
+        folder: str | Path,
+        name: str,
+        settings: dict,
+        overwrite: bool = False,
+        facts: dict | None = None,
+    ):
+        self.facts = facts or {}
         self.folder, self.name = Path(folder), name
         self.settings = json.loads(json.dumps(plain(settings)))
         self.overwrite = overwrite
@@ -133,9 +141,8 @@ class Stage:
             self.resumed = not self.finished
         if not self.finished:
             remove_leftovers(self.folder)
-            write_json(
-                self.path, {"stage": self.name, "status": "running", "settings": self.settings}
-            )
+            content = {"stage": self.name, "status": "running", "settings": self.settings}
+            write_json(self.path, {**content, **self.facts})
 
     def _refuse_difference(self, before):
         differing = [
@@ -185,6 +192,7 @@ class Stage:
                 "stage": self.name,
                 "status": "finished",
                 "settings": self.settings,
+                **self.facts,
                 "command": shlex.join(["python", *sys.argv]),
                 "versions": versions(),
                 "counts": counts or {},

@@ -8,7 +8,7 @@ import argparse
 import io
 import sys
 import zipfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -39,6 +39,8 @@ class ModelInfo:
     # None for LeNet, ResNet and XResNet; for other networks where it came from and what it expects
     # (unit, normalisation, rate, length, kind of outputs): plain values, for people
     origin: dict | None = None
+    # what it was trained on: name, folder (relative to the checkpoint's), sha256, simulated
+    dataset: dict | None = None
 
     @property
     def crop(self) -> int:
@@ -130,8 +132,10 @@ def load_checkpoint(
             f"{path} is not a readable checkpoint ({type(error).__name__}): train it again"
         ) from None
     try:
-        given = {"origin": None, **content["info"]}
-        stored = {field.name: given[field.name] for field in fields(ModelInfo)}
+        known = content["info"]
+        needed = [field.name for field in fields(ModelInfo) if field.default is MISSING]
+        optional = [field.name for field in fields(ModelInfo) if field.name in known]
+        stored = {name: known[name] for name in (*needed, *optional)}
         info = ModelInfo(
             **{
                 name: tuple(value) if isinstance(value, list | tuple) else value
@@ -163,6 +167,11 @@ def _is_fold_list(folds):
     return all(type(fold) is int and 1 <= fold <= 10 for fold in folds)
 
 
+def _is_dataset_note(note):
+    texts = (note["name"], note["folder"], note["sha256"])
+    return all(isinstance(text, str) for text in texts) and isinstance(note["simulated"], bool)
+
+
 # field -> whether what a checkpoint says there can be; an exception counts as no
 _INFO_CHECKS = {
     "modelname": lambda info: info.modelname in MODELS,
@@ -191,6 +200,7 @@ _INFO_CHECKS = {
             and all(isinstance(value, int | float) for value in info.thresholds)
         )
     ),
+    "dataset": lambda info: info.dataset is None or _is_dataset_note(info.dataset),
 }
 
 

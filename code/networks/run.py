@@ -27,6 +27,7 @@ from networks.checkpoints import (
     run_folder,
     save_checkpoint,
 )
+from networks.defaults import DATA_PATH, dataset_note, settle
 from networks.inference import PROTOCOLS, load_dataset_for
 from networks.metrics import (
     best_thresholds,
@@ -39,6 +40,7 @@ from networks.models import get_model
 from networks.training import Learner, Recipe, TrainingLog, TrainingSet, checkpoint_paths, fit
 from records.dataset import TABLE, Dataset
 
+OUTPUT_PATH = "output"
 FOLDS = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]}
 
 
@@ -228,6 +230,8 @@ def train(args: argparse.Namespace, device: torch.device) -> str | None:
     process's last words.
     """
     info, recipe = info_of(args), recipe_of(args)
+    args.data_path = args.data_path or DATA_PATH
+    args.output_path = args.output_path or OUTPUT_PATH
     model = new_model(info, args.finetune)
     splits = load_splits(args, info)
     if not is_regression(info.task) and not evaluable(splits["validation"].labels).any():
@@ -247,8 +251,10 @@ def train(args: argparse.Namespace, device: torch.device) -> str | None:
     data = fingerprint(splits)
     distributed.check_same("data", data)
     folder = run_folder(args.output_path, info)
+    note = dataset_note(args.data_path, info.sampling_rate, checkpoint_paths(folder)[0].parent)
+    info = model.info = replace(info, dataset=note)
     settings = {
-        **replace(info, thresholds=None).stored(),
+        **{key: value for key, value in info.stored().items() if key != "dataset"},
         **asdict(recipe),
         "finetune": args.finetune and sha256(find_checkpoint(args.finetune)),
         "limit": args.limit,
@@ -256,9 +262,10 @@ def train(args: argparse.Namespace, device: torch.device) -> str | None:
         "n_bootstrap": args.n_bootstrap,
         "data": data,
     }
+    facts = {"data_set": {"used": {**note, "folder": str(args.data_path)}}}
     with contextlib.ExitStack() as stack:
         stage = distributed.on_main(
-            lambda: stack.enter_context(Stage(folder, "train", settings, args.overwrite))
+            lambda: stack.enter_context(Stage(folder, "train", settings, args.overwrite, facts))
         )
         if distributed.from_main(lambda: stage.finished_before()):
             return None
@@ -379,6 +386,7 @@ def write_test(
     test: Dataset,
     args: argparse.Namespace,
     overwrite: bool,
+    facts: dict | None = None,
 ) -> tuple[dict, list[Path]]:
     """Test a model and write what came of it into `folder`; metrics (by protocol) and paths, empty
     if that was done.
@@ -393,7 +401,7 @@ def write_test(
     }
     with contextlib.ExitStack() as stack:
         stage = distributed.on_main(
-            lambda: stack.enter_context(Stage(folder, "test", settings, overwrite))
+            lambda: stack.enter_context(Stage(folder, "test", settings, overwrite, facts))
         )
         if distributed.from_main(lambda: stage.finished_before()):
             return {}, []
@@ -411,7 +419,7 @@ def test(args: argparse.Namespace, device: torch.device) -> str | None:
     """Test a checkpoint on the test folds without training; returns the main process's
     last words.
     """
-    path = args.model_path or run_folder(args.output_path, info_of(args))
+    path = args.model_path or run_folder(args.output_path or OUTPUT_PATH, info_of(args))
     model = load_model(path, device)
     check_against(args, model.info)
     for option, stored in (("leads", model.info.leads), ("crop_seconds", model.info.crop_seconds)):
@@ -425,9 +433,9 @@ def test(args: argparse.Namespace, device: torch.device) -> str | None:
         model.info,
         folds={**model.info.folds, "test": sorted(args.test_folds or model.info.folds["test"])},
     )
+    place = settle(args, info, path)
     part = load_splits(args, info, names=("test",))["test"]
-    folder = run_folder(args.output_path, info)
-    metrics, written = write_test(folder, model, info, part, args, args.overwrite)
+    metrics, written = write_test(place.run, model, info, part, args, args.overwrite, place.facts)
     if not written:
         return None
     return (

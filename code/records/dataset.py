@@ -16,11 +16,12 @@ import pandas as pd
 
 from common.files import UserError, read_csv, read_npy, read_pickle, sha256
 from common.labels import LEADS, OWN_TASK, REGRESSION_TASKS, TASKS
-from common.stage import read_stage
+from common.stage import data_folders, read_stage
 
 Signals = TypeVar("Signals")  # (N, T, leads): an array or a tensor
 
 TABLE = "ptbxl_database_enriched.csv"
+PLANTED = "planted_causes.csv"  # only a simulated cohort has it
 HINT = "run python code/preprocessing.py first (--data_path names the folder)"
 
 
@@ -143,22 +144,22 @@ def load_dataset(
     task. Raises UserError where a file is missing or damaged, or the row counts do not agree.
     """
     data_path = Path(data_path)
-    signals_path = data_path / f"raw{sampling_rate}.pkl"
-    if not signals_path.is_file():
-        raise UserError(f"{signals_path} does not exist: {HINT}")
+    raw = signals_path(data_path, sampling_rate)
+    if not raw.is_file():
+        raise UserError(f"{raw} does not exist: {HINT}")
     _check_finished(data_path)
     made = _made_by(data_path, sampling_rate)
-    for name in (signals_path.name, *_label_files(task)):
+    for name in (raw.name, *_label_files(task)):
         if _has_changed(data_path / name, made):
             raise UserError(
                 f"{data_path / name} has changed since preprocessing.py wrote it (sha256): "
                 "run it again with --overwrite"
             )
-    signals, table = read_pickle(signals_path), load_table(data_path)
+    signals, table = read_pickle(raw), load_table(data_path)
     _check_table(data_path / TABLE, table, made)
     if signals.ndim != 3 or signals.shape[2] != len(LEADS) or len(signals) != len(table):
         raise UserError(
-            f"{signals_path} is {signals.shape}, the table has {len(table)} rows: "
+            f"{raw} is {signals.shape}, the table has {len(table)} rows: "
             f"they belong to different runs; {HINT}"
         )
     columns = label_columns(data_path, task, table, label_names) if task else {}
@@ -166,9 +167,36 @@ def load_dataset(
     return data.rows(np.arange(min(limit, len(data)))) if limit else data
 
 
-def table_hash(data_path: str | Path) -> str:
-    """SHA-256 of a data set's table: other data under the same name have another one."""
-    return sha256(Path(data_path) / TABLE)
+def content_hash(data_path: str | Path, sampling_rate: int = 100) -> str | None:
+    """Hash of a data set's table, signals and labels; None where these are not there.
+
+    The same folder under another spelling, and a copy of it, have the same.
+    """
+    folder = Path(data_path)
+    needed = (folder / TABLE, signals_path(folder, sampling_rate))
+    if not all(path.is_file() for path in needed):
+        return None
+    digest = hashlib.sha256()
+    for path in (*needed, *sorted(folder.glob("multihot_*.npy"))):
+        digest.update(_digest(path.resolve(), path.stat().st_mtime_ns).encode())
+    return digest.hexdigest()
+
+
+def identify(data_path: str | Path, sampling_rate: int = 100) -> dict:
+    """A data set in plain values: `name` for people, `sha256` (content_hash), `simulated`."""
+    folder = Path(data_path)
+    simulated = any((one / PLANTED).is_file() for one in data_folders(folder))
+    name = _made_by(folder, sampling_rate).get("counts", {}).get("version")
+    return {
+        "name": str(name or folder.resolve().name),
+        "sha256": content_hash(folder, sampling_rate),
+        "simulated": simulated,
+    }
+
+
+def signals_path(data_path: str | Path, sampling_rate: int) -> Path:
+    """The file of a data set's signals."""
+    return Path(data_path) / f"raw{sampling_rate}.pkl"
 
 
 def _check_finished(data_path):
@@ -193,7 +221,11 @@ def _has_changed(path, made):
     otherwise.
     """
     digest = made.get("outputs", {}).get(path.name)
-    return bool(digest) and path.is_file() and digest != _digest(path, path.stat().st_mtime_ns)
+    return (
+        bool(digest)
+        and path.is_file()
+        and digest != _digest(path.resolve(), path.stat().st_mtime_ns)
+    )
 
 
 def _check_table(path, table, made):
