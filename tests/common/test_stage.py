@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from glocal.outputs import planted_path
+from glocal.scorecard import planted_path
 
 from common.files import UserError
 from common.stage import Stage, broken_link, data_folders, source_folder
