@@ -3,10 +3,10 @@
 import os
 
 import pytest
-from glocal.scorecard import planted_path
 
 from common.files import UserError
 from common.stage import Stage, broken_link, data_folders, source_folder
+from glocal.scorecard import planted_path
 from records.segmentations import segmentation_folders
 
 
