@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from attribution.methods import METHODS
+from attribution.methods import METHODS, check_methods
 from common.cli import (
     StageParser,
     check_names,
@@ -92,7 +92,12 @@ def get_args_parser() -> StageParser:
         default=None,
         help="output that is explained in every record (default: the superclass if known)",
     )
-    parser.add_argument("--method", default="saliency", choices=METHODS, help="attribution method")
+    parser.add_argument(
+        "--method",
+        default="saliency",
+        metavar="NAME[:PRESET]",
+        help=f"attribution method, one of {', '.join(METHODS)} (lrp:epsilon: with a preset)",
+    )
     parser.add_list_argument(
         "--representations", default=list(REPRESENTATIONS), help=f"of {', '.join(REPRESENTATIONS)}"
     )
@@ -184,6 +189,7 @@ def main(args: argparse.Namespace) -> None:
     check_against(args, model.info)
     if is_regression(model.info.task):
         raise UserError(f"{args.model_path} predicts amplitudes: discovery needs a model of labels")
+    check_methods([args.method])
     check_names("representation", args.representations, REPRESENTATIONS)
     place = settle(args, model.info, args.model_path)
     cohort = load_cohort(

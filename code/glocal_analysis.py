@@ -21,7 +21,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from attribution.methods import METHODS, WINDOWS
+from attribution.methods import METHODS, check_methods
 from attribution.plan import PAPER_PATHOLOGIES, target_names
 from attribution.selection import STRATEGIES
 from common.cli import StageParser, check_names, positive_int, run, select_device, stage_parser
@@ -33,7 +33,7 @@ from glocal.groups import CONTROLS, check_cross_fit, fill_group, load_pool, make
 from glocal.scorecard import CARDS, cards_for
 from networks.checkpoints import check_against, find_checkpoint, load_model
 from networks.defaults import settle
-from networks.inference import load_dataset_for
+from networks.inference import WINDOWS, load_dataset_for
 from records.dataset import TABLE, content_hash
 from records.quality import write_flag_counts
 
@@ -159,7 +159,7 @@ def _names(args, info):
     pairs = list(dict.fromkeys(zip(contrasted[::2], contrasted[1::2], strict=True)))
     if any(first == second for first, second in pairs):
         raise UserError("--contrast needs two different groups")
-    methods = check_names("method", dict.fromkeys(args.methods), METHODS)
+    methods = check_methods(args.methods)
     return (
         list(dict.fromkeys(pathologies)),
         pairs,

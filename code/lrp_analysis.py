@@ -32,12 +32,11 @@ from attribution.cam import activation_and_gradient
 from attribution.inputs import baseline_for, occlusion_regions, own_dataset, own_targets
 from attribution.job import Job
 from attribution.lrp import LRP_PRESETS
-from attribution.methods import METHODS, WINDOWS
+from attribution.methods import METHODS, check_methods, options_taken, split_name
 from attribution.plan import choose_targets, cost, method_options
 from attribution.selection import STRATEGIES
 from common.cli import (
     StageParser,
-    check_names,
     count,
     positive_int,
     run,
@@ -50,7 +49,7 @@ from common.stage import Stage
 from networks import distributed
 from networks.checkpoints import check_against, find_checkpoint, load_model
 from networks.defaults import settle
-from networks.inference import load_dataset_for
+from networks.inference import WINDOWS, load_dataset_for
 from records.dataset import TABLE, content_hash
 from records.quality import QUALITY_FILE, write_flag_counts
 
@@ -205,11 +204,12 @@ def get_args_parser() -> StageParser:
 def check(args: argparse.Namespace, model: nn.Module) -> None:
     """Everything that can be wrong with the options, before anything is computed or written."""
     check_against(args, model.info)
-    args.methods = list(dict.fromkeys(check_names("method", args.methods, METHODS)))
+    args.methods = check_methods(args.methods)
     known = [name for name, _ in model.named_modules() if name]
     if args.layer and args.layer not in known:
         raise UserError(f"unknown layer {args.layer!r}: accepted are {', '.join(known)}")
-    if args.layer and {"gradcam", "hirescam", "guided_gradcam"} & {*args.methods}:
+    reads_a_layer = [method for method in args.methods if options_taken(method, layer=args.layer)]
+    if args.layer and reads_a_layer:
         x = next(model.parameters()).new_zeros(1, len(model.info.leads), model.info.crop)
         activation_and_gradient(
             model, x, torch.zeros(1, dtype=torch.long, device=x.device), args.layer
@@ -277,7 +277,7 @@ def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[J
     options = {}
     for method in args.methods:
         fixed = method_options(args, method)
-        if method == "ig":
+        if split_name(method)[0] == "ig":
             options[method] = lambda rows, fixed=fixed: {**fixed, **baseline(rows)}
         elif method == "occlusion" and args.occlude == "segments":
             options[method] = lambda rows, fixed=fixed: {

@@ -30,7 +30,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from attribution.explainers import ALL_METHODS, Explainer, make_explainers
+from attribution.methods import METHODS, Explainer, make_explainers
 from common.cli import StageParser, check_names, positive_int, run, select_device, stage_parser
 from common.files import UserError, sha256, write_csv
 from common.labels import is_regression
@@ -52,7 +52,7 @@ from sanity.randomisation import measure_randomisation
 from sanity.subject import make_subject
 from sanity.tables import Subjects
 
-ALL = (*ALL_METHODS, "lrp:epsilon")
+ALL = (*METHODS, "lrp:epsilon")
 N_CURVES = 4 * len(FRACTIONS)  # of kind of part and fill
 
 # name -> check; the last three compare methods, models and layers, and need no part of their own

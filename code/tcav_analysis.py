@@ -42,7 +42,7 @@ from common.stage import Stage
 from ecg.concepts import CONCEPTS
 from networks.checkpoints import check_against, find_checkpoint, load_model
 from networks.defaults import settle
-from networks.inference import PROTOCOLS, load_dataset_for
+from networks.inference import WINDOWS, load_dataset_for
 from records.dataset import TABLE, content_hash
 from records.quality import write_flag_counts
 from tcav.activations import POOLS, collect, layer_names
@@ -125,7 +125,7 @@ def get_args_parser() -> StageParser:
     )
     parser.add_argument(
         "--protocol",
-        choices=PROTOCOLS,
+        choices=WINDOWS,
         default="windows",
         help="activations of the centre crop (as the paper) "
         "or averaged over windows of the whole record, on which concepts are judged (default)",

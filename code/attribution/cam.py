@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attribution.gradients import MapAndFacts, gradient
+from attribution.explanation import Explanation
+from attribution.gradients import gradient
 from common.files import UserError
 from networks.models import Add, replace_leaves, sharing_copy
 
@@ -197,16 +198,16 @@ def _spread(model, x, cam, layer):
     return full[:, None].expand_as(x).contiguous()
 
 
-def grad_cam(model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None) -> MapAndFacts:
+def grad_cam(model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None) -> Explanation:
     """Grad-CAM, one value per sample, the same for every lead."""
     cam, logit = grad_cam_map(model, x, target, layer)
-    return _spread(model, x, cam, layer), {"logit": logit}
+    return Explanation(_spread(model, x, cam, layer), logit)
 
 
-def hires_cam(model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None) -> MapAndFacts:
+def hires_cam(model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None) -> Explanation:
     """HiResCAM, one value per sample, the same for every lead; signed."""
     cam, logit = hires_cam_map(model, x, target, layer)
-    return _spread(model, x, cam, layer), {"logit": logit}
+    return Explanation(_spread(model, x, cam, layer), logit)
 
 
 class _GuidedReLU(torch.autograd.Function):
@@ -241,8 +242,8 @@ def guided_copy(model: nn.Module) -> nn.Module:
 
 def guided_grad_cam(
     model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None
-) -> MapAndFacts:
+) -> Explanation:
     """Guided backpropagation times Grad-CAM: the lead axis comes from the first factor alone."""
     cam, logit = grad_cam_map(model, x, target, layer)
     guided, _ = gradient(guided_copy(model), x, target)
-    return guided * _spread(model, x, cam, layer), {"logit": logit}
+    return Explanation(guided * _spread(model, x, cam, layer), logit)

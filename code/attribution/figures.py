@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from attribution.job import CHUNK, Job
-from attribution.methods import METHODS
+from attribution.methods import get_method
 from attribution.plan import Target
 from common.ecg_paper import Heat, Record, comparison, twelve_leads
 from common.files import read_npz, write_figure
@@ -95,7 +95,7 @@ def heat_of(
     """
     coverage = np.where(arrays["coverage"] > 0, arrays["coverage"], np.nan)
     values = arrays["attributions"][position] / coverage[:, None]
-    declared = METHODS[method]
+    declared = get_method(method)
     name = (
         method
         if declared.has_lead_axis
@@ -201,7 +201,7 @@ def _compare(job, target, position, absolute, name):
         heat.name = _method_name(job, target, method)
         heat.note = (
             heat.note
-            if METHODS[method].has_lead_axis
+            if get_method(method).has_lead_axis
             else "one value per time, the same for all leads"
         )
     whole, centre = record_of(job, target, position, name, ""), centre_of(job, target, position)

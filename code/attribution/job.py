@@ -8,7 +8,6 @@ does not depend on the number of processes, nor on interruptions.
 """
 
 import time
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,8 +18,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from attribution.cells import cell_maps, density, shares
-from attribution.gradients import CompletenessWarning
-from attribution.methods import METHODS, explain_records
+from attribution.methods import explain_records, get_method
 from attribution.plan import Target
 from common.files import read_npz, replacing, write_npz
 from common.labels import LEADS, slug
@@ -81,11 +79,11 @@ class Job:
 
     def part(self, method: str, target: Target, number: int) -> Path:
         """File of one chunk."""
-        return self.folder / ".parts" / f"{method}_{slug(target.name)}" / f"{number:05d}.npz"
+        return self.folder / ".parts" / f"{slug(method)}_{slug(target.name)}" / f"{number:05d}.npz"
 
     def result(self, method: str, target: Target) -> Path:
         """File of one method and target."""
-        return self.folder / f"{method}_{slug(target.name)}.npz"
+        return self.folder / f"{slug(method)}_{slug(target.name)}.npz"
 
 
 def compute(job: Job, rank: int = 0, world: int = 1) -> None:
@@ -113,18 +111,14 @@ def compute(job: Job, rank: int = 0, world: int = 1) -> None:
 
 def _explain_chunk(job, target, rows, method, segments):
     """Arrays of one part."""
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", CompletenessWarning
-        )  # stored as `missed`, and said once for all records
-        done = explain_records(
-            job.model,
-            job.data.signals[rows],
-            target.index,
-            method,
-            job.window,
-            **job.options[method](rows),
-        )
+    done = explain_records(
+        job.model,
+        job.data.signals[rows],
+        target.index,
+        method,
+        job.window,
+        **job.options[method](rows),
+    )
     arrays = {
         "attributions": done.attributions,
         "ecg_id": job.data.ecg_id[rows],
@@ -137,9 +131,8 @@ def _explain_chunk(job, target, rows, method, segments):
             arrays[name] = getattr(done, name)
     if job.open_ledger and done.layers is not None:
         arrays |= {"layers": done.layers, "layer_names": np.array(done.layer_names)}
-    declared = METHODS[
-        method
-    ]  # maps of a method without lead axis repeat one row for all leads: the file says so
+    declared = get_method(method)
+    # maps of a method without lead axis repeat one row for all leads: the file says so
     arrays |= {
         name: np.array(getattr(declared, name)) for name in ("has_lead_axis", "signed", "unit")
     }

@@ -1,25 +1,31 @@
-"""The front door of attribution: METHODS, attribute(), explain() and attribute_records().
+"""The front door of attribution: METHODS, attribute(), explain() and explain_records().
 
-    attribution.attribute(model, x, target, method="lrp", preset="epsilon")     # (N, leads, T) ->
-    (N, leads, T)
+    attribution.attribute(model, x, target, method="lrp:epsilon")  # (N, leads, T)
 
+A method is named `name` or `name:preset` wherever methods are named: in options, tables, and here.
 Maps are signed and explain logits. A method declares what it claims; it is held to that and to
 nothing else.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import inspect
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from attribution import cam, gradients, lrp, occlusion
+from attribution.explanation import Explanation, RecordExplanation
+from attribution.gradients import CompletenessWarning
+from common.cli import check_names
 from common.files import UserError
 from common.labels import LEADS
-from networks.inference import to_input
-from records.dataset import window_starts
+from networks.inference import input_of, read_samples, starts_of
+from networks.models import last_layer
 
 Target = int | Sequence[int] | np.ndarray | Tensor  # one output index, or one per record
 
@@ -28,8 +34,7 @@ Target = int | Sequence[int] | np.ndarray | Tensor  # one output index, or one p
 class Method:
     """One attribution method and what it declares of itself.
 
-    function       (model, x, target, **options) -> (map (N, leads, T), facts: logit and what else
-                   is known)
+    function       (model, x, target, **options) -> Explanation of the batch x (N, leads, T)
     axioms         "completeness": the map sums to f(x) - f(baseline), up to a stored gap;
                    "conservation": input + biases + stabilisers = logit, in a ledger;
                    "implementation_invariance": depends on the function that the network computes,
@@ -42,9 +47,12 @@ class Method:
     linear         the map of a mean of logits is the mean of the maps
     unit           of the map's values
     passes         forward and backward passes per record, about: for estimates of time
+    presets        names that may follow the method's after a colon; the function gets one as
+                   `preset`
+    quick          options where it is called hundreds of times and its last digit does not matter
     """
 
-    function: Callable
+    function: Callable[..., Explanation]
     description: str
     axioms: tuple[str, ...] = ()
     has_lead_axis: bool = True
@@ -52,11 +60,13 @@ class Method:
     linear: bool = True
     unit: str = "logit"
     passes: float = 1.0
+    presets: Mapping[str, object] = field(default_factory=dict)
+    quick: Mapping[str, object] = field(default_factory=dict)
 
 
 def _lrp(model, x, target, preset="epsilon_plus"):
     relevance, ledger = lrp.lrp(model, x, target, preset)
-    return relevance, {"logit": ledger.logit.to(x.dtype), "ledger": ledger}
+    return Explanation(relevance, ledger.logit.to(x.dtype), ledger=ledger)
 
 
 INVARIANT, SHIFTING = "implementation_invariance", "shift_equivariance"
@@ -75,12 +85,14 @@ METHODS = {
         (INVARIANT,),
         unit="logit per mV",
         passes=25,
+        quick={"n_samples": 10},
     ),
     "ig": Method(
         gradients.integrated_gradients,
         "Integrated Gradients, midpoint rule",
         ("completeness", INVARIANT, SHIFTING, "linear_exactness"),
         passes=150,
+        quick={"steps": 50, "max_steps": 50},
     ),
     "gradcam": Method(
         cam.grad_cam,
@@ -107,10 +119,18 @@ METHODS = {
         passes=2,
     ),
     "lrp": Method(
-        _lrp, "layer-wise relevance propagation (presets)", ("conservation", SHIFTING), passes=1.7
+        _lrp,
+        "layer-wise relevance propagation (presets)",
+        ("conservation", SHIFTING),
+        passes=1.7,
+        presets=lrp.LRP_PRESETS,
     ),
     "occlusion": Method(
-        occlusion.occlusion, "fall of the logit without a piece of a lead", (INVARIANT,), passes=120
+        occlusion.occlusion,
+        "fall of the logit without a piece of a lead",
+        (INVARIANT,),
+        passes=120,
+        quick={"piece": 25},
     ),
     "random": Method(gradients.random_control, "control: noise", unit="no unit", passes=0.5),
     "input_magnitude": Method(
@@ -124,25 +144,43 @@ METHODS = {
 }
 
 
-@dataclass
-class Explanation:
-    """Maps of a batch and what is known of them.
+# ---------------------------------------------------------------- names
 
-    attributions  (N, leads, T)
-    logit         (N,) of the target
-    ledger        LRP: where the logit went (lrp.Ledger)
-    gap           Integrated Gradients: f(x) - f(baseline) - sum of the map, logit (N,);
-                  `difference` is f(x) - f(baseline), `missed` (N,) whether the gap stayed above its
-                  tolerance at the last number of steps
-    """
 
-    attributions: Tensor
-    logit: Tensor
-    ledger: lrp.Ledger | None = None
-    gap: Tensor | None = None
-    difference: Tensor | None = None
-    steps: Tensor | None = None
-    missed: Tensor | None = None
+def split_name(name: str) -> tuple[str, str | None]:
+    """`lrp:epsilon` -> ("lrp", "epsilon"), `ig` -> ("ig", None); UserError names what there is."""
+    method, colon, preset = name.partition(":")
+    if method not in METHODS:
+        raise UserError(f"unknown method {method!r}: accepted are {', '.join(METHODS)}")
+    if not colon:
+        return method, None
+    presets = METHODS[method].presets
+    if not presets:
+        raise UserError(f"{method} has no presets: write {method} instead of {name}")
+    check_names(f"{method} preset", [preset], presets)
+    return method, preset
+
+
+def get_method(name: str) -> Method:
+    """What is declared of the method `name[:preset]`; UserError names those there are."""
+    return METHODS[split_name(name)[0]]
+
+
+def check_methods(names: Sequence[str]) -> list[str]:
+    """The asked methods `name[:preset]`, each once; UserError for one that is not there."""
+    check_names("method", [name.partition(":")[0] for name in names], METHODS)
+    for name in names:
+        split_name(name)
+    return list(dict.fromkeys(names))
+
+
+def options_taken(name: str, **offered: object) -> dict:
+    """Those of the offered options that the method `name[:preset]` takes."""
+    known = inspect.signature(get_method(name).function).parameters
+    return {option: value for option, value in offered.items() if option in known}
+
+
+# ---------------------------------------------------------------- one batch
 
 
 @contextlib.contextmanager
@@ -157,24 +195,28 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def get_method(method: str) -> Method:
-    """A method by name; UserError names those there are."""
-    if method not in METHODS:
-        raise UserError(f"unknown method {method!r}: accepted are {', '.join(METHODS)}")
-    return METHODS[method]
-
-
 def explain(
-    model: nn.Module, x: Tensor, target: Target, method: str = "saliency", **options: object
+    model: nn.Module,
+    x: Tensor,
+    target: Target,
+    method: str | Method = "saliency",
+    **options: object,
 ) -> Explanation:
     """Maps of a batch x (N, leads, T) for `target` (one index or one per record), with logit and
     ledger or gap.
 
-    The model's weights, hooks and modes are as before afterwards, whatever happens. Raises
-    UserError for an unknown method or preset, a target that the model does not have, and an input
-    that is not finite.
+    `method` is a name of METHODS, with a preset where it has some, or a Method. The model's
+    weights, hooks and modes are as before afterwards, whatever happens. Samples that the network
+    never reads have what the method gives there; explain_records() marks them. Raises UserError for
+    an unknown method or preset, a target that the model does not have, and an input that is not
+    finite.
     """
-    function = get_method(method).function
+    if isinstance(method, str):
+        name, preset = split_name(method)
+        function = METHODS[name].function
+        options = {**options, "preset": preset} if preset else options
+    else:
+        function = method.function
     target = _targets(model, x, target)
     if not torch.isfinite(x).all():
         raise UserError(
@@ -183,8 +225,9 @@ def explain(
     if len(x) == 0:
         return Explanation(torch.zeros_like(x), x.new_zeros(0))
     with evaluating(model), torch.enable_grad():
-        attributions, facts = function(model, x.detach(), target, **options)
-    return Explanation(attributions.detach(), **facts)
+        done = function(model, x.detach(), target, **options)
+    done.attributions = done.attributions.detach()
+    return done
 
 
 def attribute(
@@ -207,9 +250,7 @@ def _targets(model, x, target):
             f"{tuple(target.shape)} {target.dtype}"
         )
     target = target.long().expand(len(x))
-    n_outputs = [module for module in model.modules() if isinstance(module, nn.Linear)][
-        -1
-    ].out_features
+    n_outputs = len(last_layer(model)[1].weight)
     if len(target) and not 0 <= int(target.min()) <= int(target.max()) < n_outputs:
         raise UserError(
             f"target {target.tolist()[:5]} is not among the model's outputs 0 .. {n_outputs - 1}"
@@ -217,54 +258,18 @@ def _targets(model, x, target):
     return target
 
 
-@dataclass
-class RecordExplanation:
-    """Maps of whole records.
-
-    attributions  # (N, T, 12) float32; NaN for leads that the model does not take and for samples
-                  that no window covers
-    coverage      # (T,) share of the windows that see each sample: the sum of a map explains the
-                  mean logit as it is, a mean over # time or a drawing in which edges and middle are
-                  comparable divides by it
-    logit         # (N,) mean over the windows
-    ledger        # (N, 4) logit, input, bias, stabiliser (mean over the windows), or None
-    layers        # (N, layers, 2) the ledger opened: bias and stabiliser of each layer, from the
-                  output down; or None
-    layer_names   names of those layers
-    gap           # (N,) completeness gap of the mean logit, or None
-    steps         # (N,) most steps that a window of the record took, or None
-    missed        # (N,) bool: the gap of some window stayed above its tolerance, or None
-    """
-
-    attributions: np.ndarray
-    coverage: np.ndarray
-    logit: np.ndarray
-    ledger: np.ndarray | None = None
-    layers: np.ndarray | None = None
-    layer_names: tuple[str, ...] = ()
-    gap: np.ndarray | None = None
-    steps: np.ndarray | None = None
-    missed: np.ndarray | None = None
-
-
-WINDOWS = ("windows", "centre_crop")
-
-
-def starts_of(n_samples: int, crop: int, window: str) -> np.ndarray:
-    """Starts of the pieces of a record that a protocol looks at."""
-    if window not in WINDOWS:
-        raise UserError(f"unknown window {window!r}: accepted are {', '.join(WINDOWS)}")
-    starts = window_starts(n_samples, crop)  # also refuses a record shorter than the crop
-    return starts if window == "windows" else np.array([(n_samples - crop) // 2])
+# ---------------------------------------------------------------- whole records
 
 
 def explain_records(
     model: nn.Module,
     signals: np.ndarray,
     target: Target,
-    method: str = "saliency",
+    method: str | Method = "saliency",
     window: str = "centre_crop",
     batch_size: int = 128,
+    crop: int | None = None,
+    mark_unread: bool = True,
     **options: object,
 ) -> RecordExplanation:
     """Maps of whole records (N, T, 12) mV: of the centre crop's logit, or of the mean logit of the
@@ -273,58 +278,55 @@ def explain_records(
     The latter is the mean of the windows' maps, each at its place (exactly so for methods that are
     linear in the output; for Grad-CAM, which is not, by definition). `target` is one index or one
     per record; `options` go to the method, those that are arrays (N, T, 12) are cut to the windows
-    like the signals. At most `batch_size` windows are computed at a time.
+    like the signals. At most `batch_size` windows are computed at a time. `crop` is the windows'
+    length in samples where it is not the model's own. Samples of a window that the network does not
+    read are NaN (with `mark_unread` False: what the method gives there).
     """
     info = model.info
-    starts = starts_of(signals.shape[1], info.crop, window)
+    crop = info.crop if crop is None else crop
+    starts = starts_of(signals.shape[1], crop, window)
+    read = read_samples(model, crop) if mark_unread else np.ones(crop, dtype=bool)
     target = np.broadcast_to(np.asarray(target), (len(signals),))
     columns = [LEADS.index(lead) for lead in info.leads]
-    maps = np.zeros(signals.shape, dtype=np.float32)
+    double = next(model.parameters()).dtype == torch.float64
+    maps = np.zeros(signals.shape, dtype=np.float64 if double else np.float32)
     facts, layer_names = [], ()
     per_pass = max(1, batch_size // len(starts))
     for first in range(0, len(signals), per_pass):
         rows = slice(first, first + per_pass)
-        own = {
-            name: _cut(model, value[rows], starts)
-            if getattr(value, "shape", None) == signals.shape
-            else value
-            for name, value in options.items()
-        }
-        done = explain(
-            model,
-            _cut(model, signals[rows], starts),
-            np.tile(target[rows], len(starts)),
-            method,
-            **own,
-        )
-        pieces = (
-            done.attributions.transpose(1, 2)
-            .cpu()
-            .numpy()
-            .reshape(len(starts), -1, info.crop, len(columns))
-        )
+        done = _explain_windows(model, signals, target, method, rows, starts, crop, options)
+        pieces = done.attributions.transpose(1, 2).cpu().numpy() * read[:, None]
+        pieces = pieces.reshape(len(starts), -1, crop, len(columns))
         for start, piece in zip(starts, pieces, strict=True):
-            maps[rows, start : start + info.crop][:, :, columns] += piece / len(starts)
+            maps[rows, start : start + crop][:, :, columns] += piece / len(starts)
         facts.append(_facts(done, len(starts)))
         layer_names = tuple(done.ledger.layers) if done.ledger else ()
     coverage = np.zeros(signals.shape[1])
     for start in starts:
-        coverage[start : start + info.crop] += 1 / len(starts)
+        coverage[start : start + crop] += read / len(starts)
     maps[:, coverage == 0] = np.nan
     maps[:, :, [index for index in range(len(LEADS)) if index not in columns]] = np.nan
-    joined = {
-        name: np.concatenate([part[name] for part in facts]) for name in (facts[0] if facts else ())
+    names = facts[0] if facts else ()
+    joined = {name: np.concatenate([part[name] for part in facts]) for name in names}
+    logit = joined.pop("logit", np.zeros(0))
+    return RecordExplanation(maps, coverage, logit, layer_names=layer_names, **joined)
+
+
+def _explain_windows(model, signals, target, method, rows, starts, crop, options):
+    """The Explanation of some rows' windows, as one batch, window by window."""
+
+    def cut(array):
+        pieces = [array[rows, start : start + crop] for start in starts]
+        return input_of(model, np.concatenate(pieces))
+
+    own = {
+        name: cut(value) if getattr(value, "shape", None) == signals.shape else value
+        for name, value in options.items()
     }
-    return RecordExplanation(
-        maps, coverage, joined.pop("logit", np.zeros(0)), layer_names=layer_names, **joined
-    )
-
-
-def _cut(model, array, starts):
-    """Pieces of (n, T, 12) as one batch (windows x n, leads, crop), window by window."""
-    device, info = next(model.parameters()).device, model.info
-    pieces = [array[:, start : start + info.crop] for start in starts]
-    return to_input(np.concatenate(pieces), info.leads, device)
+    with warnings.catch_warnings():
+        # stored as `missed`: whoever asks for many records says it once
+        warnings.simplefilter("ignore", CompletenessWarning)
+        return explain(model, cut(signals), np.tile(target[rows], len(starts)), method, **own)
 
 
 def _facts(done: Explanation, n_windows: int) -> dict[str, np.ndarray]:
@@ -363,3 +365,87 @@ def attribute_records(
     explain_records().
     """
     return explain_records(model, signals, target, method, window, **options).attributions
+
+
+# ---------------------------------------------------------------- methods as functions
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """A method with its options as a function: (model, signals (n, T, 12) mV, target (n,)) ->
+    signed maps (n, T, 12).
+
+    The signals are what the model gets, whatever their length. Leads that the model does not see
+    are 0. The control `random` draws noise that follows the weights: noise that stayed the same for
+    every model would pass for a stable explanation.
+    """
+
+    name: str  # name[:preset]
+    options: dict = field(default_factory=dict)
+
+    def __call__(self, model: nn.Module, signals: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Signed maps (n, T, 12)."""
+        return np.nan_to_num(self.explain(model, signals, target).attributions, copy=False)
+
+    def explain(
+        self, model: nn.Module, signals: np.ndarray, target: np.ndarray
+    ) -> RecordExplanation:
+        """The maps and what else is known of them."""
+        options = dict(self.options)
+        if self.name == "random":
+            options["seed"] = _noise_of(model)
+        return explain_records(
+            model,
+            signals,
+            target,
+            self.name,
+            batch_size=64,
+            crop=signals.shape[1],
+            mark_unread=False,
+            **options,
+        )
+
+    def ledger_gap(
+        self, model: nn.Module, signals: np.ndarray, target: np.ndarray
+    ) -> np.ndarray | None:
+        """(n,) relative gap of the ledger, or None for a method without one."""
+        if "conservation" not in self.axioms:
+            return None
+        with torch.no_grad():
+            x = input_of(model, signals)
+        books = [
+            explain(model, x[rows], np.asarray(target)[rows], self.name, **self.options).ledger
+            for rows in np.array_split(np.arange(len(x)), max(1, -(-len(x) // 64)))
+        ]
+        return torch.cat([book.gap for book in books]).abs().cpu().numpy()
+
+    @property
+    def cheap(self) -> "Explainer":
+        """The same method with its quick options."""
+        return Explainer(self.name, dict(get_method(self.name).quick))
+
+    @property
+    def axioms(self) -> tuple[str, ...]:
+        """What the method claims of itself."""
+        return get_method(self.name).axioms
+
+    @property
+    def has_lead_axis(self) -> bool:
+        """Whether its maps say anything about leads."""
+        return get_method(self.name).has_lead_axis
+
+
+def _noise_of(model):
+    """A seed that follows the weights."""
+    seed = 0
+    for parameter in model.parameters():
+        seed = zlib.crc32(parameter.detach().cpu().contiguous().numpy(), seed)
+    return seed
+
+
+def make_explainers(names: Sequence[str], quick: bool = False) -> dict[str, Explainer]:
+    """Explainers by name, with their methods' quick options where asked; UserError for an unknown
+    method or preset.
+    """
+    found = {name: Explainer(name) for name in check_methods(names)}
+    return {name: one.cheap for name, one in found.items()} if quick else found

@@ -5,7 +5,8 @@ isoelectric level.
 import torch
 from torch import Tensor
 
-from attribution.gradients import MapAndFacts, target_logit
+from attribution.explanation import Explanation
+from attribution.gradients import target_logit
 from common.files import UserError
 
 
@@ -47,7 +48,7 @@ def occlusion(
     regions: Tensor | None = None,
     fill: Tensor | float | None = None,
     batch_size: int = 256,
-) -> MapAndFacts:
+) -> Explanation:
     """Fall of the logit for each piece, at every sample of the piece: (N, leads, T).
 
     The pieces are `piece` samples long, per lead or, where given, `regions` (N, leads, T): equal
@@ -79,4 +80,4 @@ def occlusion(
             [*falls, logit.new_zeros(1)]
         )  # the last one is for what is left alone, numbered -1
         result[record] = fall[place]
-    return result, {"logit": logit}
+    return Explanation(result, logit)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from attribution.methods import METHODS, explain, starts_of
+from attribution.methods import explain, get_method, options_taken, split_name
 from attribution.selection import STRATEGIES, select, select_pathology
 from common.cli import check_names
 from common.files import UserError
 from common.labels import OWN_TASK, is_regression
 from networks.checkpoints import ModelInfo
 from networks.distributed import shared_predict
+from networks.inference import starts_of
 from records.dataset import Dataset
 
 PAPER_PATHOLOGIES = ("NORM", "LVH", "CLBBB", "IMI", "AMI")
@@ -93,24 +94,22 @@ def _rows(args, name, column, data, logits, info):
 
 def method_options(args: argparse.Namespace, method: str) -> dict:
     """The options of the command line that one method takes."""
-    options = {
-        "lrp": {"preset": args.preset},
-        "gradcam": {"layer": args.layer},
-        "hirescam": {"layer": args.layer},
-        "guided_gradcam": {"layer": args.layer},
-        "smoothgrad": {"seed": args.seed},
-        "random": {"seed": args.seed},
-        "ig": {"steps": args.steps, "max_steps": max(args.steps, args.max_steps)},
-    }
-    return options.get(method, {})
+    return options_taken(
+        method,
+        layer=args.layer,
+        seed=args.seed,
+        steps=args.steps,
+        max_steps=max(args.steps, args.max_steps),
+    )
 
 
 def passes_of(args: argparse.Namespace, method: str) -> float:
     """Forward and backward passes per window, about; Integrated Gradients need no fewer than its
     first number of steps.
     """
-    usual = METHODS[method].passes
-    return min(max(usual, args.steps), most_steps(args)) if method == "ig" else usual
+    usual = get_method(method).passes
+    doubling = split_name(method)[0] == "ig"
+    return min(max(usual, args.steps), most_steps(args)) if doubling else usual
 
 
 def most_steps(args: argparse.Namespace) -> int:

@@ -7,7 +7,6 @@ group = make_group(pool, "LVH", "true_positives", 100)     # records and beats
 fill_group(group, pool, ["saliency"], seed=0)              # heat and cell sums per method
 """
 
-import inspect
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +15,12 @@ import numpy as np
 from tqdm import tqdm
 
 from attribution.cells import cell_maps, concatenate
-from attribution.methods import METHODS, explain_records, starts_of
+from attribution.methods import explain_records, options_taken
 from attribution.selection import predicted_positive, select_pathology
 from common.files import UserError
 from ecg.beats import Beats, cut_beats, find_beats, group_beat
 from networks.checkpoints import ModelInfo
-from networks.inference import predict
+from networks.inference import coverage_of, predict
 from networks.metrics import sigmoid
 from records.dataset import Dataset
 from records.segmentations import load_segments
@@ -189,7 +188,7 @@ def make_group(
         strategy, pathology, pool.data, pool.logits, pool.info, n_samples, pool.positive
     )
     data = pool.data.rows(rows)
-    span = np.flatnonzero(explained_samples(pool.info, data.signals.shape[1], window))
+    span = np.flatnonzero(coverage_of(pool.models[0], data.signals.shape[1], window))
     beats = find_beats(
         [data.r_peaks(row) for row in range(len(data))],
         data.signals.shape[1],
@@ -280,7 +279,7 @@ def fill_group(
 ) -> None:
     """Map the group's relevance with every method, by beat and by cell."""
     data, target = group.data, pool.info.index(group.pathology)
-    coverage = explained_samples(pool.info, data.signals.shape[1], group.window)
+    coverage = coverage_of(pool.models[0], data.signals.shape[1], group.window)
     parts = {method: [] for method in methods}
     heat = {method: np.zeros((2, *group.windows.shape[1:])) for method in methods}
     for start in tqdm(
@@ -299,31 +298,13 @@ def fill_group(
         group.heat[method], group.signed_heat[method] = heat[method] / len(group.beats)
 
 
-def explained_samples(info: ModelInfo, n_samples: int, window: str) -> np.ndarray:
-    """(T,) share of the windows that see each sample, as explain_records() has it."""
-    starts = starts_of(n_samples, info.crop, window)
-    seen = np.zeros(n_samples)
-    for start in starts:
-        seen[start : start + info.crop] += 1 / len(starts)
-    return seen
-
-
-def method_options(method: str, seed: int, segments: np.ndarray) -> dict:
-    """Options of a method's call: the seed where it draws, the segments where it takes pieces of
-    leads away.
-    """
-    takes = inspect.signature(METHODS[method].function).parameters
-    options = {"seed": seed} if "seed" in takes else {}
-    return options | ({"regions": segments.argmax(axis=-1)} if "regions" in takes else {})
-
-
 def _explain(group, pool, rows, target, method, seed, segments):
     """Attributions (n, T, 12) of some of the group's records, each by its own model."""
     maps = np.empty(group.data.signals[rows].shape, dtype=np.float32)
     model_of = pool.model_of[group.rows[rows]]
     for index in np.unique(model_of):
         mine = model_of == index
-        options = method_options(method, seed, segments[mine])
+        options = options_taken(method, seed=seed, regions=segments[mine].argmax(axis=-1))
         signals = group.data.signals[rows[mine]]
         maps[mine] = explain_records(
             pool.models[index], signals, target, method, group.window, **options

@@ -96,15 +96,15 @@ def total(value: Tensor) -> Tensor:
 
 
 def shared_predict(
-    model: nn.Module, signals: np.ndarray, protocol: str, **options: object
+    model: nn.Module, signals: np.ndarray, window: str, **options: object
 ) -> np.ndarray:
     """inference.predict with the records dealt out to the processes; the whole result (N, classes)
     in each.
     """
     if world() == 1:
-        return predict(model, signals, protocol, **options)
+        return predict(model, signals, window, **options)
     parts = [None] * world()
-    dist.all_gather_object(parts, predict(model, signals[rank() :: world()], protocol, **options))
+    dist.all_gather_object(parts, predict(model, signals[rank() :: world()], window, **options))
     logits = np.empty((len(signals), parts[0].shape[1]), dtype=parts[0].dtype)
     for number, part in enumerate(parts):
         logits[number :: world()] = part

@@ -1,6 +1,10 @@
-"""Logits of whole records: the centre crop, or the mean over windows at half stride."""
+"""Logits of whole records, of the centre crop or as the mean over windows at half stride; which
+samples of a record a network reads.
+"""
 
+import copy
 import sys
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,11 +12,24 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from common.files import UserError
 from common.labels import LEADS
 from networks.checkpoints import ModelInfo
-from records.dataset import Dataset, Signals, centre_crop, load_dataset, window_starts
+from records.dataset import Dataset, Signals, load_dataset, window_starts
 
-PROTOCOLS = ("centre_crop", "windows")
+WINDOWS = ("windows", "centre_crop")  # what of a record is explained and predicted
+MOST_PROBES = 512  # passes to find what a network reads
+
+
+def starts_of(n_samples: int, crop: int, window: str) -> np.ndarray:
+    """Starts of the pieces of a record that `window` (one of WINDOWS) looks at.
+
+    UserError for another window, and for a record shorter than the crop.
+    """
+    if window not in WINDOWS:
+        raise UserError(f"unknown window {window!r}: accepted are {', '.join(WINDOWS)}")
+    starts = window_starts(n_samples, crop)
+    return starts if window == "windows" else np.array([(n_samples - crop) // 2])
 
 
 def load_dataset_for(info: ModelInfo, data_path: str | Path, limit: int | None = None) -> Dataset:
@@ -40,18 +57,64 @@ def to_input(
     )
 
 
-def views(signals: Signals, crop: int, protocol: str) -> list[Signals]:
-    """The pieces (N, crop, leads) of each record that a protocol looks at; views, no copies."""
-    if protocol == "centre_crop":
-        return [centre_crop(signals, crop)]
-    return [signals[:, start : start + crop] for start in window_starts(signals.shape[1], crop)]
+def views(signals: Signals, crop: int, window: str) -> list[Signals]:
+    """The pieces (N, crop, leads) of each record that `window` looks at; views, no copies."""
+    starts = starts_of(signals.shape[1], crop, window)
+    return [signals[:, start : start + crop] for start in starts]
+
+
+_READ: weakref.WeakKeyDictionary[torch.nn.Module, dict[int, np.ndarray]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def read_samples(model: torch.nn.Module, n_samples: int) -> np.ndarray:
+    """(n_samples,) bool: whether the model reads each sample of an input of that length.
+
+    A convolution with a stride may stop short of the end: LeNet never reads the last 27 of 250
+    samples. Found once per model and length by asking: where a sample is NaN, the logits of a
+    network that reads it are NaN too. Above MOST_PROBES samples they are asked in blocks, and a
+    block counts as read where any of it is.
+    """
+    known = _READ.setdefault(model, {})
+    if n_samples not in known:
+        known[n_samples] = _ask(model, n_samples)
+    return known[n_samples]
+
+
+@torch.no_grad()
+def _ask(model, n_samples):
+    weight = next(model.parameters())
+    # a GPU's convolution may spread a NaN over the whole record by computing in frequencies
+    asked = model if weight.device.type == "cpu" else copy.deepcopy(model).cpu()
+    modes = [(module, module.training) for module in asked.modules()]
+    asked.eval()
+    block = -(-n_samples // MOST_PROBES)
+    firsts = torch.arange(0, n_samples, block)
+    x = torch.zeros(len(firsts), len(model.info.leads), n_samples, dtype=weight.dtype)
+    for row, first in enumerate(firsts):
+        x[row, :, first : first + block] = float("nan")
+    read = torch.cat([asked(part).isnan().flatten(1).any(dim=1) for part in x.split(64)])
+    for module, training in modes:
+        module.training = training
+    return read.repeat_interleave(block)[:n_samples].numpy()
+
+
+def coverage_of(model: torch.nn.Module, n_samples: int, window: str) -> np.ndarray:
+    """(n_samples,) share of a record's windows in which the model reads each sample, 0 to 1."""
+    crop = model.info.crop
+    starts = starts_of(n_samples, crop, window)
+    seen = np.zeros(n_samples)
+    for start in starts:
+        seen[start : start + crop] += read_samples(model, crop) / len(starts)
+    return seen
 
 
 @torch.no_grad()
 def predict(
     model: torch.nn.Module,
     signals: np.ndarray,
-    protocol: str = "windows",
+    window: str = "windows",
     batch_size: int = 256,
     progress: bool = False,
 ) -> np.ndarray:
@@ -69,17 +132,10 @@ def predict(
         batch = to_input(
             signals[start : start + batch_size], model.info.leads, device
         )  # (N, leads, T)
-        pieces = views(batch.transpose(1, 2), model.info.crop, protocol)
+        pieces = views(batch.transpose(1, 2), model.info.crop, window)
         outputs = [model(piece.transpose(1, 2)).float() for piece in pieces]
         logits[start : start + batch_size] = torch.stack(outputs).mean(dim=0).cpu().numpy()
     return logits
-
-
-def whole_input(maps: np.ndarray, leads: Sequence[str]) -> np.ndarray:
-    """Maps (n, leads, T) of a model's inputs as (n, T, 12), zero for leads that it does not see."""
-    spread = np.zeros((len(maps), maps.shape[2], len(LEADS)), dtype=np.float32)
-    spread[:, :, [LEADS.index(lead) for lead in leads]] = maps.transpose(0, 2, 1)
-    return spread
 
 
 def input_of(model: torch.nn.Module, signals: np.ndarray) -> torch.Tensor:

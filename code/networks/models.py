@@ -268,3 +268,26 @@ def get_model(modelname: str, num_classes: int, n_leads: int = 12) -> Network:
     if modelname not in MODELS:
         raise UserError(f"unknown model {modelname!r}: accepted are {', '.join(MODELS)}")
     return MODELS[modelname](num_classes, n_leads)
+
+
+def last_layer(model: nn.Module) -> tuple[str, nn.Module]:
+    """Name and module of the layer whose output the logits are; it has one row of weights per
+    output.
+
+    `model.last_layer` where a network names one, else the last of its modules that has a matrix of
+    weights (a norm has a vector). UserError where there is none.
+    """
+    modules = dict(model.named_modules())
+    named = getattr(model, "last_layer", None)
+    if named is not None:
+        if named not in modules:
+            raise UserError(f"last_layer = {named!r} is no module of {type(model).__name__}")
+        return named, modules[named]
+    found = [
+        (name, module)
+        for name, module in modules.items()
+        if getattr(getattr(module, "weight", None), "ndim", 0) > 1
+    ]
+    if not found:
+        raise UserError(f"{type(model).__name__} has no layer with weights: name it as last_layer")
+    return found[-1]

@@ -28,7 +28,7 @@ from networks.checkpoints import (
     save_checkpoint,
 )
 from networks.defaults import DATA_PATH, dataset_note, settle
-from networks.inference import PROTOCOLS, load_dataset_for
+from networks.inference import WINDOWS, load_dataset_for
 from networks.metrics import (
     best_thresholds,
     classification_metrics,
@@ -463,8 +463,7 @@ def score_by_window(
     """Metrics by protocol, and the logits (N, classes) by protocol, of the test records."""
     measure: Callable = regression_metrics if is_regression(test.task) else classification_metrics
     logits = {
-        protocol: distributed.shared_predict(model, test.signals, protocol)
-        for protocol in PROTOCOLS
+        protocol: distributed.shared_predict(model, test.signals, protocol) for protocol in WINDOWS
     }
     metrics = (
         {

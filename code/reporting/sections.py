@@ -15,13 +15,13 @@ import pandas as pd
 from common.files import UserError, read_csv, read_json
 from common.stage import broken_link, read_stage
 from networks.checkpoints import ModelInfo
+from networks.inference import WINDOWS
 from records.dataset import TABLE
 from records.quality import QUALITY_FILE, flag_in_words, flags_in_words, flags_of
 from reporting.page import code_block, details, figure, heading, paragraph, table, tiles
 
 FEW_POSITIVES = 10  # below that a class's AUC says little
 MAX_LOCAL_FIGURES = 12
-PROTOCOLS = ("windows", "centre_crop")
 ORDER = ("train", "test", "tcav", "local", "glocal", "sanity", "discovery")  # stage files
 
 
@@ -163,12 +163,12 @@ def performance(run: Run) -> Iterator[str]:
             "metric": _metric_name(name),
             **{
                 protocol.replace("_", " "): _interval(metrics[protocol].get(name))
-                for protocol in PROTOCOLS
+                for protocol in WINDOWS
                 if protocol in metrics
             },
         }
-        for name in metrics.get(PROTOCOLS[0], {})
-        if _is_score(metrics[PROTOCOLS[0]][name])
+        for name in metrics.get(WINDOWS[0], {})
+        if _is_score(metrics[WINDOWS[0]][name])
     )
     if len(scores):
         yield table(scores)

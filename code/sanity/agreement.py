@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import scipy  # see rpeaks.py
 
+from attribution.cells import cell_maps, density
 from common.stats import patient_weights, percentile_interval
 from sanity.subject import COLUMNS, CONTROLS, Measured, Subject
 
@@ -79,6 +80,8 @@ def agreement_between(
     agreement.
     """
     first, second = flat(np.abs(first)), flat(np.abs(second))
+    somewhere = np.isfinite(first).any(axis=0) & np.isfinite(second).any(axis=0)
+    first, second = first[:, somewhere], second[:, somewhere]
     other = second[shifted_partner(patients)]
     if np.isfinite(first).all() and np.isfinite(second).all():
         return rank_correlation(first, second), float(rank_correlation(first, other).mean())
@@ -90,20 +93,12 @@ def agreement_between(
     return values, float(known.mean()) if len(known) else float("nan")
 
 
-def cell_means(maps: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """Mean size per lead x segment cell, (n, 12, classes): sum |a| s / sum s, NaN where a segment
-    is absent.
-
-    `maps` (n, T, 12), `segments` (n, T, 12, classes). (Wagner et al. 2024, glocal segment maps)
+def cell_means(subject: Subject, maps: np.ndarray) -> np.ndarray:
+    """Mean size of maps (n, T, 12) per lead x segment cell, (n, 12, 24): NaN for cells that a
+    record does not have, 0 in all others for a map that is zero everywhere.
     """
-    mass = np.einsum("ntl,ntlk->nlk", np.abs(maps), segments)
-    size = segments.sum(axis=1)
-    return np.divide(mass, size, out=np.full_like(mass, np.nan), where=size > 0)
-
-
-def cell_sums(maps: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """Sum of the map per lead x segment cell, signed, (n, 12, classes)."""
-    return np.einsum("ntl,ntlk->nlk", maps, segments)
+    cells = cell_maps(maps, subject.segments, subject.patients)
+    return np.where(cells.filled, density(cells).filled(0), np.nan)
 
 
 # ---------------------------------------------------------------- methods and seeds
@@ -120,7 +115,7 @@ def measure_between_methods(
     """
     views = {
         "samples": maps,
-        "cells": {name: cell_means(one, subject.segments) for name, one in maps.items()},
+        "cells": {name: cell_means(subject, one) for name, one in maps.items()},
     }
     found: dict[str, list[Measured]] = {name: [] for name in maps}
     pairs = []
@@ -155,7 +150,7 @@ def measure_between_seeds(subject: Subject, maps: list[np.ndarray]) -> list[Meas
     """
     measured = []
     for view in ("samples", "cells"):
-        stacks = maps if view == "samples" else [cell_means(one, subject.segments) for one in maps]
+        stacks = maps if view == "samples" else [cell_means(subject, one) for one in maps]
         values, chances = zip(
             *(agreement_between(a, b, subject.patients) for a, b in combinations(stacks, 2)),
             strict=True,
@@ -184,7 +179,7 @@ def glocal_agreement(
     ]
     if not classes:
         return pd.DataFrame(columns=COLUMNS)
-    cells = [np.nan_to_num(flat(cell_means(one, subject.segments))) for one in maps]
+    cells = [np.nan_to_num(flat(cell_means(subject, one))) for one in maps]
     weights = np.vstack([np.ones(len(subject)), patient_weights(subject.patients, N_GLOCAL, seed)])
     # (models, classes, 1 + resamples, cells)
     means = np.stack(

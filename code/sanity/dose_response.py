@@ -16,11 +16,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from attribution.cells import cell_maps
 from common.labels import LEADS
 from common.stats import bootstrap_mean
 from ecg.fills import scale
 from ecg.segments import WAVES, share_of
-from sanity.agreement import cell_sums, masked_correlation
+from sanity.agreement import masked_correlation
 from sanity.subject import Explain, Measured, Subject, target_logits
 
 DOSES = np.array([0.5, 0.75, 1.0, 1.25, 1.5])
@@ -108,7 +109,8 @@ def measure_dose_response(
     size of the slope.
     """
     masks = wave_masks(subject.segments)
-    relevance = {"signed": cell_sums(maps, masks), "absolute": cell_sums(np.abs(maps), masks)}
+    cells = cell_maps(maps, masks, subject.patients)
+    relevance = {"signed": cells.signed, "absolute": cells.relevance}
     relative = reference["alone"]
     effects = {"percent": relative, "millivolt": per_millivolt(relative, reference["amplitude"])}
     rng = np.random.default_rng(0)

@@ -44,6 +44,7 @@ resolution in time come from guided backpropagation and not from the CAM.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,13 +52,14 @@ import pandas as pd
 import scipy  # see rpeaks.py
 import torch
 
-from attribution.cam import cam_module, grad_cam, guided_copy, guided_grad_cam, hires_cam, recording
+from attribution.cam import cam_module, guided_copy, recording
+from attribution.explanation import Explanation
 from attribution.gradients import gradient
+from attribution.methods import Method, explain_records
 from common.files import read_csv
 from common.labels import LEADS, labels_of_statement
 from common.stats import mean_of_known
 from ecg.segments import SEGMENTS
-from networks.inference import input_of, whole_input
 from records.dataset import centre_crop
 from sanity.amplitude import OWN_WAVE, window_masks
 from sanity.subject import Explain, Measured, Subject, target_logits
@@ -342,16 +344,15 @@ def gate_table(subject: Subject, reference: dict[str, np.ndarray]) -> pd.DataFra
 
 # what the original code reads its maps from, in our networks' names
 ORIGINAL_LAYERS = {"lenet": "block3.norm", "resnet": "pool", "xresnet": "pool"}
-CAMS = {"gradcam": grad_cam, "hirescam": hires_cam, "guided_gradcam": guided_grad_cam}
+CAMS = ("gradcam", "hirescam", "guided_gradcam")
 LAYERS = ("original", "last")
-BATCH = 64
 
 
 def one_step_cam(
     model: torch.nn.Module, x: torch.Tensor, target: torch.Tensor, layer: str, kind: str
-) -> torch.Tensor:
-    """Maps (N, leads, T) from a layer with a single time step, which attribution.py refuses:
-    constant in time by construction.
+) -> Explanation:
+    """Maps (N, leads, T) from a layer with a single time step, which the registered methods
+    refuse: constant in time by construction.
     """
     _, module = cam_module(model, layer)
     with recording(module) as outputs:
@@ -359,12 +360,11 @@ def one_step_cam(
     (slope,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), outputs[0])
     value = (slope * outputs[0].detach()).sum(dim=(1, 2))
     value = value if kind == "hirescam" else value.relu()
-    constant = value[:, None, None].expand_as(x)
-    return (
-        constant * gradient(guided_copy(model), x, target)[0]
-        if kind == "guided_gradcam"
-        else constant
-    )
+    maps = value[:, None, None].expand_as(x)
+    if kind == "guided_gradcam":
+        maps = maps * gradient(guided_copy(model), x, target)[0]
+    logit = logits.detach().gather(1, target[:, None])[:, 0]
+    return Explanation(maps, logit)
 
 
 def cam_maps(subject: Subject, kind: str, which: str) -> np.ndarray:
@@ -372,19 +372,22 @@ def cam_maps(subject: Subject, kind: str, which: str) -> np.ndarray:
     convolutional map.
     """
     layer = ORIGINAL_LAYERS[subject.model.info.modelname] if which == "original" else None
-    single = layer == "pool"
-    target = torch.as_tensor(subject.target)
-    pieces = []
-    for start in range(0, len(subject), BATCH):
-        x = input_of(subject.model, subject.signals[start : start + BATCH])
-        chosen = target[start : start + BATCH].to(x.device)
-        maps = (
-            one_step_cam(subject.model, x, chosen, layer, kind)
-            if single
-            else CAMS[kind](subject.model, x, chosen, layer)[0]
-        )
-        pieces.append(maps.detach().cpu().numpy())
-    return whole_input(np.concatenate(pieces), subject.model.info.leads)
+    method, options = kind, {"layer": layer}
+    if layer == "pool":
+        function = partial(one_step_cam, layer=layer, kind=kind)
+        method, options = Method(function, f"{kind} of a single time step"), {}
+    crop = subject.signals.shape[1]
+    done = explain_records(
+        subject.model,
+        subject.signals,
+        subject.target,
+        method,
+        batch_size=64,
+        crop=crop,
+        mark_unread=False,
+        **options,
+    )
+    return np.nan_to_num(done.attributions, copy=False)
 
 
 def wave_truth(subject: Subject) -> np.ndarray:
@@ -407,8 +410,9 @@ def measure_layers(subject: Subject, masks: np.ndarray) -> dict[str, list[Measur
         return {}
     chosen = subject.rows(rows)
     found = {}
+    known = subject.model.info.modelname in ORIGINAL_LAYERS
     for kind in CAMS:
-        for which in LAYERS:
+        for which in LAYERS if known else ("last",):
             scores = score_truths(cam_maps(chosen, kind, which), masks[rows])
             found[f"{kind}@{which}"] = [
                 chosen.measured(f"layer_{name}", values, chance, best=1.0)

@@ -19,9 +19,10 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from attribution.explainers import Explainer
+from attribution.methods import Explainer
 from common.files import read_csv, read_npz, write_csv, write_npz
 from common.labels import slug
+from networks.inference import read_samples
 from sanity.randomisation import N_NOISY, layers_top_down
 from sanity.subject import Measured, Subject, target_logits
 
@@ -49,7 +50,7 @@ class Check:
     subjects   which of a run's subjects it is made on: "model", "few" (of its records) or
                "amplitude"
     reference  subject -> arrays that are computed once per model, or None
-    quick      explains often: fewer records (--n_few) and cheaper options (explainers.QUICK)
+    quick      explains often: fewer records (--n_few) and cheaper options (Method.quick)
     explained  maps per record and method, from the model, beside the one that all checks share
     evaluated  forward passes per record and method; `prepared`: per record, once per model
     """
@@ -85,10 +86,13 @@ class Store:
         return self.folder / "parts" / f"{check}__{slug(method)}__{model}.csv"
 
     def maps(self, subject: Subject, explain: Explainer, kind: str) -> np.ndarray:
-        """The maps (n, T, 12) of a method on a subject; `kind` tells quick from full ones."""
+        """The maps (n, T, 12) of a method on a subject, NaN where the model does not read; `kind`
+        tells quick from full ones.
+        """
         path = self.folder / "maps" / f"{kind}__{slug(explain.name)}__{subject.name}.npz"
         if not path.is_file():
             maps = explain(subject.model, subject.signals, subject.target)
+            maps[:, ~read_samples(subject.model, maps.shape[1])] = np.nan
             write_npz(path, attributions=maps, ecg_id=subject.ecg_id, target=subject.target)
         return read_npz(path)["attributions"]
 
@@ -185,7 +189,9 @@ def run_parts(
             check = checks[name]
             kind = "quick" if check.quick else "full"
             explain = explainers[kind][method]
-            maps = None if check.subjects == "amplitude" else store.maps(subject, explain, kind)
+            maps = None
+            if check.subjects != "amplitude":
+                maps = np.nan_to_num(store.maps(subject, explain, kind))
             reference = store.reference(name, subject, check.reference)
             store.write_part(
                 name, method, subject.name, check.measure(subject, maps, explain, reference)

@@ -7,7 +7,7 @@ import pandas as pd
 from torch import nn
 from tqdm import tqdm
 
-from attribution.explainers import Explainer
+from attribution.methods import Explainer
 from common.files import UserError, read_csv
 from networks.inference import predict
 from records.dataset import Dataset

@@ -18,6 +18,7 @@ from attribution.cells import cell_maps, relative_density
 from attribution.methods import explain_records
 from ecg.beats import Beats, find_beats, mean_beats, median_beats
 from networks.inference import to_input, views
+from networks.models import last_layer
 from records.dataset import Dataset
 from records.segmentations import load_segments
 
@@ -52,19 +53,14 @@ class Material:
         """(N, T, 12) signed attribution of the target, edges scaled to the coverage of the middle;
         0 where nothing is known.
         """
-        parts, coverage = [], None
-        for start in tqdm(range(0, len(self.data), CHUNK), desc=f"attribution ({self.method})"):
-            done = explain_records(
-                self.model,
-                self.data.signals[start : start + CHUNK],
-                self.target,
-                self.method,
-                self.window,
-            )
-            parts.append(done.attributions)
-            coverage = done.coverage
-        scaled = np.concatenate(parts) / np.where(coverage > 0, coverage, 1)[None, :, None]
-        return np.nan_to_num(scaled).astype(np.float32)
+        done = explain_records(
+            self.model,
+            self.data.signals,
+            self.target,
+            self.method,
+            self.window,
+        )
+        return np.nan_to_num(done.even()).astype(np.float32)
 
     @cached_property
     def density(self) -> np.ndarray:
@@ -89,8 +85,8 @@ def _signal(material: Material):
 def _features(material: Material):
     """Input of the last dense layer, mean over the windows."""
     model, caught = material.model, []
-    handle = model.head.register_forward_pre_hook(
-        lambda module, inputs: caught.append(inputs[0].detach())
+    handle = last_layer(model)[1].register_forward_pre_hook(
+        lambda _module, inputs: caught.append(_over_time(inputs[0].detach()))
     )
     try:
         rows = []
@@ -103,6 +99,11 @@ def _features(material: Material):
     finally:
         handle.remove()
     return np.concatenate(rows)
+
+
+def _over_time(values):
+    """(n, features) of a layer's input, (n, features) or (n, features, steps)."""
+    return values.flatten(2).mean(dim=2) if values.ndim > 2 else values
 
 
 def _attribution_signed(material: Material):

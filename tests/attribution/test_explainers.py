@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from attribution.explainers import ALL_METHODS, QUICK, Explainer, make_explainers
-from attribution.methods import METHODS, attribute
+from attribution.methods import (
+    METHODS,
+    Explainer,
+    attribute,
+    check_methods,
+    get_method,
+    make_explainers,
+)
 from common.files import UserError
 from networks.models import get_model
 from small_subjects import make_subject
@@ -23,8 +29,16 @@ def subject():
     return make_subject(model, n=3)
 
 
-def test_all_methods_are_those_of_the_registry():
-    assert set(ALL_METHODS) == set(METHODS)
+QUICK = {name: method.quick for name, method in METHODS.items() if method.quick}
+
+
+def test_a_name_with_a_preset_is_the_method_with_that_option(subject):
+    x = torch.from_numpy(subject.signals.transpose(0, 2, 1).copy())
+    named = attribute(subject.model, x, 0, "lrp:epsilon")
+    assert torch.equal(named, attribute(subject.model, x, 0, "lrp", preset="epsilon"))
+    assert not torch.equal(named, attribute(subject.model, x, 0, "lrp"))
+    assert get_method("lrp:epsilon") is METHODS["lrp"]
+    assert check_methods(["ig", "lrp:epsilon", "ig"]) == ["ig", "lrp:epsilon"]
 
 
 def test_maps_are_those_of_attribution_with_the_axes_of_the_signals(subject):
@@ -54,8 +68,8 @@ def test_random_noise_is_new_for_every_model_and_the_same_for_the_same(subject):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("nonsense", "unknown method 'nonsense'"),
-        ("lrp:nonsense", "unknown LRP preset nonsense"),
+        ("nonsense", "unknown method nonsense"),
+        ("lrp:nonsense", "unknown lrp preset nonsense"),
         ("ig:epsilon", "no presets"),
     ],
 )
@@ -68,6 +82,7 @@ def test_unknown_methods_and_presets_are_named(name, said):
 def test_quick_options_reach_the_method(subject, method):
     quick = make_explainers([method], quick=True)[method]
     assert quick.options == QUICK[method] == Explainer(method).cheap.options
+    assert quick.options == QUICK[method]
     expected = attribute(
         subject.model,
         torch.from_numpy(subject.signals.transpose(0, 2, 1).copy()),

@@ -363,6 +363,7 @@ def signals():
 
 
 COLUMNS = [LEADS.index("V1"), LEADS.index("II")]
+READ = 223  # of LeNet's 250 samples: the strides stop short of the last 27
 
 
 def test_windows_explain_the_mean_logit(two_leads, signals):
@@ -372,10 +373,14 @@ def test_windows_explain_the_mean_logit(two_leads, signals):
     ).mean(dim=0)
     (expected,) = torch.autograd.grad(mean[[0, 1, 2], [0, 1, 2]].sum(), x)
     done = attribution.explain_records(two_leads, signals, [0, 1, 2], window="windows")
-    assert np.abs(done.attributions[:, :, COLUMNS] - expected.transpose(1, 2).numpy()).max() <= 1e-6
+    found, seen = done.attributions[:, :, COLUMNS], slice(0, 750 + READ)
+    assert np.abs(found[:, seen] - expected.transpose(1, 2).numpy()[:, seen]).max() <= 1e-6
+    assert np.isnan(found[:, 750 + READ :]).all()
+    assert not expected[:, :, 750 + READ :].any()
     assert np.isnan(np.delete(done.attributions, COLUMNS, axis=2)).all()
     assert np.allclose(done.logit, mean.detach().numpy()[[0, 1, 2], [0, 1, 2]], atol=1e-6)
-    assert np.allclose(done.coverage[[0, 124, 125, 500, 874, 875]] * 7, [1, 1, 2, 2, 2, 1])
+    places = [0, 124, 125, 222, 223, 250, 874, 972, 973]
+    assert np.allclose(done.coverage[places] * 7, [1, 1, 2, 2, 1, 2, 1, 1, 0])
 
 
 @pytest.mark.parametrize(
@@ -393,10 +398,11 @@ def test_map_of_the_windows_is_the_mean_of_their_maps(two_leads, signals, method
         for start in range(0, 751, 125):
             piece = torch.from_numpy(signals[:2, start : start + 250, COLUMNS]).transpose(1, 2)
             part = attribution.attribute(two_leads, piece, 1, method, **options)
-            expected[:, start : start + 250] += part.transpose(1, 2).numpy() / 7
-    assert np.abs(done.attributions[:, :, COLUMNS] - expected).max() <= 1e-6 * max(
-        1, np.abs(expected).max()
-    )
+            expected[:, start : start + READ] += part.transpose(1, 2).numpy()[:, :READ] / 7
+    found = done.attributions[:, :, COLUMNS]
+    assert np.isnan(found[:, 750 + READ :]).all()
+    error = np.abs(found - expected)[:, : 750 + READ].max()
+    assert error <= 1e-6 * max(1, np.abs(expected).max())
     if done.ledger is not None:
         assert np.allclose(done.ledger[:, 0], done.ledger[:, 1:].sum(axis=1), atol=1e-5)
         assert np.allclose(np.nansum(done.attributions, axis=(1, 2)), done.ledger[:, 1], atol=1e-5)
@@ -407,10 +413,19 @@ def test_map_of_the_windows_is_the_mean_of_their_maps(two_leads, signals, method
 
 def test_centre_crop_leaves_the_rest_unknown(two_leads, signals):
     result = attribution.attribute_records(two_leads, signals, 2)
-    assert np.isfinite(result[:, 375:625, COLUMNS]).all()
+    assert np.isfinite(result[:, 375 : 375 + READ, COLUMNS]).all()
     assert np.isnan(result[:, :375]).all()
-    assert np.isnan(result[:, 625:]).all()
+    assert np.isnan(result[:, 375 + READ :]).all()
     assert attribution.attribute_records(two_leads, signals[:0], 2).shape == (0, 1000, 12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_the_network_does_not_read_is_unknown_to_every_method(two_leads, signals, method):
+    options = METHODS[method].quick
+    done = attribution.explain_records(two_leads, signals[:1], 0, method, **options)
+    assert np.isfinite(done.attributions[:, 375 : 375 + READ, COLUMNS]).all()
+    assert np.isnan(done.attributions[:, 375 + READ : 625]).all()
+    assert (done.coverage > 0).sum() == READ
 
 
 def test_options_that_are_arrays_follow_the_windows(two_leads, signals):

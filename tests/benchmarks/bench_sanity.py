@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests")]
 
 from attribution import lrp
-from attribution.explainers import make_explainers
+from attribution.methods import make_explainers
 from networks.checkpoints import load_model
 from records.dataset import load_dataset
 from sanity.amplitude import measure_amplitude

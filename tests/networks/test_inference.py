@@ -7,9 +7,10 @@ import torch
 from common.files import UserError
 from common.labels import LEADS
 from networks.checkpoints import ModelInfo
-from networks.inference import PROTOCOLS, predict, to_input, views
+from networks.inference import WINDOWS, predict, read_samples, to_input, views
 from networks.models import get_model
 from records.dataset import window_starts
+from toy_networks import randomised
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_ptbxl_records_have_seven_windows():
     assert [view.shape[1] for view in views(np.zeros((1, 1000, 12)), 250, "windows")] == [250] * 7
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", WINDOWS)
 def test_the_batch_size_changes_nothing(signals, protocol):
     model = _model()
     whole = predict(model, signals, protocol)
@@ -70,6 +71,37 @@ def test_leads_are_handed_over_in_the_models_order(signals):
 
 
 def test_records_shorter_than_the_crop_are_refused(signals):
-    for protocol in PROTOCOLS:
+    for protocol in WINDOWS:
         with pytest.raises(UserError, match="600 samples are shorter"):
             predict(_model(crop_seconds=7), signals, protocol)
+
+
+@pytest.mark.parametrize("modelname", ["lenet", "xresnet"])
+def test_samples_that_a_network_reads_are_those_that_move_its_logits(modelname):
+    """Oracle: each sample alone is changed by much, in three random records."""
+    model = randomised(get_model(modelname, 3, 12))
+    model.info = _model().info
+    model.train()
+    read = read_samples(model, 250)
+    assert model.training
+    model.eval()
+    x = torch.randn(3, 12, 250, generator=torch.Generator().manual_seed(0))
+    moved = np.zeros(250, dtype=bool)
+    for sample in range(180, 250):
+        changed = x.clone()
+        changed[:, :, sample] += 100 * torch.randn(3, 12)
+        with torch.no_grad():
+            moved[sample] = not torch.equal(model(changed), model(x))
+    assert np.array_equal(read[180:], moved[180:])
+    assert read[:180].all()
+    assert read.sum() == {"lenet": 223, "xresnet": 250}[modelname]
+
+
+def test_long_inputs_are_asked_in_blocks(monkeypatch):
+    model, other = _model(), _model()
+    exact = read_samples(model, 250)
+    assert read_samples(model, 250) is exact
+    monkeypatch.setattr("networks.inference.MOST_PROBES", 50)  # five samples a block
+    coarse = read_samples(other, 250)
+    assert np.array_equal(coarse, np.repeat(exact.reshape(50, 5).any(axis=1), 5))
+    assert exact.sum() < coarse.sum() < 250

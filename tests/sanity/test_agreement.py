@@ -1,13 +1,15 @@
 """Agreement: scipy as the oracle, constants, and chance that knows about patients."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from attribution.cells import cell_maps
 from sanity.agreement import (
     agreement_between,
     cell_means,
-    cell_sums,
     masked_correlation,
     rank_correlation,
     shifted_partner,
@@ -53,7 +55,8 @@ def test_cells_by_hand():
     segments = np.zeros((1, 4, 12, 3))
     segments[0, :2, :, 0] = 1
     segments[0, 2:, :, 1] = 0.5
-    means, sums = cell_means(maps, segments), cell_sums(maps, segments)
+    subject = SimpleNamespace(segments=segments, patients=np.array([1]))
+    means, sums = cell_means(subject, maps), cell_maps(maps, segments, [1]).signed
     assert means[0, 3, :2].tolist() == [2, 6]
     assert np.isnan(means[0, 3, 2])  # absent: no relevance to speak of
     assert sums[0, 3].tolist() == [-2, 6, 0]

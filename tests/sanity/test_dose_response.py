@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from attribution.cells import cell_maps
 from common.labels import LEADS
-from sanity.agreement import cell_sums
 from sanity.dose_response import (
     DOSED,
     DOSES,
@@ -43,7 +43,7 @@ def score(subject, reference, explain, name=NAME):
 
 def test_the_slope_of_a_linear_model_is_the_sum_of_input_times_weight_over_the_wave(subject):
     maps = exact(subject.model, subject.signals, subject.target)
-    expected = cell_sums(maps, wave_masks(subject.segments))
+    expected = cell_maps(maps, wave_masks(subject.segments), np.arange(len(maps))).signed
     found = slopes(subject, einthoven=False)
     known = np.isfinite(found)
     assert known.mean() > 0.9

@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from common.labels import LEADS
 from common.stats import bootstrap_mean
-from networks.inference import input_of, whole_input
+from networks.inference import input_of
 from sanity.subject import COLUMNS, Resamples, compare_to_best, summarise, target_logits
 from small_subjects import make_subject
 
@@ -94,15 +93,6 @@ def test_target_logits_picks_each_records_own_output():
     assert target_logits(subject, signals, batch_size=2) == pytest.approx(
         logits[np.arange(5), subject.target], abs=1e-6
     )
-
-
-def test_maps_of_fewer_leads_find_their_places():
-    maps = np.stack([np.full((1, 7), 1.0), np.full((1, 7), 2.0)], axis=1)
-    spread = whole_input(maps, ("V2", "I"))
-    assert spread.shape == (1, 7, 12)
-    assert spread[0, 0, LEADS.index("V2")] == 1
-    assert spread[0, 0, LEADS.index("I")] == 2
-    assert spread.sum() == 21
 
 
 def test_input_has_the_models_leads_in_its_order():
