@@ -92,7 +92,7 @@ def find_middle(material, maps, peaks):
     """
     coverage = np.zeros(1000)
     for start in range(0, 751, 125):
-        coverage[start : start + 250] += 1 / 7
+        coverage[start : start + 223] += 1 / 7  # LeNet reads 223 of 250 samples
     scaled = maps[1] / coverage[:, None]
     return np.mean([scaled[peak - 30 : peak + 50] for peak in peaks], axis=0).ravel()
 

@@ -260,12 +260,12 @@ def test_group_heat_and_cells_equal_a_plain_computation(cohort, trained):
     maps = attribute_records(
         model, group.data.signals, model.info.index("LVH"), "saliency", "centre_crop"
     )
-    crop = slice(375, 625)
+    crop = slice(375, 625 - 27)  # LeNet never reads the last 27 samples
     kept = [
         (row, peak)
         for row in range(5)
         for peak in group.data.r_peaks(row)
-        if peak - 30 >= 375 and peak + 50 <= 625
+        if peak - 30 >= crop.start and peak + 50 <= crop.stop
     ]
     plain = np.stack([maps[row, peak - 30 : peak + 50] for row, peak in kept])
     np.testing.assert_allclose(
@@ -422,7 +422,7 @@ def test_cross_fit_explains_each_record_by_the_model_that_has_not_seen_it(cohort
         maps = attribute_records(
             model, group.data.signals[[row]], target, "saliency", "centre_crop"
         )
-        plain = np.abs(maps[0, 375:625]).sum()
+        plain = np.nansum(np.abs(maps[0]))
         assert group.cells["saliency"].relevance[row].sum() == pytest.approx(plain, rel=1e-4)
 
 

@@ -542,14 +542,14 @@ def draw_all(
             "" if get_method(method).has_lead_axis else " (no lead axis: all leads alike)"
         )
         whole = side_by_side(shown, bars, cells, method, title, subtitle, args.norm_heat)
-        paths += write_figure(whole, folder / f"groups_{method}", FORMATS)
+        paths += write_figure(whole, folder / f"groups_{slug(method)}", FORMATS)
         for group in shown:
             one = cells_figure(
                 group, cells[group.pathology], method, f"{method} per lead and segment"
             )
-            paths += write_figure(one, folder / f"cells_{method}_{slug(group.pathology)}", FORMATS)
+            paths += write_figure(one, folder / f"cells_{slug(method)}_{slug(group.pathology)}", FORMATS)
         for first, second in pairs:
-            name = f"contrast_{slug(first)}_{slug(second)}_{method}"
+            name = f"contrast_{slug(first)}_{slug(second)}_{slug(method)}"
             table = found["contrast"].query("first == @first and second == @second")
             paths += write_figure(contrast_figure(table, method), folder / name, FORMATS)
     scored = found.get("scorecard")

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from attribution.cells import cell_maps, relative_density
 from attribution.methods import explain_records
 from ecg.beats import Beats, find_beats, mean_beats, median_beats
-from networks.inference import to_input, views
+from networks.inference import coverage_of, to_input, views
 from networks.models import last_layer
 from records.dataset import Dataset
 from records.segmentations import load_segments
@@ -44,14 +44,16 @@ class Material:
 
     @cached_property
     def beats(self) -> Beats:
-        """Complete beats of all records."""
+        """Complete beats of all records in the part that is explained."""
         peaks = [self.data.r_peaks(row) for row in range(len(self.data))]
-        return find_beats(peaks, self.data.signals.shape[1], self.data.sampling_rate)
+        n_samples = self.data.signals.shape[1]
+        seen = np.flatnonzero(coverage_of(self.model, n_samples, self.window))
+        return find_beats(peaks, n_samples, self.data.sampling_rate, (seen[0], seen[-1] + 1))
 
     @cached_property
     def maps(self) -> np.ndarray:
         """(N, T, 12) signed attribution of the target, edges scaled to the coverage of the middle;
-        0 where nothing is known.
+        NaN where nothing is known.
         """
         done = explain_records(
             self.model,
@@ -60,7 +62,7 @@ class Material:
             self.method,
             self.window,
         )
-        return np.nan_to_num(done.even()).astype(np.float32)
+        return done.even()
 
     @cached_property
     def density(self) -> np.ndarray:
@@ -110,12 +112,13 @@ def _attribution_signed(material: Material):
     """Mean beat of the signed map, of unit length: its shape, not how strongly the
     network reacts.
     """
-    return _unit(_flat(mean_beats(material.maps, material.beats)))
+    return _unit(_flat(np.nan_to_num(mean_beats(material.maps, material.beats))))
 
 
 def _attribution_absolute(material: Material):
     """Mean beat of the absolute map, of unit length."""
-    return _unit(_flat(mean_beats(np.abs(material.maps), material.beats)))
+    mean = mean_beats(np.abs(material.maps), material.beats)
+    return _unit(_flat(np.nan_to_num(mean)))
 
 
 def _segments(material: Material):
