@@ -547,7 +547,8 @@ def draw_all(
             one = cells_figure(
                 group, cells[group.pathology], method, f"{method} per lead and segment"
             )
-            paths += write_figure(one, folder / f"cells_{slug(method)}_{slug(group.pathology)}", FORMATS)
+            name = f"cells_{slug(method)}_{slug(group.pathology)}"
+            paths += write_figure(one, folder / name, FORMATS)
         for first, second in pairs:
             name = f"contrast_{slug(first)}_{slug(second)}_{slug(method)}"
             table = found["contrast"].query("first == @first and second == @second")
