@@ -16,12 +16,10 @@ before). Without `strat_fold`, patients are dealt out to ten folds at random (--
 
 import argparse
 import re
-from math import gcd
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.signal import resample_poly
 from tqdm import tqdm
 
 from common.cli import StageParser, run, stage_parser
@@ -29,6 +27,7 @@ from common.files import UserError, read_csv, read_npy, sha256, write_csv
 from common.labels import LEADS, STATEMENTS
 from common.stage import Stage
 from records.dataset import parse_r_peaks
+from records.own_record import check_rate, resample
 from records.ptbxl import record_name, write_database, write_record, write_statements
 
 RATE = 100  # Hz that everything is brought to
@@ -98,7 +97,8 @@ def read_inputs(args: argparse.Namespace) -> tuple[np.ndarray, pd.DataFrame]:
             f"{args.signals} is {signals.shape} and {args.table} has {len(table)} rows: "
             f"expected (rows, T, {len(LEADS)})"
         )
-    if args.signal_rate <= 0 or signals.shape[1] < MIN_SECONDS * args.signal_rate:
+    check_rate(args.signal_rate)
+    if signals.shape[1] < MIN_SECONDS * args.signal_rate:
         raise UserError(
             f"{signals.shape[1]} samples at {args.signal_rate:g} Hz are less than {MIN_SECONDS} s: "
             "check --signal_rate"
@@ -143,11 +143,10 @@ def _in_ptbxl_columns(table, args):
 
 def write(folder: Path, signals: np.ndarray, table: pd.DataFrame, rate: float) -> None:
     """Records at 100 Hz, then R-peaks, statements and, last, the table."""
-    up, down = _ratio(rate)
     for subfolder in {Path(name).parent for name in table["filename_lr"]}:
         (folder / subfolder).mkdir(parents=True, exist_ok=True)
     for name, signal in zip(tqdm(table["filename_lr"], desc="importing"), signals, strict=True):
-        resampled = resample_poly(np.asarray(signal, dtype=float), up, down, axis=0, padtype="line")
+        resampled = resample(np.asarray(signal, dtype=float), rate, RATE)
         write_record(
             folder, name, np.rint(resampled * 1000).clip(-32767, 32767).astype("<i2"), RATE
         )
@@ -162,13 +161,6 @@ def write(folder: Path, signals: np.ndarray, table: pd.DataFrame, rate: float) -
         )
     write_statements(folder)
     write_database(folder, table.drop(columns="r_peaks", errors="ignore"))
-
-
-def _ratio(rate):
-    """Whole numbers up / down with rate * up / down = 100 Hz (rates to a tenth of a Hz)."""
-    tenths = round(rate * 10)
-    common = gcd(RATE * 10, tenths)
-    return RATE * 10 // common, tenths // common
 
 
 if __name__ == "__main__":

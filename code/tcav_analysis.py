@@ -37,13 +37,13 @@ from common.cli import (
     stage_parser,
 )
 from common.files import UserError, sha256, write_csv
-from common.labels import is_regression
+from common.labels import in_order, is_regression
 from common.stage import Stage
 from ecg.concepts import CONCEPTS
 from networks.checkpoints import check_against, find_checkpoint, load_model
 from networks.defaults import settle
 from networks.inference import WINDOWS, load_dataset_for
-from records.dataset import TABLE, content_hash
+from records.dataset import TABLE, content_hash, parse_flags, shared_patients
 from records.quality import write_flag_counts
 from tcav.activations import POOLS, collect, layer_names
 from tcav.analysis import Plan, analyse, layer_passes
@@ -51,14 +51,13 @@ from tcav.cav import CAVS, COORDINATES
 from tcav.concept_sets import (
     MATCHES,
     concept_set,
-    flag_column,
     reason_against,
     relative_sets,
     share_exchangeable,
     strata_of,
 )
 from tcav.figures import write_figures
-from tcav.tables import ALPHA, apply_cavs, in_order, read_cavs, runs_table, scores_table, write_cavs
+from tcav.tables import ALPHA, apply_cavs, read_cavs, runs_table, scores_table, write_cavs
 
 TRAINING_FOLDS = tuple(range(1, 9))
 
@@ -281,7 +280,7 @@ def _flags(training, name):
             f"unknown concept {name}: no such column in the enriched table; it has "
             f"{', '.join(usable)}"
         )
-    return flag_column(training.table, name)
+    return parse_flags(training.table, name)
 
 
 def _plan(args, n_concepts):
@@ -322,15 +321,11 @@ def _note_constant_within_classes(concepts, training, labels, columns):
 
 def _refuse_shared_patients(training, evaluated, folds):
     """UserError where CAVs and class records would come from the same patients."""
-    shared = np.intersect1d(training.patient_id, evaluated.patient_id)
-    if len(shared):
-        named = " ".join(f"{patient:g}" for patient in shared[:5]) + (
-            " ..." if len(shared) > 5 else ""
-        )
+    shared = shared_patients(training, evaluated)
+    if shared:
         raise UserError(
-            f"{len(shared)} patients (patient_id {named}) have records in folds 1-8 and in fold "
-            f"{' '.join(map(str, folds))}: CAVs and class records must be of different patients; "
-            "mend strat_fold"
+            f"{shared} have records in folds 1-8 and in fold {' '.join(map(str, folds))}: CAVs and "
+            "class records must be of different patients; mend strat_fold"
         )
 
 

@@ -14,6 +14,7 @@ from common.labels import LABEL_MAPPINGS
 from conftest import run_script
 from known_ecg import KINDS, write_recordings
 from pages import PAGES, commands, section, stage_calls
+from records.own_record import resample
 
 N, RATE = 12, 250
 QUICKER = {
@@ -141,3 +142,12 @@ def test_the_path_of_the_readme_leads_from_an_array_to_its_explanations(tmp_path
         assert (explained["labels"], explained["strat_fold"]) == (labels, 10)
     group = pd.read_csv(run / "glocal" / "records.csv")
     assert set(own["labels"][group["ecg_id"] - 1]) == {"LVH SR"}
+
+
+def test_imported_and_single_records_are_resampled_alike():
+    """A rate between tenths of a Hz keeps its length in seconds (100.25 Hz, once read as 100.2)."""
+    signal = np.linspace(-1, 1, 10_025)[:, None].repeat(12, axis=1)  # 100 s
+    found = resample(signal, 100.25, 100)
+    assert len(found) == 10_000
+    assert found[5000, 0] == pytest.approx(0, abs=0.001)
+    assert resample(signal, 100, 100) is signal

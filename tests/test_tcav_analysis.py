@@ -345,7 +345,10 @@ def test_a_patient_on_both_sides_is_refused(workplace, tmp_path):
     [
         (["--concepts", "nonsense"], "unknown concept nonsense"),
         (["--concepts", "always"], "always cannot be tested: all 192 training records show it"),
-        (["--concepts", "words"], "column words is no concept: it holds 'yes'"),
+        (
+            ["--concepts", "words"],
+            "column words holds yes, where True, False or a blank is expected",
+        ),
         (["--concepts", "MI-RPeak"], "1 training records show it, --min_positives is 20"),
         (["--pathologies", "AMI"], "unknown pathology AMI: accepted are CD, HYP, MI, NORM, STTC"),
         (["--pathologies", "STTC"], "no record of STTC in fold 10"),

@@ -4,6 +4,7 @@ Everything that names a class or a lead takes the name and the order from here.
 """
 
 import re
+from collections.abc import Sequence
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
@@ -145,6 +146,38 @@ def labels_of_statement(statement: str, task: str) -> list[str]:
         OWN_TASK: "",
     }[task]
     return [implied] if implied else []
+
+
+SUPERCLASSES = ("NORM", "HYP", "CD", "MI", "STTC", "")  # in the order tables show them
+
+
+def superclass(label: str, task: str | None = None) -> str:
+    """NORM, HYP, CD, MI or STTC that a label of a task (None: of any task) belongs to; "" for form
+    and rhythm statements.
+    """
+    tasks = LABEL_MAPPINGS if task is None else (task,)
+    found = {
+        row[0]
+        for code, row in STATEMENTS.items()
+        if any(label in labels_of_statement(code, one) for one in tasks)
+    }
+    return found.pop() if len(found) == 1 else ""
+
+
+def in_order(labels: Sequence[str], task: str) -> list[str]:
+    """Labels in the order NORM | HYP | CD | MI | STTC | others, by name within each."""
+    return sorted(labels, key=lambda label: (SUPERCLASSES.index(superclass(label, task)), label))
+
+
+def associated(pathologies: Sequence[str], label: str, task: str) -> bool:
+    """Whether a label of a task covers one of a concept's `pathologies` (subclasses such as LVH;
+    HYP covers LVH).
+    """
+    return any(
+        row[1] in pathologies and label in labels_of_statement(code, task)
+        for code, row in STATEMENTS.items()
+        if row[1]
+    )
 
 
 def slug(label: str) -> str:

@@ -38,7 +38,7 @@ from networks.metrics import (
 )
 from networks.models import get_model
 from networks.training import Learner, Recipe, TrainingLog, TrainingSet, checkpoint_paths, fit
-from records.dataset import TABLE, Dataset
+from records.dataset import TABLE, Dataset, shared_patients
 
 OUTPUT_PATH = "output"
 FOLDS = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]}
@@ -144,15 +144,11 @@ def check_patients(splits: dict[str, Dataset]) -> None:
     names = list(splits)
     for number, first in enumerate(names):
         for second in names[number + 1 :]:
-            shared = np.intersect1d(splits[first].patient_id, splits[second].patient_id)
-            if len(shared):
-                shown = " ".join(f"{patient:g}" for patient in shared[:10]) + (
-                    " ..." if len(shared) > 10 else ""
-                )
+            shared = shared_patients(splits[first], splits[second])
+            if shared:
                 raise UserError(
-                    f"{len(shared)} patients have records in both {first} and {second} (patient_id "
-                    f"{shown}): "
-                    "their scores would be too good; --allow_patient_overlap to go on"
+                    f"{shared} have records in both {first} and {second}: their scores would be "
+                    "too good; --allow_patient_overlap to go on"
                 )
 
 

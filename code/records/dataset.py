@@ -22,6 +22,7 @@ Signals = TypeVar("Signals")  # (N, T, leads): an array or a tensor
 
 TABLE = "ptbxl_database_enriched.csv"
 PLANTED = "planted_causes.csv"  # only a simulated cohort has it
+FLAG_WORDS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
 HINT = "run python code/preprocessing.py first (--data_path names the folder)"
 
 
@@ -112,6 +113,26 @@ def parse_r_peaks(text: object) -> np.ndarray:
         raise UserError(
             f"r_peaks {text[:60]!r} are not whole numbers separated by spaces"
         ) from None
+
+
+def parse_flags(table: pd.DataFrame, name: str, where: str = "") -> np.ndarray:
+    """A True/False/blank column as float (N,): 1, 0, NaN (blank). The one reading of such columns.
+
+    Raises UserError, beginning with `where`, for any other value.
+    """
+    column = table[name]
+    if column.dtype == bool:
+        return column.to_numpy(dtype=float)
+    words = column.astype("string").str.strip().str.lower()
+    words = words.mask(words.isin(["", "nan"]))
+    values = words.map(FLAG_WORDS).astype(float)
+    wrong = column[values.isna() & words.notna()]
+    if len(wrong):
+        named = ", ".join(dict.fromkeys(map(str, wrong)))
+        raise UserError(
+            f"{where}column {name} holds {named[:200]}, where True, False or a blank is expected"
+        )
+    return values.to_numpy(dtype=float, na_value=np.nan)
 
 
 def load_table(data_path: str | Path) -> pd.DataFrame:
@@ -242,6 +263,17 @@ def _check_table(path, table, made):
             "in that order: run it again with --overwrite"
         )
     print(f"note: {path} has changed since preprocessing.py wrote it", file=sys.stderr)
+
+
+def shared_patients(one: Dataset, other: Dataset, shown: int = 10) -> str:
+    """'2 patients (patient_id 7 9)' with records in both data sets, in words; "" where there are
+    none.
+    """
+    shared = np.intersect1d(one.patient_id, other.patient_id)
+    if not len(shared):
+        return ""
+    named = " ".join(f"{patient:g}" for patient in shared[:shown])
+    return f"{len(shared)} patients (patient_id {named}{' ...' * (len(shared) > shown)})"
 
 
 def rows_digest(table: pd.DataFrame) -> str:

@@ -19,6 +19,7 @@ from common.files import UserError, read_csv
 from common.labels import LEADS
 from ecg.analysis import measure_all
 from ecg.concepts import CONCEPTS, judge
+from records.dataset import parse_flags
 from records.quality import judge_quality
 from records.wfdb_files import Problem, describe_problems, read_records
 
@@ -332,27 +333,9 @@ def _read_concepts(path):
     known = [name for name in CONCEPTS if name in table]
     if not known:
         raise UserError(f"{path} has none of the concepts {', '.join(CONCEPTS)}")
-    values = {
-        "true": True,
-        "1": True,
-        "1.0": True,
-        "false": False,
-        "0": False,
-        "0.0": False,
-        "nan": None,
-        "": None,
-    }
-    words = table[known].astype(str).apply(lambda column: column.str.strip().str.lower())
-    wrong = sorted(
-        {word for column in words for word in words[column].unique() if word not in values}
-    )
-    if wrong:
-        raise UserError(f"{path} holds {', '.join(wrong)} where True, False or a blank is expected")
-    return pd.DataFrame(
-        {column: [values[word] for word in words[column]] for column in known},
-        index=table.index,
-        dtype=object,
-    )
+    flags = {name: parse_flags(table, name, f"{path}: ") for name in known}
+    judged = {name: np.where(np.isnan(found), None, found == 1) for name, found in flags.items()}
+    return pd.DataFrame(judged, index=table.index, dtype=object)
 
 
 def _replaced(own, published, ours):

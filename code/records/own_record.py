@@ -65,7 +65,7 @@ def read_own(
         _read_csv(path, record_rate) if path.suffix.lower() == ".csv" else _read_wfdb(path)
     )
     recorded = _arranged(columns, leads, path)
-    signal = _resample(recorded, rate, sampling_rate)
+    signal = resample(recorded, rate, sampling_rate)
     if len(signal) < crop:
         raise UserError(
             f"{path} lasts {len(signal) / sampling_rate:.2f} s, the model needs "
@@ -163,12 +163,19 @@ def _arranged(columns, leads, path):
     return signal
 
 
-def _resample(signal, rate, wanted):
-    """`signal` (T, 12) at `wanted` Hz, by a polyphase filter; edges continue the first and last
-    value.
-    """
+def check_rate(rate: float) -> None:
+    """UserError for a sampling rate that is not between 50 and 10000 Hz."""
     if not 50 <= rate <= 10_000:
         raise UserError(f"a sampling rate of {rate:g} Hz is not between 50 and 10000 Hz")
+
+
+def resample(signal: np.ndarray, rate: float, wanted: float) -> np.ndarray:
+    """`signal` (T, leads) of `rate` Hz at `wanted` Hz, by a polyphase filter; edges continue the
+    line from the first to the last value. Rates count to a thousandth of a Hz.
+
+    Raises UserError for a rate that is not between 50 and 10000 Hz.
+    """
+    check_rate(rate)
     up, down = round(wanted * 1000), round(rate * 1000)
     factor = gcd(up, down)
     if up == down:

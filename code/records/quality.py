@@ -16,6 +16,7 @@ import pandas as pd
 
 from common.files import write_csv
 from common.labels import LEADS
+from records.dataset import parse_flags
 
 CHUNK = 512  # records at a time: bounds the memory
 FLAT_MV, FLAT_S = 0.005, 2.0
@@ -173,15 +174,10 @@ def flags_of(table: pd.DataFrame) -> pd.DataFrame:
     a blank).
     """
     columns = {
-        name: table.get(f"quality_{name}", pd.Series(index=table.index, dtype=object))
+        name: parse_flags(table, f"quality_{name}") if f"quality_{name}" in table else np.nan
         for name in FLAGS
     }
-    return pd.DataFrame(
-        {
-            name: column.astype(str).map({"True": 1.0, "False": 0.0})
-            for name, column in columns.items()
-        }
-    )
+    return pd.DataFrame(columns, index=table.index)
 
 
 def count_flags(table: pd.DataFrame, groups: Mapping[str, Iterable[int]]) -> pd.DataFrame:

@@ -19,9 +19,10 @@ import numpy as np
 import pandas as pd
 
 from common.labels import LEADS
-from common.stats import mean_of_known, patient_weights, percentile_interval
+from common.stats import mean_of_known
 from ecg.beats import find_beats, mean_beats, window_offsets
 from ecg.segments import WAVES, share_of
+from networks.metrics import regression_metrics
 from sanity.subject import Explain, Measured, Subject
 
 OWN_WAVE = {"P_Wave_Amplitude": "P", "R_Peak_Amplitude": "QRS", "T_Wave_Amplitude": "T"}
@@ -153,27 +154,18 @@ def amplitude_fit(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """R2 and mean absolute error (mV) over the flattened 12 leads, with 95 % intervals over
-    patients.
+    """R2 and mean absolute error (mV) over the flattened 12 leads (networks.metrics), as two rows
+    of checks.csv.
 
     `predicted`, `measured` (n, 12) mV. Chance is what the mean of the measured values scores: R2 0,
     and its own error.
     """
-    weights = patient_weights(patients, n_resamples, seed).astype(float)
-    weights = np.vstack([np.ones(len(patients)), weights])
-    size = weights.sum(axis=1) * measured.shape[1]
-    squares = weights @ ((predicted - measured) ** 2).sum(axis=1)
-    first, second = weights @ measured.sum(axis=1), weights @ (measured**2).sum(axis=1)
-    r2 = 1 - squares / (second - first**2 / size)
-    mae = weights @ np.abs(predicted - measured).sum(axis=1) / size
+    metrics = regression_metrics(predicted, measured, LEADS, patients, n_resamples, seed)
     mean_error = np.abs(measured - measured.mean()).mean()
-    rows = [
-        (check, "-", name, task, values[0], *percentile_interval(values[1:]), chance, len(patients))
-        for check, values, chance in (
-            ("amplitude_r2", r2, 0.0),
-            ("amplitude_mae_mV", mae, mean_error),
-        )
-    ]
-    return pd.DataFrame(
-        rows, columns=["check", "method", "model", "task", "value", "low", "high", "chance", "n"]
-    )
+    rows = []
+    for check, score, chance in (("r2", "r2", 0.0), ("mae_mV", "mae", mean_error)):
+        found = metrics[score]
+        facts = {"check": f"amplitude_{check}", "method": "-", "model": name, "task": task}
+        rows.append({**facts, **found, "chance": chance, "n": len(patients)})
+    columns = ["check", "method", "model", "task", "value", "low", "high", "chance", "n"]
+    return pd.DataFrame(rows)[columns]

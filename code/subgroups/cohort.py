@@ -10,7 +10,7 @@ import numpy as np
 
 from common.cli import check_names
 from common.files import UserError
-from common.labels import LABEL_MAPPINGS, STATEMENTS
+from common.labels import LABEL_MAPPINGS, STATEMENTS, superclass
 from records.dataset import Dataset, load_dataset, load_labels
 
 
@@ -107,7 +107,7 @@ def default_target(names: list[str], known: tuple[str, ...]) -> str:
     """One output that fits every record of the cohort: the superclass that all names share if the
     model knows it, else the first of the names that it knows.
     """
-    superclasses = {_superclass(name) for name in names}
+    superclasses = {superclass(name) for name in names}
     if len(superclasses) == 1 and next(iter(superclasses)) in known:
         return next(iter(superclasses))
     subclasses = {STATEMENTS[name][1] for name in names if name in STATEMENTS}
@@ -118,10 +118,3 @@ def default_target(names: list[str], known: tuple[str, ...]) -> str:
         f"the model knows none of {', '.join(names)} nor a class that holds them: "
         f"name one with --target (it knows {', '.join(known)})"
     )
-
-
-def _superclass(name):
-    """Superclass of a label of any level ('' for form and rhythm statements)."""
-    if name in STATEMENTS:
-        return STATEMENTS[name][0]
-    return next((row[0] for row in STATEMENTS.values() if name in (row[0], row[1])), "")

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from common.files import UserError
-
 HELD_OUT = 1 / 3  # of the patients of each draw judge the CAV
 MATCHES = ("label", "age", "sex")
 
@@ -59,23 +57,6 @@ class ConceptSet:
 
 
 # ---------------------------------------------------------------- from the table
-
-
-def flag_column(table: pd.DataFrame, name: str) -> np.ndarray:
-    """A True/False/blank column as float (N,): 1, 0, NaN; UserError where it is anything else."""
-    column = table[name]
-    if column.dtype == bool:
-        return column.to_numpy(dtype=float)
-    words = column.astype("string").str.strip().str.lower()
-    values = words.map(
-        {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
-    ).astype(float)
-    wrong = column[values.isna() & words.notna() & (words != "")]
-    if len(wrong):
-        raise UserError(
-            f"column {name} is no concept: it holds {wrong.iloc[0]!r}, not True, False or blank"
-        )
-    return values.to_numpy(dtype=float, na_value=np.nan)
 
 
 def strata_of(table: pd.DataFrame, labels: np.ndarray, match: list[str]) -> np.ndarray:

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from common.files import UserError, read_npz, write_npz
-from common.labels import STATEMENTS, labels_of_statement
+from common.labels import associated, superclass
 from common.stats import wilson_interval
 from tcav.activations import class_gradients, collect
 from tcav.analysis import ALPHA, Outcome, Plan, correct_over_concepts, p_values, sign_counts
@@ -19,32 +19,7 @@ RUN_KINDS = {
     "random": "concept",
     "others": "relative",
 }  # what the negatives are -> run_kind of the tables
-SUPERCLASSES = ("NORM", "HYP", "CD", "MI", "STTC", "")
 DIGITS = 6
-
-
-def superclass(label: str, task: str) -> str:
-    """NORM, HYP, CD, MI or STTC that a label of a task belongs to; "" for form and rhythm
-    statements.
-    """
-    found = {STATEMENTS[code][0] for code in STATEMENTS if label in labels_of_statement(code, task)}
-    return found.pop() if len(found) == 1 else ""
-
-
-def in_order(labels: Sequence[str], task: str) -> list[str]:
-    """Labels in the order NORM | HYP | CD | MI | STTC | others, by name within each."""
-    return sorted(labels, key=lambda label: (SUPERCLASSES.index(superclass(label, task)), label))
-
-
-def associated(pathologies: Sequence[str], label: str, task: str) -> bool:
-    """Whether a label of a task covers one of a concept's `pathologies` (subclasses such as LVH;
-    HYP covers LVH).
-    """
-    return any(
-        row[1] in pathologies and label in labels_of_statement(code, task)
-        for code, row in STATEMENTS.items()
-        if row[1]
-    )
 
 
 # ---------------------------------------------------------------- tables

@@ -35,12 +35,12 @@ from ecg.analysis import measure_all
 from ecg.concepts import CONCEPTS, judge
 from networks.checkpoints import ModelInfo, load_model
 from networks.models import get_model
-from records.dataset import Dataset, load_dataset
+from records.dataset import Dataset, load_dataset, parse_flags
 from simulation.cohort import make_plan, render_plan
 from simulation.files import statements
 from tcav.activations import class_gradients, collect, layer_names
 from tcav.analysis import ALPHA, Plan, make_layer, run_concept
-from tcav.concept_sets import concept_set, flag_column, reason_against, strata_of
+from tcav.concept_sets import concept_set, reason_against, strata_of
 from tcav.tables import scores_table
 
 TASK = "subdiagnostic"
@@ -185,7 +185,7 @@ def calibration(args):
     )
     for number in range(args.analyses):
         flags = {
-            name: dealt_out(flag_column(training.table, name), training.patient_id, rng)
+            name: dealt_out(parse_flags(training.table, name), training.patient_id, rng)
             for name in names
         }
         table = prepared.scores(flags, Plan(n_runs=5, n_null=args.n_null, test_runs=5, seed=number))
@@ -210,7 +210,7 @@ def decoys(args):
         data = simulate(args.n_records, seed)
         prepared = Prepared(train(data, seed), data)
         table = prepared.training.table
-        flags = {name: flag_column(table, name) for name in table if name.startswith("decoy_")}
+        flags = {name: parse_flags(table, name) for name in table if name.startswith("decoy_")}
         scores = prepared.scores(
             flags, Plan(n_null=args.n_null, n_runs=10, test_runs=10, seed=seed)
         )
@@ -251,7 +251,7 @@ def power(args):
     for seed in _seeds(args):
         data = simulate(args.n_records, seed)
         prepared = Prepared(train(data, seed), data)
-        flags = {name: flag_column(prepared.training.table, name) for name in CONCEPTS}
+        flags = {name: parse_flags(prepared.training.table, name) for name in CONCEPTS}
         scores = prepared.scores(
             flags, Plan(n_null=args.n_null, n_runs=10, test_runs=10, seed=seed)
         )

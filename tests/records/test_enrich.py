@@ -250,7 +250,7 @@ def test_a_table_written_with_an_unnamed_index_is_read(tmp_path):
         ({"concepts.csv": "ecg_id,Unknown\n1,True\n"}, "has none of the concepts RS-LVH"),
         (
             {"concepts.csv": "ecg_id,RS-LVH\n1,maybe\n"},
-            "holds maybe where True, False or a blank is expected",
+            "holds maybe, where True, False or a blank is expected",
         ),
     ],
 )

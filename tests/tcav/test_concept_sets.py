@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from common.files import UserError
+from records.dataset import parse_flags
 from tcav.concept_sets import (
     concept_set,
     draw,
-    flag_column,
     pseudo_flags,
     reason_against,
     relative_sets,
@@ -93,7 +93,7 @@ def test_random_numbers_depend_on_seed_and_concept_alone():
 
 
 def test_blank_is_no_negative():
-    flags = flag_column(
+    flags = parse_flags(
         pd.DataFrame({"c": pd.Series(["True", None, "False", "", "true"], dtype=object)}), "c"
     )
     np.testing.assert_array_equal(flags, [1, np.nan, 0, np.nan, 1])
@@ -111,11 +111,11 @@ def test_flags_of_every_kind_are_read():
             "text": ["yes", "no"],
         }
     )
-    assert flag_column(table, "bool").tolist() == [1, 0]
-    assert flag_column(table, "number").tolist() == [1, 0]
-    np.testing.assert_array_equal(flag_column(table, "nullable"), [1, np.nan])
-    with pytest.raises(UserError, match="'yes'"):
-        flag_column(table, "text")
+    assert parse_flags(table, "bool").tolist() == [1, 0]
+    assert parse_flags(table, "number").tolist() == [1, 0]
+    np.testing.assert_array_equal(parse_flags(table, "nullable"), [1, np.nan])
+    with pytest.raises(UserError, match="holds yes, no"):
+        parse_flags(table, "text")
 
 
 def test_strata_join_label_set_decade_and_sex():

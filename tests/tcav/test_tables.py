@@ -5,17 +5,9 @@ import pandas as pd
 import pytest
 
 from common.files import UserError
+from common.labels import associated, in_order, superclass
 from tcav.analysis import Outcome, Plan, run_concept
-from tcav.tables import (
-    apply_cavs,
-    associated,
-    in_order,
-    read_cavs,
-    runs_table,
-    scores_table,
-    superclass,
-    write_cavs,
-)
+from tcav.tables import apply_cavs, read_cavs, runs_table, scores_table, write_cavs
 from toy_networks import make_model, toy_concept, toy_layer
 
 
