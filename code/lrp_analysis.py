@@ -29,6 +29,7 @@ from torch import nn
 from attribution import figures as local_figures
 from attribution import job as local_results
 from attribution.cam import activation_and_gradient
+from attribution.explained import write_records
 from attribution.inputs import baseline_for, occlusion_regions, own_dataset, own_targets
 from attribution.job import Job
 from attribution.lrp import LRP_PRESETS
@@ -317,9 +318,11 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
     quality = write_flag_counts(
         job.folder, job.data.table, {one.name: job.data.ecg_id[one.rows] for one in job.targets}
     )
+    rows = np.concatenate([target.rows for target in job.targets])
+    kept = write_records(job.folder, job.data, rows)
     counts = {target.name: len(target.rows) for target in job.targets}
     inputs = [find_checkpoint(args.model_path), *([] if args.record else [job.data.path / TABLE])]
-    stage.finish(inputs=inputs, outputs=[*written, quality, *figures], counts=counts)
+    stage.finish(inputs=inputs, outputs=[*written, quality, kept, *figures], counts=counts)
     local_results.remove_parts(job)
     more = f" ({left_out} more not drawn: --max_figures)" if left_out else ""
     print(

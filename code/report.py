@@ -18,8 +18,9 @@ from common.cli import StageParser, run, stage_parser
 from common.files import UserError, remove_leftovers, write_text
 from networks.checkpoints import check_against, find_checkpoint, load_checkpoint
 from networks.defaults import results_folder
-from reporting.page import page
-from reporting.sections import SECTIONS, Run, broken_links, build, stage_files
+from reporting.page import PageSection, page
+from reporting.run import Run, broken_links, stage_files
+from reporting.sections import SECTIONS, build
 
 
 def get_args_parser() -> StageParser:
@@ -73,15 +74,13 @@ def main(args: argparse.Namespace) -> None:
         verify(found)
         return
     with tqdm(SECTIONS.items(), desc="report") as sections:  # closed before an error is printed
-        inner = [(name, section.title, build(found, name)) for name, section in sections]
-    title = f"{found.info.modelname} on {found.info.task}"
+        inner = [PageSection(name, one.title, build(found, name)) for name, one in sections]
+    simulated = "SIMULATED: " if found.simulated() else ""
+    title = f"{simulated}{found.info.modelname} on {found.info.task}"
     path = found.folder / "report.html"
-    subtitle = (
-        "What a deep ECG classifier uses, looks at, and how far that can be trusted. For "
-        "research; not a medical device."
-    )
+    subtitle = "XAI4ECG report. For research; not a medical device."
     remove_leftovers(found.folder)
-    write_text(path, page(f"XAI4ECG report: {title}", subtitle, inner))
+    write_text(path, page(title, subtitle, inner))
     print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

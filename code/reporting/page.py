@@ -1,105 +1,81 @@
-"""HTML fragments of the report: one self-contained page, no request to anywhere.
+"""The pages that people open: one self-contained file each, no request to anywhere.
 
-Works from a file, in light and dark, on paper and on a phone. Every text that comes from data is
-escaped.
+Works from a file, in light and dark, on paper and on a phone. The HTML is in assets/, filled in by
+jinja2, which escapes every text that comes from data.
 """
 
 import base64
 import io
+import itertools
 import math
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-STYLE = """
-:root { --ink:#1d2430; --soft:#5a6475; --line:#d9dee7; --ground:#ffffff; --card:#f6f8fb;
-  --accent:#1f5fae;
-        --warn:#8a5200; --warn-ground:#fff4df; --good:#1b6b3a; color-scheme: light dark; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink:#e6e9ef; --soft:#a3adbd; --line:#343c49; --ground:#14181f; --card:#1c222c;
-    --accent:#7fb2f0;
-          --warn:#ffc670; --warn-ground:#33270f; --good:#7fd6a0; } }
-* { box-sizing: border-box; }
-body { margin:0; background:var(--ground); color:var(--ink);
-  font:16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
-main { max-width: 68rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
-h1 { font-size:1.9rem; line-height:1.2; margin:.2em 0 .1em; } h2 { font-size:1.35rem;
-  margin:2.4em 0 .5em; padding-top:.6em;
-     border-top:1px solid var(--line); } h3 { font-size:1.05rem; margin:1.6em 0 .4em; }
-p, li { max-width: 46rem; } .soft { color:var(--soft); } .small { font-size:.87rem; }
-nav { margin:1rem 0; display:flex; flex-wrap:wrap; gap:.4rem .9rem; } a { color:var(--accent); }
-.how { background:var(--card); border-left:3px solid var(--accent); padding:.6rem .9rem;
-  margin:.6rem 0 1rem; max-width:48rem; }
-.warn { background:var(--warn-ground); color:var(--warn); border-left:3px solid currentColor;
-  padding:.5rem .9rem; margin:.5rem 0;
-        max-width:48rem; }
-.tiles { display:flex; flex-wrap:wrap; gap:.8rem; margin:1rem 0; }
-.tile { overflow-wrap:anywhere; max-width:100%; }
-.tile { background:var(--card); border:1px solid var(--line); border-radius:.5rem;
-  padding:.6rem .9rem; min-width:9rem; }
-.tile b { display:block; font-size:1.35rem; font-variant-numeric:tabular-nums; }
-.scroll { overflow-x:auto; margin:.6rem 0 1rem; }
-table { border-collapse:collapse; font-size:.87rem; font-variant-numeric:tabular-nums; }
-th, td { padding:.25rem .6rem; text-align:right; border-bottom:1px solid var(--line);
-  white-space:nowrap; }
-th:first-child, td:first-child { text-align:left; }
-  thead th { border-bottom:2px solid var(--line); color:var(--soft); }
-figure { margin:1rem 0 1.6rem; } figure img { max-width:100%; height:auto; background:#fff;
-  border:1px solid var(--line);
-         border-radius:.3rem; } figcaption { color:var(--soft); font-size:.87rem; max-width:46rem; }
-pre { background:var(--card); padding:.7rem; overflow-x:auto; font-size:.82rem;
-  white-space:pre-wrap; overflow-wrap:anywhere; }
-details { margin:.6rem 0; } summary { cursor:pointer; color:var(--accent); }
-@media print { nav { display:none; } details > * { display:block; }
-               details::details-content { content-visibility:visible; height:auto; }
-                 h2 { break-after:avoid; }
-               figure, .warn, tr { break-inside:avoid; } img { max-height:23cm; width:auto;
-                 max-width:100%; }
-               .scroll { overflow:visible; } table { font-size:7.5pt; }
-                 th, td { padding:.15rem .3rem; } body { padding:0; } }
-"""
+from reporting.glossary import MEANINGS
+
+ASSETS = Path(__file__).with_name("assets")
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(ASSETS),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_PARTS = _TEMPLATES.get_template("parts.html").module
+_NUMBERS = itertools.count(1)
 
 
-def page(title: str, subtitle: str, sections: list[tuple[str, str, str]]) -> str:
-    """The whole document; sections are (id, title, inner html)."""
-    links = "".join(f'<a href="#{name}">{escape(heading)}</a>' for name, heading, _ in sections)
-    body = "".join(
-        f'<section id="{name}"><h2>{escape(heading)}</h2>{inner}</section>'
-        for name, heading, inner in sections
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
-        f"<h1>{escape(title)}</h1><p "
-        f'class="soft">{escape(subtitle)}</p><nav>{links}</nav>{body}</main></body></html>\n'
+@dataclass(frozen=True)
+class PageSection:
+    """One section of a page: its anchor, its heading and its inner HTML."""
+
+    name: str
+    title: str
+    inner: Markup
+
+
+def page(title: str, subtitle: str, sections: list[PageSection]) -> str:
+    """The whole document."""
+    return _TEMPLATES.get_template("page.html").render(
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        style=Markup(_asset("page.css")),
+        scripts=[Markup(_asset(name)) for name in ("page.js", "viewer.js")],
     )
 
 
-def paragraph(text: str, kind: str = "") -> str:
+def _asset(name):
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def join(fragments: list[Markup]) -> Markup:
+    """Fragments one after the other."""
+    return Markup("\n").join(fragments)
+
+
+def paragraph(text: str, kind: str = "") -> Markup:
     """A paragraph; kind 'how' (how to read it), 'warn' (a check failed) or 'soft'."""
-    return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
+    return _PARTS.paragraph(text, kind)
 
 
-def heading(text: str) -> str:
+def heading(text: str) -> Markup:
     """Heading of a part of a section."""
-    return f"<h3>{escape(text)}</h3>"
+    return _PARTS.heading(text)
 
 
-def tiles(values: dict[str, str]) -> str:
-    """Large numbers with a caption under each."""
-    inner = "".join(
-        f'<div class="tile"><b>{escape(value)}</b><span class="soft '
-        f'small">{escape(name)}</span></div>'
-        for name, value in values.items()
-    )
-    return f'<div class="tiles">{inner}</div>'
+def tiles(values: dict[str, str]) -> Markup:
+    """Large numbers with a caption above each."""
+    return _PARTS.tiles(values)
 
 
 def cell(value: object) -> str:
     """A table cell: three significant digits for numbers, a dash for blanks."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -108,26 +84,22 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def table(frame: pd.DataFrame, limit: int | None = None) -> str:
-    """A table of a frame's columns; says so where `limit` leaves rows out."""
+def table(frame: pd.DataFrame, limit: int | None = None) -> Markup:
+    """A table that sorts and filters; says so where `limit` leaves rows out."""
     shown = frame.head(limit) if limit else frame
-    head = "".join(f"<th>{escape(str(column))}</th>" for column in shown.columns)
     records = shown.astype(object).itertuples(index=False, name=None)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell(value))}</td>" for value in row) + "</tr>"
-        for row in records
-    )
-    left_out = len(frame) - len(shown)
-    note = (
-        f'<p class="soft small">{left_out} more rows are in the csv file.</p>' if left_out else ""
-    )
-    return (
-        "<div "
-        f'class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{note}'
-    )
+    rows = [[_explained(value) for value in record] for record in records]
+    name = f"table{next(_NUMBERS)}"
+    return _PARTS.table(name, list(map(str, shown.columns)), rows, len(frame) - len(shown))
 
 
-def figure(path: Path, caption: str, max_width: int = 1600) -> str:
+def _explained(value):
+    """Text of a cell and, for a class, a concept or a segment, what it means."""
+    text = cell(value)
+    return text, MEANINGS.get(text, "")
+
+
+def figure(path: Path, caption: str, max_width: int = 1600) -> Markup:
     """A picture, inlined; scaled down to `max_width` pixels and to 256 colours to keep the page
     small.
     """
@@ -136,25 +108,36 @@ def figure(path: Path, caption: str, max_width: int = 1600) -> str:
     with Image.open(path) as image:
         picture = image.convert("RGB")
     if picture.width > max_width:
-        picture = picture.resize(
-            (max_width, round(picture.height * max_width / picture.width)), Image.Resampling.LANCZOS
-        )
+        size = (max_width, round(picture.height * max_width / picture.width))
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     # an octree takes a seventh of the time of a median cut and looks the same; optimize=True: twice
     # the time for 3 % of the size
     picture.quantize(256, Image.Quantize.FASTOCTREE).save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode()
-    return (
-        f'<figure><img alt="{escape(caption)}" width="{picture.width}" height="{picture.height}" '
-        f'src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
-    )
+    return _PARTS.figure(caption, picture.width, picture.height, data)
 
 
-def details(summary: str, inner: str) -> str:
+def details(summary: str, inner: Markup) -> Markup:
     """Something folded away until it is asked for."""
-    return f"<details><summary>{escape(summary)}</summary>{inner}</details>"
+    return _PARTS.details(summary, inner)
 
 
-def code_block(text: str) -> str:
+def code_block(text: str) -> Markup:
     """Preformatted text."""
-    return f"<pre>{escape(text)}</pre>"
+    return _PARTS.code_block(text)
+
+
+def findings_list(sentences: list) -> Markup:
+    """Findings, one line each, with a link to the section that holds the evidence."""
+    return _PARTS.findings(sentences)
+
+
+def glossary(entries: list[tuple[str, str]]) -> Markup:
+    """Words and what they mean."""
+    return _PARTS.glossary(entries)
+
+
+def viewer(book: Markup, label: str) -> Markup:
+    """The interactive ECG; `book` is what reporting.viewer.book makes."""
+    return _PARTS.viewer(book, label)

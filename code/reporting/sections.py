@@ -5,41 +5,39 @@ A section returns the fragments it has; one whose stage has not run returns none
 the command that would.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from markupsafe import Markup
 
 from common.files import UserError, read_csv, read_json
-from common.stage import broken_link, read_stage
-from networks.checkpoints import ModelInfo
+from common.stage import read_stage
 from networks.inference import WINDOWS
 from records.dataset import TABLE
 from records.quality import QUALITY_FILE, flag_in_words, flags_in_words, flags_of
-from reporting.page import code_block, details, figure, heading, paragraph, table, tiles
+from reporting import findings as found_in
+from reporting.glossary import CLASSES, CONCEPTS, SEGMENTS
+from reporting.local import viewed_records
+from reporting.page import (
+    code_block,
+    details,
+    figure,
+    findings_list,
+    glossary,
+    heading,
+    join,
+    paragraph,
+    table,
+    tiles,
+    viewer,
+)
+from reporting.run import Run, broken_links, data_files, stage_files, tables_read
+from reporting.viewer import book
 
 FEW_POSITIVES = 10  # below that a class's AUC says little
-MAX_LOCAL_FIGURES = 12
-ORDER = ("train", "test", "tcav", "local", "glocal", "sanity", "discovery")  # stage files
-
-
-@dataclass(frozen=True)
-class Run:
-    """The run that is reported: its folder and what its checkpoint says of itself."""
-
-    folder: Path
-    info: ModelInfo
-
-    def csv(self, name: str) -> pd.DataFrame | None:
-        """A table under the run folder, or None where its stage has not written it."""
-        path = self.folder / name
-        return read_csv(path) if path.is_file() else None
-
-    def figures(self, pattern: str) -> list[Path]:
-        """PNG files under the run folder, in the order of their names."""
-        return sorted(self.folder.glob(pattern))
+MOST_PICTURES = 12  # of a local analysis that kept no signals for the viewer
 
 
 @dataclass(frozen=True)
@@ -49,55 +47,31 @@ class Section:
     title: str
     how: str
     stage: str
-    build: Callable[[Run], Iterator[str]]
-
-
-def stage_files(folder: Path) -> list[Path]:
-    """The JSON files of all stages under a run folder, in the order in which the stages are run."""
-    found = [path for path in sorted(folder.glob("**/*.json")) if _is_stage(path)]
-    return sorted(
-        found, key=lambda path: ORDER.index(path.stem) if path.stem in ORDER else len(ORDER)
-    )
-
-
-def _is_stage(path):
-    try:
-        return "stage" in read_json(path)
-    except UserError:
-        return False
-
-
-def data_files(folder: Path) -> list[Path]:
-    """preprocessing.json of the data sets that the stages have read, training's first."""
-    return list(
-        dict.fromkeys(
-            table.parent / "preprocessing.json"
-            for path in stage_files(folder)
-            for table in tables_read(path)
-        )
-    )
-
-
-def tables_read(stage_file: Path) -> list[Path]:
-    """Tables of the data sets that one stage has read, as its JSON names its inputs."""
-    names = [
-        name for name in read_stage(stage_file).get("inputs") or {} if Path(name).name == TABLE
-    ]
-    return [Path(os.path.realpath(stage_file.parent / name)) for name in names]
-
-
-def broken_links(folder: Path) -> list[str]:
-    """What has changed or gone missing since each stage wrote it, the data set's too, one line per
-    stage that is affected.
-    """
-    made = [*(path for path in data_files(folder) if path.is_file()), *stage_files(folder)]
-    return [line for line in map(broken_link, made) if line]
+    build: Callable[[Run], Iterator[Markup]]
 
 
 # ---------------------------------------------------------------- the sections
 
 
-def provenance(run: Run) -> Iterator[str]:
+def findings(run: Run) -> Iterator[Markup]:
+    """What was found, in sentences."""
+    yield paragraph(found_in.asked_of(run))
+    yield findings_list(found_in.findings(run))
+
+
+def words(run: Run) -> Iterator[Markup]:
+    """Classes of the network, concepts and segments in words."""
+    classes = [(name, CLASSES[name]) for name in run.info.labels if name in CLASSES]
+    for title, entries in (
+        ("Classes", classes),
+        ("Concepts", list(CONCEPTS.items())),
+        ("Segments of a beat", list(SEGMENTS.items())),
+    ):
+        yield heading(title)
+        yield glossary(entries)
+
+
+def provenance(run: Run) -> Iterator[Markup]:
     """What made the results: model, folds, data set, commands, versions, hashes; a warning where an
     artefact has changed.
     """
@@ -146,11 +120,11 @@ def _provenance_of(content):
         for name, digest in content.get(kind, {}).items()
     ]
     versions = ", ".join(f"{name} {number}" for name, number in content.get("versions", {}).items())
-    listed = table(pd.DataFrame(hashes), 40) if hashes else ""
-    return code_block(content.get("command", "")) + paragraph(versions, "soft") + listed
+    listed = [table(pd.DataFrame(hashes), 40)] if hashes else []
+    return join([code_block(content.get("command", "")), paragraph(versions, "soft"), *listed])
 
 
-def performance(run: Run) -> Iterator[str]:
+def performance(run: Run) -> Iterator[Markup]:
     """Scores of the test fold with intervals per protocol and class, and the figures of training
     and test.
     """
@@ -230,7 +204,7 @@ def _interval(entry):
     return text
 
 
-def concepts(run: Run) -> Iterator[str]:
+def concepts(run: Run) -> Iterator[Markup]:
     """TCAV: how many cells are significant, which CAVs are no better than random, the cells, the
     heat maps.
     """
@@ -275,7 +249,7 @@ def concepts(run: Run) -> Iterator[str]:
         yield figure(picture, _caption(picture))
     single = [path for path in run.figures("tcav/*.png") if not path.stem.startswith("summary")]
     if single:
-        maps = "".join(figure(picture, _caption(picture)) for picture in single)
+        maps = join([figure(picture, _caption(picture)) for picture in single])
         yield details(f"All layers, one map per concept ({len(single)})", maps)
 
 
@@ -294,7 +268,7 @@ def _strongest_layers(found, n_layers):
     )
 
 
-def local(run: Run) -> Iterator[str]:
+def local(run: Run) -> Iterator[Markup]:
     """Explained records of the data set, then each record of one's own: warnings about signals,
     largest cells, figures.
     """
@@ -316,17 +290,17 @@ def _local_part(run, folder, own):
     yield from _quality(run, folder)
     for line in () if own else _flagged(run, cells["ecg_id"].unique()):
         yield paragraph(line, "warn")
-    strongest = cells[cells["rank"] == 1] if "rank" in cells else cells
-    yield details("Largest lead × segment cell of each record and method", table(strongest, 60))
-    pictures = sorted(
-        run.figures(f"{folder}/**/*.png"), key=lambda path: path.stem.split("_")[::-1]
-    )  # by record
-    for picture in pictures[:MAX_LOCAL_FIGURES]:
-        yield figure(picture, _caption(picture))
-    if len(pictures) > MAX_LOCAL_FIGURES:
+    records = viewed_records(run, folder)
+    if records:
+        yield viewer(book(records), f"Explained ECGs of {folder}")
+    else:
+        yield paragraph("The signals were not kept: run the stage again for the viewer.", "soft")
+    strongest = cells[cells["rank"] == 1]
+    yield details("Strongest lead and wave of each ECG and method", table(strongest, 60))
+    pictures = run.figures(f"{folder}/**/*.png")
+    if pictures:
         yield paragraph(
-            f"{len(pictures) - MAX_LOCAL_FIGURES} more figures are in {run.folder.name}/{folder}/.",
-            "soft",
+            f"{len(pictures)} figures for print are in {run.folder.name}/{folder}/.", "soft"
         )
 
 
@@ -370,7 +344,7 @@ def _quality(run, folder):
         yield details("Quality flags by group", table(counts, 60))
 
 
-def glocal(run: Run) -> Iterator[str]:
+def glocal(run: Run) -> Iterator[Markup]:
     """Maps of the groups, their densest cells, the scorecard."""
     segments = run.csv("glocal/segments.csv")
     if segments is None:
@@ -409,7 +383,7 @@ def glocal(run: Run) -> Iterator[str]:
     )
 
 
-def sanity(run: Run) -> Iterator[str]:
+def sanity(run: Run) -> Iterator[Markup]:
     """Ranking of the methods, figures of the checks, broken claims."""
     checks = run.csv("sanity/checks.csv")
     if checks is None:
@@ -430,7 +404,7 @@ def sanity(run: Run) -> Iterator[str]:
     yield details("All checks", table(checks, 300))
 
 
-def discovery(run: Run) -> Iterator[str]:
+def discovery(run: Run) -> Iterator[Markup]:
     """For each cohort: warnings, figures, agreement of the clusters."""
     for folder in sorted(path for path in run.folder.glob("discovery*") if path.is_dir()):
         found = run.csv(f"{folder.name}/table.csv")
@@ -512,13 +486,11 @@ def _caption(path):
 
 
 SECTIONS = {
-    "provenance": Section(
-        "Provenance",
-        "What made these results: data, model, commands, versions and the hashes of every file. A "
-        "warning here means that a "
-        "file is no longer the one that a later stage has read.",
+    "findings": Section(
+        "Findings",
+        "",
         "train_model",
-        provenance,
+        findings,
     ),
     "performance": Section(
         "Performance",
@@ -572,10 +544,19 @@ SECTIONS = {
         "discovery",
         discovery,
     ),
+    "glossary": Section("Glossary", "", "train_model", words),
+    "provenance": Section(
+        "Provenance",
+        "What made these results: data, model, commands, versions and the hashes of every file. A "
+        "warning here means that a "
+        "file is no longer the one that a later stage has read.",
+        "train_model",
+        provenance,
+    ),
 }
 
 
-def build(run: Run, name: str) -> str:
+def build(run: Run, name: str) -> Markup:
     """Inner HTML of one section; where its stage has not run, the command that would."""
     section = SECTIONS[name]
     try:
@@ -590,7 +571,7 @@ def build(run: Run, name: str) -> str:
         ) from None
     if not fragments:
         command = f"python code/{section.stage}.py --model_path {run.folder}"
-        return paragraph("This stage has not been run yet. To run it:", "soft") + code_block(
-            command
-        )
-    return paragraph(section.how, "how") + "".join(fragments)
+        missing = paragraph("This stage has not been run yet. To run it:", "soft")
+        return join([missing, code_block(command)])
+    how = [paragraph(section.how, "how")] if section.how else []
+    return join([*how, *fragments])

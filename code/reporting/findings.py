@@ -1,0 +1,336 @@
+"""Page one of the report: what was found, in sentences made from the stages' tables.
+
+Every sentence rests on a test or an interval that a stage has written, names the table, and links
+to the section with the evidence. Where there is too little to test, that is the sentence.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from common.labels import is_regression
+from reporting.glossary import class_in_words, method_in_words
+from reporting.run import Run
+
+ALPHA = 0.05
+FEW_POSITIVES = 10  # below that a class's AUC says little
+FEW_RECORDS = 10  # below that a comparison of methods cannot reach significance after correction
+FEW_CLASS_RECORDS = 5  # ECGs of a class below which no concept is judged for it
+MOST_NAMED = 6  # names in one sentence; the table has the rest
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence.
+
+    kind     yes (found), no (tested and not found, or not testable), warn
+    section  anchor of the evidence; source: the table it was read from, under the run folder
+    """
+
+    topic: str
+    text: str
+    section: str
+    source: str
+    kind: str = "no"
+
+
+def interval(value: float, low: float, high: float, digits: int = 2) -> str:
+    """value [low, high]; without an interval, so said."""
+    if pd.isna(low) or pd.isna(high):
+        return f"{value:.{digits}f} (no interval)"
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def named(names: list[str], most: int = MOST_NAMED) -> str:
+    """a, b and c; beyond `most` names, how many more."""
+    shown, more = names[:most], len(names) - most
+    if more > 0:
+        return f"{', '.join(shown)} and {more} more"
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+
+
+# ---------------------------------------------------------------- how well it predicts
+
+
+def performance(run: Run) -> Iterator[Finding]:
+    """Discrimination on the test fold, and the classes of which it says little."""
+    metrics = run.json("metrics.json")
+    if not metrics:
+        return
+    windows = metrics.get("windows") or metrics.get("centre_crop") or {}
+    if is_regression(run.info.task):
+        fit = windows.get("r2")
+        if fit:
+            text = f"R2 {interval(fit['value'], fit['low'], fit['high'])} on {fit['n']} ECGs."
+            yield Finding("How well it predicts:", text, "performance", "metrics.json", "yes")
+        return
+    macro = windows.get("macro_auc")
+    if macro and macro["value"] is not None:
+        better = macro["low"] is not None and macro["low"] > 0.5
+        text = (
+            f"macro AUC {interval(macro['value'], macro['low'], macro['high'])} over "
+            f"{macro['n_classes']} classes, on {macro['n']} ECGs it was not trained on."
+        )
+        kind = "yes" if better else "warn"
+        yield Finding("How well it predicts:", text, "performance", "metrics.json", kind)
+    per_class = windows.get("per_class_auc", {})
+    few = [name for name, one in per_class.items() if 0 < one["n_positive"] < FEW_POSITIVES]
+    if few:
+        text = (
+            f"fewer than {FEW_POSITIVES} positive ECGs of {named(few)}: their AUC and their maps "
+            "rest on little."
+        )
+        yield Finding("Few positives:", text, "performance", "metrics.json", "warn")
+    none = [name for name, one in per_class.items() if one["n_positive"] == 0]
+    if none:
+        text = f"no ECG of {named(none)} in the test fold: nothing can be said of them."
+        yield Finding("Not tested:", text, "performance", "metrics.json", "warn")
+
+
+# ---------------------------------------------------------------- which concepts it uses
+
+
+def concepts(run: Run) -> Iterator[Finding]:
+    """Per class that a criterion belongs to: which of its concepts stand out, and how far that
+    goes.
+    """
+    scores = run.csv("tcav/scores.csv")
+    if scores is None:
+        return
+    own = scores[(scores["run_kind"] == "concept") & scores["associated"].astype(bool)]
+    tested = own[own["p_corrected"].notna()]
+    if not len(tested):
+        text = "no concept could be tested for the diagnosis that it belongs to."
+        yield Finding("Concepts:", text, "concepts", "tcav/scores.csv")
+        return
+    for pathology, group in tested.groupby("pathology", sort=False):
+        yield _concepts_of(str(pathology), group)
+
+
+def _concepts_of(pathology, group):
+    best = group.groupby("concept", sort=False)["p_corrected"].min()
+    special = [str(name) for name in best.index[best < ALPHA]]
+    other = [str(name) for name in best.index[best >= ALPHA]]
+    learnt = _learnt(group)
+    n = int(group["n_class"].max())
+    if n < FEW_CLASS_RECORDS:
+        text = f"not enough ECGs to say which concepts {pathology} follows ({n})."
+        return Finding("Concepts:", text, "concepts", "tcav/scores.csv")
+    absent = f" Not shown: {named(other)}." if other else ""
+    if learnt:
+        text = (
+            f"{pathology} follows {named(learnt)}, further than in networks that have learnt "
+            f"nothing of the labels ({n} ECGs).{absent}"
+        )
+        return Finding("Concepts:", text, "concepts", "tcav/scores.csv", "yes")
+    if special:
+        compared = "learnt" in group
+        rest = (
+            "but not further than in networks that have learnt nothing"
+            if compared
+            else "networks that have learnt nothing were not compared (--control)"
+        )
+        text = (
+            f"the directions of {named(special)} are special in this network for {pathology} "
+            f"({n} ECGs); {rest}, so this does not say that it has learnt them.{absent}"
+        )
+        return Finding("Concepts:", text, "concepts", "tcav/scores.csv", "no")
+    text = f"none of {named(other)} stands out for {pathology} ({n} ECGs)."
+    return Finding("Concepts:", text, "concepts", "tcav/scores.csv", "no")
+
+
+def _learnt(group):
+    """Concepts that the control networks do not reach (column: learnt, special, neither)."""
+    if "learnt" not in group:
+        return []
+    said = group["learnt"].astype(str).str.lower()
+    found = group[said.isin(("learnt", "true"))]
+    return [str(name) for name in found["concept"].unique()]
+
+
+# ---------------------------------------------------------------- where its maps lie
+
+
+def maps(run: Run) -> Iterator[Finding]:
+    """Per method: classes whose maps lie in the leads of their own card, and those that do not."""
+    card = run.csv("glocal/scorecard.csv")
+    if card is None:
+        return
+    own = card[card["own"].astype(str).str.lower() == "true"]
+    own = own[~own["method"].isin(["random", "input_magnitude"])]
+    if not len(own):
+        text = "none of the groups has a card of criteria to compare with."
+        yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv")
+    for method, rows in own.groupby("method", sort=False):
+        corrected = rows["p_holm"].fillna(rows["p"])
+        inside = rows[(corrected < ALPHA) & (rows["lead_lift"] > 1)]
+        outside = [str(name) for name in rows.loc[~rows.index.isin(inside.index), "pathology"]]
+        words = method_in_words(str(method))
+        if len(inside):
+            lifts = [
+                f"{row.pathology} (lift {interval(row.lift, row.low, row.high)}, "
+                f"{row.n_patients} patients)"
+                for row in inside.itertuples()
+            ]
+            rest = f" Not shown for {named(outside)}." if outside else ""
+            text = f"{words} lies in the leads of the criteria for {named(lifts)}.{rest}"
+            yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv", "yes")
+        else:
+            text = f"{words} does not stand out in the leads of the criteria for {named(outside)}."
+            yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv")
+
+
+# ---------------------------------------------------------------- which method to believe
+
+
+def methods(run: Run) -> Iterator[Finding]:
+    """Methods that are the best, or not told from the best, in most comparisons."""
+    compared = run.csv("sanity/comparisons.csv")
+    if compared is None:
+        return
+    compared = compared[~compared["check"].str.startswith("axiom_")]
+    n = int(compared["n"].max()) if len(compared) else 0
+    if n < FEW_RECORDS:
+        text = f"not enough records to tell the methods apart ({n} at most)."
+        yield Finding("Which method:", text, "sanity", "sanity/comparisons.csv")
+    else:
+        yield _best_methods(compared, n)
+    axioms = run.csv("sanity/axioms.csv")
+    if axioms is not None:
+        yield from _broken(axioms)
+
+
+def _best_methods(compared, n):
+    questions = compared.groupby(["check", "model"], sort=False)
+    counts = {}
+    for _, rows in questions:
+        equal = rows.loc[rows["p_holm"] >= ALPHA, "method"]
+        for method in {rows["best"].iloc[0], *equal}:
+            counts[method] = counts.get(method, 0) + 1
+    of = questions.ngroups
+    controls = max(counts.get(name, 0) for name in ("random", "input_magnitude"))
+    ranked = sorted(
+        (name for name in counts if name not in ("random", "input_magnitude")),
+        key=lambda name: (-counts[name], name),
+    )
+    best = [f"{method_in_words(name)} in {counts[name]}" for name in ranked[:2]]
+    text = (
+        f"best, or not told from the best, of {of} comparisons: {named(best)}; the better control "
+        f"in {controls} (at most {n} ECGs each)."
+    )
+    kind = "yes" if counts[ranked[0]] > controls else "no"
+    return Finding("Which method:", text, "sanity", "sanity/comparisons.csv", kind)
+
+
+def _broken(axioms):
+    claimed = axioms["claimed"].astype(bool)
+    broken = axioms[claimed & ~axioms["kept"].astype(bool)]
+    for row in broken.itertuples():
+        text = (
+            f"{method_in_words(row.method)} claims {row.axiom} and does not keep it on {row.model}."
+        )
+        yield Finding("Broken promise:", text, "sanity", "sanity/axioms.csv", "warn")
+
+
+# ---------------------------------------------------------------- subgroups
+
+
+def subgroups(run: Run) -> Iterator[Finding]:
+    """Per cohort: whether there is more than one group, and whether it is the hidden label."""
+    for folder in run.folders("discovery*"):
+        found = run.csv(f"{folder}/table.csv")
+        if found is None:
+            continue
+        source = f"{folder}/table.csv"
+        wide = found.pivot_table(
+            index="representation", columns="metric", values=["value", "p"], sort=False
+        )
+        grouped = _significant(wide, "subgroups")
+        labelled = _significant(wide, "ari")
+        n = int(found["n"].max())
+        if grouped:
+            text = f"{named(grouped)}: more than one group in {n} ECGs."
+        else:
+            text = f"no subgroups are shown in {n} ECGs, in any of the descriptions."
+        if labelled:
+            text += f" Clusters of {named(labelled)} go with the hidden labels."
+        yield Finding("Subgroups:", text, "discovery", source, "yes" if grouped else "no")
+
+
+def _significant(wide, metric):
+    """Representations whose `metric` has p < ALPHA after Holm's correction over them."""
+    if ("p", metric) not in wide:
+        return []
+    p = wide["p", metric].dropna().sort_values()
+    kept = []
+    for place, (name, value) in enumerate(p.items()):
+        if value * (len(p) - place) >= ALPHA:
+            break
+        kept.append(str(name).replace("_", " "))
+    return kept
+
+
+# ---------------------------------------------------------------- what warns
+
+
+def warnings(run: Run) -> Iterator[Finding]:
+    """Flagged signals, data other than the network was trained on, cells that are not stable."""
+    for folder in ("tcav", "local", "glocal", "sanity"):
+        counts = run.csv(f"{folder}/quality.csv")
+        if counts is None or not len(counts) or counts["n_flagged"].iloc[0] == 0:
+            continue
+        first = counts.iloc[0]
+        text = (
+            f"{int(first['n_flagged'])} of {int(first['n_records'])} explained ECGs carry a flag "
+            "of signal quality."
+        )
+        yield Finding(
+            "Signals:",
+            text,
+            folder if folder != "tcav" else "concepts",
+            f"{folder}/quality.csv",
+            "warn",
+        )
+    for line in run.foreign_data():
+        yield Finding("Other data:", line, "provenance", "the stages' json", "warn")
+
+
+TOPICS: tuple[Callable[[Run], Iterator[Finding]], ...] = (
+    performance,
+    concepts,
+    maps,
+    methods,
+    subgroups,
+    warnings,
+)
+
+
+def findings(run: Run) -> list[Finding]:
+    """All sentences, in the order of the questions."""
+    found = [finding for topic in TOPICS for finding in topic(run)]
+    asked = {name for one in found for name in [one.section]}
+    missing = [
+        title
+        for section, title in (
+            ("concepts", "concepts"),
+            ("glocal", "groups of patients"),
+            ("sanity", "which method to believe"),
+            ("discovery", "subgroups"),
+        )
+        if section not in asked
+    ]
+    if missing and not is_regression(run.info.task):
+        text = f"{named(missing)}: those stages have not been run."
+        found.append(Finding("Not asked:", text, "provenance", "the run folder"))
+    return found
+
+
+def asked_of(run: Run) -> str:
+    """One sentence: of which network, on which data, about which classes."""
+    info = run.info
+    classes = named([class_in_words(name) for name in info.labels], 3)
+    return (
+        f"What a {info.modelname} uses and looks at when it reads an ECG for {classes} "
+        f"(task {info.task}), on {run.data_in_words()}. For research; not a medical device."
+    )

@@ -1,0 +1,147 @@
+"""The explained ECGs of a run as the viewer shows them."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common.files import UserError, read_csv, read_npz
+from common.labels import is_regression
+from reporting.glossary import CLASSES, METHODS
+from reporting.run import Run
+from reporting.viewer import ViewedMap, ViewedRecord, prediction_table
+
+MOST_VIEWED = 40  # ECGs in the viewer: in turn over the classes, the first of each first
+CELLS_SHOWN = 8  # per ECG, class and method
+RECORDS = "records.npz"  # signals and segments of what was explained
+
+
+def viewed_records(run: Run, folder: str) -> list[ViewedRecord]:
+    """The ECGs of <run>/<folder>/, in turn over the classes that they were explained for.
+
+    Empty where the stage has not kept its signals (an older run).
+    """
+    place = run.folder / folder
+    if not (place / RECORDS).is_file():
+        return []
+    kept = read_npz(place / RECORDS)
+    row_of = {int(one): row for row, one in enumerate(kept["ecg_id"])}
+    maps = _maps(place, run)
+    cells = read_csv(place / "cells.csv")
+    chosen = list(itertools.islice(_in_turn(maps), MOST_VIEWED))
+    return [_viewed(run, place, kept, row_of[ecg_id], maps, cells, ecg_id) for ecg_id in chosen]
+
+
+def _maps(place, run):
+    """{ecg_id: {(class, method): (arrays, row)}} of every stored attribution, classes in the
+    model's order.
+    """
+    found = {}
+    for path in sorted(place.glob("*.npz")):
+        if path.name == RECORDS:
+            continue
+        arrays = read_npz(path)
+        pathology, method = _names(path, arrays, run)
+        for row, ecg_id in enumerate(arrays["ecg_id"]):
+            found.setdefault(pathology, {}).setdefault(int(ecg_id), {})[method] = (arrays, row)
+    return {name: found[name] for name in run.info.labels if name in found}
+
+
+def _names(path, arrays, run):
+    """Class and method of a stored map: the class by its output, the method by the file's name."""
+    targets = np.atleast_1d(arrays["target"])
+    if not len(targets) or not 0 <= int(targets[0]) < len(run.info.labels):
+        raise UserError(f"{path} does not name an output of the model: run lrp_analysis.py again")
+    method = path.stem.rsplit("_", 1)[0].replace("lrp-", "lrp:")
+    return run.info.labels[int(targets[0])], method
+
+
+def _in_turn(maps):
+    """ecg_ids, one of each class after the other, none twice."""
+    seen = set()
+    for round_ in itertools.zip_longest(*(list(records) for records in maps.values())):
+        for ecg_id in round_:
+            if ecg_id is not None and ecg_id not in seen:
+                seen.add(ecg_id)
+                yield ecg_id
+
+
+def _viewed(run, place, kept, row, maps, cells, ecg_id):
+    explained = {name: records[ecg_id] for name, records in maps.items() if ecg_id in records}
+    shown = [
+        _viewed_map(name, method, *entry)
+        for name, methods in explained.items()
+        for method, entry in sorted(methods.items(), key=lambda one: _place(one[0]))
+    ]
+    own = cells[cells["ecg_id"] == ecg_id].drop(columns="ecg_id")
+    own = own[own["rank"] <= CELLS_SHOWN]
+    prediction, truth = _prediction(run, place, ecg_id)
+    who = _title(place, ecg_id)
+    return ViewedRecord(
+        title=f"{who}: {', '.join(explained)}{truth}",
+        signal=kept["signals"][row],
+        sampling_rate=int(kept["sampling_rate"]),
+        maps=shown,
+        segments=kept["segments"][row],
+        cells=own,
+        prediction=prediction,
+        notes=_notes(place),
+    )
+
+
+def _place(method):
+    """Methods in the order of the glossary, presets after their method."""
+    names = list(METHODS)
+    name = method.split(":")[0]
+    return (names.index(name) if name in names else len(names), method)
+
+
+def _title(place, ecg_id):
+    own = place.name.removeprefix("local").removeprefix("_")
+    return f"Record {own}" if own else f"ECG {ecg_id}"
+
+
+def _viewed_map(pathology, method, arrays, row):
+    note = f"Logit {float(arrays['logit'][row]):.2f}."
+    if "ledger" in arrays:
+        logit, source, bias, *rest = arrays["ledger"][row]
+        note = (
+            f"Logit {logit:.2f} = signal {source:.2f} + constants of the network {bias:.2f} "
+            f"+ rest {sum(rest):.3f}."
+        )
+    elif "gap" in arrays:
+        note += f" The map misses it by {abs(float(arrays['gap'][row])):.3f}."
+    values = arrays["attributions"][row]
+    return ViewedMap(pathology, method, values, bool(arrays["signed"]), str(arrays["unit"]), note)
+
+
+def _prediction(run, place, ecg_id):
+    """What the network says of an ECG, and its labels, as far as a stage has written them."""
+    stored = place / "prediction.csv"
+    if stored.is_file():
+        return read_csv(stored), ""
+    path = run.folder / "predictions.npz"
+    if is_regression(run.info.task) or not path.is_file():
+        return pd.DataFrame(), ""
+    arrays = read_npz(path)
+    rows = np.flatnonzero(arrays["ecg_id"] == ecg_id)
+    if not len(rows):
+        return pd.DataFrame(), ""
+    table = prediction_table(run.info.labels, arrays["logits"][rows[0]], run.info.thresholds)
+    labels = [
+        name for name, one in zip(run.info.labels, arrays["labels"][rows[0]], strict=True) if one
+    ]
+    table.insert(2, "label", ["yes" if name in labels else "no" for name in table["class"]])
+    return table.head(8), f" (labelled {', '.join(labels) or 'none of the classes'})"
+
+
+def _notes(place: Path) -> pd.DataFrame:
+    """Measurements and signal quality that the stage has written beside the maps."""
+    path = place / "notes.csv"
+    return read_csv(path) if path.is_file() else pd.DataFrame()
+
+
+def class_words(names: list[str]) -> list[tuple[str, str]]:
+    """(class, what it means) of those that have a meaning."""
+    return [(name, CLASSES[name]) for name in names if name in CLASSES]

@@ -1,0 +1,104 @@
+"""The run that is reported: its folder, its tables, the data sets its stages have read."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from common.files import UserError, read_csv, read_json
+from common.stage import broken_link, read_stage
+from networks.checkpoints import ModelInfo
+from records.dataset import TABLE
+
+ORDER = ("train", "test", "tcav", "local", "glocal", "sanity", "discovery")  # stage files
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and what its checkpoint says of itself."""
+
+    folder: Path
+    info: ModelInfo
+
+    def csv(self, name: str) -> pd.DataFrame | None:
+        """A table under the run folder, or None where its stage has not written it."""
+        path = self.folder / name
+        return read_csv(path) if path.is_file() else None
+
+    def json(self, name: str) -> dict:
+        """A JSON object under the run folder, empty where there is none."""
+        path = self.folder / name
+        return read_json(path) if path.is_file() else {}
+
+    def figures(self, pattern: str) -> list[Path]:
+        """PNG files under the run folder, in the order of their names."""
+        return sorted(self.folder.glob(pattern))
+
+    def folders(self, pattern: str) -> list[str]:
+        """Names of the folders that match, in order."""
+        return sorted(path.name for path in self.folder.glob(pattern) if path.is_dir())
+
+    def simulated(self) -> bool:
+        """Whether any data set that the stages read was simulated."""
+        return any(is_simulated(path.parent) for path in data_files(self.folder))
+
+    def data_in_words(self) -> str:
+        """The data sets that the stages read."""
+        folders = [path.parent for path in data_files(self.folder)]
+        if not folders:
+            return "a data set that no stage has named"
+        return " and ".join(
+            f"{'the simulated cohort' if is_simulated(one) else 'the data set'} {one.name}"
+            for one in folders
+        )
+
+    def foreign_data(self) -> list[str]:
+        """One line per data set beyond training's: explained there, trained elsewhere."""
+        own, *others = data_files(self.folder) or [None]
+        return [
+            f"some results are of {other.parent.name}; the network was trained on "
+            f"{own.parent.name}."
+            for other in others
+        ]
+
+
+def is_simulated(folder: Path) -> bool:
+    """Whether a data set's folder holds the truth that only a simulation knows."""
+    return (folder / "planted_causes.csv").is_file()
+
+
+def stage_files(folder: Path) -> list[Path]:
+    """The JSON files of all stages under a run folder, in the order in which the stages are run."""
+    found = [path for path in sorted(folder.glob("**/*.json")) if _is_stage(path)]
+    return sorted(
+        found, key=lambda path: ORDER.index(path.stem) if path.stem in ORDER else len(ORDER)
+    )
+
+
+def _is_stage(path):
+    try:
+        return "stage" in read_json(path)
+    except UserError:
+        return False
+
+
+def data_files(folder: Path) -> list[Path]:
+    """preprocessing.json of the data sets that the stages have read, training's first."""
+    tables = [table for path in stage_files(folder) for table in tables_read(path)]
+    return list(dict.fromkeys(table.parent / "preprocessing.json" for table in tables))
+
+
+def tables_read(stage_file: Path) -> list[Path]:
+    """Tables of the data sets that one stage has read, as its JSON names its inputs."""
+    inputs = read_stage(stage_file).get("inputs") or {}
+    names = [name for name in inputs if Path(name).name == TABLE]
+    return [Path(os.path.realpath(stage_file.parent / name)) for name in names]
+
+
+def broken_links(folder: Path) -> list[str]:
+    """What has changed or gone missing since each stage wrote it, the data set's too, one line per
+    stage that is affected.
+    """
+    made = [*(path for path in data_files(folder) if path.is_file()), *stage_files(folder)]
+    return [line for line in map(broken_link, made) if line]

@@ -1,0 +1,147 @@
+"""What the ECG viewer shows, packed small: signals, maps and segments as base64, tables as text."""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from ecg.segments import SEGMENTS
+from reporting.glossary import CLASSES, method_in_words
+from reporting.glossary import SEGMENTS as SEGMENT_WORDS
+from reporting.page import cell
+
+UNSEEN_MV, UNSEEN_MAP = -32768, -128  # blanks in int16 microvolt and in int8 maps
+
+
+@dataclass(frozen=True)
+class ViewedMap:
+    """One attribution of one record.
+
+    values  # (T, 12) relevance; NaN where the network does not look
+    note    what is said of it in one line: logit, ledger or gap
+    """
+
+    pathology: str
+    method: str
+    values: np.ndarray
+    signed: bool
+    unit: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ViewedRecord:
+    """One ECG with its maps and the tables beside it.
+
+    signal    # (T, 12) mV
+    segments  # (T, 12) number of the segment of ecg.segments.SEGMENTS, or None
+    cells     pathology, method, lead, segment and what else is shown of the largest cells
+    prediction, notes: tables, empty where there is nothing to say
+    """
+
+    title: str
+    signal: np.ndarray
+    sampling_rate: int
+    maps: Sequence[ViewedMap]
+    segments: np.ndarray | None = None
+    cells: pd.DataFrame = field(default_factory=pd.DataFrame)
+    prediction: pd.DataFrame = field(default_factory=pd.DataFrame)
+    notes: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def book(records: Sequence[ViewedRecord]) -> Markup:
+    """JSON of the records, safe inside a script element: no text in it can end that element."""
+    content = {"segments": list(SEGMENTS), "records": [_record(record) for record in records]}
+    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _record(record):
+    microvolt = np.clip(np.round(record.signal * 1000), -32767, 32767)
+    signal = np.where(np.isfinite(record.signal), microvolt, UNSEEN_MV).astype("<i2")
+    segments = None if record.segments is None else _packed(record.segments.astype(np.uint8))
+    return {
+        "title": record.title,
+        "n": len(record.signal),
+        "rate": record.sampling_rate,
+        "signal": _packed(signal),
+        "segments": segments,
+        "maps": [_map(one) for one in record.maps],
+        "cells": _cells(record),
+        "prediction": _table(record.prediction, "What the network says"),
+        "notes": _table(record.notes, "Measured and noted"),
+    }
+
+
+def _map(one):
+    size = np.nanmax(np.abs(one.values), initial=0)
+    largest = float(size) if size > 0 else 1.0
+    steps = np.round(one.values / largest * 127)
+    values = np.where(np.isfinite(one.values), steps, UNSEEN_MAP).astype(np.int8)
+    return {
+        "title": f"{one.pathology} · {method_in_words(one.method)}",
+        "values": _packed(values),
+        "largest": largest,
+        "signed": bool(one.signed),
+        "unit": one.unit,
+        "note": one.note,
+    }
+
+
+def _packed(array):
+    """(T, 12) array as base64 of its leads one after the other."""
+    return base64.b64encode(np.ascontiguousarray(array.T).tobytes()).decode()
+
+
+def _table(frame, caption):
+    rows = [list(map(cell, row)) for row in frame.astype(object).itertuples(index=False, name=None)]
+    return {"caption": caption, "columns": list(map(str, frame.columns)), "rows": rows}
+
+
+def _cells(record):
+    """The cells table, with the number of the map that each row belongs to."""
+    if not len(record.cells):
+        return {"caption": "", "columns": [], "rows": [], "cells": [], "maps": []}
+    numbers = {(one.pathology, one.method): number for number, one in enumerate(record.maps)}
+    keys = zip(record.cells["pathology"], record.cells["method"], strict=True)
+    shown = record.cells.drop(columns=["pathology", "method"])
+    shown = shown.assign(segment=[_segment_words(name) for name in shown["segment"]])
+    return {
+        **_table(shown, "Strongest cells (click one to see where it is)"),
+        "cells": record.cells[["lead", "segment"]].astype(str).to_numpy().tolist(),
+        "maps": [numbers.get(key, -1) for key in keys],
+    }
+
+
+def _segment_words(name):
+    return f"{name} ({SEGMENT_WORDS[name]})" if name in SEGMENT_WORDS else str(name)
+
+
+def prediction_table(
+    labels: Sequence[str], logits: np.ndarray, thresholds: Sequence[float] | None
+) -> pd.DataFrame:
+    """Classes by falling probability, those above their threshold first said.
+
+    logits  # (classes,) of one record
+    """
+    probability = 1 / (1 + np.exp(-np.clip(np.asarray(logits, float), -60, 60)))
+    limits = np.full(len(labels), np.nan)
+    if thresholds is not None:
+        limits[:] = thresholds
+    order = np.argsort(-probability, kind="stable")
+    above = probability >= limits
+    answers = np.where(above, "yes", "no")
+    known = np.isfinite(limits)
+    return pd.DataFrame(
+        {
+            "class": [labels[k] for k in order],
+            "in words": [CLASSES.get(labels[k], "") for k in order],
+            "probability": [round(float(probability[k]), 3) for k in order],
+            "threshold": [round(float(limits[k]), 3) for k in order],
+            "positive": [answers[k] if known[k] else "no threshold" for k in order],
+        }
+    )
