@@ -3,6 +3,7 @@ trained LeNet.
 """
 
 import os
+import shutil
 
 # One thread in every process: a second one waits more than it works on tiny tensors, and the last
 # bits depend on their number.
@@ -80,3 +81,42 @@ def trained(cohort, tmp_path_factory):
         8,
     )
     return folder / "lenet_subdiagnostic"
+
+
+def _find_chromium():
+    """Paths of chromium and its driver; installed by apt where that is there, else None."""
+    found = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if not all(found) and shutil.which("apt-get") and os.geteuid() == 0:
+        words = "apt-get update -qq && apt-get install -y -qq chromium chromium-driver"
+        subprocess.run(["sh", "-c", words], capture_output=True, timeout=600)
+        found = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    return found if all(found) else None
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """A headless Chromium, ended with the tests; skip where there is none."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    found = _find_chromium()
+    if found is None:
+        pytest.skip("no chromium and chromedriver here, and no apt to install them with")
+    options = webdriver.ChromeOptions()
+    options.binary_location = found[0]
+    profile = tmp_path_factory.mktemp("chromium")
+    for word in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1280,900",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(found[1]))
+    yield browser
+    browser.quit()

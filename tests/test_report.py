@@ -18,7 +18,8 @@ from networks.checkpoints import ModelInfo, save_checkpoint
 from networks.models import get_model
 from records.quality import count_flags
 from reporting.page import cell, table
-from reporting.sections import SECTIONS, Run, _flagged, broken_links
+from reporting.run import Run, broken_links
+from reporting.sections import SECTIONS, _flagged
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def run_folder(tmp_path):
         3,
     )
     save_checkpoint(folder / "checkpoints" / "best_model.ckpt", get_model("lenet", 5), info)
-    auc = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 50, "n_positive": 4}
+    auc = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 50, "n_positive": 4, "n_classes": 2}
     per_class = {"MI": auc, "<script>alert(1)</script>": auc}
     write_json(folder / "metrics.json", {"windows": {"macro_auc": auc, "per_class_auc": per_class}})
     with Stage(folder / "tcav", "tcav_analysis", {"seed": 3}) as stage:
@@ -45,6 +46,8 @@ def run_folder(tmp_path):
             pd.DataFrame(
                 {
                     "concept": ["R56-LVH"],
+                    "run_kind": ["concept"],
+                    "associated": [True],
                     "layer": ["head"],
                     "pathology": ["HYP"],
                     "score": [1.0],
@@ -75,7 +78,7 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.attributes += [(tag, name, value) for name, value in attributes]
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "link", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -101,10 +104,12 @@ def test_the_page_is_whole_and_requests_nothing(run_folder):
     assert page.open == []
     links = [value for _, name, value in page.attributes if name in ("src", "href")]
     assert links
-    assert all(value.startswith(("data:image/png;base64,", "#")) for value in links)
+    assert all(value.startswith(("data:image/png;base64,", "data:,", "#")) for value in links)
     assert "url(" not in text
     assert "@import" not in text
-    assert "<script" not in text
+    assert "<script>alert(1)" not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert "default-src 'none'" in text
 
 
 def test_it_shows_what_is_there_and_the_command_for_what_is_not(run_folder):
@@ -114,7 +119,7 @@ def test_it_shows_what_is_there_and_the_command_for_what_is_not(run_folder):
     assert "Fewer than 10 positives" in text
     assert "R56-LVH" in text
     assert "no better than random" in text
-    assert text.count("<img") == 1
+    assert text.count("<figure>") == 1
     assert f"python code/glocal_analysis.py --model_path {run_folder}" in text
     assert "tcav_analysis: command, versions, hashes" in text
 
@@ -300,7 +305,10 @@ def test_every_section_says_how_many_records_are_flagged(run_folder):
         write_csv(run_folder / folder / "quality.csv", flagged)
         text = "".join(SECTIONS[section].build(found))
         assert "2 of 3 explained records with a quality flag: noise 2; not judged: flat" in text
-        assert "<tr><td>MI</td><td>2</td><td>1</td><td>–</td>" in text
+        assert (
+            '<td><abbr title="myocardial infarction">MI</abbr></td><td>2</td><td>1</td><td>–</td>'
+            in text
+        )
         write_csv(run_folder / folder / "quality.csv", count_flags(table[[]], {"MI": [1, 3]}))
         assert "Quality flags unavailable: the data set was preprocessed without them" in "".join(
             SECTIONS[section].build(found)

@@ -290,18 +290,16 @@ def _local_part(run, folder, own):
     yield from _quality(run, folder)
     for line in () if own else _flagged(run, cells["ecg_id"].unique()):
         yield paragraph(line, "warn")
+    strongest = cells[cells["rank"] == 1] if "rank" in cells else cells
+    yield details("Strongest lead and wave of each ECG and method", table(strongest, 60))
     records = viewed_records(run, folder)
+    pictures = run.figures(f"{folder}/**/*.png")
     if records:
         yield viewer(book(records), f"Explained ECGs of {folder}")
-    else:
-        yield paragraph("The signals were not kept: run the stage again for the viewer.", "soft")
-    strongest = cells[cells["rank"] == 1]
-    yield details("Strongest lead and wave of each ECG and method", table(strongest, 60))
-    pictures = run.figures(f"{folder}/**/*.png")
-    if pictures:
-        yield paragraph(
-            f"{len(pictures)} figures for print are in {run.folder.name}/{folder}/.", "soft"
-        )
+        where = f"{run.folder.name}/{folder}/"
+        yield paragraph(f"{len(pictures)} figures for print are in {where}.", "soft")
+    else:  # of a run that kept no signals
+        yield from (figure(picture, _caption(picture)) for picture in pictures[:MOST_PICTURES])
 
 
 def _flagged(run, ecg_ids):
