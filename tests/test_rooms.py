@@ -2,48 +2,13 @@
 detour.
 """
 
-import ast
+from benchmarks import house
+from benchmarks.house import FLOOR, MODULES, cycle
 
-from conftest import ROOT
-
-CODE = ROOT / "code"
-FLOORS = (
-    ("common",),
-    ("ecg",),
-    ("records",),
-    ("simulation", "networks"),
-    ("attribution", "tcav", "reporting"),
-    ("glocal", "sanity", "subgroups"),
-)
-FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ALLOWED = {("sanity", "simulation")}  # sanity checks judge methods by planted causes
 
 
-def module_name(path):
-    """code/ecg/waves.py -> ecg.waves, code/ecg/__init__.py -> ecg, code/report.py -> report."""
-    parts = path.relative_to(CODE).with_suffix("").parts
-    return ".".join(part for part in parts if part != "__init__")
-
-
-MODULES = {module_name(path): path for path in sorted(CODE.rglob("*.py"))}
-
-
-def imported(source):
-    """Names of own modules that a source text imports, wherever in it."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
-            modules = submodules & set(MODULES)
-            found |= modules
-            if len(modules) < len(submodules):
-                found.add(node.module)
-    return found & set(MODULES)
-
-
-IMPORTS = {name: imported(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+IMPORTS = house.imports()
 
 
 def wrong_way(imports):
@@ -56,31 +21,6 @@ def wrong_way(imports):
                 continue
             if other not in FLOOR or (room in FLOOR and FLOOR[other] >= FLOOR[room]):
                 yield name, target
-
-
-def cycle(imports):
-    """A chain of modules that ends where it begins, or None."""
-    done, path = set(), []
-
-    def visit(name):
-        if name in path:
-            return [*path[path.index(name) :], name]
-        if name in done:
-            return None
-        path.append(name)
-        for target in sorted(imports[name]):
-            found = visit(target)
-            if found:
-                return found
-        path.pop()
-        done.add(name)
-        return None
-
-    for name in imports:
-        found = visit(name)
-        if found:
-            return found
-    return None
 
 
 def test_every_module_has_a_room_that_the_rule_knows():
