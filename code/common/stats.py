@@ -42,24 +42,6 @@ def mean_of_known(values: ArrayLike) -> np.ndarray:
     )
 
 
-def bootstrap_mean(
-    values: np.ndarray,
-    patients: np.ndarray,
-    n_resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over records of `values` (N, ...) with its bootstrap interval over patients: (mean, low,
-    high), each (...).
-    """
-    values = np.asarray(values, dtype=float)
-    weights = patient_weights(patients, n_resamples, seed)
-    flat = values.reshape(len(values), -1)
-    resampled = weights @ flat / weights.sum(axis=1, keepdims=True)
-    low, high = percentile_interval(resampled, level)
-    return tuple(np.reshape(part, values.shape[1:]) for part in (flat.mean(axis=0), low, high))
-
-
 def wilson_interval(successes: ArrayLike, trials: ArrayLike, level: float = 0.95) -> tuple:
     """Wilson score interval of a proportion (Wilson, JASA 22 (1927) 209); NaN for no trials."""
     successes, trials = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)

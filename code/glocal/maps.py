@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from attribution.cells import CellMaps, density, relative_density, shares
+from common.intervals import mean_intervals
 from common.labels import LEADS
-from common.stats import patient_weights, percentile_interval, permutation_p
+from common.stats import patient_weights, permutation_p
 from ecg.segments import SEGMENTS
 
 TOP = 5  # cells that the paper lists
@@ -43,22 +44,13 @@ def group_mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndar
 def group_interval(
     values: np.ma.MaskedArray, patients: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile interval of `group_mean` over bootstrap `weights` (R, n) of the patients.
+    """95 % interval of `group_mean` (common.intervals.mean_intervals); `weights` (R, n) are
+    resamples of the patients.
 
-    NaN for cells that fewer than two patients have: one patient says nothing of the spread between
+    NaN for cells that fewer than five patients have: they say little of the spread between
     patients.
     """
-    resampled = group_mean(values, weights).reshape(len(weights), -1)
-    has_cell = ~np.ma.getmaskarray(values).reshape(len(values), -1)
-    _, index = np.unique(patients, return_inverse=True)
-    n_patients = sum(
-        has_cell[index == patient].any(axis=0).astype(int) for patient in range(index.max() + 1)
-    )
-    there = n_patients > 1
-    bounds = np.full((2, resampled.shape[1]), np.nan)
-    if there.any():
-        bounds[:, there] = percentile_interval(resampled[:, there])
-    return tuple(bounds.reshape(2, *values.shape[1:]))
+    return mean_intervals(np.ma.filled(values, np.nan), patients, weights=weights)
 
 
 def ranks(mean: np.ndarray) -> np.ndarray:
@@ -100,7 +92,7 @@ def segment_table(
     share_high: of all relevance; signed, signed_low, signed_high: the same as density without the
     modulus; time_share: the cell's part of lead x time (what an even map would have as its share);
     rank by density among the cells that half of the records have; top5: part of the resamples that
-    have the cell in the top 5; n_records that have the cell. Intervals need two patients.
+    have the cell in the top 5; n_records that have the cell. Intervals need five patients.
     """
     weights = patient_weights(maps.patients, n_resamples, seed).astype(float)
     columns = {}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from common.intervals import NOTHING, auc_interval, mean_intervals, r2_interval, share_interval
 from common.stats import patient_weights, percentile_interval
 
 FMAX_THRESHOLDS = np.linspace(0, 1, 101)
@@ -188,8 +189,13 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, n_bins: int
 
 def _with_interval(values, n, **more):
     """The estimate (row 0) and the interval of the resamples (the other rows)."""
-    low, high = percentile_interval(values[1:]) if len(values) > 1 else (np.nan, np.nan)
-    return {"value": float(values[0]), "low": float(low), "high": float(high), "n": int(n), **more}
+    interval = percentile_interval(values[1:]) if len(values) > 1 else NOTHING
+    return _entry(values[0], interval, n, **more)
+
+
+def _entry(value, interval, n, **more):
+    low, high = map(float, interval)
+    return {"value": float(value), "low": low, "high": high, "n": int(n), **more}
 
 
 def _weights(patients, n_resamples, seed):
@@ -212,9 +218,10 @@ def classification_metrics(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> dict:
-    """All scores of a classification task, each as {value, low, high, n}; intervals by bootstrap
-    over patients.
+    """All scores of a classification task, each as {value, low, high, n}; intervals over patients,
+    of single classes by common.intervals, of the others by percentiles of the bootstrap.
 
+    Fewer than 5 patients with (or without) a class give it no interval: low and high are NaN.
     logits, labels (N, C); names (C,); patients (N,). Classes without a positive (or a negative)
     among the records are listed in `classes_left_out`, have no AUC and take no part in the macro
     averages.
@@ -225,15 +232,29 @@ def classification_metrics(
     areas, precisions = (np.full((len(names), len(weights)), np.nan) for _ in range(2))
     for c in np.flatnonzero(evaluable(labels)):
         areas[c], precisions[c] = ranking(logits[:, c], labels[:, c], weights)
-    brier = _weighted_mean(np.square(probabilities - labels), weights.astype(np.float64))  # (R, C)
     n, n_positive, known = len(labels), labels.sum(axis=0), evaluable(labels)
     counts = {"n_positive": int(n_positive.sum()), "n_classes": int(known.sum())}
 
-    def per_class(rows):
+    found = [len(np.unique(patients[positive])) for positive in labels.T]  # patients with a class
+
+    def per_class(values, intervals):
+        rows = zip(names, values, intervals, n_positive, strict=True)
         return {
-            name: _with_interval(row, n, n_positive=int(count))
-            for name, row, count in zip(names, rows, n_positive, strict=True)
+            name: _entry(value, interval, n, n_positive=int(count))
+            for name, value, interval, count in rows
         }
+
+    area_intervals = [
+        auc_interval(logits[:, c], labels[:, c], patients) if known[c] else NOTHING
+        for c in range(len(names))
+    ]
+    precision_intervals = [
+        share_interval(row[0], row[1:], patients_with)
+        for row, patients_with in zip(precisions, found, strict=True)
+    ]
+    squares = np.square(probabilities - labels)
+    brier = _weighted_mean(squares.mean(axis=1), weights.astype(np.float64))
+    brier_intervals = _mean_intervals(squares, patients, n_resamples, seed)
 
     return {
         # a resample may lack a rare class: its macro average is over the classes it has
@@ -241,13 +262,21 @@ def classification_metrics(
         "micro_auc": _with_interval(micro_auc(logits, labels, weights), n, **counts),
         "macro_average_precision": _with_interval(_mean_over_classes(precisions), n, **counts),
         "fmax": _with_interval(fmax(probabilities, labels, weights.astype(np.float64)), n),
-        "brier": _with_interval(brier.mean(axis=1), n),
+        "brier": _with_interval(brier, n),
         "calibration_error": calibration_error(probabilities, labels),
-        "per_class_auc": per_class(areas),
-        "per_class_average_precision": per_class(precisions),
-        "per_class_brier": per_class(brier.T),
+        "per_class_auc": per_class(areas[:, 0], area_intervals),
+        "per_class_average_precision": per_class(precisions[:, 0], precision_intervals),
+        "per_class_brier": per_class(squares.mean(axis=0), brier_intervals),
         "classes_left_out": [name for name, scored in zip(names, known, strict=True) if not scored],
     }
+
+
+def _mean_intervals(values, patients, n_resamples, seed):
+    """(low, high) of each column of values (N, C); NaN without resamples."""
+    if not n_resamples:
+        return [NOTHING] * values.shape[1]
+    low, high = mean_intervals(values, patients, n_resamples, seed)
+    return list(zip(low, high, strict=True))
 
 
 def _mean_over_classes(values):
@@ -266,23 +295,27 @@ def regression_metrics(
     seed: int = 0,
 ) -> dict:
     """R2 and mean absolute error (mV), over all leads flattened and per lead, each as {value, low,
-    high, n}.
+    high, n}; intervals over patients (common.intervals).
     """
-    weights = _weights(patients, n_resamples, seed).astype(np.float64)
     truth = labels.astype(np.float64)
     error = truth - predicted
-    n = len(labels)
+    n, once = len(labels), np.ones((1, len(labels)))
+    absolute = np.column_stack([np.abs(error), np.abs(error).mean(axis=1)])  # leads, then all
+    intervals = _mean_intervals(absolute, patients, n_resamples, seed)
+    mae = [
+        _entry(value, interval, n)
+        for value, interval in zip(absolute.mean(axis=0), intervals, strict=True)
+    ]
+
+    def r2(leads):
+        value = _r2(truth[:, leads], error[:, leads], once)[0]
+        return _entry(value, r2_interval(truth[:, leads], error[:, leads], patients), n)
+
     return {
-        "r2": _with_interval(_r2(truth, error, weights), n),
-        "mae": _with_interval(_weighted_mean(np.abs(error).mean(axis=1), weights), n),
-        "per_lead_r2": {
-            name: _with_interval(_r2(truth[:, [k]], error[:, [k]], weights), n)
-            for k, name in enumerate(names)
-        },
-        "per_lead_mae": {
-            name: _with_interval(_weighted_mean(np.abs(error[:, k]), weights), n)
-            for k, name in enumerate(names)
-        },
+        "r2": r2(slice(None)),
+        "mae": mae[-1],
+        "per_lead_r2": {name: r2([k]) for k, name in enumerate(names)},
+        "per_lead_mae": dict(zip(names, mae, strict=False)),
     }
 
 

@@ -17,8 +17,8 @@ import torch
 from tqdm import tqdm
 
 from attribution.cells import cell_maps
+from common.intervals import mean_with_interval
 from common.labels import LEADS
-from common.stats import bootstrap_mean
 from ecg.fills import scale
 from ecg.segments import WAVES, share_of
 from sanity.agreement import masked_correlation
@@ -147,9 +147,8 @@ def dose_table(subject: Subject, reference: dict[str, np.ndarray], seed: int = 0
                 known = of_target & np.isfinite(effect[:, lead, wave])
                 if known.sum() < 3:
                     continue
-                mean, low, high = map(
-                    float,
-                    bootstrap_mean(effect[known, lead, wave], subject.patients[known], seed=seed),
+                mean, low, high = mean_with_interval(
+                    effect[known, lead, wave], subject.patients[known], seed
                 )
                 rows.append(
                     (

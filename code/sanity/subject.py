@@ -22,8 +22,9 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from common.files import UserError
+from common.intervals import mean_intervals
 from common.labels import LEADS, is_regression
-from common.stats import holm, patient_weights, percentile_interval
+from common.stats import holm, patient_weights
 from ecg.fills import isoelectric_line
 from ecg.segments import SEGMENTS
 from networks.inference import predict
@@ -163,15 +164,15 @@ class Resamples:
     """
 
     def __init__(self, seed: int):
-        self.seed, self._shares, self._flips = seed, {}, {}
+        self.seed, self._weights, self._flips = seed, {}, {}
 
     def interval(self, values: np.ndarray, patients: np.ndarray) -> tuple[float, float]:
         """Of the mean of `values` (n,), whose records belong to `patients` (n,)."""
         key = patients.tobytes()
-        if key not in self._shares:
-            weights = patient_weights(patients, N_RESAMPLES, self.seed)
-            self._shares[key] = weights / weights.sum(axis=1, keepdims=True)
-        return percentile_interval(self._shares[key] @ values)
+        if key not in self._weights:
+            self._weights[key] = patient_weights(patients, N_RESAMPLES, self.seed)
+        low, high = mean_intervals(values, patients, weights=self._weights[key])
+        return float(low), float(high)
 
     def sign_flip_p(self, difference: np.ndarray, patients: np.ndarray) -> float:
         """Two-sided p of a paired difference of mean 0: signs flipped by patient, ties counted,

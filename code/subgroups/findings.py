@@ -11,8 +11,9 @@ from torch import nn
 from tqdm import tqdm
 
 from common.files import UserError
+from common.intervals import mean_with_interval
 from common.labels import LABEL_MAPPINGS, LEADS
-from common.stats import bootstrap_mean, holm, permutation_p
+from common.stats import holm, permutation_p
 from ecg.segments import SEGMENTS
 from networks.inference import predict
 from subgroups.clusters import (
@@ -256,7 +257,7 @@ def _replication(features, patients, k, args):
 def _majority(labels, patients):
     """Accuracy of naming every record after the largest class."""
     largest = max(np.unique(labels), key=lambda name: (labels == name).sum())
-    value, low, high = bootstrap_mean(labels == largest, patients)
+    value, low, high = mean_with_interval(labels == largest, patients)
     return {
         "metric": "majority",
         "value": float(value),

@@ -5,7 +5,6 @@ import pytest
 from scipy.stats import binomtest
 
 from common.stats import (
-    bootstrap_mean,
     holm,
     mean_of_known,
     patient_weights,
@@ -26,22 +25,6 @@ def test_patient_weights_keep_a_patients_records_together():
 def test_the_mean_of_what_is_known_is_nanmean_without_its_warning():
     values = np.array([[1.0, np.nan, np.nan], [4, 2, np.nan], [np.inf, 4, np.nan]])
     assert mean_of_known(values) == pytest.approx([2.5, 3, np.nan], nan_ok=True)
-
-
-def test_bootstrap_interval_matches_theory_for_independent_patients():
-    values = np.random.default_rng(0).normal(size=400)
-    mean, low, high = bootstrap_mean(values, np.arange(400), 4000)
-    half = 1.96 * values.std() / 20
-    assert mean == pytest.approx(values.mean())
-    assert high - low == pytest.approx(2 * half, rel=0.06)
-
-
-def test_bootstrap_interval_widens_when_records_are_copies_of_a_patient():
-    values = np.random.default_rng(0).normal(size=100)
-    copies, owner = np.repeat(values, 4), np.repeat(np.arange(100), 4)
-    by_patient = np.ptp(bootstrap_mean(copies, owner)[1:])
-    by_record = np.ptp(bootstrap_mean(copies, np.arange(400))[1:])
-    assert by_patient / by_record == pytest.approx(2, rel=0.15)
 
 
 def test_wilson_equals_scipy():

@@ -114,16 +114,18 @@ def test_no_class_to_score_gives_nan_not_zero():
     assert np.isnan(evaluation.macro_auc(np.zeros((5, 2)), np.zeros((5, 2), bool)))
 
 
-def test_one_positive_leaves_resamples_without_it_out(rng):
-    logits = rng.normal(size=(50, 1))
+@pytest.mark.parametrize("n_positive", [1, 4])
+def test_fewer_than_five_patients_have_a_value_and_no_interval(rng, n_positive):
     labels = np.zeros((50, 1), bool)
-    labels[7] = True
-    entry = evaluation.classification_metrics(
-        logits, labels, ["a"], np.arange(50), n_resamples=200
-    )["per_class_auc"]["a"]
-    assert entry["n_positive"] == 1
-    assert np.isfinite([entry["low"], entry["high"]]).all()
-    assert entry["low"] <= entry["value"] <= entry["high"]
+    labels[:n_positive] = True
+    result = evaluation.classification_metrics(
+        rng.normal(size=(50, 1)), labels, ["a"], np.arange(50), n_resamples=200
+    )
+    for name in ("per_class_auc", "per_class_average_precision"):
+        entry = result[name]["a"]
+        assert entry["n_positive"] == n_positive
+        assert np.isfinite(entry["value"])
+        assert np.isnan([entry["low"], entry["high"]]).all()
 
 
 def test_intervals_count_a_patients_copies_once(rng):

@@ -99,7 +99,7 @@ def test_table_states_logit_per_tenth_of_a_millivolt(subject, reference):
     ]
     cell = table.loc[("C1", "V5", "R")]
     assert cell["per_0.1mV"] == pytest.approx(np.nanmean(expected))
-    assert cell["low"] <= cell["per_0.1mV"] <= cell["high"]
+    assert np.isnan([cell["low"], cell["high"]]).all()  # of three patients: no interval
     assert cell["n"] == np.isfinite(expected).sum()
 
 

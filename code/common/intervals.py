@@ -1,0 +1,249 @@
+"""Intervals that cover in small groups too: areas under ROC curves, means, shares of explained
+variance. The unit is the patient: what the records of one patient say is not independent.
+
+A percentile bootstrap of 5 to 20 patients is too short and lies too high (AUC: it covers .60 to .90
+where it says .95); tests/benchmarks/bench_intervals.py measures what these functions cover.
+"""
+
+import numpy as np
+from scipy.stats import t as student
+
+from common.stats import patient_weights
+
+MIN_PATIENTS = 5  # fewer have no interval: NaN, NaN
+NOTHING = (np.nan, np.nan)
+
+
+def patient_codes(patients: np.ndarray) -> np.ndarray:
+    """(N,) patients as numbers from 0 on."""
+    return np.unique(patients, return_inverse=True)[1]
+
+
+# ---------------------------------------------------------------- area under the ROC curve
+
+
+def auc_interval(
+    scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, level: float = 0.95
+) -> tuple[float, float]:
+    """Interval of the area under the ROC curve; (NaN, NaN) where fewer than MIN_PATIENTS patients
+    have a positive or a negative record.
+
+    scores, positive, patients (N,). Wilson's interval with t instead of z, for the number of
+    independent records that would give the area its variance: the variance between patients
+    (Obuchowski, Biometrics 53 (1997) 567), at least that of Hanley & McNeil (Radiology 143 (1982)
+    29), which an area near 1 from few positives would hide; degrees of freedom from the patients of
+    the smaller side.
+    """
+    positive = positive.astype(bool)
+    codes = patient_codes(patients)
+    n_with = len(np.unique(codes[positive]))
+    n_without = len(np.unique(codes[~positive]))
+    fewest = min(n_with, n_without)
+    if fewest < MIN_PATIENTS:
+        return NOTHING
+    above, below = _placements(scores, positive)
+    area = float(above.mean())
+    between = _area_variance(above, below, codes, positive)
+    floor = _hanley_mcneil(area, n_with, n_without)
+    quantile = student.ppf((1 + level) / 2, fewest - 1)
+    variance = max(between, floor)
+    effective = area * (1 - area) / variance if variance > 1e-15 else fewest
+    return _wilson(area, effective, quantile)
+
+
+def _placements(scores, positive):
+    """Share of the negatives below each positive, and of the positives above each negative; ties
+    count half.
+    """
+    found, rest = np.sort(scores[positive]), np.sort(scores[~positive])
+
+    def share_below(values, others):
+        sides = [np.searchsorted(others, values, side) for side in ("left", "right")]
+        return (sides[0] + sides[1]) / 2 / len(others)
+
+    return share_below(scores[positive], rest), 1 - share_below(scores[~positive], found)
+
+
+def _area_variance(above, below, codes, positive):
+    """Variance of the area between patients: deviations of a patient's records add up."""
+    size = codes.max() + 1
+    with_it = np.bincount(codes[positive], above - above.mean(), size) / len(above)
+    without = np.bincount(codes[~positive], below - below.mean(), size) / len(below)
+    n_with, n_without = len(np.unique(codes[positive])), len(np.unique(codes[~positive]))
+    return (
+        with_it @ with_it * n_with / (n_with - 1)
+        + without @ without * n_without / (n_without - 1)
+        + 2 * with_it @ without
+    )
+
+
+def _hanley_mcneil(area, n_with, n_without):
+    two_positives, two_negatives = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = area * (1 - area)
+    spread += (n_with - 1) * (two_positives - area**2)
+    spread += (n_without - 1) * (two_negatives - area**2)
+    return spread / (n_with * n_without)
+
+
+def _wilson(share, trials, quantile):
+    denominator = 1 + quantile**2 / trials
+    centre = (share + quantile**2 / (2 * trials)) / denominator
+    inner = share * (1 - share) / trials + quantile**2 / (4 * trials**2)
+    half = quantile * np.sqrt(inner) / denominator
+    return float(max(centre - half, 0)), float(min(centre + half, 1))
+
+
+# ---------------------------------------------------------------- means
+
+
+def mean_intervals(
+    values: np.ndarray,
+    patients: np.ndarray,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    weights: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of the mean over records of `values` (N, ...), NaN left out: (low, high), each
+    (...), NaN where fewer than MIN_PATIENTS patients have a value.
+
+    Studentised bootstrap over patients (Efron 1981, Hall 1988), which follows skewed values, no
+    narrower on either side than Student's t, and wider by 1 + 2 / n for n patients: few of them
+    rarely hold the long tail that the mean depends on. Values that are all 0 or 1 get Wilson's
+    interval for as many records as have the variance between patients, at most one a patient.
+    `weights` (R, N): resamples drawn before, by `patient_weights`.
+    """
+    values = np.asarray(values, dtype=float)
+    flat = values.reshape(len(values), -1)
+    codes = patient_codes(patients)
+    if weights is None:
+        weights = patient_weights(codes, n_resamples, seed)
+    first = np.unique(codes, return_index=True)[1]  # a record of each patient
+    known = np.isfinite(flat)
+    sums = _per_patient(np.where(known, flat, 0), codes)
+    counts = _per_patient(known.astype(float), codes)
+    low, high = ratio_intervals(sums, counts, weights[:, first].astype(float), level)
+    binary = (~known | (flat == 0) | (flat == 1)).all(axis=0)
+    for cell in np.flatnonzero(binary & np.isfinite(low)):
+        low[cell], high[cell] = _binary_interval(sums[:, cell], counts[:, cell], level)
+    return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
+
+
+def _binary_interval(hits, trials, level):
+    """Of a share, from hits and trials of each patient."""
+    n = int((trials > 0).sum())
+    once = np.ones((1, len(hits)))
+    share, error = (float(part[0, 0]) for part in _ratio(hits[:, None], trials[:, None], once))
+    effective = share * (1 - share) / error**2 if error > 1e-9 else n
+    return _wilson(share, min(effective, n), student.ppf((1 + level) / 2, n - 1))
+
+
+def mean_with_interval(
+    values: np.ndarray, patients: np.ndarray, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of values (N,) with its 95 % interval over patients: (mean, low, high)."""
+    low, high = mean_intervals(values, patients, seed=seed)
+    return float(np.mean(values)), float(low), float(high)
+
+
+def _per_patient(values, codes):
+    """Sums (patients, cells) of records (N, cells)."""
+    summed = np.zeros((codes.max() + 1, values.shape[1]))
+    np.add.at(summed, codes, values)
+    return summed
+
+
+def ratio_intervals(
+    numerators: np.ndarray, denominators: np.ndarray, weights: np.ndarray, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intervals (cells,) of sum(numerators) / sum(denominators), both (patients, cells): a mean
+    over records where the denominators count them. `weights` (R, patients): resamples of patients.
+    """
+    n = (denominators > 0).sum(axis=0)
+    once = np.ones((1, len(numerators)))
+    ratio, error = (part[0] for part in _ratio(numerators, denominators, once))
+    resampled, errors = _ratio(numerators, denominators, weights)
+    tail = (1 - level) / 2
+    usual = student.ppf(1 - tail, np.maximum(n - 1, 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = (resampled - ratio) / errors
+    distance[~(errors > 1e-9 * np.abs(ratio)) | ~np.isfinite(distance)] = np.nan
+    distance[:, np.isnan(distance).all(axis=0)] = 0  # constant values: the interval is a point
+    lower, upper = np.nanquantile(distance, [tail, 1 - tail], axis=0)
+    wider = 1 + 2 / np.maximum(n, 1)
+    low = ratio - np.maximum(upper, usual) * error * wider
+    high = ratio - np.minimum(lower, -usual) * error * wider
+    few = n < MIN_PATIENTS
+    return np.where(few, np.nan, low), np.where(few, np.nan, high)
+
+
+def _ratio(numerators, denominators, weights):
+    """Ratio of sums and its linearised standard error between patients per resample: (R, cells)."""
+    over, under = weights @ numerators, weights @ denominators
+    n = weights @ (denominators > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = over / under
+        squares = (
+            weights @ numerators**2
+            - 2 * ratio * (weights @ (numerators * denominators))
+            + ratio**2 * (weights @ denominators**2)
+        )
+        error = np.sqrt(np.maximum(squares, 0) * n / (n - 1)) / under
+    return ratio, error
+
+
+# ---------------------------------------------------------------- other shares
+
+
+def share_interval(
+    value: float, resampled: np.ndarray, n_patients: int, level: float = 0.95
+) -> tuple[float, float]:
+    """Interval of a share from its value and bootstrap values (R,); (NaN, NaN) for fewer than
+    MIN_PATIENTS or no resamples.
+
+    Wilson's interval with t instead of z, for the number of records that would give the share the
+    variance of the resamples, at most `n_patients`.
+    """
+    resampled = resampled[np.isfinite(resampled)]
+    if n_patients < MIN_PATIENTS or len(resampled) < 2:
+        return NOTHING
+    variance = max(float(resampled.var()), value * (1 - value) / n_patients, 1e-12)
+    effective = value * (1 - value) / variance if value * (1 - value) > 1e-12 else n_patients
+    return _wilson(value, effective, student.ppf((1 + level) / 2, n_patients - 1))
+
+
+# ---------------------------------------------------------------- explained variance
+
+
+def r2_interval(
+    truth: np.ndarray, error: np.ndarray, patients: np.ndarray, level: float = 0.95
+) -> tuple[float, float]:
+    """Interval of R2 = 1 - squared error / squared deviation from the mean; (NaN, NaN) for fewer
+    than MIN_PATIENTS patients or a constant truth.
+
+    truth, error (N, k), pooled. The logarithm of 1 - R2 with its jackknife error over patients and
+    t: its distribution is far closer to a normal one than that of R2.
+    """
+    codes = patient_codes(patients)
+    n = codes.max() + 1
+    offset = truth - truth.mean()
+    rows = [
+        error.shape[1] * np.ones(len(error)),
+        offset.sum(axis=1),
+        np.square(offset).sum(axis=1),
+        np.square(error).sum(axis=1),
+    ]
+    parts = np.stack([np.bincount(codes, row, n) for row in rows])  # (4, patients)
+    whole = parts.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        estimate, without_one = _log_unexplained(whole), _log_unexplained(whole - parts)
+    if n < MIN_PATIENTS or not np.isfinite(np.append(without_one, estimate)).all():
+        return NOTHING
+    deviation = without_one - without_one.mean()
+    half = student.ppf((1 + level) / 2, n - 1) * np.sqrt((n - 1) / n * (deviation @ deviation))
+    return float(1 - np.exp(estimate[0] + half)), float(1 - np.exp(estimate[0] - half))
+
+
+def _log_unexplained(parts):
+    count, total, squares, errors = parts
+    return np.log(errors / (squares - total**2 / count))

@@ -1,0 +1,19 @@
+"""The study of coverage runs, and small groups are covered where percentiles are not."""
+
+import pytest
+
+from benchmarks import bench_intervals
+
+
+@pytest.mark.slow
+def test_areas_of_few_positives_are_covered():
+    for area in (0.8, 0.99):
+        found = bench_intervals.coverage("auc", "normal", area, 5, 300)
+        assert found["before"] < 0.9
+        assert found["after"] >= bench_intervals.LEAST
+
+
+def test_every_study_gives_two_coverages():
+    for name, (_, kinds, values) in bench_intervals.STUDIES.items():
+        found = bench_intervals.coverage(name, kinds[-1], values[0], 20, 3)
+        assert {found["before"], found["after"]} <= {0, 1 / 3, 2 / 3, 1}

@@ -1,0 +1,119 @@
+"""Intervals: against theory in large samples, what patients with several records do to them,
+coverage in small ones (the whole study: tests/benchmarks/bench_intervals.py).
+"""
+
+import numpy as np
+import pytest
+from scipy.stats import norm, t
+
+from common.intervals import (
+    auc_interval,
+    mean_intervals,
+    mean_with_interval,
+    r2_interval,
+    share_interval,
+)
+from common.stats import wilson_interval
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_the_interval_of_a_mean_matches_theory_for_many_independent_patients(rng):
+    values = rng.normal(size=2000)
+    mean, low, high = mean_with_interval(values, np.arange(2000))
+    half = 1.96 * values.std() / np.sqrt(2000)
+    assert mean == pytest.approx(values.mean())
+    assert (low + high) / 2 == pytest.approx(mean, abs=0.2 * half)
+    assert high - low == pytest.approx(2 * half, rel=0.12)
+
+
+def test_copies_of_a_patients_records_add_nothing_and_records_of_their_own_would(rng):
+    values, owner = rng.normal(size=100), np.arange(100)
+    copies, owners = np.repeat(values, 4), np.repeat(owner, 4)
+    once = mean_with_interval(values, owner)
+    assert mean_with_interval(copies, owners) == pytest.approx(once)
+    by_record = np.ptp(mean_with_interval(copies, np.arange(400))[1:])
+    assert by_record < 0.6 * np.ptp(once[1:])
+
+
+def test_blank_values_are_left_out_and_too_few_patients_have_no_interval(rng):
+    values = rng.normal(size=(30, 2))
+    values[4:, 1] = np.nan
+    low, high = mean_intervals(values, np.arange(30))
+    alone = mean_intervals(values[:, 0], np.arange(30))
+    assert (low[0], high[0]) == pytest.approx([float(edge) for edge in alone])
+    assert np.isnan([low[1], high[1]]).all()
+
+
+def test_a_mean_of_skewed_values_has_the_longer_side_above(rng):
+    values = rng.lognormal(size=20)
+    mean, low, high = mean_with_interval(values, np.arange(20))
+    assert high - mean > 1.3 * (mean - low)
+    usual = t.ppf(0.975, 19) * values.std(ddof=1) / np.sqrt(20)
+    assert mean - low >= usual
+
+
+def test_a_share_of_hits_gets_wilsons_interval_even_where_all_hit():
+    low, high = mean_intervals(np.ones(12), np.arange(12))
+    assert high == 1
+    assert 0.6 < low < wilson_interval(12, 12)[0]
+    values = np.arange(4000) < 1000
+    expected = wilson_interval(1000, 4000)
+    assert np.stack(mean_intervals(values, np.arange(4000))) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("area", "n_positive"), [(0.6, 5), (0.9, 5), (0.99, 5), (0.99, 20), (0.8, 50)]
+)
+def test_the_interval_of_an_auc_covers(rng, area, n_positive):
+    held = 0
+    for _ in range(300):
+        positive = np.arange(150) < n_positive
+        scores = rng.normal(size=150) + np.sqrt(2) * norm.ppf(area) * positive
+        low, high = auc_interval(scores, positive, np.arange(150))
+        assert 0 <= low <= high <= 1
+        held += low <= area <= high
+    assert held / 300 >= 0.92
+
+
+def test_the_interval_of_an_auc_is_delongs_in_large_samples(rng):
+    positive = np.arange(3000) % 2 == 0
+    scores = rng.normal(size=3000) + positive
+    low, high = auc_interval(scores, positive, np.arange(3000))
+    wins = scores[positive][:, None] > scores[~positive]
+    variance = wins.mean(axis=1).var(ddof=1) / 1500 + wins.mean(axis=0).var(ddof=1) / 1500
+    half = 1.96 * np.sqrt(variance)
+    assert (low, high) == pytest.approx((wins.mean() - half, wins.mean() + half), abs=0.1 * half)
+
+
+def test_the_interval_of_an_auc_goes_by_patients(rng):
+    positive = np.arange(80) < 30
+    scores = rng.normal(size=80) + positive
+    copies = [np.repeat(part, 3) for part in (scores, positive, np.arange(80))]
+    once = auc_interval(scores, positive, np.arange(80))
+    assert auc_interval(*copies) == pytest.approx(once, abs=1e-9)
+    assert np.isnan(auc_interval(*copies[:2], np.repeat(np.arange(4), 60))).all()
+    few = np.where(positive, np.arange(80) % 4, np.arange(80) + 100)
+    assert np.isnan(auc_interval(scores, positive, few)).all()
+
+
+def test_r2_covers_and_is_refused_without_patients_or_spread(rng):
+    held = 0
+    for _ in range(300):
+        truth, error = rng.normal(size=(20, 1)), 0.6 * rng.normal(size=(20, 1))
+        low, high = r2_interval(truth, error, np.arange(20))
+        held += low <= 1 - 0.36 <= high
+    assert held / 300 >= 0.92
+    assert np.isnan(r2_interval(np.ones((9, 1)), rng.normal(size=(9, 1)), np.arange(9))).all()
+    assert np.isnan(r2_interval(rng.normal(size=(9, 1)), np.ones((9, 1)), np.arange(9) // 3)).all()
+
+
+def test_a_share_from_resamples_is_no_narrower_than_one_record_a_patient_gives():
+    low, high = share_interval(1.0, np.ones(100), 8)
+    assert high == 1
+    assert low < wilson_interval(8, 8)[0]
+    assert np.isnan(share_interval(0.5, np.full(100, 0.5), 4)).all()
+    assert np.isnan(share_interval(0.5, np.array([]), 40)).all()
