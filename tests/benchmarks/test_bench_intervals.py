@@ -1,8 +1,13 @@
 """The study of coverage runs, and small groups are covered where percentiles are not."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from benchmarks import bench_intervals
+sys.path.insert(0, str(Path(__file__).parent))
+
+import bench_intervals
 
 
 @pytest.mark.slow
