@@ -1,0 +1,200 @@
+"""Control networks: what a method says of networks that have learnt nothing of the labels.
+
+Two kinds. `untrained`: weights drawn anew, BatchNorm statistics measured on the training records,
+so that activations have the scale of a network in use. `permuted`: trained as long as the network
+that is explained (20 epochs at most), on labels dealt out anew among the patients, so that whatever
+it has learnt is of the signals alone. A finding that these networks show too is not one of
+learning (Adebayo et al., NeurIPS 2018).
+
+Made once per architecture, data set and seed, kept as checkpoints, resumed where some are missing.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from common.files import UserError
+from common.labels import is_regression
+from networks.checkpoints import ModelInfo, load_model, save_checkpoint
+from networks.models import MODELS, get_model
+from networks.training import Learner, Recipe, TrainingSet, train_one_epoch
+from records.dataset import Dataset
+
+MAX_EPOCHS = 20  # of a control on permuted labels: 7 s for a LeNet on 1,112 records
+STATISTICS_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control network: its kind, its seed, where it is kept."""
+
+    kind: str
+    seed: int
+    path: Path
+
+    def load(self, device: str | torch.device = "cpu") -> nn.Module:
+        """The network in evaluation mode, with its ModelInfo as `.info`."""
+        return load_model(self.path, device)
+
+
+# ---------------------------------------------------------------- how one is made
+
+
+def measure_batch_norm(model: nn.Module, data: TrainingSet, seed: int) -> None:
+    """Set the running statistics of all BatchNorm layers to averages over one pass of random crops.
+
+    Nothing else of the network changes; a network without BatchNorm stays as it is.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d)]
+    momenta = [module.momentum for module in norms]
+    model.eval()
+    for module in norms:
+        module.reset_running_stats()
+        module.momentum = None  # a plain average over the batches
+        module.train()
+    with torch.no_grad():
+        for rows, starts in data.batches(STATISTICS_BATCH, seed, 0) if norms else ():
+            model(data.gather(rows, starts)[0])
+    for module, momentum in zip(norms, momenta, strict=True):
+        module.momentum = momentum
+    model.eval()
+
+
+def permute_labels(labels: np.ndarray, patients: np.ndarray, seed: int) -> np.ndarray:
+    """Labels (N, classes) dealt out anew: each patient gets the rows of another one drawn at
+    random, a donor's rows repeated or cut to the number of records of the patient.
+    """
+    _, codes = np.unique(patients, return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes))
+    records = np.split(order, ends[:-1])
+    donors = np.random.default_rng((seed, 1)).permutation(len(records))
+    dealt = np.empty_like(labels)
+    for mine, donor in zip(records, donors, strict=True):
+        dealt[mine] = labels[np.resize(records[donor], len(mine))]
+    return dealt
+
+
+def _untrained(info, training, recipe, device):
+    model = _fresh(info, device)
+    data = TrainingSet.of(training, info.leads, info.crop, device)
+    measure_batch_norm(model, data, info.seed)
+    return model
+
+
+def _permuted(info, training, recipe, device):
+    dealt = permute_labels(training.labels, training.patient_id, info.seed)
+    return _trained(info, replace(training, labels=dealt), recipe, device)
+
+
+def _trained(info, training, recipe, device):
+    model = _fresh(info, device)
+    data = TrainingSet.of(training, info.leads, info.crop, device)
+    learner = Learner.of(model, info.task, recipe, torch.device(device))
+    for epoch in range(recipe.epochs):
+        train_one_epoch(learner, data, epoch)
+    return model.eval()
+
+
+def _fresh(info, device):
+    torch.manual_seed(info.seed)
+    return get_model(info.modelname, len(info.labels), len(info.leads)).to(device)
+
+
+# kind -> maker(info, training records, recipe, device)
+CONTROLS = {"untrained": _untrained, "permuted": _permuted}
+
+
+def make_control(
+    kind: str,
+    info: ModelInfo,
+    training: Dataset,
+    seed: int,
+    epochs: int = MAX_EPOCHS,
+    device: str | torch.device = "cpu",
+) -> nn.Module:
+    """A control network of one of CONTROLS like the one that `info` describes; `training` are the
+    labelled records of its training folds.
+    """
+    info = replace(info, seed=seed, run_name=f"{kind}_{seed:02d}", thresholds=None, dataset=None)
+    with torch.random.fork_rng(devices=[]):
+        model = CONTROLS[kind](info, training, _recipe(epochs, seed), device)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    model.info = info
+    return model.eval()
+
+
+def _recipe(epochs, seed):
+    return Recipe(epochs=min(epochs, MAX_EPOCHS), seed=seed)
+
+
+# ---------------------------------------------------------------- many, kept
+
+
+def control_folder(
+    output_path: str | Path, info: ModelInfo, training: Dataset, epochs: int
+) -> Path:
+    """<output_path>/controls/<modelname>_<task>_<hash>: the hash is of all that controls depend on
+    (network, labels, leads, crop, records, epochs), not of the weights they are compared with.
+    """
+    facts = asdict(replace(info, seed=0, run_name=None, thresholds=None, dataset=None))
+    facts["epochs"] = min(epochs, MAX_EPOCHS)
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for array in (training.ecg_id, training.patient_id, training.labels, training.signals):
+        digest.update(np.ascontiguousarray(array))
+    name = f"{info.modelname}_{info.task}_{digest.hexdigest()[:12]}"
+    return Path(output_path) / "controls" / name
+
+
+def controls(
+    output_path: str | Path,
+    info: ModelInfo,
+    data: Dataset,
+    n: int,
+    kinds: Sequence[str] = tuple(CONTROLS),
+    epochs: int = MAX_EPOCHS,
+    device: str | torch.device = "cpu",
+    progress: bool = False,
+) -> Iterator[Control]:
+    """`n` controls of each kind for the network that `info` describes; those not there are made.
+
+    data    records of the whole data set: the labelled ones of the network's training folds are
+            taken
+    epochs  how long the explained network was trained; controls stop at MAX_EPOCHS
+    Raises UserError for a task without labels to permute, and for a network that cannot be
+    initialised anew.
+    """
+    if is_regression(info.task):
+        raise UserError(f"control networks need a task of labels; {info.task} is of amplitudes")
+    if info.modelname not in MODELS:
+        raise UserError(
+            f"control networks are of {', '.join(MODELS)}: how {info.modelname} was initialised is "
+            "not known"
+        )
+    training = training_records(info, data)
+    folder = control_folder(output_path, info, training, epochs)
+    wanted = [(kind, seed) for kind in kinds for seed in range(n)]
+    for kind, seed in tqdm(wanted, "controls", disable=not progress, leave=False):
+        path = folder / f"{kind}_{seed:02d}.ckpt"
+        if not path.is_file():
+            model = make_control(kind, info, training, seed, epochs, device)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_checkpoint(path, model, model.info)
+        yield Control(kind, seed, path)
+
+
+def training_records(info: ModelInfo, data: Dataset) -> Dataset:
+    """The labelled records of a network's training folds; UserError where there are too few."""
+    folds = info.folds.get("train") or range(1, 9)
+    training = data.rows(data.labelled & np.isin(data.fold, list(folds)))
+    if len(training) < 2:
+        raise UserError("control networks need at least two labelled records in the training folds")
+    return training

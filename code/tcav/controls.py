@@ -1,0 +1,191 @@
+"""Has a network learnt a concept, or does any network of its kind show it?
+
+The null of pseudo-concepts (analysis.py) asks whether a concept is special in a network. Networks
+with random weights pass that test too: random filters tell tall R waves from low ones. So a pair of
+concept and class is called
+
+    learnt   special, and beyond both kinds of control networks (networks/controls.py),
+    special  set apart from pseudo-concepts in this network, which may have learnt nothing of it,
+    neither  otherwise.
+
+The statistic of a pair is the magnitude averaged over the upper half of the layers, and over the
+networks trained with different seeds. Against the controls of a kind: the difference of the means
+of trained networks and controls, in units of its standard deviation over all of them; max-T over
+all pairs (Westfall & Young 1993) under permutations of which networks are the trained ones, exact
+if the networks are exchangeable, as they are where nothing is learnt. The p of a pair is the larger
+of the two kinds'. A single network cannot be told from the controls: MIN_SEEDS are needed.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import comb
+
+import numpy as np
+import torch
+
+from records.dataset import Dataset
+from tcav.analysis import ALPHA, Outcome, Plan, analyse, correct_over_concepts, p_values
+from tcav.concept_sets import ConceptSet
+
+MIN_SEEDS = 3  # trained networks
+MIN_CLASS = 5  # records of a class in the fold
+EXACT = 10_000  # arrangements that are all gone through; beyond, as many are drawn
+WORDS = ("learnt", "special", "neither")
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What the two nulls say of pairs of concept and class, and of cells; rows are concepts.
+
+    p, p_corrected  # (concepts, classes) against the controls; NaN where not tested
+    words           # (concepts, classes) of WORDS, "" where no pseudo-concepts were made
+    low, high       # (concepts, layers, classes) 95 % band of the untrained controls' magnitudes
+    n_trained, n_controls  networks, the controls of each kind
+    """
+
+    p: np.ndarray
+    p_corrected: np.ndarray
+    words: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    n_trained: int
+    n_controls: int
+
+
+def upper(layers: Sequence[str]) -> slice:
+    """The upper half of a network's layers, where a class has its own gradient."""
+    return slice(len(layers) - max(1, len(layers) // 2), len(layers))
+
+
+# ---------------------------------------------------------------- magnitudes
+
+
+def cell_magnitudes(outcomes: Sequence[Outcome], plan: Plan) -> np.ndarray:
+    """Mean magnitude over the tested draws: (concepts, layers, classes)."""
+    return np.stack(
+        [
+            np.stack([runs[: plan.test_runs].mean(axis=0) for runs in outcome.magnitudes])
+            for outcome in outcomes
+        ]
+    )
+
+
+def pseudo_magnitudes(outcomes: Sequence[Outcome]) -> np.ndarray:
+    """The same of pseudo-concepts, averaged over the upper layers: (n_null, concepts, classes)."""
+    chosen = upper(outcomes[0].layers)
+    return np.stack([np.mean(outcome.null[chosen], axis=0) for outcome in outcomes], axis=1)
+
+
+def control_magnitudes(
+    control: torch.nn.Module,
+    training: Dataset,
+    evaluated: Dataset,
+    concepts: Sequence[ConceptSet],
+    columns: Sequence[int],
+    layers: Sequence[str],
+    plan: Plan,
+    **options: object,
+) -> np.ndarray:
+    """cell_magnitudes of a control network: same records, same draws, no pseudo-concepts.
+
+    `options` as of `analyse`.
+    """
+    alone = replace(plan, n_null=0)
+    outcomes, _ = analyse(control, training, evaluated, concepts, columns, layers, alone, **options)
+    return cell_magnitudes(outcomes, plan)
+
+
+# ---------------------------------------------------------------- the tests
+
+
+def arrangements(n_trained: int, n_controls: int, seed: int = 0) -> np.ndarray:
+    """Weights (arrangements, networks) whose product with the networks' values is the mean of those
+    taken for trained minus the mean of the others; the first is the true one (trained first).
+    """
+    n = n_trained + n_controls
+    if comb(n, n_trained) <= EXACT:
+        chosen = np.array(list(itertools.combinations(range(n), n_trained)))
+    else:
+        order = np.random.default_rng(seed).random((EXACT - 1, n)).argsort(axis=1)
+        chosen = np.vstack([np.arange(n_trained), order[:, :n_trained]])
+    taken = np.zeros((len(chosen), n))
+    np.put_along_axis(taken, chosen, 1, axis=1)
+    return taken / n_trained - (1 - taken) / n_controls
+
+
+def against_controls(
+    trained: np.ndarray, controls: np.ndarray, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two-sided p of each pair alone, and max-T over all: trained (S, pairs), controls (K, pairs).
+
+    The smallest possible is 1 / (S + K over S).
+    """
+    together = np.concatenate([trained, controls]).astype(np.float64)
+    spread = together.std(axis=0)
+    together = (together - together.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
+    weights = arrangements(len(trained), len(controls), seed)
+    deviation = np.round(np.abs(weights @ together), 9)  # ties within rounding count as reached
+    p = (deviation >= deviation[0]).mean(axis=0)
+    largest = np.sort(deviation.max(axis=1))
+    reached = len(largest) - np.searchsorted(largest, deviation[0], side="left")
+    return p, reached / len(largest)
+
+
+def special_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """p of pairs (concepts, classes) against pseudo-concepts (M, concepts, classes): max-T over the
+    classes of a concept, Holm over concepts.
+    """
+    tests = [p_values(observed[k], null[:, k]).p_max_t for k in range(len(observed))]
+    return np.stack(correct_over_concepts(tests))
+
+
+def judge(
+    trained: np.ndarray,
+    null: np.ndarray | None,
+    controls: dict[str, np.ndarray],
+    n_class: Sequence[int],
+    seed: int = 0,
+) -> Verdicts:
+    """Verdicts on one family of concepts.
+
+    trained   # (S, concepts, layers, classes), the explained network first
+    null      # (n_null, concepts, classes), mean over the networks; None without pseudo-concepts
+    controls  # per kind (K, concepts, layers, classes)
+    n_class   # records of each class; below MIN_CLASS it is not tested
+    """
+    chosen = upper(range(trained.shape[2]))
+    pairs = trained[:, :, chosen].mean(axis=2)  # (S, concepts, classes)
+    tested = np.asarray(n_class) >= MIN_CLASS
+    p, corrected = (np.full(pairs.shape[1:], np.nan) for _ in range(2))
+    beyond = np.ones(pairs.shape[1:], dtype=bool)
+    if len(trained) >= MIN_SEEDS and controls and tested.any():
+        tests = []
+        for values in controls.values():
+            of_kind = values[:, :, chosen].mean(axis=2)
+            tests.append(_one_kind(pairs[..., tested], of_kind[..., tested], seed))
+            shift = pairs.mean(axis=0) - of_kind.mean(axis=0)
+            beyond &= np.sign(shift) == np.sign(pairs.mean(axis=0))
+        p[:, tested] = np.max([test[0] for test in tests], axis=0)
+        corrected[:, tested] = np.max([test[1] for test in tests], axis=0)
+    words = np.full(pairs.shape[1:], "", dtype=object)
+    if null is not None:
+        special = special_p(pairs.mean(axis=0), null) < ALPHA
+        words[:] = np.where(special, "special", "neither")
+        words[special & beyond & (corrected < ALPHA)] = "learnt"
+    words[:, ~tested] = ""
+    low, high = _band(controls.get("untrained"), trained.shape[1:])
+    n_controls = min((len(values) for values in controls.values()), default=0)
+    return Verdicts(p, corrected, words, low, high, len(trained), n_controls)
+
+
+def _one_kind(trained, controls, seed):
+    """p and corrected p of one kind of control, (concepts, classes) each."""
+    flat = [values.reshape(len(values), -1) for values in (trained, controls)]
+    return [values.reshape(trained.shape[1:]) for values in against_controls(*flat, seed)]
+
+
+def _band(untrained, shape):
+    if untrained is None:
+        return np.full(shape, np.nan), np.full(shape, np.nan)
+    return tuple(np.quantile(untrained, (0.025, 0.975), axis=0))
