@@ -49,6 +49,7 @@ def get_args_parser() -> StageParser:
         "sampling_rate",
         "overwrite",
         sampling_rate={"default": None, "help": "Hz (default: 100)"},
+        modelname={"help": f"network to train, one of {', '.join(MODELS)} (default: lenet)"},
         data_path={
             "default": None,
             "help": "folder of the data set (default: data/ptbxl; with --test_only the model's "

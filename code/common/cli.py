@@ -77,7 +77,7 @@ SHARED_OPTIONS = {
     ),
     "modelname": (
         ["--modelname", "--modeltype"],
-        {"default": None, "help": "lenet, resnet or xresnet"},
+        {"default": None, "help": "network, as train_model.py --help lists them"},
     ),
     "task": (["--task"], {"default": None, "help": "one of " + ", ".join(TASKS)}),
     "run_name": (

@@ -92,20 +92,22 @@ STATEMENTS = {
 }
 
 
-def _label_mappings():
-    """Sorted label names of the six classification tasks."""
-    diagnostic = {code: row for code, row in STATEMENTS.items() if row[0]}
-    return {
-        "superdiagnostic": sorted({row[0] for row in diagnostic.values()}),
-        "subdiagnostic": sorted({row[1] for row in diagnostic.values()}),
-        "diagnostic": sorted(diagnostic),
-        "form": sorted(code for code, row in STATEMENTS.items() if row[2]),
-        "rhythm": sorted(code for code, row in STATEMENTS.items() if row[3]),
-        "all": sorted(STATEMENTS),
-    }
+# classification task -> the label that a statement (its code, its row of STATEMENTS) stands for; ""
+# for none. One entry makes a task.
+LABEL_OF = {
+    "superdiagnostic": lambda code, row: row[0],
+    "subdiagnostic": lambda code, row: row[1],
+    "diagnostic": lambda code, row: code if row[0] else "",
+    "form": lambda code, row: code if row[2] else "",
+    "rhythm": lambda code, row: code if row[3] else "",
+    "all": lambda code, row: code,
+}
 
-
-LABEL_MAPPINGS = _label_mappings()
+# task -> its label names, sorted: the columns of multihot_<task>.npy
+LABEL_MAPPINGS = {
+    task: sorted({label_of(*item) for item in STATEMENTS.items()} - {""})
+    for task, label_of in LABEL_OF.items()
+}
 
 # Regression tasks: task -> prefix of the 12 amplitude columns (mV) of the enriched table.
 REGRESSION_TASKS = {
@@ -133,18 +135,9 @@ def labels_of_statement(statement: str, task: str) -> list[str]:
 
     A network's own classes (OWN_TASK) are implied by none.
     """
-    if statement not in STATEMENTS:
+    if statement not in STATEMENTS or task == OWN_TASK:
         return []
-    superclass, subclass, form, rhythm, _ = STATEMENTS[statement]
-    implied = {
-        "superdiagnostic": superclass,
-        "subdiagnostic": subclass,
-        "diagnostic": statement if superclass else "",
-        "form": statement if form else "",
-        "rhythm": statement if rhythm else "",
-        "all": statement,
-        OWN_TASK: "",
-    }[task]
+    implied = LABEL_OF[task](statement, STATEMENTS[statement])
     return [implied] if implied else []
 
 
