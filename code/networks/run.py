@@ -73,7 +73,7 @@ def info_of(args: argparse.Namespace) -> ModelInfo:
         seed=args.seed,
         run_name=args.run_name,
     )
-    least = get_model(info.modelname, 1).min_length
+    least = getattr(get_model(info.modelname, 1), "min_length", 1)
     if info.crop < least:
         raise UserError(
             f"--crop_seconds {info.crop_seconds:g} is {info.crop} samples: {info.modelname} needs "
