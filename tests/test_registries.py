@@ -77,7 +77,7 @@ STAGES = {
     "--epochs 2 --n_bootstrap 20",
     "tcav_analysis": f"--model_path {RUN} --concepts tall-R-V5 --n_runs 4 --n_null 60",
     "lrp_analysis": f"--model_path {RUN} --methods negated lrp --strategy labelled --max_figures 1",
-    "glocal_analysis": f"--model_path {RUN} --methods negated --selection labelled --n_bootstrap 20",
+    "glocal_analysis": f"--model_path {RUN} --methods negated --selection labelled --n_bootstrap 9",
     "sanity_checks": f"--model_path {RUN} --checks size --methods negated --n_samples 4",
     "discovery": f"--model_path {RUN} --cohort MI --representations peak",
 }
