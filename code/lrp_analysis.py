@@ -44,15 +44,24 @@ from common.cli import (
     select_device,
     stage_parser,
 )
-from common.files import UserError, sha256
-from common.labels import slug
+from common.files import UserError, read_csv, sha256
+from common.labels import is_regression, slug
 from common.stage import Stage
 from networks import distributed
 from networks.checkpoints import check_against, find_checkpoint, load_model
 from networks.defaults import settle
-from networks.inference import WINDOWS, load_dataset_for
+from networks.inference import WINDOWS, load_dataset_for, predict
 from records.dataset import TABLE, content_hash
 from records.quality import QUALITY_FILE, write_flag_counts
+from reporting.one_ecg import (
+    NOTES,
+    PAGE,
+    PREDICTION,
+    prediction_in_words,
+    write_page,
+    write_tables,
+)
+from reporting.run import Run
 
 SHARED = (
     "data_path",
@@ -251,6 +260,8 @@ def main(args: argparse.Namespace) -> None:
         n_records = sum(len(target.rows) for target in job.targets)
         if empty:
             say(f"no record for {', '.join(empty)}: left out (strategy {args.strategy})")
+        if args.record and distributed.is_main():
+            say_prediction(args, model, job)
         say(cost(model, args, n_records, job.data.signals.shape[1], distributed.world()))
         local_results.compute(job, distributed.rank(), distributed.world())
         if distributed.is_main():
@@ -304,7 +315,7 @@ def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[J
 def clear(folder: Path) -> None:
     """Remove what an earlier run with other settings left in the folder."""
     shutil.rmtree(folder / ".parts", ignore_errors=True)
-    for pattern in ("*.npz", "*.png", "*.pdf", "cells.csv", QUALITY_FILE):
+    for pattern in ("*.npz", "*.png", "*.pdf", "cells.csv", QUALITY_FILE, PREDICTION, NOTES, PAGE):
         for path in folder.glob(pattern):
             path.unlink()
 
@@ -320,9 +331,10 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
     )
     rows = np.concatenate([target.rows for target in job.targets])
     kept = write_records(job.folder, job.data, rows)
+    pages = [] if not args.record else write_own_page(args, job, name)
     counts = {target.name: len(target.rows) for target in job.targets}
     inputs = [find_checkpoint(args.model_path), *([] if args.record else [job.data.path / TABLE])]
-    stage.finish(inputs=inputs, outputs=[*written, quality, kept, *figures], counts=counts)
+    stage.finish(inputs=inputs, outputs=[*written, quality, kept, *pages, *figures], counts=counts)
     local_results.remove_parts(job)
     more = f" ({left_out} more not drawn: --max_figures)" if left_out else ""
     print(
@@ -332,6 +344,26 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
     )
     for path in [*written[:8], *figures[:8:2]]:
         print(f"  {path}")
+
+
+def say_prediction(args: argparse.Namespace, model: nn.Module, job: Job) -> None:
+    """Write and print first what the network says of a record of one's own."""
+    if is_regression(model.info.task):
+        return
+    logits = predict(model, job.data.signals, args.window)[0]
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write_tables(job.folder, job.data, model.info.labels, logits, model.info.thresholds)
+    say(prediction_in_words(read_csv(job.folder / PREDICTION)))
+
+
+def write_own_page(args: argparse.Namespace, job: Job, name: str) -> list[Path]:
+    """ecg.html of a record of one's own, with the tables it is made from."""
+    info = job.model.info
+    if is_regression(info.task):
+        return []
+    page = write_page(Run(job.folder.parent, info), job.folder, name)
+    print(f"one page with the ECG, its explanations and measurements: {page}")
+    return [page, job.folder / PREDICTION, job.folder / NOTES]
 
 
 def report(job: Job) -> None:

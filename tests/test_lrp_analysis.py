@@ -545,6 +545,12 @@ def test_own_csv(own, run_path, tmp_path):
     agreement = np.corrcoef(stored["attributions"][known], expected[known])[0, 1]
     assert agreement > 0.97  # resampled there and back
     assert (folder / "lrp_AMI_mine.png").is_file()
+    prediction = pd.read_csv(folder / "prediction.csv")
+    assert set(prediction["class"]) == set(model.info.labels)
+    assert "heart rate" in pd.read_csv(folder / "notes.csv")["what"].tolist()
+    page = (folder / "ecg.html").read_text()
+    assert "The network says: " in page
+    assert "Record mine: AMI" in page
 
 
 @pytest.mark.parametrize(
@@ -715,7 +721,9 @@ def test_own_wfdb_record_and_what_is_predicted(ptbxl, tmp_path):
         "--max_figures",
         "0",
     )
-    assert len(list(folder.glob("*.npz"))) == 1  # nothing is above .999: the most probable label
+    assert (
+        len(list(folder.glob("saliency_*.npz"))) == 1
+    )  # nothing is above .999: the most probable label
     low = ptbxl / "records100" / "00000" / "00001_lr"
     same = analyse(
         "nowhere",
@@ -728,7 +736,9 @@ def test_own_wfdb_record_and_what_is_predicted(ptbxl, tmp_path):
         "--max_figures",
         "0",
     )
-    high, low = (read_npz(next(place.glob("*.npz")))["logit"][0] for place in (folder, same))
+    high, low = (
+        read_npz(next(place.glob("saliency_*.npz")))["logit"][0] for place in (folder, same)
+    )
     assert abs(high - low) < 0.05
 
 
