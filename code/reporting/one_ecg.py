@@ -1,5 +1,6 @@
 """One ECG on one page: what the network says, why, how sure, and what was measured."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,13 @@ def quality_rows(data: Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "value", "normal in adults", "note"])
 
 
-def write_tables(folder: Path, data: Dataset, labels, logits, thresholds) -> list[Path]:
+def write_tables(
+    folder: Path,
+    data: Dataset,
+    labels: Sequence[str],
+    logits: np.ndarray,
+    thresholds: Sequence[float] | None,
+) -> list[Path]:
     """Write prediction.csv and notes.csv of the only record of `data` into `folder`.
 
     labels: names of the outputs; logits # (outputs,); thresholds: of the outputs, or None
