@@ -15,6 +15,12 @@ that can come out is (number of concepts) / (n_null + 1). The score is an effect
 gradients of one class are nearly the same for all records in upper layers, so random CAVs score
 exactly 0 or 1 there in a large part of draws.
 
+A concept can be special in a network that has learnt nothing. --control 20 holds the network, and
+those of --seeds trained like it, against untrained ones and ones trained on labels dealt out anew:
+`learnt` says learnt, special (in this network, perhaps in any) or neither, of each pair of concept
+and pathology; p_control and p_control_corrected (max-T over the pairs) are the test's;
+control_low, control_high the 95 % band of a cell's magnitude in untrained networks.
+
 Example:
     python code/tcav_analysis.py --modeltype=lenet --model_checkpoint_path=path/to/model.ckpt
     --logdir=path/to/output/
@@ -40,7 +46,8 @@ from common.files import UserError, sha256, write_csv
 from common.labels import in_order, is_regression
 from common.stage import Stage
 from ecg.concepts import CONCEPTS
-from networks.checkpoints import check_against, find_checkpoint, load_model
+from networks.checkpoints import check_against, find_checkpoint, load_checkpoint, load_model
+from networks.controls import MAX_EPOCHS, check_controls, controls
 from networks.defaults import settle
 from networks.inference import WINDOWS, load_dataset_for
 from records.dataset import TABLE, content_hash, parse_flags, shared_patients
@@ -51,13 +58,23 @@ from tcav.cav import CAVS, COORDINATES
 from tcav.concept_sets import (
     MATCHES,
     concept_set,
+    note_constant_within_classes,
+    note_fixed,
     reason_against,
     relative_sets,
-    share_exchangeable,
     strata_of,
 )
+from tcav.controls import MIN_SEEDS, check_seeds, compare, floor_in_words, in_words
 from tcav.figures import write_figures
-from tcav.tables import ALPHA, apply_cavs, read_cavs, runs_table, scores_table, write_cavs
+from tcav.tables import (
+    ALPHA,
+    apply_cavs,
+    read_cavs,
+    runs_table,
+    scores_table,
+    with_verdicts,
+    write_cavs,
+)
 
 TRAINING_FOLDS = tuple(range(1, 9))
 
@@ -162,6 +179,22 @@ def get_args_parser() -> StageParser:
         "alike",
     )
     parser.add_argument(
+        "--control",
+        type=count,
+        default=0,
+        metavar="K",
+        help="hold the network against K untrained ones and K trained on labels dealt out anew "
+        "among the patients (made once, kept in controls/ beside the run's folder): which concepts "
+        "has it learnt? 20 is a good number; 0: no comparison",
+    )
+    parser.add_list_argument(
+        "--seeds",
+        default=[],
+        metavar="CHECKPOINT",
+        help="networks trained like this one with other seeds; nothing can be called learnt from "
+        f"fewer than {MIN_SEEDS} networks, this one among them; with --control",
+    )
+    parser.add_argument(
         "--max_memory",
         type=float,
         default=4.0,
@@ -201,6 +234,7 @@ def _load(args):
             "come from 9 and 10"
         )
     check_names("layer", args.layers or [], layer_names(model))
+    _check_comparison(args, model)
     place = settle(args, model.info, args.model_path)
     data = load_dataset_for(model.info, args.data_path, args.limit)
     return model, data, place
@@ -264,7 +298,7 @@ def _concepts(args, training):
             print(f"left out: {concept.name} ({reason})")
         else:
             kept.append(concept)
-            _note_fixed(concept)
+            note_fixed(concept)
     if not kept:
         raise UserError(
             f"none of the concepts has {args.min_positives} positives and negatives in the "
@@ -292,33 +326,6 @@ def _plan(args, n_concepts):
     return plan
 
 
-def _note_fixed(concept):
-    """Say where much of a concept is in all its pseudo-concepts too."""
-    fixed = 1 - share_exchangeable(concept)
-    if fixed > 0.2:
-        print(
-            f"note: {100 * fixed:.0f} % of the positives of {concept.name} are in all its "
-            "pseudo-concepts (no patient without "
-            "it has as many records in the same strata): the test finds less than it could"
-        )
-
-
-def _note_constant_within_classes(concepts, training, labels, columns):
-    """Name the classes whose training records all show a concept, or none does."""
-    found = []
-    for concept in concepts:
-        member = training.labels[concept.rows][:, columns] > 0
-        constant = [
-            label
-            for label, column in zip(labels, member.T, strict=True)
-            if column.any() and len(np.unique(concept.flags[column])) == 1
-        ]
-        if constant and concept.against == "random":
-            found.append(f"{concept.name} in {', '.join(constant)}")
-    if found:
-        print(f"note: shown by all or none of a class's training records: {'; '.join(found)}")
-
-
 def _refuse_shared_patients(training, evaluated, folds):
     """UserError where CAVs and class records would come from the same patients."""
     shared = shared_patients(training, evaluated)
@@ -344,7 +351,43 @@ def _refuse_constant(args, model, training, layers):
 # ---------------------------------------------------------------- running
 
 
-def _write(stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash):
+def _verdicts(args, model, data, place, outcomes, explain, plan, n_class):
+    """What control networks and other seeds say of the concepts; see tcav/controls.py."""
+    others = [load_model(path, select_device(args)) for path in args.seeds]
+    made = ()
+    if args.control:
+        epochs = load_checkpoint(args.model_path)[0].get("epoch") or MAX_EPOCHS
+        made = controls(
+            place.run.parent,
+            model.info,
+            data,
+            args.control,
+            epochs=epochs,
+            device=select_device(args),
+            progress=True,
+        )
+        print(floor_in_words(1 + len(others), args.control))
+    return compare(
+        outcomes,
+        others,
+        made,
+        lambda network, plan: explain(network, plan)[0],
+        plan,
+        n_class,
+        select_device(args),
+    )
+
+
+def _check_comparison(args, model):
+    """UserError for --seeds that are no other seeds of the explained network, or not used."""
+    if args.seeds and not args.control:
+        raise UserError("--seeds are held against control networks: add --control 20")
+    check_seeds(model.info, [load_checkpoint(path)[1] for path in args.seeds])
+    if args.control:
+        check_controls(model.info)
+
+
+def _write(stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash, verdicts):
     scores = scores_table(
         outcomes,
         labels,
@@ -353,6 +396,7 @@ def _write(stage, args, model, outcomes, means, labels, n_class, plan, checkpoin
         model.info.task,
         {name: concept.pathologies for name, concept in CONCEPTS.items()},
     )
+    scores = with_verdicts(scores, verdicts)
     paths = [stage.folder / name for name in ("scores.csv", "runs.csv", "cavs.npz")]
     write_csv(paths[0], scores)
     write_csv(paths[1], runs_table(outcomes, labels))
@@ -388,7 +432,12 @@ def _draw(stage, path):
 
 
 def _settings(args, model, labels, concepts, plan, checkpoint_hash):
+    compared = {
+        "control": args.control,
+        "seeds": [sha256(find_checkpoint(path)) for path in args.seeds],
+    }
     return {
+        **(compared if args.control else {}),
         **vars(plan),
         "checkpoint": checkpoint_hash,
         "data": content_hash(args.data_path, model.info.sampling_rate),
@@ -412,7 +461,7 @@ def _train_and_test(args, model, data, place):
         sum(c.against == kind for c in concepts) for kind in ("random", "others")
     )  # corrected together
     plan = _plan(args, n_family)
-    _note_constant_within_classes(concepts, training, labels, columns)
+    note_constant_within_classes(concepts, training, labels, columns)
     layers = args.layers or layer_names(model)
     layer_passes(model, layers, len(training) + sum(n_class), plan, args.pool, args.max_memory)
     _refuse_constant(args, model, training, layers)
@@ -434,21 +483,26 @@ def _train_and_test(args, model, data, place):
     ) as stage:
         if stage.finished_before():
             return
-        outcomes, means = analyse(
-            model,
-            training,
-            evaluated,
-            concepts,
-            columns,
-            layers,
-            plan,
-            args.protocol,
-            args.pool,
-            args.max_memory,
-            progress=True,
-        )
+
+        def explain(network, plan):
+            return analyse(
+                network,
+                training,
+                evaluated,
+                concepts,
+                columns,
+                layers,
+                plan,
+                args.protocol,
+                args.pool,
+                args.max_memory,
+                progress=True,
+            )
+
+        outcomes, means = explain(model, plan)
+        verdicts = _verdicts(args, model, data, place, outcomes, explain, plan, n_class)
         scores, paths = _write(
-            stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash
+            stage, args, model, outcomes, means, labels, n_class, plan, checkpoint_hash, verdicts
         )
         paths.append(
             write_flag_counts(folder, evaluated.table, _class_records(evaluated, labels, columns))
@@ -468,6 +522,8 @@ def _train_and_test(args, model, data, place):
         f"{folder}:"
     )
     print("\n".join(f"  {path}" for path in paths))
+    if args.control:
+        print("\n".join(in_words(scores)))
 
 
 def _apply(args, model, data, place):
@@ -519,7 +575,9 @@ def _apply(args, model, data, place):
 def refuse_training_options(args: argparse.Namespace) -> None:
     """UserError for options that choose CAVs: --apply takes those that are stored."""
     given = [
-        f"--{name}" for name in ("concepts", "layers", "relative", "match") if getattr(args, name)
+        f"--{name}"
+        for name in ("concepts", "layers", "relative", "match", "control")
+        if getattr(args, name)
     ]
     if given:
         raise UserError(

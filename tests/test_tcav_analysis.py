@@ -264,6 +264,34 @@ def test_relative_matched_and_applied(workplace, finished, tmp_path):
     assert len(applied) == (table["strat_fold"] == 9).sum()
 
 
+def test_untrained_networks_are_held_against_controls_and_have_learnt_nothing(workplace, tmp_path):
+    seeds = []
+    for seed in (1, 2):
+        torch.manual_seed(20 + seed)
+        labels = tuple(LABEL_MAPPINGS[TASK])
+        info = ModelInfo("lenet", TASK, labels, LEADS, 100, 2.5, {"train": [1]}, seed)
+        seeds.append(str(tmp_path / f"seed{seed}.ckpt"))
+        save_checkpoint(seeds[-1], get_model("lenet", 5), info)
+    options = ("--control", "4", "--layers", "block3.relu", "hidden")
+    said = analyse(workplace, tmp_path / "out", *options, "--seeds", *seeds)
+    scores = pd.read_csv(tmp_path / "out" / f"lenet_{TASK}" / "tcav" / "scores.csv")
+    assert (
+        "3 trained networks against 4 of each kind of control; smallest possible p: 0.029" in said
+    )
+    assert scores["n_trained"].eq(3).all()
+    assert scores["n_controls"].eq(4).all()
+    assert scores["p_control_corrected"].between(1 / 35 - 1e-6, 1).all()
+    assert (scores["p_control_corrected"] >= scores["p_control"]).all()
+    assert (scores["control_low"] <= scores["control_high"]).all()
+    of_pair = scores.groupby(["concept", "pathology"])[["p_control", "learnt"]]
+    assert of_pair.nunique().eq(1).all().all()
+    assert set(scores["learnt"]) <= {"special", "neither"}
+    assert "0 learnt" in said
+    assert len(list((tmp_path / "out" / "controls").rglob("*.ckpt"))) == 8
+    with pytest.raises(UserError, match="seed 1"):
+        analyse(workplace, tmp_path / "new", *options, "--seeds", seeds[0], seeds[0])
+
+
 def test_other_flags_under_the_same_name_are_not_taken_for_these(workplace, tmp_path):
     shutil.copytree(workplace / "data", tmp_path / "data")
     options = ("--concepts", "Sex", "--layers", "pool", "--n_null", "49")
@@ -365,6 +393,8 @@ def test_a_patient_on_both_sides_is_refused(workplace, tmp_path):
         (["--modeltype", "resnet"], "--modelname resnet contradicts the checkpoint"),
         (["--pool", "none", "--coordinates", "white"], "--coordinates white needs at most 1024"),
         (["--max_memory", "0.00001"], "alone needs"),
+        (["--seeds", "nowhere.ckpt"], "--seeds are held against control networks: add --control"),
+        (["--control", "2", "--seeds", "nowhere.ckpt"], "nowhere.ckpt does not exist"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_written(

@@ -154,6 +154,17 @@ def control_folder(
     return Path(output_path) / "controls" / name
 
 
+def check_controls(info: ModelInfo) -> None:
+    """UserError where there can be no control networks for the network that `info` describes."""
+    if is_regression(info.task):
+        raise UserError(f"control networks need a task of labels; {info.task} is of amplitudes")
+    if info.modelname not in MODELS:
+        raise UserError(
+            f"control networks are of {', '.join(MODELS)}: how {info.modelname} was initialised is "
+            "not known"
+        )
+
+
 def controls(
     output_path: str | Path,
     info: ModelInfo,
@@ -172,13 +183,7 @@ def controls(
     Raises UserError for a task without labels to permute, and for a network that cannot be
     initialised anew.
     """
-    if is_regression(info.task):
-        raise UserError(f"control networks need a task of labels; {info.task} is of amplitudes")
-    if info.modelname not in MODELS:
-        raise UserError(
-            f"control networks are of {', '.join(MODELS)}: how {info.modelname} was initialised is "
-            "not known"
-        )
+    check_controls(info)
     training = training_records(info, data)
     folder = control_folder(output_path, info, training, epochs)
     wanted = [(kind, seed) for kind in kinds for seed in range(n)]

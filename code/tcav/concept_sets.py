@@ -9,10 +9,13 @@ the composition of the concept itself.
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+
+from records.dataset import Dataset
 
 HELD_OUT = 1 / 3  # of the patients of each draw judge the CAV
 MATCHES = ("label", "age", "sex")
@@ -160,6 +163,38 @@ def share_exchangeable(concept: ConceptSet) -> float:
     return float(
         sum(concept.flags[positions].sum() for positions in movable) / max(concept.flags.sum(), 1)
     )
+
+
+def note_fixed(concept: ConceptSet) -> None:
+    """Say where much of a concept is in all its pseudo-concepts too."""
+    fixed = 1 - share_exchangeable(concept)
+    if fixed > 0.2:
+        print(
+            f"note: {100 * fixed:.0f} % of the positives of {concept.name} are in all its "
+            "pseudo-concepts (no patient without "
+            "it has as many records in the same strata): the test finds less than it could"
+        )
+
+
+def note_constant_within_classes(
+    concepts: Sequence[ConceptSet],
+    training: Dataset,
+    labels: Sequence[str],
+    columns: Sequence[int],
+) -> None:
+    """Name the classes whose training records all show a concept, or none does."""
+    found = []
+    for concept in concepts:
+        member = training.labels[concept.rows][:, columns] > 0
+        constant = [
+            label
+            for label, column in zip(labels, member.T, strict=True)
+            if column.any() and len(np.unique(concept.flags[column])) == 1
+        ]
+        if constant and concept.against == "random":
+            found.append(f"{concept.name} in {', '.join(constant)}")
+    if found:
+        print(f"note: shown by all or none of a class's training records: {'; '.join(found)}")
 
 
 # ---------------------------------------------------------------- draws

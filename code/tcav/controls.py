@@ -13,20 +13,22 @@ networks trained with different seeds. Against the controls of a kind: the diffe
 of trained networks and controls, in units of its standard deviation over all of them; max-T over
 all pairs (Westfall & Young 1993) under permutations of which networks are the trained ones, exact
 if the networks are exchangeable, as they are where nothing is learnt. The p of a pair is the larger
-of the two kinds'. A single network cannot be told from the controls: MIN_SEEDS are needed.
+of the two kinds'. A single network can hardly be told from twenty controls: MIN_SEEDS are needed.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
+import pandas as pd
 import torch
 
-from records.dataset import Dataset
-from tcav.analysis import ALPHA, Outcome, Plan, analyse, correct_over_concepts, p_values
-from tcav.concept_sets import ConceptSet
+from common.files import UserError
+from networks.checkpoints import ModelInfo
+from networks.controls import Control
+from tcav.analysis import ALPHA, Outcome, Plan, correct_over_concepts, p_values
 
 MIN_SEEDS = 3  # trained networks
 MIN_CLASS = 5  # records of a class in the fold
@@ -75,25 +77,6 @@ def pseudo_magnitudes(outcomes: Sequence[Outcome]) -> np.ndarray:
     """The same of pseudo-concepts, averaged over the upper layers: (n_null, concepts, classes)."""
     chosen = upper(outcomes[0].layers)
     return np.stack([np.mean(outcome.null[chosen], axis=0) for outcome in outcomes], axis=1)
-
-
-def control_magnitudes(
-    control: torch.nn.Module,
-    training: Dataset,
-    evaluated: Dataset,
-    concepts: Sequence[ConceptSet],
-    columns: Sequence[int],
-    layers: Sequence[str],
-    plan: Plan,
-    **options: object,
-) -> np.ndarray:
-    """cell_magnitudes of a control network: same records, same draws, no pseudo-concepts.
-
-    `options` as of `analyse`.
-    """
-    alone = replace(plan, n_null=0)
-    outcomes, _ = analyse(control, training, evaluated, concepts, columns, layers, alone, **options)
-    return cell_magnitudes(outcomes, plan)
 
 
 # ---------------------------------------------------------------- the tests
@@ -189,3 +172,99 @@ def _band(untrained, shape):
     if untrained is None:
         return np.full(shape, np.nan), np.full(shape, np.nan)
     return tuple(np.quantile(untrained, (0.025, 0.975), axis=0))
+
+
+# ---------------------------------------------------------------- a run and what it is held against
+
+
+def compare(
+    outcomes: Sequence[Outcome],
+    others: Sequence[torch.nn.Module],
+    made: Iterable[Control],
+    explain: Callable[[torch.nn.Module, Plan], list[Outcome]],
+    plan: Plan,
+    n_class: Sequence[int],
+    device: str | torch.device = "cpu",
+) -> dict[str, Verdicts]:
+    """Verdicts per family of concepts ("random", "others": what the negatives are).
+
+    outcomes  of the explained network
+    others    networks trained like it with other seeds
+    made      control networks
+    explain   outcomes of a network under a plan: same records, concepts, layers
+    """
+    trained, null = [cell_magnitudes(outcomes, plan)], []
+    if plan.n_null:
+        null = [pseudo_magnitudes(outcomes)]
+    for network in others:
+        found = explain(network, plan)
+        trained.append(cell_magnitudes(found, plan))
+        null += [pseudo_magnitudes(found)] if plan.n_null else []
+    controls: dict[str, list] = {}
+    alone = replace(plan, n_null=0)
+    for control in made:
+        found = explain(control.load(device), alone)
+        controls.setdefault(control.kind, []).append(cell_magnitudes(found, plan))
+    verdicts = {}
+    families = [outcome.concept.against for outcome in outcomes]
+    for against in dict.fromkeys(families):
+        rows = np.flatnonzero(np.array(families) == against)
+        verdicts[against] = judge(
+            np.stack(trained)[:, rows],
+            np.mean(null, axis=0)[:, rows] if null else None,
+            {kind: np.stack(values)[:, rows] for kind, values in controls.items()},
+            n_class,
+            plan.seed,
+        )
+    return verdicts
+
+
+def check_seeds(info: ModelInfo, others: Sequence[ModelInfo]) -> None:
+    """UserError where a network of --seeds is not the explained one trained with another seed."""
+    seeds = [info.seed]
+    for other in others:
+        for what in ("modelname", "task", "labels", "leads", "sampling_rate", "crop_seconds"):
+            there, here = getattr(other, what), getattr(info, what)
+            if there != here:
+                raise UserError(
+                    f"--seeds: a network of {what} {there}, the explained one is {here}"
+                )
+        if other.folds != info.folds:
+            raise UserError("--seeds: a network trained on other folds than the explained one")
+        if other.seed in seeds:
+            raise UserError(
+                f"--seeds: two networks of seed {other.seed}; train each with another --seed"
+            )
+        seeds.append(other.seed)
+
+
+def floor_in_words(n_trained: int, n_controls: int) -> str:
+    """What the comparison can show at all, one line."""
+    if n_trained < MIN_SEEDS:
+        return (
+            f"{n_trained} trained network: nothing can be called learnt, the band of untrained "
+            f"networks is written beside each cell; give {MIN_SEEDS - n_trained} more with --seeds"
+        )
+    smallest = 1 / min(comb(n_trained + n_controls, n_trained), EXACT)
+    return (
+        f"{n_trained} trained networks against {n_controls} of each kind of control; smallest "
+        f"possible p: {smallest:.2g}"
+    )
+
+
+def in_words(scores: pd.DataFrame) -> list[str]:
+    """What was learnt, and which classes were not tested, from scores.csv; a line each."""
+    pairs = scores.drop_duplicates(["run_kind", "concept", "pathology"])
+    counts = pairs["learnt"].value_counts()
+    lines = [
+        f"of {len(pairs)} pairs of concept and pathology: "
+        + ", ".join(f"{counts.get(word, 0)} {word}" for word in WORDS)
+    ]
+    few = pairs.loc[pairs["n_class"] < MIN_CLASS, "pathology"].unique()
+    if len(few):
+        lines.append(f"not tested, fewer than {MIN_CLASS} records: {', '.join(few)}")
+    for row in pairs[pairs["learnt"] == "learnt"].itertuples():
+        lines.append(
+            f"  learnt: {row.concept} -> {row.pathology} (p {row.p_control_corrected:.2g})"
+        )
+    return lines

@@ -20,7 +20,7 @@ CMAP = "RdBu_r"
 NOTE = (
     "Colour and number: share of the class's records whose logit grows along the concept (TCAV "
     "score). "
-    "In upper layers random concepts too score near 0 or 1: the dot is the evidence, not the "
+    "In upper layers random concepts too score near 0 or 1: the mark is the evidence, not the "
     "colour."
 )
 
@@ -37,6 +37,7 @@ def _draw_cells(axes, table, rows):
     image = axes.imshow(score.to_numpy(dtype=float), cmap=CMAP, vmin=0, vmax=1, aspect="auto")
     valid = _grid(table, "cav_valid", rows).to_numpy(dtype=bool)
     significant = (_grid(table, "p_corrected", rows).to_numpy(dtype=float) < ALPHA) & valid
+    learnt = (_grid(table, "learnt", rows) == "learnt").to_numpy() if "learnt" in table else valid
     framed = _grid(table, "associated", rows).to_numpy(dtype=bool)
     for row, column in np.ndindex(score.shape):
         value = score.iat[row, column]
@@ -58,7 +59,10 @@ def _draw_cells(axes, table, rows):
             zorder=3,
         )
         if significant[row, column]:
-            axes.plot(column, row - 0.27, "o", ms=3, color=colour, zorder=3)
+            fill = "full" if learnt[row, column] else "none"
+            axes.plot(
+                column, row - 0.27, "o", ms=3, mew=0.7, color=colour, fillstyle=fill, zorder=3
+            )
     _frame(axes, framed)
     _superclass_lines(axes, table)
     return image
@@ -132,7 +136,7 @@ def _finish(figure, axes, image, title, table):
     )
     floor = table["p_floor"].max()
     test = (
-        f"Dot: corrected p < .05 (smallest possible {floor:.2g})."
+        f"{_dot_in_words(table)} (smallest possible corrected p {floor:.2g})."
         if np.isfinite(floor)
         else "Not tested (--n_null 0)."
     )
@@ -141,6 +145,18 @@ def _finish(figure, axes, image, title, table):
     )
     characters = int(16 * figure.get_figwidth())  # of 7 points that fit side by side
     figure.supxlabel(textwrap.fill(note, characters), fontsize=7, x=0.02, ha="left")
+
+
+def _dot_in_words(table):
+    """What full dots and rings say, by what the network was compared with."""
+    ring = "Ring: special in this network (corrected p < .05 against pseudo-concepts)"
+    if "n_controls" not in table:
+        return ring.replace("Ring", "Dot")
+    if not table["n_controls"].max():
+        return f"{ring}; untrained networks may show it too (not compared)"
+    if not table["p_control"].notna().any():
+        return f"{ring}; too few trained networks to say whether it is learnt"
+    return f"{ring}; full dot: and learnt, beyond networks that have learnt nothing of the labels"
 
 
 def concept_figure(table: pd.DataFrame) -> Figure:

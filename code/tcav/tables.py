@@ -14,6 +14,7 @@ from common.labels import associated, superclass
 from common.stats import wilson_interval
 from tcav.activations import class_gradients, collect
 from tcav.analysis import ALPHA, Outcome, Plan, correct_over_concepts, p_values, sign_counts
+from tcav.controls import Verdicts
 
 RUN_KINDS = {
     "random": "concept",
@@ -56,6 +57,32 @@ def scores_table(
                 for outcome, test in zip(family, tests, strict=True)
             ]
     return pd.concat(frames, ignore_index=True)
+
+
+def with_verdicts(scores: pd.DataFrame, verdicts: dict[str, Verdicts]) -> pd.DataFrame:
+    """scores.csv with what the control networks say of each pair of concept and pathology.
+
+    p_control, p_control_corrected and `learnt` (learnt, special, neither; see tcav/controls.py) are
+    of the pair, the same in all its layers; control_low, control_high is the 95 % band of the
+    cell's magnitude in untrained networks. `verdicts` is per kind of negatives.
+    """
+    parts = []
+    for against, found in verdicts.items():
+        shape = found.low.shape  # (concepts, layers, classes), the order of the rows
+        of_pairs = {
+            "p_control": found.p,
+            "p_control_corrected": found.p_corrected,
+            "learnt": found.words,
+        }
+        columns = {
+            name: np.broadcast_to(values[:, None], shape).ravel()
+            for name, values in of_pairs.items()
+        }
+        columns |= {"control_low": found.low.ravel(), "control_high": found.high.ravel()}
+        counts = {"n_trained": found.n_trained, "n_controls": found.n_controls}
+        family = scores[scores["run_kind"] == RUN_KINDS[against]]
+        parts.append(family.assign(**columns, **counts).round(DIGITS))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _test_family(family, plan):

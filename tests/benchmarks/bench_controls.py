@@ -20,17 +20,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench_tcav_validity import TASK, Prepared, simulate
+from bench_tcav_validity import PLANTED, TASK, Prepared, simulate
 
 from common.labels import LABEL_MAPPINGS, LEADS
 from ecg.concepts import CONCEPTS
 from networks.checkpoints import ModelInfo
 from networks.controls import CONTROLS, _trained, make_control, training_records
 from networks.training import Recipe
-from records.dataset import load_dataset
+from records.dataset import load_dataset, parse_flags
 from tcav.activations import layer_names
 from tcav.cav import CAVS, Draws
-from tcav.concept_sets import concept_set, draw, flag_column, pseudo_flags, reason_against
+from tcav.concept_sets import concept_set, draw, pseudo_flags, reason_against
+from tcav.controls import judge as judge_group
+from tcav.controls import upper
 
 N_NULL, RUNS, EPOCHS = 399, 5, 20
 
@@ -61,7 +63,7 @@ def concept_draws(data) -> dict[str, tuple]:
     names = [name for name in training.table if name in CONCEPTS or name.startswith("decoy_")]
     found = {}
     for name in names:
-        flags = flag_column(training.table, name)
+        flags = parse_flags(training.table, name)
         concept = concept_set(name, flags, training.patient_id, np.zeros(len(training), int))
         if reason_against(concept, 20) is None:
             found[name] = (
@@ -129,7 +131,91 @@ def collect(args):
         )
 
 
-STUDIES = {"collect": collect}
+# ---------------------------------------------------------------- what the test says of groups
+
+
+def read(folder: str) -> dict:
+    """Networks of a folder by kind: cells (networks, concepts, layers, classes), pseudo-concepts
+    (networks, N_NULL, concepts, classes); names of concepts, labels; records of the classes.
+    """
+    found, stored = {}, {}
+    for path in sorted(Path(folder).glob("*.npz")):
+        with np.load(path) as file:
+            stored = dict(file)
+        chosen = upper(stored["layers"])
+        null = stored["null"][:, :, chosen].astype(np.float32).mean(axis=2)
+        parts = found.setdefault(path.stem.split("_")[0], ([], []))
+        parts[0].append(stored["observed"])
+        parts[1].append(null)
+    networks = {kind: tuple(map(np.stack, parts)) for kind, parts in found.items()}
+    names = {name: stored[name].tolist() for name in ("concepts", "labels", "n_class")}
+    return {"networks": networks, **names}
+
+
+def verdicts_on(study: dict, kind: str, n_group: int, rng: np.random.Generator, n_controls: int):
+    """Words (concepts, classes) on a group of networks drawn at random, against controls drawn from
+    the others; None where there are too few.
+    """
+    networks = study["networks"]
+    order = {name: rng.permutation(len(parts[0])) for name, parts in networks.items()}
+    first = 0 if kind == "trained" else n_controls
+    group = order[kind][first : first + n_group]
+    if len(group) < n_group or any(len(order[name]) < n_controls for name in CONTROLS):
+        return None
+    controls = {name: networks[name][0][order[name][:n_controls]] for name in CONTROLS}
+    cells, null = (values[group] for values in networks[kind])
+    return judge_group(cells, null.mean(axis=0), controls, study["n_class"]).words
+
+
+def judge(args):
+    """Rates over groups: any pair learnt where nothing is, planted pairs and decoys."""
+    for folder in args.folders:
+        study = read(folder)
+        counts = {kind: len(parts[0]) for kind, parts in study["networks"].items()}
+        print(f"{folder}: {counts}, {args.resamples} groups a row, {args.controls} of each control")
+        for n_group in args.seeds:
+            for kind in (*CONTROLS, "trained"):
+                rng = np.random.default_rng(n_group)
+                drawn = [
+                    verdicts_on(study, kind, n_group, rng, args.controls)
+                    for _ in range(args.resamples)
+                ]
+                if drawn[0] is not None:
+                    learnt = np.stack(drawn) == "learnt"
+                    print(f"  S = {n_group}, {kind}: {_rates(study, learnt, kind)}", flush=True)
+
+
+def _rates(study, learnt, kind):
+    any_pair = learnt.any(axis=(1, 2)).mean()
+    if kind != "trained":
+        return f"any pair called learnt in {any_pair:.3f}"
+    decoy = np.array([name.startswith("decoy_") for name in study["concepts"]])
+    words = [f"{learnt.sum(axis=(1, 2)).mean():.1f} pairs"]
+    if decoy.any():
+        words.append(f"any decoy {learnt[:, decoy].any(axis=(1, 2)).mean():.3f}")
+    for concept, labels in PLANTED.items():
+        for label in labels:
+            if concept in study["concepts"] and label in study["labels"]:
+                place = study["concepts"].index(concept), study["labels"].index(label)
+                words.append(f"{concept} -> {label} {learnt[:, place[0], place[1]].mean():.2f}")
+    return ", ".join(words)
+
+
+def cost(args):
+    """Seconds of 20 controls of each kind on the training records of a data set."""
+    info = info_of(args.modelname)
+    training = training_records(info, load_dataset(args.data_path, TASK))
+    for kind in CONTROLS:
+        started = time.perf_counter()
+        for seed in range(args.controls):
+            make_control(kind, info, training, seed, EPOCHS)
+        print(
+            f"{args.controls} {kind} {args.modelname}, {len(training)} records, "
+            f"{torch.get_num_threads()} threads: {time.perf_counter() - started:.0f} s"
+        )
+
+
+STUDIES = {"collect": collect, "judge": judge, "cost": cost}
 
 
 def main():
@@ -144,6 +230,10 @@ def main():
     parser.add_argument("--untrained", type=int, default=60)
     parser.add_argument("--permuted", type=int, default=40)
     parser.add_argument("--trained", type=int, default=10)
+    parser.add_argument("--modelname", default="lenet")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 3, 5, 10])
+    parser.add_argument("--resamples", type=int, default=200)
+    parser.add_argument("--controls", type=int, default=20)
     warnings.filterwarnings("ignore", category=RuntimeWarning)
     args = parser.parse_args()
     STUDIES[args.study](args)

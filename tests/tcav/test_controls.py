@@ -1,0 +1,175 @@
+"""Learnt or merely special: the test against networks that have learnt nothing, by hand and by
+known answers.
+"""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom
+
+from common.files import UserError
+from common.labels import LEADS
+from networks.checkpoints import ModelInfo
+from tcav.controls import (
+    MIN_CLASS,
+    against_controls,
+    arrangements,
+    check_seeds,
+    floor_in_words,
+    in_words,
+    judge,
+    special_p,
+    upper,
+)
+
+CONCEPTS, LAYERS, CLASSES = 4, 6, 3
+
+
+def test_arrangements_are_all_of_them_the_true_one_first():
+    weights = arrangements(2, 3)
+    assert len(weights) == 10
+    assert weights[0] == pytest.approx([1 / 2, 1 / 2, -1 / 3, -1 / 3, -1 / 3])
+    assert len(np.unique(weights > 0, axis=0)) == 10
+    many = arrangements(6, 20)
+    assert len(many) == 10_000
+    assert (many[0] > 0).nonzero()[0].tolist() == list(range(6))
+    assert np.allclose(many.sum(axis=1), 0)
+
+
+def test_p_values_by_enumeration():
+    rng = np.random.default_rng(0)
+    trained, controls = rng.normal(1, 1, (2, 5)), rng.normal(0, 1, (4, 5))
+    p, corrected = against_controls(trained, controls)
+    together = np.concatenate([trained, controls])
+    deviations = []
+    for chosen in combinations(range(6), 2):
+        taken = np.isin(np.arange(6), chosen)
+        difference = together[taken].mean(axis=0) - together[~taken].mean(axis=0)
+        deviations.append(np.abs(difference) / together.std(axis=0))
+    deviations = np.array(deviations)
+    for pair in range(5):
+        own = deviations[0, pair] - 1e-9
+        assert p[pair] == pytest.approx((deviations[:, pair] >= own).mean())
+        assert corrected[pair] == pytest.approx((deviations.max(axis=1) >= own).mean())
+
+
+def test_family_wise_error_holds_where_networks_are_exchangeable():
+    rng = np.random.default_rng(1)
+    found = 0
+    for _ in range(300):
+        networks = rng.normal(size=(12, 1)) + rng.standard_t(3, (12, 30))
+        found += (against_controls(networks[:3], networks[3:])[1] < 0.05).any()
+    assert found <= binom.ppf(0.99, 300, 0.05)
+
+
+def family(rng, n, shift=0.0):
+    """Cells of n networks; `shift` moves the first pair in all upper layers."""
+    cells = rng.normal(0, 0.1, (n, CONCEPTS, LAYERS, CLASSES))
+    cells[:, 0, upper(range(LAYERS)), 0] += shift
+    return cells
+
+
+def verdicts_of(trained, controls, n_class=(20, 20, 20)):
+    null = np.random.default_rng(9).normal(0, 0.05, (399, CONCEPTS, CLASSES))
+    return judge(trained, null, controls, n_class)
+
+
+def test_a_pair_beyond_both_controls_is_learnt_and_no_other():
+    rng = np.random.default_rng(2)
+    controls = {kind: family(rng, 20) for kind in ("untrained", "permuted")}
+    found = verdicts_of(family(rng, 3, shift=0.5), controls)
+    assert found.words[0, 0] == "learnt"
+    assert (found.words == "learnt").sum() == 1
+    assert found.p_corrected[0, 0] < 0.01
+    assert (found.n_trained, found.n_controls) == (3, 20)
+
+
+def test_what_one_kind_of_control_shows_too_is_only_special():
+    rng = np.random.default_rng(3)
+    for showing in ("untrained", "permuted"):
+        controls = {
+            kind: family(rng, 20, 0.5 if kind == showing else 0)
+            for kind in ("untrained", "permuted")
+        }
+        found = verdicts_of(family(rng, 3, shift=0.5), controls)
+        assert found.words[0, 0] == "special"
+
+
+def test_less_than_the_controls_show_is_not_learnt():
+    """Networks in which a pair has become smaller differ from the controls, yet show it less."""
+    rng = np.random.default_rng(4)
+    controls = {kind: family(rng, 20, 2.0) for kind in ("untrained", "permuted")}
+    found = verdicts_of(family(rng, 5, shift=0.5), controls)
+    assert found.p_corrected[0, 0] < 0.05
+    assert found.words[0, 0] == "special"
+
+
+def test_one_network_a_rare_class_and_no_controls_are_not_tested():
+    rng = np.random.default_rng(5)
+    controls = {kind: family(rng, 20) for kind in ("untrained", "permuted")}
+    alone = verdicts_of(family(rng, 1, shift=0.5), controls)
+    assert np.isnan(alone.p_corrected).all()
+    assert alone.words[0, 0] == "special"
+    cell = controls["untrained"][:, 1, 2, 1]
+    assert alone.low[1, 2, 1] == pytest.approx(np.quantile(cell, 0.025))
+    assert alone.high[1, 2, 1] == pytest.approx(np.quantile(cell, 0.975))
+    rare = verdicts_of(family(rng, 3, shift=0.5), controls, (MIN_CLASS - 1, 20, 20))
+    assert (rare.words[:, 0] == "").all()
+    assert np.isnan(rare.p_corrected[:, 0]).all()
+    assert np.isfinite(rare.p_corrected[:, 1:]).all()
+    without = verdicts_of(family(rng, 3, shift=0.5), {})
+    assert without.words[0, 0] == "special"
+    assert np.isnan(without.low).all()
+
+
+def test_special_is_corrected_over_classes_and_concepts():
+    rng = np.random.default_rng(6)
+    found = 0
+    for _ in range(200):
+        values = rng.normal(size=(100, CONCEPTS, CLASSES))
+        found += (special_p(values[0], values[1:]) < 0.05).any()
+    assert found <= binom.ppf(0.99, 200, 0.05)
+
+
+def info_of(**changes):
+    folds = {"train": [1], "validation": [9], "test": [10]}
+    facts = ("lenet", "superdiagnostic", ("NORM", "MI"), LEADS, 100, 2.5, folds, 0)
+    info = ModelInfo(*facts)
+    return ModelInfo(**{**vars(info), **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 0}, "seed 0"),
+        ({"seed": 1, "modelname": "resnet"}, "modelname"),
+        ({"seed": 1, "folds": {"train": [1, 9], "validation": [8], "test": [10]}}, "folds"),
+    ],
+)
+def test_other_seeds_are_of_the_same_training(changes, words):
+    check_seeds(info_of(), [info_of(seed=1), info_of(seed=2)])
+    with pytest.raises(UserError, match=words):
+        check_seeds(info_of(), [info_of(**changes)])
+
+
+def test_words_for_people():
+    assert "nothing can be called learnt" in floor_in_words(1, 20)
+    assert "0.00056" in floor_in_words(3, 20)
+    table = pd.DataFrame(
+        {
+            "run_kind": "concept",
+            "concept": ["A", "A", "A", "B"],
+            "layer": ["x", "y", "x", "x"],
+            "pathology": ["LVH", "LVH", "PMI", "LVH"],
+            "learnt": ["learnt", "learnt", np.nan, "special"],
+            "n_class": [20, 20, 3, 20],
+            "p_control_corrected": [0.01, 0.01, np.nan, 0.3],
+        }
+    )
+    lines = in_words(table)
+    assert lines[0].startswith(
+        "of 3 pairs of concept and pathology: 1 learnt, 1 special, 0 neither"
+    )
+    assert lines[1:] == ["not tested, fewer than 5 records: PMI", "  learnt: A -> LVH (p 0.01)"]
