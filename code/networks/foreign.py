@@ -1,0 +1,349 @@
+"""A network of one's own as the stages take it: preprocessing, the network, and its logits, one
+graph with a ModelInfo.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from common.files import UserError
+from common.labels import LABEL_MAPPINGS, LEADS, OWN_TASK
+from networks.capture import capture
+from networks.checkpoints import ModelInfo
+from networks.preprocessing import (
+    NORMALISATIONS,
+    OF_THE_RECORD,
+    Expected,
+    Preprocessing,
+    check_expected,
+)
+from networks.program import Node, Program, Ref, rebuilt
+
+MODELNAME = "imported"
+RECORD_SECONDS = 10.0  # of PTB-XL's records
+OUTPUTS = ("logits", "probabilities")
+# operations that turn logits into probabilities, one to one with their order within a class
+SQUASHING = {
+    "sigmoid": "sigmoid",
+    "softmax": "softmax",
+    "_softmax": "softmax",
+    "log_softmax": "softmax",
+    "_log_softmax": "softmax",
+    "log_sigmoid": "sigmoid",
+}
+# operations that hand on their first argument's values
+HANDING_ON = frozenset(
+    [
+        "reshape",
+        "squeeze",
+        "unsqueeze",
+        "flatten",
+        "transpose",
+        "permute",
+        "t",
+        "select",
+        "slice",
+        "index_select",
+        "to",
+        "_to_copy",
+        "getitem",
+        "unbind",
+        "expand",
+        "stack",
+        "cat",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records that a network will be given: Hz (whole) and s."""
+
+    sampling_rate: int
+    seconds: float = RECORD_SECONDS
+
+
+class Logits(nn.Module):
+    """The classes of what a network returns, as (N, classes).
+
+    index    which of several outputs, None where there is one
+    columns  which of its values, in the order of the labels; None: all
+    """
+
+    def __init__(self, index: int | None, columns: Sequence[int] | None, n_labels: int):
+        super().__init__()
+        self.index, self.n_labels = index, n_labels
+        self.columns = None if columns is None else list(columns)
+
+    def forward(self, returned: object) -> Tensor:
+        """Whatever a network returns -> (N, classes)."""
+        output = self._chosen(returned)
+        values = output.flatten(1) if output.ndim != 1 else output.unsqueeze(1)
+        n_values = values.shape[1]
+        if output.ndim > 2 and max(output.shape[1:]) != n_values:
+            raise UserError(
+                f"the network returns {tuple(output.shape[1:])} values per record: classes cannot "
+                "be told from time or channels"
+            )
+        if self.columns is None and n_values != self.n_labels:
+            raise UserError(
+                f"the network returns {n_values} values per record, there are {self.n_labels} "
+                "labels: --columns says which values are the labels'"
+            )
+        if self.columns is None:
+            return values
+        if not all(0 <= column < n_values for column in self.columns):
+            raise UserError(
+                f"--columns must be 0 to {n_values - 1}: the network returns {n_values}"
+            )
+        return torch.stack([values[:, column] for column in self.columns], dim=1)
+
+    def _chosen(self, returned):
+        if isinstance(returned, Tensor) and self.index is None:
+            return returned
+        several = list(returned.values()) if isinstance(returned, dict) else returned
+        if isinstance(several, Tensor):
+            raise UserError("--output_index: the network returns a single output")
+        shapes = [tuple(one.shape) if isinstance(one, Tensor) else None for one in several]
+        if self.index is None and len(several) != 1:
+            raise UserError(
+                f"the network returns {len(several)} outputs of shapes {shapes}: --output_index "
+                "says which one holds the classes"
+            )
+        index = self.index or 0
+        if not 0 <= index < len(several) or shapes[index] is None:
+            raise UserError(
+                f"--output_index {index}: the network returns outputs of shapes {shapes}"
+            )
+        return several[index]
+
+
+class Whole(nn.Module):
+    """Preprocessing, network and choice of outputs, one after the other."""
+
+    def __init__(self, preprocessing: Preprocessing, network: nn.Module, logits: Logits):
+        super().__init__()
+        self.preprocessing, self.network, self.logits = preprocessing, network, logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Records (N, leads, T) in mV -> (N, classes)."""
+        return self.logits(self.network(self.preprocessing(x)))
+
+
+def wrap(
+    module: nn.Module,
+    labels: Sequence[str],
+    leads: Sequence[str] = LEADS,
+    sampling_rate: float = 100,
+    seconds: float = RECORD_SECONDS,
+    unit: str = "mV",
+    normalisation: str = "none",
+    *,
+    padding: str = "centre",
+    layout: str = "leads_time",
+    means: Sequence[float] | None = None,
+    deviations: Sequence[float] | None = None,
+    output_index: int | None = None,
+    columns: Sequence[int] | None = None,
+    outputs: str | None = None,
+    record_rate: int | None = None,
+    record_seconds: float | None = None,
+    task: str | None = None,
+    run_name: str | None = None,
+) -> Program:
+    """A network of your own as attribute(), explain_records(), predict() and TCAV take it.
+
+    labels         its classes, in the order of its outputs
+    leads          its input leads, in its order
+    sampling_rate, seconds, unit, normalisation, padding, layout, means, deviations
+                   what it was trained on (preprocessing.Expected)
+    output_index   which of several outputs holds the classes; `columns` which of its values
+    outputs        logits or probabilities; None: probabilities where it ends in a sigmoid or
+                   softmax, whose input is then explained
+    record_rate, record_seconds  of the records that it will be given (default: its own)
+    task           the task that its labels are of (default: found by their names, else own classes)
+    Returns the graph in evaluation mode, with `.info`; it shares the network's weights. Raises
+    UserError, in one line, for what does not fit.
+    """
+    expected = Expected(
+        sampling_rate,
+        seconds,
+        unit,
+        normalisation,
+        padding,
+        layout,
+        None if means is None else tuple(map(float, means)),
+        None if deviations is None else tuple(map(float, deviations)),
+    )
+    records = Records(record_rate or round(sampling_rate), record_seconds or seconds)
+    return foreign(
+        module,
+        list(labels),
+        list(leads),
+        expected,
+        records,
+        Logits(output_index, columns, len(labels)),
+        outputs,
+        task,
+        run_name,
+    )
+
+
+def foreign(
+    module: nn.Module,
+    labels: list[str],
+    leads: list[str],
+    expected: Expected,
+    records: Records,
+    logits: Logits,
+    outputs: str | None = None,
+    task: str | None = None,
+    run_name: str | None = None,
+    origin: dict | None = None,
+) -> Program:
+    """wrap() with what it puts together; `origin` is kept in the ModelInfo."""
+    labels, leads = check_labels(labels), check_leads(leads)
+    check_expected(expected, len(leads))
+    if outputs not in (None, *OUTPUTS):
+        raise UserError(f"unknown outputs {outputs!r}: accepted are {', '.join(OUTPUTS)}")
+    crop_seconds = float(min(expected.seconds, records.seconds))
+    n_samples = round(crop_seconds * records.sampling_rate)
+    preprocessing = Preprocessing(expected, len(leads), n_samples, records.sampling_rate)
+    weight = next(module.parameters(), torch.zeros(1))
+    whole = Whole(preprocessing.to(weight), module, logits)
+    example = torch.zeros(1, len(leads), n_samples, dtype=weight.dtype, device=weight.device)
+    program = own_places(capture(whole, example))
+    program, squashed = without_squashing(program, outputs)
+    facts = {
+        **(origin or {}),
+        "outputs": squashed or "logits",
+        "network_rate": float(expected.sampling_rate),
+        "network_seconds": float(expected.seconds),
+        "unit": expected.unit,
+        "normalisation": expected.normalisation,
+        "padding": expected.padding,
+        "preprocessing": preprocessing.described(),
+    }
+    program.info = ModelInfo(
+        modelname=MODELNAME,
+        task=task or task_of(labels),
+        labels=tuple(labels),
+        leads=tuple(leads),
+        sampling_rate=records.sampling_rate,
+        crop_seconds=crop_seconds,
+        folds={"train": [], "validation": [9], "test": [10]},
+        seed=0,
+        run_name=run_name,
+        origin=facts,
+    )
+    return program.eval()
+
+
+def task_of(labels: Sequence[str]) -> str:
+    """The first classification task that knows all labels, else OWN_TASK."""
+    for task, known in LABEL_MAPPINGS.items():
+        if set(labels) <= set(known):
+            return task
+    return OWN_TASK
+
+
+def check_labels(labels: Sequence[str]) -> list[str]:
+    """The labels; UserError where there are none, one is blank or stands twice."""
+    names = [str(label).strip() for label in labels]
+    if not names or not all(names) or len(set(names)) < len(names):
+        raise UserError(f"labels must be names that differ from each other, got {names}")
+    return names
+
+
+def check_leads(leads: Sequence[str]) -> list[str]:
+    """The leads spelled as in LEADS; UserError names those that are none of the twelve."""
+    spelled = {lead.lower(): lead for lead in LEADS}
+    names = [str(lead).strip() for lead in leads]
+    if strange := [name for name in names if name.lower() not in spelled]:
+        raise UserError(f"lead {', '.join(strange)} is not among {', '.join(LEADS)}")
+    found = [spelled[name.lower()] for name in names]
+    if not found or len(set(found)) < len(found):
+        raise UserError(f"leads must differ from each other, got {' '.join(names)}")
+    return found
+
+
+def record_dependence(expected: Expected) -> str | None:
+    """What the normalisation takes from each record, in words; None where it takes nothing."""
+    chosen = expected.normalisation
+    return NORMALISATIONS[chosen][0] if chosen in OF_THE_RECORD else None
+
+
+# ---------------------------------------------------------------- the graph
+
+
+def own_places(program: Program) -> Program:
+    """The program of a Whole with the network's modules under their own names; what was put around
+    them is no place to look for concepts in.
+    """
+    around = ("preprocessing", "logits")
+
+    def own(place):
+        path = place.removeprefix("network")
+        return path.removeprefix(".") if path[:1] in ("", ".", "#") else place
+
+    nodes = [replace(node, place=own(node.place)) for node in program.nodes]
+    calls = {
+        own(place): value
+        for place, value in program.calls.items()
+        if own(place) and place.split(".")[0] not in around
+    }
+    return Program(nodes, program.tensors, program.output, calls)
+
+
+def without_squashing(program: Program, outputs: str | None) -> tuple[Program, str | None]:
+    """The program whose output is what goes into a final sigmoid or softmax, and which it was (None
+    where there is none).
+
+    UserError where `outputs` says otherwise than the graph.
+    """
+    node = _final(program)
+    kind = SQUASHING.get(node.kind) if node else None
+    if kind and outputs == "logits":
+        raise UserError(f"the network ends in a {kind}: its outputs are probabilities, not logits")
+    if outputs == "probabilities" and not kind:
+        last = node.described() if node else "nothing"
+        raise UserError(
+            f"the network's outputs are said to be probabilities, but it ends in {last}, not in a "
+            "sigmoid or softmax whose logit could be explained"
+        )
+    if not kind:
+        return program, None
+    source = node.args[0]
+    nodes = [
+        Node(
+            one.name,
+            one.op,
+            _redirected(one.args, node.name, source),
+            _redirected(one.kwargs, node.name, source),
+            one.place,
+        )
+        for one in program.nodes
+        if one.name != node.name
+    ]
+    output = _redirected(program.output, node.name, source)
+    calls = {place: value for place, value in program.calls.items() if value != Ref(node.name)}
+    return Program(nodes, program.tensors, output, calls), kind
+
+
+def _final(program):
+    """The node that the output's values come from, past operations that hand them on."""
+    value = program.output
+    while isinstance(value, Ref) and value.name in {node.name for node in program.nodes}:
+        node = program.node(value.name)
+        if node.kind not in HANDING_ON:
+            return node
+        value = node.args[0]
+        value = value[0] if isinstance(value, (list, tuple)) else value
+    return None
+
+
+def _redirected(value, name, source):
+    """A nested value that reads `source` where it read the node `name`."""
+    return rebuilt(value, lambda part: source if part == Ref(name) else part)
