@@ -33,28 +33,26 @@ SQUASHING = {
     "_log_softmax": "softmax",
     "log_sigmoid": "sigmoid",
 }
-# operations that hand on their first argument's values
-HANDING_ON = frozenset(
-    [
-        "reshape",
-        "squeeze",
-        "unsqueeze",
-        "flatten",
-        "transpose",
-        "permute",
-        "t",
-        "select",
-        "slice",
-        "index_select",
-        "to",
-        "_to_copy",
-        "getitem",
-        "unbind",
-        "expand",
-        "stack",
-        "cat",
-    ]
-)
+# operations that hand on their arguments' values
+HANDING_ON = {
+    "reshape",
+    "squeeze",
+    "unsqueeze",
+    "flatten",
+    "transpose",
+    "permute",
+    "t",
+    "select",
+    "slice",
+    "index_select",
+    "to",
+    "_to_copy",
+    "getitem",
+    "unbind",
+    "expand",
+    "stack",
+    "cat",
+}
 
 
 @dataclass(frozen=True)
@@ -214,7 +212,8 @@ def foreign(
     weight = next(module.parameters(), torch.zeros(1))
     whole = Whole(preprocessing.to(weight), module, logits)
     example = torch.zeros(1, len(leads), n_samples, dtype=weight.dtype, device=weight.device)
-    program = own_places(capture(whole, example))
+        inner = getattr(module, "places_in", "")
+    program = own_places(capture(whole, example), f"network.{inner}".rstrip("."))
     program, squashed = without_squashing(program, outputs)
     facts = {
         **(origin or {}),
@@ -278,14 +277,16 @@ def record_dependence(expected: Expected) -> str | None:
 # ---------------------------------------------------------------- the graph
 
 
-def own_places(program: Program) -> Program:
+def own_places(program: Program, root: str = "network") -> Program:
     """The program of a Whole with the network's modules under their own names; what was put around
     them is no place to look for concepts in.
     """
     around = ("preprocessing", "logits")
 
     def own(place):
-        path = place.removeprefix("network")
+        path = place.removeprefix(root)
+        if path == place:  # of what stands around the network, or the network itself
+            return "" if place.split(".")[0].startswith("network") else place
         return path.removeprefix(".") if path[:1] in ("", ".", "#") else place
 
     nodes = [replace(node, place=own(node.place)) for node in program.nodes]
