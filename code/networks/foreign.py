@@ -212,7 +212,7 @@ def foreign(
     weight = next(module.parameters(), torch.zeros(1))
     whole = Whole(preprocessing.to(weight), module, logits)
     example = torch.zeros(1, len(leads), n_samples, dtype=weight.dtype, device=weight.device)
-        inner = getattr(module, "places_in", "")
+    inner = getattr(module, "places_in", "")
     program = own_places(capture(whole, example), f"network.{inner}".rstrip("."))
     program, squashed = without_squashing(program, outputs)
     facts = {

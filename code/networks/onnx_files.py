@@ -152,7 +152,8 @@ def _with_outside_bytes(path, tensor, n_bytes):
     source = (folder / entries.get("location", "")).resolve()
     if folder not in source.parents or not source.is_file():
         raise UserError(
-            f"{path}: weights lie in {entries.get('location', '')!r}, which is no file in its folder"
+            f"{path}: weights lie in {entries.get('location', '')!r}, which is no file in its "
+            "folder"
         )
     try:
         start, length = int(entries.get("offset", 0)), int(entries.get("length", n_bytes))
@@ -333,7 +334,9 @@ def path_of(node: OnnxNode) -> str:
         if parts and word.startswith(parts[-1] + "."):
             word = word[len(parts[-1]) + 1 :]
         parts += [re.sub(r"\W", "_", part) for part in word.split(".") if part]
-    named = [f"{part}_" if hasattr(nn.Module, part) or part == "training" else part for part in parts]
+    named = [
+        f"{part}_" if hasattr(nn.Module, part) or part == "training" else part for part in parts
+    ]
     return ".".join(named) or node.kind.lower()
 
 

@@ -8,15 +8,18 @@ padding, axes.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy
 import torch
 from torch import Tensor, nn
 
-from common.files import UserError
+from common.files import UserError, read_csv
 
 # how much one mV is in each unit
 UNITS = {"mV": 1.0, "uV": 1e3, "1e-4V": 10.0, "V": 1e-3}
@@ -263,3 +266,51 @@ def check_expected(expected: Expected, n_leads: int) -> None:
                 raise UserError(f"normalisation file: needs one {name} for each of {n_leads} leads")
         if min(expected.deviations) <= 0:
             raise UserError("normalisation file: a deviation is not above 0")
+
+
+def read_statistics(
+    path: str | Path, leads: Sequence[str]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Means and deviations of `leads` from a csv with the columns lead, mean and deviation."""
+    table = read_csv(path, "it has the columns lead, mean and deviation")
+    if missing := [name for name in ("lead", "mean", "deviation") if name not in table]:
+        raise UserError(f"{path} lacks the column {', '.join(missing)}")
+    table = table.set_index(table["lead"].astype(str).str.strip().str.lower())
+    if absent := [lead for lead in leads if lead.lower() not in table.index]:
+        raise UserError(f"{path} has no row for lead {', '.join(absent)}")
+    chosen = table.loc[[lead.lower() for lead in leads], ["mean", "deviation"]]
+    if len(chosen) != len(leads):
+        raise UserError(f"{path} has a lead twice")
+    numbers = chosen.apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    return tuple(numbers[:, 0].tolist()), tuple(numbers[:, 1].tolist())
+
+
+def layout_of(
+    shape: Sequence[int | None], n_leads: int, asked: str | None
+) -> tuple[str, int | None]:
+    """Axes of a network's input, and its number of samples where its file says so.
+
+    shape  of the input as far as the file says, () where it says nothing. UserError where it holds
+    another number of leads.
+    """
+    layouts = [asked] if asked else LAYOUTS
+    for layout in layouts:
+        axes = layout_axes(layout)
+        if not shape:
+            return layout, None
+        if len(shape) != len(axes):
+            continue
+        sizes = dict(zip(axes, shape, strict=True))
+        if sizes["leads"] in (n_leads, None) and sizes.get("image", 1) in (1, None):
+            return layout, sizes["time"]
+    open_sizes = " x ".join("?" if size is None else str(size) for size in shape)
+    raise UserError(
+        f"the network takes {open_sizes}, which has no axis of {n_leads} leads: --leads names its "
+        "leads, --layout its axes"
+    )
+
+
+def layout_axes(layout: str) -> list[str]:
+    """Names of the axes of a layout."""
+    axes = ["time", "leads"] if layout.startswith("time") else ["leads", "time"]
+    return ["records", *(["image"] if layout.endswith("image") else []), *axes]

@@ -1,0 +1,359 @@
+"""A network of your own as a run folder: whatever was trained elsewhere goes through stages 3 to 8.
+
+Reads:   --network file.py:maker with --weights, or --exported (torch.export), or --onnx, or
+         --original (a checkpoint of the original XAI4ECG); with --data_path the records it is
+         measured on
+Writes:  <output_path>/imported_<task>_<run_name>/ checkpoints/best_model.ckpt (graph and weights as
+         plain data: nothing of the user's code is needed or run later), import.json, and with
+         --data_path metrics.json, predictions.npz, roc.png, reliability.png
+
+Example: python code/import_model.py --onnx mine.onnx --sampling_rate 100 --unit uV --run_name mine
+
+Says what it found, which analyses will work and which will not and why.
+"""
+
+import argparse
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attribution.explanation import Explanation
+from attribution.methods import explain
+from common.cli import StageParser, positive_int, run, select_device, stage_parser
+from common.files import UserError
+from common.labels import LEADS, OWN_TASK, TASKS
+from common.stage import Stage
+from networks import run as training_run
+from networks.checkpoints import ModelInfo, load_model, run_folder, save_checkpoint
+from networks.defaults import dataset_note
+from networks.foreign import (
+    OUTPUTS,
+    Logits,
+    Records,
+    check_leads,
+    foreign,
+    record_dependence,
+)
+from networks.importing import WAYS, Source
+from networks.inference import load_dataset_for, to_input
+from networks.preprocessing import (
+    LAYOUTS,
+    NORMALISATIONS,
+    PADDINGS,
+    UNITS,
+    Expected,
+    layout_of,
+    read_statistics,
+)
+from networks.program import Program
+from networks.training import checkpoint_paths
+from records.dataset import Dataset, centre_crop, load_dataset, table_hash
+from simulation.cohort import make_plan, render_plan
+from tcav.activations import layer_names
+
+N_TRIED = 8  # records that the analyses are tried on
+TRIED = ("saliency", "ig", "lrp", "gradcam", "hirescam", "guided_gradcam")
+QUICK = {"ig": {"steps": 20, "max_steps": 80}}  # options that make a try short
+
+
+def get_args_parser() -> StageParser:
+    """Options of this stage."""
+    parser = stage_parser(
+        __doc__, "data_path", "output_path", "run_name", "seed", "gpu", "device", "threads",
+        "limit", "folds", "overwrite",
+        data_path={
+            "default": None,
+            "help": "data set that the network is measured on: AUC per class on --folds, "
+                    "thresholds "
+            "from fold 9 (default: not measured)",
+        },
+        run_name={"help": "name of the run folder imported_<task>_<run_name>"},
+    )  # fmt: skip
+    way = parser.add_argument_group("the network, one of")
+    way.add_argument(
+        "--network", metavar="FILE.PY:MAKER", help="code that makes it; it is run once"
+    )
+    way.add_argument("--exported", metavar="FILE.PT2", help="what torch.export.save wrote")
+    way.add_argument("--onnx", metavar="FILE.ONNX", help="an ONNX file")
+    way.add_argument("--original", metavar="FILE.CKPT", help="a checkpoint of the original XAI4ECG")
+    way.add_argument("--weights", metavar="FILE.PT", help="with --network: its state dict")
+
+    parser.add_list_argument("--labels", help="its classes, in the order of its outputs")
+    parser.add_list_argument(
+        "--leads", help="its input leads, in its order (default: all 12, I to V6)"
+    )
+    expects = parser.add_argument_group("what it was trained on")
+    expects.add_argument("--sampling_rate", type=float, metavar="HZ", help="rate of its input")
+    expects.add_argument(
+        "--seconds", type=float, help="length of its input (default: as its file says, else 10)"
+    )
+    expects.add_argument(
+        "--unit", help=f"{', '.join(UNITS)}, or how many mV one step is (default: mV)"
+    )
+    expects.add_argument(
+        "--normalisation",
+        help=f"{', '.join(name for name in NORMALISATIONS if name != 'file')} (default: none), or "
+        "a "
+        "csv with the columns lead, mean and deviation, in its unit",
+    )
+    expects.add_argument(
+        "--padding",
+        choices=PADDINGS,
+        default="centre",
+        help="where a record that is shorter than its input lies: zeros are put around it",
+    )
+    expects.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        help="axes of its input (default: as its file says, else leads_time)",
+    )
+    gives = parser.add_argument_group("what it puts out")
+    gives.add_argument("--outputs", choices=OUTPUTS, help="default: as its last operation says")
+    gives.add_argument(
+        "--output_index", type=int, help="which of several outputs holds the classes"
+    )
+    parser.add_list_argument(
+        "--columns", item=int, help="which values of the output are the labels' (default: all)"
+    )
+    gives.add_argument(
+        "--task", choices=tuple(TASKS), help="the labels' task (default: found by name)"
+    )
+    records = parser.add_argument_group("the records that it will be given")
+    records.add_argument(
+        "--record_rate", type=positive_int, metavar="HZ", help="default: of --data_path, else 100"
+    )
+    records.add_argument(
+        "--n_bootstrap", type=int, default=1000, help="resamples of patients behind the intervals"
+    )
+    return parser
+
+
+def read_source(args: argparse.Namespace) -> tuple[Source, list[str]]:
+    """The network, and its labels."""
+    chosen = [way for way in WAYS if getattr(args, way)]
+    if len(chosen) != 1:
+        raise UserError(f"name one network with {', '.join(f'--{way}' for way in WAYS)}")
+    if args.weights and not args.network:
+        raise UserError("--weights goes with --network: the other ways bring their weights along")
+    n_classes = len(args.labels or ()) if not args.columns else max(args.columns) + 1
+    source = WAYS[chosen[0]](args, n_classes, len(args.leads or LEADS))
+    labels = args.labels or source.said.get("labels")
+    if not labels:
+        raise UserError("--labels is needed: the network's classes, in the order of its outputs")
+    return source, list(labels)
+
+
+def expected_of(args: argparse.Namespace, source: Source, leads: list[str]) -> Expected:
+    """What the network was trained on: options first, then what its file says."""
+    rate = args.sampling_rate or source.said.get("sampling_rate")
+    if not rate:
+        raise UserError("--sampling_rate is needed: the rate in Hz that the network was trained on")
+    layout, samples = layout_of(source.shape, len(leads), args.layout)
+    seconds = args.seconds or (samples / rate if samples else 10.0)
+    if samples and round(seconds * rate) != samples:
+        raise UserError(
+            f"--seconds {seconds:g} at {rate:g} Hz is {round(seconds * rate)} samples: the network "
+            f"takes {samples}"
+        )
+    name = args.normalisation or source.said.get("normalisation") or "none"
+    means = deviations = None
+    if name.endswith(".csv"):
+        means, deviations = read_statistics(name, leads)
+        name = "file"
+    unit = args.unit or source.said.get("unit") or "mV"
+    return Expected(rate, seconds, unit, name, args.padding, layout, means, deviations)
+
+
+def records_of(args: argparse.Namespace, rate: float) -> Records:
+    """The records that the network will be given: the data set's of the nearest rate, or PTB-XL's."""
+    if not args.data_path:
+        return Records(args.record_rate or 100)
+    present = sorted(
+        int(path.stem[3:])
+        for path in Path(args.data_path).glob("raw*.pkl")
+        if path.stem[3:].isdigit()
+    )
+    enough = [one for one in present if one >= rate]
+    chosen = args.record_rate or (enough[0] if enough else present[-1] if present else 100)
+    signals = load_dataset(args.data_path, None, chosen).signals
+    return Records(chosen, signals.shape[1] / chosen)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Read the network, put it together, try the analyses, measure it, write the run folder."""
+    device = select_device(args)
+    if not args.run_name:
+        raise UserError("--run_name is needed: the name of this network's run folder")
+    source, labels = read_source(args)
+    leads = check_leads(args.leads or LEADS)
+    expected = expected_of(args, source, leads)
+    records = records_of(args, expected.sampling_rate)
+    logits = Logits(args.output_index, args.columns, len(labels))
+    program = foreign(
+        source.network, labels, leads, expected, records, logits, args.outputs, args.task,
+        args.run_name, source.facts,
+    )  # fmt: skip
+    folder = run_folder(args.output_path or training_run.OUTPUT_PATH, program.info)
+    settings = {
+        name: value
+        for name, value in vars(args).items()
+        if name not in ("output_path", "overwrite", "gpu", "device", "threads", "data_path")
+    }
+    settings |= {"data": table_hash(args.data_path) if args.data_path else None, **source.facts}
+    with Stage(folder, "import", settings, args.overwrite) as stage:
+        if stage.finished_before():
+            return
+        checkpoint = checkpoint_paths(folder)[0]
+        program = program.to(device)
+        data = (
+            load_dataset_for(program.info, args.data_path, args.limit) if args.data_path else None
+        )
+        print("\n".join(describe(program, expected)))
+        signals = tried_records(program.info, data)
+        print("\n".join(try_analyses(program, signals, expected)))
+        if data is not None:
+            dataset = dataset_note(args.data_path, program.info.sampling_rate, checkpoint.parent)
+            program.info = replace(program.info, dataset=dataset)
+            program.info = replace(program.info, thresholds=thresholds(program, data))
+        save_checkpoint(checkpoint, program, program.info)
+        load_model(checkpoint)  # what is written can be read
+        written = [checkpoint]
+        if data is not None:
+            written += measure(args, folder, program, data)
+        stage.finish(outputs=written, counts={} if data is None else {"records": len(data)})
+    print(f"{folder} can be given to stages 3 to 8 as --model_path")
+
+
+def measure(args: argparse.Namespace, folder: Path, program: Program, data: Dataset) -> list[Path]:
+    """Test the network on --folds, say its AUC per class; the paths written."""
+    info = replace(program.info, folds={**program.info.folds, "test": sorted(args.folds)})
+    test = data.rows(data.labelled & np.isin(data.fold, args.folds))
+    if not len(test):
+        print(f"not measured: no labelled record in fold {' '.join(map(str, args.folds))}")
+        return []
+    asked = argparse.Namespace(
+        model_path=None,
+        n_bootstrap=args.n_bootstrap,
+        keep_unlabelled=False,
+        data_path=args.data_path,
+    )
+    metrics, written = training_run.write_test(folder, program, info, test, asked, overwrite=True)
+    areas = metrics["windows"]["per_class_auc"]
+    shown = [
+        f"{name} {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}]"
+        f" (n {int(test.labels[:, info.index(name)].sum())})"
+        for name, area in areas.items()
+        if name not in metrics["windows"]["classes_left_out"]
+    ]
+    folds = " ".join(map(str, sorted(args.folds)))
+    print(f"AUC on {len(test)} records of fold {folds}: {', '.join(shown) or 'no class in common'}")
+    if left := training_run.left_out(test, "test"):
+        print(left)
+    return written
+
+
+def thresholds(program: Program, data: Dataset) -> tuple[float, ...] | None:
+    """Per class the probability of best F1 on fold 9; None, and said, where the fold has no record."""
+    validation = data.rows(data.labelled & (data.fold == 9))
+    if not len(validation):
+        print("no thresholds: the data set has no labelled record in fold 9")
+        return None
+    return training_run.thresholds_of(program, validation)
+
+
+# ---------------------------------------------------------------- what was found
+
+
+def tried_records(info: ModelInfo, data: Dataset | None) -> np.ndarray:
+    """A few records (n, T, 12) in mV: of the data set's fold 10, or simulated ones."""
+    if data is not None:
+        last = np.flatnonzero(data.fold == data.fold.max())
+        return data.signals[last[:N_TRIED]]
+    signals = render_plan(make_plan(N_TRIED, seed=0), info.sampling_rate)
+    repeats = -(-info.crop // signals.shape[1])
+    return np.tile(signals, (1, repeats, 1)).astype(np.float32)
+
+
+def describe(program: Program, expected: Expected) -> list[str]:
+    """Lines on the network: operations, parameters, input, output."""
+    info = program.info
+    own = [node for node in program.nodes if node.place.split(".")[0] != "preprocessing"]
+    kinds = ", ".join(f"{kind} {n}" for kind, n in Counter(node.kind for node in own).most_common())
+    n_parameters = sum(parameter.numel() for parameter in program.parameters())
+    lines = [
+        f"operations: {len(own)} ({kinds}); parameters: {n_parameters:,}",
+        f"input: {len(info.leads)} leads x {expected.samples} samples ({expected.seconds:g} s at "
+        f"{expected.sampling_rate:g} Hz) in {expected.unit}, normalisation "
+        f"{expected.normalisation}; records of {info.crop_seconds:g} s at {info.sampling_rate} Hz "
+        "in "
+        f"mV go through: {info.origin['preprocessing']}",
+        f"outputs: {', '.join(info.labels)} (task {info.task})",
+    ]
+    if info.task == OWN_TASK:
+        lines.append(
+            "labels: classes of your own: no textbook cards (--cards takes a csv), no superclasses"
+        )
+    if info.origin["outputs"] != "logits":
+        lines.append(f"ends in a {info.origin['outputs']}: the logit before it is explained")
+    if what := record_dependence(expected):
+        lines.append(
+            f"the normalisation depends on the record ({what}): gradients and Integrated Gradients "
+            "go through it, LRP's ledger books its share"
+        )
+    return lines
+
+
+def try_analyses(program: Program, signals: np.ndarray, expected: Expected) -> list[str]:
+    """A line per analysis: whether it works on a few records, how well, or why not."""
+    info = program.info
+    device = next(program.parameters()).device
+    x = to_input(centre_crop(signals, info.crop), info.leads, device)
+    with torch.no_grad():
+        target = program(x).argmax(dim=1)
+    lines = layer_lines(program, x)
+    for method in TRIED:
+        try:
+            done = explain(program, x, target, method, **QUICK.get(method, {}))
+        except UserError as error:
+            lines.append(f"{method}: no, {error}")
+            continue
+        lines.append(f"{method}: yes{quality_of(done, len(x))}")
+    return lines
+
+
+def quality_of(done: Explanation, n_records: int) -> str:
+    """How well a map's sum adds up, in words."""
+    if done.ledger is not None:
+        gap = float(done.ledger.gap.abs().max())
+        return f", ledger closes to {gap:.1g} of the shares on {n_records} records"
+    if done.gap is not None:
+        return f", completeness gap {float(done.gap.abs().max()):.2g} logit on {n_records} records"
+    return ""
+
+
+def layer_lines(program: Program, x: Tensor) -> list[str]:
+    """Lines on the layers with a time axis and on those that TCAV takes."""
+    names = {value.name: place for place, value in program.calls.items()}
+    with torch.no_grad():
+        _, kept = program.run(x[:1], keep=names)
+    length = x.shape[2] / program.info.sampling_rate * 1000  # ms
+    steps = {
+        place: kept[name].shape[2]
+        for name, place in names.items()
+        if isinstance(kept[name], Tensor) and kept[name].ndim == 3 and kept[name].shape[2] > 1
+    }
+    shown = [f"{place} {n} x {length / n:.0f} ms" for place, n in list(steps.items())[-5:]]
+    lines = [f"layers with time steps: {len(steps)}; the last: {', '.join(shown) or 'none'}"]
+    try:
+        lines.append(f"tcav: yes, at {len(layer_names(program))} layers")
+    except UserError as error:
+        lines.append(f"tcav: no, {error}")
+    return lines
+
+
+if __name__ == "__main__":
+    run(main, get_args_parser())

@@ -1,0 +1,207 @@
+"""The ways in for a network of one's own: Python code and weights, an exported graph, an ONNX file.
+
+Each way gives a Source: the network, what its file says of it, and where it came from. Only
+`--network file.py:maker` runs code of the user's, because they named it; files are read as data.
+"""
+
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from common.files import UserError, need_file, sha256
+from networks.onnx_files import described, read_onnx
+
+# arguments of a maker that are filled in by name
+CLASS_ARGUMENTS = ("num_classes", "n_classes", "nb_classes", "num_labels", "n_outputs")
+LEAD_ARGUMENTS = (
+    "n_leads",
+    "num_leads",
+    "in_channels",
+    "n_channels",
+    "num_channels",
+    "input_channels",
+)
+STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "weights")  # where weights may lie
+PREFIXES = ("module.", "model.", "net.", "network.", "_orig_mod.")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network as it came.
+
+    network  takes what it was trained on
+    shape    of its input as far as the file says (N, ...), else ()
+    said     what the file says of labels, unit, normalisation, sampling_rate
+    facts    where it came from: plain values for ModelInfo.origin
+    """
+
+    network: nn.Module
+    shape: tuple[int | None, ...] = ()
+    said: dict = field(default_factory=dict)
+    facts: dict = field(default_factory=dict)
+
+
+def from_onnx(path: str) -> Source:
+    """A network of an ONNX file."""
+    file = read_onnx(path)
+    facts = {"way": "onnx", "file": Path(path).name, "sha256": sha256(path)}
+    return Source(file.network, file.shape, described(file.metadata), facts)
+
+
+def from_code(spec: str, weights: str | None, n_classes: int, n_leads: int) -> Source:
+    """A network of a Python file (file.py:maker) with the weights of a file, if any."""
+    network = make_network(spec, n_classes, n_leads)
+    facts = {"way": "network", "file": Path(spec.rpartition(":")[0]).name}
+    if weights:
+        load_weights(network, weights)
+        facts |= {"weights": Path(weights).name, "sha256": sha256(weights)}
+    return Source(network.eval(), facts=facts)
+
+
+# ---------------------------------------------------------------- Python code
+
+
+def is_code(name: str | None) -> bool:
+    """Whether a --modelname means code of one's own: file.py:maker."""
+    return bool(name) and ".py:" in name
+
+
+def make_network(spec: str, n_classes: int, n_leads: int) -> nn.Module:
+    """What the function or class `maker` of file.py gives, called with the number of classes and of
+    leads where its arguments ask for them by name. Runs the file.
+    """
+    maker = _maker(spec)
+    try:
+        network = maker(**_arguments(spec, maker, n_classes, n_leads))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{spec} fails: {_where(error)}") from None
+    if not isinstance(network, nn.Module):
+        raise UserError(f"{spec} gives {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def _maker(spec):
+    file, _, name = spec.rpartition(":")
+    if not file.endswith(".py") or not name.isidentifier():
+        raise UserError(f"{spec!r}: a network of your own is file.py:function_or_class")
+    path = need_file(file, "it holds the code of your network")
+    folder = str(path.resolve().parent)
+    known = importlib.util.spec_from_file_location(f"own_{path.stem}", path)
+    module = importlib.util.module_from_spec(known)
+    sys.modules[known.name] = module  # dataclasses and the like look themselves up there
+    sys.path.append(folder)  # after the project's own rooms: imports beside the file work
+    try:
+        known.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"{file} cannot be run: {_where(error)}") from None
+    finally:
+        sys.path.remove(folder)
+    maker = getattr(module, name, None)
+    if not callable(maker):
+        raise UserError(f"{file} has no function or class {name!r}")
+    return maker
+
+
+def _arguments(spec, maker, n_classes, n_leads):
+    values = dict.fromkeys(CLASS_ARGUMENTS, n_classes) | dict.fromkeys(LEAD_ARGUMENTS, n_leads)
+    try:
+        parameters = inspect.signature(maker).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    filled = {one.name: values[one.name] for one in parameters if one.name in values}
+    needed = [
+        one.name
+        for one in parameters
+        if one.default is one.empty
+        and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+        and one.name not in filled
+    ]
+    if needed:
+        raise UserError(
+            f"{spec} needs {', '.join(needed)}: give a function without arguments (or with "
+            "num_classes and n_leads)"
+        )
+    return filled
+
+
+def _where(error):
+    """An exception of the user's code in one line: kind, message, file and line."""
+    message = " ".join(str(error).split())[:200]
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        place = f" ({os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {message}{place}"
+
+
+# ---------------------------------------------------------------- weights
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """The weights of a .pt file into a network, all of them and no others; nothing is unpickled.
+
+    They may lie inside a dict (`state_dict`, `model`, ...) and be named with a prefix (`module.`).
+    """
+    path = need_file(path, "--weights names a state dict that torch.save wrote")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"{path} is no state dict of plain tensors ({type(error).__name__}): save it with "
+            "torch.save(model.state_dict(), ...)"
+        ) from None
+    state = state_of(content)
+    if state is None:
+        raise UserError(f"{path} holds no state dict: save one with torch.save(model.state_dict())")
+    wanted = network.state_dict()
+    found = _renamed(state, wanted)
+    missing = [name for name in wanted if name not in found]
+    strange = [name for name in found if name not in wanted]
+    shaped = [name for name in wanted if name in found and wanted[name].shape != found[name].shape]
+    for what, names in (("lacks", missing), ("has", strange), ("has another shape of", shaped)):
+        if names:
+            raise UserError(
+                f"{path} does not fit the network: it {what} {', '.join(names[:5])}"
+                + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            )
+    network.load_state_dict(found, strict=True)
+
+
+def state_of(content: object) -> dict[str, Tensor] | None:
+    """The state dict in what a file holds, None where there is none."""
+    if not isinstance(content, Mapping):
+        return None
+    if content and all(isinstance(value, Tensor) for value in content.values()):
+        return dict(content)
+    inside = (state_of(content[key]) for key in STATE_KEYS if key in content)
+    return next((state for state in inside if state), None)
+
+
+def _renamed(state, wanted):
+    """The state dict without a prefix that all of its names have and the network's have not."""
+    while set(state) != set(wanted):
+        prefix = next(
+            (one for one in PREFIXES if state and all(name.startswith(one) for name in state)), None
+        )
+        if prefix is None:
+            return state
+        state = {name[len(prefix) :]: value for name, value in state.items()}
+    return state
+
+
+# way -> (option, Source of its value and the options beside it)
+WAYS: dict[str, Callable[..., Source]] = {
+    "onnx": lambda args, n_classes, n_leads: from_onnx(args.onnx),
+    "network": lambda args, n_classes, n_leads: from_code(
+        args.network, args.weights, n_classes, n_leads
+    ),
+}
