@@ -13,6 +13,7 @@ Says what it found, which analyses will work and which will not and why.
 """
 
 import argparse
+import warnings
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +52,7 @@ from networks.preprocessing import (
 )
 from networks.program import Program
 from networks.training import checkpoint_paths
-from records.dataset import Dataset, centre_crop, load_dataset, table_hash
+from records.dataset import Dataset, centre_crop, content_hash, load_dataset
 from simulation.cohort import make_plan, render_plan
 from tcav.activations import layer_names
 
@@ -169,7 +170,7 @@ def expected_of(args: argparse.Namespace, source: Source, leads: list[str]) -> E
 
 
 def records_of(args: argparse.Namespace, rate: float) -> Records:
-    """The records that the network will be given: the data set's of the nearest rate, or PTB-XL's."""
+    """The records that it will be given: the data set's of the nearest rate, or PTB-XL's."""
     if not args.data_path:
         return Records(args.record_rate or 100)
     present = sorted(
@@ -203,7 +204,7 @@ def main(args: argparse.Namespace) -> None:
         for name, value in vars(args).items()
         if name not in ("output_path", "overwrite", "gpu", "device", "threads", "data_path")
     }
-    settings |= {"data": table_hash(args.data_path) if args.data_path else None, **source.facts}
+    settings |= {"data": data_hash(args, program.info), **source.facts}
     with Stage(folder, "import", settings, args.overwrite) as stage:
         if stage.finished_before():
             return
@@ -226,6 +227,11 @@ def main(args: argparse.Namespace) -> None:
             written += measure(args, folder, program, data)
         stage.finish(outputs=written, counts={} if data is None else {"records": len(data)})
     print(f"{folder} can be given to stages 3 to 8 as --model_path")
+
+
+def data_hash(args: argparse.Namespace, info: ModelInfo) -> str | None:
+    """What tells the data set that the network is measured on from another; None without one."""
+    return content_hash(args.data_path, info.sampling_rate) if args.data_path else None
 
 
 def measure(args: argparse.Namespace, folder: Path, program: Program, data: Dataset) -> list[Path]:
@@ -257,7 +263,7 @@ def measure(args: argparse.Namespace, folder: Path, program: Program, data: Data
 
 
 def thresholds(program: Program, data: Dataset) -> tuple[float, ...] | None:
-    """Per class the probability of best F1 on fold 9; None, and said, where the fold has no record."""
+    """Per class the probability of best F1 on fold 9; None, and said, where there is no record."""
     validation = data.rows(data.labelled & (data.fold == 9))
     if not len(validation):
         print("no thresholds: the data set has no labelled record in fold 9")
@@ -281,7 +287,8 @@ def tried_records(info: ModelInfo, data: Dataset | None) -> np.ndarray:
 def describe(program: Program, expected: Expected) -> list[str]:
     """Lines on the network: operations, parameters, input, output."""
     info = program.info
-    own = [node for node in program.nodes if node.place.split(".")[0] != "preprocessing"]
+    around = ("preprocessing", "logits")
+    own = [node for node in program.nodes if node.place.split(".")[0] not in around]
     kinds = ", ".join(f"{kind} {n}" for kind, n in Counter(node.kind for node in own).most_common())
     n_parameters = sum(parameter.numel() for parameter in program.parameters())
     lines = [
@@ -317,7 +324,9 @@ def try_analyses(program: Program, signals: np.ndarray, expected: Expected) -> l
     lines = layer_lines(program, x)
     for method in TRIED:
         try:
-            done = explain(program, x, target, method, **QUICK.get(method, {}))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the gap of so few steps is said anyway
+                done = explain(program, x, target, method, **QUICK.get(method, {}))
         except UserError as error:
             lines.append(f"{method}: no, {error}")
             continue

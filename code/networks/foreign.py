@@ -78,7 +78,9 @@ class Logits(nn.Module):
     def forward(self, returned: object) -> Tensor:
         """Whatever a network returns -> (N, classes)."""
         output = self._chosen(returned)
-        values = output.flatten(1) if output.ndim != 1 else output.unsqueeze(1)
+        values = output
+        if output.ndim != 2:
+            values = output.unsqueeze(1) if output.ndim == 1 else output.flatten(1)
         n_values = values.shape[1]
         if output.ndim > 2 and max(output.shape[1:]) != n_values:
             raise UserError(

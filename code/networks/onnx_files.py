@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from common.files import UserError, need_file
-from networks.onnx_operations import OPERATIONS, OnnxNode, run_operation
+from networks.onnx_operations import OPERATIONS, run_operation
+from networks.onnx_values import OnnxNode
 from networks.preprocessing import UNIT_NAMES, UNITS
 
 OPSETS = range(7, 26)
@@ -324,7 +325,7 @@ class Part(nn.Module):
 
 
 def path_of(node: OnnxNode) -> str:
-    """The dotted module path that an operation's name stands for: /layer1/conv/Conv -> layer1.conv."""
+    """The module path that an operation's name stands for: /layer1/conv/Conv -> layer1.conv."""
     words = [word for word in node.name.split("/") if word]
     while len(words) > 1 and re.fullmatch(rf"{node.kind}(_\d+)?", words[-1]):
         words.pop()
