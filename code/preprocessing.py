@@ -24,6 +24,7 @@ from common.files import UserError, read_csv, sha256, write_csv, write_npy, writ
 from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
 from common.stage import Stage, broken_link, read_stage
 from records.dataset import TABLE, rows_digest
+from records.duplicates import across_patients, in_words, join_patients, same_recordings
 from records.enrich import FEATURES, enrich, read_published
 from records.ptbxl import count_classes, encode, parse_column
 from records.wfdb_files import Problem, describe_problems, read_records, refuse
@@ -94,6 +95,12 @@ def get_args_parser() -> StageParser:
         action="store_true",
         help="drop records that cannot be used and list them in skipped_records.csv",
     )
+    parser.add_argument(
+        "--join_duplicates",
+        action="store_true",
+        help="give patients who share a recording one patient_id and one fold; PTB-XL holds some "
+        "recordings twice, which is always said",
+    )
     return parser
 
 
@@ -142,6 +149,7 @@ def settings(args: argparse.Namespace, data_path: Path, folder: Path) -> dict:
         "min_likelihood": args.min_likelihood,
         "measure_at": args.measure_at,
         "skip_bad": args.skip_bad,
+        **({"join_duplicates": True} if args.join_duplicates else {}),
         "tables": {path.name: sha256(path) for path in input_tables(args, data_path)},
     }
 
@@ -212,6 +220,7 @@ def make(
         else records.signals[good[records.kept]]
     )
     table, codes = table[good], [code for code, fine in zip(codes, good, strict=True) if fine]
+    table, same = settle_duplicates(table, signals, args.join_duplicates)
     counts = shared_counts(args, folder, stage, table)
     if counts is None:
         labels = encode(codes, args.min_likelihood)
@@ -224,6 +233,7 @@ def make(
             "classes": count_classes(labels.multihot),
             "unknown_statements": labels.unknown,
             **enriched.counts,
+            **({"same_recordings": same} if same else {}),
         }
         write_shared(folder, labels.multihot, enriched.table, problems)
         tell(counts, problems)
@@ -241,6 +251,24 @@ def make(
         f"{', '.join(SHARED[:2])}, "
         "multihot_<task>.npy, mask_<task>.npy"
     )
+
+
+def settle_duplicates(
+    table: pd.DataFrame, signals: np.ndarray, join: bool
+) -> tuple[pd.DataFrame, list[list[int]]]:
+    """Say which recordings are under several patients, and join these where asked for; the table
+    and the ecg_ids of each recording.
+    """
+    groups = across_patients(same_recordings(signals), table["patient_id"].to_numpy())
+    if groups:
+        what = "joined into one patient each" if join else "--join_duplicates makes them one"
+        print(
+            f"warning: the same recording under different patients, a leak where folds differ: "
+            f"{in_words(table, groups)}; {what}",
+            file=sys.stderr,
+        )
+    same = [[int(table.index[row]) for row in rows] for rows in groups]
+    return (join_patients(table, groups) if join else table), same
 
 
 def shared_counts(

@@ -340,3 +340,17 @@ def test_real_records(ptbxl, tmp_path):
     assert (data.table["QRS_Dur_Global"].median() > 70) & (
         data.table["QRS_Dur_Global"].median() < 110
     )
+
+
+def test_a_recording_of_two_patients_is_said_and_joined_where_asked_for(source, tmp_path, capsys):
+    write_record(source / file_name(7, 100), ecg_like(3))
+    preprocess("--data_path", source, "--output_path", tmp_path / "out")
+    warning = "3 (fold 2) = 7 (fold 9); --join_duplicates makes them one"
+    assert warning in capsys.readouterr().err
+    assert load_dataset(tmp_path / "out").patient_id.tolist() == [1, 1, 2, 3, 4, 5]
+    preprocess("--data_path", source, "--output_path", tmp_path / "joined", "--join_duplicates")
+    assert "joined into one patient each" in capsys.readouterr().err
+    joined = load_dataset(tmp_path / "joined")
+    assert joined.patient_id.tolist() == [1, 1, 2, 3, 2, 5]
+    assert joined.fold.tolist() == [1, 1, 2, 8, 2, 10]
+    preprocess("--data_path", source, "--output_path", tmp_path / "out", "--overwrite")
