@@ -101,7 +101,12 @@ def get_args_parser() -> StageParser:
     parser.add_list_argument(
         "--representations", default=list(REPRESENTATIONS), help=f"of {', '.join(REPRESENTATIONS)}"
     )
-    parser.add_argument("--clusterer", default="kmeans", choices=CLUSTERERS)
+    parser.add_argument(
+        "--clusterer",
+        default="kmeans",
+        choices=CLUSTERERS,
+        help="how records are put into clusters; a finding should not depend on it",
+    )
     parser.add_argument(
         "--k",
         type=positive_int,

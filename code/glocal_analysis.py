@@ -86,15 +86,15 @@ def get_args_parser() -> StageParser:
         "--cross_fit",
         default=None,
         metavar="CHECKPOINT",
-        help="one checkpoint per test fold, in place of --model_path and --folds; results go to "
-        "<modelname>_<task>_cross_fit (or _<run_name>)",
+        help="one checkpoint per test fold, in place of --model_path and --folds (default: none); "
+        "results go to <modelname>_<task>_cross_fit (or _<run_name>)",
     )
     parser.add_list_argument(
         "--contrast",
         default=[],
         metavar="LABEL",
         help="pairs of groups whose maps are compared, e.g. LVH NORM (permutation over patients, "
-        "Holm)",
+        "Holm; default: none)",
     )
     parser.add_argument(
         "--cards",

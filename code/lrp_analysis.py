@@ -124,13 +124,13 @@ def get_args_parser() -> StageParser:
         item=int,
         default=None,
         metavar="ID",
-        help="these records instead of a strategy",
+        help="these records instead of a strategy (default: --strategy chooses)",
     )
     parser.add_argument(
         "--n_samples",
         type=positive_int,
         default=None,
-        help="at most so many records per pathology (best_n: 10)",
+        help="at most so many records per pathology (default: best_n 10, other strategies all)",
     )
     parser.add_argument(
         "--window",
@@ -199,14 +199,14 @@ def get_args_parser() -> StageParser:
         "--record",
         default=None,
         metavar="PATH",
-        help="explain this WFDB record or csv (leads by name, mV)",
+        help="explain this WFDB record or csv, leads by name, mV (default: the data set)",
     )
     parser.add_argument(
         "--record_rate",
         type=float,
         default=None,
         metavar="HZ",
-        help="rate of a csv without a column time",
+        help="rate of a csv without a column time (no default)",
     )
     return parser
 

@@ -88,7 +88,8 @@ def get_args_parser() -> StageParser:
         "--addons",
         default=None,
         metavar="DIR",
-        help="folder with published r-peaks.csv and / or concepts.csv to use instead of our own",
+        help="folder with published r-peaks.csv and / or concepts.csv to use instead of our own "
+        "(default: none)",
     )
     parser.add_argument(
         "--skip_bad",

@@ -116,13 +116,13 @@ def get_args_parser() -> StageParser:
         "--amplitude_models",
         default=[],
         metavar="RUN",
-        help="runs of P_, R_ and T_ amplitude tasks",
+        help="runs of P_, R_ and T_ amplitude tasks, for the amplitude check (default: none)",
     )
     parser.add_list_argument(
         "--seeds",
         default=[],
         metavar="RUN",
-        help="runs of the same model and task from other seeds",
+        help="runs of the same model and task from other seeds (default: none)",
     )
     parser.add_list_argument(
         "--checks",

@@ -117,13 +117,14 @@ def get_args_parser() -> StageParser:
         "--relative",
         default=None,
         metavar="CONCEPT",
-        help="two or more concepts, each also tested against the others' records (relative TCAV)",
+        help="two or more concepts, each also tested against the others' records (relative TCAV; "
+        "default: none)",
     )
     parser.add_list_argument(
         "--match",
         default=[],
         help="draw negatives of equal label, age (decade), sex: any of "
-        f"{', '.join(MATCHES)}; asks whether the concept matters beyond them",
+        f"{', '.join(MATCHES)}; asks whether the concept matters beyond them (default: none)",
     )
     parser.add_argument(
         "--min_positives",
@@ -207,7 +208,7 @@ def get_args_parser() -> StageParser:
         default=None,
         metavar="CAVS.NPZ",
         help="no new CAVs: project the records of --folds on stored ones, score their classes -> "
-        "tcav_applied/",
+        "tcav_applied/ (default: new CAVs)",
     )
     return parser
 

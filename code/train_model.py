@@ -86,7 +86,12 @@ def get_args_parser() -> StageParser:
     )
 
     recipe = parser.add_argument_group("recipe")
-    recipe.add_argument("--epochs", type=positive_int, default=100)
+    recipe.add_argument(
+        "--epochs",
+        type=positive_int,
+        default=100,
+        help="passes over the training records; the best one on the validation folds is kept",
+    )
     recipe.add_argument(
         "--batch_size",
         type=positive_int,
@@ -96,7 +101,12 @@ def get_args_parser() -> StageParser:
     recipe.add_argument(
         "--lr", type=float, default=1e-3, help="learning rate of AdamW (its peak with one_cycle)"
     )
-    recipe.add_argument("--weight_decay", type=fraction, default=1e-3)
+    recipe.add_argument(
+        "--weight_decay",
+        type=fraction,
+        default=1e-3,
+        help="of AdamW; more of it holds the weights smaller",
+    )
     recipe.add_argument(
         "--schedule", choices=SCHEDULES, default="constant", help="of the learning rate"
     )
@@ -104,15 +114,19 @@ def get_args_parser() -> StageParser:
         "--patience",
         type=positive_int,
         metavar="EPOCHS",
-        help="stop after so many without a better score",
+        help="stop after so many without a better score (default: never)",
     )
     recipe.add_argument(
-        "--amp", nargs="?", const="bf16", choices=AMP_TYPES, help="mixed precision (alone: bf16)"
+        "--amp",
+        nargs="?",
+        const="bf16",
+        choices=AMP_TYPES,
+        help="mixed precision (alone: bf16; default: full precision)",
     )
     recipe.add_argument(
         "--finetune",
         metavar="CHECKPOINT",
-        help="start from the weights of this checkpoint or run folder",
+        help="start from the weights of this checkpoint or run folder (default: random weights)",
     )
     recipe.add_argument(
         "--freeze", action="store_true", help="with --finetune: train the last layer alone"

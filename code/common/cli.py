@@ -20,6 +20,8 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from common.files import UserError
@@ -72,19 +74,40 @@ SHARED_OPTIONS = {
         {
             "type": os.path.normpath,
             "default": None,
-            "help": "checkpoint, or the run folder that holds checkpoints/best_model.ckpt",
+            "help": "checkpoint, or the run folder that holds checkpoints/best_model.ckpt "
+            "(no default)",
         },
     ),
     "modelname": (
         ["--modelname", "--modeltype"],
-        {"default": None, "help": "network, as train_model.py --help lists them"},
+        {
+            "default": None,
+            "help": "network, as train_model.py --help lists them (default: lenet, or the "
+            "checkpoint's)",
+        },
     ),
-    "task": (["--task"], {"default": None, "help": "one of " + ", ".join(TASKS)}),
+    "task": (
+        ["--task"],
+        {
+            "default": None,
+            "help": f"one of {', '.join(TASKS)} (default: subdiagnostic, or the checkpoint's)",
+        },
+    ),
     "run_name": (
         ["--run_name"],
-        {"default": None, "help": "suffix of the run folder <modelname>_<task>_<run_name>"},
+        {
+            "default": None,
+            "help": "suffix of the run folder <modelname>_<task>_<run_name> (default: none)",
+        },
     ),
-    "seed": (["--seed"], {"type": int, "default": 0, "help": "seed of everything random"}),
+    "seed": (
+        ["--seed"],
+        {
+            "type": int,
+            "default": 0,
+            "help": "seed of everything random: another one shows how far results depend on chance",
+        },
+    ),
     "gpu": (
         ["--gpu"],
         {"action": "store_true", "help": "use the GPU; without one, say so and use the CPU"},
@@ -103,12 +126,17 @@ SHARED_OPTIONS = {
             "type": positive_int,
             "default": None,
             "metavar": "N",
-            "help": "only the first N records, for a quick try",
+            "help": "only the first N records, for a quick try (default: all)",
         },
     ),
     "sampling_rate": (
         ["--sampling_rate"],
-        {"type": int, "choices": (100, 500), "default": 100, "help": "Hz"},
+        {
+            "type": int,
+            "choices": (100, 500),
+            "default": 100,
+            "help": "Hz; 500 needs five times the memory",
+        },
     ),
     "folds": (
         ["--folds"],
@@ -128,6 +156,25 @@ SHARED_OPTIONS = {
     ),
 }
 
+
+# older spellings, and those of the original code where ours mean the same: accepted, not shown
+OLDER_SPELLINGS = {
+    "--data_dir": "--data_path",
+    "--checkpoint_path": "--model_path",
+    "--addon_dir": "--addons",
+    "--addon_path": "--addons",
+    "--finetuning": "--finetune",
+    "--n_fits": "--n_runs",
+    "--protocol": "--window",
+    "--selection": "--strategy",
+    "--method": "--methods",
+    "--pathologies": "--cohort",  # discovery's cohort is made of them
+}
+# options of the original code that have no counterpart
+EXPLAINED = {
+    "--feature_dir": "measurements are read from <data_path>/ptbxl_plus/features/unig_features.csv "
+    "where that is there, else measured; leave it out",
+}
 
 # where a stage takes a model: what it stores of itself is the default
 FROM_THE_MODEL = {
@@ -166,6 +213,18 @@ class _Words(argparse.Action):
             )
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Shows every default, unless the text speaks of it."""
+
+    def _get_help_string(self, action):
+        text = action.help or ""
+        shown = action.default not in (None, False, [], argparse.SUPPRESS)
+        if not shown or "default" in text:
+            return text
+        values = action.default if isinstance(action.default, list | tuple) else [action.default]
+        return f"{text} (default: {' '.join(map(str, values)).replace('%', '%%')})"
+
+
 class StageParser(argparse.ArgumentParser):
     """argparse with list options as the README types them and one-line errors."""
 
@@ -189,18 +248,33 @@ class StageParser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """argparse's own, after `[A, B]` was joined to one word."""
         args = _join_brackets(sys.argv[1:] if args is None else args)
+        args = [self._spelled_as_now(word) for word in args]
         if args and args[-1].count("[") > args[-1].count("]"):
             self.error(f"a list is not closed by ]: {args[-1]}")
         return super().parse_known_args(args, namespace)
 
+    def _spelled_as_now(self, word):
+        """An older spelling of one of this stage's options as the present one."""
+        name, equals, value = word.partition("=")
+        newer = OLDER_SPELLINGS.get(name)
+        known = self._option_string_actions
+        return f"{newer}{equals}{value}" if name not in known and newer in known else word
+
     def error(self, message: str) -> NoReturn:
         """End with one line and exit code 2; a mistyped option is told what it may have been."""
         wrong = re.match(r"unrecognized arguments: (--\w+)", message)
-        close = (
-            difflib.get_close_matches(wrong[1], self._option_string_actions, n=1) if wrong else []
-        )
-        hint = f"; did you mean {close[0]}?" if close else ""
+        if wrong and wrong[1] in EXPLAINED:
+            self.exit(2, f"error: {wrong[1]} is no option here: {EXPLAINED[wrong[1]]}\n")
+        close = self._close_option(wrong[1]) if wrong else None
+        hint = f"; did you mean {close}?" if close else ""
         self.exit(2, f"error: {message}{hint} (see {self.prog} --help)\n")
+
+    def _close_option(self, wrong):
+        """The option that was meant: --model is --model_path rather than --modelname."""
+        known = [name for action in self._actions for name in action.option_strings]
+        if f"{wrong}_path" in known:
+            return f"{wrong}_path"
+        return next(iter(difflib.get_close_matches(wrong, known, n=1)), None)
 
 
 def _join_brackets(words):
@@ -220,9 +294,7 @@ def stage_parser(doc: str, *shared: str, **changes: dict) -> StageParser:
 
     `changes` maps a shared option to changed keywords, e.g. folds={"default": [9, 10]}.
     """
-    parser = StageParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = StageParser(description=doc, formatter_class=_Help, allow_abbrev=False)
     own = FROM_THE_MODEL if "model_path" in shared else {}
     for name in shared:
         parser.add_shared(name, **{**own.get(name, {}), **changes.get(name, {})})
@@ -231,14 +303,46 @@ def stage_parser(doc: str, *shared: str, **changes: dict) -> StageParser:
 
 def check_names(kind: str, asked: Iterable, known: Iterable) -> list:
     """`asked` as a list, or UserError that names the unknown ones and what is accepted."""
-    known = list(known)
+    known, asked = list(known), list(asked)
     unknown = [name for name in asked if name not in known]
     if unknown:
+        meant = [name for one in unknown for name in _close_names(str(one), known)]
+        hint = f"; did you mean {', '.join(meant)}?" if meant else ""
         raise UserError(
             f"unknown {kind} {', '.join(map(str, unknown))}: accepted are "
-            f"{', '.join(map(str, known))}"
+            f"{', '.join(map(str, known))}{hint}"
         )
-    return list(asked)
+    return asked
+
+
+def _close_names(wrong, known):
+    """The known name that was meant, whatever its case; [] where none is close."""
+    by_lower = {str(name).lower(): str(name) for name in known}
+    return [by_lower[name] for name in difflib.get_close_matches(wrong.lower(), by_lower, n=1)]
+
+
+def say_left_out(left_out: dict[str, str]) -> None:
+    """One line that names what a stage leaves out, and why: {name: reason}; equal reasons once."""
+    reasons = {}
+    for name, reason in left_out.items():
+        reasons.setdefault(reason, []).append(name)
+    parts = [f"{', '.join(names)} ({reason})" for reason, names in reasons.items()]
+    if parts:
+        print(f"left out: {'; '.join(parts)}")
+
+
+def say_results(folder: str | Path, written: Iterable[str | Path], first: Sequence[str]) -> None:
+    """The end of a stage: its folder, the three files to open first, and how many more there are.
+
+    first  names or patterns of the files worth opening first, in this order
+    """
+    written = list(dict.fromkeys(Path(path) for path in written))
+    matching = [path for name in first for path in written if fnmatch(path.name, name)]
+    shown = [*dict.fromkeys([*matching, *written])][:3]
+    print(f"results are in {folder}; open first:")
+    print("\n".join(f"  {path}" for path in shown))
+    if len(written) > len(shown):
+        print(f"  and {len(written) - len(shown)} more files")
 
 
 def select_device(args: argparse.Namespace) -> "torch.device":
