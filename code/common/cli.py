@@ -218,8 +218,8 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action):
         text = action.help or ""
-        shown = action.default not in (None, False, [], argparse.SUPPRESS)
-        if not shown or "default" in text:
+        without = action.nargs == 0 or action.default in (None, [], argparse.SUPPRESS)
+        if without or "default" in text:
             return text
         values = action.default if isinstance(action.default, list | tuple) else [action.default]
         return f"{text} (default: {' '.join(map(str, values)).replace('%', '%%')})"

@@ -1,11 +1,13 @@
 """The shared command line: list syntax, aliases, one-line errors."""
 
 import argparse
+import importlib
 
 import pytest
 
-from common.cli import check_names, fraction, stage_parser
+from common.cli import check_names, fraction, say_left_out, say_results, stage_parser
 from common.files import UserError
+from conftest import ROOT
 
 
 def parser():
@@ -84,3 +86,78 @@ def test_a_fraction_lies_between_0_and_1(text):
     assert fraction("0.8") == 0.8
     with pytest.raises(argparse.ArgumentTypeError, match=rf"{text} is not between 0 and 1"):
         fraction(text)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [("--model", "--model_path"), ("--data", "--data_path"), ("--pathologie", "--pathologies")],
+)
+def test_a_mistyped_option_is_told_what_was_meant(wrong, meant, capsys):
+    parser = stage_parser("x", "data_path", "model_path", "modelname")
+    parser.add_list_argument("--pathologies")
+    with pytest.raises(SystemExit):
+        parser.parse_args([wrong, "x"])
+    assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_a_name_in_another_case_is_told_the_right_one():
+    with pytest.raises(UserError, match=r"unknown label ami: .*did you mean AMI\?"):
+        check_names("label", ["ami"], ["AMI", "IMI"])
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("--protocol", "window"),
+        ("--selection", "strategy"),
+        ("--n_fits", "n_runs"),
+        ("--finetuning", "finetune"),
+        ("--addon_dir", "addons"),
+        ("--data_dir", "data_path"),
+        ("--checkpoint_path", "model_path"),
+    ],
+)
+def test_older_spellings_are_accepted_and_not_shown(older, newer):
+    parser = stage_parser("x", "data_path", "model_path")
+    group = parser.add_argument_group("more")
+    if newer not in ("data_path", "model_path"):
+        group.add_argument(f"--{newer}", help="x")
+    for words in ([older, "7"], [f"{older}=7"]):
+        assert getattr(parser.parse_args(words), newer) == "7"
+    assert older not in parser.format_help()
+
+
+def test_an_option_that_has_no_counterpart_is_explained(capsys):
+    with pytest.raises(SystemExit):
+        stage_parser("x", "data_path").parse_args(["--feature_dir", "x"])
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "unig_features.csv" in said
+
+
+STAGES = sorted(path.stem for path in (ROOT / "code").glob("*.py") if path.stem != "utils")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_option_has_a_text_and_shows_its_default(stage):
+    parser = importlib.import_module(stage).get_args_parser()
+    for action in parser._actions:
+        assert action.help, action.option_strings
+        text = parser._get_formatter()._get_help_string(action)
+        takes_a_value = action.nargs != 0 and not action.required
+        assert "default" in text or not takes_a_value, action.option_strings
+
+
+def test_equal_reasons_are_one_line(capsys):
+    say_left_out({"A": "no record", "B": "no record", "C": "other"})
+    assert capsys.readouterr().out == "left out: A, B (no record); C (other)\n"
+
+
+def test_a_stage_ends_with_its_folder_three_files_and_how_many_more(tmp_path, capsys):
+    files = [tmp_path / f"{name}.csv" for name in "abcde"]
+    say_results(tmp_path, files, ["d.csv", "b*"])
+    assert capsys.readouterr().out.splitlines() == [
+        f"results are in {tmp_path}; open first:",
+        *(f"  {tmp_path / name}.csv" for name in "dba"),
+        "  and 2 more files",
+    ]
