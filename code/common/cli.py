@@ -218,11 +218,13 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action):
         text = action.help or ""
-        without = action.nargs == 0 or action.default in (None, [], argparse.SUPPRESS)
-        if without or "default" in text:
+        if action.nargs == 0 or action.required or "default" in text:
             return text
-        values = action.default if isinstance(action.default, list | tuple) else [action.default]
-        return f"{text} (default: {' '.join(map(str, values)).replace('%', '%%')})"
+        value = action.default
+        if value in (None, []):
+            return f"{text} (default: none)"
+        shown = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        return f"{text} (default: {shown.replace('%', '%%')})"
 
 
 class StageParser(argparse.ArgumentParser):
