@@ -36,7 +36,7 @@ from networks.metrics import (
     regression_metrics,
     sigmoid,
 )
-from networks.models import get_model
+from networks.models import get_model, last_layer
 from networks.training import Learner, Recipe, TrainingLog, TrainingSet, checkpoint_paths, fit
 from records.dataset import TABLE, Dataset, shared_patients
 
@@ -209,10 +209,9 @@ def new_model(info: ModelInfo, finetune: str | None) -> torch.nn.Module:
                 raise UserError(f"--finetune {finetune} is of {what} {there}, this run of {here}")
         weights = before.state_dict()
         if before.info.labels != info.labels:
-            weights = {
-                **weights,
-                **{f"head.{name}": value for name, value in model.head.state_dict().items()},
-            }
+            name, layer = last_layer(model)
+            drawn = {f"{name}.{part}": value for part, value in layer.state_dict().items()}
+            weights = {**weights, **drawn}
         model.load_state_dict(weights, strict=True)
     model.info = info
     return model

@@ -28,6 +28,7 @@ from networks import distributed, figures
 from networks.channels_last import channels_last
 from networks.checkpoints import ModelInfo, save_checkpoint
 from networks.metrics import macro_auc
+from networks.models import last_layer
 from records.dataset import Dataset
 
 
@@ -59,7 +60,7 @@ class Recipe:
     schedule: str = "constant"
     patience: int | None = None  # epochs without a better validation score before stopping
     amp: str | None = None  # "bf16", "fp16" or full precision
-    freeze: bool = False  # train the head alone
+    freeze: bool = False  # train the last layer alone
     seed: int = 0
 
 
@@ -151,8 +152,9 @@ class Learner:
     @classmethod
     def of(cls, model: nn.Module, task: str, recipe: Recipe, device: torch.device) -> "Learner":
         """AdamW over the parameters that the recipe trains."""
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(not recipe.freeze or name.startswith("head."))
+        last = set(last_layer(model)[1].parameters()) if recipe.freeze else set()
+        for parameter in model.parameters():
+            parameter.requires_grad_(not recipe.freeze or parameter in last)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
         scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "fp16")
@@ -165,8 +167,9 @@ class Learner:
         """Training mode; a frozen backbone keeps its batch statistics and drops nothing."""
         self.module.train()
         if self.recipe.freeze:
-            for name, part in distributed.unwrap(self.module).named_children():
-                part.train(name == "head")
+            network = distributed.unwrap(self.module)
+            network.eval()
+            last_layer(network)[1].train()
 
     def set_progress(self, progress: float) -> float:
         """Set the learning rate for a progress from 0 to 1 through the run; returns it."""

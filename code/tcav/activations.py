@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from common.files import UserError
 from networks.inference import to_input, views
-from networks.models import Bottleneck
+from networks.models import Bottleneck, last_layer
 
 POOLS = ("time", "none")
 PASS_THROUGH = (nn.Flatten, nn.Dropout)  # same values as the layer before
@@ -36,7 +36,7 @@ def layer_names(model: nn.Module) -> list[str]:
             for name, module in model.named_modules()
             if name and not list(module.children()) and not isinstance(module, PASS_THROUGH)
         ]
-    return ["stem", *blocks, "pool", "head"]
+    return ["stem", *blocks, "pool", last_layer(model)[0]]
 
 
 @contextlib.contextmanager
