@@ -28,7 +28,7 @@ from common.cli import StageParser, check_names, positive_int, run, select_devic
 from common.files import UserError, sha256
 from common.labels import is_regression
 from common.stage import Stage
-from glocal import figures, tables
+from glocal import tables
 from glocal.groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
 from glocal.scorecard import CARDS, cards_for
 from networks.checkpoints import check_against, find_checkpoint, load_model
@@ -242,12 +242,14 @@ def main(args: argparse.Namespace) -> None:
     ) as stage:
         if stage.finished_before():
             return
-        figures.clear(folder)
+        tables.clear(folder)
         for group in groups.values():
             fill_group(group, pool, methods, args.seed, progress=True)
         shown = [groups[name] for name in pathologies if name in groups]
         found = tables.write_tables(folder, args, info, groups, shown, pairs, methods, cards)
         paths = [folder / f"{name}.csv" for name in found]
+        from glocal import figures  # what draws is loaded when all is computed
+
         paths += figures.draw_all(folder, args, info, shown, pairs, methods, found)
         paths.append(
             write_flag_counts(

@@ -26,15 +26,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from attribution import figures as local_figures
 from attribution import job as local_results
 from attribution.cam import activation_and_gradient
 from attribution.explained import write_records
-from attribution.inputs import baseline_for, occlusion_regions, own_dataset, own_targets
 from attribution.job import Job
 from attribution.lrp import LRP_PRESETS
 from attribution.methods import METHODS, check_methods, options_taken, split_name
-from attribution.plan import choose_targets, cost, method_options
+from attribution.plan import (
+    baseline_for,
+    choose_targets,
+    cost,
+    method_options,
+    occlusion_regions,
+    own_dataset,
+    own_targets,
+)
 from attribution.selection import STRATEGIES
 from common.cli import (
     StageParser,
@@ -322,6 +328,8 @@ def clear(folder: Path) -> None:
 
 def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_records: int) -> None:
     """The main process's end: figures, files, one line of summary."""
+    from attribution import figures as local_figures  # what draws is loaded when all is computed
+
     local_results.wait_for_parts(job)
     figures, left_out = local_figures.draw(job, args.max_figures, args.absolute, args.compare, name)
     written = local_results.assemble(job)

@@ -22,8 +22,6 @@ true label of highest logit; regression models for every lead.
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -31,71 +29,22 @@ import torch
 from torch import nn
 
 from attribution.methods import METHODS, Explainer, make_explainers
-from common.cli import StageParser, check_names, positive_int, run, select_device, stage_parser
+from common.cli import StageParser, positive_int, run, select_device, stage_parser
 from common.files import UserError, sha256, write_csv
 from common.labels import is_regression
-from common.stage import Stage, data_folders
+from common.stage import Stage
 from networks.checkpoints import check_against, find_checkpoint, load_model
 from networks.defaults import settle
 from networks.inference import load_dataset_for
 from records.dataset import PLANTED, TABLE, content_hash, load_table
 from records.quality import write_flag_counts
-from sanity import figures as sanity_figures
 from sanity import tables as sanity_tables
-from sanity.amplitude import measure_amplitude
-from sanity.axioms import measure_axioms
-from sanity.dose_response import DOSED, DOSES, dose_reference, measure_dose_response
-from sanity.faithfulness import FRACTIONS, N_RANDOM, measure_faithfulness, random_reference
-from sanity.localisation import has_truth, measure_localisation, planted_reference
-from sanity.parts import Check, Store, cascade_maps, estimate, estimate_maps, plan, run_parts
-from sanity.randomisation import measure_randomisation
+from sanity.checks import CHECKS, checks_of
+from sanity.parts import Check, Store, estimate, estimate_maps, plan, run_parts
 from sanity.subject import make_subject
 from sanity.tables import Subjects
 
 ALL = (*METHODS, "lrp:epsilon")
-N_CURVES = 4 * len(FRACTIONS)  # of kind of part and fill
-
-# name -> check; the last three compare methods, models and layers, and need no part of their own
-CHECKS = {
-    "amplitude": Check(
-        measure_amplitude,
-        "does the attribution of lead L's wave fall on that lead and wave?",
-        subjects="amplitude",
-        quick=True,
-        explained=lambda _model: 12,
-    ),
-    "randomisation": Check(
-        measure_randomisation,
-        "do maps change when the weights are drawn anew?",
-        subjects="few",
-        quick=True,
-        explained=cascade_maps,
-    ),
-    "faithfulness": Check(
-        measure_faithfulness,
-        "does the logit follow when relevant parts are removed or kept?",
-        reference=random_reference,
-        evaluated=4 * N_CURVES,
-        prepared=N_RANDOM * N_CURVES,
-    ),
-    "dose_response": Check(
-        measure_dose_response,
-        "do attributions know what a dose of each wave does?",
-        reference=dose_reference,
-        prepared=2 * 12 * len(DOSED) * (len(DOSES) - 1),
-    ),
-    "localisation": Check(measure_localisation, "do maps point at the planted cause?", prepared=4),
-    "axioms": Check(
-        measure_axioms,
-        "are the identities kept that the method claims?",
-        explained=lambda _model: 2,
-    ),
-    "agreement": Check(None, "do methods agree with each other?"),
-    "seeds": Check(None, "does a method agree with itself over models of other seeds (--seeds)?"),
-    "layers": Check(
-        None, "the Grad-CAM table: layer x truth, on the amplitude models and the planted causes"
-    ),
-}
 
 
 def get_args_parser() -> StageParser:
@@ -232,42 +181,6 @@ def settings_of(
     }
 
 
-def find_planted(args: argparse.Namespace) -> Path:
-    """The folder of the simulated cohort: --planted, the data set's own, or the one it was
-    preprocessed from.
-    """
-    if args.planted:
-        return Path(args.planted)
-    folders = data_folders(args.data_path)
-    return next((folder for folder in folders if has_truth(folder)), folders[0])
-
-
-def checks_of(args: argparse.Namespace) -> tuple[dict[str, Check], Path | None]:
-    """The asked checks that can be made, with what they need filled in; says which
-    cannot and why.
-    """
-    chosen = {name: CHECKS[name] for name in check_names("check", args.checks, CHECKS)}
-    planted = find_planted(args)
-    missing = {
-        "amplitude": not args.amplitude_models and "no --amplitude_models",
-        "seeds": not args.seeds and "no --seeds",
-        "localisation": not has_truth(planted)
-        and f"no planted causes in {planted}: simulate_ptbxl.py makes such cohorts",
-        "layers": not (args.amplitude_models or has_truth(planted))
-        and "neither --amplitude_models nor planted causes",
-    }
-    for name in [name for name in chosen if missing.get(name)]:
-        print(f"left out: {name}, {missing[name]}", file=sys.stderr)
-        del chosen[name]
-    if not chosen:
-        raise UserError("none of the checks can be made: see the lines above")
-    if "localisation" in chosen:
-        chosen["localisation"] = replace(
-            chosen["localisation"], reference=partial(planted_reference, data_path=planted)
-        )
-    return chosen, planted if has_truth(planted) else None
-
-
 def main(args: argparse.Namespace) -> None:
     """Check, tabulate, draw; with --strict exit 1 on a broken claim."""
     device = select_device(args)
@@ -331,6 +244,8 @@ def compute(
     ]
     explained = {one.name: one.ecg_id for one in (*subjects["model"], *subjects["amplitude"])}
     written.append(write_flag_counts(stage.folder, load_table(args.data_path), explained))
+    from sanity import figures as sanity_figures  # what draws is loaded when all is computed
+
     written += sanity_figures.draw_all(stage.folder, tables, records)
     models = map(find_checkpoint, [args.model_path, *args.amplitude_models, *args.seeds])
     stage.finish(

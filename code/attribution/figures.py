@@ -159,7 +159,7 @@ def draw(
         else:
             figure, label = (
                 _single(job, target, position, method, absolute, name),
-                f"{method}_{label}",
+                f"{slug(method)}_{label}",
             )
         written += write_figure(figure, job.folder / label, FORMATS, dpi=200)
     return written, max(len(wanted) - max_figures, 0)

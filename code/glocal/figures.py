@@ -24,13 +24,12 @@ from ecg.segments import SEGMENTS, WAVES
 from glocal.groups import CONTROLS, Group, label_bars
 from glocal.maps import TOP
 from glocal.scorecard_figures import scorecard_figure
-from glocal.tables import cells_of
+from glocal.tables import FORMATS, cells_of
 from networks.checkpoints import ModelInfo
 
 # Cabrera's order, aVR inverted: neighbours on the page are neighbours in the heart
 LIMB, CHEST = ("aVL", "I", "-aVR", "II", "aVF", "III"), ("V1", "V2", "V3", "V4", "V5", "V6")
 DISPLAY = (*LIMB, *CHEST)
-FORMATS = ("png", "pdf")
 # bands above the columns: name -> first and last of its segments, one band beside the other
 BANDS = {
     "P": (WAVES["P"][0], WAVES["PR"][1]),
@@ -502,15 +501,6 @@ def contrast_figure(table: pd.DataFrame, method: str) -> Figure:
 
 
 # ---------------------------------------------------------------- all of them
-
-
-def clear(folder: Path) -> None:
-    """Remove tables and figures of an earlier or interrupted run: other groups must not lie among
-    those of this one.
-    """
-    for suffix in ("csv", *FORMATS):
-        for path in folder.glob(f"*.{suffix}"):
-            path.unlink()
 
 
 def draw_all(

@@ -27,7 +27,6 @@ from common.stats import percentile_interval, permutation_p
 from ecg.segments import SEGMENTS, WAVES
 from glocal.maps import TOP, cell_ranks, group_mean
 from networks.checkpoints import ModelInfo
-from simulation.truth import planted_cells
 
 LIMB_LATERAL, LATERAL = ("I", "aVL"), ("I", "aVL", "V5", "V6")
 INFERIOR, ANTERIOR = ("II", "III", "aVF"), ("V1", "V2", "V3", "V4")
@@ -219,6 +218,8 @@ def planted_cards(path: str | Path, task: str, labels: Sequence[str]) -> dict[st
             f"{path} names {', '.join(map(str, unknown))}, which is no lead or segment of the 12 x "
             "24 maps"
         )
+    from simulation.truth import planted_cells  # loaded where a simulated cohort is scored
+
     table = planted_cells(table)
     cards = {}
     for label in labels:

@@ -23,6 +23,7 @@ from networks.checkpoints import ModelInfo
 
 # only the sign of such a method is that of a voltage that raises the logit, as rules have it
 PER_VOLTAGE = "logit per mV"
+FORMATS = ("png", "pdf")  # of the figures beside the tables
 
 
 def segments_csv(
@@ -231,6 +232,15 @@ def _with_holm(table):
 
 
 # ---------------------------------------------------------------- all of them
+
+
+def clear(folder: Path) -> None:
+    """Remove tables and figures of an earlier or interrupted run: other groups must not lie among
+    those of this one.
+    """
+    for suffix in ("csv", *FORMATS):
+        for path in folder.glob(f"*.{suffix}"):
+            path.unlink()
 
 
 def write_tables(

@@ -8,8 +8,7 @@ import numpy as np
 from common.files import UserError, read_npy
 from common.labels import LEADS
 from common.stage import data_folders
-from ecg import analysis
-from ecg.segments import SEGMENTS, from_signals
+from ecg.segments import SEGMENTS
 from records.dataset import Dataset
 
 FOLDER = "ptbxl_segmentations"
@@ -38,10 +37,21 @@ def load_segments(data: Dataset, rows: np.ndarray | Sequence[int] | slice) -> np
             found[place] = _to_length(
                 read_segments(path), data.signals.shape[1], data.sampling_rate, path
             )
-    for start in range(0, len(missing), analysis.CHUNK):
-        places = missing[start : start + analysis.CHUNK]
-        found[places] = from_signals(data.signals[rows[places]], data.sampling_rate)
+    if missing:
+        found[missing] = _drawn(data.signals[rows[missing]], data.sampling_rate)
     return found
+
+
+def _drawn(signals, sampling_rate):
+    """Segments from our own fiducials: what they need is loaded when a file is missing."""
+    from ecg.analysis import CHUNK
+    from ecg.segmenting import from_signals
+
+    parts = [
+        from_signals(signals[start : start + CHUNK], sampling_rate)
+        for start in range(0, len(signals), CHUNK)
+    ]
+    return np.concatenate(parts)
 
 
 def segmentation_folders(data_path: str | Path) -> list[Path]:

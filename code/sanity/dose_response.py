@@ -86,6 +86,11 @@ def dose_reference(subject: Subject) -> dict[str, np.ndarray]:
     }
 
 
+def passes_once(_model: torch.nn.Module) -> int:
+    """Forward passes per record for the slopes, with one lead alone and with Einthoven's law."""
+    return 2 * len(LEADS) * len(DOSED) * (len(DOSES) - 1)
+
+
 def per_millivolt(
     relative: np.ndarray, amplitude: np.ndarray, dose: float = TABLE_DOSE
 ) -> np.ndarray:

@@ -136,6 +136,19 @@ def measure_faithfulness(
     return measured
 
 
+N_CURVES = 2 * len(PARTS) * len(FRACTIONS)  # logits of all kinds of parts, with two fills
+
+
+def passes_per_method(_model: torch.nn.Module) -> int:
+    """Forward passes per record and method: two readings, two orders."""
+    return 4 * N_CURVES
+
+
+def passes_once(_model: torch.nn.Module) -> int:
+    """Forward passes per record for the random orders."""
+    return N_RANDOM * N_CURVES
+
+
 def full_effect(curve: np.ndarray) -> float:
     """Mean size of the effect of removing everything: the unit of all curves of a model."""
     return max(float(np.abs(curve[:, 0] - curve[:, -1]).mean()), 1e-9)

@@ -23,7 +23,6 @@ from attribution.methods import Explainer
 from common.files import read_csv, read_npz, write_csv, write_npz
 from common.labels import slug
 from networks.inference import read_samples
-from sanity.randomisation import N_NOISY, layers_top_down
 from sanity.subject import Measured, Subject, target_logits
 
 PROBE = 4  # records that the estimate is timed on
@@ -51,8 +50,8 @@ class Check:
                "amplitude"
     reference  subject -> arrays that are computed once per model, or None
     quick      explains often: fewer records (--n_few) and cheaper options (Method.quick)
-    explained  maps per record and method, from the model, beside the one that all checks share
-    evaluated  forward passes per record and method; `prepared`: per record, once per model
+    explained  model -> maps per record and method, beside the one that all checks share
+    evaluated  model -> forward passes per record and method; `prepared`: per record, once per model
     """
 
     measure: Callable
@@ -61,13 +60,8 @@ class Check:
     reference: Callable | None = None
     quick: bool = False
     explained: Callable = lambda _model: 0
-    evaluated: int = 0
-    prepared: int = 0
-
-
-def cascade_maps(model: torch.nn.Module) -> int:
-    """Maps per record of the randomisation check."""
-    return (2 + N_NOISY) * len(layers_top_down(model)) + N_NOISY
+    evaluated: Callable = lambda _model: 0
+    prepared: Callable = lambda _model: 0
 
 
 class Store:
@@ -169,11 +163,11 @@ def estimate(
             start = time.perf_counter()
             target_logits(probe, torch.from_numpy(probe.signals))
             per_forward[subject.name] = (time.perf_counter() - start) / len(probe)
-        once = 0 if (name, subject.name) in prepared else check.prepared
+        once = 0 if (name, subject.name) in prepared else check.prepared(subject.model)
         prepared.add((name, subject.name))
         total += len(subject) * (
             (1 + check.explained(subject.model)) * per_map[subject.name, method, kind]
-            + (check.evaluated + once) * per_forward[subject.name]
+            + (check.evaluated(subject.model) + once) * per_forward[subject.name]
         )
     return total
 

@@ -106,6 +106,11 @@ def noise_chance(shape: tuple[int, ...]) -> dict[str, float]:
     }
 
 
+def cascade_maps(model: nn.Module) -> int:
+    """Maps per record that the check computes."""
+    return (2 + N_NOISY) * len(layers_top_down(model)) + N_NOISY
+
+
 def measure_randomisation(
     subject: Subject,
     maps: np.ndarray,

@@ -12,10 +12,6 @@ from common.files import UserError, read_csv
 from networks.inference import predict
 from records.dataset import Dataset
 from sanity.agreement import glocal_agreement, measure_between_methods, measure_between_seeds
-from sanity.amplitude import amplitude_fit
-from sanity.axioms import verdicts
-from sanity.dose_response import dose_reference, dose_table
-from sanity.localisation import gate_table, measure_layers, planted_reference, wave_truth
 from sanity.parts import Check, Store
 from sanity.subject import COLUMNS, Subject, compare_to_best, summarise
 
@@ -24,6 +20,8 @@ Subjects = dict[str, list[Subject]]  # "model", "few" (of its records), "amplitu
 
 def fit_of(model: nn.Module, data: Dataset) -> pd.DataFrame:
     """R2 and error of an amplitude model on all measured records of `data` (centre crop)."""
+    from sanity.amplitude import amplitude_fit
+
     kept = data.rows(data.labelled)
     predicted = predict(model, kept.signals, "centre_crop")
     return amplitude_fit(
@@ -63,6 +61,8 @@ def seed_agreement(
 
 def layer_scores(subjects: Subjects, store: Store, planted: Path | None) -> pd.DataFrame:
     """Long table of the Grad-CAM question on the amplitude models and on the planted causes."""
+    from sanity.localisation import measure_layers, planted_reference, wave_truth
+
     tables = [
         long_table(measure_layers(subject, wave_truth(subject)))
         for subject in subjects["amplitude"]
@@ -123,14 +123,20 @@ def build(
     tables["details"] = summarise(everything[detail], seed)
     tables["comparisons"] = compare_to_best(everything[~detail], seed)
     if "axioms" in checks:
+        from sanity.axioms import verdicts
+
         tables["axioms"] = verdicts(
             everything, {name: one.axioms for name, one in explainers["full"].items()}
         )
     if "dose_response" in checks:
+        from sanity.dose_response import dose_reference, dose_table
+
         tables["dose_response"] = dose_table(
             subject, store.reference("dose_response", subject, dose_reference)
         )
     if "localisation" in checks:
+        from sanity.localisation import gate_table
+
         truth = store.reference("localisation", subject, checks["localisation"].reference)
         tables["localisation_gate"] = gate_table(subject, truth)
     return tables

@@ -6,15 +6,8 @@ import pytest
 
 import ecg
 from common.files import UserError
-from ecg.segments import (
-    POINTS,
-    SEGMENTS,
-    draw,
-    draw_bytes,
-    from_signals,
-    in_turn,
-    share_of,
-)
+from ecg.segmenting import from_signals
+from ecg.segments import POINTS, SEGMENTS, draw, draw_bytes, in_turn, share_of
 from ecg.segments import WAVES as SEGMENT_WAVES
 from known_ecg import WAVES, known_ecg, regular
 from records import segmentations

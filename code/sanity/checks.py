@@ -1,0 +1,114 @@
+"""CHECKS: the sanity checks there are, and which of them can be made of what is given.
+
+A check's own module is imported when the check runs.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from common.cli import check_names
+from common.files import UserError
+from common.stage import data_folders
+from sanity.parts import Check
+
+
+def later(module: str, name: str) -> Callable:
+    """The function `name` of sanity/<module>.py, imported when it is first called."""
+
+    def call(*given, **named):
+        return getattr(importlib.import_module(f"sanity.{module}"), name)(*given, **named)
+
+    return call
+
+
+# name -> check; the last three compare methods, models and layers, and need no part of their own
+CHECKS = {
+    "amplitude": Check(
+        later("amplitude", "measure_amplitude"),
+        "does the attribution of lead L's wave fall on that lead and wave?",
+        subjects="amplitude",
+        quick=True,
+        explained=lambda _model: 12,
+    ),
+    "randomisation": Check(
+        later("randomisation", "measure_randomisation"),
+        "do maps change when the weights are drawn anew?",
+        subjects="few",
+        quick=True,
+        explained=later("randomisation", "cascade_maps"),
+    ),
+    "faithfulness": Check(
+        later("faithfulness", "measure_faithfulness"),
+        "does the logit follow when relevant parts are removed or kept?",
+        reference=later("faithfulness", "random_reference"),
+        evaluated=later("faithfulness", "passes_per_method"),
+        prepared=later("faithfulness", "passes_once"),
+    ),
+    "dose_response": Check(
+        later("dose_response", "measure_dose_response"),
+        "do attributions know what a dose of each wave does?",
+        reference=later("dose_response", "dose_reference"),
+        prepared=later("dose_response", "passes_once"),
+    ),
+    "localisation": Check(
+        later("localisation", "measure_localisation"),
+        "do maps point at the planted cause?",
+        prepared=lambda _model: 4,
+    ),
+    "axioms": Check(
+        later("axioms", "measure_axioms"),
+        "are the identities kept that the method claims?",
+        explained=lambda _model: 2,
+    ),
+    "agreement": Check(None, "do methods agree with each other?"),
+    "seeds": Check(None, "does a method agree with itself over models of other seeds (--seeds)?"),
+    "layers": Check(
+        None, "the Grad-CAM table: layer x truth, on the amplitude models and the planted causes"
+    ),
+}
+
+
+def find_planted(args: argparse.Namespace) -> Path:
+    """The folder of the simulated cohort: --planted, the data set's own, or the one it was
+    preprocessed from.
+    """
+    if args.planted:
+        return Path(args.planted)
+    from sanity.localisation import has_truth
+
+    folders = data_folders(args.data_path)
+    return next((folder for folder in folders if has_truth(folder)), folders[0])
+
+
+def checks_of(args: argparse.Namespace) -> tuple[dict[str, Check], Path | None]:
+    """The asked checks that can be made, with what they need filled in; says which
+    cannot and why.
+    """
+    from sanity.localisation import has_truth, planted_reference
+
+    chosen = {name: CHECKS[name] for name in check_names("check", args.checks, CHECKS)}
+    planted = find_planted(args)
+    truth = has_truth(planted)
+    missing = {
+        "amplitude": not args.amplitude_models and "no --amplitude_models",
+        "seeds": not args.seeds and "no --seeds",
+        "localisation": not truth
+        and f"no planted causes in {planted}: simulate_ptbxl.py makes such cohorts",
+        "layers": not (args.amplitude_models or truth)
+        and "neither --amplitude_models nor planted causes",
+    }
+    for name in [name for name in chosen if missing.get(name)]:
+        print(f"left out: {name}, {missing[name]}", file=sys.stderr)
+        del chosen[name]
+    if not chosen:
+        raise UserError("none of the checks can be made: see the lines above")
+    if "localisation" in chosen:
+        chosen["localisation"] = replace(
+            chosen["localisation"], reference=partial(planted_reference, data_path=planted)
+        )
+    return chosen, planted if truth else None
