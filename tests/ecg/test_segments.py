@@ -6,11 +6,11 @@ import pytest
 
 import ecg
 from common.files import UserError
+from ecg import segmenting
 from ecg.segmenting import from_signals
 from ecg.segments import POINTS, SEGMENTS, draw, draw_bytes, in_turn, share_of
 from ecg.segments import WAVES as SEGMENT_WAVES
 from known_ecg import WAVES, known_ecg, regular
-from records import segmentations
 from records.dataset import Dataset
 from records.segmentations import load_segments, read_segments
 
@@ -170,7 +170,7 @@ def test_downloaded_ones_are_read_and_the_rest_is_computed(tmp_path, monkeypatch
     write(tmp_path, 12, mask)
     asked = []
     monkeypatch.setattr(
-        segmentations,
+        segmenting,
         "from_signals",
         lambda signals, rate: asked.append(len(signals)) or from_signals(signals, rate),
     )
