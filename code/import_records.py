@@ -27,8 +27,8 @@ from common.files import UserError, read_csv, read_npy, sha256, write_csv
 from common.labels import LEADS, STATEMENTS
 from common.stage import Stage
 from records.dataset import parse_r_peaks
-from records.own_record import check_rate, resample
 from records.ptbxl import record_name, write_database, write_record, write_statements
+from records.resampling import check_rate, resample
 
 RATE = 100  # Hz that everything is brought to
 MAX_MV = 32.0  # what format 16 holds at 1000 units per mV; no ECG comes near

@@ -21,6 +21,7 @@ import hashlib
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -68,6 +69,9 @@ from reporting.one_ecg import (
     write_tables,
 )
 from reporting.run import Run
+
+if TYPE_CHECKING:
+    from records.recording import Asked
 
 SHARED = (
     "data_path",
@@ -205,14 +209,33 @@ def get_args_parser() -> StageParser:
         "--record",
         default=None,
         metavar="PATH",
-        help="explain this WFDB record or csv, leads by name, mV (default: the data set)",
+        help="explain this recording: a WFDB record, csv, .npy, .npz, .mat, HDF5 (file.hdf5#id) or "
+        "a vendor's file, leads by name (default: the data set)",
     )
     parser.add_argument(
         "--record_rate",
         type=float,
         default=None,
         metavar="HZ",
-        help="rate of a csv without a column time (no default)",
+        help="sampling rate of a recording that does not say it (no default)",
+    )
+    parser.add_argument(
+        "--record_start",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="where in a longer recording the 10 s begin (default 0)",
+    )
+    parser.add_argument(
+        "--unit",
+        default=None,
+        help="unit of a recording that does not say it: mV, uV, nV, V (no default)",
+    )
+    parser.add_list_argument(
+        "--lead_names",
+        default=None,
+        help="what the signals of the recording are, in its order: I II III aVR aVL aVF V1 ... V6, "
+        "- for one to leave out (default: the file's own names)",
     )
     return parser
 
@@ -274,6 +297,14 @@ def main(args: argparse.Namespace) -> None:
             finish(args, job, stage, name, n_records)
 
 
+def asked_of(args: argparse.Namespace) -> "Asked":
+    """What the options say of the recording of --record."""
+    from records.recording import Asked  # alone where there is such a recording
+
+    names = tuple(args.lead_names) if args.lead_names else None
+    return Asked(args.record_rate, args.unit, names, args.record_start)
+
+
 def content_of(args: argparse.Namespace, job: Job) -> str:
     """Hash of what is explained, so that other data under the same name are not taken for these."""
     if args.record:
@@ -285,7 +316,7 @@ def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[J
     """The job, and the names of targets without records."""
     info = model.info
     if args.record:
-        data = whole = own_dataset(args.record, info, args.record_rate)
+        data = whole = own_dataset(args.record, info, asked_of(args))
         targets, empty = own_targets(args, model, data), []
     else:
         whole = load_dataset_for(info, args.data_path, args.limit)

@@ -30,7 +30,7 @@ from networks.checkpoints import ModelInfo, load_model, save_checkpoint
 from networks.models import get_model
 from records.dataset import Dataset, load_dataset
 from records.own_record import Own, own_quality
-from tiny_ptbxl import ecg_like
+from tiny_ptbxl import ecg_like, fitting_limbs
 from toy_networks import randomised
 
 FOLDS = {"train": list(range(1, 9)), "validation": [9], "test": [10]}
@@ -573,7 +573,7 @@ def test_the_quality_of_an_own_record_is_judged(
     run_path, tmp_path, capsys, monkeypatch, change, expected, rate
 ):
     path = tmp_path / "mine.csv"
-    signal = change(ecg_like(0, rate) / 1000)
+    signal = change(fitting_limbs(ecg_like(0, rate) / 1000))
     pd.DataFrame(signal, columns=LEADS).assign(time=np.arange(len(signal)) / rate).to_csv(
         path, index=False
     )
@@ -654,7 +654,9 @@ def test_less_than_a_second_is_judged(rate):
 
 
 def test_short_records_of_odd_length_are_judged():
-    signal = ecg_like(0, 500)[:1253] / 1000  # 2.506 s: not a whole number of samples at 100 Hz
+    signal = fitting_limbs(
+        ecg_like(0, 500)[:1253] / 1000
+    )  # 2.506 s: not a whole number of samples at 100 Hz
     assert (
         not own_quality(Own(signal, 500, signal, 500))
         .drop(columns="quality_pacemaker")
@@ -745,7 +747,7 @@ def test_own_wfdb_record_and_what_is_predicted(ptbxl, tmp_path):
 @pytest.mark.parametrize(
     ("change", "pattern"),
     [
-        (lambda table: table.drop(columns="v3"), "lead V3 is missing; it has time, i, ii"),
+        (lambda table: table.drop(columns="v3"), "lead V3 is missing; it has i, ii"),
         (lambda table: table.drop(columns="time"), "--record_rate says its sampling rate"),
         (lambda table: table.iloc[:200], "lasts 0.80 s, the model needs 2.50 s"),
         (

@@ -43,6 +43,13 @@ def ecg_like(seed: int, sampling_rate: int = 100) -> np.ndarray:
     return np.round(1000 * (beat[:, None] * SCALE + noise)).astype(np.int16)
 
 
+def fitting_limbs(signal: np.ndarray) -> np.ndarray:
+    """(T, 12) with limb leads that follow from I and II, as every real record has them."""
+    one, two = signal[:, 0], signal[:, 1]
+    limb = [one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2]
+    return np.column_stack([*limb, signal[:, 6:]])
+
+
 def header(
     name: str, digital: np.ndarray, sampling_rate: int, names=NAMES, gain="1000.0(0)/mV"
 ) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,9 @@ from networks.distributed import shared_predict
 from networks.inference import predict, starts_of
 from records.dataset import Dataset
 from records.segmentations import load_segments
+
+if TYPE_CHECKING:
+    from records.recording import Asked
 
 PAPER_PATHOLOGIES = ("NORM", "LVH", "CLBBB", "IMI", "AMI")
 REGRESSION_STRATEGIES = ("single_best", "best_n", "all")  # amplitudes are neither true nor false
@@ -231,13 +235,13 @@ def occlusion_regions(data: Dataset, rows: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- a record of one's own
 
 
-def own_dataset(path: str, info: ModelInfo, record_rate: float | None) -> Dataset:
+def own_dataset(path: str, info: ModelInfo, asked: "Asked") -> Dataset:
     """A data set of the one record at `path`, its quality judged; leads that neither it nor the
     model has are flat.
     """
     from records.own_record import own_quality, read_own  # alone where there is such a record
 
-    own = read_own(path, info.leads, info.sampling_rate, info.crop, record_rate)
+    own = read_own(path, info.leads, info.sampling_rate, info.crop, asked)
     signal = np.nan_to_num(own.signal)
     peaks = ecg.detect_r_peaks(signal, info.sampling_rate) * 100 // info.sampling_rate
     row = {"patient_id": [0], "strat_fold": [10], "r_peaks": [" ".join(map(str, peaks))]}

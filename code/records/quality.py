@@ -16,6 +16,7 @@ import pandas as pd
 
 from common.files import write_csv
 from common.labels import LEADS
+from records import plausibility
 from records.dataset import parse_flags
 
 CHUNK = 512  # records at a time: bounds the memory
@@ -108,6 +109,20 @@ def pacemaker(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> n
     return (named | table["scp_codes"].str.contains("'PACE'", regex=False)).to_numpy()
 
 
+def _of_check(name: str) -> Flag:
+    """A flag that says whether a record can be what it is taken for."""
+
+    def judge(signals, sampling_rate, table):
+        return plausibility.judge(signals, sampling_rate, [name])[name]
+
+    check = plausibility.CHECKS[name]
+    return Flag(judge, check.description, needs=_spoken_leads(check.leads))
+
+
+def _spoken_leads(leads):
+    return {LEADS: "all 12 leads", LEADS[:6]: "the limb leads"}.get(leads, "")
+
+
 FLAGS = {
     "flat": Flag(flat, f"a lead that moves less than {FLAT_MV} mV for {FLAT_S:g} s"),
     "clipped": Flag(
@@ -119,6 +134,7 @@ FLAGS = {
     "pacemaker": Flag(
         pacemaker, "a pacemaker, as the data base has it", needs="the data base's word"
     ),
+    **{name: _of_check(name) for name in plausibility.CHECKS},
 }
 
 
@@ -130,10 +146,12 @@ def judge_quality(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) 
     columns = {f"quality_{name}": np.zeros(len(table), dtype=bool) for name in FLAGS}
     for start in range(0, len(table), CHUNK):
         rows = slice(start, start + CHUNK)
+        together = plausibility.judge(signals[rows], sampling_rate)
         for name, flag in FLAGS.items():
-            columns[f"quality_{name}"][rows] = flag.judge(
-                signals[rows], sampling_rate, table.iloc[rows]
-            )
+            found = together.get(name)
+            if found is None:
+                found = flag.judge(signals[rows], sampling_rate, table.iloc[rows])
+            columns[f"quality_{name}"][rows] = found
     return pd.DataFrame(columns, index=table.index)
 
 

@@ -1,4 +1,4 @@
-"""Reading WFDB records: fast where they are plain format 16, through wfdb where they are not.
+"""Reading a data set's WFDB records: fast where they are plain format 16, as any record where not.
 
 A record is checked while it is read: length, sampling rate, lead names, the header's 16-bit
 checksums, missing samples. What is wrong is collected as `Problem`s, so that all offenders can be
@@ -17,10 +17,11 @@ from tqdm import tqdm
 
 from common.files import UserError
 from common.labels import LEADS
+from records.lead_names import canonical_lead
+from records.wfdb_any import INVALID_SAMPLE, read_wfdb
+from records.wfdb_header import RecordError
 
 SECONDS = 10  # length of every PTB-XL record
-MV_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "µv": 1e-3, "v": 1e3}
-INVALID_SAMPLE = -32768  # format 16's mark of a missing sample
 
 # "<name> <leads> <Hz> <samples>" and "<file> 16 <gain>(<baseline>)/mV <bits> <zero> <first>
 # <checksum> <block> <lead>"
@@ -28,7 +29,6 @@ _RECORD_LINE = re.compile(r"^(\S+) (\d+) (\d+)(?:\.0*)? (\d+)(?: .*)?$")
 _SIGNAL_LINE = re.compile(
     r"^([^\s/]+) 16 (\d+(?:\.\d+)?)\((-?\d+)\)/mV \d+ -?\d+ -?\d+ (-?\d+) \d+ (\S+)$"
 )
-_CANONICAL = {lead.upper(): column for column, lead in enumerate(LEADS)}
 
 
 class Problem(NamedTuple):
@@ -37,16 +37,6 @@ class Problem(NamedTuple):
     ecg_id: int
     kind: str
     detail: str
-
-
-class RecordError(Exception):
-    """A record that cannot be used: `kind` groups records in messages, `detail` says what was
-    found.
-    """
-
-    def __init__(self, kind: str, detail: str):
-        super().__init__(f"{kind}: {detail}")
-        self.kind, self.detail = kind, detail
 
 
 # ---------------------------------------------------------------- one record
@@ -71,7 +61,7 @@ def _read_with_header(path, sampling_rate):
         raise RecordError("header missing", f"{path}.hea cannot be opened") from None
     plain = _parse_plain(header)
     if plain is None:
-        return _read_with_wfdb(path, sampling_rate), header
+        return _read_any(path, sampling_rate), header
     return _read_plain(path, sampling_rate, *plain), header
 
 
@@ -122,27 +112,17 @@ def _read_plain(path, sampling_rate, rate, n_samples, file, gains, baselines, ch
     return physical[:, columns] if columns is not None else physical
 
 
-def _read_with_wfdb(path, sampling_rate):
-    """Whatever is not plain format 16 (other formats, several files, units other than mV)."""
-    import wfdb
-
-    try:
-        record = wfdb.rdrecord(path, physical=False)
-        physical = record.dac()  # (T, leads) float64
-    except Exception as error:
-        raise RecordError("unreadable", f"{path}: {type(error).__name__}: {error}") from None
-    _check_shape(record.fs, record.sig_len, sampling_rate)
-    columns = lead_columns(record.sig_name)
-    if len(physical) < record.sig_len:
-        raise RecordError("truncated", f"{path} holds {len(physical)} of {record.sig_len} samples")
-    if record.checksum and None not in record.checksum:
-        _check_sums(record.d_signal.sum(axis=0, dtype=np.int64), record.checksum, record.sig_name)
-    unknown = sorted({str(unit) for unit in record.units if str(unit).lower() not in MV_PER_UNIT})
-    if unknown:
-        raise RecordError("wrong unit", f"{path} is in {', '.join(unknown)}, not in mV, uV or V")
+def _read_any(path, sampling_rate):
+    """Whatever is not plain format 16 (other formats, several files, offsets, other units), as
+    float32 (T, 12) mV.
+    """
+    read = read_wfdb(path)
+    lead_columns(read.names)
+    _check_shape(read.rate, read.n_samples, sampling_rate)
+    physical = read.millivolts()
     if np.isnan(physical).any():
-        raise _missing_samples(np.isnan(physical), record.sig_name)
-    physical *= [MV_PER_UNIT[unit.lower()] for unit in record.units]
+        raise _missing_samples(np.isnan(physical), read.names)
+    columns = lead_columns(read.names)
     return (physical if columns is None else physical[:, columns]).astype(np.float32)
 
 
@@ -151,17 +131,17 @@ def lead_columns(names: Sequence[str]) -> list[int] | None:
 
     Raises RecordError where the names are not the 12 leads, each once (AVR and aVR are the same).
     """
-    upper = [str(name).upper() for name in names]
-    if len(upper) != len(LEADS):
+    found = [canonical_lead(name) for name in names]
+    if len(found) != len(LEADS):
         raise RecordError(
             "wrong number of leads",
-            f"{len(upper)} leads ({', '.join(names)}) instead of {len(LEADS)}",
+            f"{len(found)} leads ({', '.join(names)}) instead of {len(LEADS)}",
         )
-    if sorted(upper) != sorted(_CANONICAL):
+    if set(found) != set(LEADS):
         raise RecordError(
             "wrong leads", f"{', '.join(names)} are not the leads {', '.join(LEADS)}, each once"
         )
-    order = [upper.index(lead) for lead in _CANONICAL]
+    order = [found.index(lead) for lead in LEADS]
     return None if order == list(range(len(LEADS))) else order
 
 

@@ -29,7 +29,7 @@ def break_file(path, change):
 def test_a_plain_record_is_read_without_wfdb(tmp_path, monkeypatch):
     digital = ecg_like(1)
     write_record(tmp_path / "a", digital)
-    monkeypatch.setattr(records, "_read_with_wfdb", None)
+    monkeypatch.setattr(records, "_read_any", None)
     signal = read_record(tmp_path / "a", 100)
     assert signal.dtype == np.float32
     assert np.abs(signal - digital / 1000).max() < 1e-6
@@ -41,7 +41,7 @@ def test_both_ways_of_reading_equal_wfdb(tmp_path, gain, rate):
     write_record(tmp_path / "a", ecg_like(3, rate), rate, gain=gain)
     expected, _ = wfdb.rdsamp(str(tmp_path / "a"))
     assert np.abs(read_record(tmp_path / "a", rate) - expected).max() < 1e-6
-    assert np.abs(records._read_with_wfdb(str(tmp_path / "a"), rate) - expected).max() < 1e-6
+    assert np.abs(records._read_any(str(tmp_path / "a"), rate) - expected).max() < 1e-6
 
 
 def test_the_whole_range_of_format_16_stays_within_half_a_float32_step(tmp_path):
@@ -124,7 +124,7 @@ def test_comments_times_and_carriage_returns_in_a_header_are_no_reason_for_wfdb(
     (tmp_path / "a.hea").write_bytes(
         ("# made by a test\n" + text + "# age: 56\n").replace("\n", "\r\n").encode()
     )
-    monkeypatch.setattr(records, "_read_with_wfdb", None)
+    monkeypatch.setattr(records, "_read_any", None)
     assert read_record(tmp_path / "a", 100).shape == (1000, 12)
 
 
@@ -171,7 +171,7 @@ def test_the_same_is_found_by_way_of_wfdb(tmp_path, kind):
     write_record(tmp_path / "a", ecg_like(1))
     BROKEN[kind](tmp_path / "a")
     with pytest.raises(RecordError) as caught:
-        records._read_with_wfdb(str(tmp_path / "a"), 100)
+        records._read_any(str(tmp_path / "a"), 100)
     assert caught.value.kind == kind
 
 

@@ -1,0 +1,120 @@
+"""Many recordings in one HDF5 file, as CODE-15 % has them: `tracings` (N, T, 12) and `exam_id`.
+
+Ribeiro et al., CODE-15 % (doi:10.5281/zenodo.4916206): 400 Hz, 4,096 samples, of which 7 or 10 s
+are signal and the rest zeros at both ends. The file says neither rate nor unit.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from common.files import UserError, need_file
+from records.array_files import RATE_NAMES, standard_leads
+from records.recording import Asked, Columns, Recording, from_columns
+
+SUFFIXES = (".h5", ".hdf5", ".hdf")
+ID_NAMES = ("exam_id", "ecg_id", "id", "ids", "record_id")
+CODE_RATE = 400.0  # Hz of CODE-15 %, known by its names `tracings` and `exam_id`
+
+
+class Tracings(NamedTuple):
+    """Where the recordings of a file lie: name of the data set, its shape, the ids (N,) as text,
+    and the rate (Hz) where it is known.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    ids: list[str]
+    rate: float | None
+
+
+def open_hdf5(path: str | Path):
+    """The open file; UserError where it is none."""
+    import h5py
+
+    try:
+        return h5py.File(need_file(path), "r")
+    except OSError as error:
+        raise UserError(f"{path} is not a readable HDF5 file ({error})") from None
+
+
+def describe(path: str | Path) -> Tracings:
+    """What recordings a file holds."""
+    import h5py
+
+    with open_hdf5(path) as file:
+        sets = {}
+        file.visititems(
+            lambda name, item: sets.update({name: item}) if isinstance(item, h5py.Dataset) else None
+        )
+        signals = [
+            name for name, item in sets.items() if item.ndim in (2, 3) and item.dtype.kind in "iuf"
+        ]
+        if not signals:
+            raise UserError(f"{path} holds no array of signals; it has {', '.join(sets) or 'none'}")
+        name = max(signals, key=lambda name: sets[name].size)
+        n = sets[name].shape[0] if sets[name].ndim == 3 else 1
+        by_name = {key.rsplit("/", 1)[-1].lower(): item for key, item in sets.items()}
+        ids = next(
+            (by_name[key][()] for key in ID_NAMES if key in by_name and by_name[key].shape == (n,)),
+            np.arange(1, n + 1),
+        )
+        rate = _rate(file, sets[name], by_name)
+        if rate is None and name.rsplit("/", 1)[-1] == "tracings" and "exam_id" in by_name:
+            rate = CODE_RATE
+        texts = [word.decode() if isinstance(word, bytes) else str(word) for word in ids]
+        return Tracings(name, tuple(sets[name].shape), texts, rate)
+
+
+def _rate(file, signals, by_name):
+    for key in RATE_NAMES:
+        for attributes in (signals.attrs, file.attrs):
+            if key in attributes:
+                return float(np.ravel(attributes[key])[0])
+        if key in by_name and by_name[key].size == 1:
+            return float(np.ravel(by_name[key][()])[0])
+    return None
+
+
+def read_hdf5_recording(path: str | Path, asked: Asked) -> Recording:
+    """Read one recording: the only one of the file, or the one that `file.hdf5#id` names."""
+    file, _, wanted = str(path).partition("#")
+    found = describe(file)
+    if wanted and wanted not in found.ids:
+        raise UserError(f"{file} has no recording {wanted}; the first is {found.ids[0]}")
+    if not wanted and len(found.ids) > 1:
+        raise UserError(
+            f"{file} holds {len(found.ids)} recordings: name one as {file}#{found.ids[0]}"
+        )
+    row = found.ids.index(wanted) if wanted else 0
+    return next(iter(read_tracings(file, found, [row], asked)))
+
+
+def read_tracings(
+    path: str | Path, found: Tracings, rows: list[int], asked: Asked
+) -> Iterator[Recording]:
+    """The recordings at `rows`, one after the other, without the zeros at their ends."""
+    rate = asked.rate or found.rate
+    if rate is None:
+        raise UserError(f"{path} does not say its sampling rate: give it in Hz (--record_rate)")
+    with open_hdf5(path) as file:
+        for row in rows:
+            whole = file[found.name]
+            values = np.asarray(whole[row] if whole.ndim == 3 else whole, dtype=float)
+            if values.shape[0] < values.shape[1]:
+                values = values.T
+            names = list(asked.lead_names or standard_leads(values.shape[1], path))
+            columns = Columns(without_padding(values, rate), names, rate, [None] * len(names))
+            yield from_columns(columns, f"{path}#{found.ids[row]}", asked)
+
+
+def without_padding(values: np.ndarray, rate: float) -> np.ndarray:
+    """(T, n) without zeros in all leads at its ends, where they last .1 s or longer."""
+    there = np.flatnonzero((values != 0).any(axis=1))
+    if not len(there):
+        return values
+    first, last = int(there[0]), int(there[-1]) + 1
+    least = round(0.1 * rate)
+    return values[first if first >= least else 0 : last if len(values) - last >= least else None]

@@ -1,0 +1,62 @@
+"""Which reader a file is read with: `read_recording`, for --record and the import alike."""
+
+from pathlib import Path
+
+from common.files import UserError
+from records import array_files, csv_files, hdf5_files, vendor_files
+from records.lead_names import arrange, lead_positions
+from records.recording import Asked, Recording
+from records.resampling import check_rate
+from records.wfdb_any import read_wfdb, record_path
+from records.wfdb_header import RecordError, said_in_comments
+
+NOTHING = Asked()  # nothing beside what the file says
+# suffix -> reader (path, Asked) -> Recording; a path with a WFDB header beside it is a WFDB record
+READERS = {
+    **dict.fromkeys(csv_files.SUFFIXES, csv_files.read_csv_recording),
+    **dict.fromkeys(array_files.SUFFIXES, array_files.read_array_recording),
+    **dict.fromkeys(hdf5_files.SUFFIXES, hdf5_files.read_hdf5_recording),
+    **dict.fromkeys(vendor_files.SUFFIXES, vendor_files.read_vendor_recording),
+}
+
+
+def read_recording(path: str | Path, asked: Asked = NOTHING) -> Recording:
+    """Read a recording of any known format; UserError where it is missing, damaged or unclear."""
+    found = record_path(str(path).partition("#")[0])
+    if found is not None:
+        return read_wfdb_recording(found, asked)
+    suffix = Path(str(path).partition("#")[0]).suffix.lower()
+    if suffix in READERS:
+        return READERS[suffix](path, asked)
+    name = Path(path).with_suffix("") if suffix in (".dat", ".hea") else Path(path)
+    raise UserError(
+        f"{name}.hea does not exist: a recording is a WFDB record, or a file that ends in "
+        f"{', '.join(READERS)}"
+    )
+
+
+def read_wfdb_recording(path: Path, asked: Asked) -> Recording:
+    """Read the WFDB record `path` (no suffix)."""
+    try:
+        read = read_wfdb(
+            path,
+            asked.start,
+            asked.seconds,
+            list(asked.lead_names) if asked.lead_names else None,
+            asked.unit,
+        )
+    except RecordError as error:
+        raise UserError(f"{path} cannot be used ({error})") from None
+    check_rate(asked.rate or read.rate, path)
+    positions = lead_positions(read.names, path)
+    signal = arrange(read.millivolts(), positions)
+    rate = asked.rate or read.rate
+    return Recording(
+        signal,
+        rate,
+        "mV",
+        read.start / rate,
+        read.n_samples / rate,
+        said_in_comments(read.header.comments),
+        tuple(read.names),
+    )

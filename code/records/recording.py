@@ -1,0 +1,120 @@
+"""One recording of any format: what a reader gives back, and what it is asked.
+
+`read_recording` in records/readers.py chooses the reader; `--record` and the import use it alike.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from common.files import UserError
+from common.labels import LEADS
+from records.lead_names import arrange, check_lead_names, lead_positions
+from records.resampling import check_rate
+from records.units import UNITS, mv_per
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user says of a file, where it does not say it itself.
+
+    rate          Hz; unit  of the numbers (mV, uV, nV, V)
+    lead_names    of the signals in the file's order, - for one to leave out
+    start, seconds  the stretch to read (None: to the end)
+    """
+
+    rate: float | None = None
+    unit: str | None = None
+    lead_names: tuple[str, ...] | None = None
+    start: float = 0.0
+    seconds: float | None = None
+
+
+class Recording(NamedTuple):
+    """The 12 leads of a recording, or those that are there.
+
+    signal   # (T, 12) mV in the order of LEADS, NaN for a lead that is neither there nor follows
+             from two others; in the file's numbers where `unit` is None
+    rate     Hz
+    unit     as the file or the user says it; None: nobody does
+    start    s into the file; seconds  the whole file's length
+    facts    what the file says beside: age, sex, labels, patient_id, ...
+    names    of the signals, as the file has them
+    """
+
+    signal: np.ndarray
+    rate: float
+    unit: str | None
+    start: float
+    seconds: float
+    facts: dict
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Signals of a file before they are put in order: `values` (T, n), one name for each."""
+
+    values: np.ndarray
+    names: list[str]
+    rate: float
+    units: list[str | None]
+    facts: dict = field(default_factory=dict)
+
+
+def from_columns(columns: Columns, path: str | Path, asked: Asked) -> Recording:
+    """Put columns in order, bring them to mV and cut the stretch that was asked for; UserError
+    where that cannot be done.
+    """
+    names = columns.names
+    if asked.lead_names:
+        names = check_lead_names(asked.lead_names, len(names), path)
+    positions = lead_positions(names, path)
+    if not positions:
+        raise UserError(
+            f"{path} has {', '.join(map(str, columns.names))}, none of the leads "
+            f"{', '.join(LEADS)}: --lead_names says what they are"
+        )
+    check_rate(columns.rate, path)
+    said = [asked.unit or columns.units[column] for column in positions.values()]
+    factors = np.array([_factor(unit, path) for unit in said])
+    used = columns.values[:, list(positions.values())].astype(float) * factors
+    if np.isinf(used).any():
+        lead = list(positions)[int(np.isinf(used).any(axis=0).argmax())]
+        raise UserError(f"{path}: lead {lead} has {int(np.isinf(used).sum())} infinite values")
+    signal = arrange(used, {lead: column for column, lead in enumerate(positions)})
+    return cut(
+        Recording(
+            signal,
+            columns.rate,
+            None if None in said else said[0],
+            0.0,
+            len(signal) / columns.rate,
+            columns.facts,
+            tuple(map(str, columns.names)),
+        ),
+        path,
+        asked,
+    )
+
+
+def cut(recording: Recording, path: str | Path, asked: Asked) -> Recording:
+    """The stretch that was asked for; UserError where the recording ends before it."""
+    first = round(asked.start * recording.rate)
+    if first >= len(recording.signal):
+        raise UserError(
+            f"{path} lasts {recording.seconds:.2f} s: it ends before the start {asked.start:g} s"
+        )
+    last = None if asked.seconds is None else first + round(asked.seconds * recording.rate)
+    return recording._replace(signal=recording.signal[first:last], start=asked.start)
+
+
+def _factor(unit, path):
+    if unit is None:
+        return 1.0
+    factor = mv_per(unit)
+    if factor is None:
+        raise UserError(f"{path} is in {unit}, which is no unit of voltage: {', '.join(UNITS)}")
+    return factor

@@ -1,0 +1,243 @@
+"""Any WFDB record, or a stretch of one: several files, any leads beside others, byte offsets,
+several samples per frame.
+
+Format 16 is read here, other formats through wfdb. Only the leads are read: what lies beside them
+(vx, vy, vz, pressure) may be in any unit. The header's checksums are compared wherever a signal is
+read whole.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from common.files import UserError
+from records.lead_names import LEADS, check_lead_names, lead_positions
+from records.units import mv_per
+from records.wfdb_header import Header, RecordError, SignalLine, read_header
+
+INVALID_SAMPLE = -32768  # format 16's mark of a missing sample
+INVALID_SAMPLES = {
+    "80": -128,
+    "212": -2048,
+    "310": -512,
+    "311": -512,
+    "24": -(2**23),
+    "32": -(2**31),
+}
+WHOLE_BYTES = 64 << 20  # files up to this size are read whole, so that checksums can be compared
+
+
+class WfdbSignals(NamedTuple):
+    """The leads of a record.
+
+    digital    # (T, n) the stored numbers;  mV = (digital - baseline) * factor
+    invalid, baselines, factors  # (n,); `invalid` is the stored number that marks a gap
+    names      as the header has them
+    rate       Hz
+    start      first sample that was read, n_samples  those of the whole record
+    """
+
+    digital: np.ndarray
+    invalid: np.ndarray
+    baselines: np.ndarray
+    factors: np.ndarray
+    names: list[str]
+    rate: float
+    start: int
+    n_samples: int
+    header: Header
+
+    def millivolts(self) -> np.ndarray:
+        """(T, n) float64 mV, NaN where a sample is marked as missing."""
+        values = (self.digital - self.baselines.astype(float)) * self.factors
+        values[self.digital == self.invalid] = np.nan
+        return values
+
+
+def record_path(path: str | Path) -> Path | None:
+    """The record (no suffix) that `path` names by its .hea, .dat, .mat, .xyz or without a suffix;
+    None where there is no header.
+    """
+    path = Path(path)
+    for candidate in (path, path.with_suffix("")):
+        if candidate.name and candidate.with_name(candidate.name + ".hea").is_file():
+            return candidate
+    return None
+
+
+def read_wfdb(
+    path: str | Path,
+    start_seconds: float = 0.0,
+    seconds: float | None = None,
+    lead_names: list[str] | None = None,
+    unit: str | None = None,
+) -> WfdbSignals:
+    """Read the leads of the record `path` (no suffix), all of it or `seconds` from `start_seconds`.
+
+    lead_names  what the signals are, - for one to leave out; unit  instead of the header's
+    Raises RecordError where the record is damaged, uncalibrated (gain 0) or not in volts.
+    """
+    header = read_header(path)
+    names = [signal.name for signal in header.signals]
+    try:
+        if lead_names:
+            names = check_lead_names(lead_names, len(names), path)
+        columns = sorted(lead_positions(names, path).values())
+    except UserError as error:
+        raise RecordError("wrong leads", str(error)) from None
+    if not columns:
+        raise RecordError(
+            "wrong leads",
+            f"{path} has {', '.join(map(str, names))}, none of the leads {', '.join(LEADS)}: "
+            "--lead_names says what they are",
+        )
+    signals = [header.signals[column] for column in columns]
+    factors = np.array([_factor(signal, unit, path) for signal in signals])
+    per_frame = {signal.per_frame for signal in signals}
+    if len(per_frame) > 1:
+        raise RecordError(
+            "unreadable", f"{path} has leads of {len(per_frame)} sampling rates, which are not read"
+        )
+    rate = header.rate * per_frame.pop()
+    if rate <= 0:
+        raise RecordError("wrong sampling rate", f"{path}.hea says {rate:g} Hz")
+    read = _read_format_16 if {s.format for s in signals} == {"16"} else _read_through_wfdb
+    start = round(start_seconds * rate)
+    count = None if seconds is None else round(seconds * rate)
+    digital, n_samples = read(path, header, columns, start, count)
+    return WfdbSignals(
+        digital,
+        np.array([INVALID_SAMPLES.get(signal.format, INVALID_SAMPLE) for signal in signals]),
+        np.array([signal.baseline for signal in signals]),
+        factors,
+        [names[column] for column in columns],
+        rate,
+        start,
+        n_samples,
+        header,
+    )
+
+
+def _factor(signal: SignalLine, unit, path):
+    """mV per stored unit."""
+    if signal.gain == 0:
+        raise RecordError(
+            "not calibrated",
+            f"{path}.hea gives no gain for {signal.name} (0 means unknown): write the units per mV "
+            "into the header",
+        )
+    per_unit = mv_per(unit or signal.unit)
+    if per_unit is None:
+        raise RecordError(
+            "wrong unit", f"{path} is in {signal.unit} ({signal.name}), not in mV, uV, nV or V"
+        )
+    return per_unit / signal.gain
+
+
+def _read_format_16(path, header, columns, start, count):
+    """Interleaved little-endian int16: the samples (T, n) from `start` on, and how many there
+    are.
+    """
+    parts, n_samples = {}, None
+    for file in dict.fromkeys(header.signals[column].file for column in columns):
+        members = [k for k, signal in enumerate(header.signals) if signal.file == file]
+        wanted = [column for column in columns if header.signals[column].file == file]
+        values, whole = _file_16(path, header, file, members, wanted, start, count)
+        n_samples = whole if n_samples is None else min(n_samples, whole)
+        parts.update(zip(wanted, values.T, strict=True))
+    length = min(len(part) for part in parts.values())
+    if length == 0:
+        raise RecordError("truncated", f"{path} lasts no longer than the start that was asked for")
+    return np.stack([parts[column][:length] for column in columns], axis=1), n_samples
+
+
+def _file_16(path, header, file, members, wanted, start, count):
+    data = Path(path).parent / file
+    if Path(file).name != file:
+        raise RecordError("unreadable", f"{path}.hea names a data file in another folder: {file}")
+    if {header.signals[k].format for k in members} != {"16"} or any(
+        header.signals[k].skew for k in members
+    ):
+        raise RecordError("unreadable", f"{data} mixes formats, or shifts signals in time")
+    frame = sum(header.signals[k].per_frame for k in members)  # samples
+    offset = header.signals[members[0]].offset
+    try:
+        n_bytes = data.stat().st_size - offset
+    except OSError:
+        raise RecordError("data file missing", f"{data} cannot be opened") from None
+    n_frames = header.n_frames or n_bytes // (2 * frame)
+    if n_bytes < 2 * frame * n_frames:
+        raise RecordError("truncated", f"{data} holds {n_bytes} bytes of {2 * frame * n_frames}")
+    per_frame = header.signals[wanted[0]].per_frame
+    first, last = 0, n_frames
+    if n_bytes > WHOLE_BYTES:
+        first = min(start // per_frame, n_frames)
+        last = n_frames if count is None else min(-(-(start + count) // per_frame), n_frames)
+    digital = np.fromfile(
+        data, dtype="<i2", count=(last - first) * frame, offset=offset + 2 * frame * first
+    ).reshape(last - first, frame)
+    edges = np.cumsum([0, *(header.signals[k].per_frame for k in members)])
+    picked = [
+        digital[:, edges[members.index(k)] : edges[members.index(k) + 1]].reshape(-1)
+        for k in wanted
+    ]
+    if first == 0 and last == n_frames:
+        check_sums(np.stack(picked, axis=1), [header.signals[k] for k in wanted])
+    skip = start - first * per_frame
+    end = None if count is None else skip + count
+    return np.stack([values[skip:end] for values in picked], axis=1), n_frames * per_frame
+
+
+def _read_through_wfdb(path, header, columns, start, count):
+    """Other formats, by wfdb: as `_read_format_16`."""
+    import wfdb
+
+    per_frame = header.signals[columns[0]].per_frame
+    n_frames = header.n_frames
+    small = 4 * n_frames * sum(signal.per_frame for signal in header.signals) < WHOLE_BYTES
+    first, last = 0, n_frames or None
+    if not small:
+        first = min(start // per_frame, n_frames)
+        last = n_frames if count is None else min(-(-(start + count) // per_frame), n_frames)
+    try:
+        record = wfdb.rdrecord(
+            str(path),
+            sampfrom=first,
+            sampto=last,
+            channels=columns,
+            physical=False,
+            smooth_frames=False,
+        )
+    except Exception as error:
+        raise RecordError("unreadable", f"{path}: {type(error).__name__}: {error}") from None
+    digital = np.stack(record.e_d_signal, axis=1)
+    last = last or len(digital) // per_frame
+    if len(digital) < (last - first) * per_frame:
+        raise RecordError(
+            "truncated", f"{path} holds {len(digital)} of {(last - first) * per_frame} samples"
+        )
+    if small:
+        check_sums(digital, [header.signals[column] for column in columns])
+    skip = start - first * per_frame
+    picked = digital[skip : None if count is None else skip + count]
+    if not len(picked):
+        raise RecordError("truncated", f"{path} lasts no longer than the start that was asked for")
+    return picked, (n_frames or last) * per_frame
+
+
+def check_sums(digital: np.ndarray, signals: list[SignalLine]) -> None:
+    """RecordError where the sum of a signal's samples (n, signals), modulo 65536, is not the one
+    that its header states.
+    """
+    sums = digital.sum(axis=0, dtype=np.int64)
+    wrong = [
+        signal.name
+        for total, signal in zip(sums, signals, strict=True)
+        if signal.checksum is not None and (int(total) - signal.checksum) & 0xFFFF
+    ]
+    if wrong:
+        raise RecordError(
+            "checksum",
+            f"the samples of {', '.join(wrong)} are not those the header was written for",
+        )

@@ -1,0 +1,115 @@
+"""The text of a WFDB header (.hea): what it says of the record, its signals and its patient.
+
+Format: https://physionet.org/physiotools/wag/header-5.htm. Headers that name the data file in the
+record line (`E00271.mat 12 500 5000`), as a part of CinC 2020 and 2021 does, are understood.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+
+class RecordError(Exception):
+    """A record that cannot be used: `kind` groups records in messages, `detail` says what was
+    found.
+    """
+
+    def __init__(self, kind: str, detail: str):
+        super().__init__(f"{kind}: {detail}")
+        self.kind, self.detail = kind, detail
+
+
+class SignalLine(NamedTuple):
+    """One signal of a record, as its line in the header has it (checksum None: not stated)."""
+
+    file: str
+    format: str
+    per_frame: int
+    skew: int
+    offset: int
+    gain: float
+    baseline: int
+    unit: str
+    checksum: int | None
+    name: str
+
+
+class Header(NamedTuple):
+    """A whole header.
+
+    rate       Hz of the frames
+    n_frames   0 where it is not stated
+    comments   the lines behind #
+    """
+
+    rate: float
+    n_frames: int
+    signals: list[SignalLine]
+    comments: list[str]
+
+
+_RECORD = re.compile(
+    r"^(?P<name>\S+)\s+(?P<signals>\d+)(?:\s+(?P<rate>[\d.eE+]+)(?:/\S+)?(?:\s+(?P<frames>\d+))?)?"
+)
+_SIGNAL = re.compile(
+    r"^(?P<file>\S+)\s+(?P<format>\d+)(?:x(?P<per_frame>\d+))?(?::(?P<skew>-?\d+))?"
+    r"(?:\+(?P<offset>\d+))?"
+    r"(?:\s+(?P<gain>[-+.\deE]+)(?:\((?P<baseline>-?\d+)\))?(?:/(?P<unit>\S+))?"
+    r"(?:\s+\d+(?:\s+(?P<zero>-?\d+)(?:\s+-?\d+(?:\s+(?P<checksum>-?\d+)"
+    r"(?:\s+\d+(?:\s+(?P<name>.*\S))?)?)?)?)?)?)?\s*$"
+)
+DEFAULT_RATE = 250.0  # WFDB's, where a header gives none
+
+
+def read_header(path: str | Path) -> Header:
+    """Read `path`.hea (no suffix); RecordError where it is missing or not a header."""
+    try:
+        text = Path(f"{path}.hea").read_bytes().decode("utf-8", "replace")
+    except OSError:
+        raise RecordError("header missing", f"{path}.hea cannot be opened") from None
+    return parse_header(text, path)
+
+
+def parse_header(text: str, path: str | Path) -> Header:
+    """The content of a header; `path` is what messages call it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#")]
+    lines = [line for line in lines if not line.startswith("#")]
+    top = _RECORD.match(lines[0]) if lines else None
+    if top is None:
+        raise RecordError("unreadable", f"{path}.hea is not a WFDB header")
+    if "/" in top["name"]:
+        raise RecordError("unreadable", f"{path} is in several segments, which are not read")
+    found = [_SIGNAL.match(line) for line in lines[1:]]
+    if not found or None in found or len(found) != int(top["signals"]):
+        raise RecordError(
+            "unreadable", f"{path}.hea announces {top['signals']} signals and describes others"
+        )
+    try:
+        rate = float(top["rate"] or DEFAULT_RATE)
+        signals = [_signal_line(match) for match in found]
+    except ValueError:
+        raise RecordError("unreadable", f"{path}.hea holds something that is no number") from None
+    return Header(rate, int(top["frames"] or 0), signals, comments)
+
+
+def _signal_line(match):
+    zero = int(match["zero"] or 0)
+    return SignalLine(
+        file=match["file"],
+        format=match["format"],
+        per_frame=int(match["per_frame"] or 1),
+        skew=int(match["skew"] or 0),
+        offset=int(match["offset"] or 0),
+        gain=float(match["gain"] or 0),
+        baseline=int(match["baseline"]) if match["baseline"] else zero,
+        unit=match["unit"] or "mV",
+        checksum=int(match["checksum"]) if match["checksum"] else None,
+        name=match["name"] or "",
+    )
+
+
+def said_in_comments(comments: list[str]) -> dict[str, str]:
+    """'Age: 74' -> {'age': '74'}: the comments that are a word, a colon and a value."""
+    pairs = (re.match(r"^<?\s*([A-Za-z][\w ]*?)\s*>?\s*:\s*(.*)$", line) for line in comments)
+    return {pair[1].lower(): pair[2].strip() for pair in pairs if pair}
