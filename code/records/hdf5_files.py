@@ -6,13 +6,16 @@ are signal and the rest zeros at both ends. The file says neither rate nor unit.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from common.files import UserError, need_file
 from records.array_files import RATE_NAMES, standard_leads
 from records.recording import Asked, Columns, Recording, from_columns
+
+if TYPE_CHECKING:  # imported where a file is opened: stages that read none start without it
+    import h5py
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 ID_NAMES = ("exam_id", "ecg_id", "id", "ids", "record_id")
@@ -30,7 +33,7 @@ class Tracings(NamedTuple):
     rate: float | None
 
 
-def open_hdf5(path: str | Path):
+def open_hdf5(path: str | Path) -> "h5py.File":
     """The open file; UserError where it is none."""
     import h5py
 
