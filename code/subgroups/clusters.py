@@ -37,13 +37,10 @@ def fit_space(features: np.ndarray, variance: float = 0.8, max_components: int =
         )
     # both exact; whichever of records and features are fewer decides which is quicker, by an order
     solver = "full" if len(features) < features.shape[1] else "covariance_eigh"
-    space = PCA(min(max_components, len(features) - 1, features.shape[1]), svd_solver=solver).fit(
-        features
-    )
-    enough = 1 + int(np.searchsorted(np.cumsum(space.explained_variance_ratio_), variance))
-    space.n_components_ = min(enough, space.n_components_)
-    space.components_ = space.components_[: space.n_components_]
-    space.explained_variance_ = space.explained_variance_[: space.n_components_]
+    most = min(max_components, len(features) - 1, features.shape[1])
+    space = PCA(variance if variance < 1 else most, svd_solver=solver).fit(features)
+    if space.n_components_ > most:
+        space = PCA(most, svd_solver=solver).fit(features)
     return space
 
 
