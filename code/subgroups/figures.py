@@ -2,6 +2,8 @@
 heat, enrichment.
 """
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -36,6 +38,17 @@ TITLES = {
 }
 
 
+def group_styles(names: Sequence[str], cohort: Cohort) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each label or cluster name: the cohort's labels have the same ones in
+    every panel and figure, other names take those that are left.
+    """
+    order = [*cohort.names, *(name for name in names if name not in cohort.names)]
+    return {
+        name: (COLOURS[place % len(COLOURS)], LABEL_MARKERS[place % len(LABEL_MARKERS)])
+        for place, name in enumerate(order)
+    }
+
+
 def _embed(features, kind, seed):
     """Two coordinates per record, from the same space that the clusters are found in."""
     points = fit_space(features).transform(features)
@@ -62,27 +75,33 @@ def draw_embedding(
     figure, axes = plt.subplots(
         2,
         len(features),
-        figsize=(2.6 * len(features) + 1.2, 5.4),
+        figsize=(2.6 * len(features) + 0.4, 5.8),
         squeeze=False,
         layout="constrained",
     )
     for column, (name, values) in enumerate(features.items()):
         at = _embed(values, kind, seed)
         names = cluster_names(found[name], cohort, design)
-        _scatter(axes[0, column], at, cohort.labels, cohort.names)
-        _scatter(
-            axes[1, column],
-            at,
-            np.array([names[cluster] for cluster in found[name].clusters]),
-            sorted(names.values()),
-        )
+        clusters = np.array([names[cluster] for cluster in found[name].clusters])
+        shown = sorted(names.values())
+        styles = group_styles(shown, cohort)
+        _scatter(axes[0, column], at, cohort.labels, cohort.names, styles)
+        _scatter(axes[1, column], at, clusters, shown, styles)
         axes[0, column].set_title(TITLES.get(name, name))
     axes[0, 0].set_ylabel("by label")
     axes[1, 0].set_ylabel(
         "by cluster" + (" (named by its majority)" if cohort.hidden_labels else "")
     )
-    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, title="label")
-    axes[1, -1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, title="cluster")
+    for ax in axes.ravel():  # each panel has clusters, and so counts, of its own
+        ax.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.01),
+            ncols=3,
+            frameon=False,
+            fontsize=8,
+            handletextpad=0.1,
+            columnspacing=1,
+        )
     how = {"tsne": "t-SNE", "pca": "first two principal components"}[kind]
     figure.suptitle(
         f"{how} of {len(cohort.data)} records, {' or '.join(cohort.names)} ({cohort.level})"
@@ -90,14 +109,15 @@ def draw_embedding(
     return figure
 
 
-def _scatter(ax, at, groups, names):
-    for number, name in enumerate(names):
+def _scatter(ax, at, groups, names, styles):
+    for name in names:
         here = groups == name
+        colour, marker = styles[name]
         ax.scatter(
             *at[here].T,
             s=9,
-            color=COLOURS[number % len(COLOURS)],
-            marker=LABEL_MARKERS[number % len(LABEL_MARKERS)],
+            color=colour,
+            marker=marker,
             alpha=0.75,
             linewidths=0,
             label=f"{name} ({here.sum()})",
@@ -231,14 +251,16 @@ def draw_enrichment(
             axis=1, how="all"
         )
         ax.hlines(y, shares.min(axis=1), shares.max(axis=1), color="#bbbbbb", linewidth=1)
+        styles = group_styles(sorted(names.values()), cohort)
         for number, column in enumerate(shares):
             sure = rows["p_holm"] < 0.05
-            for mask, face in ((sure, COLOURS[number]), (~sure, "white")):
+            colour = styles[names[number]][0]
+            for mask, face in ((sure, colour), (~sure, "white")):
                 ax.scatter(
                     shares[column][mask],
                     y[mask.to_numpy()],
                     color=face,
-                    edgecolors=COLOURS[number],
+                    edgecolors=colour,
                     s=28,
                     zorder=3,
                     label=None if face == "white" else f"cluster {names[number]}",

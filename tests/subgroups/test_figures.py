@@ -1,0 +1,50 @@
+"""One colour per class in every panel and figure, and counts that are the panel's own."""
+
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from subgroups.figures import draw_embedding, group_styles
+from subgroups.findings import Design, Found
+
+
+@pytest.fixture
+def cohort():
+    labels = np.array(["AMI"] * 12 + ["IMI"] * 8)
+    return SimpleNamespace(
+        names=["AMI", "IMI"], labels=labels, level="subdiagnostic", hidden_labels=True, data=labels
+    )
+
+
+def test_labels_keep_their_colour_whatever_else_is_named(cohort):
+    alone = group_styles(["IMI"], cohort)
+    mixed = group_styles(["0", "AMI", "IMI"], cohort)
+    assert alone["AMI"] == mixed["AMI"]
+    assert alone["IMI"] == mixed["IMI"]
+    assert len({mixed["0"], mixed["AMI"], mixed["IMI"]}) == 3
+
+
+def test_every_panel_has_its_own_counts_and_the_same_colours(cohort):
+    rng = np.random.default_rng(0)
+    features = {name: rng.normal(size=(20, 4)) for name in ("signal", "features")}
+    clusters = {
+        "signal": np.array([0] * 13 + [1] * 7),  # cluster 0 holds AMI
+        "features": np.array([1] * 10 + [0] * 10),  # cluster 1 holds AMI
+    }
+    found = {name: Found(2, one, None, "") for name, one in clusters.items()}
+    every = np.ones(20, bool)
+    figure = draw_embedding(features, found, cohort, Design(every, every, False, ""), "pca", 0)
+    colours = {}
+    texts = []
+    for ax in figure.axes:
+        handles, words = ax.get_legend_handles_labels()
+        texts.append(words)
+        for handle, word in zip(handles, words, strict=True):
+            colours.setdefault(word.split(" ")[0], set()).add(to_hex(handle.get_facecolor()[0]))
+    assert all(len(found) == 1 for found in colours.values())
+    assert ["AMI (13)", "IMI (7)"] in texts
+    assert ["AMI (10)", "IMI (10)"] in texts
+    plt.close(figure)
