@@ -444,7 +444,7 @@ CAPTIONS = {
     "reliability": "Reliability: predicted probability against observed frequency; below the "
     "diagonal it is too sure.",
     "amplitudes": "Predicted against measured amplitude, lead by lead.",
-    "summary_concept": "Every concept at the layer of its best vector, against every class.",
+    "summary_concept": "Every concept against every class, each cell at its strongest layer.",
     "scorecard": "Left: how much the leads of a card stand out (1: no more than others). Right: "
     "lift of the own cards.",
     "ranking": "Skill of each method per check: 0 is chance, 1 perfect; a dot where a method is "

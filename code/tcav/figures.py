@@ -13,15 +13,16 @@ from matplotlib.patches import Rectangle
 
 from common.files import write_figure
 from common.labels import slug
-from common.plotting import style
+from common.plotting import SIGNED_CMAP, style
 from tcav.analysis import ALPHA
 
-CMAP = "RdBu_r"
+LARGEST = 6.0  # standard deviations of the null at which the colour is full
+PALE = 0.25  # of the colour is left to cells without evidence
 NOTE = (
-    "Colour and number: share of the class's records whose logit grows along the concept (TCAV "
-    "score). "
-    "In upper layers random concepts too score near 0 or 1: the mark is the evidence, not the "
-    "colour."
+    "Colour: what is tested, the mean cosine of the class's gradients with the concept, in "
+    "standard "
+    "deviations of its null (made-up concepts); pale where it is not significant. Number: share of "
+    "the class's records whose logit grows along the concept (TCAV score), not tested."
 )
 
 
@@ -32,11 +33,19 @@ def _grid(table: pd.DataFrame, column: str, rows: str) -> pd.DataFrame:
 
 
 def _draw_cells(axes, table, rows):
-    """Heat map of scores with its marks; returns the image."""
+    """Heat map of what is tested with the scores and marks on it; returns the image."""
     score = _grid(table, "score", rows)
-    image = axes.imshow(score.to_numpy(dtype=float), cmap=CMAP, vmin=0, vmax=1, aspect="auto")
     valid = _grid(table, "cav_valid", rows).to_numpy(dtype=bool)
     significant = (_grid(table, "p_corrected", rows).to_numpy(dtype=float) < ALPHA) & valid
+    tested = _grid(table, "magnitude_z", rows).to_numpy(dtype=float)
+    image = axes.imshow(
+        tested,
+        cmap=SIGNED_CMAP,
+        vmin=-LARGEST,
+        vmax=LARGEST,
+        aspect="auto",
+        alpha=np.where(significant, 1.0, PALE),
+    )
     learnt = (_grid(table, "learnt", rows) == "learnt").to_numpy() if "learnt" in table else valid
     framed = _grid(table, "associated", rows).to_numpy(dtype=bool)
     for row, column in np.ndindex(score.shape):
@@ -47,7 +56,8 @@ def _draw_cells(axes, table, rows):
                     (column - 0.5, row - 0.5), 1, 1, facecolor=".85", edgecolor="none", zorder=2
                 )
             )
-        colour = "white" if valid[row, column] and abs(value - 0.5) > 0.33 else ".2"
+        dark = significant[row, column] and abs(tested[row, column]) > 0.75 * LARGEST
+        colour = "white" if dark else ".2"
         axes.text(
             column,
             row + 0.12,
@@ -132,7 +142,12 @@ def _axes_for(table, n_rows, rows_label):
 def _finish(figure, axes, image, title, table):
     axes.set_title(textwrap.fill(title, int(9 * figure.get_figwidth())), fontsize=11, pad=22)
     figure.colorbar(
-        image, ax=axes, label="TCAV score", ticks=[0, 0.25, 0.5, 0.75, 1], pad=0.02, fraction=0.04
+        image,
+        ax=axes,
+        label="magnitude, in SD of its null",
+        extend="both",
+        pad=0.02,
+        fraction=0.04,
     )
     floor = table["p_floor"].max()
     test = (
@@ -185,34 +200,50 @@ def concept_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def best_layers(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of each concept's layer of highest CAV accuracy: chosen without a look at the scores."""
-    mean = table.groupby(["concept", "layer"], sort=False)["cav_accuracy"].first()
-    best = {
-        concept: values.droplevel(0).idxmax()
-        for concept, values in mean.groupby(level=0, sort=False)
-    }
-    return table[table["layer"] == table["concept"].map(best)].reset_index(drop=True)
+def strongest_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """For each concept and pathology the row of the layer with the smallest corrected p, which the
+    number of layers is part of; among equal ones (and where nothing was tested) that of the largest
+    magnitude. Layers whose CAV is no better than random are taken only where all are.
+    """
+    order = pd.DataFrame(
+        {
+            "poor": ~table["cav_valid"].astype(bool),
+            "p": table["p_corrected"].fillna(1.0),
+            "size": -table["magnitude_z"].abs().fillna(0.0),
+        }
+    )
+    ranked = table.loc[order.sort_values(["poor", "p", "size"], kind="stable").index]
+    first = ranked.drop_duplicates(["concept", "pathology"])
+    return first.sort_index().reset_index(drop=True)
+
+
+def _in_table_order(best, table):
+    """Rows of `best` with concepts and pathologies in the order in which `table` has them."""
+    concepts = list(table["concept"].drop_duplicates())
+    pathologies = list(table["pathology"].drop_duplicates())
+    keys = [
+        (concepts.index(row.concept), pathologies.index(row.pathology)) for row in best.itertuples()
+    ]
+    order = sorted(range(len(best)), key=keys.__getitem__)
+    return best.iloc[order].reset_index(drop=True)
 
 
 def summary_figure(table: pd.DataFrame) -> Figure:
-    """Concept x pathology heat map at each concept's best layer (rows of one run kind of
-    scores.csv).
+    """Concept x pathology heat map, each cell at the layer of its smallest corrected p (rows of one
+    run kind of scores.csv).
     """
-    best = best_layers(table)
+    best = _in_table_order(strongest_cells(table), table)
     concepts = best.drop_duplicates("concept")
-    figure, axes = _axes_for(best, len(concepts), "concept\n(layer, CAV accuracy)")
+    figure, axes = _axes_for(best, len(concepts), "concept (positives)")
     image = _draw_cells(axes, best, "concept")
-    ticks = [
-        f"{row.concept} ({row.layer}, {row.cav_accuracy:.2f})" for row in concepts.itertuples()
-    ]
+    ticks = [f"{row.concept} ({row.n_positive})" for row in concepts.itertuples()]
     axes.set_yticks(range(len(concepts)), ticks, fontsize=8)
     kind = (
         "relative to each other"
         if best.iloc[0]["run_kind"] == "relative"
         else "against random records"
     )
-    _finish(figure, axes, image, f"Concepts {kind}, each at the layer of its best CAV", best)
+    _finish(figure, axes, image, f"Concepts {kind}, each cell at its strongest layer", best)
     return figure
 
 

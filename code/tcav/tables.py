@@ -107,6 +107,7 @@ def _scores(outcome, test, run_kind, labels, n_class, plan, task, pathologies, f
     for number, layer in enumerate(outcome.layers):
         scores, magnitudes = outcome.scores[number], outcome.magnitudes[number]
         judged = _accuracy(outcome, number, plan)
+        in_null_sds = _in_null_sds(outcome, number, plan)
         for column, label in enumerate(labels):
             low, high = np.percentile(scores[:, column], tail)
             magnitude_low, magnitude_high = np.percentile(magnitudes[:, column], tail)
@@ -124,6 +125,7 @@ def _scores(outcome, test, run_kind, labels, n_class, plan, task, pathologies, f
                     "magnitude": magnitudes[:, column].mean(),
                     "magnitude_low": magnitude_low,
                     "magnitude_high": magnitude_high,
+                    "magnitude_z": in_null_sds[column],
                     **judged,
                     **{
                         name: values[number, column]
@@ -139,6 +141,18 @@ def _scores(outcome, test, run_kind, labels, n_class, plan, task, pathologies, f
                 }
             )
     return pd.DataFrame(rows).round(DIGITS)
+
+
+def _in_null_sds(outcome, number, plan):
+    """(classes,) the tested magnitude in standard deviations of its null, from the null's mean; NaN
+    without a null.
+    """
+    tested = outcome.magnitudes[number][: plan.test_runs].mean(axis=0)
+    if not plan.n_null:
+        return np.full(len(tested), np.nan)
+    null = outcome.null[number]
+    spread = np.maximum(null.std(axis=0, ddof=1), np.finfo(float).tiny)
+    return (tested - null.mean(axis=0)) / spread
 
 
 def _accuracy(outcome, number, plan):

@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tcav.figures import best_layers, concept_figure, summary_figure, write_figures
+from tcav.figures import (
+    LARGEST,
+    PALE,
+    concept_figure,
+    strongest_cells,
+    summary_figure,
+    write_figures,
+)
 
 
 @pytest.fixture
@@ -22,6 +29,7 @@ def scores():
                         "superclass": group,
                         "associated": concept != "Sex" and label == "LVH",
                         "score": 1.0 if label == "LVH" else 0.25,
+                        "magnitude_z": 7.0 if label == "LVH" else -0.5,
                         "cav_accuracy": 0.9 if layer == best else 0.6,
                         "cav_valid": layer == best,
                         "p_corrected": 0.01 if label == "LVH" else 0.5,
@@ -42,8 +50,12 @@ def texts(figure):
 def test_concept_figure_shows_every_cell_and_marks_the_significant_ones(scores):
     figure = concept_figure(scores[scores["concept"] == "SLI-LVH"])
     axes = figure.axes[0]
-    np.testing.assert_array_equal(axes.images[0].get_array(), [[0.25, 1, 0.25, 0.25]] * 2)
-    assert axes.images[0].get_clim() == (0, 1)
+    np.testing.assert_array_equal(axes.images[0].get_array(), [[-0.5, 7, -0.5, -0.5]] * 2)
+    assert axes.images[0].get_clim() == (-LARGEST, LARGEST)
+    np.testing.assert_array_equal(
+        axes.images[0].get_alpha(), [[PALE] * 4, [PALE, 1, PALE, PALE]]
+    )  # only the significant cell has its full colour
+    assert {".25", "1.00"} <= set(texts(figure))
     assert [tick.get_text() for tick in axes.get_yticklabels()] == [
         "block1 (0.60)",
         "hidden (0.90)",
@@ -69,16 +81,20 @@ def test_frame_surrounds_the_associated_column_once(scores):
     assert len(frame) == 2 * 2 + 2  # left and right of two cells, top and bottom of the column
 
 
-def test_summary_takes_the_layer_of_the_best_cav(scores):
-    assert best_layers(scores).groupby("concept")["layer"].first().to_dict() == {
-        "SLI-LVH": "hidden",
-        "Sex": "block1",
-    }
+def test_summary_takes_the_layer_of_the_smallest_corrected_p(scores):
+    here = (scores["concept"] == "Sex") & (scores["pathology"] == "AMI")
+    scores["cav_valid"] = True
+    scores.loc[here, "p_corrected"] = [0.04, 0.02]
+    best = strongest_cells(scores).set_index(["concept", "pathology"])["layer"]
+    assert best["Sex", "AMI"] == "hidden"
+    scores.loc[here & (scores["layer"] == "hidden"), "cav_valid"] = False
+    best = strongest_cells(scores).set_index(["concept", "pathology"])["layer"]
+    assert best["Sex", "AMI"] == "block1"
     axes = summary_figure(scores).axes[0]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == [
-        "SLI-LVH (hidden, 0.90)",
-        "Sex (block1, 0.90)",
-    ]
+    ticks = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert ticks == ["SLI-LVH (30)", "Sex (30)"]
+    dots = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert sorted(tuple(np.round(dot)) for dot in dots) == [(1, 0), (1, 1), (2, 1)]
 
 
 def test_nothing_is_clipped_and_same_table_gives_same_bytes(scores, tmp_path):
