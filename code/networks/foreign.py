@@ -289,7 +289,9 @@ def own_places(program: Program, root: str = "network") -> Program:
         path = place.removeprefix(root)
         if path == place:  # of what stands around the network, or the network itself
             return "" if place.split(".")[0].startswith("network") else place
-        return path.removeprefix(".") if path[:1] in ("", ".", "#") else place
+        if path.startswith("#"):  # a later call of the network itself
+            return ""
+        return path.removeprefix(".") if path[:1] in ("", ".") else place
 
     nodes = [replace(node, place=own(node.place)) for node in program.nodes]
     calls = {

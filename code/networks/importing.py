@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from common.files import UserError, need_file, sha256
+from networks.exported import read_exported
 from networks.onnx_files import described, read_onnx
 
 # arguments of a maker that are filled in by name
@@ -53,6 +54,13 @@ def from_onnx(path: str) -> Source:
     file = read_onnx(path)
     facts = {"way": "onnx", "file": Path(path).name, "sha256": sha256(path)}
     return Source(file.network, file.shape, described(file.metadata), facts)
+
+
+def from_exported(path: str) -> Source:
+    """A network that torch.export.save wrote."""
+    file = read_exported(path)
+    facts = {"way": "exported", "file": Path(path).name, "sha256": sha256(path)}
+    return Source(file.network, file.shape, facts=facts)
 
 
 def from_code(spec: str, weights: str | None, n_classes: int, n_leads: int) -> Source:
@@ -198,8 +206,9 @@ def _renamed(state, wanted):
     return state
 
 
-# way -> (option, Source of its value and the options beside it)
+# option that names a network -> Source, from all options and the numbers of classes and leads
 WAYS: dict[str, Callable[..., Source]] = {
+    "exported": lambda args, n_classes, n_leads: from_exported(args.exported),
     "onnx": lambda args, n_classes, n_leads: from_onnx(args.onnx),
     "network": lambda args, n_classes, n_leads: from_code(
         args.network, args.weights, n_classes, n_leads

@@ -3,6 +3,7 @@ before memory is taken for it.
 """
 
 import ast
+import functools
 import math
 import re
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from common.files import UserError, need_file
 from networks.onnx_operations import OPERATIONS, run_operation
 from networks.onnx_values import OnnxNode
+from networks.parts import Parts
 from networks.preprocessing import UNIT_NAMES, UNITS
 
 OPSETS = range(7, 26)
@@ -263,7 +265,7 @@ class OnnxNetwork(nn.Module):
     shapes is computed without any tensor.
     """
 
-    places_in = "parts"  # under which its modules stand
+    places_in = "parts.places"  # under which its modules stand
 
     def __init__(
         self,
@@ -289,39 +291,23 @@ class OnnxNetwork(nn.Module):
                 self.weights.register_buffer(known, values)
             else:
                 self.weights.register_parameter(known, nn.Parameter(values))
-        self.parts = nn.Module()
-        self.steps = []
-        for node in nodes:
-            path = path_of(node)
-            if self.steps and self.steps[-1][0] == path:
-                self.steps[-1][1].append(node)
-            else:
-                self.steps.append((path, [node]))
-                _holder(self.parts, path)
+        self.parts = Parts((path_of(node), functools.partial(_compute, node)) for node in nodes)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """What the file's network returns for its input."""
         values = {"": None, self.signals: x, **self.constants}
         for name, known in self.names.items():
             values[name] = getattr(self.weights, known)
-        for path, nodes in self.steps:
-            self.parts.get_submodule(path)(values, nodes)
+        self.parts(values)
         returned = [values[name] for name in self.outputs]
         return returned[0] if len(returned) == 1 else returned
 
 
-class Part(nn.Module):
-    """A place in the network: computes the operations that the file names after it."""
-
-    def forward(self, values: dict, nodes: list[OnnxNode]) -> Tensor | None:
-        """Adds the operations' outputs to `values`; the last one that is a tensor."""
-        last = None
-        for node in nodes:
-            results = run_operation(node, [values[name] for name in node.inputs])
-            for name, result in zip(node.outputs, results, strict=False):
-                values[name] = result
-                last = result if isinstance(result, Tensor) else last
-        return last
+def _compute(node, values):
+    """Adds a node's outputs to the values; the last one that is a tensor."""
+    results = run_operation(node, [values[name] for name in node.inputs])
+    values.update(zip(node.outputs, results, strict=False))
+    return next((one for one in reversed(results) if isinstance(one, Tensor)), None)
 
 
 def path_of(node: OnnxNode) -> str:
@@ -335,14 +321,4 @@ def path_of(node: OnnxNode) -> str:
         if parts and word.startswith(parts[-1] + "."):
             word = word[len(parts[-1]) + 1 :]
         parts += [re.sub(r"\W", "_", part) for part in word.split(".") if part]
-    named = [
-        f"{part}_" if hasattr(nn.Module, part) or part == "training" else part for part in parts
-    ]
-    return ".".join(named) or node.kind.lower()
-
-
-def _holder(root, path):
-    for word in path.split("."):
-        if word not in root._modules:
-            root.add_module(word, Part())
-        root = root._modules[word]
+    return ".".join(parts) or node.kind.lower()

@@ -217,7 +217,7 @@ def test_places_are_the_modules_of_the_exporter():
     assert place("/block/xception/0/bottleneck/Conv/Conv") == "block.xception.0.bottleneck"
     assert place("/layer1/layer1.0/conv1/Conv") == "layer1.0.conv1"
     assert place("/Conv_3") == "Conv_3"
-    assert place("/forward/training/Relu", "Relu") == "forward_.training_"
+    assert place("/forward/training/Relu", "Relu") == "forward.training"
 
 
 def test_metadata():
