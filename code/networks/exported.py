@@ -243,12 +243,14 @@ def _operation(path, node, batch):
             args = [_argument(value, values) for value in positional]
             kwargs = {key: _argument(value, values) for key, value in named.items()}
             if kind in WITH_SIZES and batch is not None:
-                args = _for_any_batch(args, batch)
+                args = _for_any_batch(kind, args, batch, values["x records"])
             return _bind(node["outputs"], function(*args, **kwargs), values)
         except UserError:
             raise
         except Exception as error:  # whatever does not fit together in a file
             reason = str(error).strip().split("\n")[0] or type(error).__name__
+            if batch is not None:
+                reason += f" (exported for {batch} records: export it with a dynamic number)"
             raise UserError(f"operation {name} of {path.name} fails: {reason}") from None
 
     return run
@@ -284,13 +286,24 @@ def _function(path, target):
     return kind, function
 
 
-def _for_any_batch(args, batch):
-    """Sizes that were written for a fixed number of records, for the number that there is."""
+def _for_any_batch(kind, args, batch, records):
+    """Sizes that were written for `batch` records, for the number that there is.
+
+    Records lie along the first size that is a multiple of their number; where that is a mistake,
+    records mix, which capture() notices.
+    """
     x, sizes, *rest = args
-    if isinstance(sizes, list) and sizes and sizes[0] == batch and x.shape[0] != 0:
-        first = x.shape[0] if x.shape[0] != 1 or batch == 1 else batch
-        sizes = [first, *sizes[1:]]
-    return [x, sizes, *rest]
+    if not isinstance(sizes, list) or not sizes or records == batch:
+        return args
+    if kind == "expand" or -1 in sizes:
+        return [x, [records, *sizes[1:]] if sizes[0] == batch else sizes, *rest]
+    if math.prod(sizes) == x.numel():
+        return args
+    for index, size in enumerate(sizes):
+        if size and size % batch == 0:
+            scaled = [*sizes[:index], size // batch * records, *sizes[index + 1 :]]
+            return [x, scaled, *rest]
+    return args
 
 
 def _argument(value, values):
@@ -361,7 +374,7 @@ class ExportedNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """What the file's network returns for its input."""
-        values = {self.signals: x, "x device": x.device}
+        values = {self.signals: x, "x device": x.device, "x records": len(x)}
         for index, name in enumerate(self.names):
             values[name] = getattr(self.weights, f"weight_{index}")
         self.parts(values)
