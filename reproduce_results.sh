@@ -60,7 +60,7 @@ absolute() { case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 
 cd "$root"
 setup_env
-times=(); running=""; started=0
+times=(); running=""; started=0; finished=false
 
 # stage NAME [arguments]: run python code/NAME.py with them, show the command, keep the time
 stage() {
@@ -79,6 +79,17 @@ summary() {
   printf '  %s\n' "${times[@]}"
   printf '\nResults: %s\n' "$output"
   [ ! -d "$output" ] || find "$output" -name report.html -exec printf '  report: %s\n' {} \;
+  if $demo && $finished; then try_next; fi
+}
+
+# three commands that work as they stand: each stage knows the data set and the folder from the model
+try_next() {
+  local run="$output/${models[0]}_${tasks[0]}"
+  run=${run#"$root"/}
+  printf '\nWorth trying next\n'
+  printf '  python code/lrp_analysis.py --model_path %s --methods lrp --strategy false_negatives --overwrite\n' "$run"
+  printf '  python code/tcav_analysis.py --model_path %s --pathologies LVH --overwrite\n' "$run"
+  printf '  python code/discovery.py --model_path %s --cohort LVH\n' "$run"
 }
 
 # sizes of the stages: a demonstration shows everything in minutes, the paper's analyses take as many records as the paper
@@ -148,3 +159,4 @@ else
   fetch_paper
 fi
 analyse
+finished=true

@@ -11,7 +11,7 @@ Example: python code/glocal_analysis.py --model_path=output/lenet_subdiagnostic
 --output_path=output/
 
 Groups are the --n_samples records of highest logit among the true positives of --folds.
-`--selection all --folds 1 2 3 4 5 6 7 8 9 10` is the paper's choice. With few records per fold,
+`--strategy all --folds 1 2 3 4 5 6 7 8 9 10` is the paper's choice. With few records per fold,
 --cross_fit takes one checkpoint per test fold and explains every record by the model that has not
 seen it. Two controls are always computed: random, and input_magnitude (what is only amplitude).
 """
@@ -22,7 +22,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from attribution.methods import METHODS, check_methods
-from attribution.plan import PAPER_PATHOLOGIES, target_names
 from attribution.selection import STRATEGIES
 from common.cli import StageParser, check_names, positive_int, run, select_device, stage_parser
 from common.files import UserError, sha256
@@ -32,7 +31,7 @@ from glocal import tables
 from glocal.groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
 from glocal.scorecard import CARDS, cards_for
 from networks.checkpoints import check_against, find_checkpoint, load_model
-from networks.defaults import settle
+from networks.defaults import PAPER_PATHOLOGIES, choose_pathologies, settle
 from networks.inference import WINDOWS, load_dataset_for
 from records.dataset import TABLE, content_hash
 from records.quality import write_flag_counts
@@ -67,7 +66,7 @@ def get_args_parser() -> StageParser:
         "--methods", default=["saliency"], help=f"of {', '.join(METHODS)} (default: saliency)"
     )
     parser.add_argument(
-        "--selection",
+        "--strategy",
         choices=tuple(STRATEGIES),
         default="true_positives",
         help="records of a group, highest logit first (default: true_positives; all: the paper's "
@@ -150,7 +149,7 @@ def _models(args, device):
 
 def _names(args, info):
     """Pathologies of the figures, pairs to contrast, methods."""
-    pathologies = target_names(args.pathologies, info)
+    pathologies = choose_pathologies(args.pathologies, info)
     contrasted = check_names("pathology", args.contrast, info.labels)
     if len(contrasted) % 2:
         raise UserError(
@@ -169,7 +168,7 @@ def _names(args, info):
 
 def _settings(args, info, pathologies, methods, checkpoints):
     names = (
-        "selection",
+        "strategy",
         "n_samples",
         "window",
         "contrast",
@@ -222,10 +221,10 @@ def main(args: argparse.Namespace) -> None:
         pool,
         pathologies,
         pairs,
-        args.selection,
+        args.strategy,
         args.n_samples,
         args.window,
-        named=bool(args.pathologies),
+        named=False,
     )
     if not cards:
         print(

@@ -48,7 +48,7 @@ from common.stage import Stage
 from ecg.concepts import CONCEPTS
 from networks.checkpoints import check_against, find_checkpoint, load_checkpoint, load_model
 from networks.controls import MAX_EPOCHS, check_controls, controls
-from networks.defaults import settle
+from networks.defaults import choose_pathologies, settle
 from networks.inference import WINDOWS, load_dataset_for
 from records.dataset import TABLE, content_hash, parse_flags, shared_patients
 from records.quality import write_flag_counts
@@ -141,7 +141,7 @@ def get_args_parser() -> StageParser:
         "lower --n_null)",
     )
     parser.add_argument(
-        "--protocol",
+        "--window",
         choices=WINDOWS,
         default="windows",
         help="activations of the centre crop (as the paper) "
@@ -245,12 +245,12 @@ def _classes(args, model, evaluated):
     """Labels to score, in the order of figures, and their outputs; classes without records are
     named.
     """
-    asked = check_names("pathology", args.pathologies or model.info.labels, model.info.labels)
+    asked = choose_pathologies(args.pathologies, model.info)
     counts = {
         label: int((evaluated.labels[:, model.info.index(label)] > 0).sum()) for label in asked
     }
     empty = [label for label, n in counts.items() if n == 0]
-    if len(empty) == len(asked) or (empty and args.pathologies):
+    if len(empty) == len(asked):
         raise UserError(f"no record of {', '.join(empty)} in fold {' '.join(map(str, args.folds))}")
     if empty:
         print(f"left out, no record in fold {' '.join(map(str, args.folds))}: {', '.join(empty)}")
@@ -339,7 +339,7 @@ def _refuse_shared_patients(training, evaluated, folds):
 
 def _refuse_constant(args, model, training, layers):
     """UserError for layers that are the same for the first training records."""
-    activations = collect(model, training.signals[:64], layers, args.protocol, args.pool)
+    activations = collect(model, training.signals[:64], layers, args.window, args.pool)
     constant = [name for name, values in activations.items() if not np.ptp(values, axis=0).any()]
     if constant:
         raise UserError(
@@ -407,7 +407,7 @@ def _write(stage, args, model, outcomes, means, labels, n_class, plan, checkpoin
         means,
         {
             "checkpoint": checkpoint_hash,
-            "protocol": args.protocol,
+            "protocol": args.window,
             "pool": args.pool,
             "cav": args.cav,
             "coordinates": plan.coordinates,
@@ -448,7 +448,7 @@ def _settings(args, model, labels, concepts, plan, checkpoint_hash):
         "folds": args.folds,
         "limit": args.limit,
         "match": args.match,
-        "protocol": args.protocol,
+        "protocol": args.window,
         "pool": args.pool,
     }
 
@@ -494,7 +494,7 @@ def _train_and_test(args, model, data, place):
                 columns,
                 layers,
                 plan,
-                args.protocol,
+                args.window,
                 args.pool,
                 args.max_memory,
                 progress=True,

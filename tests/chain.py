@@ -14,6 +14,11 @@ import sys
 from pathlib import Path
 
 DATA, RUN = "data", "output/lenet_subdiagnostic"
+# all classes by name: TCAV's default was all of them when the digests were made
+CLASSES = (
+    "AMI,CLBBB,CRBBB,ILBBB,IMI,IRBBB,ISCA,ISCI,ISC_,IVCD,LAFB/LPFB,LAO/LAE,LMI,LVH,NORM,NST_,PMI,"
+    "RAO/RAE,RVH,SEHYP,STTC,WPW,_AVB"
+)
 SHARED = ["--data_path", DATA, "--output_path", "output", "--model_path", RUN]
 CHAIN = {
     "simulate_ptbxl": ["--output_path", DATA, "--n_records", "300", "--seed", "11"],
@@ -32,7 +37,17 @@ CHAIN = {
         "--threads",
         "1",
     ],
-    "tcav_analysis": [*SHARED, "--n_runs", "4", "--n_null", "400", "--threads", "1"],
+    "tcav_analysis": [
+        *SHARED,
+        "--pathologies",
+        CLASSES,
+        "--n_runs",
+        "4",
+        "--n_null",
+        "400",
+        "--threads",
+        "1",
+    ],
     "lrp_analysis": [*SHARED, "--strategy", "single_best", "--threads", "1"],
     "glocal_analysis": [*SHARED, "--n_samples", "6", "--threads", "1"],
     "sanity_checks": [*SHARED, "--n_samples", "6", "--n_few", "2", "--threads", "1"],

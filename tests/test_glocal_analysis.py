@@ -447,7 +447,7 @@ def test_cross_fit_refuses_checkpoints_that_do_not_belong_together(tmp_path):
         (("--methods", "magic"), "unknown method magic: accepted are saliency"),
         (("--contrast", "LVH"), "takes pairs of groups, got 1"),
         (("--contrast", "LVH", "LVH"), "two different groups"),
-        (("--pathologies", "PMI"), "no record of PMI for strategy true_positives"),
+        (("--pathologies", "PMI"), "no group has a record for strategy true_positives"),
         (("--folds", "11"), "no record is in fold 11"),
         (("--contrast", "LVH", "NORM", "--selection", "all"), "two patients on either side"),
         (("--cards", "planted", "--task", "form"), "contradicts the checkpoint"),

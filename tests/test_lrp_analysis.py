@@ -787,7 +787,7 @@ def test_broken_own_records_are_refused(own, run_path, tmp_path, change, pattern
         (("--task", "form"), "--task form contradicts the checkpoint"),
         (
             ("--strategy", "false_negatives", "--pathologies", "IMI"),
-            "no record of IMI for strategy false_negatives",
+            "finds no record for any of IMI",
         ),
         (("--strategy", "false_negatives"), "finds no record for any of NORM, LVH"),
         (("--ecg_ids", "999999"), "no record with ecg_id 999999"),

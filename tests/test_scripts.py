@@ -259,6 +259,18 @@ def test_a_whole_run_ends_with_the_times_of_finished_stages(tmp_path):
     assert "not finished" not in done.stdout
 
 
+def test_the_demo_ends_with_three_commands_that_need_a_model_alone(tmp_path):
+    done, _ = reproduce("--demo", tmp_path)
+    commands = done.stdout.split("Worth trying next\n")[1].splitlines()
+    assert len(commands) == 3
+    for command in commands:
+        script, *words = command.split()[1:]
+        args = importlib.import_module(Path(script).stem).get_args_parser().parse_args(words)
+        assert Path(args.model_path).name == "lenet_subdiagnostic"
+        assert args.data_path is None
+        assert args.output_path is None
+
+
 def test_reproduce_results_explains_itself_from_anywhere(tmp_path):
     done = bash(f'"{ROOT}/reproduce_results.sh" --help', tmp_path)
     assert done.returncode == 0

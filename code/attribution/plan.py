@@ -18,11 +18,11 @@ import ecg
 from attribution.methods import explain, get_method, options_taken, split_name
 from attribution.occlusion import isoelectric
 from attribution.selection import STRATEGIES, predicted_positive, select, select_pathology
-from common.cli import check_names
 from common.files import UserError
-from common.labels import OWN_TASK, is_regression
+from common.labels import is_regression
 from ecg.beats import find_beats, mean_beats, window_offsets
 from networks.checkpoints import ModelInfo
+from networks.defaults import choose_pathologies
 from networks.distributed import shared_predict
 from networks.inference import predict, starts_of
 from records.dataset import Dataset
@@ -31,7 +31,6 @@ from records.segmentations import load_segments
 if TYPE_CHECKING:
     from records.recording import Asked
 
-PAPER_PATHOLOGIES = ("NORM", "LVH", "CLBBB", "IMI", "AMI")
 REGRESSION_STRATEGIES = ("single_best", "best_n", "all")  # amplitudes are neither true nor false
 
 
@@ -47,26 +46,11 @@ class Target:
     logit: np.ndarray  # (n,) of the rows
 
 
-def target_names(asked: list[str] | None, info: ModelInfo) -> list[str]:
-    """The outputs to explain: those asked for, else the paper's that the model knows, else all
-    (leads of a regression, classes of one's own).
-    """
-    if asked:
-        kind = (
-            "lead (the targets of an amplitude model)" if is_regression(info.task) else "pathology"
-        )
-        return list(dict.fromkeys(check_names(kind, asked, info.labels)))
-    papers = [name for name in PAPER_PATHOLOGIES if name in info.labels]
-    return list(info.labels) if info.task == OWN_TASK or not papers else papers
-
-
 def choose_targets(
     args: argparse.Namespace, info: ModelInfo, data: Dataset, model: torch.nn.Module
 ) -> tuple[list[Target], list[str]]:
-    """Targets with their records, and the names of those left out because no record fits (an error
-    if they were asked for).
-    """
-    names = target_names(args.pathologies, info)
+    """Targets with their records, and the names of those left out because no record fits."""
+    names = choose_pathologies(args.pathologies, info)
     if is_regression(info.task) and args.strategy not in REGRESSION_STRATEGIES and not args.ecg_ids:
         raise UserError(
             f"strategy {args.strategy} needs labels, an amplitude model has none: "
@@ -79,7 +63,7 @@ def choose_targets(
         try:
             rows = _rows(args, name, column, data, logits, info)
         except UserError:
-            if args.pathologies or args.ecg_ids:
+            if args.ecg_ids:
                 raise
             empty.append(name)
             continue
@@ -256,7 +240,7 @@ def own_targets(args: argparse.Namespace, model: nn.Module, data: Dataset) -> li
     info = model.info
     logits = predict(model, data.signals, args.window)
     if args.pathologies or is_regression(info.task):
-        names = target_names(args.pathologies, info)
+        names = choose_pathologies(args.pathologies, info)
     else:
         positive = np.flatnonzero(predicted_positive(logits, info.thresholds)[0])
         order = (

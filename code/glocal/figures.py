@@ -520,7 +520,7 @@ def draw_all(
     )
     subtitle = (
         f"{info.modelname}, {info.task}; up to {args.n_samples} records of highest logit, "
-        f"{args.selection}, {where}"
+        f"{args.strategy}, {where}"
     )
     bars = {group.pathology: label_bars(group, info.labels) for group in shown}
     paths = []

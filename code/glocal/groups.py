@@ -248,7 +248,7 @@ def make_groups(
             raise UserError(
                 f"--contrast {first} {second} needs two patients on either side that are not in "
                 "the other group, "
-                f"here are {alone[0]} and {alone[1]}: choose more folds, another --selection, or "
+                f"here are {alone[0]} and {alone[1]}: choose more folds, another --strategy, or "
                 "other groups"
             )
     return groups

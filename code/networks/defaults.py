@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.cli import check_names
 from common.files import UserError, note_on_figures
-from common.labels import is_regression
+from common.labels import OWN_TASK, is_regression
 from networks import distributed
 from networks.checkpoints import ModelInfo, find_checkpoint, run_folder
 from records.dataset import TABLE, content_hash, identify
@@ -132,7 +132,8 @@ def choose_pathologies(asked: Sequence[str] | None, info: ModelInfo) -> list[str
         lead = is_regression(info.task)
         kind = "lead (the targets of an amplitude model)" if lead else "pathology"
         return list(dict.fromkeys(check_names(kind, asked, info.labels)))
-    chosen = default_pathologies(info.labels)
+    own = info.task == OWN_TASK  # classes of one's own: nothing is known of them
+    chosen = list(info.labels) if own else default_pathologies(info.labels)
     others = [name for name in info.labels if name not in chosen]
     if others and distributed.is_main():
         print(
