@@ -1,48 +1,48 @@
-"""Layer-wise relevance propagation for 1-D networks whose every operation is a module, with a
-ledger that closes.
+"""Layer-wise relevance propagation for any network of known operations, with a ledger that closes.
 
-The network is copied, BatchNorm is folded into the copy, and every operation of the copy is
-replaced by one whose backward pass hands relevance down instead of gradients (lrp_rules.py): one
-forward and one backward pass explain a whole batch. The given model is never touched. Relevance
-starts as the logit of each record's target.
+The network is seen as its graph has it (networks/capture.py): every operation, functions and `+`
+alike. One forward pass computes its values, with every BatchNorm folded into a linear operation
+where one stands beside it; then relevance is handed from the output to the signals, operation by
+operation (lrp_operations.py, lrp_rules.py). The given model is never touched. Relevance starts as
+the logit of each record's target.
 
-    relevance at the input + share of the biases + share of the stabilisers = logit
+    relevance at the input + biases + stabilisers + nonlinear = logit
 
-Each share is computed from its rule's own terms, none as a remainder: a sum that closes says that
-no operation was passed over.
+Each share is computed from its rule's own terms, none as a remainder. An operation without a rule
+is refused by name and place.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from attribution.folding import folded_copy
-from attribution.lrp_rules import (
-    AlphaBeta,
-    Epsilon,
-    Flat,
-    Gamma,
-    LinearMap,
-    Shares,
-    ZPlus,
-    dot,
-    per_record,
-    signed_epsilon,
-)
+from attribution.lrp_maps import per_record
+from attribution.lrp_operations import FILLED, Run
+from attribution.lrp_plan import plan_of
+from attribution.lrp_rules import AlphaBeta, Epsilon, Flat, Gamma, Shares, ZPlus
 from common.files import UserError
-from networks.models import Add, Concat, replace_leaves
+from networks.capture import capture
+from networks.outputs import chosen_logit
+from networks.program import (
+    INPUT,
+    Program,
+    Ref,
+    Stored,
+    arguments,
+    references,
+    run_node,
+    schema_of,
+)
 
-LINEAR = (nn.Conv1d, nn.Linear)
-# gradient of these is already their relevance: unchanged, moved, or all to the winner
-PASSING = (nn.ReLU, nn.Dropout, nn.Identity, nn.Flatten, nn.MaxPool1d, nn.AdaptiveMaxPool1d, Concat)
+LARGEST_GAP = 1e-4  # of the absolute shares: beyond it no ledger is shown
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Which rule applies where: convolutions, dense layers, the first linear layer (None: like the
-    others).
+    """Which rule applies where: convolutions (and BatchNorms that stand alone), dense layers, the
+    first linear operation (None: like the others).
     """
 
     conv: Callable
@@ -50,16 +50,21 @@ class Preset:
     first: Callable | None = None
     description: str = ""
 
-    def rule_of(self, layer: nn.Module, is_first: bool) -> Callable:
-        """The rule of a linear layer."""
+    def rule_of(self, dense: bool, is_first: bool) -> Callable:
+        """The rule of a linear operation."""
         if is_first and self.first:
             return self.first
-        return self.conv if isinstance(layer, nn.Conv1d) else self.dense
+        return self.dense if dense else self.conv
 
 
 LRP_PRESETS = {
     "epsilon": Preset(
         Epsilon(), description="epsilon everywhere, as in the paper; close to input x gradient"
+    ),
+    "epsilon_original": Preset(
+        Epsilon(1e-3),
+        Epsilon(1e-3),
+        description="epsilon with the stabiliser of the original code (0.001 instead of 0.000001)",
     ),
     "epsilon_plus": Preset(ZPlus(), description="z+ in convolutions, epsilon in dense layers"),
     "epsilon_gamma": Preset(Gamma(), description="gamma in convolutions, epsilon in dense layers"),
@@ -69,155 +74,46 @@ LRP_PRESETS = {
     "epsilon_plus_flat": Preset(
         ZPlus(),
         first=Flat(),
-        description="epsilon_plus, first convolution flat: leads not told apart",
+        description="epsilon_plus, first linear operation flat: leads not told apart",
     ),
 }
 
 
 @dataclass
 class Ledger:
-    """Where the logits went, per record: (N,) float64 each; `layers` maps a layer's name to its
-    Shares.
+    """Where the logits went, per record: (N,) float64 each; `layers` maps an operation's place to
+    its Shares.
     """
 
     logit: Tensor
     input: Tensor
     bias: Tensor
     stabiliser: Tensor
+    nonlinear: Tensor
     layers: dict[str, Shares] = field(default_factory=dict)
 
     @property
     def gap(self) -> Tensor:
-        """What is unaccounted for, relative to the sum of the absolute shares, layer by layer (0
-        where the ledger closes).
+        """What is unaccounted for, relative to the sum of the absolute shares, operation by
+        operation (0 where the ledger closes).
         """
-        shares = [
-            share.abs()
-            for entry in self.layers.values()
-            for share in (entry.bias, entry.stabiliser)
-        ]
-        total = sum(shares, self.input.abs())
-        return (self.logit - self.input - self.bias - self.stabiliser) / total.clamp(min=1e-300)
+        total = self.input.abs()
+        for entry in self.layers.values():
+            total = total + entry.bias.abs() + entry.stabiliser.abs() + entry.nonlinear.abs()
+        left = self.logit - self.input - self.bias - self.stabiliser - self.nonlinear
+        return left / total.clamp(min=1e-300)
 
-
-class _Linear(torch.autograd.Function):
-    """Forward of a linear layer; backward by its rule."""
-
-    @staticmethod
-    def forward(ctx, x, step):
-        y = step.layer(x)
-        ctx.save_for_backward(x, y)
-        ctx.step = step
-        return y
-
-    @staticmethod
-    def backward(ctx, relevance):
-        x, y = ctx.saved_tensors
-        result, shares = ctx.step.rule(ctx.step.linear, x, y, relevance)
-        ctx.step.book[ctx.step.name] = shares
-        return result, None
-
-
-class _Sum(torch.autograd.Function):
-    """Forward of a residual sum; backward in proportion to the two branches."""
-
-    @staticmethod
-    def forward(ctx, main, shortcut, step):
-        ctx.save_for_backward(main, shortcut)
-        ctx.step = step
-        return main + shortcut
-
-    @staticmethod
-    def backward(ctx, relevance):
-        main, shortcut = ctx.saved_tensors
-        z = main + shortcut
-        stabiliser = signed_epsilon(z, ctx.step.epsilon)
-        s = relevance / (z + stabiliser)
-        lost = dot(s, stabiliser)
-        ctx.step.book[ctx.step.name] = Shares(torch.zeros_like(lost), lost)
-        return main * s, shortcut * s, None
-
-
-class _Average(torch.autograd.Function):
-    """Forward of an average pool; backward in proportion to what went into each average."""
-
-    @staticmethod
-    def forward(ctx, x, step):
-        with torch.enable_grad():  # the pool's own backward pass is its transpose
-            x = x.detach().requires_grad_(True)
-            y = step.layer(x)
-        ctx.inside, ctx.step = (x, y), step
-        return y.detach()
-
-    @staticmethod
-    def backward(ctx, relevance):
-        x, y = ctx.inside
-        stabiliser = signed_epsilon(y.detach(), ctx.step.epsilon)
-        s = relevance / (y.detach() + stabiliser)
-        lost = dot(s, stabiliser)
-        ctx.step.book[ctx.step.name] = Shares(torch.zeros_like(lost), lost)
-        (spread,) = torch.autograd.grad(y, x, s)
-        return x.detach() * spread, None
-
-
-class _Step(nn.Module):
-    """An operation of the copied network that books its shares under its name while relevance
-    passes.
-    """
-
-    function = None
-    epsilon = 1e-9
-
-    def __init__(self, name: str, layer: nn.Module, book: dict[str, Shares]):
-        super().__init__()
-        self.name, self.layer, self.book = name, layer, book
-
-    def forward(self, *inputs):
-        return self.function.apply(*inputs, self)
-
-
-class _SumStep(_Step):
-    function = _Sum
-
-
-class _AverageStep(_Step):
-    function = _Average
-
-
-class _LinearStep(_Step):
-    function = _Linear
-
-    def __init__(self, name, layer, book, rule):
-        super().__init__(name, layer, book)
-        self.linear, self.rule = LinearMap(layer), rule
-
-
-STEPS = {Add: _SumStep, nn.AvgPool1d: _AverageStep, nn.AdaptiveAvgPool1d: _AverageStep}
-
-
-def relevance_network(model: nn.Module, preset: Preset) -> tuple[nn.Module, dict[str, Shares]]:
-    """A folded copy of `model` whose backward pass is LRP, and the book its operations write their
-    shares to.
-
-    Raises UserError for an operation that no rule is known for.
-    """
-    book, linear_layers = {}, []
-
-    def stand_in(name, layer):
-        if isinstance(layer, PASSING):
-            return layer
-        if isinstance(layer, LINEAR):
-            linear_layers.append(layer)
-            return _LinearStep(
-                name, layer, book, preset.rule_of(layer, is_first=len(linear_layers) == 1)
+    def checked(self) -> "Ledger":
+        """The ledger itself; UserError where it does not close to LARGEST_GAP."""
+        gap = self.gap.abs()
+        open_ = ~(gap <= LARGEST_GAP)  # NaN too
+        if bool(open_.any()):
+            raise UserError(
+                f"LRP's ledger misses {float(gap[open_].max()):.1g} of its shares for "
+                f"{int(open_.sum())} of {len(gap)} records (at most {LARGEST_GAP:g} is allowed): "
+                "the map is not shown; try double precision or another preset"
             )
-        for kind, step in STEPS.items():
-            if isinstance(layer, kind):
-                return step(name, layer, book)
-        known = ", ".join(kind.__name__ for kind in (*LINEAR, *STEPS, *PASSING))
-        raise UserError(f"LRP has no rule for {type(layer).__name__} ({name}): known are {known}")
-
-    return replace_leaves(folded_copy(model), stand_in), book
+        return self
 
 
 def get_preset(preset: str | Preset) -> Preset:
@@ -236,15 +132,89 @@ def lrp(
 
     x (N, leads, T) mV, target (N,) output indices.
     """
-    network, book = relevance_network(model, get_preset(preset))
-    x = x.detach().requires_grad_(True)
-    logits = network(x)
-    chosen = logits.gather(1, target[:, None])
-    start = torch.zeros_like(logits).scatter_(1, target[:, None], chosen.detach())
-    (relevance,) = torch.autograd.grad(logits, x, start)
+    preset = get_preset(preset)
+    program = capture(model, x)
+    with torch.no_grad():
+        plan = plan_of(program, preset, x)
+        run = _forward(program, plan, x)
+        logit = chosen_logit(run.values[plan.output], target)
+        relevance = _backward(plan, run, logit, target)
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    bias = sum((shares.bias for shares in book.values()), zero)
-    stabiliser = sum((shares.stabiliser for shares in book.values()), zero)
-    return relevance, Ledger(
-        chosen.detach()[:, 0].double(), per_record(relevance), bias, stabiliser, dict(book)
-    )
+    layers = {
+        label: Shares(entry.bias + zero, entry.stabiliser + zero, entry.nonlinear + zero)
+        for label, entry in run.book.items()
+    }
+    sums = [
+        sum((getattr(entry, name) for entry in layers.values()), zero)
+        for name in ("bias", "stabiliser", "nonlinear")
+    ]
+    return relevance, Ledger(logit.double(), per_record(relevance), *sums, layers)
+
+
+def _forward(program: Program, plan, x: Tensor) -> Run:
+    """All values of the network for x, its BatchNorms folded."""
+    tensors, values = program.tensors, {INPUT: x}
+
+    def argument(part):
+        if isinstance(part, Ref):
+            return values[part.name]
+        return tensors[part.name] if isinstance(part, Stored) else part
+
+    def compute(node, replaced=None, constants=None):
+        replaced = replaced or {}
+        if constants is None:
+            return run_node(node, {**values, **replaced} if replaced else values, tensors, x)
+        return _marked(node, replaced, constants, argument, x)
+
+    run = Run(values, compute, argument)
+    for node in plan.constants:
+        values[node.name] = compute(node)
+    for fold in plan.folds:
+        weight, bias = fold.weight_and_bias(argument)
+        values[f"{fold.name}/weight"], values[f"{fold.name}/bias"] = weight, bias
+    steps = {step.name: step for step in plan.steps}
+    for node in plan.nodes:
+        step = steps.get(node.name)
+        if step is None:
+            values[node.name] = compute(node)
+        else:
+            values[node.name] = plan.rules[node.name].forward(step, run)
+    return run
+
+
+def _marked(node, replaced, mark, argument, x):
+    """A node's value with `mark` in the place of all numbers that are not replaced."""
+    values = dict(replaced)
+    for reference in references([node.args, node.kwargs]):
+        if reference.name not in values:
+            tensor = argument(reference)
+            real = isinstance(tensor, Tensor) and tensor.is_floating_point()
+            values[reference.name] = torch.full_like(tensor, mark) if real else tensor
+    args, kwargs = [], {}
+    for declared in schema_of(node.op).arguments:
+        part = arguments(node)[declared.name]
+        if declared.name in FILLED and (isinstance(part, (int, float)) or part is None):
+            part = mark
+        if declared.kwarg_only:
+            kwargs[declared.name] = part
+        else:
+            args.append(part)
+    return run_node(replace(node, args=tuple(args), kwargs=kwargs), values, values, x)
+
+
+def _backward(plan, run: Run, logit: Tensor, target: Tensor) -> Tensor:
+    """Relevance of the signals; the shares are booked on the way."""
+    output = run.values[plan.output]
+    start = torch.zeros_like(output).reshape(len(output), -1)
+    start.scatter_(1, target[:, None], logit[:, None])
+    waiting = {plan.output: start.reshape(output.shape)}
+    for step in plan.steps:
+        relevance = waiting.pop(step.name, None)
+        if relevance is None:
+            continue
+        for name, share in plan.rules[step.name].backward(step, run, relevance):
+            if isinstance(share, dict):
+                waiting.setdefault(name, {}).update(share)
+            else:
+                waiting[name] = waiting[name] + share if name in waiting else share
+    return waiting[INPUT]

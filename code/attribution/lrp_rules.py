@@ -31,9 +31,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from attribution.lrp_maps import LinearMap
 from common.files import UserError
 
 Parts = list[
@@ -41,66 +41,25 @@ Parts = list[
 ]  # (part of x, part of the weight): their products add up to an output
 
 
-class LinearMap:
-    """The linear part of a Conv1d or Linear: x -> W x and its transpose, for any weights of the
-    layer's shape.
-    """
-
-    def __init__(self, layer: nn.Module):
-        self.weight = layer.weight.detach()
-        self.bias = None if layer.bias is None else layer.bias.detach()
-        self.conv = isinstance(layer, nn.Conv1d)
-        if self.conv:
-            if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-                raise UserError("LRP needs convolutions with a zero padding given as a number")
-            self.geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
-
-    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
-        """W x without bias."""
-        return F.conv1d(x, weight, None, *self.geometry) if self.conv else F.linear(x, weight)
-
-    def transpose(self, s: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
-        """W^T s, as large as the input of shape `shape`."""
-        return nn.grad.conv1d_input(shape, weight, s, *self.geometry) if self.conv else s @ weight
-
-    def along_output(self, bias: Tensor) -> Tensor:
-        """A value per output channel, broadcastable against the output."""
-        return bias.view(-1, 1) if self.conv else bias
-
-
 @dataclass
 class Shares:
-    """Where a layer's relevance went: (N,) each."""
+    """Where an operation's relevance went beside its inputs: (N,) float64 each, or 0."""
 
-    bias: Tensor
-    stabiliser: Tensor
-
-
-def per_record(values: Tensor) -> Tensor:
-    """Sum over all but the first axis: (N, ...) -> (N,) float64."""
-    return values.flatten(1).sum(dim=1).double()
-
-
-def dot(first: Tensor, second: Tensor) -> Tensor:
-    """Sum of the products over all but the first axis: (N,) float64."""
-    return per_record(
-        first * second
-    )  # a copy, but several times as fast as a batch of vector products on a CPU
+    bias: Tensor | float = 0.0
+    stabiliser: Tensor | float = 0.0
+    nonlinear: Tensor | float = 0.0
 
 
 def bias_share(linear: LinearMap, s: Tensor, bias: Tensor | None) -> Tensor:
     """sum_k s_k b_k per record."""
-    if bias is None:
-        return torch.zeros(len(s), dtype=torch.float64, device=s.device)
-    per_channel = s.sum(dim=-1) if linear.conv else s
-    return per_channel.double() @ bias.double()
+    return linear.bias_share(s, bias)
 
 
-def safe_ratio(relevance: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def safe_ratio(linear: LinearMap, relevance: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """R / z, and what is lost where z is exactly 0: (ratio, lost (N,))."""
     blocked = z == 0
     ratio = torch.where(blocked, 0.0, relevance / torch.where(blocked, 1.0, z))
-    return ratio, per_record(torch.where(blocked, relevance, 0.0))
+    return ratio, linear.totals(torch.where(blocked, relevance, 0.0))
 
 
 def signed_epsilon(z: Tensor, epsilon: float) -> Tensor:
@@ -113,7 +72,7 @@ class Zero:
     """LRP-0: relevance in proportion to the contributions x_j w_jk."""
 
     def __call__(self, linear, x, y, relevance):
-        s, lost = safe_ratio(relevance, y)
+        s, lost = safe_ratio(linear, relevance, y)
         return x * linear.transpose(s, linear.weight, x.shape), Shares(
             bias_share(linear, s, linear.bias), lost
         )
@@ -130,7 +89,7 @@ class Epsilon:
     def __call__(self, linear, x, y, relevance):
         stabiliser = signed_epsilon(y, self.epsilon)
         s = (y + stabiliser).reciprocal_().mul_(relevance)
-        shares = Shares(bias_share(linear, s, linear.bias), dot(s, stabiliser))
+        shares = Shares(bias_share(linear, s, linear.bias), linear.totals(s * stabiliser))
         return linear.transpose(s, linear.weight, x.shape).mul_(x), shares
 
 
@@ -177,7 +136,7 @@ class ZPlus:
             z += linear.along_output(bias)
         s = z.add_(self.epsilon).reciprocal_().mul_(relevance)
         return distribute(linear, parts, s), Shares(
-            bias_share(linear, s, bias), self.epsilon * per_record(s)
+            bias_share(linear, s, bias), self.epsilon * linear.totals(s)
         )
 
 
@@ -191,8 +150,7 @@ class Gamma:
     epsilon: float = 1e-6
 
     def __call__(self, linear, x, y, relevance):
-        rest, bias = 0, torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        lost = bias.clone()
+        rest, bias, lost = 0, 0, 0
         for sign in (1, -1):
             parts = raising(linear, x, sign)
             own_bias = (
@@ -218,7 +176,7 @@ class Gamma:
                 + bias_share(linear, s, linear.bias)
                 + self.gamma * bias_share(linear, s, own_bias)
             )
-            lost = lost + stabiliser * per_record(s)
+            lost = lost + stabiliser * linear.totals(s)
         return rest, Shares(bias, lost)
 
 
@@ -256,7 +214,7 @@ class AlphaBeta:
             s = factor * relevance / (z + sign * self.epsilon)
             result = result + distribute(linear, parts, s)
             bias = bias + bias_share(linear, s, own_bias)
-            lost = lost + sign * self.epsilon * per_record(s)
+            lost = lost + sign * self.epsilon * linear.totals(s)
         return result, Shares(bias, lost)
 
 
@@ -265,7 +223,7 @@ def _by_weights(linear, weight, x, relevance):
     takes none.
     """
     z = linear.forward(torch.ones_like(x[:1]), weight)
-    s, lost = safe_ratio(relevance, z.expand_as(relevance))
+    s, lost = safe_ratio(linear, relevance, z.expand_as(relevance))
     return linear.transpose(s, weight, x.shape), Shares(torch.zeros_like(lost), lost)
 
 
@@ -295,16 +253,13 @@ class Bounded:
     high: float | None = None
 
     def __call__(self, linear, x, y, relevance):
-        low, high = self._bounds(x)
+        low, high = self._bounds(x, *linear.extremes(x))
         up, down = linear.weight.clamp(min=0), linear.weight.clamp(max=0)
         parts = [(x, linear.weight), (-low.expand_as(x), up), (-high.expand_as(x), down)]
-        s, lost = safe_ratio(relevance, contribution(linear, parts))
+        s, lost = safe_ratio(linear, relevance, contribution(linear, parts))
         return distribute(linear, parts, s), Shares(torch.zeros_like(lost), lost)
 
-    def _bounds(self, x):
-        dims = -1 if x.ndim == 3 else ()
-        low = x.amin(dims, keepdim=True).clamp(max=0) if x.ndim == 3 else x.clamp(max=0)
-        high = x.amax(dims, keepdim=True).clamp(min=0) if x.ndim == 3 else x.clamp(min=0)
+    def _bounds(self, x, low, high):
         if self.low is not None:
             low = torch.full_like(low, self.low)
         if self.high is not None:

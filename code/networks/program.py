@@ -128,7 +128,6 @@ class Program(nn.Module):
         for name, tensor in tensors.items():
             _store(self, name, tensor)
         self._check()
-        self._steps = tuple(_Step(node) for node in self.nodes)
         self._spent = self._last_uses()
 
     def tensor(self, name: str) -> Tensor:
@@ -188,9 +187,9 @@ class Program(nn.Module):
         kept = {}
         self._settle(INPUT, values, keep, kept, replace_value)
         tensors = self.tensors
-        for step, spent in zip(self._steps, self._spent, strict=True):
-            values[step.name] = step(values, tensors, x)
-            self._settle(step.name, values, keep, kept, replace_value)
+        for node, spent in zip(self.nodes, self._spent, strict=True):
+            values[node.name] = run_node(node, values, tensors, x)
+            self._settle(node.name, values, keep, kept, replace_value)
             for name in spent:
                 del values[name]
         return rebuilt(self.output, lambda part: _resolved(part, values, tensors, x)), kept
@@ -270,26 +269,27 @@ class Program(nn.Module):
 # ---------------------------------------------------------------- running one operation
 
 
-class _Step:
-    """A node made ready to run."""
+def run_node(
+    node: Node, values: Mapping[str, object], tensors: Mapping[str, Tensor], x: Tensor
+) -> object:
+    """The value of a node; UserError, with operation and place, where the operation fails.
 
-    def __init__(self, node: Node):
-        self.node, self.name = node, node.name
-        self.function = _function(node.op)
+    values, tensors  what its references name; x  the signals (their number, precision and device
+    are taken from it)
+    """
 
-    def __call__(self, values, tensors, x):
-        def leaf(part):
-            return _resolved(part, values, tensors, x)
+    def leaf(part):
+        return _resolved(part, values, tensors, x)
 
-        args = [rebuilt(part, leaf) for part in self.node.args]
-        kwargs = {name: rebuilt(part, leaf) for name, part in self.node.kwargs.items()}
-        if "device" in kwargs:
-            kwargs["device"] = x.device
-        try:
-            return self.function(*args, **kwargs)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise UserError(f"operation {self.node.described()} fails: {reason}") from error
+    args = [rebuilt(part, leaf) for part in node.args]
+    kwargs = {name: rebuilt(part, leaf) for name, part in node.kwargs.items()}
+    if "device" in kwargs:
+        kwargs["device"] = x.device
+    try:
+        return _function(node.op)(*args, **kwargs)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"operation {node.described()} fails: {reason}") from error
 
 
 def _resolved(part, values, tensors, x):

@@ -1,0 +1,164 @@
+"""Linear maps x -> W x as relevance rules need them: for any weights of one shape, with transpose.
+
+Whatever a network calls it (convolution of any kind, dense layer, product with a constant matrix,
+BatchNorm that stands alone), a rule sees a weight, a bias, W x and W^T s.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def per_record(values: Tensor) -> Tensor:
+    """Sum over all but the first axis: (N, ...) -> (N,) float64."""
+    return values.flatten(1).sum(dim=1).double()
+
+
+class LinearMap:
+    """A dense layer y = W x + b along the last axis; other maps derive from it.
+
+    weight, bias  tensors without gradient (bias may be None)
+    totals        sum of a value of the output's shape per record: (..., ) -> (N,) float64
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, totals: Callable = per_record):
+        self.weight = weight.detach()
+        self.bias = None if bias is None else bias.detach()
+        self.totals = totals
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """W x without bias."""
+        return F.linear(x, weight)
+
+    def transpose(self, s: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
+        """W^T s, as large as the input of shape `shape`."""
+        return s @ weight
+
+    def along_output(self, bias: Tensor) -> Tensor:
+        """A value per output channel, broadcastable against the output."""
+        return bias
+
+    def bias_share(self, s: Tensor, bias: Tensor | None) -> Tensor:
+        """sum_k s_k b_k per record."""
+        if bias is None:
+            return torch.zeros_like(self.totals(s))
+        if s.ndim == 2 and self.totals is per_record:
+            return s.double() @ bias.double()
+        return self.totals(s * self.along_output(bias))
+
+    def extremes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Least and largest input, and 0, between which the bounded rule works."""
+        return x.clamp(max=0), x.clamp(min=0)
+
+
+class ConvMap(LinearMap):
+    """A convolution in one or more dimensions: strided, dilated, grouped, transposed, padded."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        totals: Callable = per_record,
+        stride: list[int] = (1,),
+        padding: list[int] | str = (0,),
+        dilation: list[int] = (1,),
+        groups: int = 1,
+        transposed: bool = False,
+        output_padding: list[int] = (0,),
+    ):
+        super().__init__(weight, bias, totals)
+        dims = weight.ndim - 2
+        stride, dilation = _per_dim(stride, dims), _per_dim(dilation, dims)
+        self.ahead = None  # zeros put around the input where the two sides differ
+        if padding == "same":
+            reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+            if any(total % 2 for total in reach):
+                sides = [(total // 2, total - total // 2) for total in reversed(reach)]
+                self.ahead = [width for pair in sides for width in pair]
+                reach = [0] * dims
+            padding = [total // 2 for total in reach]
+        elif padding == "valid":
+            padding = [0]
+        self.geometry = (
+            stride,
+            _per_dim(padding, dims),
+            dilation,
+            transposed,
+            _per_dim(output_padding, dims),
+            groups,
+        )
+
+    def forward(self, x, weight):
+        if self.ahead:
+            x = F.pad(x, self.ahead)
+        return torch.ops.aten.convolution(x, weight, None, *self.geometry)
+
+    def transpose(self, s, weight, shape):
+        if self.ahead:
+            shape = F.pad(s.new_empty(1).expand(shape), self.ahead).shape
+        x = s.new_empty(1).expand(shape)
+        wanted = (True, False, False)
+        found, _, _ = torch.ops.aten.convolution_backward(
+            s, x, weight, None, *self.geometry, wanted
+        )
+        return F.pad(found, [-width for width in self.ahead]) if self.ahead else found
+
+    def along_output(self, bias):
+        return bias.view(-1, *[1] * (self.weight.ndim - 2))
+
+    def bias_share(self, s, bias):
+        if bias is not None and self.totals is per_record:
+            return s.flatten(2).sum(dim=2).double() @ bias.double()
+        return super().bias_share(s, bias)
+
+    def extremes(self, x):
+        dims = tuple(range(2, x.ndim))
+        return x.amin(dims, keepdim=True).clamp(max=0), x.amax(dims, keepdim=True).clamp(min=0)
+
+
+def _per_dim(value, dims):
+    """A setting of a convolution as one number per dimension."""
+    values = [value] if isinstance(value, int) else list(value)
+    return values * dims if len(values) == 1 else values
+
+
+class DiagonalMap(LinearMap):
+    """One factor per channel (axis 1), as a BatchNorm that stands alone."""
+
+    def forward(self, x, weight):
+        return x * weight.view(-1, *[1] * (x.ndim - 2))
+
+    def transpose(self, s, weight, shape):
+        return s * weight.view(-1, *[1] * (s.ndim - 2))
+
+    def along_output(self, bias):
+        return bias.view(-1, *[1] * (self.ndim - 2))
+
+    def __init__(self, weight, bias, totals=per_record, ndim: int = 3):
+        super().__init__(weight, bias, totals)
+        self.ndim = ndim
+
+    def bias_share(self, s, bias):
+        if bias is None:
+            return torch.zeros_like(self.totals(s))
+        return self.totals(s * self.along_output(bias))
+
+
+class ProductMap(LinearMap):
+    """A product with a constant tensor: product(x, weight) is linear in both (matmul, einsum)."""
+
+    def __init__(self, weight, product: Callable, totals: Callable = per_record):
+        super().__init__(weight, None, totals)
+        self.product = product
+
+    def forward(self, x, weight):
+        return self.product(x, weight)
+
+    def transpose(self, s, weight, shape):
+        with torch.enable_grad():
+            x = s.new_zeros(shape).requires_grad_(True)
+            y = self.product(x, weight)
+        (found,) = torch.autograd.grad(y, x, s)
+        return found
