@@ -418,16 +418,14 @@ def report(job: Job) -> None:
 
 def report_ledger(name: str, arrays: dict[str, np.ndarray]) -> None:
     """Print the mean ledger, and its layers where they were asked for."""
-    logit, source, bias, stabiliser = arrays["ledger"].mean(axis=0)
-    print(
-        f"{name}: ledger (mean of {len(arrays['ledger'])}) "
-        f"logit {logit:.3f} = input {source:.3f} + biases {bias:.3f} + stabilisers {stabiliser:.4f}"
-    )
+    logit, *shares = arrays["ledger"].mean(axis=0)
+    words = local_figures.ledger_words
+    sums = " + ".join(f"{word} {share:.3f}" for word, share in words(shares))
+    print(f"{name}: ledger (mean of {len(arrays['ledger'])}) logit {logit:.3f} = {sums}")
     if "layers" in arrays:
-        for layer, (bias, stabiliser) in zip(
-            arrays["layer_names"], arrays["layers"].mean(axis=0), strict=True
-        ):
-            print(f"  {layer:24} biases {bias:8.3f}  stabilisers {stabiliser:8.4f}")
+        for layer, opened in zip(arrays["layer_names"], arrays["layers"].mean(axis=0), strict=True):
+            pairs = words([0.0, *opened])[1:]
+            print(f"  {layer:24} " + "  ".join(f"{word} {share:8.4f}" for word, share in pairs))
 
 
 def report_gap(name: str, arrays: dict[str, np.ndarray]) -> None:

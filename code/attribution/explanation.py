@@ -40,8 +40,8 @@ class RecordExplanation:
                   mean logit as it is, a mean over # time or a drawing in which edges and middle are
                   comparable divides by it
     logit         # (N,) mean over the windows
-    ledger        # (N, 4) logit, input, bias, stabiliser (mean over the windows), or None
-    layers        # (N, layers, 2) the ledger opened: bias and stabiliser of each layer, from the
+    ledger        # (N, 5) logit, input, bias, stabiliser, nonlinear (means over windows), or None
+    layers        # (N, layers, 3) the ledger opened: these three of each operation, from the
                   output down; or None
     layer_names   names of those layers
     gap           # (N,) completeness gap of the mean logit, or None

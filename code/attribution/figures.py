@@ -2,6 +2,7 @@
 puts it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +75,18 @@ def prediction(info: ModelInfo, index: int, logit: float) -> str:
     return f"probability of {name} {sigmoid(logit):.2f} ({beside}logit {logit:.2f})"
 
 
+def ledger_words(shares: Sequence[float]) -> list[tuple[str, float]]:
+    """The shares of a ledger with the words for them; a nonlinear share only where there is one."""
+    words = ("input", "biases", "stabilisers", "nonlinear")
+    pairs = list(zip(words, shares, strict=True))
+    return pairs if shares[-1] else pairs[:-1]
+
+
 def account(arrays: dict[str, np.ndarray], position: int) -> str:
     """Ledger or completeness gap of one record, one line."""
     if "ledger" in arrays:
         logit, *shares = arrays["ledger"][position]
-        pairs = zip(("input", "biases", "stabilisers"), shares, strict=True)
+        pairs = ledger_words(shares)
         shown = " + ".join(f"{name} {round(share, 2) + 0.0:.2f}" for name, share in pairs)
         return f"Ledger: logit {logit:.2f} = {shown}".replace("+ -", "- ")
     if "gap" in arrays:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution.explanation import Explanation
+from networks.outputs import chosen_logit, logits_of
 
 # records x steps per pass: 128 costs XResNet 1.2x per record on a CPU, caches being what they are
 INTERNAL_BATCH = 64
@@ -20,7 +21,7 @@ class CompletenessWarning(UserWarning):
 
 def target_logit(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
     """Logit (N,) of each record's target."""
-    return model(x).gather(1, target[:, None])[:, 0]
+    return chosen_logit(model(x), target)
 
 
 def gradient(model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,7 +120,7 @@ def integrated_gradients(
             baseline if baseline.ndim == 3 else baseline.expand_as(x[:1])
         )  # one pass where all records start alike
         difference = (
-            logit - model(start).expand(len(x), -1).gather(1, target[:, None])[:, 0]
+            logit - logits_of(model, start).expand(len(x), -1).gather(1, target[:, None])[:, 0]
         ).double()
     baseline = baseline.expand_as(x)
     tolerance = (relative * difference.abs()).clamp(min=absolute)

@@ -38,7 +38,6 @@ PER_RECORD = (
     "steps",
     "missed",
 )
-LEDGER = ("logit", "input", "bias", "stabiliser")  # columns of a ledger
 CELL_COLUMNS = (
     "ecg_id",
     "pathology",

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from attribution.lrp_maps import per_record
 from attribution.lrp_operations import FILLED, Run
 from attribution.lrp_plan import plan_of
 from attribution.lrp_rules import AlphaBeta, Epsilon, Flat, Gamma, Shares, ZPlus
 from common.files import UserError
 from networks.capture import capture
 from networks.outputs import chosen_logit
+from networks.probe import per_record
 from networks.program import (
     INPUT,
     Program,
@@ -36,6 +36,7 @@ from networks.program import (
     schema_of,
 )
 
+SHARES = ("bias", "stabiliser", "nonlinear")
 LARGEST_GAP = 1e-4  # of the absolute shares: beyond it no ledger is shown
 
 
@@ -144,10 +145,7 @@ def lrp(
         label: Shares(entry.bias + zero, entry.stabiliser + zero, entry.nonlinear + zero)
         for label, entry in run.book.items()
     }
-    sums = [
-        sum((getattr(entry, name) for entry in layers.values()), zero)
-        for name in ("bias", "stabiliser", "nonlinear")
-    ]
+    sums = [sum((getattr(entry, name) for entry in layers.values()), zero) for name in SHARES]
     return relevance, Ledger(logit.double(), per_record(relevance), *sums, layers)
 
 

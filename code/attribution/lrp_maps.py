@@ -10,10 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def per_record(values: Tensor) -> Tensor:
-    """Sum over all but the first axis: (N, ...) -> (N,) float64."""
-    return values.flatten(1).sum(dim=1).double()
+from networks.probe import per_record
 
 
 class LinearMap:

@@ -29,9 +29,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from attribution.lrp_maps import ConvMap, DiagonalMap, LinearMap, ProductMap, per_record
+from attribution.lrp_maps import ConvMap, DiagonalMap, LinearMap, ProductMap
 from attribution.lrp_rules import Shares, signed_epsilon
 from common.files import UserError
+from networks.folding import batch_norm_affine
+from networks.probe import per_record
 from networks.program import Node, Ref, Stored, rebuilt, references
 
 FILLED = ("value", "self", "other")  # arguments that put a number in the place of values
@@ -323,17 +325,6 @@ def norm_map(step: Step, run: Run) -> DiagonalMap:
     scale, shift = batch_norm_affine(step.named, run.argument)
     value = run.values[step.name]
     return DiagonalMap(scale.to(value), shift.to(value), step.totals, value.ndim)
-
-
-def batch_norm_affine(named: dict, argument: Callable) -> tuple[Tensor, Tensor]:
-    """Factor and shift (channels,) of a BatchNorm in evaluation mode, float64."""
-    mean = argument(named["running_mean"]).double()
-    scale = (argument(named["running_var"]).double() + named["eps"]).rsqrt()
-    weight, bias = argument(named["weight"]), argument(named["bias"])
-    if weight is not None:
-        scale = scale * weight.double()
-    shift = -mean * scale
-    return scale, shift if bias is None else bias.double() + shift
 
 
 class MatrixProduct(Rule):

@@ -25,7 +25,6 @@ from common.cli import check_names
 from common.files import UserError
 from common.labels import LEADS
 from networks.inference import input_of, read_samples, starts_of
-from networks.models import last_layer
 
 Target = int | Sequence[int] | np.ndarray | Tensor  # one output index, or one per record
 
@@ -36,7 +35,7 @@ class Method:
 
     function       (model, x, target, **options) -> Explanation of the batch x (N, leads, T)
     axioms         "completeness": the map sums to f(x) - f(baseline), up to a stored gap;
-                   "conservation": input + biases + stabilisers = logit, in a ledger;
+                   "conservation": input + biases + stabilisers + nonlinear = logit, in a ledger;
                    "implementation_invariance": depends on the function that the network computes,
                    not on how it is written; "shift_equivariance": moves with the record, by
                    multiples of the network's stride; "linear_exactness": on a linear network the
@@ -66,7 +65,7 @@ class Method:
 
 def _lrp(model, x, target, preset="epsilon_plus"):
     relevance, ledger = lrp.lrp(model, x, target, preset)
-    return Explanation(relevance, ledger.logit.to(x.dtype), ledger=ledger)
+    return Explanation(relevance, ledger.logit.to(x.dtype), ledger=ledger.checked())
 
 
 INVARIANT, SHIFTING = "implementation_invariance", "shift_equivariance"
@@ -217,7 +216,7 @@ def explain(
         options = {**options, "preset": preset} if preset else options
     else:
         function = method.function
-    target = _targets(model, x, target)
+    target = _targets(x, target)
     if not torch.isfinite(x).all():
         raise UserError(
             "the input has values that are not finite (NaN or infinite): it cannot be explained"
@@ -237,8 +236,8 @@ def attribute(
     return explain(model, x, target, method, **options).attributions
 
 
-def _targets(model, x, target):
-    """Targets as a tensor (N,) on x's device, checked."""
+def _targets(x, target):
+    """Targets as a tensor (N,) on x's device; chosen_logit() checks them against the outputs."""
     target = torch.as_tensor(target, device=x.device)
     if (
         target.dtype.is_floating_point
@@ -249,13 +248,7 @@ def _targets(model, x, target):
             f"target must be one output index or one per record ({len(x)}), got "
             f"{tuple(target.shape)} {target.dtype}"
         )
-    target = target.long().expand(len(x))
-    n_outputs = len(last_layer(model)[1].weight)
-    if len(target) and not 0 <= int(target.min()) <= int(target.max()) < n_outputs:
-        raise UserError(
-            f"target {target.tolist()[:5]} is not among the model's outputs 0 .. {n_outputs - 1}"
-        )
-    return target
+    return target.long().expand(len(x))
 
 
 # ---------------------------------------------------------------- whole records
@@ -339,10 +332,10 @@ def _facts(done: Explanation, n_windows: int) -> dict[str, np.ndarray]:
     if done.ledger:
         book = done.ledger
         facts["ledger"] = np.stack(
-            [mean(part) for part in (book.logit, book.input, book.bias, book.stabiliser)], axis=1
+            [mean(getattr(book, column)) for column in ("logit", "input", *lrp.SHARES)], axis=1
         )
         opened = [
-            np.stack([mean(shares.bias), mean(shares.stabiliser)], axis=1)
+            np.stack([mean(getattr(shares, share)) for share in lrp.SHARES], axis=1)
             for shares in book.layers.values()
         ]
         facts["layers"] = np.stack(opened, axis=1)

@@ -42,6 +42,14 @@ RENAMED = {  # names that mean the same; a view needs memory laid out as it was,
     "swapaxes": "transpose",
     "swapdims": "transpose",
 }
+FILLED_LIKE = {  # tensors of one number, as large as another
+    "zeros_like": "zeros",
+    "ones_like": "ones",
+    "full_like": "full",
+    "new_zeros": "zeros",
+    "new_ones": "ones",
+    "new_full": "full",
+}
 IRRELEVANT = ("layout", "pin_memory", "memory_format", "cudnn_enabled", "non_blocking", "copy")
 
 
@@ -326,8 +334,9 @@ class _Recorder(TorchDispatchMode):
             return
         if overload != "dtype":
             kind = RENAMED.get(kind, kind)
-        if kind == "reshape" and overload == "default":
-            new_args = [new_args[0], list(result.shape)]
+        if isinstance(result, Tensor):
+            kind, overload, before = self._by_shape(kind, overload, before, result)
+            new_args, new_kwargs = before
         value = self._node(kind, overload, new_args, new_kwargs)
         if isinstance(result, Tensor):
             self._remember(result, value)
@@ -336,6 +345,21 @@ class _Recorder(TorchDispatchMode):
         for index, part in enumerate(result if isinstance(result, (list, tuple)) else ()):
             if isinstance(part, Tensor):
                 self._remember(part, self._node("getitem", "", (value, index), {}))
+
+    def _by_shape(self, kind, overload, before, result):
+        """An operation that takes a shape from another tensor as one that is given the shape."""
+        args, kwargs = before
+        shape = list(result.shape)
+        if (kind, overload) == ("reshape", "default") or kind in ("view_as", "reshape_as"):
+            return "reshape", "default", ([args[0], shape], {})
+        if kind == "expand_as":
+            return "expand", "default", ([args[0], shape], {})
+        if kind in FILLED_LIKE:
+            maker = FILLED_LIKE[kind]
+            number = [args[-1]] if maker == "full" else []
+            kwargs = {"dtype": self._leaf(result.dtype), "device": "cpu"}
+            return maker, "default", ([shape, *number], kwargs)
+        return kind, overload, before
 
     def _same_format(self, args, result):
         return isinstance(result, Tensor) and result.dtype == args[0].dtype
@@ -424,7 +448,8 @@ class _Recorder(TorchDispatchMode):
         source = new_args[1] if len(new_args) > 1 else 0
         if isinstance(source, (Ref, Stored)):
             return self._node("expand", "default", (source, list(tensor.shape)), {})
-        return self._node("full_like", "default", (new_args[0], source), {})
+        kwargs = {"dtype": self._leaf(tensor.dtype), "device": "cpu"}
+        return self._node("full", "default", (list(tensor.shape), source), kwargs)
 
     def _assign(self, tensor, value):
         """Gives a tensor a new value, and the tensors that it is a piece of."""

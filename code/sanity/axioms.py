@@ -27,8 +27,11 @@ import torch
 from torch import nn
 
 from attribution.cam import cam_module, recording
-from attribution.folding import folded_copy
+from networks.capture import capture
+from networks.folding import folded_program
+from networks.inference import input_of
 from networks.models import Network
+from networks.probe import Probe
 from sanity.subject import Explain, Measured, Subject, target_logits
 
 # deviation up to which an axiom counts as kept
@@ -107,7 +110,9 @@ def shift_equivariance(subject: Subject, explain: Explain) -> np.ndarray:
 
 def implementation_invariance(subject: Subject, explain: Explain) -> np.ndarray:
     """(n,) deviation between the maps of the model and of its copy with folded BatchNorm."""
-    folded = folded_copy(subject.model)
+    x = input_of(subject.model, subject.signals[:1])
+    program = capture(subject.model, x)
+    folded = folded_program(program, Probe(program, x).dims)
     folded.info = subject.model.info
     return deviation(
         explain(subject.model, subject.signals, subject.target),
