@@ -18,6 +18,7 @@ from attribution.explanation import Explanation
 from attribution.gradients import gradient
 from common.files import UserError
 from networks.models import Add, replace_leaves, sharing_copy
+from networks.outputs import chosen_logit
 
 
 @contextlib.contextmanager
@@ -88,7 +89,7 @@ def activation_and_gradient(
             "steps), "
             f"as {getattr(model, 'cam_layer', None)!r} has"
         )
-    logit = logits.gather(1, target[:, None])[:, 0]
+    logit = chosen_logit(logits, target)
     (slope,) = torch.autograd.grad(logit.sum(), outputs[0])
     return outputs[0].detach(), slope, logit.detach()
 

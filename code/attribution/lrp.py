@@ -12,14 +12,13 @@ Each share is computed from its rule's own terms, none as a remainder. An operat
 is refused by name and place.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from attribution.lrp_operations import FILLED, Run
-from attribution.lrp_plan import plan_of
+from attribution.lrp_plan import Plan, Preset, plan_of
 from attribution.lrp_rules import AlphaBeta, Epsilon, Flat, Gamma, Shares, ZPlus
 from common.files import UserError
 from networks.capture import capture
@@ -38,24 +37,6 @@ from networks.program import (
 
 SHARES = ("bias", "stabiliser", "nonlinear")
 LARGEST_GAP = 1e-4  # of the absolute shares: beyond it no ledger is shown
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Which rule applies where: convolutions (and BatchNorms that stand alone), dense layers, the
-    first linear operation (None: like the others).
-    """
-
-    conv: Callable
-    dense: Callable = field(default_factory=Epsilon)
-    first: Callable | None = None
-    description: str = ""
-
-    def rule_of(self, dense: bool, is_first: bool) -> Callable:
-        """The rule of a linear operation."""
-        if is_first and self.first:
-            return self.first
-        return self.dense if dense else self.conv
 
 
 LRP_PRESETS = {
@@ -149,7 +130,7 @@ def lrp(
     return relevance, Ledger(logit.double(), per_record(relevance), *sums, layers)
 
 
-def _forward(program: Program, plan, x: Tensor) -> Run:
+def _forward(program: Program, plan: Plan, x: Tensor) -> Run:
     """All values of the network for x, its BatchNorms folded."""
     tensors, values = program.tensors, {INPUT: x}
 
@@ -200,7 +181,7 @@ def _marked(node, replaced, mark, argument, x):
     return run_node(replace(node, args=tuple(args), kwargs=kwargs), values, values, x)
 
 
-def _backward(plan, run: Run, logit: Tensor, target: Tensor) -> Tensor:
+def _backward(plan: Plan, run: Run, logit: Tensor, target: Tensor) -> Tensor:
     """Relevance of the signals; the shares are booked on the way."""
     output = run.values[plan.output]
     start = torch.zeros_like(output).reshape(len(output), -1)

@@ -87,12 +87,14 @@ class ConvMap(LinearMap):
             groups,
         )
 
-    def forward(self, x, weight):
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """W x without bias."""
         if self.ahead:
             x = F.pad(x, self.ahead)
         return torch.ops.aten.convolution(x, weight, None, *self.geometry)
 
-    def transpose(self, s, weight, shape):
+    def transpose(self, s: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
+        """W^T s."""
         if self.ahead:
             shape = F.pad(s.new_empty(1).expand(shape), self.ahead).shape
         x = s.new_empty(1).expand(shape)
@@ -102,15 +104,18 @@ class ConvMap(LinearMap):
         )
         return F.pad(found, [-width for width in self.ahead]) if self.ahead else found
 
-    def along_output(self, bias):
+    def along_output(self, bias: Tensor) -> Tensor:
+        """A value per channel along axis 1."""
         return bias.view(-1, *[1] * (self.weight.ndim - 2))
 
-    def bias_share(self, s, bias):
+    def bias_share(self, s: Tensor, bias: Tensor | None) -> Tensor:
+        """sum_k s_k b_k per record."""
         if bias is not None and self.totals is per_record:
             return s.flatten(2).sum(dim=2).double() @ bias.double()
         return super().bias_share(s, bias)
 
-    def extremes(self, x):
+    def extremes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each record and channel."""
         dims = tuple(range(2, x.ndim))
         return x.amin(dims, keepdim=True).clamp(max=0), x.amax(dims, keepdim=True).clamp(min=0)
 
@@ -124,20 +129,30 @@ def _per_dim(value, dims):
 class DiagonalMap(LinearMap):
     """One factor per channel (axis 1), as a BatchNorm that stands alone."""
 
-    def forward(self, x, weight):
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """W x without bias."""
         return x * weight.view(-1, *[1] * (x.ndim - 2))
 
-    def transpose(self, s, weight, shape):
+    def transpose(self, s: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
+        """W^T s."""
         return s * weight.view(-1, *[1] * (s.ndim - 2))
 
-    def along_output(self, bias):
+    def along_output(self, bias: Tensor) -> Tensor:
+        """A value per channel along axis 1."""
         return bias.view(-1, *[1] * (self.ndim - 2))
 
-    def __init__(self, weight, bias, totals=per_record, ndim: int = 3):
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        totals: Callable = per_record,
+        ndim: int = 3,
+    ):
         super().__init__(weight, bias, totals)
         self.ndim = ndim
 
-    def bias_share(self, s, bias):
+    def bias_share(self, s: Tensor, bias: Tensor | None) -> Tensor:
+        """sum_k s_k b_k per record."""
         if bias is None:
             return torch.zeros_like(self.totals(s))
         return self.totals(s * self.along_output(bias))
@@ -146,14 +161,16 @@ class DiagonalMap(LinearMap):
 class ProductMap(LinearMap):
     """A product with a constant tensor: product(x, weight) is linear in both (matmul, einsum)."""
 
-    def __init__(self, weight, product: Callable, totals: Callable = per_record):
+    def __init__(self, weight: Tensor, product: Callable, totals: Callable = per_record):
         super().__init__(weight, None, totals)
         self.product = product
 
-    def forward(self, x, weight):
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """W x without bias."""
         return self.product(x, weight)
 
-    def transpose(self, s, weight, shape):
+    def transpose(self, s: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
+        """W^T s."""
         with torch.enable_grad():
             x = s.new_zeros(shape).requires_grad_(True)
             y = self.product(x, weight)

@@ -106,7 +106,7 @@ def fitted(relevance: Tensor, value: Tensor) -> Tensor:
     return relevance.to(value.dtype)
 
 
-class Passing(Rule):
+class _Passing(Rule):
     """A function of one number: all relevance to that number."""
 
     def inputs(self, step):
@@ -119,7 +119,7 @@ class Passing(Rule):
         return [(name, fitted(relevance, run.values[name]))]
 
 
-class Local(Rule):
+class _Local(Rule):
     """An operation whose own backward pass is of use: it is computed with a graph of its own."""
 
     def forward(self, step, run):
@@ -147,7 +147,7 @@ class Local(Rule):
         return dict(zip(leaves, found, strict=True))
 
 
-class Moving(Local):
+class _Moving(_Local):
     """Values that are moved, copied or left out: relevance goes where the value came from."""
 
     def backward(self, step, run, relevance):
@@ -171,7 +171,7 @@ class Moving(Local):
         return run.compute(step.node, marks, constants=1.0)
 
 
-class Winning(Local):
+class _Winning(_Local):
     """Elementwise maximum or minimum: relevance to the one that was taken."""
 
     def backward(self, step, run, relevance):
@@ -187,7 +187,7 @@ class Winning(Local):
         ]
 
 
-class Proportional(Local):
+class _Proportional(_Local):
     """A linear operation without weights of its own: relevance by weight times value."""
 
     part = 1.0
@@ -201,13 +201,13 @@ class Proportional(Local):
         return [(name, run.values[name] * found * self.part) for name, found in pulled.items()]
 
 
-class SecondDegree(Proportional):
+class _SecondDegree(_Proportional):
     """Variance: x times gradient is twice the value."""
 
     part = 0.5
 
 
-class Summing(Rule):
+class _Summing(Rule):
     """a + alpha b, a - alpha b or alpha-scaled the other way round: in proportion to the terms."""
 
     def __init__(self, first: float, second: float, scaled: str = "other"):
@@ -231,7 +231,7 @@ class Summing(Rule):
         return given
 
 
-class Halving(Rule):
+class _Halving(Rule):
     """The product of two values: half of the relevance to each; all of it past a constant."""
 
     def backward(self, step, run, relevance):
@@ -239,7 +239,7 @@ class Halving(Rule):
         return [(name, fitted(share, run.values[name])) for name in step.dependent]
 
 
-class Dividing(Rule):
+class _Dividing(Rule):
     """A quotient: all to the numerator, where that depends on the signals."""
 
     def inputs(self, step):
@@ -253,7 +253,7 @@ class Dividing(Rule):
         return [(name, fitted(relevance, run.values[name]))]
 
 
-class Bilinear(Local):
+class _Bilinear(_Local):
     """A matrix product of two values: in proportion to the terms, half to each factor."""
 
     def backward(self, step, run, relevance):
@@ -270,7 +270,7 @@ class Bilinear(Local):
 # ---------------------------------------------------------------- linear operations with weights
 
 
-class Weighted(Rule):
+class _Weighted(Rule):
     """A linear operation with weights: by the preset's rule."""
 
     def __init__(self, make_map: Callable[[Step, Run], tuple[str, LinearMap]], dense: bool):
@@ -327,11 +327,11 @@ def norm_map(step: Step, run: Run) -> DiagonalMap:
     return DiagonalMap(scale.to(value), shift.to(value), step.totals, value.ndim)
 
 
-class MatrixProduct(Rule):
+class _MatrixProduct(Rule):
     """matmul, mm, bmm, mv, dot: a dense layer where one factor is constant, else bilinear."""
 
     dense = True
-    bilinear = Bilinear()
+    bilinear = _Bilinear()
 
     def inputs(self, step):
         return step.dependent
@@ -370,7 +370,7 @@ class MatrixProduct(Rule):
         return ProductMap(weight, lambda x, weight: product(weight, x), step.totals)
 
 
-class Einsum(MatrixProduct):
+class _Einsum(_MatrixProduct):
     """einsum of two tensors."""
 
     def factors(self, step):
@@ -395,7 +395,7 @@ class Einsum(MatrixProduct):
         return ProductMap(run.argument(first), product, step.totals)
 
 
-class AddMM(Weighted):
+class _AddMM(_Weighted):
     """bias + x W: a dense layer by another name."""
 
     def __init__(self):
@@ -412,7 +412,7 @@ class AddMM(Weighted):
 # ---------------------------------------------------------------- normalisations
 
 
-class Normalising(Rule):
+class _Normalising(Rule):
     """Layer, group, instance and RMS norm: the deviation taken as a number, what remains is
     linear.
     """
@@ -453,7 +453,7 @@ class Normalising(Rule):
         raise NotImplementedError
 
 
-class LayerNorm(Normalising):
+class _LayerNorm(_Normalising):
     """Over the last axes."""
 
     def grouped(self, step, x):
@@ -461,7 +461,7 @@ class LayerNorm(Normalising):
         return x.flatten(-len(shape)), shape
 
 
-class GroupNorm(Normalising):
+class _GroupNorm(_Normalising):
     """Over groups of channels and all that lies behind them."""
 
     def grouped(self, step, x):
@@ -469,7 +469,7 @@ class GroupNorm(Normalising):
         return x.reshape(len(x), step.named["num_groups"], -1), along
 
 
-class InstanceNorm(Normalising):
+class _InstanceNorm(_Normalising):
     """Over each channel's samples."""
 
     def inputs(self, step):
@@ -481,7 +481,7 @@ class InstanceNorm(Normalising):
         return x.flatten(2), (1, -1, *[1] * (x.ndim - 2))
 
 
-class RMSNorm(Normalising):
+class _RMSNorm(_Normalising):
     """Over the last axes, without centring."""
 
     def parts(self, step, run, x):
@@ -510,7 +510,7 @@ def softmax_rest(x: Tensor, probability: Tensor, relevance: Tensor, dim: int) ->
     return relevance * (1 - x + (probability * x).sum(dim, keepdim=True))
 
 
-class Softmax(Rule):
+class _Softmax(Rule):
     """First-order expansion at the input; its constant term is the nonlinear share."""
 
     def backward(self, step, run, relevance):
@@ -521,7 +521,7 @@ class Softmax(Rule):
         return [(name, softmax_share(x, probability, relevance, dim))]
 
 
-class Expanded(Local):
+class _Expanded(_Local):
     """log-softmax, log-sum-exp: first-order expansion at the input."""
 
     def backward(self, step, run, relevance):
@@ -545,7 +545,7 @@ class Expanded(Local):
         return [(name, direction * pulled)]
 
 
-class Attention(Rule):
+class _Attention(Rule):
     """softmax(Q K^T / sqrt(d) + mask) V as its parts: two matrix products and a softmax."""
 
     def inputs(self, step):
@@ -616,7 +616,7 @@ def _past_mask(scores, mask, masked, relevance):
     return scores * s, torch.where(open_, mask, 0.0) * s, s * stabiliser
 
 
-class GatedHalf(Local):
+class _GatedHalf(_Local):
     """glu: a * sigmoid(b), half to each."""
 
     def backward(self, step, run, relevance):
@@ -626,7 +626,7 @@ class GatedHalf(Local):
         return [(name, torch.cat([half, half], dim=dim))]
 
 
-class Item(Rule):
+class _Item(Rule):
     """One of several outputs of an operation."""
 
     def backward(self, step, run, relevance):
@@ -639,27 +639,27 @@ def _kinds(names: str, rule: Rule) -> dict[str, Rule]:
 
 
 OPERATION_RULES: dict[str, Rule] = {
-    **_kinds("conv1d conv2d conv3d", Weighted(conv_map, dense=False)),
-    **_kinds("convolution conv_transpose1d conv_transpose2d", Weighted(conv_map, dense=False)),
-    "linear": Weighted(dense_map, dense=True),
-    "addmm": AddMM(),
-    "batch_norm": Weighted(norm_map, dense=False),
-    **_kinds("matmul mm bmm mv dot", MatrixProduct()),
-    "einsum": Einsum(),
-    "layer_norm": LayerNorm(),
-    "group_norm": GroupNorm(),
-    "instance_norm": InstanceNorm(),
-    "rms_norm": RMSNorm(),
-    **_kinds("softmax _softmax", Softmax()),
-    **_kinds("log_softmax _log_softmax logsumexp", Expanded()),
-    "scaled_dot_product_attention": Attention(),
+    **_kinds("conv1d conv2d conv3d", _Weighted(conv_map, dense=False)),
+    **_kinds("convolution conv_transpose1d conv_transpose2d", _Weighted(conv_map, dense=False)),
+    "linear": _Weighted(dense_map, dense=True),
+    "addmm": _AddMM(),
+    "batch_norm": _Weighted(norm_map, dense=False),
+    **_kinds("matmul mm bmm mv dot", _MatrixProduct()),
+    "einsum": _Einsum(),
+    "layer_norm": _LayerNorm(),
+    "group_norm": _GroupNorm(),
+    "instance_norm": _InstanceNorm(),
+    "rms_norm": _RMSNorm(),
+    **_kinds("softmax _softmax", _Softmax()),
+    **_kinds("log_softmax _log_softmax logsumexp", _Expanded()),
+    "scaled_dot_product_attention": _Attention(),
     **_kinds(
         """relu leaky_relu prelu elu selu celu gelu silu mish softplus sigmoid log_sigmoid tanh
         hardtanh relu6 hardswish hardsigmoid hardshrink softshrink threshold abs neg exp exp2 log
         log2 log10 log1p expm1 sqrt rsqrt square pow reciprocal sin cos tan sinh cosh asin acos
         atan erf clamp clamp_min clamp_max nan_to_num to _to_copy type_as contiguous clone detach
         alias""",
-        Passing(),
+        _Passing(),
     ),
     **_kinds(
         """reshape view flatten unflatten squeeze unsqueeze transpose permute t numpy_T mT movedim
@@ -671,20 +671,20 @@ OPERATION_RULES: dict[str, Rule] = {
         max_pool2d max_pool1d_with_indices max_pool2d_with_indices adaptive_max_pool1d
         adaptive_max_pool2d amax amin max min topk sort median upsample_nearest1d
         upsample_nearest2d""",
-        Moving(),
+        _Moving(),
     ),
     **_kinds(
         """mean sum avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d cumsum diff
         upsample_linear1d upsample_bilinear2d upsample_bicubic2d std norm linalg_vector_norm""",
-        Proportional(),
+        _Proportional(),
     ),
-    "var": SecondDegree(),
-    "add": Summing(1, 1),
-    "sub": Summing(1, -1),
-    "rsub": Summing(-1, 1, scaled="self"),
-    **_kinds("mul multiply", Halving()),
-    **_kinds("div divide", Dividing()),
-    **_kinds("maximum minimum fmax fmin", Winning()),
-    "glu": GatedHalf(),
-    "getitem": Item(),
+    "var": _SecondDegree(),
+    "add": _Summing(1, 1),
+    "sub": _Summing(1, -1),
+    "rsub": _Summing(-1, 1, scaled="self"),
+    **_kinds("mul multiply", _Halving()),
+    **_kinds("div divide", _Dividing()),
+    **_kinds("maximum minimum fmax fmin", _Winning()),
+    "glu": _GatedHalf(),
+    "getitem": _Item(),
 }

@@ -6,15 +6,35 @@ which BatchNorms are folded into the linear operation beside them.
 
 import weakref
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from attribution.lrp_operations import OPERATION_RULES, Rule, Step
+from attribution.lrp_rules import Epsilon
 from common.files import UserError
 from networks.folding import Fold, folds_of, merged_nodes
 from networks.probe import Probe
 from networks.program import INPUT, Node, Program, Ref, arguments, inputs_of, references
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Which rule applies where: convolutions (and BatchNorms that stand alone), dense layers, the
+    first linear operation (None: like the others).
+    """
+
+    conv: Callable
+    dense: Callable = field(default_factory=Epsilon)
+    first: Callable | None = None
+    description: str = ""
+
+    def rule_of(self, dense: bool, is_first: bool) -> Callable:
+        """The rule of a linear operation."""
+        if is_first and self.first:
+            return self.first
+        return self.dense if dense else self.conv
 
 
 @dataclass
@@ -32,7 +52,7 @@ class Plan:
 _PLANS: weakref.WeakKeyDictionary[Program, dict] = weakref.WeakKeyDictionary()
 
 
-def plan_of(program: Program, preset, x: Tensor) -> Plan:
+def plan_of(program: Program, preset: Preset, x: Tensor) -> Plan:
     """The plan of a program for a preset and signals shaped like x; made once.
 
     Raises UserError, naming operation and place, for an operation that no rule is known for.

@@ -124,6 +124,8 @@ def folded_program(program: Program, dims: Mapping[str, int]) -> Program:
     ]
     gone = {fold.node.name for fold in folds if fold.after}
     gone |= {fold.before.name for fold in folds if fold.before}
+    used = {ref.name for ref in references([[node.args, node.kwargs] for node in nodes])}
+    tensors = {name: tensor for name, tensor in tensors.items() if name in used}
     calls = {place: ref for place, ref in program.calls.items() if ref.name not in gone}
     return Program(nodes, tensors, program.output, calls)
 

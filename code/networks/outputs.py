@@ -37,7 +37,7 @@ def class_logits(output: object, n_records: int) -> Tensor:
             f"the network returns {shape} for {n_records} records where logits (records, classes) "
             "are explained"
         )
-    return logits.reshape(n_records, -1)
+    return logits.reshape(n_records, shape[1] if len(shape) > 1 else 1)
 
 
 def chosen_logit(output: object, target: Tensor) -> Tensor:

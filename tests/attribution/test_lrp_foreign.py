@@ -185,9 +185,8 @@ def test_softmax_rule_by_loops(small):
         assert torch.allclose(relevance[record].flatten(), torch.tensor(expected).double())
         jacobian = torch.diag(s) - torch.outer(s, s)
         constant = s - jacobian @ z  # of the first-order expansion
-        assert math.isclose(
-            float(ledger.nonlinear[record]), float((upper / s * constant).sum()), rel_tol=1e-6
-        )
+        kept = float((upper / s * constant).sum())
+        assert math.isclose(float(ledger.nonlinear[record]), kept, rel_tol=1e-6)
 
 
 def test_matrix_product_of_two_values_by_loops(small):
@@ -288,14 +287,14 @@ def test_normalisation_by_hand_is_taken_as_a_number_too(small):
 
 def test_gates_get_half(small):
     def gated(self, x):
-        gate = torch.sigmoid(x.mean(-1, keepdim=True) * self.w)
+        gate = torch.sigmoid(x.flip(1).mean(-1, keepdim=True) * self.w)
         return (x * gate).flatten(1).sum(-1, keepdim=True)
 
     w = weights(3, 1)
     relevance, ledger = explained(gated, small, w=w)
-    term = small * torch.sigmoid(small.mean(-1, keepdim=True) * w)
+    term = small * torch.sigmoid(small.flip(1).mean(-1, keepdim=True) * w)
     to_gate = term.sum(-1, keepdim=True) / 2  # passes sigmoid and factor, then by the mean's terms
-    expected = term / 2 + to_gate * small / small.sum(-1, keepdim=True)
+    expected = term / 2 + to_gate.flip(1) * small / small.sum(-1, keepdim=True)
     assert torch.allclose(relevance, expected, atol=1e-6)
     assert torch.allclose(ledger.input, ledger.logit, atol=1e-6)
 
@@ -510,7 +509,6 @@ KEEPING = {  # here the identity keeps the sum: the ledger cannot tell, the form
     "layer_norm": lambda small: test_layer_norm_by_its_matrix(small),
     "group_norm": lambda small: test_group_and_instance_norm_by_their_matrix(small, 1),
     "instance_norm": lambda small: test_group_and_instance_norm_by_their_matrix(small, 3),
-    "rms_norm": lambda small: test_rms_norm_takes_its_root_as_a_number(small),
     "mul": lambda small: test_gates_get_half(small),
     "softmax": lambda small: test_softmax_rule_by_loops(small),
     "maximum": lambda small: test_forms_of_the_first_degree_are_input_x_gradient("larger", small),

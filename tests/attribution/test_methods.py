@@ -15,6 +15,7 @@ from attribution import cam, gradients, occlusion
 from attribution.methods import METHODS, explain
 from common.files import UserError
 from common.labels import LEADS
+from networks import program
 from networks.models import get_model
 from toy_networks import randomised
 
@@ -105,14 +106,15 @@ def test_nothing_is_left_behind_by_a_failure(model, x, method, monkeypatch):
     with pytest.raises(UserError):
         run(model, x[:1], 9, method)
     monkeypatch.setattr(nn.Linear, "forward", _fail)
-    with pytest.raises(RuntimeError, match="in the middle"):
+    monkeypatch.setattr(program, "_function", lambda _op: _fail)
+    with pytest.raises((RuntimeError, UserError), match="in the middle"):
         run(model, x[:1], 0, method)
     assert_untouched(model, before)
     assert torch.is_grad_enabled()
     model.eval()
 
 
-def _fail(_self, _x):
+def _fail(*_arguments, **_named):
     raise RuntimeError("in the middle")
 
 
@@ -406,7 +408,7 @@ def test_map_of_the_windows_is_the_mean_of_their_maps(two_leads, signals, method
     if done.ledger is not None:
         assert np.allclose(done.ledger[:, 0], done.ledger[:, 1:].sum(axis=1), atol=1e-5)
         assert np.allclose(np.nansum(done.attributions, axis=(1, 2)), done.ledger[:, 1], atol=1e-5)
-        assert done.layers.shape == (2, len(done.layer_names), 2)
+        assert done.layers.shape == (2, len(done.layer_names), 3)
         assert np.allclose(done.layers.sum(axis=1), done.ledger[:, 2:], atol=1e-12)
         assert done.layer_names[0] == "head"
 
