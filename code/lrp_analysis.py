@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import nn
 
 from attribution import job as local_results
-from attribution.cam import activation_and_gradient
+from attribution.cam import layer_in_words
 from attribution.explained import write_records
 from attribution.job import Job
 from attribution.lrp import LRP_PRESETS
@@ -244,15 +243,11 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
     """Everything that can be wrong with the options, before anything is computed or written."""
     check_against(args, model.info)
     args.methods = check_methods(args.methods)
-    known = [name for name, _ in model.named_modules() if name]
-    if args.layer and args.layer not in known:
-        raise UserError(f"unknown layer {args.layer!r}: accepted are {', '.join(known)}")
     reads_a_layer = [method for method in args.methods if options_taken(method, layer=args.layer)]
-    if args.layer and reads_a_layer:
+    if reads_a_layer:
         x = next(model.parameters()).new_zeros(1, len(model.info.leads), model.info.crop)
-        activation_and_gradient(
-            model, x, torch.zeros(1, dtype=torch.long, device=x.device), args.layer
-        )
+        layer = layer_in_words(model, x, model.info.sampling_rate, args.layer)
+        say(f"{', '.join(reads_a_layer)}: read from {layer}")
     if args.record and args.ecg_ids:
         raise UserError(
             "--record and --ecg_ids exclude each other: a record of your own has no ecg_id"

@@ -1,14 +1,15 @@
 """Class activation maps: Grad-CAM, HiResCAM and guided Grad-CAM.
 
-A map has one value per time step of a convolutional layer and no lead axis (the leads are mixed in
-the first convolution). Each step is placed at the centre of what it sees of the record, not at an
-equal share of the record's length: in LeNet the two differ by up to half a second.
+A map has one value per time step of a layer and no lead axis (the leads are mixed in the first
+convolution). Layers are found in the network's graph: a module's output, or an operation. Unless
+one is named it is the last value with at least two time steps that all of the output passes through
+and whose steps it reads: the last convolutional map before pooling, or the tokens of a transformer
+before its last block. Each step is placed at the centre of what it sees of the record
+(networks/steps.py), not at an equal share of the record's length: in LeNet the two differ by up to
+half a second.
 """
 
-import contextlib
 import weakref
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,81 +18,110 @@ from torch import Tensor, nn
 from attribution.explanation import Explanation
 from attribution.gradients import gradient
 from common.files import UserError
-from networks.models import Add, replace_leaves, sharing_copy
-from networks.outputs import chosen_logit
+from networks.capture import capture
+from networks.outputs import chosen_logit, class_logits
+from networks.program import Program
+from networks.steps import Steps, cuts, layer_of, time_steps, value_of
+
+_LAYERS: weakref.WeakKeyDictionary[Program, dict] = weakref.WeakKeyDictionary()
 
 
-@contextlib.contextmanager
-def recording(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects the outputs of `module` while the context lasts; its hook is removed however it
-    ends.
+def default_layer(model: nn.Module, x: Tensor) -> str:
+    """The layer that maps are read from unless one is named, for signals shaped like x.
+
+    Raises UserError for a network without any.
     """
-    outputs = []
-    handle = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        handle.remove()
+    program = capture(model, x)
+    known = _LAYERS.setdefault(program, {})
+    key = tuple(x.shape[1:])
+    if key not in known:
+        known[key] = _found_layer(program, x)
+    return known[key]
 
 
-@contextlib.contextmanager
-def graph_from(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects the outputs of `module`, where autograd's graph begins: what comes before it is
-    computed without one.
+def _found_layer(program, x):
+    steps = time_steps(program, x)
+    candidates = [name for name in cuts(program) if name in steps]
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, *x.shape[1:], generator=generator).to(x).requires_grad_(True)
+    with torch.enable_grad():
+        output, kept = program.run(noise, keep=candidates)
+        total = class_logits(output, 1).sum()
+    for name in reversed(candidates):
+        (slope,) = torch.autograd.grad(total, kept[name], retain_graph=True)
+        read = slope[0].movedim(steps[name].axis - 1, 0).flatten(1).abs().sum(1) > 0
+        if int((read.cpu() & steps[name].centres.isfinite()).sum()) > 1:
+            return layer_of(program, name)
+    raise UserError(
+        "no class activation map: the network has no layer with at least 2 time steps that all of "
+        "its output passes through"
+    )
+
+
+def layer_steps(model: nn.Module, x: Tensor, layer: str | None = None) -> tuple[str, str, Steps]:
+    """A layer (or the default one): its name, its value in the graph, and its time steps.
+
+    Raises UserError for an unknown layer, and for one with fewer than two steps.
     """
-    outputs = []
-
-    def begin(_module, _inputs, output):
-        outputs.append(output.detach().requires_grad_(True))
-        torch.set_grad_enabled(True)  # until the end of the no_grad below
-        return outputs[-1]
-
-    handle = module.register_forward_hook(begin)
-    try:
-        with torch.no_grad():
-            yield outputs
-    finally:
-        handle.remove()
-
-
-def cam_module(model: nn.Module, layer: str | None = None) -> tuple[str, nn.Module]:
-    """The layer that maps are read from: `layer`, or the model's last convolutional map before
-    pooling.
-    """
-    layer = layer or getattr(model, "cam_layer", None)
-    modules = dict(model.named_modules())
-    if layer not in modules or not layer:
-        names = [
-            name
-            for name, module in model.named_children()
-            if any(isinstance(part, nn.Conv1d) for part in module.modules())
-        ]
+    program = capture(model, x)
+    layer = layer or default_layer(model, x)
+    value = value_of(program, layer)
+    steps = time_steps(program, x)
+    if value is None:
+        known = [place for place, ref in program.calls.items() if ref.name in steps]
+        named = ", ".join(known) or ", ".join(steps)
+        raise UserError(f"unknown layer {layer!r}: layers with time steps are {named}")
+    if value not in steps:
         raise UserError(
-            f"unknown layer {layer!r}: convolutional layers are {', '.join(names)} and the modules "
-            "inside them"
+            f"layer {layer!r} has fewer than 2 time steps: a map needs some, as "
+            f"{default_layer(model, x)!r} has"
         )
-    return layer, modules[layer]
+    return layer, value, steps[value]
+
+
+def layer_in_words(
+    model: nn.Module, x: Tensor, sampling_rate: float, layer: str | None = None
+) -> str:
+    """The layer that a map is read from, with its steps: "block3, 7 steps of 320 ms"."""
+    name, _, steps = layer_steps(model, x, layer)
+    places = steps.centres[steps.centres.isfinite()]
+    width = float(places.diff().abs().median()) * 1000 / sampling_rate
+    return f"{name}, {steps.count} steps of {width:.0f} ms"
 
 
 def activation_and_gradient(
     model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Activation and gradient (N, channels, steps) of a convolutional layer for each record's
-    target, and the logits.
+    """Activation and gradient (N, channels, steps) of a layer for each record's target, and the
+    logits (N,).
     """
-    name, module = cam_module(model, layer)
-    with graph_from(module) as outputs:
-        logits = model(x)
-    if len(outputs) != 1 or outputs[0].ndim != 3 or outputs[0].shape[2] < 2:
-        shape = tuple(outputs[0].shape) if outputs else "no output"
-        raise UserError(
-            f"layer {name!r} gives {shape}: a map needs (records, channels, at least 2 time "
-            "steps), "
-            f"as {getattr(model, 'cam_layer', None)!r} has"
-        )
-    logit = chosen_logit(logits, target)
-    (slope,) = torch.autograd.grad(logit.sum(), outputs[0])
-    return outputs[0].detach(), slope, logit.detach()
+    _, value, steps = layer_steps(model, x, layer)
+    activation, slope, logit = value_and_gradient(model, x, target, value)
+    by_step = [part.movedim(steps.axis, -1).flatten(1, -2) for part in (activation, slope)]
+    return *by_step, logit
+
+
+def value_and_gradient(
+    model: nn.Module, x: Tensor, target: Tensor, layer: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A layer's output as it is, its gradient for each record's target, and the logits (N,).
+
+    What comes before the layer is computed without autograd's graph.
+    """
+    program = capture(model, x)
+    value = value_of(program, layer) or layer
+    started = []
+
+    def begin(found):
+        started.append(found.detach().requires_grad_(True))
+        torch.set_grad_enabled(True)  # until the end of the no_grad below
+        return started[0]
+
+    with torch.no_grad():
+        output, _ = program.run(x, replace_value={value: begin})
+        logit = chosen_logit(output, target)
+    (slope,) = torch.autograd.grad(logit.sum(), started[0])
+    return started[0].detach(), slope, logit.detach()
 
 
 def grad_cam_map(
@@ -110,82 +140,21 @@ def hires_cam_map(
     return (slope * activation).sum(dim=1), logit
 
 
-class Places(NamedTuple):
-    """Where the time steps of a layer lie: `count` steps every `step` samples, the first centred on
-    `first`.
+def step_centres(model: nn.Module, x: Tensor, layer: str | None = None) -> Tensor:
+    """Centre (steps,) in samples of what each time step of a layer sees of signals shaped like x;
+    NaN for a step that is a constant (a class token).
     """
-
-    first: float
-    step: float
-    count: int
-
-
-class _Window(nn.Module):
-    """Stands for a layer with a kernel: from the places of its inputs to the centre of what each
-    output step sees.
-    """
-
-    def __init__(self, layer):
-        super().__init__()
-        first = lambda value: value[0] if isinstance(value, tuple) else value  # noqa: E731
-        self.stride, padding = first(layer.stride), first(layer.padding)
-        reach = first(getattr(layer, "dilation", 1)) * (first(layer.kernel_size) - 1)
-        self.centre, self.missing = reach / 2 - padding, reach + 1 - 2 * padding
-        self.ceil_mode = getattr(layer, "ceil_mode", False)
-
-    def forward(self, places):
-        seen = places.count - self.missing
-        count = (-(-seen // self.stride) if self.ceil_mode else seen // self.stride) + 1
-        return Places(places.first + self.centre * places.step, places.step * self.stride, count)
-
-
-class _Middle(nn.Module):
-    """Stands for a sum of two branches, which see the record from centres that can differ by half a
-    step.
-    """
-
-    def forward(self, main, shortcut):
-        return main._replace(first=(main.first + shortcut.first) / 2)
-
-
-_CENTRES: weakref.WeakKeyDictionary[nn.Module, dict] = (
-    weakref.WeakKeyDictionary()
-)  # a walk takes as long as a Grad-CAM / 20
-
-
-def step_centres(model: nn.Module, n_samples: int, layer: str | None = None) -> Tensor:
-    """Centre (steps,) in samples of what each time step of a layer sees of an input of
-    `n_samples`.
-    """
-    name, _ = cam_module(model, layer)
-    known = _CENTRES.setdefault(model, {})
-    if (name, n_samples) not in known:
-        known[name, n_samples] = _walk_centres(model, n_samples, name)
-    return known[name, n_samples]
-
-
-def _walk_centres(model, n_samples, name):
-    """step_centres() by a walk of Places through the network."""
-
-    def stand_in(_name, module):
-        windowed = isinstance(module, (nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d))
-        return (
-            _Window(module) if windowed else _Middle() if isinstance(module, Add) else nn.Identity()
-        )
-
-    network = replace_leaves(sharing_copy(model), stand_in)
-    with recording(network.get_submodule(name)) as outputs, contextlib.suppress(Exception):
-        # what follows the layer is of no interest, and need not make sense for places
-        nn.Sequential.forward(network, Places(0.0, 1.0, n_samples))
-    first, step, count = outputs[0]
-    return first + step * torch.arange(count, dtype=torch.float64)
+    return layer_steps(model, x, layer)[2].centres
 
 
 def upsample(cam: Tensor, centres: Tensor, n_samples: int) -> Tensor:
     """A map (N, steps) at its steps' centres, linear between them and constant beyond: (N,
-    n_samples).
+    n_samples). Steps without a centre are left out.
     """
-    centres = centres.to(cam.device)
+    placed = centres.isfinite()
+    order = torch.argsort(centres[placed])
+    centres = centres[placed][order].to(cam.device)
+    cam = cam[:, placed.to(cam.device)][:, order.to(cam.device)]
     times = torch.arange(n_samples, dtype=centres.dtype, device=cam.device)
     right = torch.searchsorted(centres, times).clamp(1, len(centres) - 1)
     left = right - 1
@@ -195,7 +164,7 @@ def upsample(cam: Tensor, centres: Tensor, n_samples: int) -> Tensor:
 
 def _spread(model, x, cam, layer):
     """A map over all leads alike: (N, leads, T)."""
-    full = upsample(cam, step_centres(model, x.shape[2], layer), x.shape[2])
+    full = upsample(cam, step_centres(model, x, layer), x.shape[2])
     return full[:, None].expand_as(x).contiguous()
 
 
@@ -226,19 +195,18 @@ class _GuidedReLU(torch.autograd.Function):
         return grad.clamp(min=0) * (y > 0)
 
 
-class _Guided(nn.Module):
-    def forward(self, x):
-        return _GuidedReLU.apply(x)
-
-
-def guided_copy(model: nn.Module) -> nn.Module:
-    """A copy of `model` whose ReLUs let only positive gradients back (guided backpropagation, arXiv
-    1412.6806).
+class Guided(nn.Module):
+    """A network whose ReLUs, modules and functions alike, let only positive gradients back (guided
+    backpropagation, arXiv 1412.6806).
     """
-    return replace_leaves(
-        sharing_copy(model),
-        lambda _name, module: _Guided() if isinstance(module, nn.ReLU) else module,
-    )
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> object:
+        """What the network returns."""
+        return capture(self.model, x).run(x, override={"relu": _GuidedReLU.apply})[0]
 
 
 def guided_grad_cam(
@@ -246,5 +214,5 @@ def guided_grad_cam(
 ) -> Explanation:
     """Guided backpropagation times Grad-CAM: the lead axis comes from the first factor alone."""
     cam, logit = grad_cam_map(model, x, target, layer)
-    guided, _ = gradient(guided_copy(model), x, target)
+    guided, _ = gradient(Guided(model), x, target)
     return Explanation(guided * _spread(model, x, cam, layer), logit)

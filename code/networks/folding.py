@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from networks.program import Node, Program, Ref, Stored, arguments, inputs_of, rebuilt, references
 
@@ -117,7 +117,7 @@ def folded_program(program: Program, dims: Mapping[str, int]) -> Program:
     for fold in folds:
         for end, tensor in zip(("weight", "bias"), fold.weight_and_bias(argument), strict=True):
             names[f"{fold.name}/{end}"] = Stored(f"folded_{fold.name}.{end}")
-            tensors[f"folded_{fold.name}.{end}"] = tensor.detach()
+            tensors[f"folded_{fold.name}.{end}"] = nn.Parameter(tensor.detach())
     nodes = [
         replace(node, args=rebuilt(node.args, lambda part: names.get(_name(part), part)))
         for node in merged_nodes(program, folds)

@@ -175,11 +175,13 @@ class Program(nn.Module):
         x: Tensor,
         keep: Iterable[str] = (),
         replace_value: Mapping[str, Callable[[object], object]] | None = None,
+        override: Mapping[str, Callable] | None = None,
     ) -> tuple[object, dict[str, object]]:
         """What the network returns, and the values named in `keep`.
 
         `replace_value` maps names of values to functions whose result takes the value's place from
-        there on. Raises UserError, with operation and place, where an operation fails.
+        there on, `override` maps kinds of operations to functions that are called instead.
+        Raises UserError, with operation and place, where an operation fails.
         """
         replace_value = replace_value or {}
         keep = set(keep)
@@ -188,7 +190,8 @@ class Program(nn.Module):
         self._settle(INPUT, values, keep, kept, replace_value)
         tensors = self.tensors
         for node, spent in zip(self.nodes, self._spent, strict=True):
-            values[node.name] = run_node(node, values, tensors, x)
+            function = override.get(node.kind) if override else None
+            values[node.name] = run_node(node, values, tensors, x, function)
             self._settle(node.name, values, keep, kept, replace_value)
             for name in spent:
                 del values[name]
@@ -270,12 +273,16 @@ class Program(nn.Module):
 
 
 def run_node(
-    node: Node, values: Mapping[str, object], tensors: Mapping[str, Tensor], x: Tensor
+    node: Node,
+    values: Mapping[str, object],
+    tensors: Mapping[str, Tensor],
+    x: Tensor,
+    function: Callable | None = None,
 ) -> object:
     """The value of a node; UserError, with operation and place, where the operation fails.
 
     values, tensors  what its references name; x  the signals (their number, precision and device
-    are taken from it)
+    are taken from it); function  what is called instead of the operation
     """
 
     def leaf(part):
@@ -286,7 +293,7 @@ def run_node(
     if "device" in kwargs:
         kwargs["device"] = x.device
     try:
-        return _function(node.op)(*args, **kwargs)
+        return (function or _function(node.op))(*args, **kwargs)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"operation {node.described()} fails: {reason}") from error

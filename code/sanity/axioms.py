@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from attribution.cam import cam_module, recording
+from attribution.cam import step_centres
 from networks.capture import capture
 from networks.folding import folded_program
 from networks.inference import input_of
@@ -77,15 +77,11 @@ def batch_invariance(subject: Subject, explain: Explain) -> np.ndarray:
     return deviation(together, np.stack(alone))
 
 
-@torch.no_grad()
 def network_stride(model: nn.Module) -> int:
-    """Samples per time step of the model's last convolutional map."""
-    steps = []
-    for length in (SILENCE, 2 * SILENCE):
-        with recording(cam_module(model)[1]) as outputs:
-            model(next(model.parameters()).new_zeros(1, len(model.info.leads), length))
-        steps.append(outputs[0].shape[2])
-    return SILENCE // (steps[1] - steps[0])
+    """Samples per time step of the model's last map before pooling."""
+    x = next(model.parameters()).new_zeros(1, len(model.info.leads), SILENCE)
+    centres = step_centres(model, x)
+    return max(1, round(float(centres[centres.isfinite()].diff().median())))
 
 
 def shift_equivariance(subject: Subject, explain: Explain) -> np.ndarray:
@@ -132,7 +128,6 @@ def linear_network(
             OrderedDict(conv=conv, flatten=nn.Flatten(), head=nn.Linear(8 * steps, n_outputs)),
             len(leads),
         )
-    network.cam_layer = "conv"
     network.info = SimpleNamespace(
         leads=leads, labels=tuple(map(str, range(n_outputs))), crop=n_samples
     )

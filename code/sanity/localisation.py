@@ -52,7 +52,7 @@ import pandas as pd
 import scipy  # see rpeaks.py
 import torch
 
-from attribution.cam import cam_module, guided_copy, recording
+from attribution.cam import Guided, value_and_gradient
 from attribution.explanation import Explanation
 from attribution.gradients import gradient
 from attribution.methods import Method, explain_records
@@ -343,7 +343,7 @@ def gate_table(subject: Subject, reference: dict[str, np.ndarray]) -> pd.DataFra
 # ---------------------------------------------------------------- the layer that CAMs are read from
 
 # what the original code reads its maps from, in our networks' names
-ORIGINAL_LAYERS = {"lenet": "block3.norm", "resnet": "pool", "xresnet": "pool"}
+ORIGINAL_LAYERS = {"lenet": "block3.norm", "resnet": "stage4", "xresnet": "pool"}
 CAMS = ("gradcam", "hirescam", "guided_gradcam")
 LAYERS = ("original", "last")
 
@@ -354,16 +354,12 @@ def one_step_cam(
     """Maps (N, leads, T) from a layer with a single time step, which the registered methods
     refuse: constant in time by construction.
     """
-    _, module = cam_module(model, layer)
-    with recording(module) as outputs:
-        logits = model(x.detach().requires_grad_(True))
-    (slope,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), outputs[0])
-    value = (slope * outputs[0].detach()).sum(dim=(1, 2))
+    activation, slope, logit = value_and_gradient(model, x, target, layer)
+    value = (slope * activation).sum(dim=(1, 2))
     value = value if kind == "hirescam" else value.relu()
     maps = value[:, None, None].expand_as(x)
     if kind == "guided_gradcam":
-        maps = maps * gradient(guided_copy(model), x, target)[0]
-    logit = logits.detach().gather(1, target[:, None])[:, 0]
+        maps = maps * gradient(Guided(model), x, target)[0]
     return Explanation(maps, logit)
 
 

@@ -181,7 +181,7 @@ def test_grad_cam_equals_captum(model, x):
 
 
 def test_guided_backpropagation_equals_captum(model, x):
-    ours, _ = gradients.gradient(cam.guided_copy(model), x, torch.tensor(TARGETS))
+    ours, _ = gradients.gradient(cam.Guided(model), x, torch.tensor(TARGETS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = captum.attr.GuidedBackprop(copy.deepcopy(model)).attribute(
@@ -313,10 +313,10 @@ def test_hirescam_of_a_linear_head_adds_up_to_the_logit(x):
 
 
 def test_cam_layer_with_one_time_step_is_refused(lenet, x):
-    with pytest.raises(UserError, match="at least 2 time steps"):
+    with pytest.raises(UserError, match="fewer than 2 time steps"):
         attribution.attribute(lenet, x, 0, "gradcam", layer="pool")
     with pytest.raises(
-        UserError, match=r"unknown layer 'conv9': convolutional layers are block1, block2, block3"
+        UserError, match=r"unknown layer 'conv9': layers with time steps are block1.conv, block1"
     ):
         attribution.attribute(lenet, x, 0, "gradcam", layer="conv9")
     assert attribution.attribute(lenet, x, 0, "gradcam", layer="block2").shape == x.shape
@@ -326,13 +326,14 @@ def test_steps_stand_at_the_centre_of_what_they_see(model):
     """The centroid of a step's gradient is where step_centres says, within a third of the 32
     samples between steps.
     """
-    centres = cam.step_centres(model, 1000)
-    module = model.get_submodule(model.cam_layer)
+    module, outputs = model.get_submodule(model.cam_layer), []
     x = torch.randn(
         1, 12, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     ).requires_grad_(True)
-    with cam.recording(module) as outputs:
-        model(x)
+    centres = cam.step_centres(model, x)
+    handle = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    model(x)
+    handle.remove()
     assert len(centres) == outputs[0].shape[2]
     for step in (12, 16):
         (slope,) = torch.autograd.grad(outputs[0][0, :, step].square().sum(), x, retain_graph=True)
