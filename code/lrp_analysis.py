@@ -29,6 +29,7 @@ from torch import nn
 from attribution import job as local_results
 from attribution.cam import layer_in_words
 from attribution.explained import write_records
+from attribution.explanation import ledger_words
 from attribution.job import Job
 from attribution.lrp import LRP_PRESETS
 from attribution.methods import METHODS, check_methods, options_taken, split_name
@@ -414,12 +415,11 @@ def report(job: Job) -> None:
 def report_ledger(name: str, arrays: dict[str, np.ndarray]) -> None:
     """Print the mean ledger, and its layers where they were asked for."""
     logit, *shares = arrays["ledger"].mean(axis=0)
-    words = local_figures.ledger_words
-    sums = " + ".join(f"{word} {share:.3f}" for word, share in words(shares))
+    sums = " + ".join(f"{word} {share:.3f}" for word, share in ledger_words(shares))
     print(f"{name}: ledger (mean of {len(arrays['ledger'])}) logit {logit:.3f} = {sums}")
     if "layers" in arrays:
         for layer, opened in zip(arrays["layer_names"], arrays["layers"].mean(axis=0), strict=True):
-            pairs = words([0.0, *opened])[1:]
+            pairs = ledger_words([0.0, *opened])[1:]
             print(f"  {layer:24} " + "  ".join(f"{word} {share:8.4f}" for word, share in pairs))
 
 

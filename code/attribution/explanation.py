@@ -2,10 +2,18 @@
 (arrays, as they are written to files).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 from torch import Tensor
+
+
+def ledger_words(shares: Sequence[float]) -> list[tuple[str, float]]:
+    """The shares of a ledger with the words for them; a nonlinear share only where there is one."""
+    words = ("input", "biases", "stabilisers", "nonlinear")
+    pairs = list(zip(words, shares, strict=True))
+    return pairs if shares[-1] else pairs[:-1]
 
 
 @dataclass

@@ -2,13 +2,13 @@
 puts it.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from attribution.explanation import ledger_words
 from attribution.job import CHUNK, Job
 from attribution.methods import get_method
 from attribution.plan import Target
@@ -73,13 +73,6 @@ def prediction(info: ModelInfo, index: int, logit: float) -> str:
     threshold = info.thresholds[index] if info.thresholds else np.nan
     beside = f"threshold {threshold:.2f}, " if np.isfinite(threshold) else ""
     return f"probability of {name} {sigmoid(logit):.2f} ({beside}logit {logit:.2f})"
-
-
-def ledger_words(shares: Sequence[float]) -> list[tuple[str, float]]:
-    """The shares of a ledger with the words for them; a nonlinear share only where there is one."""
-    words = ("input", "biases", "stabilisers", "nonlinear")
-    pairs = list(zip(words, shares, strict=True))
-    return pairs if shares[-1] else pairs[:-1]
 
 
 def account(arrays: dict[str, np.ndarray], position: int) -> str:
