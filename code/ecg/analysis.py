@@ -63,23 +63,29 @@ def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
 
 
 def single_beats(
-    signal: np.ndarray, sampling_rate: int, centres: np.ndarray, which: np.ndarray, rr: float
+    signal: np.ndarray, sampling_rate: int, found: Analysis, row: int, which: np.ndarray
 ) -> tuple[Fiducials, Deflections]:
     """Fiducials and QRS waves of single beats of one record (T, 12): those that its median beat
     does not stand for.
 
-    centres  (B,) of all beats in samples at median_beat.RATE;  which  (k,) their numbers;  rr
-             typical RR interval
+    found, row  the analysis in which the record is `row`;  which  (k,) numbers of the beats
     """
     fine = rpeaks.at_rate(rpeaks.clean(np.asarray(signal)[None]), sampling_rate, RATE)[0]
+    centres = found.beats.centres[row]
+    centres, rr = centres[centres >= 0], found.rr[row]
     beats = median_beat.single_beats(fine, centres[which])
     alone = np.ones((len(which), 1), bool)
-    steady = MedianBeats(
-        beats, np.zeros_like(beats), centres[which, None], alone, np.zeros(len(which), int)
-    )
+    spread = np.zeros((len(which), *found.beats.spread.shape[1:]), np.float32)
+    steady = MedianBeats(beats, spread, centres[which, None], alone, np.zeros(len(which), int))
     before = np.diff(centres, prepend=centres[0] - rr)[which] - T_TAIL * RATE
-    found = fiducials.find(steady, np.full(len(which), rr), np.zeros(len(which)), before)
-    return found, deflections(beats, found.QRS_on, found.QRS_off)
+    at = fiducials.find(steady, np.full(len(which), rr), np.zeros(len(which)), before)
+    typical = found.fiducials.rows(slice(row, row + 1))
+    begin = np.maximum(typical.T_off - before, at.QRS_on - fiducials.ms(fiducials.P_REACH))
+    shift = fiducials.p_of_single_beats(beats, found.beats.beats[row], typical, begin, at.QRS_on)
+    at.P_on, at.P_peak, at.P_off = (
+        position + shift for position in (typical.P_on, typical.P_peak, typical.P_off)
+    )
+    return at, deflections(beats, at.QRS_on, at.QRS_off)
 
 
 def _checked(signals, sampling_rate):
@@ -94,12 +100,16 @@ def _checked(signals, sampling_rate):
 
 
 def _rhythm(centres, length):
-    """Median RR interval (n,), the record's length where there is none, and the median change
-    between neighbours as its share.
+    """Median RR interval (n,), the record's length where there is none, and how irregular beats
+    come: the median change from one interval to the next, or to the next but one where that is
+    less (bigeminy is regular; not judged by fewer than three), as a share of it.
     """
     gaps = np.where(centres[:, 1:] >= 0, np.diff(centres, axis=1), np.nan)
     rr = np.nan_to_num(_median_of_row(gaps), nan=length)
-    return rr, np.nan_to_num(_median_of_row(np.abs(np.diff(gaps, axis=1)))) / rr
+    to_next = np.nan_to_num(_median_of_row(np.abs(gaps[:, 1:] - gaps[:, :-1])))
+    second = np.abs(gaps[:, 2:] - gaps[:, :-2])
+    second[np.isfinite(second).sum(axis=1) < 3] = np.nan
+    return rr, np.fmin(to_next, _median_of_row(second)) / rr
 
 
 def _median_of_row(values):

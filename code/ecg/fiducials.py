@@ -50,10 +50,14 @@ def find(
     """
     leads = np.nan_to_num(median.beats[:, INDEPENDENT])
     qrs_on, qrs_off = _qrs(leads)
+    before_qrs = qrs_on
+    if median.spread.shape[2] == WIDTH:  # at 500 Hz: a spike is too short to be told at 100 Hz
+        before_qrs, qrs_on = around_spike(leads, qrs_on)
     slow = ndimage.gaussian_filter1d(leads, ms(8), axis=2)
-    activity = _activity(slow, ms(40))
-    t_on, t_peak, t_off = _t_wave(slow, activity, qrs_off, rr)
-    p_on, p_peak, p_off = _p_wave(slow, activity, qrs_on, t_off, rr if before is None else before)
+    speed = activity(slow, ms(40))
+    t_on, t_peak, t_off = _t_wave(slow, speed, qrs_off, rr)
+    p_on, p_peak, p_off = _p_wave(slow, speed, before_qrs, t_off, rr if before is None else before)
+    t_off = over_leads(t_waves_of_leads(slow, qrs_off, t_peak, rr), "offset")
     found = Fiducials(p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off)
     silent = ~np.isfinite(median.beats).all(axis=(1, 2)) | (
         np.abs(leads).max(axis=(1, 2)) < SILENCE
@@ -65,7 +69,7 @@ def find(
     return found
 
 
-def _activity(leads, width):
+def activity(leads: np.ndarray, width: int) -> np.ndarray:
     """Speed of the heart's vector: root of the summed squared slopes of all leads (n, W), smoothed
     over `width` samples.
     """
@@ -94,23 +98,40 @@ QRS_REACH = 150, 160  # ms before and after R
 
 
 def _qrs(leads):
-    activity = _activity(leads, ms(QRS_SMOOTHING))
+    speed = activity(leads, ms(QRS_SMOOTHING))
     time = np.arange(WIDTH) - CENTRE
-    fastest = np.where(np.abs(time) <= ms(80), activity, 0).max(axis=1, keepdims=True)
-    noise = np.quantile(activity[:, : CENTRE - ms(100)], 0.2, axis=1, keepdims=True)
+    fastest = np.where(np.abs(time) <= ms(80), speed, 0).max(axis=1, keepdims=True)
+    noise = np.quantile(speed[:, : CENTRE - ms(100)], 0.2, axis=1, keepdims=True)
     before = (
-        _calm(activity < ONSET_SHARE * fastest + noise)
-        & (time < -ms(16))
-        & (time > -ms(QRS_REACH[0]))
+        _calm(speed < ONSET_SHARE * fastest + noise) & (time < -ms(16)) & (time > -ms(QRS_REACH[0]))
     )
     after = (
-        _calm(activity < OFFSET_SHARE * fastest + noise)
-        & (time > ms(16))
-        & (time < ms(QRS_REACH[1]))
+        _calm(speed < OFFSET_SHARE * fastest + noise) & (time > ms(16)) & (time < ms(QRS_REACH[1]))
     )
     onset = last(before, CENTRE - ms(QRS_REACH[0])) + ms(QRS_HOLD / 2)
     offset = first(after, CENTRE + ms(QRS_REACH[1])) - ms(QRS_HOLD / 2)
     return onset.astype(float), offset.astype(float)
+
+
+SPIKE = 4  # times the fastest course of a QRS: a bend of the leads that sharp is a pacemaker's
+SPIKE_REACH = 180, 20  # ms before R within which a spike belongs to this beat
+SPIKE_RISES = 10  # ms before its sharpest bend
+SPIKE_LASTS = 30  # ms until what the spike leaves in the leads is over: there QRS begins
+
+
+def around_spike(leads: np.ndarray, qrs_on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the pacemaker's spike of paced beats (n, leads, W) begins, and where it ends: there QRS
+    begins. Both are `qrs_on` (n,) where there is no spike.
+    """
+    bend = np.sqrt((np.diff(leads, 2, axis=2) ** 2).sum(axis=1))  # bend[k] is at k + 1
+    before, until = CENTRE - ms(SPIKE_REACH[0]), CENTRE - ms(SPIKE_REACH[1])
+    course = np.sqrt((np.diff(leads, axis=2) ** 2).sum(axis=1))[:, before : CENTRE + ms(80)]
+    fastest = ndimage.uniform_filter1d(course, ms(30), axis=1).max(axis=1)
+    window = bend[:, before:until]
+    spike = window.argmax(axis=1) + before + 1
+    paced = window.max(axis=1) > SPIKE * np.maximum(fastest, 1e-6)
+    begins = np.minimum(spike - ms(SPIKE_RISES), qrs_on)
+    return np.where(paced, begins, qrs_on), np.where(paced, spike + ms(SPIKE_LASTS), qrs_on)
 
 
 def _calm(below):
@@ -118,28 +139,28 @@ def _calm(below):
     return ndimage.minimum_filter1d(below.astype(np.uint8), ms(QRS_HOLD), axis=1).astype(bool)
 
 
-def _masked(values, start, stop, fill):
+def masked(values, start, stop, fill):
     """Values (n, W) with `fill` outside of start..stop (n,)."""
     time = np.arange(values.shape[1])
     return np.where((time >= start[:, None]) & (time <= stop[:, None]), values, fill)
 
 
-def _above_line(leads, start, stop):
+def above_line(leads, start, stop):
     """Size of all leads (n, W) against the straight line between their levels at `start` and `stop`
     (n,); 0 outside.
     """
-    levels = _at(leads, start), _at(leads, stop)  # each (n, leads)
+    levels = at_position(leads, start), at_position(leads, stop)  # each (n, leads)
     share = (np.arange(leads.shape[2]) - start[:, None]) / np.maximum(stop - start, 1)[:, None]
     line = levels[0][..., None] + (levels[1] - levels[0])[..., None] * share[:, None, :]
-    return _masked(np.sqrt(((leads - line) ** 2).sum(axis=1)), start, stop, 0)
+    return masked(np.sqrt(((leads - line) ** 2).sum(axis=1)), start, stop, 0)
 
 
-def _at(leads, position):
+def at_position(leads, position):
     """Leads (n, leads, W) at one position (n,) each: (n, leads)."""
     return leads[np.arange(len(leads)), :, position.astype(int)]
 
 
-def _foot(leads, activity, peak, limit, share, nearest):
+def foot(leads, speed, peak, limit, share, nearest):
     """Where a wave begins (limit < peak) or ends (limit > peak).
 
     Its baseline is taken at the quietest place between peak and limit (n,), `nearest` samples or
@@ -151,13 +172,11 @@ def _foot(leads, activity, peak, limit, share, nearest):
     limit = np.where(side < 0, np.minimum(limit, begin), np.maximum(limit, begin)).clip(
         0, WIDTH - 1
     )
-    quiet = _masked(activity, np.minimum(begin, limit), np.maximum(begin, limit), np.inf).argmin(
-        axis=1
-    )
-    size = np.sqrt(((leads - _at(leads, quiet)[..., None]) ** 2).sum(axis=1))
+    quiet = masked(speed, np.minimum(begin, limit), np.maximum(begin, limit), np.inf).argmin(axis=1)
+    size = np.sqrt(((leads - at_position(leads, quiet)[..., None]) ** 2).sum(axis=1))
     low = size < share * size[np.arange(len(size)), peak.astype(int)][:, None]
-    before = last(_masked(low, quiet, peak, False), 0)
-    after = first(_masked(low, peak, quiet, False), 0)
+    before = last(masked(low, quiet, peak, False), 0)
+    after = first(masked(low, peak, quiet, False), 0)
     return np.where(
         limit < peak, np.maximum(before, quiet), np.where(after > 0, after, quiet)
     ).astype(float)
@@ -176,49 +195,99 @@ P_FAR = (
 )
 
 
-def _t_wave(slow, activity, qrs_off, rr):
+def _t_wave(slow, speed, qrs_off, rr):
     """Onset, peak and offset of T, the largest wave between QRS and where the next P may begin."""
-    start = np.minimum(qrs_off + ms(40), WIDTH - ms(150))
-    longest = 0.5 * np.sqrt(rr / RATE) * RATE  # Bazett: T is over by then
-    stop = np.clip(np.minimum(CENTRE + longest, CENTRE + rr - ms(180)), start + ms(100), WIDTH - 1)
-    peak = _above_line(slow, start, stop).argmax(axis=1).astype(float)
-    limit = np.clip(np.minimum(peak + ms(220), CENTRE + rr - ms(200)), peak + ms(30), WIDTH - 1)
+    start, stop = _t_window(qrs_off, rr)
+    peak = above_line(slow, start, stop).argmax(axis=1).astype(float)
     return (
-        _foot(slow, activity, peak, qrs_off + ms(10), T_SHARE, ms(50)),
+        foot(slow, speed, peak, qrs_off + ms(10), T_SHARE, ms(50)),
         peak,
-        _foot(slow, activity, peak, limit, T_SHARE, ms(50)),
+        foot(slow, speed, peak, _t_limit(peak, rr), T_SHARE, ms(50)),
     )
 
 
-def _p_wave(slow, activity, qrs_on, t_off, rr):
+def _t_window(qrs_off, rr):
+    """Where the peak of T is looked for."""
+    start = np.minimum(qrs_off + ms(40), WIDTH - ms(150))
+    longest = 0.5 * np.sqrt(rr / RATE) * RATE  # Bazett: T is over by then
+    stop = np.minimum(CENTRE + longest, CENTRE + rr - ms(180))
+    return start, np.clip(stop, start + ms(100), WIDTH - 1)
+
+
+def _t_limit(peak, rr):
+    """T does not end later."""
+    return np.clip(np.minimum(peak + ms(220), CENTRE + rr - ms(200)), peak + ms(30), WIDTH - 1)
+
+
+T_SHARES_OF_LEAD = 0.12, 0.08  # of the wave's size in a lead: where T begins and ends there
+T_NEAR = 80  # ms: the peaks of T in single leads lie that near to the peak over all leads
+
+
+def t_waves_of_leads(
+    slow: np.ndarray, qrs_off: np.ndarray, t_peak: np.ndarray, rr: np.ndarray
+) -> dict[str, np.ndarray]:
+    """T of every lead by itself: onset, peak and offset (n, leads) and its size there in mV.
+
+    A U wave that is seen in few leads moves the end of T in these alone: the end over all leads is
+    the leads' median (`over_leads`).
+
+    slow    # (n, leads, W) smoothed beats
+    t_peak  # (n,) peak over all leads
+    """
+    n, count, _ = slow.shape
+    alone = slow.reshape(n * count, 1, -1)
+    qrs_off, t_peak, rr = (np.repeat(values, count) for values in (qrs_off, t_peak, rr))
+    height = above_line(alone, *_t_window(qrs_off, rr))
+    height = masked(height, t_peak - ms(T_NEAR), t_peak + ms(T_NEAR), 0)
+    peak = height.argmax(axis=1).astype(float)
+    speed = activity(alone, ms(40))
+    onset = foot(alone, speed, peak, qrs_off + ms(10), T_SHARES_OF_LEAD[0], ms(50))
+    offset = foot(alone, speed, peak, _t_limit(peak, rr), T_SHARES_OF_LEAD[1], ms(50))
+    found = {"onset": onset, "peak": peak, "offset": offset, "size": height.max(axis=1)}
+    return {name: values.reshape(n, count) for name, values in found.items()}
+
+
+def over_leads(waves: dict[str, np.ndarray], side: str) -> np.ndarray:
+    """Median over leads (n,) of `side`; leads in which the wave is smaller than in half of them
+    count the less.
+    """
+    positions, size = waves[side], waves["size"]
+    weights = np.minimum(size, np.median(size, axis=1, keepdims=True)) + 1e-9
+    order = np.argsort(positions, axis=1)
+    reached = np.take_along_axis(weights, order, axis=1).cumsum(axis=1)
+    middle = (reached >= reached[:, -1:] / 2).argmax(axis=1)
+    return np.take_along_axis(positions, order, axis=1)[np.arange(len(order)), middle]
+
+
+def _p_wave(slow, speed, qrs_on, t_off, rr):
     """Onset, peak and offset of P, the largest wave between the T before and the QRS; to be judged
     by `_no_p`.
     """
     stop = qrs_on - ms(16)  # before the smoothed QRS begins
     start = np.clip(np.maximum(t_off - rr, stop - ms(P_REACH)), 0, stop - ms(60))
-    size = _masked(_above_line(slow, start, stop), start + ms(10), stop - ms(16), 0)
+    size = masked(above_line(slow, start, stop), start + ms(10), stop - ms(16), 0)
     ahead = (qrs_on[:, None] - np.arange(WIDTH)) / ms(P_REACH)
     peak = (size * np.clip(P_FAR[0] - P_FAR[1] * ahead, 0, 1)).argmax(axis=1).astype(float)
     limit = np.maximum(np.maximum(peak - ms(110), t_off - rr), 0)
     found = (
-        _foot(slow, activity, peak, np.minimum(limit, peak - ms(20)), P_SHARES[0], ms(P_HALF)),
+        foot(slow, speed, peak, np.minimum(limit, peak - ms(20)), P_SHARES[0], ms(P_HALF)),
         peak,
-        _foot(slow, activity, peak, np.maximum(stop, peak + 1), P_SHARES[1], ms(P_HALF)),
+        foot(slow, speed, peak, np.maximum(stop, peak + 1), P_SHARES[1], ms(P_HALF)),
     )
     return found
 
 
 P_SIZE = 0.03  # mV over all leads: smaller is no P wave
 P_SHORTEST = 50  # ms: shorter is no P wave
-P_STEADY, P_STEADY_IF_IRREGULAR = 0.5, 1.2  # size of P against its spread from beat to beat
-IRREGULAR = 0.1  # RR changes by more than that from beat to beat: atrial fibrillation is likely
+P_STEADY, P_STEADY_IF_IRREGULAR = 0.6, 1.0  # size of P against its spread from beat to beat
+IRREGULAR = 0.06  # RR changes by more than that from beat to beat: atrial fibrillation is likely
 
 
 def _no_p(leads, median, p_on, p_off, irregularity):
     """Whether what was taken for P is too small, or comes and goes from beat to beat as
     fibrillation waves do.
     """
-    level = (_at(leads, p_on) + _at(leads, p_off)) / 2
+    level = (at_position(leads, p_on) + at_position(leads, p_off)) / 2
     stride = leads.shape[2] // median.spread.shape[2]
     inside = between(p_on, p_off, leads.shape[2])[:, None, ::stride]
     wave = np.where(inside, leads[..., ::stride] - level[..., None], 0)
@@ -231,3 +300,49 @@ def _no_p(leads, median, p_on, p_off, irregularity):
     return too_small | (
         steadiness < np.where(irregularity > IRREGULAR, P_STEADY_IF_IRREGULAR, P_STEADY)
     )
+
+
+P_LIKE = 0.7  # correlation over all leads with the record's P that makes a wave of one beat a P
+P_LIKE_SIZE = 0.5, 2.0  # its size as a share of the record's P
+P_MARGIN = 10  # ms to both sides of P that are compared too
+
+
+def p_of_single_beats(
+    beats: np.ndarray, typical: np.ndarray, at: Fiducials, begin: np.ndarray, qrs_on: np.ndarray
+) -> np.ndarray:
+    """How far P of single beats lies from its place in the record's median beat, (k,) in samples;
+    NaN for a beat before whose QRS no wave is like the record's P.
+
+    A single beat has no spread that would tell P from a fibrillation wave: likeness has to.
+
+    beats    # (k, 12, W) mV;  typical  # (12, W) the median beat;  at  its fiducials (one row)
+    begin    # (k,) P is looked for from here, to QRS onset (k,)
+    """
+    if not np.isfinite(at.P_on[0]):
+        return np.full(len(beats), np.nan)
+    first_sample = max(int(at.P_on[0]) - ms(P_MARGIN), 0)
+    width = int(at.P_off[0]) + ms(P_MARGIN) - first_sample
+    pattern = _without_line(typical[INDEPENDENT, first_sample : first_sample + width])
+    power = (pattern**2).sum()
+    shifts = np.full(len(beats), np.nan)
+    for number, beat in enumerate(beats[:, INDEPENDENT]):
+        start = int(max(begin[number], 0))
+        stop = int(min(qrs_on[number] + ms(P_MARGIN), WIDTH)) - width
+        if stop <= start:
+            continue
+        windows = np.lib.stride_tricks.sliding_window_view(beat, width, axis=1)[:, start:stop]
+        windows = _without_line(np.moveaxis(windows, 0, 1))  # (places, leads, width)
+        match = (windows * pattern).sum(axis=(1, 2))
+        likeness = match / np.sqrt((windows**2).sum(axis=(1, 2)) * power + 1e-12)
+        best = likeness.argmax()
+        fits = P_LIKE_SIZE[0] < match[best] / power < P_LIKE_SIZE[1]
+        if likeness[best] > P_LIKE and fits:
+            shifts[number] = start + best - first_sample
+    return shifts
+
+
+def _without_line(windows):
+    """Windows (..., w) without the straight line between their ends."""
+    share = np.linspace(0, 1, windows.shape[-1])
+    begin, end = windows[..., :1], windows[..., -1:]
+    return windows - begin - (end - begin) * share
