@@ -5,13 +5,14 @@ import importlib
 # what the front door offers -> where it is: loaded when it is first asked for, since most stages
 # read measurements and segments from files
 OFFERED = {
+    "delineate": "ecg.delineation",
     "detect_r_peaks": "ecg.analysis",
     "measure": "ecg.analysis",
     "measure_all": "ecg.analysis",
     "segment": "ecg.segmenting",
 }
 
-__all__ = ["detect_r_peaks", "measure", "measure_all", "segment"]
+__all__ = ["delineate", "detect_r_peaks", "measure", "measure_all", "segment"]
 
 
 def __getattr__(name: str) -> object:

@@ -64,9 +64,9 @@ def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
 
 def single_beats(
     signal: np.ndarray, sampling_rate: int, found: Analysis, row: int, which: np.ndarray
-) -> tuple[Fiducials, Deflections]:
-    """Fiducials and QRS waves of single beats of one record (T, 12): those that its median beat
-    does not stand for.
+) -> tuple[np.ndarray, Fiducials, Deflections]:
+    """Single beats (k, 12, W) in mV of one record (T, 12), with their fiducials and QRS waves:
+    those that its median beat does not stand for.
 
     found, row  the analysis in which the record is `row`;  which  (k,) numbers of the beats
     """
@@ -85,7 +85,7 @@ def single_beats(
     at.P_on, at.P_peak, at.P_off = (
         position + shift for position in (typical.P_on, typical.P_peak, typical.P_off)
     )
-    return at, deflections(beats, at.QRS_on, at.QRS_off)
+    return beats, at, deflections(beats, at.QRS_on, at.QRS_off)
 
 
 def _checked(signals, sampling_rate):

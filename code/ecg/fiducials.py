@@ -279,7 +279,7 @@ def _p_wave(slow, speed, qrs_on, t_off, rr):
 
 P_SIZE = 0.03  # mV over all leads: smaller is no P wave
 P_SHORTEST = 50  # ms: shorter is no P wave
-P_STEADY, P_STEADY_IF_IRREGULAR = 0.6, 1.0  # size of P against its spread from beat to beat
+P_STEADY, P_STEADY_IF_IRREGULAR = 0.55, 0.9  # size of P against its spread from beat to beat
 IRREGULAR = 0.06  # RR changes by more than that from beat to beat: atrial fibrillation is likely
 
 

@@ -22,16 +22,14 @@ def from_signals(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
     found = analysis.analyse(signals, sampling_rate)
     points = beat_points(found.fiducials, found.qrs)  # (n, 12, 12) samples of the median beat
     shares = np.empty((*signals.shape, len(SEGMENTS)), np.float32)
-    for row, (centres, dominant) in enumerate(
-        zip(found.beats.centres, found.beats.dominant, strict=True)
-    ):
-        centres, dominant = centres[centres >= 0], dominant[centres >= 0]
+    for row in range(len(signals)):
+        centres = found.beats.centres[row]
+        centres = centres[centres >= 0]
         beats = np.repeat(points[row][None], len(centres), axis=0)
-        other = np.flatnonzero(~dominant)
+        other = np.flatnonzero(~found.beats.dominant[row, : len(centres)])
         if len(other):
-            beats[other] = beat_points(
-                *analysis.single_beats(signals[row], sampling_rate, centres, other, found.rr[row])
-            )
+            _, at, qrs = analysis.single_beats(signals[row], sampling_rate, found, row, other)
+            beats[other] = beat_points(at, qrs)
         times = (beats + (centres - CENTRE)[:, None, None]) / RATE
         shares[row] = draw(in_turn(times), signals.shape[1], sampling_rate)
     return shares

@@ -8,6 +8,7 @@ Prints: one line per bar: all, half A, half B, n, bar, met or missed
 
     python tests/benchmarks/bench_ecg.py --data_path ../shared/ptbxl --reference_path
     ../shared/ptbxl_reference
+    python tests/benchmarks/bench_ecg.py ludb          # against cardiologists' marks instead
 """
 
 import argparse
@@ -25,6 +26,8 @@ from sklearn.metrics import cohen_kappa_score
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
+
+import ludb
 
 from common.labels import LEADS
 from common.stats import patient_weights, percentile_interval
@@ -506,6 +509,22 @@ def get_args_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument(
+        "against",
+        nargs="?",
+        choices=("ptbxl", "ludb"),
+        default="ptbxl",
+        help="PTB-XL's published tables and simulated truth, or the cardiologists' marks of LUDB",
+    )
+    parser.add_argument(
+        "--ludb_path",
+        type=Path,
+        default=ROOT.parent / "shared" / "ludb",
+        help="folder with ludb.csv and data/",
+    )
+    parser.add_argument(
+        "--uncertainty", type=Path, help="write the SD of every boundary (half A) to this csv"
+    )
     parser.add_argument("--data_path", type=Path, default=ROOT.parent / "shared" / "ptbxl")
     parser.add_argument(
         "--reference_path", type=Path, default=ROOT.parent / "shared" / "ptbxl_reference"
@@ -520,6 +539,9 @@ def get_args_parser():
 
 def main(args):
     """Print the table."""
+    if args.against == "ludb":
+        ludb.report(args.ludb_path, args.uncertainty)
+        return
     print(f"{'what':<44} {'all':>8} {'half A':>8} {'half B':>8} {'n':>7} {'bar':>9}")
     cohort = read_cohort(args.data_path)
     measured = analysis.measure_all(cohort.signals, 100, progress=False)

@@ -1,18 +1,25 @@
 """LUDB (Kalyakulina et al., IEEE Access 8 (2020) 186181): ECGs in which cardiologists marked P, QRS
 and T of every lead, and how far any marks lie from theirs.
 
+Half A is every second record in the order of their numbers, from the first on: settings were chosen
+on it alone.
+
 Every lead of LUDB is scaled to about 1 mV: it is good for times, not for voltages. Marks are tables
 with the columns lead, wave (P, QRS, T), onset, peak and offset (s, NaN where not marked).
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import wfdb
+import wfdb.processing
 
+import ecg
 from common.labels import LEADS
+from ecg import rpeaks
 
 RATE = 500  # Hz
 SYMBOLS = {"p": "P", "N": "QRS", "t": "T"}
@@ -174,3 +181,160 @@ def f1(table: pd.DataFrame) -> float:
     """F1 of the sums of hits, false and missed."""
     hits, wrong = table["hits"].sum(), table["false"].sum() + table["missed"].sum()
     return 2 * hits / (2 * hits + wrong) if hits + wrong else np.nan
+
+
+# ---------------------------------------------------------------- the table
+
+
+def at_rate(signal: np.ndarray, rate: int) -> np.ndarray:
+    """Signal (T, 12) at another rate, as PTB-XL's 100 Hz files were made."""
+    leads = np.ascontiguousarray(signal.T)
+    return np.ascontiguousarray(rpeaks.at_rate(leads, RATE, rate).T)
+
+
+def measure(records: list[Record], rate: int, delineate=ecg.delineate) -> pd.DataFrame:
+    """`compare` of every record at one sampling rate, with the columns number, half and rhythm, and
+    the row `over leads` per boundary.
+    """
+    tables = []
+    for record in records:
+        signal = record.signal if rate == RATE else at_rate(record.signal, rate)
+        marks = delineate(signal, rate).dropna(subset=["onset", "offset"], how="all")
+        table = compare(marks, record.marks)
+        errors = compare_over_leads(marks, record.marks).groupby(["wave", "side"])["error"]
+        together = [
+            {"lead": "over leads", "wave": wave, "side": side, "errors": values.to_numpy()}
+            for (wave, side), values in errors
+        ]
+        table = pd.concat([table, pd.DataFrame(together)], ignore_index=True)
+        beats = record.marks[(record.marks["wave"] == "QRS") & (record.marks["lead"] == "II")]
+        tables.append(
+            table.assign(
+                number=record.number,
+                half=record.half,
+                rhythm=record.rhythm,
+                bpm=60 / np.median(np.diff(beats["peak"])),
+                invented=record.atria & (marks["wave"] == "P").any(),
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def print_table(table: pd.DataFrame, records: list[Record], title: str) -> None:
+    """F1 and errors per boundary over all leads, then per lead and per rhythm."""
+    print(f"\n{title}")
+    head = "".join(f"{f'{wave} {side}':>22}" for wave, side in BOUNDARIES)
+    for half, name in ((0, "half A (settings)"), (1, "half B (judged)")):
+        part = table[table["half"] == half]
+        print(f"{name + ', ' + str(part['number'].nunique()) + ' records':<34}{head}")
+        alone = part[part["lead"] != "over leads"]
+        print(f"{'F1, all leads':<34}" + _cells(alone, lambda t: f"{f1(t):.4f} n {_marked(t):.0f}"))
+        print(f"{'error ms, each lead':<34}" + _cells(alone, _error))
+        together = part[part["lead"] == "over leads"]
+        print(f"{'error ms, medians over leads':<34}" + _cells(together, _error))
+        for lead in LEADS:
+            print(f"  {lead:<32}" + _cells(alone[alone["lead"] == lead], _both))
+        for rhythm, group in alone.groupby("rhythm"):
+            label = f"{rhythm} ({group['number'].nunique()} records)"
+            print(f"  {label:<32}" + _cells(group, _both))
+        fibrillating = {r.number for r in records if r.atria and r.half == half}
+        invented = part[part["invented"].astype(bool)]["number"].nunique()
+        print(f"  AF and flutter with a P drawn: {invented} of {len(fibrillating)}")
+
+
+def _cells(table, text):
+    cells = []
+    for wave, side in BOUNDARIES:
+        part = table[(table["wave"] == wave) & (table["side"] == side)]
+        cells.append(f"{text(part):>22}")
+    return "".join(cells)
+
+
+def _marked(table):
+    return table["hits"].sum() + table["missed"].sum()
+
+
+def _error(table):
+    errors = np.concatenate([*table["errors"], []])
+    return f"{errors.mean():+.1f}+-{errors.std():.1f} n {len(errors)}" if len(errors) else "-"
+
+
+def _both(table):
+    errors = np.concatenate([*table["errors"], []])
+    if not _marked(table):
+        return "-"
+    return f"{f1(table):.3f} {errors.mean():+.1f}+-{errors.std():.1f}" if len(errors) else "0"
+
+
+def r_peaks(records: list[Record]) -> None:
+    """F1 of beats over all leads (QRS within 150 ms and 50 ms of the median over the leads), ours
+    and wfdb's xqrs on lead II.
+    """
+    detectors = {
+        "ours, 12 leads": lambda signal: ecg.detect_r_peaks(signal, RATE) / RATE,
+        "wfdb xqrs, lead II": _xqrs,
+    }
+    print("\nBeats: F1 at 150 ms and 50 ms")
+    for name, detect in detectors.items():
+        for half in (0, 1):
+            counts = np.zeros((2, 3))
+            for record in records:
+                if record.half == half:
+                    counts += _beat_counts(detect(record.signal), record)
+            scores = [2 * hits / (2 * hits + false + missed) for hits, false, missed in counts]
+            print(f"  {name:<24} half {'AB'[half]}  " + "  ".join(f"{x:.4f}" for x in scores))
+
+
+def _xqrs(signal):
+    detector = wfdb.processing.XQRS(signal[:, LEADS.index("II")].astype(float), RATE)
+    detector.detect(verbose=False)
+    return np.asarray(detector.qrs_inds) / RATE
+
+
+def _beat_counts(found, record):
+    true = _over_leads(record.marks[record.marks["wave"] == "QRS"], "peak")
+    counts = []
+    for tolerance in (TOLERANCE, 0.05):
+        matched = pairs(found, true, tolerance)
+        alone = np.delete(found, matched[:, 0])
+        false = ((alone >= true[0] - TOLERANCE) & (alone <= true[-1] + TOLERANCE)).sum()
+        counts.append((len(matched), false, len(true) - len(matched)))
+    return np.array(counts)
+
+
+# ---------------------------------------------------------------- uncertainty
+
+RATES = (("slow", 0, 60), ("usual", 60, 100), ("fast", 100, np.inf))  # beats per minute
+FEWEST_ERRORS = 60  # marks below which a group gives no SD of its own: that of all is used
+
+
+def uncertainty(table: pd.DataFrame) -> pd.DataFrame:
+    """SD of our marks about the cardiologists' (ms), each lead by itself, half A alone: by wave,
+    side, rhythm and rate; `any` stands for all.
+    """
+    part = table[(table["half"] == 0) & (table["lead"] != "over leads")]
+    rhythms = part["rhythm"].where(part["rhythm"].isin(["sinus", "AF or flutter"]), "other")
+    rows = []
+    for wave, side in BOUNDARIES:
+        chosen = part[(part["wave"] == wave) & (part["side"] == side)]
+        for rhythm in ("any", "sinus", "AF or flutter", "other"):
+            for rate, low, high in (("any", 0, np.inf), *RATES):
+                of_rate = (chosen["bpm"] >= low) & (chosen["bpm"] < high)
+                of_rhythm = (rhythms[chosen.index] == rhythm) | (rhythm == "any")
+                errors = np.concatenate([*chosen.loc[of_rate & of_rhythm, "errors"], []])
+                if len(errors) >= FEWEST_ERRORS:
+                    rows.append((wave, side, rhythm, rate, errors.std().round(1), len(errors)))
+    return pd.DataFrame(rows, columns=["wave", "side", "rhythm", "rate", "sd_ms", "n"])
+
+
+def report(folder: Path, sd_path: Path | None = None) -> None:
+    """Print everything; write the uncertainties where a path is given."""
+    records = read(folder)
+    for rate in (500, 100):
+        begin = time.process_time()
+        table = measure(records, rate)
+        spent = (time.process_time() - begin) / len(records) * 1000
+        print_table(table, records, f"LUDB at {rate} Hz ({spent:.0f} ms per record, all included)")
+        if rate == RATE and sd_path:
+            uncertainty(table).to_csv(sd_path, index=False)
+    r_peaks(records)

@@ -1,0 +1,136 @@
+"""One record's waves, beat by beat and lead by lead, as a table and as WFDB annotations.
+
+import ecg
+marks = ecg.delineate(signal, sampling_rate=500)     # one row per lead, beat and wave
+write_annotations(marks, folder, "00001_hr", 500)    # 00001_hr.i to 00001_hr.v6
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common.labels import LEADS
+from ecg import analysis
+from ecg.lead_marks import LeadWave, find_in_leads
+from ecg.median_beat import CENTRE, RATE
+
+COLUMNS = ("lead", "beat", "wave", "onset", "peak", "offset", "confidence")
+WAVES = ("P", "QRS", "T")
+SIDES = ("onset", "peak", "offset")
+SYMBOLS = {"P": "p", "QRS": "N", "T": "t"}  # of WFDB; onsets are ( and offsets )
+GAP = 0.004  # s: waves that follow each other in a lead stay that far apart
+OF_ONE_BEAT = 0.8  # share of the confidence that a beat has which no others support
+
+
+def delineate(signal: np.ndarray, sampling_rate: int) -> pd.DataFrame:
+    """P, QRS and T of every beat and lead of one record.
+
+    signal         # (T, 12) mV in the order of labels.LEADS
+    sampling_rate  Hz, 50 to 2000
+
+    Returns a table in the order of leads, beats and waves: lead, beat (0 is the record's first),
+    wave (P, QRS, T), onset, peak and offset in s from the record's start, and confidence (0 to 1):
+    the share that the wave has in its lead beside what differs from beat to beat. A beat without a
+    P has the row with NaN and confidence 0; so has what lies outside of the record. Beats that are
+    alike share their marks' places relative to the QRS. Raises UserError for other shapes.
+    """
+    signal = np.asarray(signal)
+    found = analysis.analyse(signal[None], sampling_rate)
+    centres = found.beats.centres[0]
+    centres = centres[centres >= 0]
+    if not len(centres) or not np.isfinite(found.fiducials.QRS_on[0]):
+        return pd.DataFrame(columns=COLUMNS)
+    waves = _waves_of_beats(signal, sampling_rate, found, centres)
+    times = np.stack([[getattr(waves[wave], side) for side in SIDES] for wave in WAVES])
+    times = (times + (centres - CENTRE)[:, None]) / RATE  # (waves, sides, beats, leads)
+    times = _in_turn(times, (len(signal) - 1) / sampling_rate)
+    return _table(times, _confidence(waves, found))
+
+
+def _waves_of_beats(signal, sampling_rate, found, centres):
+    """The waves (beats, 12) of every beat: the median beat's, or its own where it
+    differs.
+    """
+    typical = find_in_leads(found.beats.beats, found.fiducials, found.rr)
+    number = np.zeros(len(centres), int)
+    other = np.flatnonzero(~found.beats.dominant[0, : len(centres)])
+    if len(other):
+        beats, at, _ = analysis.single_beats(signal, sampling_rate, found, 0, other)
+        own = find_in_leads(beats, at, np.repeat(found.rr, len(other)))
+        typical = {wave: _joined(typical[wave], own[wave]) for wave in WAVES}
+        number[other] = 1 + np.arange(len(other))
+    return {
+        wave: LeadWave(*(values[number] for values in vars(typical[wave]).values()))
+        for wave in WAVES
+    }
+
+
+def _joined(first, second):
+    pairs = zip(vars(first).values(), vars(second).values(), strict=True)
+    return LeadWave(*(np.concatenate(pair) for pair in pairs))
+
+
+def _in_turn(times, end):
+    """Times with a T that reaches into the next beat's P or QRS cut short, or left out where its
+    peak does; what begins or ends outside of the record is left out.
+    """
+    p, qrs, t = (times[WAVES.index(wave)] for wave in WAVES)
+    next_begins = np.fmin(p[0, 1:], qrs[0, 1:]) - GAP  # (beats - 1, leads)
+    swallowed = t[1, :-1] >= next_begins
+    t[:, :-1][:, swallowed] = np.nan
+    t[2, :-1] = np.where(np.isnan(next_begins), t[2, :-1], np.fmin(t[2, :-1], next_begins))
+    t[:, :-1][:, swallowed] = np.nan
+    t[0] = np.fmax(t[0], qrs[2] + GAP)
+    p[2] = np.fmin(p[2], qrs[0] - GAP)
+    for wave in (p, qrs, t):
+        absent = np.isnan(wave).any(axis=0) | (wave[0] < 0) | (wave[2] > end)
+        absent |= (wave[1] < wave[0]) | (wave[2] < wave[1])
+        wave[:, absent] = np.nan
+    return times
+
+
+def _confidence(waves, found):
+    """Per wave (beats, 12): size / (size + what differs from beat to beat)."""
+    noise = np.median(np.nan_to_num(found.beats.spread[0]), axis=1)  # (12,) mV
+    alone = np.where(found.beats.dominant[0], 1.0, OF_ONE_BEAT)
+    shares = {}
+    for wave in WAVES:
+        size = np.nan_to_num(waves[wave].size)
+        shares[wave] = size / (size + noise + 1e-3) * alone[: len(size), None]
+    return np.stack([shares[wave] for wave in WAVES])
+
+
+def _table(times, confidence):
+    """Rows in the order of leads, beats and waves."""
+    n_beats = times.shape[2]
+    times = times.transpose(3, 2, 0, 1).reshape(-1, len(SIDES))
+    table = pd.DataFrame(times, columns=SIDES)
+    table["confidence"] = confidence.transpose(2, 1, 0).ravel()
+    table.loc[table["onset"].isna(), "confidence"] = 0.0
+    table["lead"] = np.repeat(LEADS, n_beats * len(WAVES))
+    table["beat"] = np.tile(np.repeat(np.arange(n_beats), len(WAVES)), len(LEADS))
+    table["wave"] = np.tile(WAVES, len(LEADS) * n_beats)
+    return table[list(COLUMNS)]
+
+
+def write_annotations(marks: pd.DataFrame, folder: Path, name: str, sampling_rate: int) -> None:
+    """Marks of `delineate` as WFDB annotations `<folder>/<name>.<lead>`, one file per lead as in
+    LUDB: `(`, p, N or t, `)`; `wfdb.rdann(name, "ii")` reads lead II.
+    """
+    import wfdb  # only here: it takes half a second that measuring alone need not wait for
+
+    for lead in LEADS:
+        samples, symbols = _symbols(marks[marks["lead"] == lead], sampling_rate)
+        if len(samples):
+            # wfdb reads the extension v1 but writes none with a digit
+            wfdb.wrann(name, "lead", samples, symbols, fs=sampling_rate, write_dir=str(folder))
+            (Path(folder) / f"{name}.lead").replace(Path(folder) / f"{name}.{lead.lower()}")
+
+
+def _symbols(marks, sampling_rate):
+    """Sample numbers and symbols of one lead in the order of time."""
+    present = marks.dropna(subset=["onset"]).sort_values("onset", kind="stable")
+    samples = np.round(present[list(SIDES)].to_numpy() * sampling_rate).astype(int).ravel()
+    symbols = [symbol for wave in present["wave"] for symbol in ("(", SYMBOLS[wave], ")")]
+    return samples, symbols

@@ -1,0 +1,131 @@
+"""Where P, QRS and T begin, peak and end in each lead by itself.
+
+A lead's own mark is exact where the wave is large and anything where it is small; the mark over all
+leads is steady but never the lead's own. What is given lies between the two, by shares that were
+settled on one half of LUDB's records (docs/results.md, "Marks of cardiologists").
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ecg.fiducials import (
+    Fiducials,
+    above_line,
+    activity,
+    first,
+    foot,
+    last,
+    masked,
+    ms,
+    over_leads,
+    t_waves_of_leads,
+)
+from ecg.median_beat import CENTRE, WIDTH
+
+OWN = {  # wave, side -> share of the lead's own mark, the rest is that over all leads
+    ("P", "onset"): 0.5,
+    ("P", "offset"): 0.5,
+    ("QRS", "onset"): 0.3,
+    ("QRS", "offset"): 0.5,
+    ("T", "onset"): 0.4,
+    ("T", "offset"): 0.3,
+}
+P_SHARES = 0.1, 0.25  # of a lead's P at its peak: where it begins and ends
+QRS_SHARES = 0.05, 0.08  # of a lead's fastest QRS slope: below it the complex is not there
+P_REACH, QRS_REACH = 30, 24  # ms by which a lead's mark may lie outside of that over all leads
+QRS_HOLD = 16  # ms that a lead has to stay calm
+
+
+@dataclass(frozen=True)
+class LeadWave:
+    """One wave of n beats in 12 leads.
+
+    onset, peak, offset  # (n, 12) samples of the median beat, NaN where the wave is absent
+    size                 # (n, 12) mV: how far it stands out from the line between its ends
+    """
+
+    onset: np.ndarray
+    peak: np.ndarray
+    offset: np.ndarray
+    size: np.ndarray
+
+
+def find_in_leads(beats: np.ndarray, at: Fiducials, rr: np.ndarray) -> dict[str, LeadWave]:
+    """P, QRS and T of beats (n, 12, W) in mV.
+
+    at  their fiducials over all leads;  rr  (n,) typical RR interval in samples
+    """
+    leads = np.nan_to_num(beats)
+    slow = ndimage.gaussian_filter1d(leads, ms(8), axis=2)
+    present = np.isfinite(at.QRS_on)
+    filled = Fiducials(**{name: _filled(values) for name, values in vars(at).items()})
+    found = {
+        "P": _p_waves(slow, filled),
+        "QRS": _qrs(leads, filled),
+        "T": _t_waves(slow, filled, rr),
+    }
+    has = {"P": np.isfinite(at.P_on), "QRS": present, "T": np.isfinite(at.T_off)}
+    return {
+        name: LeadWave(*(np.where(has[name][:, None], values, np.nan) for values in parts))
+        for name, parts in found.items()
+    }
+
+
+def _filled(positions):
+    """Positions with the beat's middle where a wave is absent: a place to compute at."""
+    return np.where(np.isfinite(positions), positions, CENTRE)
+
+
+def _blend(wave, side, own, over):
+    share = OWN[wave, side]
+    return share * own + (1 - share) * over[:, None]
+
+
+def _t_waves(slow, at, rr):
+    own = t_waves_of_leads(slow, at.QRS_off, at.T_peak, rr)
+    onset = _blend("T", "onset", own["onset"], over_leads(own, "onset"))
+    offset = _blend("T", "offset", own["offset"], at.T_off)
+    peak = np.clip(own["peak"], onset, offset)
+    return onset, peak, offset, own["size"]
+
+
+def _p_waves(slow, at):
+    n, count, _ = slow.shape
+    alone = slow.reshape(n * count, 1, -1)
+    on, off, qrs_on = (np.repeat(values, count) for values in (at.P_on, at.P_off, at.QRS_on))
+    begin, end = np.maximum(on - ms(P_REACH), 0), np.minimum(off + ms(P_REACH), qrs_on - ms(6))
+    height = masked(above_line(alone, begin, end), on + ms(10), off - ms(10), 0)
+    peak = height.argmax(axis=1).astype(float)
+    speed = activity(alone, ms(40))
+    onset = foot(alone, speed, peak, np.minimum(begin, peak), P_SHARES[0], ms(30))
+    offset = foot(alone, speed, peak, np.maximum(end, peak + 1), P_SHARES[1], ms(30))
+    onset, peak, offset, size = (
+        values.reshape(n, count) for values in (onset, peak, offset, height.max(axis=1))
+    )
+    onset = _blend("P", "onset", onset, at.P_on)
+    offset = _blend("P", "offset", offset, at.P_off)
+    return onset, np.clip(peak, onset, offset), offset, size
+
+
+def _qrs(leads, at):
+    n, count, _ = leads.shape
+    alone = leads.reshape(n * count, 1, -1)
+    on, off = np.repeat(at.QRS_on, count), np.repeat(at.QRS_off, count)
+    speed = activity(alone, ms(16))
+    inside = masked(speed, on, off, 0)
+    fastest, middle = inside.max(axis=1)[:, None], inside.argmax(axis=1)
+    calm = [
+        ndimage.minimum_filter1d((speed < share * fastest).astype(np.uint8), ms(QRS_HOLD), axis=1)
+        for share in QRS_SHARES
+    ]
+    before = masked(calm[0], on - ms(QRS_REACH), np.minimum(middle, on + ms(40)), 0).astype(bool)
+    after = masked(calm[1], np.maximum(middle, off - ms(40)), off + ms(QRS_REACH), 0).astype(bool)
+    onset = np.where(before.any(axis=1), last(before, 0) + ms(QRS_HOLD / 2), on)
+    offset = np.where(after.any(axis=1), first(after, WIDTH - 1) - ms(QRS_HOLD / 2), off)
+    onset = _blend("QRS", "onset", onset.reshape(n, count), at.QRS_on)
+    offset = _blend("QRS", "offset", offset.reshape(n, count), at.QRS_off)
+    height = masked(above_line(alone, on, off), on, off, 0)
+    peak = height.argmax(axis=1).reshape(n, count)
+    return onset, np.clip(peak, onset, offset), offset, height.max(axis=1).reshape(n, count)
