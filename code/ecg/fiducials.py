@@ -139,13 +139,13 @@ def _calm(below):
     return ndimage.minimum_filter1d(below.astype(np.uint8), ms(QRS_HOLD), axis=1).astype(bool)
 
 
-def masked(values, start, stop, fill):
+def masked(values: np.ndarray, start: np.ndarray, stop: np.ndarray, fill: float) -> np.ndarray:
     """Values (n, W) with `fill` outside of start..stop (n,)."""
     time = np.arange(values.shape[1])
     return np.where((time >= start[:, None]) & (time <= stop[:, None]), values, fill)
 
 
-def above_line(leads, start, stop):
+def above_line(leads: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
     """Size of all leads (n, W) against the straight line between their levels at `start` and `stop`
     (n,); 0 outside.
     """
@@ -155,12 +155,19 @@ def above_line(leads, start, stop):
     return masked(np.sqrt(((leads - line) ** 2).sum(axis=1)), start, stop, 0)
 
 
-def at_position(leads, position):
+def at_position(leads: np.ndarray, position: np.ndarray) -> np.ndarray:
     """Leads (n, leads, W) at one position (n,) each: (n, leads)."""
     return leads[np.arange(len(leads)), :, position.astype(int)]
 
 
-def foot(leads, speed, peak, limit, share, nearest):
+def foot(
+    leads: np.ndarray,
+    speed: np.ndarray,
+    peak: np.ndarray,
+    limit: np.ndarray,
+    share: float,
+    nearest: int,
+) -> np.ndarray:
     """Where a wave begins (limit < peak) or ends (limit > peak).
 
     Its baseline is taken at the quietest place between peak and limit (n,), `nearest` samples or
