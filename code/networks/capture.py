@@ -283,6 +283,8 @@ class _Recorder(TorchDispatchMode):
         def leave(module, _inputs, output):
             if id(module) in names:
                 place = self.stack.pop()
+                if isinstance(output, tuple) and output:
+                    output = output[0]  # of a recurrent layer or attention: beside it states
                 if isinstance(output, Tensor) and id(output) in self.values:
                     self.calls[place] = self.current(output)
 

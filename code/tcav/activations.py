@@ -1,14 +1,14 @@
 """Activations and class gradients of all layers at once.
 
 One forward per record fills every layer; one backward per class present in a batch gives the
-gradients at every layer. Shapes: a layer's output (N, C, T) or (N, C) becomes (N, D): its mean over
+gradients at every layer. Layers are values of the network's graph (networks/capture.py). Shapes: a
+layer's output (N, C, T), (N, T, C) or (N, C) becomes (N, D): its mean over
 time (`pool="time"`, D = C) or all of its values (`pool="none"`, D = C * T, as captum and the paper
 do). The gradient is taken with respect to exactly that vector: under `pool="time"` a change of
 channel c moves all time points alike, so the gradient is summed over time.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,8 +16,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common.files import UserError
+from networks.capture import capture
 from networks.inference import to_input, views
 from networks.models import Bottleneck, last_layer
+from networks.outputs import class_logits
+from networks.program import Program
+from networks.steps import MOVING, time_steps, value_of
 
 POOLS = ("time", "none")
 PASS_THROUGH = (nn.Flatten, nn.Dropout)  # same values as the layer before
@@ -26,35 +30,81 @@ PASS_THROUGH = (nn.Flatten, nn.Dropout)  # same values as the layer before
 def layer_names(model: nn.Module) -> list[str]:
     """Layers that concepts are looked for in, input side first.
 
-    A network of residual blocks has one tap per block, plus stem, pool and head; others every
-    module that computes something.
+    A network of residual blocks (ours) has one tap per block, plus stem, pool and head; others what
+    every call of a module puts out (`relu#2`: the second call of `relu`), or every operation where
+    the graph knows of no modules. What only moves values is left out.
     """
     blocks = [name for name, module in model.named_modules() if isinstance(module, Bottleneck)]
-    if not blocks:
-        return [
-            name
-            for name, module in model.named_modules()
-            if name and not list(module.children()) and not isinstance(module, PASS_THROUGH)
-        ]
-    return ["stem", *blocks, "pool", last_layer(model)[0]]
+    if blocks:
+        return ["stem", *blocks, "pool", last_layer(model)[0]]
+    if isinstance(model, Program):
+        return _layers_of(model)
+    if hasattr(model, "info"):
+        return _layers_of(capture(model, _blank(model)))
+    return [
+        name
+        for name, module in model.named_modules()
+        if name and not list(module.children()) and not isinstance(module, PASS_THROUGH)
+    ]
 
 
-@contextlib.contextmanager
-def taps(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """While open, every forward leaves the outputs of `layers` in the yielded dict; the model is as
-    before afterwards.
+def _layers_of(program):
+    """One name per value that something computed: its innermost module, else the operation."""
+    places: dict[str, str] = {}
+    for place, reference in program.calls.items():
+        known = places.get(reference.name)
+        if known is None or place.count(".") > known.count("."):
+            places[reference.name] = place
+    computed = [
+        node.name
+        for node in program.nodes
+        if node.name in program.dependent & program.needed and node.kind not in MOVING
+    ]
+    if places:
+        return [places[name] for name in computed if name in places]
+    return computed
+
+
+def _blank(model):
+    """One silent record as the model takes it."""
+    weight = next(model.parameters())
+    return weight.new_zeros(1, len(model.info.leads), model.info.crop)
+
+
+class Taps:
+    """The values of layers (calls of modules, operations) of a network for signals (N, leads, T),
+    as they were before anything changed them in place.
     """
-    seen: dict[str, Tensor] = {}
 
-    def keep(name):
-        return lambda _module, _inputs, output: seen.__setitem__(name, output)
+    def __init__(self, model: nn.Module, layers: Sequence[str], x: Tensor):
+        self.program = capture(model, x)
+        self.values = {name: value_of(self.program, name) for name in layers}
+        unknown = [name for name, value in self.values.items() if value is None]
+        if unknown:
+            raise UserError(
+                f"unknown layer {unknown[0]!r}: there are {', '.join(layer_names(model))}"
+            )
+        self.steps = time_steps(self.program, x[:1])
 
-    handles = [model.get_submodule(name).register_forward_hook(keep(name)) for name in layers]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+    def run(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits (N, classes) and the layers' values."""
+        output, kept = self.program.run(x, keep=self.values.values())
+        return class_logits(output, len(x)), {
+            name: kept[value] for name, value in self.values.items()
+        }
+
+    def vectors(
+        self, name: str, values: Tensor, n_windows: int, pool: str, over_time: str
+    ) -> Tensor:
+        """A layer's (N * W, ...) as (N, D): mean or sum over time, or all values; mean over the
+        windows.
+        """
+        if values.ndim > 2:
+            steps = self.steps.get(self.values[name])
+            values = values.movedim(steps.axis if steps else -1, -1)
+            over = getattr(values, over_time)(dim=-1) if pool == "time" else values
+            values = over.flatten(1)
+        return values.unflatten(0, (-1, n_windows)).mean(dim=1)
 
 
 def _pieces(signals, model, protocol):
@@ -66,22 +116,13 @@ def _pieces(signals, model, protocol):
     return pieces.flatten(0, 1).transpose(1, 2), pieces.shape[1]
 
 
-def _vectors(values: Tensor, n_windows: int, pool: str, over_time: str) -> Tensor:
-    """A layer's (N * W, C[, T]) as (N, D): mean or sum over time, or all values; mean over the
-    windows.
-    """
-    if values.ndim == 3:
-        values = getattr(values, over_time)(dim=2) if pool == "time" else values.flatten(1)
-    return values.unflatten(0, (-1, n_windows)).mean(dim=1)
-
-
 def layer_sizes(model: nn.Module, layers: Sequence[str], pool: str) -> dict[str, int]:
     """D of each layer for the model's crop length."""
-    device = next(model.parameters()).device
-    blank = torch.zeros(1, len(model.info.leads), model.info.crop, device=device)
-    with taps(model, layers) as seen, torch.no_grad():
-        model(blank)
-        return {name: _vectors(seen[name], 1, pool, "mean").shape[1] for name in layers}
+    blank = _blank(model)
+    taps = Taps(model, layers, blank)
+    with torch.no_grad():
+        _, seen = taps.run(blank)
+    return {name: taps.vectors(name, seen[name], 1, pool, "mean").shape[1] for name in layers}
 
 
 def layer_groups(sizes: dict[str, int], n_rows: int, max_bytes: float) -> list[list[str]]:
@@ -121,19 +162,15 @@ def collect(
     """
     sizes = layer_sizes(model, layers, pool)
     out = {name: np.empty((len(signals), size), dtype=np.float32) for name, size in sizes.items()}
-    with taps(model, layers) as seen:
-        for start in tqdm(
-            range(0, len(signals), batch_size),
-            desc="activations",
-            disable=not progress,
-            leave=False,
-        ):
-            pieces, n_windows = _pieces(signals[start : start + batch_size], model, protocol)
-            model(pieces)
-            for name in layers:
-                out[name][start : start + batch_size] = (
-                    _vectors(seen[name], n_windows, pool, "mean").cpu().numpy()
-                )
+    taps = Taps(model, layers, _blank(model))
+    for start in tqdm(
+        range(0, len(signals), batch_size), desc="activations", disable=not progress, leave=False
+    ):
+        pieces, n_windows = _pieces(signals[start : start + batch_size], model, protocol)
+        _, seen = taps.run(pieces)
+        for name in layers:
+            vectors = taps.vectors(name, seen[name], n_windows, pool, "mean")
+            out[name][start : start + batch_size] = vectors.cpu().numpy()
     return out
 
 
@@ -167,46 +204,30 @@ def class_gradients(
     for parameter in frozen:
         parameter.requires_grad_(False)
     try:
-        with taps(model, layers) as seen:
-            for start in tqdm(
-                range(0, len(needed), batch_size),
-                desc="gradients",
-                disable=not progress,
-                leave=False,
-            ):
-                rows = needed[start : start + batch_size]
-                _batch_gradients(
-                    model,
-                    signals[rows],
-                    rows,
-                    members,
-                    positions,
-                    seen,
-                    layers,
-                    protocol,
-                    pool,
-                    out,
-                )
+        taps = Taps(model, layers, _blank(model))
+        for start in tqdm(
+            range(0, len(needed), batch_size), desc="gradients", disable=not progress, leave=False
+        ):
+            rows = needed[start : start + batch_size]
+            pieces, n_windows = _pieces(signals[rows], model, protocol)
+            _batch_gradients(taps, pieces, n_windows, rows, members, positions, pool, out)
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
     return out
 
 
-def _batch_gradients(model, signals, rows, members, positions, seen, layers, protocol, pool, out):
-    pieces, n_windows = _pieces(signals, model, protocol)
-    logits = (
-        model(pieces.requires_grad_(True)).unflatten(0, (-1, n_windows)).mean(dim=1)
-    )  # (N, classes)
-    tapped = [seen[name] for name in layers]
+def _batch_gradients(taps, pieces, n_windows, rows, members, positions, pool, out):
+    windows, seen = taps.run(pieces.requires_grad_(True))
+    logits = windows.unflatten(0, (-1, n_windows)).mean(dim=1)  # (N, classes)
     for label in np.flatnonzero(members[rows].any(axis=0)):
         mine = np.flatnonzero(members[rows, label])
         gradients = torch.autograd.grad(
-            logits[torch.from_numpy(mine), int(label)].sum(), tapped, retain_graph=True
+            logits[torch.from_numpy(mine), int(label)].sum(), list(seen.values()), retain_graph=True
         )
         target = np.searchsorted(positions[label], rows[mine])
-        for name, gradient in zip(layers, gradients, strict=True):
+        for name, gradient in zip(seen, gradients, strict=True):
             # the mean logit holds 1 / W of each window; a common shift of all windows adds them up
             # again
-            vectors = _vectors(gradient, n_windows, pool, "sum") * n_windows
+            vectors = taps.vectors(name, gradient, n_windows, pool, "sum") * n_windows
             out[label][name][target] = vectors[torch.from_numpy(mine)].cpu().numpy()
