@@ -37,6 +37,17 @@ class Probe:
         pairs = self.values[0].items()
         return {name: value.ndim for name, value in pairs if isinstance(value, Tensor)}
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each value of real numbers, its first axis in records (0: none lie there)."""
+        found = {}
+        for name, value in self.values[0].items():
+            if isinstance(value, Tensor) and value.is_floating_point() and value.ndim:
+                other = self.values[1][name]
+                own = (len(value), len(other)) == PROBE_SIZES
+                found[name] = (int(own), *value.shape[1:])
+        return found
+
     def carries_relevance(self, name: str) -> bool:
         """Whether a value is made of numbers (and no index or mask)."""
         value = self.values[0][name]

@@ -20,6 +20,7 @@ from networks.capture import capture
 from networks.inference import to_input, views
 from networks.models import Bottleneck, last_layer
 from networks.outputs import class_logits
+from networks.probe import Probe
 from networks.program import Program
 from networks.steps import MOVING, time_steps, value_of
 
@@ -37,10 +38,13 @@ def layer_names(model: nn.Module) -> list[str]:
     blocks = [name for name, module in model.named_modules() if isinstance(module, Bottleneck)]
     if blocks:
         return ["stem", *blocks, "pool", last_layer(model)[0]]
-    if isinstance(model, Program):
-        return _layers_of(model)
     if hasattr(model, "info"):
-        return _layers_of(capture(model, _blank(model)))
+        blank = _blank(model)
+        program = capture(model, blank)
+        shapes = Probe(program, blank).shapes
+        return _layers_of(program, [name for name, shape in shapes.items() if shape[0] == 1])
+    if isinstance(model, Program):
+        return _layers_of(model, model.dependent)
     return [
         name
         for name, module in model.named_modules()
@@ -48,8 +52,10 @@ def layer_names(model: nn.Module) -> list[str]:
     ]
 
 
-def _layers_of(program):
-    """One name per value that something computed: its innermost module, else the operation."""
+def _layers_of(program, accepted):
+    """One name per accepted value that something computed: its innermost module, else the
+    operation.
+    """
     places: dict[str, str] = {}
     for place, reference in program.calls.items():
         known = places.get(reference.name)
@@ -58,7 +64,7 @@ def _layers_of(program):
     computed = [
         node.name
         for node in program.nodes
-        if node.name in program.dependent & program.needed and node.kind not in MOVING
+        if node.name in program.needed.intersection(accepted) and node.kind not in MOVING
     ]
     if places:
         return [places[name] for name in computed if name in places]
@@ -81,9 +87,8 @@ class Taps:
         self.values = {name: value_of(self.program, name) for name in layers}
         unknown = [name for name, value in self.values.items() if value is None]
         if unknown:
-            raise UserError(
-                f"unknown layer {unknown[0]!r}: there are {', '.join(layer_names(model))}"
-            )
+            known = ", ".join(layer_names(model))
+            raise UserError(f"unknown layer {unknown[0]!r}: there are {known}")
         self.steps = time_steps(self.program, x[:1])
 
     def run(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
