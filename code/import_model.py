@@ -20,15 +20,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attribution.explanation import Explanation
 from attribution.methods import explain
 from common.cli import StageParser, positive_int, run, select_device, stage_parser
-from common.files import UserError
+from common.files import UserError, sha256
 from common.labels import LEADS, OWN_TASK, TASKS
 from common.stage import Stage
 from networks import run as training_run
+from networks.capture import capture
 from networks.checkpoints import ModelInfo, load_model, run_folder, save_checkpoint
 from networks.defaults import dataset_note
 from networks.foreign import (
@@ -41,6 +42,8 @@ from networks.foreign import (
 )
 from networks.importing import WAYS, Source
 from networks.inference import load_dataset_for, to_input
+from networks.models import last_layer
+from networks.original import network_of, task_of_size
 from networks.preprocessing import (
     LAYOUTS,
     NORMALISATIONS,
@@ -137,7 +140,8 @@ def read_source(args: argparse.Namespace) -> tuple[Source, list[str]]:
     """The network, and its labels."""
     chosen = [way for way in WAYS if getattr(args, way)]
     if len(chosen) != 1:
-        raise UserError(f"name one network with {', '.join(f'--{way}' for way in WAYS)}")
+        ways = ", ".join(f"--{way}" for way in (*WAYS, "original"))
+        raise UserError(f"name one network with {ways}")
     if args.weights and not args.network:
         raise UserError("--weights goes with --network: the other ways bring their weights along")
     n_classes = len(args.labels or ()) if not args.columns else max(args.columns) + 1
@@ -189,44 +193,75 @@ def main(args: argparse.Namespace) -> None:
     device = select_device(args)
     if not args.run_name:
         raise UserError("--run_name is needed: the name of this network's run folder")
-    source, labels = read_source(args)
-    leads = check_leads(args.leads or LEADS)
-    expected = expected_of(args, source, leads)
-    records = records_of(args, expected.sampling_rate)
-    logits = Logits(args.output_index, args.columns, len(labels))
-    program = foreign(
-        source.network, labels, leads, expected, records, logits, args.outputs, args.task,
-        args.run_name, source.facts,
-    )  # fmt: skip
-    folder = run_folder(args.output_path or training_run.OUTPUT_PATH, program.info)
+    network, expected = original_network(args) if args.original else own_network(args)
+    info = network.info
+    folder = run_folder(args.output_path or training_run.OUTPUT_PATH, info)
     settings = {
         name: value
         for name, value in vars(args).items()
         if name not in ("output_path", "overwrite", "gpu", "device", "threads", "data_path")
     }
-    settings |= {"data": data_hash(args, program.info), **source.facts}
+    files = {key: info.origin.get(key) for key in ("way", "file", "weights", "sha256")}
+    settings |= {"data": data_hash(args, info), **files}
     with Stage(folder, "import", settings, args.overwrite) as stage:
         if stage.finished_before():
             return
+        network = network.to(device)
+        data = load_dataset_for(info, args.data_path, args.limit) if args.data_path else None
+        signals = tried_records(info, data)
+        x = to_input(centre_crop(signals, info.crop), info.leads, device)
+        print("\n".join(describe(network, capture(network, x), expected)))
+        print("\n".join(try_analyses(network, capture(network, x), x)))
         checkpoint = checkpoint_paths(folder)[0]
-        program = program.to(device)
-        data = (
-            load_dataset_for(program.info, args.data_path, args.limit) if args.data_path else None
-        )
-        print("\n".join(describe(program, expected)))
-        signals = tried_records(program.info, data)
-        print("\n".join(try_analyses(program, signals, expected)))
         if data is not None:
-            dataset = dataset_note(args.data_path, program.info.sampling_rate, checkpoint.parent)
-            program.info = replace(program.info, dataset=dataset)
-            program.info = replace(program.info, thresholds=thresholds(program, data))
-        save_checkpoint(checkpoint, program, program.info)
+            dataset = dataset_note(args.data_path, info.sampling_rate, checkpoint.parent)
+            info = replace(info, dataset=dataset, thresholds=thresholds(network, data))
+            network.info = info
+        save_checkpoint(checkpoint, network, info)
         load_model(checkpoint)  # what is written can be read
         written = [checkpoint]
         if data is not None:
-            written += measure(args, folder, program, data)
+            written += measure(args, folder, network, data)
         stage.finish(outputs=written, counts={} if data is None else {"records": len(data)})
     print(f"{folder} can be given to stages 3 to 8 as --model_path")
+
+
+def own_network(args: argparse.Namespace) -> tuple[Program, Expected]:
+    """The graph of a network of one's own, with what it expects."""
+    source, labels = read_source(args)
+    leads = check_leads(args.leads or LEADS)
+    expected = expected_of(args, source, leads)
+    records = records_of(args, expected.sampling_rate)
+    logits = Logits(args.output_index, args.columns, len(labels))
+    options = (args.outputs, args.task, args.run_name, source.facts)
+    program = foreign(source.network, labels, leads, expected, records, logits, *options)
+    return program, expected
+
+
+def original_network(args: argparse.Namespace) -> tuple[nn.Module, Expected]:
+    """One of the original's networks as ours, with what it was trained on."""
+    if others := [way for way in WAYS if getattr(args, way)]:
+        raise UserError(f"name one network: --original or --{others[0]}")
+    modelname, network = network_of(args.original)
+    n_classes = len(last_layer(network)[1].weight)
+    task = task_of_size(n_classes, args.task)
+    leads = check_leads(args.leads or LEADS)
+    if len(leads) != network.n_leads:
+        raise UserError(f"the network takes {network.n_leads} leads: --leads names them")
+    file = {"way": "original", "file": Path(args.original).name, "sha256": sha256(args.original)}
+    network.info = ModelInfo(
+        modelname=modelname,
+        task=task,
+        labels=tuple(TASKS[task]),
+        leads=tuple(leads),
+        sampling_rate=100,
+        crop_seconds=2.5,
+        folds=training_run.FOLDS,
+        seed=0,
+        run_name=args.run_name,
+        origin={**file, "outputs": "logits", "preprocessing": "none"},
+    )
+    return network, Expected(100, 2.5)
 
 
 def data_hash(args: argparse.Namespace, info: ModelInfo) -> str | None:
@@ -234,9 +269,11 @@ def data_hash(args: argparse.Namespace, info: ModelInfo) -> str | None:
     return content_hash(args.data_path, info.sampling_rate) if args.data_path else None
 
 
-def measure(args: argparse.Namespace, folder: Path, program: Program, data: Dataset) -> list[Path]:
+def measure(
+    args: argparse.Namespace, folder: Path, network: nn.Module, data: Dataset
+) -> list[Path]:
     """Test the network on --folds, say its AUC per class; the paths written."""
-    info = replace(program.info, folds={**program.info.folds, "test": sorted(args.folds)})
+    info = replace(network.info, folds={**network.info.folds, "test": sorted(args.folds)})
     test = data.rows(data.labelled & np.isin(data.fold, args.folds))
     if not len(test):
         print(f"not measured: no labelled record in fold {' '.join(map(str, args.folds))}")
@@ -247,7 +284,7 @@ def measure(args: argparse.Namespace, folder: Path, program: Program, data: Data
         keep_unlabelled=False,
         data_path=args.data_path,
     )
-    metrics, written = training_run.write_test(folder, program, info, test, asked, overwrite=True)
+    metrics, written = training_run.write_test(folder, network, info, test, asked, overwrite=True)
     areas = metrics["windows"]["per_class_auc"]
     shown = [
         f"{name} {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}]"
@@ -262,13 +299,13 @@ def measure(args: argparse.Namespace, folder: Path, program: Program, data: Data
     return written
 
 
-def thresholds(program: Program, data: Dataset) -> tuple[float, ...] | None:
+def thresholds(network: nn.Module, data: Dataset) -> tuple[float, ...] | None:
     """Per class the probability of best F1 on fold 9; None, and said, where there is no record."""
     validation = data.rows(data.labelled & (data.fold == 9))
     if not len(validation):
         print("no thresholds: the data set has no labelled record in fold 9")
         return None
-    return training_run.thresholds_of(program, validation)
+    return training_run.thresholds_of(network, validation)
 
 
 # ---------------------------------------------------------------- what was found
@@ -284,9 +321,9 @@ def tried_records(info: ModelInfo, data: Dataset | None) -> np.ndarray:
     return np.tile(signals, (1, repeats, 1)).astype(np.float32)
 
 
-def describe(program: Program, expected: Expected) -> list[str]:
-    """Lines on the network: operations, parameters, input, output."""
-    info = program.info
+def describe(network: nn.Module, program: Program, expected: Expected) -> list[str]:
+    """Lines on the network and its graph: operations, parameters, input, output."""
+    info = network.info
     around = ("preprocessing", "logits")
     own = [node for node in program.nodes if node.place.split(".")[0] not in around]
     kinds = ", ".join(f"{kind} {n}" for kind, n in Counter(node.kind for node in own).most_common())
@@ -314,19 +351,16 @@ def describe(program: Program, expected: Expected) -> list[str]:
     return lines
 
 
-def try_analyses(program: Program, signals: np.ndarray, expected: Expected) -> list[str]:
-    """A line per analysis: whether it works on a few records, how well, or why not."""
-    info = program.info
-    device = next(program.parameters()).device
-    x = to_input(centre_crop(signals, info.crop), info.leads, device)
+def try_analyses(network: nn.Module, program: Program, x: Tensor) -> list[str]:
+    """A line per analysis: whether it works on records x (N, leads, T), how well, or why not."""
     with torch.no_grad():
-        target = program(x).argmax(dim=1)
-    lines = layer_lines(program, x)
+        target = network(x).argmax(dim=1)
+    lines = layer_lines(network, program, x)
     for method in TRIED:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the gap of so few steps is said anyway
-                done = explain(program, x, target, method, **QUICK.get(method, {}))
+                done = explain(network, x, target, method, **QUICK.get(method, {}))
         except UserError as error:
             lines.append(f"{method}: no, {error}")
             continue
@@ -344,12 +378,12 @@ def quality_of(done: Explanation, n_records: int) -> str:
     return ""
 
 
-def layer_lines(program: Program, x: Tensor) -> list[str]:
+def layer_lines(network: nn.Module, program: Program, x: Tensor) -> list[str]:
     """Lines on the layers with a time axis and on those that TCAV takes."""
     names = {value.name: place for place, value in program.calls.items()}
     with torch.no_grad():
         _, kept = program.run(x[:1], keep=names)
-    length = x.shape[2] / program.info.sampling_rate * 1000  # ms
+    length = x.shape[2] / network.info.sampling_rate * 1000  # ms
     steps = {
         place: kept[name].shape[2]
         for name, place in names.items()
@@ -358,7 +392,7 @@ def layer_lines(program: Program, x: Tensor) -> list[str]:
     shown = [f"{place} {n} x {length / n:.0f} ms" for place, n in list(steps.items())[-5:]]
     lines = [f"layers with time steps: {len(steps)}; the last: {', '.join(shown) or 'none'}"]
     try:
-        lines.append(f"tcav: yes, at {len(layer_names(program))} layers")
+        lines.append(f"tcav: yes, at {len(layer_names(network))} layers")
     except UserError as error:
         lines.append(f"tcav: no, {error}")
     return lines

@@ -131,18 +131,29 @@ def _tensor(path, name, meta, content):
         raise UserError(f"{path}: tensor {name} has an unknown number format {meta['dtype']}")
     sizes, strides = ([_whole(one) for one in meta[key]] for key in ("sizes", "strides"))
     offset = _whole(meta["storage_offset"])
-    dtype = DTYPES[meta["dtype"]]
+    tensor = strided(content, DTYPES[meta["dtype"]], sizes, strides, offset, f"{path}: {name}")
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def strided(
+    content: bytes,
+    dtype: torch.dtype,
+    sizes: list[int],
+    strides: list[int],
+    offset: int,
+    name: str = "a tensor of the file",
+) -> Tensor:
+    """A tensor of plain bytes; UserError where its sizes and strides reach beyond them."""
     if len(sizes) != len(strides) or min([0, offset, *sizes, *strides]) < 0:
-        raise UserError(f"{path}: tensor {name} has a size that cannot be")
+        raise UserError(f"{name} has a size that cannot be")
     if math.prod(sizes) == 0:
         return torch.zeros(sizes, dtype=dtype)
     last = offset + sum((size - 1) * step for size, step in zip(sizes, strides, strict=True))
     if (last + 1) * dtype.itemsize > len(content) or math.prod(sizes) > last + 1:
-        raise UserError(f"{path}: tensor {name} declares more numbers than it holds")
+        raise UserError(f"{name} declares more numbers than it holds")
     usable = len(content) // dtype.itemsize * dtype.itemsize
     flat = torch.frombuffer(bytearray(content[:usable]), dtype=dtype)
-    tensor = flat.as_strided(sizes, strides, offset).clone()
-    return tensor.float() if tensor.is_floating_point() else tensor
+    return flat.as_strided(sizes, strides, offset).clone()
 
 
 def _whole(value):
