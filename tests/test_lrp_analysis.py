@@ -16,8 +16,8 @@ import torch
 import lrp_analysis
 from attribution import figures as local_figures
 from attribution import gradients
-from attribution import inputs as local_inputs
 from attribution import job as local_results
+from attribution import plan as local_plan
 from attribution.job import CELL_COLUMNS, Job
 from attribution.methods import attribute_records
 from attribution.plan import Target
@@ -112,7 +112,7 @@ def test_the_line_of_the_readme(cohort, run_path, tmp_path):
         for method in ("saliency", "gradcam", "ig", "lrp")
         for name in ("AMI", "IMI")
     }
-    assert {path.stem for path in folder.glob("*.npz")} == names
+    assert {path.stem for path in folder.glob("*.npz")} == {*names, "records"}
     assert len(list(folder.glob("*.png"))) == len(list(folder.glob("*.pdf"))) == 3
     assert "2 records x targets, 4 methods, 7 windows each: about" in done.stdout
     assert "lrp AMI: ledger (mean of 1) logit" in done.stdout
@@ -229,7 +229,8 @@ def test_finished_refused_and_begun_anew(cohort, run_path, tmp_path, capsys):
         "0",
         "--overwrite",
     )
-    assert set(files_of(folder)) == {"saliency_AMI.npz", "cells.csv", "quality.csv"}
+    kept = {"saliency_AMI.npz", "records.npz", "cells.csv", "quality.csv"}
+    assert set(files_of(folder)) == kept
     analyse(cohort, run_path, tmp_path, *options, "--overwrite")
     assert files_of(folder) == before
     assert json.loads((folder / "local.json").read_text())["status"] == "finished"
@@ -387,7 +388,7 @@ def test_baselines_from_a_record_of_known_beats():
         index=pd.Index([1], name="ecg_id"),
     )
     data = Dataset(table, signals, 100, Path("known"), None)
-    level = local_inputs.levels(signals)
+    level = local_plan.levels(signals)
     assert level.shape == signals.shape
     assert np.ptp(level, axis=1).max() == 0
     assert np.isin(level[0, 0], signals[0]).all()
@@ -395,8 +396,8 @@ def test_baselines_from_a_record_of_known_beats():
         np.abs((signals < level).mean(axis=1) - (signals > level).mean(axis=1))
         <= (signals == level).mean(axis=1)
     ).all()
-    assert np.allclose(local_inputs.normal_beat(data), beat, atol=1e-5)
-    laid = local_inputs.baseline_for("normal_beat", data, data)(np.array([0]))["baseline"]
+    assert np.allclose(local_plan.normal_beat(data), beat, atol=1e-5)
+    laid = local_plan.baseline_for("normal_beat", data, data)(np.array([0]))["baseline"]
     assert np.allclose(laid - level, signals - 0.2, atol=1e-5)
 
 
@@ -404,7 +405,8 @@ def test_targets_of_an_amplitude_model_are_leads(cohort, tmp_path):
     run_path = checkpoint(tmp_path / "runs", "R_Peak_Amplitude", leads=("II", "V1", "V5"))
     options = ("--methods", "saliency", "--max_figures", "1")
     folder = analyse(cohort, run_path, tmp_path, *options, "--pathologies", "V5", "aVF")
-    assert {path.stem for path in folder.glob("*.npz")} == {"saliency_V5", "saliency_aVF"}
+    kept = {path.stem for path in folder.glob("*.npz")}
+    assert kept == {"saliency_V5", "saliency_aVF", "records"}
     unused = [LEADS.index(lead) for lead in LEADS if lead not in ("II", "V1", "V5")]
     assert np.isnan(read_npz(folder / "saliency_V5.npz")["attributions"][:, :, unused]).all()
     with pytest.raises(
@@ -781,9 +783,9 @@ def test_broken_own_records_are_refused(own, run_path, tmp_path, change, pattern
         (("--pathologies", "XYZ"), "unknown pathology XYZ: accepted are AMI"),
         (
             ("--layer", "conv9", "--methods", "gradcam"),
-            "unknown layer 'conv9': accepted are block1",
+            "unknown layer 'conv9': layers with time steps are block1",
         ),
-        (("--layer", "pool", "--methods", "gradcam"), "at least 2 time steps"),
+        (("--layer", "pool", "--methods", "gradcam"), "has fewer than 2 time steps: a map needs some, as 'block3' has"),
         (("--task", "form"), "--task form contradicts the checkpoint"),
         (
             ("--strategy", "false_negatives", "--pathologies", "IMI"),
