@@ -16,6 +16,7 @@ from common.ecg_paper import Heat, Record, comparison, twelve_leads
 from common.files import read_npz, write_figure
 from common.labels import is_regression, slug
 from common.plotting import style
+from common.words import method_in_words
 from networks.checkpoints import ModelInfo
 from networks.metrics import sigmoid
 from records.dataset import Dataset
@@ -97,11 +98,9 @@ def heat_of(
     coverage = np.where(arrays["coverage"] > 0, arrays["coverage"], np.nan)
     values = arrays["attributions"][position] / coverage[:, None]
     declared = get_method(method)
-    name = (
-        method
-        if declared.has_lead_axis
-        else f"{method}: one value per time, the same for all leads"
-    )
+    name = method_in_words(method)
+    if not declared.has_lead_axis:
+        name += ": one value per time, the same for all leads"
     unit = f"|{declared.unit}|" if absolute and declared.signed else declared.unit
     return Heat(values, declared.signed and not absolute, name, unit, account(arrays, position))
 
@@ -178,18 +177,10 @@ def _seen(heats):
     return seen[0], seen[-1] + 1
 
 
-def _method_name(job, target, method):
-    return (
-        f"{method} {job.options[method](target.rows[:1]).get('preset', '')}"
-        if method == "lrp"
-        else method
-    )
-
-
 def _single(job, target, position, method, absolute, name):
     heat = heat_of(job, method, *_arrays(job, method, target, position), absolute)
     start, stop = _seen([heat])
-    record = record_of(job, target, position, name, _method_name(job, target, method))
+    record = record_of(job, target, position, name, method_in_words(method))
     return twelve_leads(record.cut(start, stop), heat.cut(start, stop))
 
 
@@ -199,7 +190,7 @@ def _compare(job, target, position, absolute, name):
         for method in job.methods
     ]
     for heat, method in zip(heats, job.methods, strict=True):
-        heat.name = _method_name(job, target, method)
+        heat.name = method_in_words(method)
         heat.note = (
             heat.note
             if get_method(method).has_lead_axis

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from common.labels import is_regression
-from reporting.glossary import class_in_words, method_in_words
+from common.words import class_in_words, method_in_words
 from reporting.run import Run
 
 ALPHA = 0.05

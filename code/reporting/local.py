@@ -8,7 +8,7 @@ import pandas as pd
 
 from common.files import UserError, read_csv, read_npz
 from common.labels import is_regression
-from reporting.glossary import CLASSES, METHODS
+from common.words import CLASSES, METHODS
 from reporting.run import Run
 from reporting.viewer import ViewedMap, ViewedRecord, prediction_table
 

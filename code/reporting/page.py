@@ -15,7 +15,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reporting.glossary import MEANINGS
+from common.words import MEANINGS
 
 ASSETS = Path(__file__).with_name("assets")
 _TEMPLATES = Environment(

@@ -14,11 +14,11 @@ from markupsafe import Markup
 
 from common.files import UserError, read_csv, read_json
 from common.stage import read_stage
+from common.words import CLASSES, CONCEPTS, SEGMENTS
 from networks.inference import WINDOWS
 from records.dataset import TABLE
 from records.quality import QUALITY_FILE, flag_in_words, flags_in_words, flags_of
 from reporting import findings as found_in
-from reporting.glossary import CLASSES, CONCEPTS, SEGMENTS
 from reporting.local import viewed_records
 from reporting.page import (
     code_block,

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from common.words import CLASSES, method_in_words
+from common.words import SEGMENTS as SEGMENT_WORDS
 from ecg.segments import SEGMENTS
-from reporting.glossary import CLASSES, method_in_words
-from reporting.glossary import SEGMENTS as SEGMENT_WORDS
 from reporting.page import cell
 
 UNSEEN_MV, UNSEEN_MAP = -32768, -128  # blanks in int16 microvolt and in int8 maps
