@@ -263,6 +263,22 @@ def test_occlusion_takes_one_segment_of_one_lead_over_all_beats():
     assert torch.equal(occlusion.isoelectric(x), x.median(dim=2, keepdim=True).values)
 
 
+def test_smoothgrad_takes_its_noise_from_the_range(lenet):
+    """A record with one tall sample: the range, not the standard deviation, sets the noise."""
+    seen = []
+
+    def watching(signals):
+        seen.append(signals.detach())
+        return lenet(signals)
+
+    x = torch.zeros(1, 12, 128, dtype=torch.float64)
+    x[0, 0, 5] = 3.0
+    target = torch.tensor([0])
+    gradients.smoothgrad(watching, x, target, n_samples=4, noise=0.1)
+    noise = torch.stack(seen[:4]) - x
+    assert abs(float(noise.std()) - 0.3) < 0.01
+
+
 def test_smoothgrad_without_noise_is_the_gradient(lenet, x):
     got = attribution.attribute(lenet, x, 0, "smoothgrad", n_samples=2, noise=0.0)
     assert torch.allclose(got, attribution.attribute(lenet, x, 0), atol=1e-8)
