@@ -204,8 +204,9 @@ def methods(run: Run) -> Iterator[Finding]:
 def _best_methods(compared, n):
     questions = compared.groupby(["check", "model"], sort=False)
     counts = {}
+    column = "p_corrected" if "p_corrected" in compared else "p_holm"  # of older runs
     for _, rows in questions:
-        equal = rows.loc[rows["p_holm"] >= ALPHA, "method"]
+        equal = rows.loc[~(rows[column] < ALPHA), "method"]
         for method in {rows["best"].iloc[0], *equal}:
             counts[method] = counts.get(method, 0) + 1
     of = questions.ngroups

@@ -120,16 +120,25 @@ def skills(checks: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_or_equal(comparisons: pd.DataFrame, check: str, methods: Sequence[str]) -> set[str]:
-    """Methods that are best, or not distinguishable from it (Holm p >= .05), on more than half of
-    the models of a check.
+    """Methods that are best, or not distinguishable from it (p_corrected >= .05), on more than
+    half of the models of a check.
     """
     rows = comparisons[comparisons["check"] == check]
-    worse = rows[rows["p_holm"] < 0.05].groupby("method").size()
+    worse = rows[rows["p_corrected"] < 0.05].groupby("method").size()
     return (
         {method for method in methods if worse.get(method, 0) < rows["model"].nunique() / 2}
         if len(rows)
         else set()
     )
+
+
+def _smallest_p(tables):
+    """What the range test could find at all."""
+    floor = tables["comparisons"]["p_floor"].max() if len(tables["comparisons"]) else np.nan
+    if not np.isfinite(floor):
+        return "nothing was compared"
+    blind = "; with so few patients nothing can be told apart" if floor >= 0.05 else ""
+    return f"smallest possible p {floor:.2g}{blind}"
 
 
 def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
@@ -177,8 +186,7 @@ def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
     ax.xaxis.tick_top()
     ax.set_xlabel(
         "skill: 0 = chance, 1 = perfect; • best, or not distinguishable from it on most of its "
-        "models (paired, Holm "
-        "p ≥ .05)\nmaps must change with the weights, but noise does too: necessary, not "
+        f"models (range test by permutation, p ≥ .05; {_smallest_p(tables)})\nmaps must change with the weights, but noise does too: necessary, not "
         "sufficient",
         fontsize=7,
     )

@@ -24,7 +24,7 @@ from torch import nn
 from common.files import UserError
 from common.intervals import mean_intervals
 from common.labels import LEADS, is_regression
-from common.stats import holm, patient_weights
+from common.stats import patient_weights
 from ecg.fills import isoelectric_line
 from ecg.segments import SEGMENTS
 from networks.inference import predict
@@ -207,11 +207,14 @@ def summarise(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 
 def compare_to_best(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Per check, model and task: each method's paired difference to the best one, interval over
-    patients, Holm-corrected p.
+    """Per check, model and task: each method's paired difference to the best one, with an interval
+    over patients.
 
-    Best is nearest to the perfect value; controls are compared but cannot be best. Records count
-    that both have a value for.
+    Best is nearest to the perfect value; controls are compared but cannot be best. `p` is that of
+    the two methods alone (signs flipped by patient); p_corrected allows for the best having been
+    chosen among all: how often the range of all methods' scores is as large where the names of the
+    methods are dealt out anew within each patient; p_floor is the smallest that can come out.
+    Records count that both methods (for p_corrected: all methods) have a value for.
     """
     rows, resamples = [], Resamples(seed)
     for (check, model, task), group in records.groupby(["check", "model", "task"], sort=False):
@@ -224,28 +227,65 @@ def compare_to_best(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             continue
         means = wide[methods].mean()
         best = means.idxmax() if np.isinf(goal) else (means - goal).abs().idxmin()
-        compared = [_difference(wide, method, best, resamples) for method in wide if method != best]
-        corrected = holm([row[-2] for row in compared])
+        corrected, floor = range_p(wide, methods, best, goal, seed)
         rows += [
-            (check, model, task, best, *row[:-2], row[-2], p, row[-1])
-            for row, p in zip(compared, corrected, strict=True)
+            (check, model, task, best, *row[:-1], corrected[row[0]], floor, row[-1])
+            for row in (
+                _difference(wide, method, best, resamples) for method in wide if method != best
+            )
         ]
-    return pd.DataFrame(
-        rows,
-        columns=[
-            "check",
-            "model",
-            "task",
-            "best",
-            "method",
-            "difference",
-            "low",
-            "high",
-            "p",
-            "p_holm",
-            "n",
-        ],
-    )
+    return pd.DataFrame(rows, columns=COMPARED)
+
+
+COMPARED = [
+    "check",
+    "model",
+    "task",
+    "best",
+    "method",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "p_corrected",
+    "p_floor",
+    "n",
+]
+
+
+def range_p(
+    wide: pd.DataFrame, methods: Sequence[str], best: str, goal: float, seed: int = 0
+) -> tuple[pd.Series, float]:
+    """p of every column of `wide` (records x methods) being as good as `best`, and the smallest
+    possible one.
+
+    How far scores lie from `goal` (from the highest, if it is infinite) is compared with the range
+    of all `methods` when each patient's values are dealt out anew among them: exact where they are
+    all alike, whichever turns out best (a permutation form of Tukey's range test). Controls are no
+    part of the range. NaN without a record that all methods have a value for.
+    """
+    known = wide.dropna(subset=list(methods))
+    by_patient = known.groupby(level="patient_id", sort=False)
+    values = by_patient.mean()[list(methods)].to_numpy()  # (patients, methods)
+    n, k = values.shape
+    if n == 0 or k < 2:
+        return pd.Series(np.nan, index=wide.columns), np.nan
+    weights = by_patient.size().to_numpy() / len(known)
+    rng = np.random.default_rng(seed)
+    spread = np.empty(N_FLIPS)
+    for number in range(N_FLIPS):
+        dealt = rng.permuted(values, axis=1)
+        spread[number] = np.ptp(_distance(weights @ dealt, goal))
+    behind = _distance(known.mean(), goal)
+    behind -= behind[best]
+    reached = (spread[:, None] >= behind.to_numpy() - 1e-12).sum(axis=0)
+    p = pd.Series((1 + reached) / (1 + N_FLIPS), index=wide.columns)
+    return p.where(behind.notna()), max(1 / (1 + N_FLIPS), float(k * (k - 1)) ** (1 - n))
+
+
+def _distance(scores, goal):
+    """How far scores lie from the perfect one; smaller is better."""
+    return -scores if np.isinf(goal) else np.abs(scores - goal)
 
 
 def _difference(wide, method, best, resamples):

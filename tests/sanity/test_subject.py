@@ -6,10 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import binom
 
 from common.intervals import mean_intervals
 from networks.inference import input_of
-from sanity.subject import COLUMNS, Resamples, compare_to_best, summarise, target_logits
+from sanity.subject import (
+    COLUMNS,
+    Resamples,
+    compare_to_best,
+    range_p,
+    summarise,
+    target_logits,
+)
 from small_subjects import make_subject
 
 
@@ -74,9 +82,32 @@ def test_best_is_nearest_to_perfect_and_never_a_control():
     assert set(table["best"]) == {"ig"}
     table = table.set_index("method")
     assert table.loc["saliency", "difference"] == pytest.approx(-0.001)
-    assert table.loc["lrp", "p_holm"] < 0.01
+    assert table.loc["lrp", "p_corrected"] < 0.01
     assert table.loc["random", "difference"] > 0
-    assert (table["p_holm"] >= table["p"]).all()
+    assert (table["p_corrected"] >= table["p"]).all()
+
+
+def test_the_best_of_equal_methods_is_rarely_better_than_another():
+    """Chosen on the same records, against each of which it would look better in .15 to .22."""
+    rng = np.random.default_rng(3)
+    names = [f"method{number}" for number in range(12)]
+    found, trials = 0, 150
+    for trial in range(trials):
+        values = rng.normal(size=(16, 1)) + rng.exponential(size=(16, 12))
+        index = pd.MultiIndex.from_arrays([np.arange(16)] * 2, names=["ecg_id", "patient_id"])
+        wide = pd.DataFrame(values, index=index, columns=names)
+        best = wide.mean().idxmax()
+        p, floor = range_p(wide, names, best, np.inf, trial)
+        assert floor == pytest.approx(1 / 2001)
+        found += (p < 0.05).any()
+    assert found <= binom.ppf(0.99, trials, 0.05)
+
+
+@pytest.mark.parametrize(("n", "floor"), [(3, 0.25), (5, 0.0625), (40, 1 / 2001)])
+def test_the_smallest_p_of_few_patients_is_said(n, floor):
+    table = compare_to_best(long_table(saliency=np.full(2 * n, 0.1), ig=np.full(2 * n, 0.6)))
+    assert table["p_floor"].item() == pytest.approx(floor)
+    assert table["p_corrected"].item() >= 0.7 * floor
 
 
 def test_lower_is_better_where_the_perfect_value_is_zero_and_infinity_means_the_higher():
