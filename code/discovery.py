@@ -125,10 +125,11 @@ def get_args_parser() -> StageParser:
         "representations",
     )
     parser.add_argument(
-        "--n_null",
+        "--n_halvings",
         type=positive_int,
-        default=199,
-        help="Gaussian clouds in the test of structure, whose p is at least 1 / (n + 1)",
+        default=20,
+        help="random halvings of the patients in the test of structure: clusters of one half must "
+        "part the other",
     )
     parser.add_argument(
         "--n_resamples",
@@ -169,7 +170,7 @@ def settings_of(args: argparse.Namespace, info: ModelInfo, cohort: Cohort, targe
         "k",
         "k_max",
         "variance",
-        "n_null",
+        "n_halvings",
         "n_resamples",
         "min_records",
         "folds",

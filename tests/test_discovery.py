@@ -153,7 +153,7 @@ def test_discovery_runs_resumes_and_writes_what_others_read(cohort, trained):
         trained.parent,
         "--model_path",
         trained,
-        "--n_null",
+        "--n_halvings",
         19,
         "--n_resamples",
         50,

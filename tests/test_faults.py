@@ -578,7 +578,7 @@ COMMANDS = {
     "glocal_analysis": "{model} --n_samples 4 --n_bootstrap 20 --n_permutations 19 --threads 1",
     "sanity_checks": "{model} --n_samples 4 --methods saliency random --checks randomisation "
     "axioms localisation --threads 1",
-    "discovery": "{model} --cohort MI CD --representations signal segments --n_null 9 "
+    "discovery": "{model} --cohort MI CD --representations signal segments --n_halvings 3 "
     "--n_resamples 9 --k_max 2 "
     "--min_records 5 --threads 1",
     "report": f"--model_path {{root}}/out/{RUN} --output_path {{root}}/out",

@@ -45,7 +45,7 @@ def test_every_preset_is_named_and_filed_alike_in_every_stage(
     run("sanity_checks", cohort, trained, tmp_path, *checks)
     assert set(pd.read_csv(made / "sanity" / "checks.csv")["method"]) == set(PRESETS)
 
-    quick = ("--method", "lrp:epsilon", "--n_null", 9, "--n_resamples", 9)
+    quick = ("--method", "lrp:epsilon", "--n_halvings", 9, "--n_resamples", 9)
     run("discovery", cohort, trained, tmp_path, *quick, "--representations", "segments")
     assert (made / "discovery" / "table.csv").is_file()
 

@@ -538,7 +538,7 @@ SECTIONS = {
         "Discovery: are there subgroups?",
         "Clusters found without labels and then held against them on records they were not fitted "
         "on. 'No subgroups' is an "
-        "answer: no more structure than a Gaussian cloud has.",
+        "answer: clusters of one half of the patients do not part the other half.",
         "discovery",
         discovery,
     ),

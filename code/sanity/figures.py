@@ -186,13 +186,11 @@ def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
     ax.xaxis.tick_top()
     ax.set_xlabel(
         "skill: 0 = chance, 1 = perfect; • best, or not distinguishable from it on most of its "
-        f"models (range test by permutation, p ≥ .05; {_smallest_p(tables)})\nmaps must change with the weights, but noise does too: necessary, not "
-        "sufficient",
+        f"models (range test by permutation, p ≥ .05; {_smallest_p(tables)})\nmaps must change "
+        "with the weights, but noise does too: necessary, not sufficient",
         fontsize=7,
     )
-    ax.set_title(
-        f"Which attribution method can be trusted? {_model_name(tables['checks'])}", fontsize=10
-    )
+    ax.set_title(f"Attribution methods by check. {_model_name(tables['checks'])}", fontsize=10)
     return figure
 
 

@@ -124,7 +124,7 @@ def assign_clusters(
         features[design.fitted],
         patients[design.fitted],
         args.k_max,
-        args.n_null,
+        args.n_halvings,
         seed=args.seed,
         variance=args.variance,
     )

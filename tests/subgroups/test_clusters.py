@@ -4,6 +4,7 @@ answer.
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
@@ -14,14 +15,15 @@ from subgroups.clusters import (
     agreement,
     align,
     best_naming,
-    between_share,
     contingency,
     cross_fit,
     enrichment,
     find_structure,
     fit_clusters,
     fit_space,
+    lloyd,
     paired_difference,
+    patient_means,
     replication,
     score,
     shuffled_by_patient,
@@ -131,39 +133,61 @@ def test_shuffling_moves_whole_patients():
 @pytest.mark.parametrize("k", [2, 3])
 def test_the_number_of_groups_is_found(k):
     features, labels, patients = groups(150, k=k, distance=9)
-    found = find_structure(features, patients, k_max=4, n_null=39)
+    found = find_structure(features, patients, k_max=4, n_halvings=4)
     assert found.k == k
-    assert found.p == pytest.approx(1 / 40)
+    assert found.p < 0.02
     assert adjusted_rand_score(fit_clusters(features, k)(features), labels) > 0.95
 
 
 def test_many_clouds_at_once_are_clustered_as_well_as_by_sklearn():
     rng = np.random.default_rng(0)
     clouds = rng.normal(size=(6, 100, 5))
-    total = ((clouds - clouds.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2))
     inertia = [KMeans(3, n_init=20, random_state=0).fit(cloud).inertia_ for cloud in clouds]
-    assert between_share(clouds, 3, rng) == pytest.approx(1 - inertia / total, rel=0.02)
+    assert lloyd(clouds, 3, rng)[1] == pytest.approx(np.array(inertia), rel=0.02)
 
 
-def test_one_group_is_the_answer_when_there_is_one():
-    features = np.random.default_rng(5).normal(size=(150, 20)) @ np.random.default_rng(6).normal(
-        size=(20, 20)
-    )
-    found = find_structure(features, np.arange(150), k_max=4, n_null=39)
+def structureless(kind, rng, n=150):
+    """Clouds (n, 20) without groups: correlated, long-tailed, bowed."""
+    mixing = rng.normal(size=(20, 20))
+    if kind == "gaussian":
+        return rng.normal(size=(n, 20)) @ mixing
+    if kind == "skewed":
+        return rng.exponential(size=(n, 20)) @ mixing
+    angle = rng.uniform(0, np.pi, n)
+    bow = 0.5 * rng.normal(size=(n, 20))
+    bow[:, :2] += 4 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return bow
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "skewed", "bow"])
+def test_one_group_is_the_answer_when_there_is_one(kind):
+    features = structureless(kind, np.random.default_rng(5))
+    found = find_structure(features, np.arange(150), k_max=3, n_halvings=4)
     assert found.k == 1
     assert found.p > 0.05
 
 
 @pytest.mark.slow
-def test_structureless_data_gives_one_group_in_at_least_90_of_100_runs():
-    """The bar of a test at 5 %: correlated Gaussian records, no groups."""
-    ones = 0
-    for run in range(100):
-        rng = np.random.default_rng(run)
-        features = rng.normal(size=(120, 30)) @ rng.normal(size=(30, 30))
-        ones += find_structure(features, np.arange(120), k_max=4, n_null=59, seed=run).k == 1
-    print(f"one group in {ones} of 100 runs")
-    assert ones >= 90
+@pytest.mark.parametrize("kind", ["gaussian", "skewed", "bow"])
+def test_structureless_data_is_called_grouped_at_most_as_often_as_the_level_says(kind):
+    found, runs = 0, 30
+    for run in range(runs):
+        features = structureless(kind, np.random.default_rng(run), 100)
+        structure = find_structure(features, np.arange(100), k_max=4, n_halvings=6, seed=run)
+        found += structure.k > 1
+    assert found <= binom.ppf(0.975, runs, 0.05)
+
+
+def test_records_of_a_patient_are_no_group():
+    """Two clouds of one patient each beside one of many: patients count once."""
+    rng = np.random.default_rng(2)
+    features = rng.normal(size=(120, 6))
+    features[60:] = rng.normal(size=6) * 4 + 0.1 * features[60:]
+    patients = np.r_[np.arange(60), np.full(60, 100)]
+    assert find_structure(features, patients, k_max=2, n_halvings=4).k == 1
+    points = patient_means(features, patients)
+    assert len(points) == 61
+    assert points[-1] == pytest.approx(features[60:].mean(axis=0))
 
 
 def test_replication_is_high_for_groups_and_low_without():
