@@ -28,6 +28,7 @@ from common.cli import (
 from common.labels import LEADS, TASKS
 from networks import distributed
 from networks import run as training_run
+from networks.importing import is_code, register_architecture
 from networks.models import MODELS
 from networks.training import AMP_TYPES, SCHEDULES
 
@@ -49,7 +50,10 @@ def get_args_parser() -> StageParser:
         "sampling_rate",
         "overwrite",
         sampling_rate={"default": None, "help": "Hz (default: 100)"},
-        modelname={"help": f"network to train, one of {', '.join(MODELS)} (default: lenet)"},
+        modelname={
+            "help": f"network to train: {', '.join(MODELS)} or file.py:maker of your own "
+            "(default: lenet)"
+        },
         data_path={
             "default": None,
             "help": "folder of the data set (default: data/ptbxl; with --test_only the model's "
@@ -152,6 +156,8 @@ def get_args_parser() -> StageParser:
 
 def main(args: argparse.Namespace) -> None:
     """Train and test, or test only."""
+    if is_code(args.modelname):
+        args.modelname = register_architecture(args.modelname)
     for kind, asked, known in (("model", args.modelname, MODELS), ("task", args.task, TASKS)):
         check_names(kind, [asked] if asked else [], known)
     check_names("lead", args.leads or [], LEADS)

@@ -2,14 +2,13 @@
 
 import json
 
-import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
 from conftest import run_script
 from networks.checkpoints import load_model
+from own_files import dense_model
 from tiny_dataset import write_tiny_dataset
 
 CODE = """
@@ -88,22 +87,7 @@ def test_the_same_command_again_is_finished_and_another_is_refused(imported, pla
 @pytest.fixture(scope="module")
 def onnx_file(place):
     """An ONNX file that says its labels and unit."""
-    weight = np.random.default_rng(0).normal(size=(5, 12 * 100)).astype(np.float32)
-    nodes = [
-        helper.make_node("Flatten", ["x"], ["flat"], name="/flat/Flatten"),
-        helper.make_node("Gemm", ["flat", "w"], ["y"], name="/head/Gemm", transB=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 12, 100])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5])],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    said = {"target_keys": "['MI', 'CD', 'HYP', 'NORM', 'STTC']", "scale": "mikroVolt"}
-    helper.set_model_props(model, said)
-    onnx.save(model, place / "net.onnx")
+    onnx.save(dense_model(100), place / "net.onnx")
     return place / "net.onnx"
 
 

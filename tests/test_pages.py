@@ -14,6 +14,7 @@ import pytest
 
 from conftest import ROOT, run_script
 from known_ecg import write_recordings
+from own_files import write_own_networks
 from pages import (
     PAGES,
     README,
@@ -59,6 +60,10 @@ PLACEHOLDERS = {
 
 # python block that holds this -> what is true after it
 TRUE_AFTER = {
+    "# my_net.py": "make_model()(__import__('torch').zeros(2, 12, 1000)).shape == (2, 5)",
+    "torch.export.save": "__import__('os').path.getsize('mine.pt2') > 1000",
+    "utils.wrap(": "found.attributions.shape == signals.shape and logits.shape == (4, 2) and "
+    "np.isfinite(found.attributions[:, :, [1, 6]]).all()",
     "cohort.counterfactual": "as_stored.shape == without.shape == (2, 1000, 12) and"
     " abs(as_stored - __import__('utils').load_dataset('data/simulated').signals[13:15]).max() < "
     "1e-6",
@@ -305,6 +310,7 @@ def workplace(tmp_path_factory):
     output = folder / "output" / "demo"
     run_script("train_model.py", "--data_path", demo, "--output_path", output, *recipe)
     write_recordings(folder)
+    write_own_networks(folder)
     return folder
 
 

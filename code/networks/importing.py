@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from common.files import UserError, need_file, sha256
+from common.labels import slug
 from networks.exported import read_exported
+from networks.models import MODELS
 from networks.onnx_files import described, read_onnx
 
 # arguments of a maker that are filled in by name
@@ -79,6 +81,18 @@ def from_code(spec: str, weights: str | None, n_classes: int, n_leads: int) -> S
 def is_code(name: str | None) -> bool:
     """Whether a --modelname means code of one's own: file.py:maker."""
     return bool(name) and ".py:" in name
+
+
+def register_architecture(spec: str) -> str:
+    """Makes file.py:maker one of MODELS in this process, under the name of its file; that name."""
+    path = Path(spec.rpartition(":")[0])
+    name = slug(path.stem)
+    if name in MODELS:
+        raise UserError(f"{path.name} is called like the network {name}: rename the file")
+    _maker(spec)
+    MODELS[name] = lambda num_classes, n_leads=12: make_network(spec, num_classes, n_leads)
+    ORIGINS[name] = {"way": "trained here", "file": path.name, "sha256": sha256(path)}
+    return name
 
 
 def make_network(spec: str, n_classes: int, n_leads: int) -> nn.Module:
@@ -205,6 +219,9 @@ def _renamed(state, wanted):
         state = {name[len(prefix) :]: value for name, value in state.items()}
     return state
 
+
+# what train_model.py notes of architectures of one's own, by their name
+ORIGINS: dict[str, dict] = {}
 
 # option that names a network -> Source, from all options and the numbers of classes and leads
 WAYS: dict[str, Callable[..., Source]] = {

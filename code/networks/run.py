@@ -18,6 +18,7 @@ from common.files import UserError, sha256, write_figure, write_json, write_npz
 from common.labels import LEADS, TASKS, is_regression
 from common.stage import Stage
 from networks import distributed, figures
+from networks.capture import capture
 from networks.checkpoints import (
     ModelInfo,
     check_against,
@@ -28,6 +29,7 @@ from networks.checkpoints import (
     save_checkpoint,
 )
 from networks.defaults import DATA_PATH, dataset_note, settle
+from networks.importing import ORIGINS
 from networks.inference import WINDOWS, load_dataset_for
 from networks.metrics import (
     best_thresholds,
@@ -36,7 +38,7 @@ from networks.metrics import (
     regression_metrics,
     sigmoid,
 )
-from networks.models import get_model, last_layer
+from networks.models import Network, get_model, last_layer
 from networks.training import Learner, Recipe, TrainingLog, TrainingSet, checkpoint_paths, fit
 from records.dataset import TABLE, Dataset, shared_patients
 
@@ -72,6 +74,7 @@ def info_of(args: argparse.Namespace) -> ModelInfo:
         folds=folds,
         seed=args.seed,
         run_name=args.run_name,
+        origin=own_architecture(args.modelname),
     )
     least = getattr(get_model(info.modelname, 1), "min_length", 1)
     if info.crop < least:
@@ -80,6 +83,22 @@ def info_of(args: argparse.Namespace) -> ModelInfo:
             f"at least {least}"
         )
     return info
+
+
+def own_architecture(modelname: str | None) -> dict | None:
+    """What a checkpoint notes of an architecture of one's own; None for our networks."""
+    found = ORIGINS.get(modelname or "")
+    return found and {**found, "outputs": "logits", "preprocessing": "none"}
+
+
+def as_stored(model: nn.Module, info: ModelInfo) -> nn.Module:
+    """The form that a tested network is stored in: of an architecture of one's own its graph, which
+    later stages run without the code that made it.
+    """
+    if isinstance(model, Network):
+        return model
+    weight = next(model.parameters())
+    return capture(model, weight.new_zeros(1, len(info.leads), info.crop))
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
@@ -367,7 +386,7 @@ def keep_best(
     model.info = info
     if distributed.is_main():
         facts = {name: value for name, value in content.items() if name not in ("model", "info")}
-        save_checkpoint(best, model, info, **facts)
+        save_checkpoint(best, as_stored(model, info), info, **facts)
     return info
 
 

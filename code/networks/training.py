@@ -28,7 +28,7 @@ from networks import distributed, figures
 from networks.channels_last import channels_last
 from networks.checkpoints import ModelInfo, save_checkpoint
 from networks.metrics import macro_auc
-from networks.models import last_layer
+from networks.models import Network, last_layer
 from records.dataset import Dataset
 
 
@@ -158,7 +158,9 @@ class Learner:
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
         scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "fp16")
-        fast = channels_last(model) if device.type == "cpu" else model
+        # an architecture of one's own may hold layers that have no such form
+        ours = isinstance(model, Network)
+        fast = channels_last(model) if ours and device.type == "cpu" else model
         return cls(
             model, distributed.wrap(fast, device), optimizer, scaler, summed_loss(task), recipe
         )
