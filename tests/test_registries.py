@@ -59,6 +59,8 @@ METHODS["negated"] = Method(
     "sanity_checks.py": """
 
 def _size(subject, maps, _explain, _reference=None):
+    import numpy as np
+
     return [subject.measured("map_size", np.abs(maps).sum(axis=(1, 2)), np.nan)]
 
 
