@@ -81,7 +81,7 @@ STAGES = {
     "lrp_analysis": f"--model_path {RUN} --methods negated lrp --strategy labelled --max_figures 1",
     "glocal_analysis": f"--model_path {RUN} --methods negated --selection labelled --n_bootstrap 9",
     "sanity_checks": f"--model_path {RUN} --checks size --methods negated --n_samples 4",
-    "discovery": f"--model_path {RUN} --cohort MI --representations peak",
+    "discovery": f"--model_path {RUN} --cohort MI --target INFARCT --representations peak",
 }
 
 
@@ -138,4 +138,4 @@ def test_every_stage_runs_with_what_was_added(house):
     assert list((run / "local").glob("negated_*.npz"))
     assert "negated" in set(pd.read_csv(run / "glocal" / "segments.csv")["method"])
     assert "map_size" in set(pd.read_csv(run / "sanity" / "checks.csv")["check"])
-    assert (run / "discovery" / "clusters.csv").is_file()
+    assert set(pd.read_csv(run / "discovery_MI" / "table.csv")["representation"]) == {"peak"}
