@@ -1,38 +1,46 @@
 """Bring your own 12-lead recordings into the layout that every stage reads.
 
-Reads:  --signals, a .npy array (N, T, 12) in mV, leads in the order I II III aVR aVL aVF V1..V6
-        --table, a csv with one row per recording in the same order: `labels` (SCP statements, "IMI
-        SR"), `patient_id`, and if known `ecg_id`, `age`, `sex` (0 male, 1 female), `strat_fold`
-        (1-10), `r_peaks` (samples at --signal_rate)
-Writes: --output_path: ptbxl_database.csv, scp_statements.csv, records100/ and, with R-peaks,
-addons/r-peaks.csv Example:
+Reads:  --records, a folder of WFDB records (CinC 2020/2021: age, sex and #Dx are taken from the
+        headers), of csv or of vendors' files, an HDF5 file (CODE-15 %), or an array (N, T, 12) as
+        .npy, .npz or .mat (--signals is the same)
+        --table, a csv with one row per recording: `labels` (class names: SCP statements as
+        "IMI SR", or any others) or columns of 0 and 1 (--label_columns), and if known `record_id`,
+        `patient_id`, `age`, `sex`, `strat_fold` (1-10), `r_peaks` (samples at the recording's rate)
+Writes: --output_path: ptbxl_database.csv, scp_statements.csv, dataset.json, tasks.json,
+        records<Hz>/ and, with R-peaks, addons/r-peaks.csv
+Example:
     python code/import_records.py --signals mine.npy --table mine.csv --signal_rate 250
-    --output_path data/mine python code/preprocessing.py --data_path data/mine
+    --output_path data/mine
 
-Recordings are resampled to 100 Hz; all must last equally long, 2.5 s at least (pad or cut them
-before). Without `strat_fold`, patients are dealt out to ten folds at random (--seed); without
-`patient_id`, every recording counts as a patient of its own.
+Recordings keep their rate and length; those of another rate are resampled to the first one's, and
+unequal lengths need --seconds. Without `strat_fold`, patients are dealt out to ten folds so that
+each class is spread evenly; without `patient_id`, every recording counts as a patient of its own.
 """
 
 import argparse
-import re
+import hashlib
+import itertools
+import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from common.cli import StageParser, run, stage_parser
-from common.files import UserError, read_csv, read_npy, sha256, write_csv
-from common.labels import LEADS, STATEMENTS
+from common.cli import StageParser, positive_int, run, stage_parser
+from common.files import UserError, read_csv, sha256, write_csv
+from common.labels import OWN_TASK, STATEMENTS
 from common.stage import Stage
+from records import cohort_table, importing, snomed
 from records.dataset import parse_r_peaks
-from records.ptbxl import record_name, write_database, write_record, write_statements
-from records.resampling import check_rate, resample
+from records.layout import write_layout
+from records.ptbxl import write_database, write_statements
+from records.recording import Asked
+from records.resampling import check_rate
+from records.sources import Source, open_source
+from records.tasks import task_of_labels, write_tasks
 
-RATE = 100  # Hz that everything is brought to
-MAX_MV = 32.0  # what format 16 holds at 1000 units per mV; no ECG comes near
-MIN_SECONDS = 2.5
+WITHOUT_EFFECT = ("output_path", "overwrite")
 
 
 def get_args_parser() -> StageParser:
@@ -44,123 +52,274 @@ def get_args_parser() -> StageParser:
         "overwrite",
         output_path={"default": None, "required": True, "help": "folder of the new data set"},
     )
-    parser.add_argument("--signals", required=True, help=".npy array (N, T, 12), mV")
     parser.add_argument(
-        "--table", required=True, help="csv, one row per recording, in the array's order"
+        "--records",
+        "--signals",
+        required=True,
+        metavar="PATH",
+        help="folder of recordings, HDF5 file, or array (N, T, 12): .npy, .npz, .mat",
     )
     parser.add_argument(
-        "--signal_rate", type=float, required=True, metavar="HZ", help="sampling rate of the array"
+        "--table",
+        default=None,
+        help="csv, one row per recording: by its record_id, else in the recordings' order "
+        "(default: the headers of WFDB records)",
+    )
+    parser.add_list_argument(
+        "--label_columns",
+        default=None,
+        help="columns of the table that hold 0 and 1, one per class (default: the column labels)",
+    )
+    parser.add_argument(
+        "--match",
+        default="*",
+        metavar="PATTERN",
+        help="of a folder only the recordings of this name, as in 'JS*' (default: all)",
+    )
+    parser.add_argument(
+        "--signal_rate",
+        type=float,
+        default=None,
+        metavar="HZ",
+        help="sampling rate of recordings that do not say it (no default)",
+    )
+    parser.add_argument(
+        "--unit",
+        default=None,
+        help="unit of recordings that do not say it: mV, uV, nV, V, 1e-4V (default: mV, where they "
+        "can be in mV)",
+    )
+    parser.add_list_argument(
+        "--lead_names",
+        default=None,
+        help="what the signals are, in the files' order, - for one to leave out (default: their "
+        "own names, or I II III aVR aVL aVF V1 ... V6)",
+    )
+    parser.add_argument(
+        "--sampling_rate",
+        type=positive_int,
+        default=None,
+        metavar="HZ",
+        help="bring all recordings to this rate (default: the first one's)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=None,
+        metavar="S",
+        help="cut all recordings to this length (default: all must be equally long)",
+    )
+    parser.add_argument(
+        "--record_start",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="where in each recording to begin (default 0)",
+    )
+    parser.add_argument(
+        "--short",
+        choices=("refuse", "pad", "drop"),
+        default="refuse",
+        help="what becomes of recordings shorter than --seconds (default: refuse); pad repeats the "
+        "last value",
+    )
+    parser.add_argument(
+        "--skip_bad",
+        action="store_true",
+        help="leave out recordings that cannot be used and list them in skipped_imports.csv",
     )
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     """Check what was given, write it in PTB-XL's layout."""
-    signals, table = read_inputs(args)
     folder = Path(args.output_path)
     if (folder / "ptbxl_database.csv").is_file() and not (folder / "import.json").is_file():
         raise UserError(f"{folder} holds another data set: choose a new folder")
-    settings = {
-        "signals": sha256(args.signals),
-        "table": sha256(args.table),
-        "signal_rate": args.signal_rate,
-        "seed": args.seed,
-    }
-    with Stage(folder, "import", settings, args.overwrite) as stage:
+    if args.signal_rate is not None:
+        check_rate(args.signal_rate)
+    names = tuple(args.lead_names) if args.lead_names else None
+    asked = Asked(args.signal_rate, args.unit, names, args.record_start)
+    source = open_source(args.records, asked, args.match)
+    table = read_table(args, source)
+    there = folder.exists()
+    with Stage(folder, "import", settings(args), args.overwrite) as stage:
         if stage.finished_before():
             return
-        write(folder, signals, table, args.signal_rate)
-        stage.finish(
-            inputs=[args.signals, args.table],
-            outputs=[folder / "ptbxl_database.csv"],
-            counts={"records": len(table)},
-        )
+        try:
+            counts = make(args, folder, source, table)
+        except UserError:
+            stage.withdraw()
+            if not there:
+                _remove_empty(folder)
+            raise
+        inputs = [path for path in (args.records, args.table) if path and Path(path).is_file()]
+        stage.finish(inputs=inputs, outputs=[folder / "ptbxl_database.csv"], counts=counts)
     addons = f" --addons {folder / 'addons'}" if "r_peaks" in table else ""
     print(
-        f"{len(table)} recordings of {table['patient_id'].nunique()} patients -> {folder}; "
-        f"next: python code/preprocessing.py --data_path {folder}{addons}"
+        f"{counts['records']} recordings of {counts['patients']} patients, "
+        f"{counts['seconds']:g} s at {counts['sampling_rate']} Hz -> {folder}; next: "
+        f"python code/preprocessing.py --data_path {folder}{addons}"
     )
 
 
-def read_inputs(args: argparse.Namespace) -> tuple[np.ndarray, pd.DataFrame]:
-    """The array (N, T, 12) and the table in PTB-XL's columns; UserError for all that
-    does not fit.
+def _remove_empty(folder):
+    """Remove a folder that an import which was refused has made."""
+    for path in folder.glob(".*.lock"):
+        path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def settings(args: argparse.Namespace) -> dict:
+    """What the data set depends on."""
+    chosen = {key: value for key, value in vars(args).items() if key not in WITHOUT_EFFECT}
+    path = Path(args.records)
+    files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
+    listed = "\n".join(f"{one.name} {one.stat().st_size}" for one in files)
+    known = hashlib.sha256(listed.encode()).hexdigest()  # of a folder names and sizes
+    return {
+        **chosen,
+        "records": sha256(path) if path.is_file() else known,
+        "table": args.table and sha256(args.table),
+    }
+
+
+# ---------------------------------------------------------------- the table
+
+
+def read_table(args: argparse.Namespace, source: Source) -> pd.DataFrame:
+    """One row per recording of the source, in its order: record_id, ecg_id and what is known from
+    --table; UserError for all that does not fit.
     """
-    signals, table = read_npy(args.signals, mmap=True), read_csv(args.table)
-    if (
-        signals.ndim != 3
-        or signals.shape[2] != len(LEADS)
-        or len(signals) != len(table)
-        or not len(table)
-    ):
-        raise UserError(
-            f"{args.signals} is {signals.shape} and {args.table} has {len(table)} rows: "
-            f"expected (rows, T, {len(LEADS)})"
-        )
-    check_rate(args.signal_rate)
-    if signals.shape[1] < MIN_SECONDS * args.signal_rate:
-        raise UserError(
-            f"{signals.shape[1]} samples at {args.signal_rate:g} Hz are less than {MIN_SECONDS} s: "
-            "check --signal_rate"
-        )
-    for row, signal in enumerate(signals):
-        peak = np.abs(signal).max()
-        if not peak <= MAX_MV:  # NaN too
+    if args.table is None:
+        if Path(args.records).is_file():
+            raise UserError("--table is needed: a csv with one row per recording and its labels")
+        ids, texts = cohort_table.number_ids(source.names, args.records)
+        return pd.DataFrame({"ecg_id": ids, "record_id": texts})
+    table = read_csv(args.table, low_memory=False)
+    if not len(table):
+        raise UserError(f"{args.table} has no rows")
+    table = _in_order(table, source, args)
+    labels = cohort_table.read_labels(table, args.table, args.label_columns or ())
+    known = {"labels": labels}
+    if "age" in table:
+        known["age"] = cohort_table.read_ages(table["age"], args.table)
+    sex = "sex" if "sex" in table else "is_male" if "is_male" in table else None
+    if sex:
+        known["sex"] = cohort_table.read_sexes(_sex_words(table[sex], sex), args.table)
+    if "strat_fold" in table:
+        known["strat_fold"] = cohort_table.read_folds(table["strat_fold"], args.table)
+    if "patient_id" in table:
+        known["patient_id"] = cohort_table.number_patients(table["patient_id"], args.table)
+    return table.drop(columns=[name for name in known if name in table]).assign(**known)
+
+
+def _sex_words(column, name):
+    """CODE-15 % says is_male."""
+    if name == "sex":
+        return column
+    return column.astype(str).str.lower().map({"true": "M", "1": "M", "false": "F", "0": "F"})
+
+
+def _in_order(table, source, args):
+    """The rows of the table that belong to the source's recordings, in the recordings' order."""
+    columns = [name for name in cohort_table.ID_COLUMNS if name in table]
+    rows = None
+    for column in columns:
+        texts = [Path(str(value)).name.removesuffix(".0") for value in table[column]]
+        stems = {text: row for row, text in enumerate(texts)}
+        stems |= {text.partition(".")[0]: row for row, text in enumerate(texts)}
+        if all(name in stems for name in source.names):
+            rows = [stems[name] for name in source.names]
+            break
+    array = Path(args.records).suffix.lower() in (".npy", ".npz", ".mat")
+    if rows is None or array:
+        if len(table) != len(source.names):
             raise UserError(
-                f"recording {row} of {args.signals} reaches {peak:g} mV or has gaps: give mV, "
-                "without NaN"
+                f"{args.records} has {len(source.names)} recordings and {args.table} has "
+                f"{len(table)} rows: expected (rows, T, 12), or a column record_id that names each"
             )
-    return signals, _in_ptbxl_columns(table, args)
+        rows = range(len(table))
+    own = next((name for name in ("record_id", "ecg_id", *columns) if name in table), None)
+    given = source.names if own is None else table[own]
+    ids, texts = cohort_table.number_ids(given, args.table)
+    return table.assign(ecg_id=ids, record_id=texts).iloc[list(rows)].reset_index(drop=True)
 
 
-def _in_ptbxl_columns(table, args):
+def from_headers(table: pd.DataFrame, facts: list[dict], where: object) -> pd.DataFrame:
+    """The table with age, sex and labels as the recordings' own headers give them."""
+    columns = {}
+    for name, reader in (("age", cohort_table.read_ages), ("sex", cohort_table.read_sexes)):
+        if name not in table and any(name in said for said in facts):
+            columns[name] = reader([said.get(name, "") for said in facts], where)
     if "labels" not in table:
-        raise UserError(
-            f"{args.table} lacks the column labels: SCP statements, separated by spaces (NORM, "
-            "IMI, LVH, SR, ...)"
-        )
-    words = table["labels"].fillna("").astype(str).map(lambda text: re.findall(r"[^\s,;]+", text))
-    unknown = sorted({word for row in words for word in row} - set(STATEMENTS))
-    if unknown:
-        raise UserError(
-            f"{args.table} has labels that are not SCP statements: {', '.join(unknown)}; "
-            f"accepted are {', '.join(STATEMENTS)}"
-        )
-    table = table.assign(scp_codes=words.map(lambda row: str(dict.fromkeys(row, 100.0))))
-    table["ecg_id"] = table.get("ecg_id", pd.Series(np.arange(1, len(table) + 1)))
+        codes = [said.get("dx", "") for said in facts]
+        if not any(codes):
+            raise UserError(f"{where} says nothing of diagnoses (#Dx): give --table")
+        columns["labels"] = [snomed.labels_of(text) for text in codes]
+        counted = snomed.count_codes(codes)
+        print("SNOMED CT codes: " + ", ".join(f"{what} {n}" for what, n in counted.items()))
+    return table.assign(**columns)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def make(
+    args: argparse.Namespace, folder: Path, source: Source, table: pd.DataFrame
+) -> dict[str, object]:
+    """Write the records, then R-peaks, statements, tasks and, last, the table; what was counted."""
+    wanted = importing.Wanted(args.sampling_rate, args.seconds, args.short, args.skip_bad)
+    written = importing.write_records(folder, source, table["ecg_id"].to_numpy(), wanted)
+    table = table.iloc[written.kept].reset_index(drop=True)
+    table = from_headers(table, written.facts, args.records)
+    importing.tell(written, len(source.names))
+    labels = table["labels"].tolist()
     if "patient_id" not in table:
-        print("warning: no column patient_id: every recording counts as a patient of its own")
+        print(
+            "warning: no column patient_id: every recording counts as a patient of its own",
+            file=sys.stderr,
+        )
         table["patient_id"] = table["ecg_id"]
     if "strat_fold" not in table:
-        patients = table["patient_id"].unique()
-        shuffled = np.random.default_rng(args.seed).permutation(len(patients))
-        table["strat_fold"] = table["patient_id"].map(
-            dict(zip(patients, shuffled % 10 + 1, strict=True))
+        table["strat_fold"] = cohort_table.deal_folds(
+            table["patient_id"].to_numpy(), labels, args.seed
         )
-    table["filename_lr"] = [record_name(int(ecg_id), RATE) for ecg_id in table["ecg_id"]]
-    return table.drop(columns="labels")
-
-
-def write(folder: Path, signals: np.ndarray, table: pd.DataFrame, rate: float) -> None:
-    """Records at 100 Hz, then R-peaks, statements and, last, the table."""
-    for subfolder in {Path(name).parent for name in table["filename_lr"]}:
-        (folder / subfolder).mkdir(parents=True, exist_ok=True)
-    for name, signal in zip(tqdm(table["filename_lr"], desc="importing"), signals, strict=True):
-        resampled = resample(np.asarray(signal, dtype=float), rate, RATE)
-        write_record(
-            folder, name, np.rint(resampled * 1000).clip(-32767, 32767).astype("<i2"), RATE
-        )
+    table["scp_codes"] = [str(dict.fromkeys(row, 100.0)) for row in labels]
+    rate = written.sampling_rate
+    table = table.assign(**importing.names_of_files(table["ecg_id"].to_numpy(), rate))
     if "r_peaks" in table:
-        at_100 = [
-            " ".join(map(str, np.rint(parse_r_peaks(text) * RATE / rate).astype(int)))
-            for text in table["r_peaks"]
-        ]
-        write_csv(
-            folder / "addons" / "r-peaks.csv",
-            pd.DataFrame({"ecg_id": table["ecg_id"], "r_peaks": at_100}),
-        )
+        write_csv(folder / "addons" / "r-peaks.csv", r_peaks_at_100(table, args, rate))
+    if written.skipped:
+        write_csv(folder / "skipped_imports.csv", importing.skipped_table(written))
+    own = sorted({name for row in labels for name in row} - set(STATEMENTS))
+    write_tasks(folder, {OWN_TASK: task_of_labels(OWN_TASK, labels)} if any(labels) else {})
+    write_layout(folder, rate, written.n_samples, source=Path(args.records).name)
     write_statements(folder)
-    write_database(folder, table.drop(columns="r_peaks", errors="ignore"))
+    write_database(folder, table.drop(columns=["labels", "r_peaks"], errors="ignore"))
+    if own:
+        print(
+            f"labels that are no SCP statements, known to the task {OWN_TASK} alone: "
+            f"{', '.join(own)}"
+        )
+    return {
+        "records": len(table),
+        "patients": int(table["patient_id"].nunique()),
+        "sampling_rate": rate,
+        "seconds": written.n_samples / rate,
+        "skipped": written.skipped,
+        "flags": {check: len(names) for check, names in written.flags.items()},
+        "labels": dict(Counter(itertools.chain.from_iterable(labels))),
+    }
+
+
+def r_peaks_at_100(table: pd.DataFrame, args: argparse.Namespace, rate: int) -> pd.DataFrame:
+    """ecg_id and R-peaks in samples at 100 Hz; the table has them at the recordings' own rate."""
+    given = args.signal_rate or rate
+    peaks = [np.rint(parse_r_peaks(text) * 100 / given).astype(int) for text in table["r_peaks"]]
+    texts = [" ".join(map(str, row)) for row in peaks]
+    return pd.DataFrame({"ecg_id": table["ecg_id"], "r_peaks": texts})
 
 
 if __name__ == "__main__":

@@ -23,16 +23,24 @@ from common.cli import StageParser, run, stage_parser
 from common.files import UserError, read_csv, sha256, write_csv, write_npy, write_pickle
 from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
 from common.stage import Stage, broken_link, read_stage
+from records import tasks
 from records.dataset import TABLE, rows_digest
 from records.duplicates import across_patients, in_words, join_patients, same_recordings
 from records.enrich import FEATURES, enrich, read_published
-from records.ptbxl import count_classes, encode, parse_column
-from records.wfdb_files import Problem, describe_problems, read_records, refuse
+from records.layout import FILE as LAYOUT_FILE
+from records.layout import file_column, read_layout
+from records.ptbxl import count_classes, counts_as_label, encode, parse_column
+from records.wfdb_files import (
+    Problem,
+    describe_problems,
+    read_records,
+    record_hash,
+    record_stamp,
+    refuse,
+)
 
-COLUMNS = ("ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold")
-FILE_COLUMNS = {100: "filename_lr", 500: "filename_hr"}
+COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold")
 VERSIONS = {21837: "PTB-XL 1.0.1", 21801: "PTB-XL 1.0.2", 21799: "PTB-XL 1.0.3"}
-STAGE_NAMES = {100: "preprocessing", 500: "preprocessing500"}
 SKIPPED = "skipped_records.csv"
 SHARED = (
     TABLE,
@@ -66,7 +74,8 @@ def get_args_parser() -> StageParser:
             "help": "folder for the results (default: the data set's own)",
         },
         sampling_rate={
-            "help": "which records to read, Hz; 500 gives raw500.pkl (5 times the size)"
+            "help": "sampling rate of the signals, Hz: PTB-XL has 100 and 500 (raw500.pkl, 5 times "
+            "the size); a data set of your own has one rate and is resampled to others"
         },
     )
     parser.add_argument(
@@ -111,10 +120,17 @@ def main(args: argparse.Namespace) -> None:
     """
     data_path = Path(args.data_path)
     folder = Path(args.output_path) if args.output_path else data_path
-    table = read_database(data_path, FILE_COLUMNS[args.sampling_rate])
+    layout = read_layout(data_path)
+    if layout.facts == {} and args.sampling_rate not in layout.rates:
+        raise UserError(
+            f"--sampling_rate {args.sampling_rate}: PTB-XL's records have 100 or 500 Hz"
+        )
+    table = read_database(data_path, file_column(layout.stored_rate(args.sampling_rate)))
     with Stage(
-        folder, STAGE_NAMES[args.sampling_rate], settings(args, data_path, folder), args.overwrite
+        folder, stage_name(args.sampling_rate), settings(args, data_path, folder), args.overwrite
     ) as stage:
+        if is_whole(stage) and stage.finished:
+            check_unchanged(args, table, data_path, stage)
         if is_whole(stage) and stage.finished_before():
             return
         try:
@@ -122,6 +138,35 @@ def main(args: argparse.Namespace) -> None:
         except UserError:
             stage.withdraw()
             raise
+
+
+def check_unchanged(
+    args: argparse.Namespace, table: pd.DataFrame, data_path: Path, stage: Stage
+) -> None:
+    """UserError where the records' bytes are not those that a finished run has read."""
+    before = read_stage(stage.path).get("counts", {}).get("records_read")
+    if not before:
+        return
+    names = record_names(table, data_path, args)
+    if record_stamp(data_path, names) == before["stamp"]:
+        return
+    if record_hash(data_path, names) != before["sha256"]:
+        raise UserError(
+            f"records of {data_path} have changed since {stage.folder} was made from them: "
+            "--overwrite to read them again"
+        )
+
+
+def record_names(table: pd.DataFrame, data_path: Path, args: argparse.Namespace) -> list[str]:
+    """The records that a run reads its signals from, in the table's order."""
+    column = file_column(read_layout(data_path).stored_rate(args.sampling_rate))
+    names = table.head(args.limit)[column] if args.limit else table[column]
+    return [name for name in names if isinstance(name, str)]
+
+
+def stage_name(sampling_rate: int) -> str:
+    """The name of the stage's JSON: preprocessing, or preprocessing500 for 500 Hz."""
+    return "preprocessing" if sampling_rate == 100 else f"preprocessing{sampling_rate}"
 
 
 def is_whole(stage: Stage) -> bool:
@@ -136,7 +181,13 @@ def input_tables(args: argparse.Namespace, data_path: Path) -> list[Path]:
     addons = [Path(args.addons) / file for file in ADDON_FILES] if args.addons else []
     return [
         path
-        for path in (data_path / "ptbxl_database.csv", data_path / FEATURES, *addons)
+        for path in (
+            data_path / "ptbxl_database.csv",
+            data_path / FEATURES,
+            data_path / tasks.FILE,
+            data_path / LAYOUT_FILE,
+            *addons,
+        )
         if path.is_file()
     ]
 
@@ -177,7 +228,8 @@ def read_database(data_path: Path, file_column: str) -> pd.DataFrame:
             f"{path}: ecg_id must be a whole number and occur once (see line "
             f"{int(np.flatnonzero(bad)[0]) + 2})"
         )
-    return table.assign(ecg_id=ids.astype(int)).set_index("ecg_id")
+    unknown = {name: np.nan for name in ("age", "sex") if name not in table}
+    return table.assign(ecg_id=ids.astype(int), **unknown).set_index("ecg_id")
 
 
 def row_problems(table: pd.DataFrame) -> list[Problem]:
@@ -204,9 +256,15 @@ def make(
     codes, problems = parse_column(table)
     problems += row_problems(table)
     published = read_published(data_path, args.addons)
-    records = read_records(
-        data_path, table[FILE_COLUMNS[args.sampling_rate]], table.index, args.sampling_rate
-    )
+    layout = read_layout(data_path)
+    column = file_column(layout.stored_rate(args.sampling_rate))
+    names = record_names(table, data_path, args)
+    read = {
+        "stamp": record_stamp(data_path, names),
+        "sha256": record_hash(data_path, names),
+    }
+    records = read_records(data_path, table[column], table.index, args.sampling_rate, layout=layout)
+    refuse_other_rate(args, table, data_path, records.problems)
     problems += records.problems
     if not args.skip_bad:
         refuse(problems, len(table))
@@ -223,29 +281,41 @@ def make(
     table, codes = table[good], [code for code, fine in zip(codes, good, strict=True) if fine]
     table, same = settle_duplicates(table, signals, args.join_duplicates)
     counts = shared_counts(args, folder, stage, table)
+    own = tasks.own_tasks(data_path)
+    classes = {**LABEL_MAPPINGS, **{name: task.classes for name, task in own.items()}}
     if counts is None:
         labels = encode(codes, args.min_likelihood)
+        multihot = labels.multihot | {
+            name: encode_own(codes, task, args.min_likelihood) for name, task in own.items()
+        }
         enriched = enrich(table, signals, data_path, args.sampling_rate, args.measure_at, published)
         counts = {
             "version": version,
             "records": len(table),
             "skipped": len({problem.ecg_id for problem in problems}),
             "patients": int(table["patient_id"].nunique()),
-            "classes": count_classes(labels.multihot),
-            "unknown_statements": labels.unknown,
+            "classes": count_classes(multihot, classes),
+            "unknown_statements": unknown_to(labels.unknown, own),
             **enriched.counts,
             **({"same_recordings": same} if same else {}),
         }
-        write_shared(folder, labels.multihot, enriched.table, problems)
+        write_shared(folder, multihot, enriched.table, problems)
+        if own:
+            tasks.write_tasks(folder, own)
         tell(counts, problems)
     raw = folder / f"raw{args.sampling_rate}.pkl"
     write_pickle(raw, signals)
-    outputs = [raw, *(folder / name for name in SHARED)]
+    outputs = [raw, *(folder / name for name in (*SHARED, *files_of(own)))]
     rows = rows_digest(read_csv(folder / TABLE, usecols=["ecg_id", "patient_id", "strat_fold"]))
     stage.finish(
         inputs=input_tables(args, data_path),
         outputs=outputs,
-        counts={**counts, "headers_sha256": records.digest, "rows_sha256": rows},
+        counts={
+            **counts,
+            "headers_sha256": records.digest,
+            "rows_sha256": rows,
+            "records_read": read,
+        },
     )
     print(
         f"{counts['records']} records of {counts['patients']} patients -> {folder}: {raw.name}, "
@@ -275,17 +345,24 @@ def settle_duplicates(
 def shared_counts(
     args: argparse.Namespace, folder: Path, stage: Stage, table: pd.DataFrame
 ) -> dict | None:
-    """100 and 500 Hz share one table and one set of labels, which must come from the same records
-    and settings.
+    """All sampling rates share one table and one set of labels, which must come from the same
+    records and settings.
 
-    Returns the counts of the finished run at the other rate whose table and labels are these too,
-    or None.
+    Returns the counts of a finished run at another rate whose table and labels are these too, or
+    None.
     """
-    other = {100: 500, 500: 100}[args.sampling_rate]
-    path = folder / f"{STAGE_NAMES[other]}.json"
-    if not path.is_file():
-        return None
+    own = folder / f"{stage_name(args.sampling_rate)}.json"
+    others = [path for path in sorted(folder.glob("preprocessing*.json")) if path != own]
+    found = [shared_with(path, args, folder, stage, table) for path in others]
+    return next((counts for counts in found if counts), None)
+
+
+def shared_with(
+    path: Path, args: argparse.Namespace, folder: Path, stage: Stage, table: pd.DataFrame
+) -> dict | None:
+    """`shared_counts` of the run at another rate that the JSON `path` describes."""
     before = read_stage(path)
+    other = path.stem.removeprefix("preprocessing") or "100"
     differing = [
         key
         for key in stage.settings
@@ -311,10 +388,56 @@ def shared_counts(
     return None
 
 
+def refuse_other_rate(
+    args: argparse.Namespace, table: pd.DataFrame, data_path: Path, problems: list[Problem]
+) -> None:
+    """UserError that names the right --sampling_rate where a folder holds the other alone."""
+    if len(problems) < len(table) or {problem.kind for problem in problems} != {"header missing"}:
+        return
+    for rate in read_layout(data_path).rates:
+        column = file_column(rate)
+        first = table[column].iloc[0] if column in table else None
+        if isinstance(first, str) and (data_path / f"{first}.hea").is_file():
+            raise UserError(
+                f"{data_path} holds no records at {args.sampling_rate} Hz, but at {rate} Hz: give "
+                f"--sampling_rate {rate}"
+            )
+
+
+def encode_own(
+    codes: list[dict[str, float]], task: tasks.Task, min_likelihood: float
+) -> np.ndarray:
+    """(N, classes) 0/1: which classes of a task of the data set's own a record has."""
+    return np.array(
+        [
+            [
+                name in row and counts_as_label(name, row[name], min_likelihood)
+                for name in task.classes
+            ]
+            for row in codes
+        ],
+        dtype=np.int64,
+    ).reshape(len(codes), len(task.classes))
+
+
+def unknown_to(unknown: dict[str, int], own: dict[str, tasks.Task]) -> dict[str, int]:
+    """Statements that neither PTB-XL's tasks nor the data set's own know."""
+    known = set().union(*(task.classes for task in own.values()))
+    return {name: count for name, count in unknown.items() if name not in known}
+
+
+def files_of(own: dict[str, tasks.Task]) -> list[str]:
+    """What is written for the data set's own tasks."""
+    return [f"{kind}_{name}.npy" for name in own for kind in ("multihot", "mask")]
+
+
 def describe_version(data_path: Path, table: pd.DataFrame) -> str:
     """Which release of PTB-XL the table is, by its count."""
     if (data_path / "planted_causes.csv").is_file():
         return f"a simulated cohort of {len(table)} records"
+    source = read_layout(data_path).facts.get("source")
+    if source:
+        return f"{source}, {len(table):,} records"
     known = ", ".join(f"{name[-5:]}: {count:,}" for count, name in VERSIONS.items())
     return VERSIONS.get(len(table), f"a subset of {len(table):,} records (PTB-XL {known})")
 

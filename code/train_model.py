@@ -25,12 +25,13 @@ from common.cli import (
     select_device,
     stage_parser,
 )
-from common.labels import LEADS, TASKS
+from common.labels import LEADS
 from networks import distributed
 from networks import run as training_run
 from networks.importing import is_code, register_architecture
 from networks.models import MODELS
 from networks.training import AMP_TYPES, SCHEDULES
+from records.tasks import classes_of
 
 
 def get_args_parser() -> StageParser:
@@ -158,8 +159,9 @@ def main(args: argparse.Namespace) -> None:
     """Train and test, or test only."""
     if is_code(args.modelname):
         args.modelname = register_architecture(args.modelname)
-    for kind, asked, known in (("model", args.modelname, MODELS), ("task", args.task, TASKS)):
-        check_names(kind, [asked] if asked else [], known)
+    check_names("model", [args.modelname] if args.modelname else [], MODELS)
+    if not args.test_only:
+        classes_of(args.data_path, args.task or "subdiagnostic")
     check_names("lead", args.leads or [], LEADS)
     with distributed.process_group(select_device(args)) as device:
         outcome = (training_run.test if args.test_only else training_run.train)(args, device)

@@ -132,10 +132,10 @@ SHARED_OPTIONS = {
     "sampling_rate": (
         ["--sampling_rate"],
         {
-            "type": int,
-            "choices": (100, 500),
+            "type": positive_int,
             "default": 100,
-            "help": "Hz; 500 needs five times the memory",
+            "metavar": "HZ",
+            "help": "Hz, for PTB-XL 100 or 500, which needs five times the memory",
         },
     ),
     "folds": (

@@ -133,9 +133,9 @@ def is_regression(task: str) -> bool:
 def labels_of_statement(statement: str, task: str) -> list[str]:
     """Labels of `task` that an SCP statement implies: none or one; unknown statements give none.
 
-    A network's own classes (OWN_TASK) are implied by none.
+    A task of other classes (a network's or a data set's own) is implied by none.
     """
-    if statement not in STATEMENTS or task == OWN_TASK:
+    if statement not in STATEMENTS or task not in LABEL_OF:
         return []
     implied = LABEL_OF[task](statement, STATEMENTS[statement])
     return [implied] if implied else []

@@ -57,8 +57,7 @@ def source_folder(data_path: str | Path) -> Path | None:
 
     Its note is relative to the data set's own folder, wherever a stage is called from.
     """
-    for name in ("preprocessing.json", "preprocessing500.json"):
-        noted = Path(data_path) / name
+    for noted in sorted(Path(data_path).glob("preprocessing*.json")):
         if noted.is_file():
             source = read_stage(noted).get("settings", {}).get("data_path")
             return Path(os.path.normpath(Path(data_path) / source)) if source else None

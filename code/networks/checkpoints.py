@@ -175,11 +175,13 @@ def _is_dataset_note(note):
 # field -> whether what a checkpoint says there can be; an exception counts as no
 _INFO_CHECKS = {
     "modelname": lambda info: info.modelname in MODELS,
-    "task": lambda info: info.task in TASKS,
+    "task": lambda info: slug(info.task) == info.task,
     # some of the task's labels, in its order: outputs go by position
     "labels": lambda info: (
-        len(info.labels) > 0
-        and info.labels == tuple(x for x in TASKS[info.task] if x in info.labels)
+        0 < len(info.labels) == len(set(info.labels))
+        and all(type(label) is str and slug(label) for label in info.labels)
+        # a task of a data set's own (tasks.json) has the classes that the checkpoint names
+        and (info.task not in TASKS or _in_order_of(TASKS[info.task], info.labels))
     ),
     "leads": lambda info: (
         type(info.leads) is tuple and 0 < len(info.leads) == len(set(info.leads) & set(LEADS))
@@ -216,6 +218,10 @@ _FOREIGN_CHECKS = {
     ),
     "origin": lambda info: type(info.origin) is dict and all(map(_is_plain, info.origin.values())),
 }
+
+
+def _in_order_of(known, labels):
+    return labels == tuple(label for label in known if label in labels)
 
 
 def _is_plain(value):

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from common.files import UserError, sha256, write_figure, write_json, write_npz
-from common.labels import LEADS, TASKS, is_regression
+from common.labels import LEADS, is_regression
 from common.stage import Stage
 from networks import distributed, figures
 from networks.capture import capture
@@ -41,6 +41,7 @@ from networks.metrics import (
 from networks.models import Network, get_model, last_layer
 from networks.training import Learner, Recipe, TrainingLog, TrainingSet, checkpoint_paths, fit
 from records.dataset import TABLE, Dataset, shared_patients
+from records.tasks import classes_of
 
 OUTPUT_PATH = "output"
 FOLDS = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]}
@@ -67,7 +68,7 @@ def info_of(args: argparse.Namespace) -> ModelInfo:
     info = ModelInfo(
         modelname=args.modelname or "lenet",
         task=task,
-        labels=tuple(TASKS[task]),
+        labels=tuple(classes_of(args.data_path, task)),
         leads=leads,
         sampling_rate=args.sampling_rate or 100,
         crop_seconds=args.crop_seconds or 2.5,

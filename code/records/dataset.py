@@ -17,6 +17,7 @@ import pandas as pd
 from common.files import UserError, read_csv, read_npy, read_pickle, sha256
 from common.labels import LEADS, OWN_TASK, REGRESSION_TASKS, TASKS
 from common.stage import data_folders, read_stage
+from records.tasks import classes_of, own_tasks
 
 Signals = TypeVar("Signals")  # (N, T, leads): an array or a tensor
 
@@ -289,18 +290,15 @@ def _digest(path, _changed):
 
 def load_labels(data_path: Path, task: str, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Labels of a task and the mask of the records that have any."""
-    if task not in TASKS:
-        raise UserError(f"unknown task {task!r}: accepted are {', '.join(TASKS)}")
+    classes = classes_of(data_path, task)
     if task in REGRESSION_TASKS:
         return _amplitudes(task, table)
     path = data_path / f"multihot_{task}.npy"
     if not path.is_file():
         raise UserError(f"{path} does not exist: {HINT}")
     labels = read_npy(path)
-    if labels.shape != (len(table), len(TASKS[task])):
-        raise UserError(
-            f"{path} is {labels.shape}, expected {(len(table), len(TASKS[task]))}: {HINT}"
-        )
+    if labels.shape != (len(table), len(classes)):
+        raise UserError(f"{path} is {labels.shape}, expected {(len(table), len(classes))}: {HINT}")
     return labels, labels.any(axis=1)
 
 
@@ -313,10 +311,10 @@ def label_columns(
            itself: a column of the table that holds True and False, else a label of the first of
            TASKS that knows it.
     """
-    if task == OWN_TASK:
-        return _own_columns(data_path, table, list(names or ()))
+    if task == OWN_TASK and names is not None:
+        return _own_columns(data_path, table, list(names))
     labels, labelled = load_labels(data_path, task, table)
-    known = list(TASKS[task])
+    known = classes_of(data_path, task)
     chosen = known if names is None else list(names)
     if strange := [name for name in chosen if name not in known]:
         raise UserError(f"{', '.join(strange)}: no label of {task}, which has {', '.join(known)}")
@@ -340,12 +338,13 @@ def task_knowing(label: str, labels: Sequence[str] = ()) -> str | None:
 
 def _label_files(task):
     """Names of the label files that a task may be read from."""
-    tasks = TASKS if task == OWN_TASK else [task]
+    tasks = [*TASKS, OWN_TASK] if task == OWN_TASK else [task]
     return [f"multihot_{one}.npy" for one in tasks]
 
 
 def _own_columns(data_path, table, names):
     """Columns of classes of one's own, each from the table or from the task that knows it."""
+    own = own_tasks(data_path)
     labels = np.zeros((len(table), len(names)), dtype=int)
     labelled, unknown = np.zeros(len(table), dtype=bool), []
     for position, name in enumerate(names):
@@ -354,6 +353,10 @@ def _own_columns(data_path, table, names):
         if answers is not None:
             labels[:, position] = answers == 1
             labelled |= np.isfinite(answers)
+        elif holder := next((one for one in own.values() if name in one.classes), None):
+            values, any_of_task = load_labels(data_path, holder.name, table)
+            labels[:, position] = values[:, holder.classes.index(name)]
+            labelled |= any_of_task
         elif task:
             values, any_of_task = load_labels(data_path, task, table)
             labels[:, position] = values[:, TASKS[task].index(name)]

@@ -20,6 +20,7 @@ from common.labels import LEADS
 from ecg.analysis import measure_all
 from ecg.concepts import CONCEPTS, judge
 from records.dataset import parse_flags
+from records.layout import file_column, read_layout
 from records.quality import judge_quality
 from records.wfdb_files import Problem, describe_problems, read_records
 
@@ -47,7 +48,8 @@ def read_published(data_path: Path, addons: Path | None) -> dict[str, pd.Series 
     """What others have measured: `features` of PTB-XL+ and, from the folder `addons`, `r_peaks` and
     `concepts`.
     """
-    published = read_addons(addons) if addons else {}
+    n_samples = read_layout(data_path).n_samples(100)
+    published = read_addons(addons, n_samples) if addons else {}
     features = read_features(data_path)
     return published if features is None else {**published, "features": features}
 
@@ -132,7 +134,7 @@ def measure(
     bar = tqdm(
         total=len(table), desc="measuring", unit=" records", disable=None if progress else True
     )
-    for rate in (500, 100):
+    for rate in sorted({*rates.tolist(), 100}, reverse=True):
         rows = np.flatnonzero(rates == rate)
         for chunk in (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)):
             values, kept, bad = _chunk_at(table, signals, chunk, data_path, rate, sampling_rate)
@@ -159,8 +161,11 @@ def _wanted_rates(table, data_path, sampling_rate, measure_at):
     """(N,) the rate at which to measure each record, Hz."""
     if measure_at != "auto":
         return np.full(len(table), int(measure_at))
-    if sampling_rate == 500:
-        return np.full(len(table), 500)
+    if sampling_rate != 100:
+        return np.full(len(table), sampling_rate)
+    own = read_layout(data_path)
+    if own.facts:  # one file per record: at its own rate, which waves are measured best at
+        return np.full(len(table), max(own.rates))
     names = table["filename_hr"] if "filename_hr" in table else pd.Series("", index=table.index)
     there = [
         isinstance(name, str) and bool(name) and (data_path / f"{name}.hea").is_file()
@@ -176,7 +181,7 @@ def _chunk_at(table, signals, chunk, data_path, rate, sampling_rate):
     if rate == sampling_rate:
         return signals[chunk], np.ones(len(chunk), dtype=bool), []
     rows = table.iloc[chunk]
-    column = {100: "filename_lr", 500: "filename_hr"}[rate]
+    column = file_column(rate)
     if column not in rows:
         raise UserError(
             f"the data base has no column {column}: records cannot be measured at {rate} Hz"
@@ -253,8 +258,10 @@ def amplitude_limit(column: str) -> float | None:
 # ---------------------------------------------------------------- published tables
 
 
-def read_addons(folder: str | Path) -> dict[str, pd.Series | pd.DataFrame]:
-    """Published r-peaks.csv and concepts.csv from `folder`: either or both, indexed by ecg_id."""
+def read_addons(folder: str | Path, n_samples: int = 1000) -> dict[str, pd.Series | pd.DataFrame]:
+    """Published r-peaks.csv and concepts.csv from `folder`: either or both, indexed by ecg_id;
+    records have `n_samples` at 100 Hz.
+    """
     folder = Path(folder)
     readers = {
         "r_peaks": (("r-peaks.csv", "r_peaks.csv"), _read_r_peaks),
@@ -264,7 +271,7 @@ def read_addons(folder: str | Path) -> dict[str, pd.Series | pd.DataFrame]:
     for name, (files, reader) in readers.items():
         paths = [folder / file for file in files if (folder / file).is_file()]
         if paths:
-            found[name] = reader(paths[0])
+            found[name] = reader(paths[0], n_samples)
     if not found:
         raise UserError(
             f"{folder} holds neither r-peaks.csv nor concepts.csv: --addons names the folder that "
@@ -284,7 +291,7 @@ def _read_by_id(path):
     return table.set_index("ecg_id")
 
 
-def _read_r_peaks(path):
+def _read_r_peaks(path, n_samples):
     """R-peaks as '31 121 217', from that or from a printed numpy array."""
     table = _read_by_id(path)
     columns = [
@@ -298,21 +305,21 @@ def _read_r_peaks(path):
     peaks, wrong = [], []
     for ecg_id, text in table[columns[0]].items():
         try:
-            peaks.append(parse_printed_peaks(text))
+            peaks.append(parse_printed_peaks(text, n_samples))
         except ValueError:
             wrong.append(ecg_id)
     if wrong:
         raise UserError(
-            f"{path}: not rising sample numbers from 0 to 999 for ecg_id "
+            f"{path}: not rising sample numbers from 0 to {n_samples - 1} for ecg_id "
             f"{', '.join(map(str, wrong))}"
         )
     return pd.Series(peaks, index=table.index)
 
 
-def parse_printed_peaks(text: object) -> str:
+def parse_printed_peaks(text: object, n_samples: int = 1000) -> str:
     """'[  31  121\\n 217]', '[31, 121, 217]' or '31 121 217' -> '31 121 217'; blank -> ''.
 
-    Raises ValueError where it holds anything but rising sample numbers of a 10 s record at 100 Hz.
+    Raises ValueError where it holds anything but rising sample numbers below `n_samples`.
     """
     if not isinstance(text, str):
         text = "" if pd.isna(text) else str(text)
@@ -321,13 +328,13 @@ def parse_printed_peaks(text: object) -> str:
         raise ValueError(f"{text!r} is not a list of sample numbers")
     peaks = [int(float(word)) for word in words]
     if any(later <= earlier for earlier, later in itertools.pairwise(peaks)) or (
-        peaks and peaks[-1] >= 1000
+        peaks and peaks[-1] >= n_samples
     ):
-        raise ValueError(f"{text!r} is not rising from 0 to 999")
+        raise ValueError(f"{text!r} is not rising from 0 to {n_samples - 1}")
     return " ".join(map(str, peaks))
 
 
-def _read_concepts(path):
+def _read_concepts(path, _n_samples):
     """The known concepts' columns as True / False / blank."""
     table = _read_by_id(path)
     known = [name for name in CONCEPTS if name in table]

@@ -2,6 +2,7 @@
 
 import ast
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,12 +77,15 @@ SUFFIX = {100: "lr", 500: "hr"}
 def record_name(ecg_id: int, sampling_rate: int) -> str:
     """Path of a record without its extension, relative to the data set's folder."""
     return (
-        f"records{sampling_rate}/{ecg_id // 1000 * 1000:05d}/{ecg_id:05d}_{SUFFIX[sampling_rate]}"
+        f"records{sampling_rate}/{ecg_id // 1000 * 1000:05d}/"
+        f"{ecg_id:05d}_{SUFFIX.get(sampling_rate, sampling_rate)}"
     )
 
 
-def write_record(folder: str | Path, name: str, signal: np.ndarray, sampling_rate: int) -> None:
-    """Write # (T, 12) int16 uV as WFDB format 16 (1000 units per mV) with its header and
+def write_record(
+    folder: str | Path, name: str, signal: np.ndarray, sampling_rate: int, gain: float = 1000.0
+) -> None:
+    """Write # (T, 12) int16, `gain` units per mV, as WFDB format 16 with its header and
     checksums.
     """
     path = Path(folder) / name
@@ -89,7 +93,7 @@ def write_record(folder: str | Path, name: str, signal: np.ndarray, sampling_rat
     checksums = samples.sum(axis=0, dtype=np.int64) % 65536
     lines = [f"{path.name} {samples.shape[1]} {sampling_rate} {len(samples)}"]
     lines += [
-        f"{path.name}.dat 16 1000.0(0)/mV 16 0 {first} {checksum} 0 {lead}"
+        f"{path.name}.dat 16 {gain}(0)/mV 16 0 {first} {checksum} 0 {lead}"
         for first, checksum, lead in zip(samples[0], checksums, RECORD_LEADS, strict=True)
     ]
     with replacing(path.with_suffix(".dat")) as temporary:
@@ -208,13 +212,15 @@ def encode(codes: list[dict[str, float]], min_likelihood: float = 0.0) -> Labels
     return Labels(multihot, dict(sorted(unknown.items())))
 
 
-def count_classes(multihot: dict[str, np.ndarray]) -> dict[str, dict]:
+def count_classes(
+    multihot: dict[str, np.ndarray], classes: Mapping[str, Sequence[str]] = LABEL_MAPPINGS
+) -> dict[str, dict]:
     """Task -> records with any label of the task, without one, and records per class."""
     return {
         task: {
             "labelled": int(array.any(axis=1).sum()),
             "unlabelled": int((~array.any(axis=1)).sum()),
-            "classes": dict(zip(LABEL_MAPPINGS[task], array.sum(axis=0).tolist(), strict=True)),
+            "classes": dict(zip(classes[task], array.sum(axis=0).tolist(), strict=True)),
         }
         for task, array in multihot.items()
     }

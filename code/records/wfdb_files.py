@@ -17,7 +17,9 @@ from tqdm import tqdm
 
 from common.files import UserError
 from common.labels import LEADS
+from records.layout import Layout, read_layout
 from records.lead_names import canonical_lead
+from records.resampling import resample
 from records.wfdb_any import INVALID_SAMPLE, read_wfdb
 from records.wfdb_header import RecordError
 
@@ -42,17 +44,17 @@ class Problem(NamedTuple):
 # ---------------------------------------------------------------- one record
 
 
-def read_record(path: str | Path, sampling_rate: int) -> np.ndarray:
+def read_record(path: str | Path, sampling_rate: int, n_samples: int | None = None) -> np.ndarray:
     """Read the record `path` (no suffix) as float32 (T, 12) in mV, leads in the order of LEADS.
 
-    Raises RecordError where it is missing, damaged, or not 10 s of the 12 leads at `sampling_rate`
-    Hz.
+    Raises RecordError where it is missing, damaged, or not `n_samples` (None: 10 s) of the 12 leads
+    at `sampling_rate` Hz.
     """
-    signal, _ = _read_with_header(str(path), sampling_rate)
+    signal, _ = _read_with_header(str(path), sampling_rate, n_samples or SECONDS * sampling_rate)
     return signal
 
 
-def _read_with_header(path, sampling_rate):
+def _read_with_header(path, sampling_rate, n_samples):
     """The signal and the header's bytes."""
     try:
         with open(path + ".hea", "rb") as file:
@@ -61,8 +63,8 @@ def _read_with_header(path, sampling_rate):
         raise RecordError("header missing", f"{path}.hea cannot be opened") from None
     plain = _parse_plain(header)
     if plain is None:
-        return _read_any(path, sampling_rate), header
-    return _read_plain(path, sampling_rate, *plain), header
+        return _read_any(path, sampling_rate, n_samples), header
+    return _read_plain(path, sampling_rate, n_samples, *plain), header
 
 
 def _parse_plain(header):
@@ -86,9 +88,11 @@ def _parse_plain(header):
     return int(top[3]), int(top[4]), files[0], gains, baselines, checksums, names
 
 
-def _read_plain(path, sampling_rate, rate, n_samples, file, gains, baselines, checksums, names):
+def _read_plain(
+    path, sampling_rate, wanted, rate, n_samples, file, gains, baselines, checksums, names
+):
     """Interleaved little-endian int16, all leads in one file."""
-    _check_shape(rate, n_samples, sampling_rate)
+    _check_shape(rate, n_samples, sampling_rate, wanted)
     columns = lead_columns(names)
     data = f"{os.path.dirname(path)}/{file}"
     try:
@@ -112,13 +116,13 @@ def _read_plain(path, sampling_rate, rate, n_samples, file, gains, baselines, ch
     return physical[:, columns] if columns is not None else physical
 
 
-def _read_any(path, sampling_rate):
+def _read_any(path, sampling_rate, n_samples=None):
     """Whatever is not plain format 16 (other formats, several files, offsets, other units), as
     float32 (T, 12) mV.
     """
     read = read_wfdb(path)
     lead_columns(read.names)
-    _check_shape(read.rate, read.n_samples, sampling_rate)
+    _check_shape(read.rate, read.n_samples, sampling_rate, n_samples or SECONDS * sampling_rate)
     physical = read.millivolts()
     if np.isnan(physical).any():
         raise _missing_samples(np.isnan(physical), read.names)
@@ -145,13 +149,11 @@ def lead_columns(names: Sequence[str]) -> list[int] | None:
     return None if order == list(range(len(LEADS))) else order
 
 
-def _check_shape(rate, n_samples, sampling_rate):
+def _check_shape(rate, n_samples, sampling_rate, wanted):
     if rate != sampling_rate:
         raise RecordError("wrong sampling rate", f"{rate:g} Hz instead of {sampling_rate} Hz")
-    if n_samples != SECONDS * sampling_rate:
-        raise RecordError(
-            "wrong length", f"{n_samples} samples instead of {SECONDS * sampling_rate}"
-        )
+    if n_samples != wanted:
+        raise RecordError("wrong length", f"{n_samples} samples instead of {wanted}")
 
 
 def _check_sums(sums, checksums, names):
@@ -199,12 +201,19 @@ def read_records(
     ecg_ids: Iterable[int],
     sampling_rate: int,
     progress: bool = True,
+    layout: Layout | None = None,
 ) -> Records:
     """Read records `data_path`/`name` (no suffix) into one array; records with a problem are left
     out and named.
+
+    layout  of the data set (None: PTB-XL's). Records that are not stored at `sampling_rate` are
+            read at the rate they are stored at, and resampled.
     """
+    layout = layout or read_layout(data_path)
+    stored = layout.stored_rate(sampling_rate)
     names, ecg_ids, root = list(names), list(ecg_ids), str(data_path)
-    signals = np.empty((len(names), SECONDS * sampling_rate, len(LEADS)), dtype=np.float32)
+    shape = (len(names), layout.n_samples(sampling_rate), len(LEADS))
+    signals = np.empty(shape, dtype=np.float32)
     kept, problems, digest = np.zeros(len(names), dtype=bool), [], hashlib.sha256()
     bar = tqdm(
         names,
@@ -217,13 +226,40 @@ def read_records(
         try:
             if not isinstance(name, str) or not name:
                 raise RecordError("no file name", "the table's file name is blank")
-            signals[row], header = _read_with_header(f"{root}/{name}", sampling_rate)
+            signal, header = _read_with_header(f"{root}/{name}", stored, layout.rates[stored])
+            signals[row] = resample(signal, stored, sampling_rate)
         except RecordError as error:
             problems.append(Problem(int(ecg_ids[position]), error.kind, error.detail))
             continue
         digest.update(header)
         kept[position], row = True, row + 1
     return Records(signals[:row], kept, problems, digest.hexdigest())
+
+
+def record_stamp(data_path: str | Path, names: Iterable[str]) -> str:
+    """Hash of the sizes and times of records' files: as long as it stays, their bytes do."""
+    digest = hashlib.sha256()
+    for path in _files_of(data_path, names):
+        facts = path.stat()
+        digest.update(f"{facts.st_size} {facts.st_mtime_ns};".encode())
+    return digest.hexdigest()
+
+
+def record_hash(data_path: str | Path, names: Iterable[str]) -> str:
+    """Hash of the bytes of records' headers and samples."""
+    digest = hashlib.sha256()
+    for path in _files_of(data_path, names):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _files_of(data_path, names):
+    """The header and the .dat of each record, as far as they are there."""
+    for name in names:
+        for suffix in (".hea", ".dat"):
+            path = Path(data_path) / f"{name}{suffix}"
+            if path.is_file():
+                yield path
 
 
 def id_ranges(ecg_ids: Iterable[int]) -> str:

@@ -1,0 +1,157 @@
+"""The table of a cohort of one's own in PTB-XL's columns: ids, ages, sex, folds, labels.
+
+What is understood is brought to PTB-XL's way of writing; what is not is refused with the row named,
+before anything is written.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from common.files import UserError
+
+SEXES = {
+    **dict.fromkeys(("m", "male", "man", "0", "0.0"), 0.0),
+    **dict.fromkeys(("f", "female", "woman", "w", "1", "1.0"), 1.0),
+}
+UNKNOWN = ("", "nan", "none", "na", "n/a", "unknown", "u", "?", "-1")
+ID_COLUMNS = ("record_id", "record", "exam_id", "ecg_id", "id", "filename", "file", "name")
+MASKED_AGE = 90.0  # "90+", or PTB-XL's 300 for everybody above 89
+# names of CODE-15 %'s columns of 0 and 1 -> SCP statements
+CODE_LABELS = {
+    "1dAVb": "1AVB",
+    "RBBB": "CRBBB",
+    "LBBB": "CLBBB",
+    "SB": "SBRAD",
+    "ST": "STACH",
+    "AF": "AFIB",
+}
+
+
+def row_error(where: object, row: int, what: str) -> UserError:
+    """An error that names a row of a table as an editor counts it (the head is line 1)."""
+    return UserError(f"{where}, line {row + 2}: {what}")
+
+
+def read_ages(column: Sequence[object], where: object) -> np.ndarray:
+    """Years; "90+" and 300 (PTB-XL's mask for above 89) are 90, "56 y" is 56, "NaN" is unknown."""
+    ages = np.full(len(column), np.nan)
+    for row, value in enumerate(column):
+        text = str(value).strip().lower()
+        if text in UNKNOWN:
+            continue
+        match = re.fullmatch(r"(?:>\s*)?(\d+(?:\.\d+)?)\s*(\+?)\s*(?:y|yrs?|years?)?", text)
+        age = float(match[1]) if match else np.nan
+        if match is None or not (age <= 130 or age == 300):
+            raise row_error(where, row, f"age {value!r} is no age in years")
+        ages[row] = MASKED_AGE if match[2] or age == 300 else age
+    return ages
+
+
+def read_sexes(column: Sequence[object], where: object) -> np.ndarray:
+    """0 male, 1 female, NaN unknown, from F, M, Female, male, 0, 1."""
+    sexes = np.full(len(column), np.nan)
+    for row, value in enumerate(column):
+        text = str(value).strip().lower()
+        if text in UNKNOWN and text not in SEXES:
+            continue
+        if text not in SEXES:
+            raise row_error(where, row, f"sex {value!r} is not one of M, F, male, female, 0, 1")
+        sexes[row] = SEXES[text]
+    return sexes
+
+
+def read_folds(column: Sequence[object], where: object) -> np.ndarray:
+    """Whole numbers from 1 to 10."""
+    folds = pd.to_numeric(pd.Series(list(column)), errors="coerce").to_numpy(float)
+    bad = np.flatnonzero(~np.isin(folds, np.arange(1, 11)))
+    if len(bad):
+        value = list(column)[bad[0]]
+        raise row_error(where, int(bad[0]), f"strat_fold {value!r} is not one of 1 to 10")
+    return folds.astype(int)
+
+
+def number_ids(ids: Sequence[object], where: object) -> tuple[np.ndarray, list[str]]:
+    """ecg_id (whole numbers) and the ids as they were given, which may be any text; UserError
+    where one stands twice.
+    """
+    texts = [re.sub(r"\.0$", "", str(value).strip()) for value in ids]
+    seen: dict[str, int] = {}
+    for row, text in enumerate(texts):
+        if text.lower() in UNKNOWN:
+            raise row_error(where, row, "the id is blank")
+        if text in seen:
+            raise row_error(where, row, f"the id {text} stands in line {seen[text] + 2} too")
+        seen[text] = row
+    if all(re.fullmatch(r"\d{1,15}", text) for text in texts):
+        return np.array([int(text) for text in texts]), texts
+    return np.arange(1, len(texts) + 1), texts
+
+
+def number_patients(column: Sequence[object], where: object) -> np.ndarray:
+    """Whole numbers as they are; other names numbered in the order of their first appearance."""
+    texts = [re.sub(r"\.0$", "", str(value).strip()) for value in column]
+    for row, text in enumerate(texts):
+        if text.lower() in UNKNOWN:
+            raise row_error(where, row, "patient_id is blank")
+    if all(re.fullmatch(r"\d{1,15}", text) for text in texts):
+        return np.array([int(text) for text in texts])
+    number = {text: place + 1 for place, text in enumerate(dict.fromkeys(texts))}
+    return np.array([number[text] for text in texts])
+
+
+def read_labels(table: pd.DataFrame, where: object, columns: Sequence[str] = ()) -> list[list[str]]:
+    """Labels of each row: of `columns` that hold 0 and 1 (or CODE-15 %'s), else of the column
+    `labels`, names separated by blanks, commas or semicolons.
+    """
+    columns = list(columns) or [name for name in CODE_LABELS if name in table]
+    if "labels" in table and not columns:
+        texts = table["labels"].fillna("").astype(str)
+        return [list(dict.fromkeys(re.findall(r"[^\s,;]+", text))) for text in texts]
+    if not columns:
+        raise UserError(
+            f"{where} lacks the column labels: class names, separated by spaces (SCP statements as "
+            "NORM, IMI, LVH, SR, or any others); or name columns of 0 and 1 with --label_columns"
+        )
+    if absent := [name for name in columns if name not in table]:
+        raise UserError(f"{where} has no column {', '.join(absent)}; it has {', '.join(table)}")
+    labels: list[list[str]] = [[] for _ in range(len(table))]
+    for name in columns:
+        for row, value in enumerate(table[name]):
+            text = str(value).strip().lower()
+            if text not in ("0", "1", "0.0", "1.0", "true", "false", "", "nan"):
+                raise row_error(where, row, f"{name} is {value!r}, neither 0 nor 1")
+            if text in ("1", "1.0", "true"):
+                labels[row].append(CODE_LABELS.get(name, name))
+    return labels
+
+
+def deal_folds(patients: np.ndarray, labels: Sequence[Sequence[str]], seed: int) -> np.ndarray:
+    """A fold 1-10 for each record: all of a patient in one fold, each label spread evenly.
+
+    Patients with the rarest labels are dealt first, each to the fold that has fewest of them.
+    """
+    _, patient = np.unique(np.asarray(patients).astype(str), return_inverse=True)
+    members = [set() for _ in range(patient.max() + 1)]
+    for row, names in enumerate(labels):
+        members[patient[row]].update(names)
+    frequency: dict[str, int] = {}
+    for names in members:
+        for name in names:
+            frequency[name] = frequency.get(name, 0) + 1
+    random = np.random.default_rng(seed)
+    tie = random.permutation(len(members))
+    rarest = [min((frequency[n], n) for n in names) if names else (10**9, "") for names in members]
+    order = sorted(range(len(members)), key=lambda one: (rarest[one], tie[one]))
+    size, held = np.zeros(10), {name: np.zeros(10) for name in [*frequency, ""]}
+    fold_of = np.zeros(len(members), dtype=int)
+    shuffled = random.permutation(10)
+    for one in order:
+        fold = min(shuffled, key=lambda k: (held[rarest[one][1]][k], size[k]))
+        fold_of[one] = fold + 1
+        size[fold] += 1
+        for name in members[one] or {""}:
+            held[name][fold] += 1
+    return fold_of[patient]

@@ -1,0 +1,190 @@
+"""Recordings of one's own, one after the other, into a data set in PTB-XL's layout."""
+
+import shutil
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from common.files import UserError
+from common.labels import LEADS
+from records import plausibility
+from records.layout import file_column
+from records.ptbxl import record_name, write_record
+from records.recording import Recording
+from records.resampling import resample
+from records.sources import Source
+
+MIN_SECONDS = 2.5
+MAX_MV = 50.0  # no ECG reaches it: the unit is wrong
+CHUNK = 64  # records judged at a time
+
+
+@dataclass
+class Wanted:
+    """sampling_rate  Hz (None: the first recording's);  seconds  length (None: all equal)
+    short  pad, drop or refuse recordings that are shorter;  skip_bad  leave out what cannot be used
+    """
+
+    sampling_rate: int | None = None
+    seconds: float | None = None
+    short: str = "refuse"
+    skip_bad: bool = False
+
+
+@dataclass
+class Written:
+    """What became of the recordings.
+
+    kept      numbers in the source of those written, in order;  facts  of each, from its file
+    skipped   name -> why;  resampled, padded  how many;  flags  check -> names it finds fault with
+    """
+
+    sampling_rate: int = 0
+    n_samples: int = 0
+    kept: list[int] = field(default_factory=list)
+    facts: list[dict] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    counts: Counter = field(default_factory=Counter)
+    flags: dict[str, list[str]] = field(default_factory=dict)
+
+
+def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted) -> Written:
+    """Read, check, bring to one rate and length, and write every recording; what was written is
+    removed again where the import is refused.
+    """
+    written, waiting = Written(wanted.sampling_rate or 0), []
+    try:
+        for number, name in enumerate(tqdm(source.names, desc="importing", disable=None)):
+            try:
+                recording = source.read(number)
+                signal = _brought(recording, name, wanted, written)
+            except _Dropped:
+                continue
+            except UserError as error:
+                if not wanted.skip_bad:
+                    raise
+                written.skipped[name] = str(error)
+                continue
+            _write(folder, int(ids[number]), signal, written.sampling_rate)
+            written.kept.append(number)
+            written.facts.append(recording.facts)
+            waiting.append((name, signal))
+            if len(waiting) == CHUNK:
+                _judge(waiting, written)
+        _judge(waiting, written)
+        if not written.kept:
+            raise UserError(f"none of the {len(source.names)} recordings can be used")
+    except BaseException:
+        shutil.rmtree(folder / f"records{written.sampling_rate}", ignore_errors=True)
+        raise
+    return written
+
+
+def _brought(recording: Recording, name: str, wanted: Wanted, written: Written) -> np.ndarray:
+    """(T, 12) mV at the data set's rate and of its length."""
+    if not written.sampling_rate:
+        written.sampling_rate = max(round(recording.rate), 100)
+    rate, signal = written.sampling_rate, recording.signal
+    missing = [lead for lead, gaps in zip(LEADS, np.isnan(signal).sum(axis=0), strict=True) if gaps]
+    if missing:
+        raise UserError(f"recording {name} has gaps, or no value, in {', '.join(missing)}")
+    peak = np.abs(signal).max()
+    if peak > MAX_MV:
+        raise UserError(f"recording {name} reaches {peak:g} mV: give its unit with --unit")
+    if recording.unit is None:
+        plausibility.refuse_impossible(signal, f"recording {name}")
+    if recording.rate != rate:
+        signal = resample(signal, recording.rate, rate)
+        written.counts["resampled"] += 1
+    return _of_length(signal, name, wanted, written)
+
+
+def _of_length(signal, name, wanted, written):
+    rate = written.sampling_rate
+    if not written.n_samples:
+        written.n_samples = round(wanted.seconds * rate) if wanted.seconds else len(signal)
+        if written.n_samples < MIN_SECONDS * rate:
+            raise UserError(f"{name}: {len(signal) / rate:g} s are less than {MIN_SECONDS} s")
+    missing = written.n_samples - len(signal)
+    too_long = missing < 0 and wanted.seconds is None
+    if too_long or (missing > 0 and wanted.short == "refuse"):
+        way = "--short pad or drop says what becomes of shorter ones"
+        raise UserError(
+            f"{name} lasts {len(signal) / rate:g} s, others {written.n_samples / rate:g} s: "
+            + (way if wanted.seconds else f"--seconds gives all one length; {way}")
+        )
+    if missing > 0 and wanted.short == "drop":
+        written.skipped[name] = f"lasts {len(signal) / rate:g} s"
+        raise _Dropped
+    if missing > 0:
+        written.counts["padded"] += 1
+        return np.pad(signal, ((0, missing), (0, 0)), mode="edge")
+    return signal[: written.n_samples]
+
+
+class _Dropped(UserError):
+    """A recording that is left out as asked."""
+
+
+def _write(folder, ecg_id, signal, rate):
+    name = record_name(ecg_id, rate)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    gain = gain_for(signal)
+    write_record(folder, name, np.rint(signal * gain).astype("<i2"), rate, gain)
+
+
+def gain_for(signal: np.ndarray) -> float:
+    """Units per mV: 1000, or a power of ten more where the signal is far too small to be in mV."""
+    peak = float(np.abs(signal).max())
+    if 0 < peak < 0.03:
+        return float(10 ** np.floor(np.log10(30_000 / peak)))
+    return 1000.0 if peak < 32 else 500.0
+
+
+def _judge(waiting, written):
+    """Note which of the waiting records raise a flag, and forget them."""
+    if not waiting:
+        return
+    names, signals = zip(*waiting, strict=True)
+    waiting.clear()
+    verdict = plausibility.judge(np.stack(signals), written.sampling_rate)
+    for check, flags in verdict.items():
+        found = [name for name, flag in zip(names, flags, strict=True) if flag]
+        if found:
+            written.flags.setdefault(check, []).extend(found)
+
+
+def tell(written: Written, n_asked: int) -> None:
+    """What was done to recordings, and which cannot be what they are taken for."""
+    for what, count in written.counts.items():
+        if count:
+            print(f"{count} recordings were {what}")
+    if written.skipped:
+        first = next(iter(written.skipped.items()))
+        print(
+            f"warning: {len(written.skipped)} of {n_asked} recordings were left out "
+            f"(skipped_imports.csv), the first: {first[0]}: {first[1]}",
+            file=sys.stderr,
+        )
+    for check, names in written.flags.items():
+        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        print(
+            f"warning: {len(names)} of {len(written.kept)} recordings have "
+            f"{plausibility.CHECKS[check].description} (quality_{check}): {shown}",
+            file=sys.stderr,
+        )
+
+
+def skipped_table(written: Written) -> pd.DataFrame:
+    """Recordings that were left out, and why."""
+    return pd.DataFrame(list(written.skipped.items()), columns=["record_id", "why"])
+
+
+def names_of_files(ids: np.ndarray, rate: int) -> dict[str, list[str]]:
+    """The column of the table that names the records, and its values."""
+    return {file_column(rate): [record_name(int(ecg_id), rate) for ecg_id in ids]}

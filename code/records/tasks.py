@@ -1,0 +1,89 @@
+"""Tasks of a data set: PTB-XL's six, and those that `tasks.json` beside the arrays adds.
+
+{"own": {"classes": ["AFIB", "LAD"], "superclass": {"AFIB": "rhythm"}}}: the classes in the order of
+multihot_<task>.npy's columns; a superclass of each may be given.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from common.files import UserError, read_json, write_json
+from common.labels import STATEMENTS, TASKS, slug, superclass
+
+FILE = "tasks.json"
+
+
+class Task(NamedTuple):
+    """Classes in the order of the columns, and the superclass of those that have one."""
+
+    name: str
+    classes: tuple[str, ...]
+    superclass: dict[str, str]
+
+
+def read_tasks(*folders: str | Path) -> dict[str, Task]:
+    """The tasks of a data set: PTB-XL's, then those of the first tasks.json in `folders`."""
+    tasks = {name: Task(name, tuple(classes), {}) for name, classes in TASKS.items()}
+    for folder in folders:
+        path = Path(folder) / FILE
+        if path.is_file():
+            return {**tasks, **_own_tasks(path)}
+    return tasks
+
+
+def own_tasks(*folders: str | Path) -> dict[str, Task]:
+    """Only the tasks that tasks.json adds."""
+    return {name: task for name, task in read_tasks(*folders).items() if name not in TASKS}
+
+
+def classes_of(data_path: str | Path, task: str) -> list[str]:
+    """The classes of a task of a data set, or UserError that names its tasks."""
+    tasks = read_tasks(data_path)
+    if task not in tasks:
+        raise UserError(f"unknown task {task}: accepted are {', '.join(tasks)}")
+    return list(tasks[task].classes)
+
+
+def write_tasks(folder: str | Path, tasks: dict[str, Task]) -> Path:
+    """Write tasks.json."""
+    path = Path(folder) / FILE
+    content = {
+        name: {"classes": list(task.classes), "superclass": task.superclass}
+        for name, task in tasks.items()
+    }
+    write_json(path, content)
+    return path
+
+
+def task_of_labels(name: str, labels: list[list[str]]) -> Task:
+    """A task of all labels that occur, the most frequent first; SCP statements bring their
+    superclass.
+    """
+    counts: dict[str, int] = {}
+    for row in labels:
+        for label in row:
+            counts[label] = counts.get(label, 0) + 1
+    classes = tuple(sorted(counts, key=lambda label: (-counts[label], label)))
+    above = {label: superclass(label) for label in classes if label in STATEMENTS}
+    return Task(name, classes, {label: name for label, name in above.items() if name})
+
+
+def _own_tasks(path):
+    found = {}
+    for name, entry in read_json(path).items():
+        classes = entry.get("classes") if isinstance(entry, dict) else None
+        fine = (
+            isinstance(classes, list)
+            and len(classes) == len(set(map(str, classes))) > 0
+            and all(isinstance(label, str) and slug(label) for label in classes)
+            and slug(name) == name
+            and name not in TASKS
+        )
+        above = entry.get("superclass") or {} if isinstance(entry, dict) else {}
+        if not fine or not isinstance(above, dict):
+            raise UserError(
+                f"{path}: task {name!r} needs a name of its own and `classes`, a list of distinct "
+                "names"
+            )
+        found[name] = Task(name, tuple(classes), above)
+    return found

@@ -1,0 +1,186 @@
+"""Cohorts as people have them: CinC folders, CODE-15 %, csv folders, other lengths and rates."""
+
+import ast
+import json
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+
+from common.files import UserError
+from common.labels import LEADS
+from conftest import run_script
+from records import cohort_table, snomed
+from records.tasks import read_tasks
+from tiny_ptbxl import ecg_like, fitting_limbs, header
+
+
+def signal(seed, seconds=10, rate=500):
+    """(T, 12) mV, limb leads that fit each other."""
+    whole = fitting_limbs(ecg_like(seed, rate) / 1000)
+    return np.tile(whole, (int(-(-seconds // 10)), 1))[: round(seconds * rate)]
+
+
+def cinc_folder(folder, seconds=(10,) * 8):
+    """Headers and MATLAB files as CinC 2021 has them."""
+    folder.mkdir()
+    codes = ["426783006", "164889003,39732003", "59118001", ""] * 2
+    for number, length in enumerate(seconds):
+        name = f"JS{number:05d}"
+        digital = np.rint(signal(number, length) * 1000).astype(np.int16)
+        lines = header(name, digital, 500, names=LEADS, gain="1000/mV").splitlines()
+        lines = [line.replace(f"{name}.dat 16 ", f"{name}.mat 16+24 ") for line in lines]
+        sex = "Female" if number % 2 else "Male"
+        told = [f"#Age: {40 + number}", f"#Sex: {sex}", f"#Dx: {codes[number]}"]
+        (folder / f"{name}.hea").write_text("\n".join([*lines, *told]))
+        scipy.io.savemat(folder / f"{name}.mat", {"val": digital.T}, format="4")
+    return folder
+
+
+def import_records(*words, check=True):
+    return run_script("import_records.py", *map(str, words), check=check)
+
+
+def test_a_cinc_folder_goes_in_with_one_command(tmp_path):
+    folder, out = cinc_folder(tmp_path / "cinc"), tmp_path / "data"
+    done = import_records("--records", folder, "--output_path", out)
+    assert "SNOMED CT codes: records without a code 2, SCP 6, own name 2" in done.stdout
+    table = pd.read_csv(out / "ptbxl_database.csv")
+    assert table["record_id"].tolist() == [f"JS{number:05d}" for number in range(8)]
+    assert table["age"].tolist() == list(range(40, 48))
+    assert table["sex"].tolist() == [0, 1] * 4
+    codes = [list(ast.literal_eval(text)) for text in table["scp_codes"][:4]]
+    assert codes == [["SR"], ["AFIB", "LAD"], ["CRBBB"], []]
+    run_script("preprocessing.py", "--data_path", out, "--sampling_rate", 500)
+    raw = np.load(out / "raw500.pkl", allow_pickle=True)
+    assert np.abs(raw[3] - signal(3)).max() < 6e-4
+    own = read_tasks(out)["own"]
+    multihot = np.load(out / "multihot_own.npy")
+    assert multihot[:, own.classes.index("LAD")].tolist() == [0, 1, 0, 0] * 2
+    assert own.superclass == {"CRBBB": "CD"}
+
+
+@pytest.mark.parametrize("seconds", [5, 10.24, 30])
+def test_a_data_set_keeps_its_length(tmp_path, seconds):
+    rate = 400
+    stack = np.stack([signal(seed, seconds, rate) for seed in range(4)])
+    np.save(tmp_path / "x.npy", stack.astype(np.float32))
+    labels = pd.DataFrame({"labels": ["NORM", "IMI"] * 2, "patient_id": [1, 1, 2, 3]})
+    labels.to_csv(tmp_path / "t.csv", index=False)
+    out = tmp_path / "data"
+    words = ("--signals", tmp_path / "x.npy", "--table", tmp_path / "t.csv", "--signal_rate", rate)
+    import_records(*words, "--output_path", out)
+    for wanted in (100, rate):
+        run_script("preprocessing.py", "--data_path", out, "--sampling_rate", wanted)
+        raw = np.load(out / f"raw{wanted}.pkl", allow_pickle=True)
+        assert raw.shape == (4, -(-round(seconds * rate) * wanted // rate), 12)
+    assert np.abs(raw - stack).max() < 6e-4
+
+
+def test_unequal_lengths_need_an_option(tmp_path):
+    folder = cinc_folder(tmp_path / "cinc", (10, 12, 6, 10, 10, 10, 10, 10))
+    out = tmp_path / "data"
+    done = import_records("--records", folder, "--output_path", out, check=False)
+    assert done.returncode == 2
+    assert "JS00001 lasts 12 s, others 10 s: --seconds" in done.stderr
+    assert not list(tmp_path.glob("data/records*"))
+    import_records("--records", folder, "--output_path", out, "--seconds", 10, "--short", "drop")
+    table = pd.read_csv(out / "ptbxl_database.csv")
+    assert "JS00002" not in set(table["record_id"])
+    assert len(table) == 7
+    assert json.loads((out / "dataset.json").read_text())["n_samples"] == 5000
+
+
+def test_code15(tmp_path):
+    ids = [590673, 590674, 590675]
+    tracings = np.zeros((3, 4096, 12), np.float32)
+    for row in range(3):
+        tracings[row, 48:4048] = signal(row, 10, 400)
+    with h5py.File(tmp_path / "exams_part0.hdf5", "w") as file:
+        file["exam_id"], file["tracings"] = ids, tracings
+    exams = {
+        "exam_id": [1, *ids[::-1]],  # the table lists exams of other parts too, in another order
+        "age": [50, 60, 70, 80],
+        "is_male": [True, False, True, False],
+        "patient_id": [5, 6, 7, 7],
+        "1dAVb": [False, True, False, False],
+        "AF": [False, False, True, False],
+    }
+    pd.DataFrame(exams).to_csv(tmp_path / "exams.csv", index=False)
+    out = tmp_path / "data"
+    import_records(
+        "--records", tmp_path / "exams_part0.hdf5", "--table", tmp_path / "exams.csv",
+        "--output_path", out,
+    )  # fmt: skip
+    table = pd.read_csv(out / "ptbxl_database.csv").set_index("ecg_id")
+    assert table.index.tolist() == ids
+    assert table["age"].tolist() == [80, 70, 60]
+    assert table["sex"].tolist() == [1, 0, 1]
+    found = [list(ast.literal_eval(text)) for text in table["scp_codes"]]
+    assert found == [[], ["AFIB"], ["1AVB"]]
+    assert json.loads((out / "dataset.json").read_text())["sampling_rate"] == 400
+
+
+# ---------------------------------------------------------------- the table
+
+
+def test_ages_and_sexes_are_understood():
+    ages = cohort_table.read_ages(["90+", "300", "56", 41.0, "NaN", "63 y"], "t.csv")
+    np.testing.assert_equal(ages, [90, 90, 56, 41, np.nan, 63])
+    sexes = cohort_table.read_sexes(["F", "male", "Female", 1, 0.0, "Unknown"], "t.csv")
+    np.testing.assert_equal(sexes, [1, 0, 1, 1, 0, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("read", "column", "message"),
+    [
+        (cohort_table.read_ages, ["50", "old"], "t.csv, line 3: age 'old'"),
+        (cohort_table.read_ages, ["150"], "line 2: age '150'"),
+        (cohort_table.read_sexes, ["M", "X"], "line 3: sex 'X'"),
+        (cohort_table.read_folds, [1, 11], "line 3: strat_fold 11"),
+        (cohort_table.number_ids, ["a", "b", "a"], "line 4: the id a stands in line 2 too"),
+        (cohort_table.number_patients, ["a", None], "line 3: patient_id is blank"),
+    ],
+)
+def test_what_is_not_understood_is_refused_with_its_row(read, column, message):
+    with pytest.raises(UserError, match=message):
+        read(column, "t.csv")
+
+
+def test_folds_are_by_patient_and_even_for_each_class():
+    random = np.random.default_rng(0)
+    patients = random.integers(0, 700, 1000)
+    labels = [
+        ["A"] if value < 0.1 else ["B"] if value < 0.4 else [] for value in random.random(1000)
+    ]
+    folds = cohort_table.deal_folds(patients, labels, 0)
+    together = pd.DataFrame({"patient": patients, "fold": folds})
+    assert together.groupby("patient")["fold"].nunique().max() == 1
+    assert set(folds) == set(range(1, 11))
+    for name in "AB":
+        counts = np.bincount(folds[[name in row for row in labels]], minlength=11)[1:]
+        assert counts.max() - counts.min() <= 0.35 * counts.mean() + 2
+    assert np.array_equal(folds, cohort_table.deal_folds(patients, labels, 0))
+
+
+def test_snomed_codes():
+    assert snomed.labels_of(" 164909002,733534002, 39732003,99999999") == [
+        "CLBBB",
+        "LAD",
+        "SNOMED_99999999",
+    ]
+
+
+def test_records_whose_bytes_changed_are_noticed(tmp_path):
+    out = tmp_path / "data"
+    import_records("--records", cinc_folder(tmp_path / "cinc"), "--output_path", out)
+    run_script("preprocessing.py", "--data_path", out)
+    path = next((out / "records500").rglob("*.dat"))
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    done = run_script("preprocessing.py", "--data_path", out, check=False)
+    assert done.returncode == 2
+    assert "have changed since" in done.stderr
