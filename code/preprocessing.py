@@ -32,6 +32,7 @@ from records.layout import file_column, read_layout
 from records.ptbxl import count_classes, counts_as_label, encode, parse_column
 from records.wfdb_files import (
     Problem,
+    Records,
     describe_problems,
     read_records,
     record_hash,
@@ -256,15 +257,7 @@ def make(
     codes, problems = parse_column(table)
     problems += row_problems(table)
     published = read_published(data_path, args.addons)
-    layout = read_layout(data_path)
-    column = file_column(layout.stored_rate(args.sampling_rate))
-    names = record_names(table, data_path, args)
-    read = {
-        "stamp": record_stamp(data_path, names),
-        "sha256": record_hash(data_path, names),
-    }
-    records = read_records(data_path, table[column], table.index, args.sampling_rate, layout=layout)
-    refuse_other_rate(args, table, data_path, records.problems)
+    records, read = read_signals(args, table, data_path)
     problems += records.problems
     if not args.skip_bad:
         refuse(problems, len(table))
@@ -386,6 +379,22 @@ def shared_with(
         f"warning: raw{other}.pkl was removed: it does not belong to the new table", file=sys.stderr
     )
     return None
+
+
+def read_signals(
+    args: argparse.Namespace, table: pd.DataFrame, data_path: Path
+) -> tuple[Records, dict[str, str]]:
+    """The records' signals, and what their bytes were when they were read."""
+    layout = read_layout(data_path)
+    column = file_column(layout.stored_rate(args.sampling_rate))
+    names = record_names(table, data_path, args)
+    read = {
+        "stamp": record_stamp(data_path, names),
+        "sha256": record_hash(data_path, names),
+    }
+    records = read_records(data_path, table[column], table.index, args.sampling_rate, layout=layout)
+    refuse_other_rate(args, table, data_path, records.problems)
+    return records, read
 
 
 def refuse_other_rate(
