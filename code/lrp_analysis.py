@@ -60,19 +60,11 @@ from networks.defaults import settle
 from networks.inference import WINDOWS, load_dataset_for, predict
 from records.dataset import TABLE, content_hash
 from records.quality import QUALITY_FILE, write_flag_counts
-from reporting.one_ecg import (
-    NOTES,
-    PAGE,
-    PREDICTION,
-    prediction_in_words,
-    write_page,
-    write_tables,
-)
-from reporting.run import Run
 
 if TYPE_CHECKING:
     from records.recording import Asked
 
+OWN_FILES = ("prediction.csv", "notes.csv", "ecg.html")  # of a record of one's own
 SHARED = (
     "data_path",
     "output_path",
@@ -348,7 +340,7 @@ def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[J
 def clear(folder: Path) -> None:
     """Remove what an earlier run with other settings left in the folder."""
     shutil.rmtree(folder / ".parts", ignore_errors=True)
-    for pattern in ("*.npz", "*.png", "*.pdf", "cells.csv", QUALITY_FILE, PREDICTION, NOTES, PAGE):
+    for pattern in ("*.npz", "*.png", "*.pdf", "cells.csv", QUALITY_FILE, *OWN_FILES):
         for path in folder.glob(pattern):
             path.unlink()
 
@@ -383,22 +375,28 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
 
 def say_prediction(args: argparse.Namespace, model: nn.Module, job: Job) -> None:
     """Write and print first what the network says of a record of one's own."""
+    from reporting import one_ecg
+
     if is_regression(model.info.task):
         return
     logits = predict(model, job.data.signals, args.window)[0]
     job.folder.mkdir(parents=True, exist_ok=True)
-    write_tables(job.folder, job.data, model.info.labels, logits, model.info.thresholds)
-    say(prediction_in_words(read_csv(job.folder / PREDICTION)))
+    one_ecg.write_tables(job.folder, job.data, model.info.labels, logits, model.info.thresholds)
+    prediction = read_csv(job.folder / one_ecg.PREDICTION)
+    say(one_ecg.prediction_in_words(prediction))
 
 
 def write_own_page(args: argparse.Namespace, job: Job, name: str) -> list[Path]:
     """ecg.html of a record of one's own, with the tables it is made from."""
+    from reporting import one_ecg
+    from reporting.run import Run
+
     info = job.model.info
     if is_regression(info.task):
         return []
-    page = write_page(Run(job.folder.parent, info), job.folder, name)
+    page = one_ecg.write_page(Run(job.folder.parent, info), job.folder, name)
     print(f"one page with the ECG, its explanations and measurements: {page}")
-    return [page, job.folder / PREDICTION, job.folder / NOTES]
+    return [page, job.folder / one_ecg.PREDICTION, job.folder / one_ecg.NOTES]
 
 
 def report(job: Job) -> None:
