@@ -23,6 +23,7 @@ from common.cli import StageParser, run, stage_parser
 from common.files import UserError, read_csv, sha256, write_csv, write_npy, write_pickle
 from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
 from common.stage import Stage, broken_link, read_stage
+from ecg.delineation import annotate, boundary_sd
 from records import tasks
 from records.dataset import TABLE, rows_digest
 from records.duplicates import across_patients, in_words, join_patients, same_recordings
@@ -43,9 +44,12 @@ from records.wfdb_files import (
 COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold")
 VERSIONS = {21837: "PTB-XL 1.0.1", 21801: "PTB-XL 1.0.2", 21799: "PTB-XL 1.0.3"}
 SKIPPED = "skipped_records.csv"
+BOUNDARY_SD = "boundary_sd.csv"  # how exact our wave boundaries are, against cardiologists' marks
+ANNOTATIONS = "annotations"  # folder of WFDB annotations
 SHARED = (
     TABLE,
     SKIPPED,
+    BOUNDARY_SD,
     *(f"multihot_{task}.npy" for task in LABEL_MAPPINGS),
     *(f"mask_{task}.npy" for task in TASKS),
 )
@@ -111,6 +115,12 @@ def get_args_parser() -> StageParser:
         action="store_true",
         help="give patients who share a recording one patient_id and one fold; PTB-XL holds some "
         "recordings twice, which is always said",
+    )
+    parser.add_argument(
+        "--annotations",
+        action="store_true",
+        help="write the waves of every beat and lead as WFDB annotations too "
+        "(annotations/<ecg_id>.<lead>, about 60 ms per record)",
     )
     return parser
 
@@ -203,6 +213,7 @@ def settings(args: argparse.Namespace, data_path: Path, folder: Path) -> dict:
         "measure_at": args.measure_at,
         "skip_bad": args.skip_bad,
         **({"join_duplicates": True} if args.join_duplicates else {}),
+        **({"annotations": True} if args.annotations else {}),
         "tables": {path.name: sha256(path) for path in input_tables(args, data_path)},
     }
 
@@ -296,6 +307,8 @@ def make(
         if own:
             tasks.write_tasks(folder, own)
         tell(counts, problems)
+    if args.annotations:
+        annotate(signals, args.sampling_rate, list(table.index), folder / ANNOTATIONS)
     raw = folder / f"raw{args.sampling_rate}.pkl"
     write_pickle(raw, signals)
     outputs = [raw, *(folder / name for name in (*SHARED, *files_of(own)))]
@@ -463,6 +476,7 @@ def write_shared(
         folder / SKIPPED,
         pd.DataFrame(problems, columns=Problem._fields).sort_values("ecg_id", kind="stable"),
     )
+    write_csv(folder / BOUNDARY_SD, boundary_sd())
     for kind, arrays in (("multihot", multihot), ("mask", masks)):
         for task, array in arrays.items():
             write_npy(folder / f"{kind}_{task}.npy", array)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import wfdb
 
 import preprocessing
 from common.files import UserError, read_pickle
@@ -354,3 +355,15 @@ def test_a_recording_of_two_patients_is_said_and_joined_where_asked_for(source, 
     assert joined.patient_id.tolist() == [1, 1, 2, 3, 2, 5]
     assert joined.fold.tolist() == [1, 1, 2, 8, 2, 10]
     preprocess("--data_path", source, "--output_path", tmp_path / "out", "--overwrite")
+
+
+def test_annotations_are_written_where_asked_for(tmp_path):
+    run_script("simulate_ptbxl.py", "--output_path", tmp_path, "--n_records", 12, "--seed", 1)
+    run_script("preprocessing.py", "--data_path", tmp_path, "--annotations")
+    ecg_id = pd.read_csv(tmp_path / "ptbxl_database.csv")["ecg_id"].iloc[0]
+    read = wfdb.rdann(str(tmp_path / "annotations" / f"{ecg_id:05d}"), "v1")
+    assert read.symbol.count("N") >= 4
+    assert (np.diff(read.sample) >= 0).all()
+    stored = pd.read_csv(tmp_path / "boundary_sd.csv")
+    assert {"P", "QRS", "T"} == set(stored["wave"])
+    assert stored["sd_ms"].between(2, 60).all()
