@@ -23,14 +23,24 @@ from pathlib import Path
 
 from attribution.methods import METHODS, check_methods
 from attribution.selection import STRATEGIES
-from common.cli import StageParser, check_names, positive_int, run, select_device, stage_parser
+from common.cli import (
+    StageParser,
+    check_names,
+    count,
+    positive_int,
+    run,
+    select_device,
+    stage_parser,
+)
 from common.files import UserError, sha256
 from common.labels import is_regression
 from common.stage import Stage
 from glocal import tables
+from glocal.controls import control_lifts
 from glocal.groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
 from glocal.scorecard import CARDS, cards_for
-from networks.checkpoints import check_against, find_checkpoint, load_model
+from networks.checkpoints import check_against, find_checkpoint, load_checkpoint, load_model
+from networks.controls import MAX_EPOCHS, check_controls, controls
 from networks.defaults import PAPER_PATHOLOGIES, choose_pathologies, settle
 from networks.inference import WINDOWS, load_dataset_for
 from records.dataset import TABLE, content_hash
@@ -102,6 +112,14 @@ def get_args_parser() -> StageParser:
         help=f"cells that the scorecard holds maps against: {', '.join(CARDS)} (default auto: a "
         "simulated cohort's planted cells where there are such, else the textbook's) or a csv of "
         "your own with the columns label, lead, segment and, if wanted, sign",
+    )
+    parser.add_argument(
+        "--control",
+        type=count,
+        default=0,
+        metavar="K",
+        help="score the maps of K untrained networks and of K trained on permuted labels too (kept "
+        "in controls/ beside the run's folder): p_control in scorecard.csv; 20 or more, 0: none",
     )
     parser.add_argument(
         "--norm_heat",
@@ -186,11 +204,23 @@ def _settings(args, info, pathologies, methods, checkpoints):
         "checkpoints": [sha256(path) for path in checkpoints],
         "folds": None if args.cross_fit else args.folds,
         **{name: getattr(args, name) for name in names},
+        **({"control": args.control} if args.control else {}),
         **({"own_cards": sha256(args.cards)} if Path(args.cards).is_file() else {}),
     }
 
 
 # ---------------------------------------------------------------- the stage
+
+
+def _control_lifts(args, info, data, place, pool, shown, methods, cards, device):
+    """What control networks reach on the own cards, or None where none were asked for."""
+    if not args.control:
+        return None
+    epochs = load_checkpoint(args.model_path)[0].get("epoch") or MAX_EPOCHS
+    made = controls(
+        place.run.parent, info, data, args.control, epochs=epochs, device=device, progress=True
+    )
+    return control_lifts(shown, pool, methods, cards, made, device, args.seed)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -201,6 +231,10 @@ def main(args: argparse.Namespace) -> None:
     pathologies, pairs, methods = _names(args, info)
     checkpoints = [find_checkpoint(path) for path in args.cross_fit or [args.model_path]]
     named = replace(info, run_name=args.run_name or "cross_fit") if args.cross_fit else info
+    if args.control:
+        if args.cross_fit:
+            raise UserError("--control goes with one network, not with --cross_fit")
+        check_controls(info)
     place = settle(args, info, checkpoints[0])
     folder = (
         place.run.with_name(named.run_folder_name) if args.cross_fit else place.run
@@ -245,7 +279,8 @@ def main(args: argparse.Namespace) -> None:
         for group in groups.values():
             fill_group(group, pool, methods, args.seed, progress=True)
         shown = [groups[name] for name in pathologies if name in groups]
-        found = tables.write_tables(folder, args, info, groups, shown, pairs, methods, cards)
+        lifts = _control_lifts(args, info, data, place, pool, shown, methods, cards, device)
+        found = tables.write_tables(folder, args, info, groups, shown, pairs, methods, cards, lifts)
         paths = [folder / f"{name}.csv" for name in found]
         from glocal import figures  # what draws is loaded when all is computed
 

@@ -1,4 +1,4 @@
-"""6. Sanity checks: which attribution methods can be trusted on this model?
+"""6. Sanity checks: which attribution methods pass which tests on this model?
 
 Reads:   a checkpoint, checkpoints of the amplitude tasks (--amplitude_models) and of other seeds
          (--seeds), and what preprocessing.py wrote; on a simulated cohort (simulate_ptbxl.py) also

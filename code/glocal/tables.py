@@ -16,6 +16,7 @@ from common.labels import LEADS
 from common.stats import holm, patient_weights
 from ecg.beats import window_times
 from ecg.segments import SEGMENTS
+from glocal.controls import with_controls
 from glocal.groups import CONTROLS, Group
 from glocal.maps import contrast, segment_table
 from glocal.scorecard import Card, group_shares, lift_ratio, permuted_cards, rules_table, score
@@ -252,8 +253,9 @@ def write_tables(
     pairs: list[tuple[str, str]],
     methods: Sequence[str],
     cards: dict[str, Card],
+    lifts: pd.DataFrame | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Write every table of a run into `folder`; the tables by name.
+    """Write every table of a run into `folder`; the tables by name. `lifts`: of control networks.
 
     Cards are scored for the groups `shown`, contrasts are made of the named `pairs`.
     """
@@ -270,6 +272,8 @@ def write_tables(
         found["scorecard"] = scorecard_csv(
             shown, cards, by_lead, args.n_bootstrap, args.n_permutations, args.seed
         )
+        if lifts is not None:
+            found["scorecard"] = with_controls(found["scorecard"], lifts)
     if pairs:
         contrasted = [(groups[first], groups[second]) for first, second in pairs]
         found["contrast"] = contrasts_csv(contrasted, methods, args.n_permutations, args.seed)

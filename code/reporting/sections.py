@@ -423,14 +423,23 @@ def discovery(run: Run) -> Iterator[Markup]:
             key=lambda path: (names.get(path.stem, 2), path.stem),
         ):
             yield figure(picture, _caption(picture))
-        shown = found[
-            found["metric"].isin(["accuracy", "ari", "ami", "majority", "subgroups", "replication"])
-        ]
+        shown = found[found["metric"].isin(SHOWN_METRICS)]
         yield table(
             _columns(
                 shown, ["representation", "metric", "value", "low", "high", "chance", "p", "n"]
             )
         )
+
+
+SHOWN_METRICS = (
+    "accuracy",
+    "accuracy_above_chance",
+    "ari",
+    "ami",
+    "majority",
+    "subgroups",
+    "replication",
+)
 
 
 def _columns(frame, names):
@@ -527,7 +536,7 @@ SECTIONS = {
         glocal,
     ),
     "sanity": Section(
-        "Sanity: which attribution method can be trusted?",
+        "Sanity: how attribution methods do in each check",
         "Every method and two controls (noise, signal amplitude) under the same checks. A method "
         "that does not beat the "
         "controls says nothing about the model.",

@@ -1,1 +1,1 @@
-"""Sanity checks: which attribution methods can be trusted."""
+"""Sanity checks: which attribution methods pass which tests."""

@@ -263,7 +263,20 @@ def agreement(
                 "n_patients": len(np.unique(patients)),
             }
         )
-    return rows
+    accuracy = next(row for row in rows if row["metric"] == "accuracy")
+    return [*rows, above_chance(accuracy)]
+
+
+def above_chance(accuracy: dict) -> dict:
+    """The accuracy's row as the share of what chance leaves: 0 at chance, 1 where all agree.
+
+    Clusters are matched to the labels after the fact, which makes accuracy and its interval too
+    high near chance; permuted labels are matched in the same way.
+    """
+    chance = accuracy["chance"]
+    scale = 1 - chance if chance < 1 else np.nan
+    edges = {edge: (accuracy[edge] - chance) / scale for edge in ("value", "low", "high")}
+    return {**accuracy, "metric": "accuracy_above_chance", **edges, "chance": 0.0}
 
 
 def permuted_tables(

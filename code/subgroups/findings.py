@@ -78,6 +78,10 @@ class Traits:
     values: np.ndarray
 
 
+# the kept epoch is the best one on fold 9: the network does better there than on fresh records
+VALIDATION_NOTE = " (fold 9 chose the network's epoch; --folds 10 leaves it out)"
+
+
 def choose_folds(
     cohort: Cohort, report_folds: Sequence[int], train_folds: Sequence[int], min_records: int
 ) -> Design:
@@ -94,7 +98,7 @@ def choose_folds(
             reported,
             False,
             f"fitted on {int(fitted.sum())} records, reported on {int(reported.sum())} of fold "
-            f"{folds}",
+            f"{folds}{VALIDATION_NOTE if 9 in report_folds else ''}",
         )
     if len(np.unique(fold)) < 2 or len(fold) < 20:
         raise UserError(
