@@ -102,8 +102,9 @@ def get_args_parser() -> StageParser:
         "--contrast",
         default=[],
         metavar="LABEL",
-        help="pairs of groups whose maps are compared, e.g. LVH NORM (permutation over patients, "
-        "Holm; default: none)",
+        help="pairs of groups whose maps are compared, each group explained for its own label, e.g. "
+        "LVH NORM (permutation over patients, Holm: tests that nothing at all differs, spread "
+        "included; default: none)",
     )
     parser.add_argument(
         "--cards",

@@ -1,5 +1,5 @@
-"""3. Global concept analysis (TCAV): does the model use the cardiologist's concepts, and at which
-layer?
+"""3. Global concept analysis (TCAV): which of the cardiologist's concepts are special in the model,
+and which has it learnt?
 
 Reads:  <data_path> (raw100.pkl, multihot_<task>.npy, ptbxl_database_enriched.csv) and a checkpoint.
 Writes: <output_path>/<modelname>_<task>[_<run_name>]/tcav/: scores.csv, runs.csv, cavs.npz,

@@ -125,12 +125,7 @@ def _concepts_of(pathology, group):
         )
         return Finding("Concepts:", text, "concepts", "tcav/scores.csv", "yes")
     if special:
-        compared = "learnt" in group
-        rest = (
-            "but not further than in networks that have learnt nothing"
-            if compared
-            else "networks that have learnt nothing were not compared (--control)"
-        )
+        rest = _held_against(group)
         text = (
             f"the directions of {named(special)} are special in this network for {pathology} "
             f"({n} ECGs); {rest}, so this does not say that it has learnt them.{absent}"
@@ -138,6 +133,15 @@ def _concepts_of(pathology, group):
         return Finding("Concepts:", text, "concepts", "tcav/scores.csv", "no")
     text = f"none of {named(other)} stands out for {pathology} ({n} ECGs)."
     return Finding("Concepts:", text, "concepts", "tcav/scores.csv", "no")
+
+
+def _held_against(group):
+    """What the control networks say of concepts that are only special, in words."""
+    if "p_control" in group and group["p_control"].notna().any():
+        return "but not further than in networks that have learnt nothing"
+    if "n_controls" in group and group["n_controls"].max() > 0:
+        return "too few trained networks to hold against those that have learnt nothing (--seeds)"
+    return "networks that have learnt nothing were not compared (--control)"
 
 
 def _learnt(group):

@@ -508,7 +508,7 @@ SECTIONS = {
         performance,
     ),
     "concepts": Section(
-        "Global: which clinical concepts does the model use?",
+        "Global: which clinical concepts are learnt, which merely special?",
         "A cell asks whether moving a record's inner representation towards a concept raises or "
         "lowers a class's logit. The "
         "score is the share of records where it rises; the p-value compares the mean sensitivity "

@@ -1,1 +1,1 @@
-"""TCAV: which clinical concepts a network uses."""
+"""TCAV: which clinical concepts a network has learnt."""
