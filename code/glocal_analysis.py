@@ -102,7 +102,7 @@ def get_args_parser() -> StageParser:
         "--contrast",
         default=[],
         metavar="LABEL",
-        help="pairs of groups whose maps are compared, each group explained for its own label, e.g. "
+        help="pairs of groups whose maps are compared, each explained for its own label, e.g. "
         "LVH NORM (permutation over patients, Holm: tests that nothing at all differs, spread "
         "included; default: none)",
     )
