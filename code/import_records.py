@@ -295,7 +295,13 @@ def make(
         write_csv(folder / "skipped_imports.csv", importing.skipped_table(written))
     own = sorted({name for row in labels for name in row} - set(STATEMENTS))
     write_tasks(folder, {OWN_TASK: task_of_labels(OWN_TASK, labels)} if any(labels) else {})
-    write_layout(folder, rate, written.n_samples, source=Path(args.records).name)
+    write_layout(
+        folder,
+        rate,
+        written.n_samples,
+        source=Path(args.records).resolve().name,
+        label_source=label_source(args),
+    )
     write_statements(folder)
     write_database(folder, table.drop(columns=["labels", "r_peaks"], errors="ignore"))
     if own:
@@ -312,6 +318,13 @@ def make(
         "flags": {check: len(names) for check, names in written.flags.items()},
         "labels": dict(Counter(itertools.chain.from_iterable(labels))),
     }
+
+
+def label_source(args: argparse.Namespace) -> str:
+    """Where the labels are from, in words."""
+    if args.table:
+        return f"the table {Path(args.table).name}"
+    return "SNOMED CT codes of the headers, translated to SCP statements"
 
 
 def r_peaks_at_100(table: pd.DataFrame, args: argparse.Namespace, rate: int) -> pd.DataFrame:

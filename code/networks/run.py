@@ -17,7 +17,7 @@ from torch import nn
 from common.files import UserError, sha256, write_figure, write_json, write_npz
 from common.labels import LEADS, is_regression
 from common.stage import Stage
-from networks import distributed, figures
+from networks import distributed, external, figures
 from networks.capture import capture
 from networks.checkpoints import (
     ModelInfo,
@@ -423,7 +423,8 @@ def write_test(
         metrics, logits = score_by_window(model, test, args.n_bootstrap, info.seed)
         if not distributed.is_main():
             return {}, []
-        written = write_scores(folder, metrics, logits, test, info)
+        more = {"external": facts["external"]} if facts and "external" in facts else {}
+        written = write_scores(folder, metrics, logits, test, info, **more)
         stage.finish(
             inputs=[Path(args.data_path) / TABLE], outputs=written, counts={"test": len(test)}
         )
@@ -444,13 +445,20 @@ def test(args: argparse.Namespace, device: torch.device) -> str | None:
                 f"--{option} contradicts the checkpoint, which is of {option} {stored}: leave the "
                 "option out"
             )
-    info = replace(
-        model.info,
-        folds={**model.info.folds, "test": sorted(args.test_folds or model.info.folds["test"])},
-    )
-    place = settle(args, info, path)
+    place = settle(args, model.info, path)
+    other = external.is_external(place.facts)
+    folds = args.test_folds or (range(1, 11) if other else model.info.folds["test"])
+    info = replace(model.info, folds={**model.info.folds, "test": sorted(folds)})
     part = load_splits(args, info, names=("test",))["test"]
-    metrics, written = write_test(place.run, model, info, part, args, args.overwrite, place.facts)
+    folder, facts = place.run, place.facts
+    if other:  # all of it was unseen, and what came of the model's own test stays
+        folder = external.results_folder(place.run, args.data_path)
+        described = external.describe(facts, info, part, args.data_path)
+        facts = {**facts, "external": described}
+        if distributed.is_main():
+            print(external.in_words(described))
+    args.model_path = path
+    metrics, written = write_test(folder, model, info, part, args, args.overwrite, facts)
     if not written:
         return None
     return (

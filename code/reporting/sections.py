@@ -124,6 +124,35 @@ def _provenance_of(content):
     return join([code_block(content.get("command", "")), paragraph(versions, "soft"), *listed])
 
 
+def _external(run):
+    """The test of the run's own fold beside those on other data sets, class by class."""
+    own = read_json(run.folder / "metrics.json").get("windows", {}).get("per_class_auc", {})
+    for path in sorted(run.folder.glob("external/*/metrics.json")):
+        metrics = read_json(path)
+        told = metrics["external"]
+        entries = metrics["windows"]["per_class_auc"]
+        yield paragraph(
+            f"External test on {told['data_set']}: {told['records']} records of "
+            f"{told['patients']} patients, {len(told['classes_compared'])} classes in common. "
+            + ". ".join(told["differences"])
+            + "."
+        )
+        if told["classes_compared"]:
+            yield table(
+                pd.DataFrame(
+                    {
+                        "class": label,
+                        "own test, AUC": _interval(own.get(label)),
+                        f"{told['data_set']}, AUC": _interval(entries[label]),
+                        "positives there": entries[label]["n_positive"],
+                    }
+                    for label in told["classes_compared"]
+                )
+            )
+        if told["classes_not_compared"]:
+            yield paragraph(f"Not compared: {', '.join(told['classes_not_compared'])}.")
+
+
 def performance(run: Run) -> Iterator[Markup]:
     """Scores of the test fold with intervals per protocol and class, and the figures of training
     and test.
@@ -131,6 +160,7 @@ def performance(run: Run) -> Iterator[Markup]:
     path = run.folder / "metrics.json"
     if not path.is_file():
         return
+    yield from _external(run)
     metrics = read_json(path)
     scores = pd.DataFrame(
         {
