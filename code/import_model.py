@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attribution.cam import layer_in_words
 from attribution.explanation import Explanation
 from attribution.methods import explain
 from common.cli import StageParser, positive_int, run, select_device, stage_parser
@@ -364,7 +365,8 @@ def try_analyses(network: nn.Module, program: Program, x: Tensor) -> list[str]:
         except UserError as error:
             lines.append(f"{method}: no, {error}")
             continue
-        lines.append(f"{method}: yes{quality_of(done, len(x))}")
+        read = layer_in_words(network, x, network.info.sampling_rate) if "cam" in method else ""
+        lines.append(f"{method}: yes{read and f', at {read}'}{quality_of(done, len(x))}")
     return lines
 
 
