@@ -20,6 +20,8 @@ import torch
 from torch import nn
 
 from networks.inference import input_of
+from networks.program import Program
+from networks.redrawing import parts_of, redrawn
 from sanity.agreement import flat, rank_correlation
 from sanity.subject import Explain, Measured, Subject
 
@@ -29,6 +31,8 @@ NOISE = 0.1  # their noise, in standard deviations of the record
 
 def layers_top_down(model: nn.Module) -> list[str]:
     """Names of the top-level parts that have weights, output first."""
+    if isinstance(model, Program):
+        return list(parts_of(model))[::-1]
     return [name for name, part in model.named_children() if any(True for _ in part.parameters())][
         ::-1
     ]
@@ -38,6 +42,8 @@ def randomised(model: nn.Module, names: list[str], x: torch.Tensor, seed: int) -
     """A copy of `model` with the named parts drawn anew; their BatchNorm statistics are those of
     `x` (N, leads, T).
     """
+    if isinstance(model, Program):
+        return redrawn(model, names, x, seed)
     network = copy.deepcopy(model)
     norms = []
     with torch.random.fork_rng(devices=[]):

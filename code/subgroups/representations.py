@@ -19,6 +19,8 @@ from attribution.methods import explain_records
 from ecg.beats import Beats, find_beats, mean_beats, median_beats
 from networks.inference import coverage_of, to_input, views
 from networks.models import last_layer
+from networks.program import Program
+from networks.redrawing import features
 from records.dataset import Dataset
 from records.segmentations import load_segments
 
@@ -84,8 +86,26 @@ def _signal(material: Material):
     return _flat(median_beats(material.data.signals, material.beats))
 
 
+@torch.no_grad()
+def _features_of_graph(material: Material):
+    """The same of a network that is stored as a graph."""
+    model, rows = material.model, []
+    device = next(model.parameters()).device
+    for start in range(0, len(material.data), CHUNK):
+        signals = material.data.signals[start : start + CHUNK]
+        inputs = [
+            to_input(piece, model.info.leads, device)
+            for piece in views(signals, model.info.crop, material.window)
+        ]
+        caught = [_over_time(features(model, x)) for x in inputs]
+        rows.append(torch.stack(caught).mean(dim=0).cpu().numpy())
+    return np.concatenate(rows)
+
+
 def _features(material: Material):
     """Input of the last dense layer, mean over the windows."""
+    if isinstance(material.model, Program):
+        return _features_of_graph(material)
     model, caught = material.model, []
     handle = last_layer(model)[1].register_forward_pre_hook(
         lambda _module, inputs: caught.append(_over_time(inputs[0].detach()))

@@ -1,0 +1,88 @@
+"""Weights of a Program drawn anew, part by part: what model randomisation does to a graph, whose
+modules and their own ways of drawing weights are not there any more.
+"""
+
+import copy
+import math
+
+import torch
+from torch import Tensor
+
+from networks.program import Node, Program, Ref, Stored, arguments, references
+
+NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
+
+
+def learned(program: Program, node: Node) -> list[str]:
+    """Names of the parameters that an operation reads."""
+    parameters = {name for name, _ in program.named_parameters()}
+    found = references([node.args, node.kwargs])
+    return [one.name for one in found if isinstance(one, Stored) and one.name in parameters]
+
+
+def parts_of(program: Program) -> dict[str, list[Node]]:
+    """Top-level part -> its operations with parameters, input side first; operations outside of any
+    module are parts of their own.
+    """
+    parts: dict[str, list[Node]] = {}
+    for node in program.nodes:
+        if learned(program, node):
+            name = node.place.split(".")[0].split("#")[0] or node.name
+            parts.setdefault(name, []).append(node)
+    return parts
+
+
+@torch.no_grad()
+def redrawn(program: Program, names: list[str], x: Tensor, seed: int) -> Program:
+    """A copy of `program` with the parameters of the named parts drawn anew.
+
+    Weights and biases are uniform within 1 / sqrt(fan in), as PyTorch's layers draw them; norms
+    become plain; the statistics of batch norms are those of x (N, leads, T), input side first.
+    """
+    twin = copy.deepcopy(program)
+    generator = torch.Generator().manual_seed(seed)
+    parts = parts_of(twin)
+    chosen = [node for name, nodes in parts.items() if name in names for node in nodes]
+    for node in chosen:
+        _draw(twin, node, generator)
+    for node in chosen:
+        if node.kind == "batch_norm" and len(x) > 1:
+            _estimate(twin, node, x)
+    return twin.eval()
+
+
+def _draw(program, node, generator):
+    tensors = [program.tensor(name) for name in learned(program, node)]
+    if node.kind in NORMS:
+        named = arguments(node)
+        for key, value in (("weight", 1.0), ("bias", 0.0)):
+            if isinstance(named.get(key), Stored):
+                program.tensor(named[key].name).fill_(value)
+        return
+    fan_in = max(math.prod(tensor.shape[1:]) if tensor.ndim > 1 else 1 for tensor in tensors)
+    for tensor in tensors:
+        noise = torch.rand(tensor.shape, generator=generator) * 2 - 1
+        tensor.copy_(noise.to(tensor) / math.sqrt(fan_in))
+
+
+def _estimate(program, node, x):
+    """The statistics of a batch norm from what comes into it."""
+    named = arguments(node)
+    source, mean, variance = (named[key] for key in ("input", "running_mean", "running_var"))
+    if not isinstance(source, Ref) or not isinstance(mean, Stored):
+        return
+    values = x if source.name == "input" else program.run(x, keep=[source.name])[1][source.name]
+    dims = [axis for axis in range(values.ndim) if axis != 1]
+    program.tensor(mean.name).copy_(values.mean(dim=dims))
+    program.tensor(variance.name).copy_(values.var(dim=dims))
+
+
+def features(program: Program, x: Tensor) -> Tensor:
+    """What goes into the last dense layer (else the last operation with parameters), (N, ...)."""
+    with_weights = [node for node in program.nodes if learned(program, node)]
+    dense = [node for node in with_weights if node.kind in ("linear", "addmm", "matmul")]
+    last = (dense or with_weights)[-1]
+    source = next(one for one in references([last.args]) if isinstance(one, Ref))
+    if source.name == "input":
+        return x
+    return program.run(x, keep=[source.name])[1][source.name].detach()
