@@ -20,7 +20,12 @@ ONE_RULE = "a cell exists by one rule everywhere"
 LOCAL = [f"{method}_{name}.npz" for method in METHODS for name in PATHOLOGIES] + ["cells.csv"]
 GLOCAL = ["beats.csv", "groups.csv", "records.csv", "segments.csv", "scorecard.csv"]
 DISCOVERY = ["cells.csv", "clusters.csv", "enrichment.csv", "table.csv"]
+INTERVALS = "intervals that cover in small groups, none below five patients"
+JUDGED = ["checks.csv", "details.csv", "dose_response.csv", "localisation_gate.csv"]
 CHANGED = {
+    **{f"{RUN}/sanity/{name}": INTERVALS for name in JUDGED},
+    f"{RUN}/sanity/comparisons.csv": f"{INTERVALS}; range test of the best method",
+    f"{RUN}/tcav/scores.csv": "columns of the comparison with control networks",
     **{f"{RUN}/local/{name}": UNREAD for name in LOCAL},
     **{f"{RUN}/glocal/{name}": UNREAD for name in GLOCAL},
     **{f"{RUN}/discovery/{name}": UNREAD for name in DISCOVERY},
