@@ -240,7 +240,7 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
     if reads_a_layer:
         x = next(model.parameters()).new_zeros(1, len(model.info.leads), model.info.crop)
         layer = layer_in_words(model, x, model.info.sampling_rate, args.layer)
-        say(f"{', '.join(reads_a_layer)}: read from {layer}")
+        print_once(f"{', '.join(reads_a_layer)}: read from {layer}")
     if args.record and args.ecg_ids:
         raise UserError(
             "--record and --ecg_ids exclude each other: a record of your own has no ecg_id"
@@ -276,10 +276,10 @@ def main(args: argparse.Namespace) -> None:
         distributed.from_main(lambda: clear(folder) if not stage.resumed else None)
         n_records = sum(len(target.rows) for target in job.targets)
         if empty:
-            say(f"no record for {', '.join(empty)}: left out (strategy {args.strategy})")
+            print_once(f"no record for {', '.join(empty)}: left out (strategy {args.strategy})")
         if args.record and distributed.is_main():
             say_prediction(args, model, job)
-        say(cost(model, args, n_records, job.data.signals.shape[1], distributed.world()))
+        print_once(cost(model, args, n_records, job.data.signals.shape[1], distributed.world()))
         local_results.compute(job, distributed.rank(), distributed.world())
         if distributed.is_main():
             finish(args, job, stage, name, n_records)
@@ -383,7 +383,7 @@ def say_prediction(args: argparse.Namespace, model: nn.Module, job: Job) -> None
     job.folder.mkdir(parents=True, exist_ok=True)
     one_ecg.write_tables(job.folder, job.data, model.info.labels, logits, model.info.thresholds)
     prediction = read_csv(job.folder / one_ecg.PREDICTION)
-    say(one_ecg.prediction_in_words(prediction))
+    print_once(one_ecg.prediction_in_words(prediction))
 
 
 def write_own_page(args: argparse.Namespace, job: Job, name: str) -> list[Path]:
@@ -433,7 +433,7 @@ def report_gap(name: str, arrays: dict[str, np.ndarray]) -> None:
         )
 
 
-def say(line: str) -> None:
+def print_once(line: str) -> None:
     """Print in the main process."""
     if distributed.is_main():
         print(line)

@@ -104,12 +104,10 @@ def _sums(attribution, segment):
 
 def concatenate(parts: list[CellMaps]) -> CellMaps:
     """Batches of records as one."""
-    return CellMaps(
-        *(
-            np.concatenate([getattr(part, field.name) for part in parts])
-            for field in fields(CellMaps)
-        )
-    )
+    joined = {}
+    for field in fields(CellMaps):
+        joined[field.name] = np.concatenate([getattr(part, field.name) for part in parts])
+    return CellMaps(**joined)
 
 
 def density(maps: CellMaps, signed: bool = False) -> np.ma.MaskedArray:

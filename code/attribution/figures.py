@@ -2,6 +2,7 @@
 puts it.
 """
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from records.quality import UNAVAILABLE, flag_in_words, flags_of
 FORMATS = ("png", "pdf")
 
 
-def person(row: pd.Series) -> str:
+def age_and_sex(row: pd.Series) -> str:
     """'63 y, female' from a row of the table; what is not known is said."""
     age, sex = row.get("age"), row.get("sex")
     years = (
@@ -111,7 +112,7 @@ def record_of(job: Job, target: Target, position: int, name: str, what: str) -> 
     who = f"ECG {data.ecg_id[row]}" if not name else f"record {name}"
     said = prediction(info, target.index, float(target.logit[position]))
     parts = (
-        person(data.table.iloc[row]),
+        age_and_sex(data.table.iloc[row]),
         true_labels(data, row),
         said,
         quality_note(data.table.iloc[row]),
@@ -142,13 +143,10 @@ def draw(
     style()
     deepest = max(len(target.rows) for target in job.targets)
     methods = [None] if compare else job.methods
-    wanted = [
-        (position, target, method)
-        for position in range(deepest)
-        for target in job.targets
-        if position < len(target.rows)
-        for method in methods
-    ]
+    wanted = []
+    for position in range(deepest):
+        reached = [target for target in job.targets if position < len(target.rows)]
+        wanted += [(position, *pair) for pair in product(reached, methods)]
     written = []
     for position, target, method in tqdm(
         wanted[:max_figures], desc="draw", unit=" figures", disable=None

@@ -11,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -92,8 +93,7 @@ def compute(job: Job, rank: int = 0, world: int = 1) -> None:
     mine = list(job.units())[rank::world]
     work = [
         (target, number, method)
-        for target, number in mine
-        for method in job.methods
+        for (target, number), method in product(mine, job.methods)
         if not job.part(method, target, number).is_file()
     ]
     segments, loaded = None, None
@@ -185,9 +185,8 @@ def largest_cells(
 
 def wait_for_parts(job: Job, seconds: float = 0.2) -> None:
     """Return when every part is there (other processes write theirs into the same folder)."""
-    missing = [
-        job.part(method, target, number) for target, number in job.units() for method in job.methods
-    ]
+    wanted = product(job.units(), job.methods)
+    missing = [job.part(method, target, number) for (target, number), method in wanted]
     while missing := [path for path in missing if not path.is_file()]:
         time.sleep(seconds)
 

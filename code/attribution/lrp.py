@@ -126,7 +126,10 @@ def lrp(
         label: Shares(entry.bias + zero, entry.stabiliser + zero, entry.nonlinear + zero)
         for label, entry in run.book.items()
     }
-    sums = [sum((getattr(entry, name) for entry in layers.values()), zero) for name in SHARES]
+    sums = []
+    for name in SHARES:
+        of_layers = [getattr(entry, name) for entry in layers.values()]
+        sums.append(sum(of_layers, zero))
     return relevance, Ledger(logit.double(), per_record(relevance), *sums, layers)
 
 

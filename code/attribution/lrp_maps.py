@@ -72,8 +72,9 @@ class ConvMap(LinearMap):
         if padding == "same":
             reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
             if any(total % 2 for total in reach):
-                sides = [(total // 2, total - total // 2) for total in reversed(reach)]
-                self.ahead = [width for pair in sides for width in pair]
+                self.ahead = []
+                for total in reversed(reach):
+                    self.ahead += [total // 2, total - total // 2]
                 reach = [0] * dims
             padding = [total // 2 for total in reach]
         elif padding == "valid":

@@ -104,19 +104,19 @@ def raising(linear: LinearMap, x: Tensor, sign: int = 1) -> Parts:
     return parts
 
 
-def added(terms: Iterable[Tensor]) -> Tensor:
+def sum_in_place(terms: Iterable[Tensor]) -> Tensor:
     """Sum of new tensors, into the first of them: new memory is what costs here."""
     return functools.reduce(Tensor.add_, terms)
 
 
 def contribution(linear: LinearMap, parts: Parts) -> Tensor:
     """Sum of the parts' products per output, a new tensor."""
-    return added(linear.forward(x, weight) for x, weight in parts)
+    return sum_in_place(linear.forward(x, weight) for x, weight in parts)
 
 
 def distribute(linear: LinearMap, parts: Parts, s: Tensor) -> Tensor:
     """Relevance of the inputs for s = R / z, a new tensor."""
-    return added(linear.transpose(s, weight, x.shape).mul_(x) for x, weight in parts)
+    return sum_in_place(linear.transpose(s, weight, x.shape).mul_(x) for x, weight in parts)
 
 
 @dataclass(frozen=True)

@@ -300,7 +300,9 @@ def explain_records(
     maps[:, coverage == 0] = np.nan
     maps[:, :, [index for index in range(len(LEADS)) if index not in columns]] = np.nan
     names = facts[0] if facts else ()
-    joined = {name: np.concatenate([part[name] for part in facts]) for name in names}
+    joined = {}
+    for name in names:
+        joined[name] = np.concatenate([part[name] for part in facts])
     logit = joined.pop("logit", np.zeros(0))
     return RecordExplanation(maps, coverage, logit, layer_names=layer_names, **joined)
 
@@ -334,10 +336,10 @@ def _facts(done: Explanation, n_windows: int) -> dict[str, np.ndarray]:
         facts["ledger"] = np.stack(
             [mean(getattr(book, column)) for column in ("logit", "input", *lrp.SHARES)], axis=1
         )
-        opened = [
-            np.stack([mean(getattr(shares, share)) for share in lrp.SHARES], axis=1)
-            for shares in book.layers.values()
-        ]
+        opened = []
+        for shares in book.layers.values():
+            means = [mean(getattr(shares, share)) for share in lrp.SHARES]
+            opened.append(np.stack(means, axis=1))
         facts["layers"] = np.stack(opened, axis=1)
     if done.gap is not None:
         facts["gap"] = mean(done.gap)

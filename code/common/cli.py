@@ -21,6 +21,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -273,7 +274,7 @@ class StageParser(argparse.ArgumentParser):
 
     def _close_option(self, wrong):
         """The option that was meant: --model is --model_path rather than --modelname."""
-        known = [name for action in self._actions for name in action.option_strings]
+        known = list(chain.from_iterable(action.option_strings for action in self._actions))
         if f"{wrong}_path" in known:
             return f"{wrong}_path"
         return next(iter(difflib.get_close_matches(wrong, known, n=1)), None)
@@ -308,7 +309,7 @@ def check_names(kind: str, asked: Iterable, known: Iterable) -> list:
     known, asked = list(known), list(asked)
     unknown = [name for name in asked if name not in known]
     if unknown:
-        meant = [name for one in unknown for name in _close_names(str(one), known)]
+        meant = list(chain.from_iterable(_close_names(str(one), known) for one in unknown))
         hint = f"; did you mean {', '.join(meant)}?" if meant else ""
         raise UserError(
             f"unknown {kind} {', '.join(map(str, unknown))}: accepted are "
@@ -339,7 +340,9 @@ def say_results(folder: str | Path, written: Iterable[str | Path], first: Sequen
     first  names or patterns of the files worth opening first, in this order
     """
     written = list(dict.fromkeys(Path(path) for path in written))
-    matching = [path for name in first for path in written if fnmatch(path.name, name)]
+    matching = []
+    for name in first:
+        matching += [path for path in written if fnmatch(path.name, name)]
     shown = [*dict.fromkeys([*matching, *written])][:3]
     print(f"results are in {folder}; open first:")
     print("\n".join(f"  {path}" for path in shown))

@@ -103,11 +103,15 @@ LABEL_OF = {
     "all": lambda code, row: code,
 }
 
+
+def _label_names(label_of):
+    """The labels that a task's statements stand for, sorted."""
+    names = {label_of(code, row) for code, row in STATEMENTS.items()}
+    return sorted(names - {""})
+
+
 # task -> its label names, sorted: the columns of multihot_<task>.npy
-LABEL_MAPPINGS = {
-    task: sorted({label_of(*item) for item in STATEMENTS.items()} - {""})
-    for task, label_of in LABEL_OF.items()
-}
+LABEL_MAPPINGS = {task: _label_names(label_of) for task, label_of in LABEL_OF.items()}
 
 # Regression tasks: task -> prefix of the 12 amplitude columns (mV) of the enriched table.
 REGRESSION_TASKS = {
@@ -149,11 +153,10 @@ def superclass(label: str, task: str | None = None) -> str:
     and rhythm statements.
     """
     tasks = LABEL_MAPPINGS if task is None else (task,)
-    found = {
-        row[0]
-        for code, row in STATEMENTS.items()
-        if any(label in labels_of_statement(code, one) for one in tasks)
-    }
+    found = set()
+    for code, row in STATEMENTS.items():
+        if any(label in labels_of_statement(code, one) for one in tasks):
+            found.add(row[0])
     return found.pop() if len(found) == 1 else ""
 
 

@@ -34,12 +34,10 @@ def read_stage(path: str | Path) -> dict:
         for key in ("settings", "counts", "inputs", "outputs")
         if not isinstance(content.get(key, {}), dict)
     ]
-    wrong += [
-        key
-        for key in ("inputs", "outputs")
-        if key not in wrong
-        and not all(isinstance(digest, str) for digest in content.get(key, {}).values())
-    ]
+    for key in ("inputs", "outputs"):
+        digests = {} if key in wrong else content.get(key, {})
+        if not all(isinstance(digest, str) for digest in digests.values()):
+            wrong.append(key)
     if "settings" not in wrong and not isinstance(
         content.get("settings", {}).get("data_path", ""), str
     ):

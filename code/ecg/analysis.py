@@ -54,7 +54,9 @@ def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
     fine = rpeaks.at_rate(rpeaks.clean(signals), sampling_rate, RATE)
     peaks = [found * RATE // sampling_rate for found in rpeaks.detect_all(signals, sampling_rate)]
     stride = max(RATE // sampling_rate, 1)
-    beats = median_beat.median_beats(fine, peaks, stride if stride * sampling_rate == RATE else 1)
+    beats = median_beat.aligned_median_beats(
+        fine, peaks, stride if stride * sampling_rate == RATE else 1
+    )
     rr, irregularity = _rhythm(beats.centres, fine.shape[2])
     found = fiducials.find(beats, rr, irregularity)
     return Analysis(
@@ -80,7 +82,9 @@ def single_beats(
     before = np.diff(centres, prepend=centres[0] - rr)[which] - T_TAIL * RATE
     at = fiducials.find(steady, np.full(len(which), rr), np.zeros(len(which)), before)
     typical = found.fiducials.rows(slice(row, row + 1))
-    begin = np.maximum(typical.T_off - before, at.QRS_on - fiducials.ms(fiducials.P_REACH))
+    begin = np.maximum(
+        typical.T_off - before, at.QRS_on - fiducials.ms_to_samples(fiducials.P_REACH)
+    )
     shift = fiducials.p_of_single_beats(beats, found.beats.beats[row], typical, begin, at.QRS_on)
     at.P_on, at.P_peak, at.P_off = (
         position + shift for position in (typical.P_on, typical.P_peak, typical.P_off)

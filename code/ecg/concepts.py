@@ -58,8 +58,7 @@ def _any(judgements):
 
 def _two_of(judgements):
     """At least two of them are True."""
-    judgements = list(judgements)
-    return _any(a & b for i, a in enumerate(judgements) for b in judgements[i + 1 :])
+    return _any(a & b for a, b in itertools.combinations(judgements, 2))
 
 
 def _larger(columns, names, limit):
@@ -67,7 +66,8 @@ def _larger(columns, names, limit):
 
 
 def _rs_lvh(c):
-    return _larger(c, [f"{wave}_Amp_{lead}" for wave in "RS" for lead in ("I", "II", "III")], 2.0)
+    pairs = itertools.product("RS", ("I", "II", "III"))
+    return _larger(c, [f"{wave}_Amp_{lead}" for wave, lead in pairs], 2.0)
 
 
 def _s12_lvh(c):
@@ -127,8 +127,12 @@ def _pathological_q(c, lead):
     return _qs(c, lead) | ((c[f"Q_Dur_{lead}"] >= 30) & (c[f"Q_Amp_{lead}"] <= -0.1))
 
 
+def _q_in_two_of(c, group):
+    return _two_of(_pathological_q(c, lead) for lead in group)
+
+
 def _mi_q_peak(c):
-    return _any(_two_of(_pathological_q(c, lead) for lead in group) for group in Q_GROUPS)
+    return _any(_q_in_two_of(c, group) for group in Q_GROUPS)
 
 
 def _mi_v2v3(c):

@@ -5,6 +5,7 @@ marks = ecg.delineate(signal, sampling_rate=500)     # one row per lead, beat an
 write_annotations(marks, folder, "00001_hr", 500)    # 00001_hr.i to 00001_hr.v6
 """
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,8 @@ def delineate(signal: np.ndarray, sampling_rate: int) -> pd.DataFrame:
     if not len(centres) or not np.isfinite(found.fiducials.QRS_on[0]):
         return pd.DataFrame(columns=COLUMNS)
     waves = _waves_of_beats(signal, sampling_rate, found, centres)
-    times = np.stack([[getattr(waves[wave], side) for side in SIDES] for wave in WAVES])
+    marks = [getattr(waves[wave], side) for wave, side in product(WAVES, SIDES)]
+    times = np.stack(marks).reshape(len(WAVES), len(SIDES), *marks[0].shape)
     times = (times + (centres - CENTRE)[:, None]) / RATE  # (waves, sides, beats, leads)
     times = _in_turn(times, (len(signal) - 1) / sampling_rate)
     return _table(times, _confidence(waves, found))
@@ -61,10 +63,11 @@ def _waves_of_beats(signal, sampling_rate, found, centres):
         own = find_in_leads(beats, at, np.repeat(found.rr, len(other)))
         typical = {wave: _joined(typical[wave], own[wave]) for wave in WAVES}
         number[other] = 1 + np.arange(len(other))
-    return {
-        wave: LeadWave(*(values[number] for values in vars(typical[wave]).values()))
-        for wave in WAVES
-    }
+    waves = {}
+    for wave in WAVES:
+        values = {name: marks[number] for name, marks in vars(typical[wave]).items()}
+        waves[wave] = LeadWave(**values)
+    return waves
 
 
 def _joined(first, second):
@@ -151,5 +154,7 @@ def _symbols(marks, sampling_rate):
     """Sample numbers and symbols of one lead in the order of time."""
     present = marks.dropna(subset=["onset"]).sort_values("onset", kind="stable")
     samples = np.round(present[list(SIDES)].to_numpy() * sampling_rate).astype(int).ravel()
-    symbols = [symbol for wave in present["wave"] for symbol in ("(", SYMBOLS[wave], ")")]
+    symbols = []
+    for wave in present["wave"]:
+        symbols += ["(", SYMBOLS[wave], ")"]
     return samples, symbols

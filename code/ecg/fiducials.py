@@ -34,7 +34,7 @@ class Fiducials:
         return Fiducials(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
 
-def ms(duration: float) -> int:
+def ms_to_samples(duration: float) -> int:
     """Milliseconds as samples of the median beat."""
     return round(duration * RATE / 1000)
 
@@ -53,8 +53,8 @@ def find(
     before_qrs = qrs_on
     if median.spread.shape[2] == WIDTH:  # at 500 Hz: a spike is too short to be told at 100 Hz
         before_qrs, qrs_on = around_spike(leads, qrs_on)
-    slow = ndimage.gaussian_filter1d(leads, ms(8), axis=2)
-    speed = activity(slow, ms(40))
+    slow = ndimage.gaussian_filter1d(leads, ms_to_samples(8), axis=2)
+    speed = activity(slow, ms_to_samples(40))
     t_on, t_peak, t_off = _t_wave(slow, speed, qrs_off, rr)
     p_on, p_peak, p_off = _p_wave(slow, speed, before_qrs, t_off, rr if before is None else before)
     t_off = over_leads(t_waves_of_leads(slow, qrs_off, t_peak, rr), "offset")
@@ -77,12 +77,12 @@ def activity(leads: np.ndarray, width: int) -> np.ndarray:
     return np.sqrt((slope**2).sum(axis=1))
 
 
-def first(condition: np.ndarray, otherwise: int) -> np.ndarray:
+def first_true(condition: np.ndarray, otherwise: int) -> np.ndarray:
     """Index of the first True along the last axis, `otherwise` where there is none."""
     return np.where(condition.any(axis=-1), condition.argmax(axis=-1), otherwise)
 
 
-def last(condition: np.ndarray, otherwise: int) -> np.ndarray:
+def last_true(condition: np.ndarray, otherwise: int) -> np.ndarray:
     """Index of the last True along the last axis, `otherwise` where there is none."""
     reverse = condition.shape[-1] - 1 - condition[..., ::-1].argmax(axis=-1)
     return np.where(condition.any(axis=-1), reverse, otherwise)
@@ -98,18 +98,22 @@ QRS_REACH = 150, 160  # ms before and after R
 
 
 def _qrs(leads):
-    speed = activity(leads, ms(QRS_SMOOTHING))
+    speed = activity(leads, ms_to_samples(QRS_SMOOTHING))
     time = np.arange(WIDTH) - CENTRE
-    fastest = np.where(np.abs(time) <= ms(80), speed, 0).max(axis=1, keepdims=True)
-    noise = np.quantile(speed[:, : CENTRE - ms(100)], 0.2, axis=1, keepdims=True)
+    fastest = np.where(np.abs(time) <= ms_to_samples(80), speed, 0).max(axis=1, keepdims=True)
+    noise = np.quantile(speed[:, : CENTRE - ms_to_samples(100)], 0.2, axis=1, keepdims=True)
     before = (
-        _calm(speed < ONSET_SHARE * fastest + noise) & (time < -ms(16)) & (time > -ms(QRS_REACH[0]))
+        _calm(speed < ONSET_SHARE * fastest + noise)
+        & (time < -ms_to_samples(16))
+        & (time > -ms_to_samples(QRS_REACH[0]))
     )
     after = (
-        _calm(speed < OFFSET_SHARE * fastest + noise) & (time > ms(16)) & (time < ms(QRS_REACH[1]))
+        _calm(speed < OFFSET_SHARE * fastest + noise)
+        & (time > ms_to_samples(16))
+        & (time < ms_to_samples(QRS_REACH[1]))
     )
-    onset = last(before, CENTRE - ms(QRS_REACH[0])) + ms(QRS_HOLD / 2)
-    offset = first(after, CENTRE + ms(QRS_REACH[1])) - ms(QRS_HOLD / 2)
+    onset = last_true(before, CENTRE - ms_to_samples(QRS_REACH[0])) + ms_to_samples(QRS_HOLD / 2)
+    offset = first_true(after, CENTRE + ms_to_samples(QRS_REACH[1])) - ms_to_samples(QRS_HOLD / 2)
     return onset.astype(float), offset.astype(float)
 
 
@@ -124,19 +128,25 @@ def around_spike(leads: np.ndarray, qrs_on: np.ndarray) -> tuple[np.ndarray, np.
     begins. Both are `qrs_on` (n,) where there is no spike.
     """
     bend = np.sqrt((np.diff(leads, 2, axis=2) ** 2).sum(axis=1))  # bend[k] is at k + 1
-    before, until = CENTRE - ms(SPIKE_REACH[0]), CENTRE - ms(SPIKE_REACH[1])
-    course = np.sqrt((np.diff(leads, axis=2) ** 2).sum(axis=1))[:, before : CENTRE + ms(80)]
-    fastest = ndimage.uniform_filter1d(course, ms(30), axis=1).max(axis=1)
+    before, until = CENTRE - ms_to_samples(SPIKE_REACH[0]), CENTRE - ms_to_samples(SPIKE_REACH[1])
+    course = np.sqrt((np.diff(leads, axis=2) ** 2).sum(axis=1))[
+        :, before : CENTRE + ms_to_samples(80)
+    ]
+    fastest = ndimage.uniform_filter1d(course, ms_to_samples(30), axis=1).max(axis=1)
     window = bend[:, before:until]
     spike = window.argmax(axis=1) + before + 1
     paced = window.max(axis=1) > SPIKE * np.maximum(fastest, 1e-6)
-    begins = np.minimum(spike - ms(SPIKE_RISES), qrs_on)
-    return np.where(paced, begins, qrs_on), np.where(paced, spike + ms(SPIKE_LASTS), qrs_on)
+    begins = np.minimum(spike - ms_to_samples(SPIKE_RISES), qrs_on)
+    return np.where(paced, begins, qrs_on), np.where(
+        paced, spike + ms_to_samples(SPIKE_LASTS), qrs_on
+    )
 
 
 def _calm(below):
     """Positions in the middle of at least QRS_HOLD of True."""
-    return ndimage.minimum_filter1d(below.astype(np.uint8), ms(QRS_HOLD), axis=1).astype(bool)
+    return ndimage.minimum_filter1d(below.astype(np.uint8), ms_to_samples(QRS_HOLD), axis=1).astype(
+        bool
+    )
 
 
 def masked(values: np.ndarray, start: np.ndarray, stop: np.ndarray, fill: float) -> np.ndarray:
@@ -182,8 +192,8 @@ def foot(
     quiet = masked(speed, np.minimum(begin, limit), np.maximum(begin, limit), np.inf).argmin(axis=1)
     size = np.sqrt(((leads - at_position(leads, quiet)[..., None]) ** 2).sum(axis=1))
     low = size < share * size[np.arange(len(size)), peak.astype(int)][:, None]
-    before = last(masked(low, quiet, peak, False), 0)
-    after = first(masked(low, peak, quiet, False), 0)
+    before = last_true(masked(low, quiet, peak, False), 0)
+    after = first_true(masked(low, peak, quiet, False), 0)
     return np.where(
         limit < peak, np.maximum(before, quiet), np.where(after > 0, after, quiet)
     ).astype(float)
@@ -207,23 +217,27 @@ def _t_wave(slow, speed, qrs_off, rr):
     start, stop = _t_window(qrs_off, rr)
     peak = above_line(slow, start, stop).argmax(axis=1).astype(float)
     return (
-        foot(slow, speed, peak, qrs_off + ms(10), T_SHARE, ms(50)),
+        foot(slow, speed, peak, qrs_off + ms_to_samples(10), T_SHARE, ms_to_samples(50)),
         peak,
-        foot(slow, speed, peak, _t_limit(peak, rr), T_SHARE, ms(50)),
+        foot(slow, speed, peak, _t_limit(peak, rr), T_SHARE, ms_to_samples(50)),
     )
 
 
 def _t_window(qrs_off, rr):
     """Where the peak of T is looked for."""
-    start = np.minimum(qrs_off + ms(40), WIDTH - ms(150))
+    start = np.minimum(qrs_off + ms_to_samples(40), WIDTH - ms_to_samples(150))
     longest = 0.5 * np.sqrt(rr / RATE) * RATE  # Bazett: T is over by then
-    stop = np.minimum(CENTRE + longest, CENTRE + rr - ms(180))
-    return start, np.clip(stop, start + ms(100), WIDTH - 1)
+    stop = np.minimum(CENTRE + longest, CENTRE + rr - ms_to_samples(180))
+    return start, np.clip(stop, start + ms_to_samples(100), WIDTH - 1)
 
 
 def _t_limit(peak, rr):
     """T does not end later."""
-    return np.clip(np.minimum(peak + ms(220), CENTRE + rr - ms(200)), peak + ms(30), WIDTH - 1)
+    return np.clip(
+        np.minimum(peak + ms_to_samples(220), CENTRE + rr - ms_to_samples(200)),
+        peak + ms_to_samples(30),
+        WIDTH - 1,
+    )
 
 
 T_SHARES_OF_LEAD = 0.12, 0.08  # of the wave's size in a lead: where T begins and ends there
@@ -245,11 +259,13 @@ def t_waves_of_leads(
     alone = slow.reshape(n * count, 1, -1)
     qrs_off, t_peak, rr = (np.repeat(values, count) for values in (qrs_off, t_peak, rr))
     height = above_line(alone, *_t_window(qrs_off, rr))
-    height = masked(height, t_peak - ms(T_NEAR), t_peak + ms(T_NEAR), 0)
+    height = masked(height, t_peak - ms_to_samples(T_NEAR), t_peak + ms_to_samples(T_NEAR), 0)
     peak = height.argmax(axis=1).astype(float)
-    speed = activity(alone, ms(40))
-    onset = foot(alone, speed, peak, qrs_off + ms(10), T_SHARES_OF_LEAD[0], ms(50))
-    offset = foot(alone, speed, peak, _t_limit(peak, rr), T_SHARES_OF_LEAD[1], ms(50))
+    speed = activity(alone, ms_to_samples(40))
+    onset = foot(
+        alone, speed, peak, qrs_off + ms_to_samples(10), T_SHARES_OF_LEAD[0], ms_to_samples(50)
+    )
+    offset = foot(alone, speed, peak, _t_limit(peak, rr), T_SHARES_OF_LEAD[1], ms_to_samples(50))
     found = {"onset": onset, "peak": peak, "offset": offset, "size": height.max(axis=1)}
     return {name: values.reshape(n, count) for name, values in found.items()}
 
@@ -270,16 +286,27 @@ def _p_wave(slow, speed, qrs_on, t_off, rr):
     """Onset, peak and offset of P, the largest wave between the T before and the QRS; to be judged
     by `_no_p`.
     """
-    stop = qrs_on - ms(16)  # before the smoothed QRS begins
-    start = np.clip(np.maximum(t_off - rr, stop - ms(P_REACH)), 0, stop - ms(60))
-    size = masked(above_line(slow, start, stop), start + ms(10), stop - ms(16), 0)
-    ahead = (qrs_on[:, None] - np.arange(WIDTH)) / ms(P_REACH)
+    stop = qrs_on - ms_to_samples(16)  # before the smoothed QRS begins
+    start = np.clip(
+        np.maximum(t_off - rr, stop - ms_to_samples(P_REACH)), 0, stop - ms_to_samples(60)
+    )
+    size = masked(
+        above_line(slow, start, stop), start + ms_to_samples(10), stop - ms_to_samples(16), 0
+    )
+    ahead = (qrs_on[:, None] - np.arange(WIDTH)) / ms_to_samples(P_REACH)
     peak = (size * np.clip(P_FAR[0] - P_FAR[1] * ahead, 0, 1)).argmax(axis=1).astype(float)
-    limit = np.maximum(np.maximum(peak - ms(110), t_off - rr), 0)
+    limit = np.maximum(np.maximum(peak - ms_to_samples(110), t_off - rr), 0)
     found = (
-        foot(slow, speed, peak, np.minimum(limit, peak - ms(20)), P_SHARES[0], ms(P_HALF)),
+        foot(
+            slow,
+            speed,
+            peak,
+            np.minimum(limit, peak - ms_to_samples(20)),
+            P_SHARES[0],
+            ms_to_samples(P_HALF),
+        ),
         peak,
-        foot(slow, speed, peak, np.maximum(stop, peak + 1), P_SHARES[1], ms(P_HALF)),
+        foot(slow, speed, peak, np.maximum(stop, peak + 1), P_SHARES[1], ms_to_samples(P_HALF)),
     )
     return found
 
@@ -303,7 +330,7 @@ def _no_p(leads, median, p_on, p_off, irregularity):
     steadiness = np.sqrt((wave**2).sum(axis=(1, 2))) / np.maximum(
         np.sqrt((spread**2).sum(axis=(1, 2))), 1e-6
     )
-    too_small = (size < P_SIZE) | (p_off - p_on < ms(P_SHORTEST))
+    too_small = (size < P_SIZE) | (p_off - p_on < ms_to_samples(P_SHORTEST))
     return too_small | (
         steadiness < np.where(irregularity > IRREGULAR, P_STEADY_IF_IRREGULAR, P_STEADY)
     )
@@ -327,14 +354,14 @@ def p_of_single_beats(
     """
     if not np.isfinite(at.P_on[0]):
         return np.full(len(beats), np.nan)
-    first_sample = max(int(at.P_on[0]) - ms(P_MARGIN), 0)
-    width = int(at.P_off[0]) + ms(P_MARGIN) - first_sample
+    first_sample = max(int(at.P_on[0]) - ms_to_samples(P_MARGIN), 0)
+    width = int(at.P_off[0]) + ms_to_samples(P_MARGIN) - first_sample
     pattern = _without_line(typical[INDEPENDENT, first_sample : first_sample + width])
     power = (pattern**2).sum()
     shifts = np.full(len(beats), np.nan)
     for number, beat in enumerate(beats[:, INDEPENDENT]):
         start = int(max(begin[number], 0))
-        stop = int(min(qrs_on[number] + ms(P_MARGIN), WIDTH)) - width
+        stop = int(min(qrs_on[number] + ms_to_samples(P_MARGIN), WIDTH)) - width
         if stop <= start:
             continue
         windows = np.lib.stride_tricks.sliding_window_view(beat, width, axis=1)[:, start:stop]

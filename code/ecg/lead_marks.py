@@ -14,11 +14,11 @@ from ecg.fiducials import (
     Fiducials,
     above_line,
     activity,
-    first,
+    first_true,
     foot,
-    last,
+    last_true,
     masked,
-    ms,
+    ms_to_samples,
     over_leads,
     t_waves_of_leads,
 )
@@ -58,7 +58,7 @@ def find_in_leads(beats: np.ndarray, at: Fiducials, rr: np.ndarray) -> dict[str,
     at  their fiducials over all leads;  rr  (n,) typical RR interval in samples
     """
     leads = np.nan_to_num(beats)
-    slow = ndimage.gaussian_filter1d(leads, ms(8), axis=2)
+    slow = ndimage.gaussian_filter1d(leads, ms_to_samples(8), axis=2)
     present = np.isfinite(at.QRS_on)
     filled = Fiducials(**{name: _filled(values) for name, values in vars(at).items()})
     found = {
@@ -67,10 +67,11 @@ def find_in_leads(beats: np.ndarray, at: Fiducials, rr: np.ndarray) -> dict[str,
         "T": _t_waves(slow, filled, rr),
     }
     has = {"P": np.isfinite(at.P_on), "QRS": present, "T": np.isfinite(at.T_off)}
-    return {
-        name: LeadWave(*(np.where(has[name][:, None], values, np.nan) for values in parts))
-        for name, parts in found.items()
-    }
+    waves = {}
+    for name, parts in found.items():
+        there = has[name][:, None]
+        waves[name] = LeadWave(*(np.where(there, values, np.nan) for values in parts))
+    return waves
 
 
 def _filled(positions):
@@ -95,12 +96,17 @@ def _p_waves(slow, at):
     n, count, _ = slow.shape
     alone = slow.reshape(n * count, 1, -1)
     on, off, qrs_on = (np.repeat(values, count) for values in (at.P_on, at.P_off, at.QRS_on))
-    begin, end = np.maximum(on - ms(P_REACH), 0), np.minimum(off + ms(P_REACH), qrs_on - ms(6))
-    height = masked(above_line(alone, begin, end), on + ms(10), off - ms(10), 0)
+    begin, end = (
+        np.maximum(on - ms_to_samples(P_REACH), 0),
+        np.minimum(off + ms_to_samples(P_REACH), qrs_on - ms_to_samples(6)),
+    )
+    height = masked(
+        above_line(alone, begin, end), on + ms_to_samples(10), off - ms_to_samples(10), 0
+    )
     peak = height.argmax(axis=1).astype(float)
-    speed = activity(alone, ms(40))
-    onset = foot(alone, speed, peak, np.minimum(begin, peak), P_SHARES[0], ms(30))
-    offset = foot(alone, speed, peak, np.maximum(end, peak + 1), P_SHARES[1], ms(30))
+    speed = activity(alone, ms_to_samples(40))
+    onset = foot(alone, speed, peak, np.minimum(begin, peak), P_SHARES[0], ms_to_samples(30))
+    offset = foot(alone, speed, peak, np.maximum(end, peak + 1), P_SHARES[1], ms_to_samples(30))
     onset, peak, offset, size = (
         values.reshape(n, count) for values in (onset, peak, offset, height.max(axis=1))
     )
@@ -113,17 +119,25 @@ def _qrs(leads, at):
     n, count, _ = leads.shape
     alone = leads.reshape(n * count, 1, -1)
     on, off = np.repeat(at.QRS_on, count), np.repeat(at.QRS_off, count)
-    speed = activity(alone, ms(16))
+    speed = activity(alone, ms_to_samples(16))
     inside = masked(speed, on, off, 0)
     fastest, middle = inside.max(axis=1)[:, None], inside.argmax(axis=1)
     calm = [
-        ndimage.minimum_filter1d((speed < share * fastest).astype(np.uint8), ms(QRS_HOLD), axis=1)
+        ndimage.minimum_filter1d(
+            (speed < share * fastest).astype(np.uint8), ms_to_samples(QRS_HOLD), axis=1
+        )
         for share in QRS_SHARES
     ]
-    before = masked(calm[0], on - ms(QRS_REACH), np.minimum(middle, on + ms(40)), 0).astype(bool)
-    after = masked(calm[1], np.maximum(middle, off - ms(40)), off + ms(QRS_REACH), 0).astype(bool)
-    onset = np.where(before.any(axis=1), last(before, 0) + ms(QRS_HOLD / 2), on)
-    offset = np.where(after.any(axis=1), first(after, WIDTH - 1) - ms(QRS_HOLD / 2), off)
+    before = masked(
+        calm[0], on - ms_to_samples(QRS_REACH), np.minimum(middle, on + ms_to_samples(40)), 0
+    ).astype(bool)
+    after = masked(
+        calm[1], np.maximum(middle, off - ms_to_samples(40)), off + ms_to_samples(QRS_REACH), 0
+    ).astype(bool)
+    onset = np.where(before.any(axis=1), last_true(before, 0) + ms_to_samples(QRS_HOLD / 2), on)
+    offset = np.where(
+        after.any(axis=1), first_true(after, WIDTH - 1) - ms_to_samples(QRS_HOLD / 2), off
+    )
     onset = _blend("QRS", "onset", onset.reshape(n, count), at.QRS_on)
     offset = _blend("QRS", "offset", offset.reshape(n, count), at.QRS_off)
     height = masked(above_line(alone, on, off), on, off, 0)

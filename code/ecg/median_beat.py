@@ -49,7 +49,7 @@ class MedianBeats:
         return np.where(self.centres >= 0, np.maximum(self.centres + self.r_shift[:, None], 0), -1)
 
 
-def median_beats(fine: np.ndarray, peaks: list[np.ndarray], stride: int) -> MedianBeats:
+def aligned_median_beats(fine: np.ndarray, peaks: list[np.ndarray], stride: int) -> MedianBeats:
     """Median beats of records.
 
     fine    # (n, 12, T) mV at RATE

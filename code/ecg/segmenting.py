@@ -4,7 +4,7 @@ import numpy as np
 
 from common.labels import LEADS
 from ecg import analysis
-from ecg.fiducials import J_DELAY, Fiducials, ms
+from ecg.fiducials import J_DELAY, Fiducials, ms_to_samples
 from ecg.median_beat import CENTRE, RATE
 from ecg.segments import POINTS, SEGMENTS, draw, in_turn
 from ecg.waves import Deflections
@@ -48,7 +48,7 @@ def beat_points(at: Fiducials, qrs: Deflections) -> np.ndarray:
         "R-Peak": qrs.peak["R"],
         "S-Peak": qrs.peak["S"],
         "QRS-Offset": at.QRS_off,
-        "J-point": at.QRS_off + ms(J_DELAY),
+        "J-point": at.QRS_off + ms_to_samples(J_DELAY),
         "T-Onset": at.T_on,
         "T-Peak": at.T_peak,
         "T-Offset": at.T_off,

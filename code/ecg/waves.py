@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from common.labels import LEADS
-from ecg.fiducials import J_DELAY, Fiducials, ms
+from ecg.fiducials import J_DELAY, Fiducials, ms_to_samples
 from ecg.median_beat import CENTRE, RATE, between, level
 
 SILENT = 0.005  # mV: below it a sample belongs to no deflection
@@ -172,8 +172,10 @@ def _st(beats, at):
         (60, ("ST", "Amp60ms")),
         (80, ("ST", "Amp80ms")),
     ):
-        position = at.QRS_off + ms(J_DELAY + delay)
-        columns |= _per_lead(*name, level(beats, position - ms(2), position + ms(2)))
+        position = at.QRS_off + ms_to_samples(J_DELAY + delay)
+        columns |= _per_lead(
+            *name, level(beats, position - ms_to_samples(2), position + ms_to_samples(2))
+        )
     return columns
 
 

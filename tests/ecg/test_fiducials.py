@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ecg.analysis import analyse
-from ecg.fiducials import first, last, ms
+from ecg.fiducials import first_true, last_true, ms_to_samples
 from ecg.median_beat import CENTRE, RATE
 from known_ecg import WAVES, known_ecg, regular
 
@@ -77,6 +77,6 @@ def test_blank_without_beats():
 
 def test_first_and_last():
     rows = np.array([[False, True, False, True], [False] * 4])
-    assert first(rows, 9).tolist() == [1, 9]
-    assert last(rows, 9).tolist() == [3, 9]
-    assert ms(10) == 5
+    assert first_true(rows, 9).tolist() == [1, 9]
+    assert last_true(rows, 9).tolist() == [3, 9]
+    assert ms_to_samples(10) == 5
