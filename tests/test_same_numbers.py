@@ -21,7 +21,7 @@ LOCAL = [f"{method}_{name}.npz" for method in METHODS for name in PATHOLOGIES] +
 GLOCAL = ["beats.csv", "groups.csv", "records.csv", "segments.csv", "scorecard.csv"]
 DISCOVERY = ["cells.csv", "clusters.csv", "enrichment.csv", "table.csv"]
 INTERVALS = "intervals that cover in small groups, none below five patients"
-JUDGED = ["checks.csv", "details.csv", "dose_response.csv", "localisation_gate.csv"]
+JUDGED = ["checks.csv", "details.csv", "dose_response.csv"]
 CHANGED = {
     **{f"{RUN}/sanity/{name}": INTERVALS for name in JUDGED},
     f"{RUN}/sanity/comparisons.csv": f"{INTERVALS}; range test of the best method",
