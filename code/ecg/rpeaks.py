@@ -16,6 +16,9 @@ RATE = 100  # Hz; detection runs at this rate whatever the record's own
 BAND = (6.0, 18.0)  # Hz: where QRS stands out most over P, T and muscle noise
 SMOOTHING = 0.09  # s
 REFRACTORY = 0.20  # s: no heart beats twice within it (300 beats per minute)
+T_DELAY = 0.42  # s: the peak of T follows R within it
+T_SHARPNESS = 0.25  # of the R before: a peak that bends less is its T
+AROUND = 0.05  # s to both sides of a peak in which its sharpest bend is looked for
 THRESHOLD = 0.35  # share of the record's typical maximum
 
 
@@ -39,8 +42,27 @@ def detect_all(signals: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
     peaks = [
         np.flatnonzero(row) for row in crest & (activity > _thresholds(activity, crest)[:, None])
     ]
+    sharpness = ndimage.maximum_filter1d(_bends(leads), 2 * int(AROUND * RATE) + 1, axis=1)
+    peaks = [_without_t(found, row) for found, row in zip(peaks, sharpness, strict=True)]
     last = signals.shape[1] - 1
     return [np.minimum(np.round(found * sampling_rate / RATE).astype(int), last) for found in peaks]
+
+
+def _bends(leads):
+    """How sharply the leads (n, 12, T) bend, (n, T): a T wave never does, however tall it is."""
+    bends = np.zeros((len(leads), leads.shape[2]), np.float32)
+    bends[:, 1:-1] = np.sqrt((np.diff(leads, 2, axis=2) ** 2).sum(axis=1))
+    return bends
+
+
+def _without_t(found, sharpness):
+    """Peaks without those that follow another as T follows R, and are blunt beside it."""
+    kept = []
+    for peak in found:
+        after = kept and peak - kept[-1] <= T_DELAY * RATE
+        if not after or sharpness[peak] > T_SHARPNESS * sharpness[kept[-1]]:
+            kept.append(peak)
+    return np.array(kept, dtype=int)
 
 
 def _thresholds(activity, crest):

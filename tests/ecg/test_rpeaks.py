@@ -3,6 +3,7 @@ import pytest
 
 import ecg
 from ecg import rpeaks
+from ecg.rpeaks import detect_all
 from known_ecg import known_ecg, regular
 
 
@@ -139,3 +140,11 @@ def test_published_r_peaks(ptbxl, ptbxl_reference):
         missed += (~near.any(axis=0)).sum()
         false += (~near.any(axis=1) & (found >= 31) & (found <= 949)).sum()
     assert 2 * hits / (2 * hits + false + missed) >= 0.985
+
+
+def test_a_tall_t_is_no_beat():
+    beats = regular(70)
+    signal = known_ecg(beats, scale={"T": 4.0}, noise=0.01)
+    found = detect_all(signal[None], 100)[0]
+    assert len(found) == len(beats)
+    assert np.abs(found * 10 - beats).max() <= 40
