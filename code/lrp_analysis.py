@@ -31,7 +31,8 @@ from attribution.cam import layer_in_words
 from attribution.explained import write_records
 from attribution.explanation import ledger_words
 from attribution.job import Job
-from attribution.lrp import LRP_PRESETS
+from attribution.lrp import LRP_PRESETS, get_preset
+from attribution.lrp_plan import plan_of
 from attribution.methods import METHODS, check_methods, options_taken, split_name
 from attribution.plan import (
     baseline_for,
@@ -55,6 +56,7 @@ from common.files import UserError, read_csv, sha256
 from common.labels import is_regression, slug
 from common.stage import Stage
 from networks import distributed
+from networks.capture import capture
 from networks.checkpoints import check_against, find_checkpoint, load_model
 from networks.defaults import settle
 from networks.inference import WINDOWS, load_dataset_for, predict
@@ -235,7 +237,7 @@ def get_args_parser() -> StageParser:
 def check(args: argparse.Namespace, model: nn.Module) -> None:
     """Everything that can be wrong with the options, before anything is computed or written."""
     check_against(args, model.info)
-    args.methods = check_methods(args.methods)
+    args.methods = with_rules(check_methods(args.methods), model)
     reads_a_layer = [method for method in args.methods if options_taken(method, layer=args.layer)]
     if reads_a_layer:
         x = next(model.parameters()).new_zeros(1, len(model.info.leads), model.info.crop)
@@ -250,6 +252,25 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
             "--baseline normal_beat needs a data set of normal records, --record has none: use "
             "isoelectric"
         )
+
+
+def with_rules(methods: list[str], model: nn.Module) -> list[str]:
+    """The methods without LRP where the network has an operation that it has no rule for, which is
+    said; UserError where no method is left.
+    """
+    relevance = [method for method in methods if split_name(method)[0] == "lrp"]
+    if not relevance:
+        return methods
+    try:
+        x = next(model.parameters()).new_ones(1, len(model.info.leads), model.info.crop)
+        plan_of(capture(model, x), get_preset("epsilon_plus"), x)
+    except UserError as error:
+        others = [method for method in methods if method not in relevance]
+        if not others:
+            raise
+        say(f"{', '.join(relevance)}: left out, {error}")
+        return others
+    return methods
 
 
 def main(args: argparse.Namespace) -> None:
