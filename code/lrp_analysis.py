@@ -268,7 +268,7 @@ def with_rules(methods: list[str], model: nn.Module) -> list[str]:
         others = [method for method in methods if method not in relevance]
         if not others:
             raise
-        say(f"{', '.join(relevance)}: left out, {error}")
+        print_once(f"{', '.join(relevance)}: left out, {error}")
         return others
     return methods
 
