@@ -22,7 +22,10 @@ GLOCAL = ["beats.csv", "groups.csv", "records.csv", "segments.csv", "scorecard.c
 DISCOVERY = ["cells.csv", "clusters.csv", "enrichment.csv", "table.csv"]
 INTERVALS = "intervals that cover in small groups, none below five patients"
 JUDGED = ["checks.csv", "details.csv", "dose_response.csv"]
+FLAGS = "columns of the flags of plausibility"
 CHANGED = {
+    "data/ptbxl_database_enriched.csv": FLAGS,
+    **{name: FLAGS for name in BEFORE if name.endswith("/quality.csv")},
     **{f"{RUN}/sanity/{name}": INTERVALS for name in JUDGED},
     f"{RUN}/sanity/comparisons.csv": f"{INTERVALS}; range test of the best method",
     f"{RUN}/tcav/scores.csv": "columns of the comparison with control networks",
