@@ -34,7 +34,7 @@ from common.stats import patient_weights, percentile_interval
 from ecg import (
     analysis,
     concepts,
-    segments,
+    segmenting,
 )
 from ecg.median_beat import CENTRE, RATE
 from records import segmentations
@@ -473,7 +473,7 @@ def segment_overlap(cohort, path, n=128):
     """Per record the mean over time and leads of the shares that drawn and true segments have in
     common.
     """
-    ours = segments.from_signals(cohort.signals[:n], 100)
+    ours = segmenting.from_signals(cohort.signals[:n], 100)
     true = np.stack(
         [
             segmentations.read_segments(path / segmentations.FOLDER / f"{i}.npy")
@@ -494,7 +494,7 @@ def cost(cohort):
         per_record = (time.process_time() - begin) / min(n, len(cohort.signals)) * 1000
         line("measure_all, processor ms per record", 4.0, per_record, [np.nan, np.nan], n)
     begin = time.process_time()
-    segments.from_signals(cohort.signals[:256], 100)
+    segmenting.from_signals(cohort.signals[:256], 100)
     line(
         "segments, processor ms per record",
         None,
