@@ -11,6 +11,7 @@ import of 2.3 s; both see the same operations.
 """
 
 import contextlib
+import itertools
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -179,7 +180,7 @@ def _flat(value):
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, (list, tuple)):
-        return [tensor for part in value for tensor in _flat(part)]
+        return list(itertools.chain.from_iterable(map(_flat, value)))
     if isinstance(value, dict):
         return _flat(list(value.values()))
     return []

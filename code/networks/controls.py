@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -186,7 +187,7 @@ def controls(
     check_controls(info)
     training = training_records(info, data)
     folder = control_folder(output_path, info, training, epochs)
-    wanted = [(kind, seed) for kind in kinds for seed in range(n)]
+    wanted = list(product(kinds, range(n)))
     for kind, seed in tqdm(wanted, "controls", disable=not progress, leave=False):
         path = folder / f"{kind}_{seed:02d}.ckpt"
         if not path.is_file():

@@ -129,7 +129,8 @@ def _tensor(path, name, meta, content):
     """A tensor of plain bytes, its sizes checked against them."""
     if meta["dtype"] not in DTYPES:
         raise UserError(f"{path}: tensor {name} has an unknown number format {meta['dtype']}")
-    sizes, strides = ([_whole(one) for one in meta[key]] for key in ("sizes", "strides"))
+    sizes = [_whole(one) for one in meta["sizes"]]
+    strides = [_whole(one) for one in meta["strides"]]
     offset = _whole(meta["storage_offset"])
     tensor = strided(content, DTYPES[meta["dtype"]], sizes, strides, offset, f"{path}: {name}")
     return tensor.float() if tensor.is_floating_point() else tensor

@@ -15,20 +15,14 @@ from networks.metrics import reliability
 MANY = 8  # classes that can be told apart by colour and named in a legend
 
 
-def roc_points(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """False and true positive rate at every distinct score, from (0, 0) to (1, 1)."""
-    order = np.argsort(-scores, kind="stable")
-    last = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, True])
-    found, wrong = np.cumsum(positive[order])[last], np.cumsum(~positive[order])[last]
-    return np.r_[0, wrong / wrong[-1]], np.r_[0, found / found[-1]]
-
-
 def roc_figure(
     scores: np.ndarray, labels: np.ndarray, names: Sequence[str], metrics: dict
 ) -> Figure:
     """One curve per class with a positive, the legend with AUC and number of positives, best class
     first.
     """
+    from sklearn.metrics import roc_curve  # here: importing it takes a second
+
     labels = labels.astype(bool)
     scored = [
         (entry["value"], entry["n_positive"], name)
@@ -48,8 +42,10 @@ def roc_figure(
         colours, sorted(scored, reverse=True), strict=False
     ):
         column = list(names).index(name)
+        false_positive, true_positive, _ = roc_curve(labels[:, column], scores[:, column])
         ax.plot(
-            *roc_points(scores[:, column], labels[:, column]),
+            false_positive,
+            true_positive,
             color=colour,
             lw=1.2,
             label=f" {name}  {area:.3f} (n={n_positive})",

@@ -71,7 +71,9 @@ def folds_of(program: Program, dims: Mapping[str, int]) -> list[Fold]:
     """Which BatchNorms are merged into which operations; `dims` tells the number of axes of each
     value that depends on the signals.
     """
-    uses = Counter(ref.name for node in program.nodes for ref in inputs_of(node))
+    uses = Counter()
+    for node in program.nodes:
+        uses.update(ref.name for ref in inputs_of(node))
     uses.update(ref.name for ref in references(program.output) if isinstance(ref, Ref))
     folds: dict[str, Fold] = {}
     for norm in program.nodes:
@@ -91,7 +93,8 @@ def merged_nodes(program: Program, folds: list[Fold]) -> list[Node]:
     "<name>/weight" and "<name>/bias".
     """
     by_node = {fold.node.name: fold for fold in folds}
-    norms = {norm.name for fold in folds for norm in (fold.before, fold.after) if norm}
+    norms = {fold.before.name for fold in folds if fold.before}
+    norms |= {fold.after.name for fold in folds if fold.after}
     nodes = []
     for node in program.nodes:
         if node.name in by_node:
@@ -124,7 +127,8 @@ def folded_program(program: Program, dims: Mapping[str, int]) -> Program:
     ]
     gone = {fold.node.name for fold in folds if fold.after}
     gone |= {fold.before.name for fold in folds if fold.before}
-    used = {ref.name for ref in references([[node.args, node.kwargs] for node in nodes])}
+    read = references([[node.args, node.kwargs] for node in nodes])
+    used = {ref.name for ref in read}
     tensors = {name: tensor for name, tensor in tensors.items() if name in used}
     calls = {place: ref for place, ref in program.calls.items() if ref.name not in gone}
     return Program(nodes, tensors, program.output, calls)

@@ -211,13 +211,19 @@ def state_of(content: object) -> dict[str, Tensor] | None:
 def _renamed(state, wanted):
     """The state dict without a prefix that all of its names have and the network's have not."""
     while set(state) != set(wanted):
-        prefix = next(
-            (one for one in PREFIXES if state and all(name.startswith(one) for name in state)), None
-        )
+        prefix = _common_prefix(state)
         if prefix is None:
             return state
         state = {name[len(prefix) :]: value for name, value in state.items()}
     return state
+
+
+def _common_prefix(state):
+    """The first of PREFIXES that all names have, None where there is none."""
+    for prefix in PREFIXES:
+        if state and all(name.startswith(prefix) for name in state):
+            return prefix
+    return None
 
 
 # what train_model.py notes of architectures of one's own, by their name

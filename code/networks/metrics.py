@@ -163,14 +163,16 @@ def reliability(
     probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 10
 ) -> dict[str, np.ndarray]:
     """Reliability diagram over all records and classes: per bin of probability its mean, the
-    observed share, the count.
+    observed share (both NaN where the bin is empty), the count.
     """
-    values, truth = probabilities.ravel(), labels.ravel().astype(float)
-    bins = np.minimum((values * n_bins).astype(int), n_bins - 1)
-    count = np.bincount(bins, minlength=n_bins)
-    with np.errstate(invalid="ignore"):
-        predicted = np.bincount(bins, values, n_bins) / count
-        observed = np.bincount(bins, truth, n_bins) / count
+    from sklearn.calibration import calibration_curve  # here: importing it takes a second
+
+    values, truth = probabilities.ravel(), labels.ravel().astype(int)
+    inner_edges = np.linspace(0, 1, n_bins + 1)[1:-1]
+    count = np.bincount(np.searchsorted(inner_edges, values), minlength=n_bins)
+    predicted, observed = np.full((2, n_bins), np.nan)
+    points = calibration_curve(truth, values, n_bins=n_bins)
+    observed[count > 0], predicted[count > 0] = points
     return {"predicted": predicted, "observed": observed, "count": count}
 
 

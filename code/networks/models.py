@@ -174,9 +174,10 @@ def _branch(n_in, width, n_out, kernel, stride, bias, zero_init):
         ("2", conv_norm(width, width, kernel, stride, bias=bias)),
         ("3", conv_norm(width, n_out, 1, bias=bias, relu=False, zero_init=zero_init)),
     )
-    return OrderedDict(
-        (f"{name}{number}", module) for number, part in parts for name, module in part.items()
-    )
+    branch = OrderedDict()
+    for number, part in parts:
+        branch.update({f"{name}{number}": module for name, module in part.items()})
+    return branch
 
 
 def _stages(n_in, width, n_out, make_block):

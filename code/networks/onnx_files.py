@@ -279,8 +279,10 @@ class OnnxNetwork(nn.Module):
         self.constants: dict[str, np.ndarray] = {}
         self.names: dict[str, str] = {}  # of the file -> of the parameter
         self.weights = nn.Module()
-        normed = [node for node in nodes if node.kind == "BatchNormalization"]
-        measured = {name for node in normed for name in node.inputs[3:5]}  # means and variances
+        measured = set()  # means and variances
+        for node in nodes:
+            if node.kind == "BatchNormalization":
+                measured |= set(node.inputs[3:5])
         for name, array in weights.items():
             if array.dtype.kind not in "fV" or array.ndim == 0 or array.size == 1:
                 self.constants[name] = array

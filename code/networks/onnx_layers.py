@@ -1,5 +1,6 @@
 """ONNX operations with weights or windows, in PyTorch's operations."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -39,7 +40,7 @@ def _padded(x, pads, value):
     """(x, symmetric pads that are left to the layer): uneven ones are put around x first."""
     if all(before == after for before, after in pads):
         return x, [before for before, _ in pads]
-    sides = [side for pair in reversed(pads) for side in pair]
+    sides = list(itertools.chain.from_iterable(reversed(pads)))
     return F.pad(x, sides, value=value), [0] * len(pads)
 
 

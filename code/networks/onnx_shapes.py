@@ -185,7 +185,9 @@ def _pad(node, x, pads=None, value=None, axes=None):
     if not used:
         return x
     first = used[0] if mode == "constant" else max(2, x.ndim - 2 if used[0] < x.ndim - 1 else 2)
-    flat = [side for axis in reversed(range(first, x.ndim)) for side in (before[axis], after[axis])]
+    flat = []
+    for axis in reversed(range(first, x.ndim)):
+        flat += [before[axis], after[axis]]
     if mode == "constant":
         number = node.get("value", 0.0) if value is None else np.asarray(value).reshape(-1)[0]
         return F.pad(x, flat, value=float(number))

@@ -1,5 +1,7 @@
 """What a network puts out, as one logit per class."""
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ def tensors_in(output: object) -> list[Tensor]:
     if isinstance(output, dict):
         output = list(output.values())
     if isinstance(output, (list, tuple)):
-        return [tensor for part in output for tensor in tensors_in(part)]
+        return list(itertools.chain.from_iterable(map(tensors_in, output)))
     return []
 
 

@@ -206,10 +206,10 @@ class Program(nn.Module):
 
     def _last_uses(self):
         """Per node, the names of the values that are read for the last time there."""
-        reads = [{ref.name for ref in inputs_of(node)} | {node.name} for node in self.nodes]
         seen = {reference.name for reference in references(self.output)}
         spent = []
-        for names in reversed(reads):
+        for node in reversed(self.nodes):
+            names = {ref.name for ref in inputs_of(node)} | {node.name}
             spent.append(tuple(names - seen))
             seen |= names
         return tuple(reversed(spent))

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def info_of(args: argparse.Namespace) -> ModelInfo:
     """
     folds = {"train": args.train_folds, "validation": args.val_folds, "test": args.test_folds}
     folds = {name: sorted(chosen or FOLDS[name]) for name, chosen in folds.items()}
-    chosen = [fold for part in folds.values() for fold in part]
+    chosen = list(chain.from_iterable(folds.values()))
     if len(set(chosen)) < len(chosen) or not set(chosen) <= set(range(1, 11)):
         raise UserError(f"folds are numbers from 1 to 10, each in one split: got {folds}")
     leads = tuple(args.leads or LEADS)
@@ -344,8 +345,9 @@ def take_up(folder: Path, resumed: bool, run_id: str) -> dict | None:
                 f"going on after epoch {len(stored['history'])} of the interrupted run in {folder}"
             )
             return stored
-    for path in [path for pattern in RUN_FILES for path in folder.glob(pattern)]:
-        path.unlink()
+    for pattern in RUN_FILES:
+        for path in list(folder.glob(pattern)):
+            path.unlink()
     if explained := sorted(
         path.name for path in folder.iterdir() if path.is_dir() and path.name not in OWN_FOLDERS
     ):

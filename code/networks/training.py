@@ -340,7 +340,9 @@ def _save(learner, info, folder, history, **facts):
     best, last = checkpoint_paths(folder)
     facts = {**facts, "epoch": len(history), "threads": torch.get_num_threads()}
     # how long an epoch took belongs to the log: the same run gives the same bytes of checkpoint
-    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+    rows = [dict(row) for row in history]
+    for row in rows:
+        row.pop("seconds", None)
     if best_epoch(history) == len(history) - 1:
         save_checkpoint(best, learner.model, info, **facts, score=history[-1]["score"])
     save_checkpoint(

@@ -199,6 +199,21 @@ def test_calibration_of_a_calibrated_model_and_of_an_overconfident_one(rng):
     ) == pytest.approx(0.45)
 
 
+def test_reliability_of_bins_with_known_content_and_of_empty_ones():
+    probabilities = np.array([[0.02, 0.04], [0.96, 0.98], [1.0, 0.06]])
+    labels = np.array([[0, 1], [1, 1], [0, 0]])
+    bins = evaluation.reliability(probabilities, labels)
+    assert bins["count"].tolist() == [3, 0, 0, 0, 0, 0, 0, 0, 0, 3]
+    np.testing.assert_allclose(bins["predicted"][[0, 9]], [0.04, 0.98])
+    np.testing.assert_allclose(bins["observed"][[0, 9]], [1 / 3, 2 / 3])
+    assert np.isnan(bins["predicted"][1:9]).all()
+    assert evaluation.calibration_error(probabilities, labels) == pytest.approx(
+        (1 / 3 - 0.04 + 0.98 - 2 / 3) / 2
+    )
+    nobody = evaluation.reliability(probabilities, np.zeros_like(labels))
+    np.testing.assert_array_equal(nobody["observed"][[0, 9]], 0)
+
+
 def test_regression_equals_sklearn_and_keeps_digits_at_large_offsets(rng):
     truth = rng.normal((0, 5, 1000), size=(80, 3))
     predicted = truth + 0.3 * rng.normal(size=truth.shape)
