@@ -327,7 +327,8 @@ def describe(network: nn.Module, program: Program, expected: Expected) -> list[s
     info = network.info
     around = ("preprocessing", "logits")
     own = [node for node in program.nodes if node.place.split(".")[0] not in around]
-    kinds = ", ".join(f"{kind} {n}" for kind, n in Counter(node.kind for node in own).most_common())
+    counted = Counter(node.kind for node in own)
+    kinds = ", ".join(f"{kind} {n}" for kind, n in counted.most_common())
     n_parameters = sum(parameter.numel() for parameter in program.parameters())
     lines = [
         f"operations: {len(own)} ({kinds}); parameters: {n_parameters:,}",

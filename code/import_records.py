@@ -274,7 +274,7 @@ def make(
     written = importing.write_records(folder, source, table["ecg_id"].to_numpy(), wanted)
     table = table.iloc[written.kept].reset_index(drop=True)
     table = from_headers(table, written.facts, args.records)
-    importing.tell(written, len(source.names))
+    importing.print_summary(written, len(source.names))
     labels = table["labels"].tolist()
     if "patient_id" not in table:
         print(
@@ -293,7 +293,7 @@ def make(
         write_csv(folder / "addons" / "r-peaks.csv", r_peaks_at_100(table, args, rate))
     if written.skipped:
         write_csv(folder / "skipped_imports.csv", importing.skipped_table(written))
-    own = sorted({name for row in labels for name in row} - set(STATEMENTS))
+    own = sorted(set().union(*labels) - set(STATEMENTS))
     write_tasks(folder, {OWN_TASK: task_of_labels(OWN_TASK, labels)} if any(labels) else {})
     write_layout(
         folder,

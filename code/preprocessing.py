@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import textwrap
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -251,11 +252,11 @@ def row_problems(table: pd.DataFrame) -> list[Problem]:
         "no patient_id": (table["patient_id"].isna(), "blank"),
         "wrong strat_fold": (~fold.isin(range(1, 11)), "not one of 1 to 10"),
     }
-    return [
-        Problem(int(ecg_id), kind, f"{kind.split()[-1]} is {text}")
-        for kind, (bad, text) in checks.items()
-        for ecg_id in table.index[bad]
-    ]
+    problems = []
+    for kind, (bad, text) in checks.items():
+        detail = f"{kind.split()[-1]} is {text}"
+        problems += [Problem(int(ecg_id), kind, detail) for ecg_id in table.index[bad]]
+    return problems
 
 
 def make(
@@ -306,7 +307,7 @@ def make(
         write_shared(folder, multihot, enriched.table, problems)
         if own:
             tasks.write_tasks(folder, own)
-        tell(counts, problems)
+        print_summary(counts, problems)
     if args.annotations:
         annotate(signals, args.sampling_rate, list(table.index), folder / ANNOTATIONS)
     raw = folder / f"raw{args.sampling_rate}.pkl"
@@ -344,7 +345,7 @@ def settle_duplicates(
             f"{in_words(table, groups)}; {what}",
             file=sys.stderr,
         )
-    same = [[int(table.index[row]) for row in rows] for rows in groups]
+    same = [table.index[rows].tolist() for rows in groups]
     return (join_patients(table, groups) if join else table), same
 
 
@@ -430,16 +431,12 @@ def encode_own(
     codes: list[dict[str, float]], task: tasks.Task, min_likelihood: float
 ) -> np.ndarray:
     """(N, classes) 0/1: which classes of a task of the data set's own a record has."""
-    return np.array(
-        [
-            [
-                name in row and counts_as_label(name, row[name], min_likelihood)
-                for name in task.classes
-            ]
-            for row in codes
-        ],
-        dtype=np.int64,
-    ).reshape(len(codes), len(task.classes))
+    labels = np.zeros((len(codes), len(task.classes)), dtype=np.int64)
+    for row, likelihoods in enumerate(codes):
+        for column, name in enumerate(task.classes):
+            if name in likelihoods:
+                labels[row, column] = counts_as_label(name, likelihoods[name], min_likelihood)
+    return labels
 
 
 def unknown_to(unknown: dict[str, int], own: dict[str, tasks.Task]) -> dict[str, int]:
@@ -450,7 +447,7 @@ def unknown_to(unknown: dict[str, int], own: dict[str, tasks.Task]) -> dict[str,
 
 def files_of(own: dict[str, tasks.Task]) -> list[str]:
     """What is written for the data set's own tasks."""
-    return [f"{kind}_{name}.npy" for name in own for kind in ("multihot", "mask")]
+    return [f"{kind}_{name}.npy" for name, kind in product(own, ("multihot", "mask"))]
 
 
 def describe_version(data_path: Path, table: pd.DataFrame) -> str:
@@ -482,26 +479,32 @@ def write_shared(
             write_npy(folder / f"{kind}_{task}.npy", array)
 
 
-def tell(counts: dict, problems: list[Problem]) -> None:
+def print_summary(counts: dict, problems: list[Problem]) -> None:
     """What was found, a few lines per task; task `all` is the others together."""
     for task, found in counts["classes"].items():
         present = ", ".join(f"{name} {count}" for name, count in found["classes"].items() if count)
         absent = " ".join(name for name, count in found["classes"].items() if not count)
         line = f"{task}: {found['labelled']} records with a label, {found['unlabelled']} without"
-        say(
+        print_wrapped(
             line
             if task == "all"
             else f"{line}: {present}" + (f"; none: {absent}" if absent else "")
         )
-    say(
+    print_wrapped(
         "concepts: "
         + ", ".join(f"{name} {count['true']}" for name, count in counts["concepts"].items())
     )
-    say("quality: " + ", ".join(f"{name} {count}" for name, count in counts["quality"].items()))
+    print_wrapped(
+        "quality: " + ", ".join(f"{name} {count}" for name, count in counts["quality"].items())
+    )
     for what, source in counts["sources"].items():
-        say(f"{what}: " + ", ".join(f"{name} ({count})" for name, count in source.items()))
+        print_wrapped(
+            f"{what}: " + ", ".join(f"{name} ({count})" for name, count in source.items())
+        )
     if counts["amplitudes_clipped"]:
-        say(f"{counts['amplitudes_clipped']} amplitudes beyond what a heart produces were clipped")
+        print_wrapped(
+            f"{counts['amplitudes_clipped']} amplitudes beyond what a heart produces were clipped"
+        )
     unknown = ", ".join(f"{name} ({n})" for name, n in counts["unknown_statements"].items())
     warnings = {
         "statements that are not among PTB-XL's 71": unknown,
@@ -513,7 +516,7 @@ def tell(counts: dict, problems: list[Problem]) -> None:
             print(f"warning: {what}: {text}", file=sys.stderr)
 
 
-def say(line: str) -> None:
+def print_wrapped(line: str) -> None:
     """Print wrapped, a name never parted from its count (a no-break space holds them together)."""
     line = re.sub(r"(\S) (?=\(?\d)", "\\1\N{NO-BREAK SPACE}", line)
     wrapped = textwrap.wrap(

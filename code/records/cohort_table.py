@@ -143,7 +143,9 @@ def deal_folds(patients: np.ndarray, labels: Sequence[Sequence[str]], seed: int)
             frequency[name] = frequency.get(name, 0) + 1
     random = np.random.default_rng(seed)
     tie = random.permutation(len(members))
-    rarest = [min((frequency[n], n) for n in names) if names else (10**9, "") for names in members]
+    rarest = []
+    for names in members:
+        rarest.append(min(((frequency[name], name) for name in names), default=(10**9, "")))
     order = sorted(range(len(members)), key=lambda one: (rarest[one], tie[one]))
     size, held = np.zeros(10), {name: np.zeros(10) for name in [*frequency, ""]}
     fold_of = np.zeros(len(members), dtype=int)

@@ -63,6 +63,8 @@ def join_patients(table: pd.DataFrame, groups: Sequence[Sequence[int]]) -> pd.Da
 def in_words(table: pd.DataFrame, groups: Sequence[Sequence[int]]) -> str:
     """Which records are the same, with the folds they are in."""
     folds = table["strat_fold"].to_numpy()
-    return "; ".join(
-        " = ".join(f"{table.index[row]} (fold {folds[row]:g})" for row in rows) for rows in groups
-    )
+    described = []
+    for rows in groups:
+        same = [f"{table.index[row]} (fold {folds[row]:g})" for row in rows]
+        described.append(" = ".join(same))
+    return "; ".join(described)

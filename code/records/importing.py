@@ -159,7 +159,7 @@ def _judge(waiting, written):
             written.flags.setdefault(check, []).extend(found)
 
 
-def tell(written: Written, n_asked: int) -> None:
+def print_summary(written: Written, n_asked: int) -> None:
     """What was done to recordings, and which cannot be what they are taken for."""
     for what, count in written.counts.items():
         if count:

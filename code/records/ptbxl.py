@@ -193,15 +193,11 @@ def encode(codes: list[dict[str, float]], min_likelihood: float = 0.0) -> Labels
         task: np.zeros((len(codes), len(names)), dtype=np.int64)
         for task, names in LABEL_MAPPINGS.items()
     }
-    columns = {
-        task: {name: column for column, name in enumerate(names)}
-        for task, names in LABEL_MAPPINGS.items()
-    }
-    implied = {
-        (statement, task): [columns[task][label] for label in labels_of_statement(statement, task)]
-        for statement in STATEMENTS
-        for task in LABEL_MAPPINGS
-    }
+    implied = {}
+    for task, names in LABEL_MAPPINGS.items():
+        for statement in STATEMENTS:
+            labels = labels_of_statement(statement, task)
+            implied[statement, task] = [names.index(label) for label in labels]
     unknown = Counter()
     for row, statements in enumerate(codes):
         unknown.update(statement for statement in statements if statement not in STATEMENTS)

@@ -27,10 +27,8 @@ def load_segments(data: Dataset, rows: np.ndarray | Sequence[int] | slice) -> np
     missing = []
     folders = segmentation_folders(data.path)
     for place, row in enumerate(rows):
-        path = next(
-            (p for p in (folder / f"{data.ecg_id[row]}.npy" for folder in folders) if p.is_file()),
-            None,
-        )
+        paths = [folder / f"{data.ecg_id[row]}.npy" for folder in folders]
+        path = next(filter(Path.is_file, paths), None)
         if path is None:
             missing.append(place)
         else:

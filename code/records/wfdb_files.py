@@ -276,10 +276,11 @@ def describe_problems(problems: Sequence[Problem]) -> str:
     groups: dict[str, list[Problem]] = {}
     for problem in problems:
         groups.setdefault(problem.kind, []).append(problem)
-    return "; ".join(
-        f"{kind}: ecg_id {id_ranges(problem.ecg_id for problem in group)} (e.g. {group[0].detail})"
-        for kind, group in groups.items()
-    )
+    described = []
+    for kind, group in groups.items():
+        ids = id_ranges(problem.ecg_id for problem in group)
+        described.append(f"{kind}: ecg_id {ids} (e.g. {group[0].detail})")
+    return "; ".join(described)
 
 
 def refuse(problems: Sequence[Problem], n_records: int) -> None:
