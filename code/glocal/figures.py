@@ -417,10 +417,7 @@ def _top_list(ax, cells, n=10):
         np.where(np.isfinite(cells["rank"]), cells["rank"], np.inf), axis=None, kind="stable"
     )[:n]
     order = [index for index in order if np.isfinite(cells["rank"].flat[index])]
-    density, low, high = (
-        np.array([cells[name].flat[index] for index in order])
-        for name in ("density", "low", "high")
-    )
+    density, low, high = (cells[name].ravel()[order] for name in ("density", "low", "high"))
     y = np.arange(len(order))
     ax.hlines(y, low, high, color=SHARE_COLOUR, linewidth=1.4, zorder=2)
     ax.scatter(density, y, s=18, color=INK, zorder=3)

@@ -10,6 +10,7 @@ fill_group(group, pool, ["saliency"], seed=0)              # heat and cell sums 
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from tqdm import tqdm
@@ -127,7 +128,7 @@ def load_pool(
     ).astype(int)
     rows = np.concatenate([np.flatnonzero(part) for part in parts])
     if not len(rows):
-        asked, there = sorted({fold for part in wanted for fold in part}), np.unique(data.fold)
+        asked, there = sorted(set().union(*wanted)), np.unique(data.fold)
         raise UserError(
             f"no record is in fold {', '.join(map(str, asked))}: the data set has folds "
             f"{', '.join(map(str, there))}"
@@ -160,7 +161,7 @@ def check_cross_fit(infos: Sequence[ModelInfo]) -> None:
                 f"--cross_fit: the checkpoints differ in {name}: "
                 f"{', '.join(map(str, values))[:300]}"
             )
-    tested = [fold for info in infos for fold in info.folds["test"]]
+    tested = list(chain.from_iterable(info.folds["test"] for info in infos))
     twice = sorted({fold for fold in tested if tested.count(fold) > 1})
     if twice:
         raise UserError(
@@ -227,9 +228,10 @@ def make_groups(
     Those that were not asked for by name may be empty and are then left out with a word, else
     UserError; so it is for pairs that cannot be compared.
     """
-    asked = {*(pathologies if named else ()), *(name for pair in pairs for name in pair)}
+    contrasted = list(chain.from_iterable(pairs))
+    asked = {*contrasted, *pathologies} if named else set(contrasted)
     groups = {}
-    for name in dict.fromkeys([*pathologies, *(name for pair in pairs for name in pair)]):
+    for name in dict.fromkeys([*pathologies, *contrasted]):
         try:
             groups[name] = make_group(pool, name, strategy, n_samples, window)
         except UserError as error:

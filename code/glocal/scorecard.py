@@ -14,6 +14,7 @@ score low.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ class Rule:
     @property
     def segments(self) -> tuple[str, ...]:
         """Segments of its stretches, each once, in their order in time."""
-        wanted = {segment for stretch in self.stretches for segment in WAVES[stretch]}
+        wanted = set().union(*(WAVES[stretch] for stretch in self.stretches))
         return tuple(segment for segment in SEGMENTS if segment in wanted)
 
 
@@ -158,17 +159,21 @@ def make_card(name: str, entries: Iterable[tuple[str, str, float]]) -> Card:
 def textbook_cards(labels: Sequence[str]) -> dict[str, Card]:
     """Label -> card of RULES, for those labels that the textbook table knows."""
     wanted = {label: ALIASES.get(label, label) for label in labels}
-    entries = {
-        label: [
-            (lead, segment, rule.sign)
-            for rule in RULES
-            if rule.pathology == name
-            for lead in rule.leads
-            for segment in rule.segments
-        ]
-        for label, name in wanted.items()
-    }
-    return {label: make_card(label, cells) for label, cells in entries.items() if cells}
+    cards = {}
+    for label, name in wanted.items():
+        cells = _cells_of(name)
+        if cells:
+            cards[label] = make_card(label, cells)
+    return cards
+
+
+def _cells_of(pathology):
+    """(lead, segment, sign) of every cell that the pathology's rules name."""
+    cells = []
+    for rule in RULES:
+        if rule.pathology == pathology:
+            cells += product(rule.leads, rule.segments, [rule.sign])
+    return cells
 
 
 def rules_table() -> pd.DataFrame:

@@ -5,6 +5,7 @@ scorecard.csv.
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -132,8 +133,7 @@ def contrasts_csv(
     return pd.concat(
         [
             _contrast(first, second, method, n_permutations, seed)
-            for first, second in pairs
-            for method in methods
+            for (first, second), method in product(pairs, methods)
         ],
         ignore_index=True,
     )

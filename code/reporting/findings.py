@@ -4,6 +4,7 @@ Every sentence rests on a test or an interval that a stage has written, names th
 to the section with the evidence. Where there is too little to test, that is the sentence.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -313,8 +314,8 @@ TOPICS: tuple[Callable[[Run], Iterator[Finding]], ...] = (
 
 def findings(run: Run) -> list[Finding]:
     """All sentences, in the order of the questions."""
-    found = [finding for topic in TOPICS for finding in topic(run)]
-    asked = {name for one in found for name in [one.section]}
+    found = list(itertools.chain.from_iterable(topic(run) for topic in TOPICS))
+    asked = {one.section for one in found}
     missing = [
         title
         for section, title in (

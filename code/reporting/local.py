@@ -69,11 +69,10 @@ def _in_turn(maps):
 
 def _viewed(run, place, kept, row, maps, cells, ecg_id):
     explained = {name: records[ecg_id] for name, records in maps.items() if ecg_id in records}
-    shown = [
-        _viewed_map(name, method, *entry)
-        for name, methods in explained.items()
-        for method, entry in sorted(methods.items(), key=lambda one: _place(one[0]))
-    ]
+    shown = []
+    for name, methods in explained.items():
+        for method in sorted(methods, key=_place):
+            shown.append(_viewed_map(name, method, *methods[method]))
     own = cells[cells["ecg_id"] == ecg_id].drop(columns="ecg_id")
     own = own[own["rank"] <= CELLS_SHOWN]
     prediction, truth = _prediction(run, place, ecg_id)

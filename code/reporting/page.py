@@ -88,7 +88,7 @@ def table(frame: pd.DataFrame, limit: int | None = None) -> Markup:
     """A table that sorts and filters; says so where `limit` leaves rows out."""
     shown = frame.head(limit) if limit else frame
     records = shown.astype(object).itertuples(index=False, name=None)
-    rows = [[_explained(value) for value in record] for record in records]
+    rows = [list(map(_explained, record)) for record in records]
     name = f"table{next(_NUMBERS)}"
     return _PARTS.table(name, list(map(str, shown.columns)), rows, len(frame) - len(shown))
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -85,7 +86,7 @@ def _is_stage(path):
 
 def data_files(folder: Path) -> list[Path]:
     """preprocessing.json of the data sets that the stages have read, training's first."""
-    tables = [table for path in stage_files(folder) for table in tables_read(path)]
+    tables = chain.from_iterable(map(tables_read, stage_files(folder)))
     return list(dict.fromkeys(table.parent / "preprocessing.json" for table in tables))
 
 

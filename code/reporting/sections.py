@@ -114,11 +114,10 @@ def provenance(run: Run) -> Iterator[Markup]:
 
 
 def _provenance_of(content):
-    hashes = [
-        {"kind": kind, "file": name, "sha256": digest[:16] + "…"}
-        for kind in ("inputs", "outputs")
-        for name, digest in content.get(kind, {}).items()
-    ]
+    hashes = []
+    for kind in ("inputs", "outputs"):
+        for name, digest in content.get(kind, {}).items():
+            hashes.append({"kind": kind, "file": name, "sha256": digest[:16] + "…"})
     versions = ", ".join(f"{name} {number}" for name, number in content.get("versions", {}).items())
     listed = [table(pd.DataFrame(hashes), 40)] if hashes else []
     return join([code_block(content.get("command", "")), paragraph(versions, "soft"), *listed])
@@ -162,20 +161,16 @@ def performance(run: Run) -> Iterator[Markup]:
         return
     yield from _external(run)
     metrics = read_json(path)
-    scores = pd.DataFrame(
-        {
-            "metric": _metric_name(name),
-            **{
-                protocol.replace("_", " "): _interval(metrics[protocol].get(name))
-                for protocol in WINDOWS
-                if protocol in metrics
-            },
-        }
-        for name in metrics.get(WINDOWS[0], {})
-        if _is_score(metrics[WINDOWS[0]][name])
-    )
-    if len(scores):
-        yield table(scores)
+    protocols = [protocol for protocol in WINDOWS if protocol in metrics]
+    scores = []
+    for name, score in metrics.get(WINDOWS[0], {}).items():
+        if _is_score(score):
+            row = {"metric": _metric_name(name)}
+            for protocol in protocols:
+                row[protocol.replace("_", " ")] = _interval(metrics[protocol].get(name))
+            scores.append(row)
+    if scores:
+        yield table(pd.DataFrame(scores))
     per_class = metrics.get("windows", {}).get("per_class_auc", {})
     if per_class:
         scored = {label: entry for label, entry in per_class.items() if _is_score(entry)}
