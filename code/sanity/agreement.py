@@ -15,7 +15,7 @@ Glocal: rank correlation of the mean cell map of a class's records, with an inte
 Chance: maps of different patients (per record), maps of different classes (glocal).
 """
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -182,12 +182,9 @@ def glocal_agreement(
     cells = [np.nan_to_num(flat(cell_means(subject, one))) for one in maps]
     weights = np.vstack([np.ones(len(subject)), patient_weights(subject.patients, N_GLOCAL, seed)])
     # (models, classes, 1 + resamples, cells)
-    means = np.stack(
-        [
-            [_weighted_means(one, weights * (subject.target == target)) for target in classes]
-            for one in cells
-        ]
-    )
+    of_class = [weights * (subject.target == target) for target in classes]
+    means = [_weighted_means(one, chosen) for one, chosen in product(cells, of_class)]
+    means = np.reshape(means, (len(cells), len(classes), *np.shape(means[0])))
     same, other = [], []
     for first, second in combinations(range(len(maps)), 2):
         for a in range(len(classes)):

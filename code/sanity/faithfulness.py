@@ -168,8 +168,8 @@ def _areas(subject, name, reading, curves, reference):
     if not name.startswith(DRAWN):
         return measured
     orders = {"most": most, "least": least, "random": np.mean(random, axis=0)}
-    return measured + [
-        subject.measured(f"removal_{reading}_{order}_{fraction:g}", curve[:, step], detail=True)
-        for order, curve in orders.items()
-        for step, fraction in enumerate(FRACTIONS)
-    ]
+    for order, curve in orders.items():
+        for step, fraction in enumerate(FRACTIONS):
+            removal = f"removal_{reading}_{order}_{fraction:g}"
+            measured.append(subject.measured(removal, curve[:, step], detail=True))
+    return measured

@@ -525,22 +525,20 @@ def draw_layers(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) 
     )
     for line, kind in zip(axes, kinds, strict=True):
         for ax, task in zip(line, tasks, strict=True):
-            grid = [
-                [
-                    values.loc[(task, f"{kind}@{layer}", f"layer_auc_{truth}_absolute")]
-                    for truth in ("cell", "time")
-                ]
-                for layer in ("original", "last")
-            ]
+            grid = {}
+            for row, layer in enumerate(("original", "last")):
+                for column, truth in enumerate(("cell", "time")):
+                    check = f"layer_auc_{truth}_absolute"
+                    grid[row, column] = values.loc[(task, f"{kind}@{layer}", check)]
             ax.imshow(
-                [[cell["value"] for cell in row] for row in grid],
+                np.reshape([cell["value"] for cell in grid.values()], (2, 2)),
                 cmap=SIGNED_CMAP,
                 vmin=0,
                 vmax=1,
                 aspect="auto",
             )
             for row, column in np.ndindex(2, 2):
-                cell = grid[row][column]
+                cell = grid[row, column]
                 ax.text(
                     column,
                     row,

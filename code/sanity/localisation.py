@@ -253,7 +253,7 @@ def undo_effects(subject: Subject, data_path: str | Path, names: np.ndarray) -> 
     return effects
 
 
-def gate(cause: np.ndarray, decoys: np.ndarray) -> np.ndarray:
+def passes_gate(cause: np.ndarray, decoys: np.ndarray) -> np.ndarray:
     """(n,) bool: the cause moves the logit enough, and no decoy (n, decoys) by more than its share
     of that.
     """
@@ -275,7 +275,7 @@ def planted_reference(subject: Subject, data_path: str | Path) -> dict[str, np.n
     masks = planted_masks(cells, statements, subject.segments)
     names = sorted(set(statements[masks.any(axis=(1, 2))]))
     every = [planted_masks(cells, np.full(len(subject), name), subject.segments) for name in names]
-    passed = gate(effect, decoy_effects) & masks.any(axis=(1, 2))
+    passed = passes_gate(effect, decoy_effects) & masks.any(axis=(1, 2))
     return {
         "mask": masks,
         "every": np.array(every, dtype=bool).reshape(-1, *masks.shape),

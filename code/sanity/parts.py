@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -123,12 +124,10 @@ def plan(
     checks: dict[str, Check], subjects: dict[str, list[Subject]], methods: list[str]
 ) -> list[tuple[str, Subject, str]]:
     """What is to be done: (check, subject, method), the checks in their order."""
-    return [
-        (name, subject, method)
-        for name, check in checks.items()
-        for subject in subjects.get(check.subjects, [])
-        for method in methods
-    ]
+    work = []
+    for name, check in checks.items():
+        work += product([name], subjects.get(check.subjects, []), methods)
+    return work
 
 
 def estimate_maps(subject: Subject, explainers: dict, n_models: int) -> float:

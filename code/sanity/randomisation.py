@@ -33,9 +33,8 @@ def layers_top_down(model: nn.Module) -> list[str]:
     """Names of the top-level parts that have weights, output first."""
     if isinstance(model, Program):
         return list(parts_of(model))[::-1]
-    return [name for name, part in model.named_children() if any(True for _ in part.parameters())][
-        ::-1
-    ]
+    names = [name for name, part in model.named_children() if list(part.parameters())]
+    return names[::-1]
 
 
 def randomised(model: nn.Module, names: list[str], x: torch.Tensor, seed: int) -> nn.Module:

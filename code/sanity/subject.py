@@ -228,12 +228,11 @@ def compare_to_best(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         means = wide[methods].mean()
         best = means.idxmax() if np.isinf(goal) else (means - goal).abs().idxmin()
         corrected, floor = range_p(wide, methods, best, goal, seed)
-        rows += [
-            (check, model, task, best, *row[:-1], corrected[row[0]], floor, row[-1])
-            for row in (
-                _difference(wide, method, best, resamples) for method in wide if method != best
-            )
-        ]
+        for method in wide:
+            if method != best:
+                row = _difference(wide, method, best, resamples)
+                p = corrected[row[0]], floor
+                rows.append((check, model, task, best, *row[:-1], *p, row[-1]))
     return pd.DataFrame(rows, columns=COMPARED)
 
 

@@ -31,9 +31,9 @@ def fit_of(model: nn.Module, data: Dataset) -> pd.DataFrame:
 
 def long_table(found: dict[str, list]) -> pd.DataFrame:
     """Measurements by method as one long table."""
-    tables = [
-        one.table().assign(method=method) for method, measured in found.items() for one in measured
-    ]
+    tables = []
+    for method, measured in found.items():
+        tables += [one.table().assign(method=method) for one in measured]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 

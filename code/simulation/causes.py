@@ -78,7 +78,10 @@ class Cause:
 
 def leads(**values: float) -> dict[str, float]:
     """leads(I_V5=0.1, II=0.2) -> {"I": 0.1, "V5": 0.1, "II": 0.2}"""
-    return {lead: value for names, value in values.items() for lead in names.split("_")}
+    by_lead = {}
+    for names, value in values.items():
+        by_lead.update(dict.fromkeys(names.split("_"), value))
+    return by_lead
 
 
 def everywhere(value: float) -> dict[str, float]:

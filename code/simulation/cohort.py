@@ -52,7 +52,7 @@ def combinations() -> tuple[tuple[tuple[str, ...], ...], np.ndarray]:
     """
     table = read_csv(Path(__file__).with_name("label_combinations.csv"))
     names = tuple(tuple(text.split()) for text in table["labels"])
-    has = np.array([[name in group for name in CAUSES] for group in names])
+    has = np.array([np.isin(list(CAUSES), group) for group in names])
     share = table["records"].to_numpy(dtype=float)
     for _ in range(100):
         share /= share.sum()
@@ -116,9 +116,7 @@ def _patients(n_records, random):
 
 def _person(groups, random):
     """Age and sex of each patient: those of the statement with the highest typical age."""
-    oldest = [
-        max((CAUSES[name] for name in group), key=lambda cause: cause.age) for group in groups
-    ]
+    oldest = [CAUSES[max(group, key=lambda name: CAUSES[name].age)] for group in groups]
     typical = np.array([cause.age for cause in oldest])
     age = typical + random.normal(0, 1, len(groups)) * np.where(typical < 55, 17, 11)
     female = random.random(len(groups)) < np.array([cause.female for cause in oldest])
@@ -216,13 +214,9 @@ def _apply(cause: Cause, severity, beat: Beat, rr):
 
 def _cells(waves, change):
     """Index of waves x leads into an amplitude array, and the value of each."""
-    pairs = [
-        (WAVES.index(wave), INDEPENDENT.index(lead), value)
-        for wave in waves
-        for lead, value in change.items()
-    ]
-    wave, lead, value = zip(*pairs, strict=True)
-    return (np.array(wave), np.array(lead)), np.array(value)
+    wave = np.repeat([WAVES.index(name) for name in waves], len(change))
+    lead = np.tile([INDEPENDENT.index(name) for name in change], len(waves))
+    return (wave, lead), np.tile(list(change.values()), len(waves))
 
 
 _QRS = slice(WAVES.index(QRS[0]), WAVES.index(QRS[-1]) + 1)

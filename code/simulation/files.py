@@ -1,6 +1,7 @@
 """Write a simulated cohort: PTB-XL's files and the truth beside them."""
 
 import shutil
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,8 @@ def remove_records(folder: Path) -> None:
 
 
 def _make_folders(folder, plan, rates, segmentations):
-    names = {Path(record_name(ecg_id, rate)).parent for rate in rates for ecg_id in plan["ecg_id"]}
+    pairs = product(plan["ecg_id"], rates)
+    names = {Path(record_name(ecg_id, rate)).parent for ecg_id, rate in pairs}
     for name in [*names, *([Path(SEGMENTATIONS)] if segmentations else [])]:
         (folder / name).mkdir(parents=True, exist_ok=True)
 

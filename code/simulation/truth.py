@@ -58,11 +58,9 @@ def measure_truth(beat: Beat) -> Truth:
     )
     beat_level = whole - _at(time, whole, qrs_on)[:, None]
     peaks, amplitudes = _qrs_peaks(time, beat_level, qrs_on, qrs_off)
-    table = {
-        f"{wave}_Amp_{lead}": amplitudes[:, k, w]
-        for w, wave in enumerate("QRS")
-        for k, lead in enumerate(LEADS)
-    }
+    table = {}
+    for w, wave in enumerate("QRS"):
+        table |= {f"{wave}_Amp_{lead}": amplitudes[:, k, w] for k, lead in enumerate(LEADS)}
     table |= {
         f"Rp_Amp_{lead}": late
         for lead, late in zip(LEADS, _late_r(time, parts["QRS"], beat.width).T, strict=True)
@@ -134,11 +132,10 @@ def _deflections(name, beat, time, onset, offset):
     up, down = np.where(inside, beat, 0.0).max(axis=1), np.where(inside, beat, 0.0).min(axis=1)
     up, down = (np.where(np.isnan(onset)[:, None], np.nan, values) for values in (up, down))
     larger = np.where(up >= -down, up, down)
-    return {
-        f"{kind}_Amp_{lead}": values[:, k]
-        for kind, values in ((name, larger), (f"{name}P", up), (f"{name}N", down))
-        for k, lead in enumerate(LEADS)
-    }
+    table = {}
+    for kind, values in ((name, larger), (f"{name}P", up), (f"{name}N", down)):
+        table |= {f"{kind}_Amp_{lead}": values[:, k] for k, lead in enumerate(LEADS)}
+    return table
 
 
 def _at(time, wave, when):

@@ -9,9 +9,9 @@ import pytest
 from common.labels import LEADS
 from ecg.segments import SEGMENTS
 from sanity.localisation import (
-    gate,
     gate_table,
     measure_localisation,
+    passes_gate,
     planted_masks,
     specific_auc,
 )
@@ -49,8 +49,8 @@ def test_truth_is_the_core_of_a_cause_and_nothing_of_rate_or_rhythm():
 def test_gate_by_hand():
     cause = np.array([2.0, 2.0, 0.4, -3.0, 1.0])
     decoys = np.array([[0.1, -0.4], [0.1, 0.6], [0, 0], [0, 0], [0, -0.3]])
-    assert gate(cause, decoys).tolist() == [True, False, False, False, False]
-    assert gate(cause, np.zeros((5, 0))).tolist() == [True, True, False, False, True]
+    assert passes_gate(cause, decoys).tolist() == [True, False, False, False, False]
+    assert passes_gate(cause, np.zeros((5, 0))).tolist() == [True, True, False, False, True]
 
 
 @pytest.fixture(scope="module")
