@@ -458,9 +458,8 @@ def _train_and_test(args, model, data, place):
     _refuse_shared_patients(training, evaluated, args.folds)
     labels, columns, n_class = _classes(args, model, evaluated)
     concepts = _concepts(args, training)
-    n_family = max(
-        sum(c.against == kind for c in concepts) for kind in ("random", "others")
-    )  # corrected together
+    families = [concept.against for concept in concepts]
+    n_family = max(families.count("random"), families.count("others"))  # corrected together
     plan = _plan(args, n_family)
     note_constant_within_classes(concepts, training, labels, columns)
     layers = args.layers or layer_names(model)

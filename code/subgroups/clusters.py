@@ -520,16 +520,13 @@ def enrichment(
         ]
     )
     p = permutation_p(np.ptp(observed, axis=0), null)
-    return [
-        {
-            "trait": name,
-            **{f"share_{cluster}": observed[cluster, column] for cluster in range(k)},
-            "difference": np.ptp(observed[:, column]),
-            "p": p[column],
-            "n": int(known[:, column].sum()),
-        }
-        for column, name in enumerate(names)
-    ]
+    rows = []
+    for column, name in enumerate(names):
+        row = {"trait": name}
+        row |= {f"share_{cluster}": observed[cluster, column] for cluster in range(k)}
+        row |= {"difference": np.ptp(observed[:, column]), "p": p[column]}
+        rows.append(row | {"n": int(known[:, column].sum())})
+    return rows
 
 
 def best_naming(clusters: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[int, str]:
@@ -539,12 +536,9 @@ def best_naming(clusters: np.ndarray, labels: np.ndarray, names: list[str]) -> d
     k = clusters.max() + 1
     if k < len(names):
         return {cluster: str(cluster) for cluster in range(k)}
-    counts = np.array(
-        [
-            [np.sum((clusters == cluster) & (labels == name)) for name in names]
-            for cluster in range(k)
-        ]
-    )
+    counts = np.zeros((k, len(names)), dtype=int)
+    for cluster, column in np.ndindex(counts.shape):
+        counts[cluster, column] = np.sum((clusters == cluster) & (labels == names[column]))
     best = max(
         permutations(range(k), len(names)),
         key=lambda rows: counts[list(rows), range(len(names))].sum(),

@@ -64,7 +64,7 @@ def choose_level(names: list[str], level: str | None = None) -> str:
     for candidate in levels:
         if set(names) <= set(LABEL_MAPPINGS[candidate]):
             return candidate
-    known = {name for candidate in levels for name in LABEL_MAPPINGS[candidate]}
+    known = set().union(*(LABEL_MAPPINGS[candidate] for candidate in levels))
     check_names("label", names, sorted(known))
     raise UserError(
         f"{' and '.join(names)} are not labels of one level: choose names of one task "

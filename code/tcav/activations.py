@@ -199,10 +199,10 @@ def class_gradients(
     """
     sizes = layer_sizes(model, layers, pool)
     positions = [np.flatnonzero(column) for column in members.T]
-    out = [
-        {name: np.empty((len(rows), sizes[name]), dtype=np.float32) for name in layers}
-        for rows in positions
-    ]
+    out = []
+    for rows in positions:
+        shapes = {name: (len(rows), sizes[name]) for name in layers}
+        out.append({name: np.empty(shape, np.float32) for name, shape in shapes.items()})
     needed = np.flatnonzero(members.any(axis=1))
     needed = needed[np.argsort(members[needed].argmax(axis=1), kind="stable")]
     frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -200,7 +200,7 @@ def _null(concept, layers, plan):
         draws = _draws(concept, flags, rng, layers[0].x)
         for layer, part in zip(layers, parts, strict=True):
             part.append(_null_part(layer, draws, plan, start))
-    joined = [[np.concatenate(pieces) for pieces in zip(*part, strict=True)] for part in parts]
+    joined = [list(map(np.concatenate, zip(*part, strict=True))) for part in parts]
     return (
         [part[0] for part in joined],
         [part[1] for part in joined],

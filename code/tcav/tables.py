@@ -230,10 +230,10 @@ def write_cavs(
     (concepts, D) of unit length and `mean/<layer>` (D,), the mean training activation that
     projections are measured from.
     """
-    arrays = {
-        f"cav/{layer}": np.stack([outcome.cavs[number] for outcome in outcomes]).astype(np.float32)
-        for number, layer in enumerate(outcomes[0].layers)
-    }
+    arrays = {}
+    for number, layer in enumerate(outcomes[0].layers):
+        cavs = np.stack([outcome.cavs[number] for outcome in outcomes])
+        arrays[f"cav/{layer}"] = cavs.astype(np.float32)
     write_npz(
         path,
         concepts=np.array([outcome.concept.name for outcome in outcomes]),
