@@ -42,7 +42,10 @@ def redrawn(program: Program, names: list[str], x: Tensor, seed: int) -> Program
     twin = copy.deepcopy(program)
     generator = torch.Generator().manual_seed(seed)
     parts = parts_of(twin)
-    chosen = [node for name, nodes in parts.items() if name in names for node in nodes]
+    chosen = []
+    for name, nodes in parts.items():
+        if name in names:
+            chosen += nodes
     for node in chosen:
         _draw(twin, node, generator)
     for node in chosen:

@@ -77,7 +77,7 @@ def make_plan(n_records: int, seed: int) -> pd.DataFrame:
     combination = np.where(
         first | (random.random(n_records) < SAME_FINDINGS), of_patient[patient], anew
     )
-    age, female = _person([names[k] for k in of_patient], random)
+    age, female = _age_and_sex([names[k] for k in of_patient], random)
     plan = pd.DataFrame(
         {
             "ecg_id": np.arange(1, n_records + 1),
@@ -114,7 +114,7 @@ def _patients(n_records, random):
     return np.cumsum(new) - 1
 
 
-def _person(groups, random):
+def _age_and_sex(groups, random):
     """Age and sex of each patient: those of the statement with the highest typical age."""
     oldest = [CAUSES[max(group, key=lambda name: CAUSES[name].age)] for group in groups]
     typical = np.array([cause.age for cause in oldest])

@@ -176,7 +176,10 @@ def sizes(amplitude: np.ndarray) -> np.ndarray:
 def with_sizes(amplitude: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Amplitudes with each of GROUPS scaled to the wanted size # (n, 3)."""
     factor = wanted / sizes(amplitude)
-    group = np.array([[wave in waves for waves in GROUPS.values()].index(True) for wave in WAVES])
+    number_of = {}
+    for number, waves in enumerate(GROUPS.values()):
+        number_of.update(dict.fromkeys(waves, number))
+    group = [number_of[wave] for wave in WAVES]
     return amplitude * factor[:, group][:, :, None]
 
 

@@ -5,6 +5,7 @@ separates them.
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from torch import nn
@@ -214,23 +215,19 @@ def judge_clusters(
         own += _follows_prediction(clusters, traits.predicted[rows], labels, patients, args)
         judged += [{"representation": name, **row} for row in own]
     if cohort.hidden_labels and "signal" in found:
-        judged += [
-            {
-                "representation": f"{name} - signal",
-                **paired_difference(
-                    result.clusters[rows],
-                    found["signal"].clusters[rows],
-                    labels,
-                    patients,
-                    metric,
-                    args.n_resamples,
-                    args.seed,
-                ),
-            }
-            for name, result in found.items()
-            if name != "signal"
-            for metric in ("accuracy", "ari")
-        ]
+        signal = found["signal"].clusters[rows]
+        others = [name for name in found if name != "signal"]
+        for name, metric in product(others, ("accuracy", "ari")):
+            difference = paired_difference(
+                found[name].clusters[rows],
+                signal,
+                labels,
+                patients,
+                metric,
+                args.n_resamples,
+                args.seed,
+            )
+            judged.append({"representation": f"{name} - signal", **difference})
     return judged
 
 

@@ -128,6 +128,12 @@ class Outcome:
     random: list[tuple] = field(default_factory=list)
 
 
+def tested_magnitudes(outcome: Outcome, plan: Plan) -> np.ndarray:
+    """Mean magnitude over the draws that are tested: (layers, classes)."""
+    tested = [runs[: plan.test_runs] for runs in outcome.magnitudes]
+    return np.stack([runs.mean(axis=0) for runs in tested])
+
+
 def sign_counts(gradients: Sequence[torch.Tensor], cavs: torch.Tensor) -> torch.Tensor:
     """Share of positive directional derivatives (K, classes) of CAVs (K, D) for per-class gradients
     (n_c, D).

@@ -28,7 +28,7 @@ import torch
 from common.files import UserError
 from networks.checkpoints import ModelInfo
 from networks.controls import Control
-from tcav.analysis import ALPHA, Outcome, Plan, correct_over_concepts, p_values
+from tcav.analysis import ALPHA, Outcome, Plan, correct_over_concepts, p_values, tested_magnitudes
 
 MIN_SEEDS = 3  # trained networks
 MIN_CLASS = 5  # records of a class in the fold
@@ -65,12 +65,7 @@ def upper(layers: Sequence[str]) -> slice:
 
 def cell_magnitudes(outcomes: Sequence[Outcome], plan: Plan) -> np.ndarray:
     """Mean magnitude over the tested draws: (concepts, layers, classes)."""
-    return np.stack(
-        [
-            np.stack([runs[: plan.test_runs].mean(axis=0) for runs in outcome.magnitudes])
-            for outcome in outcomes
-        ]
-    )
+    return np.stack([tested_magnitudes(outcome, plan) for outcome in outcomes])
 
 
 def pseudo_magnitudes(outcomes: Sequence[Outcome]) -> np.ndarray:

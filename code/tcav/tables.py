@@ -13,7 +13,15 @@ from common.files import UserError, read_npz, write_npz
 from common.labels import associated, superclass
 from common.stats import wilson_interval
 from tcav.activations import class_gradients, collect
-from tcav.analysis import ALPHA, Outcome, Plan, correct_over_concepts, p_values, sign_counts
+from tcav.analysis import (
+    ALPHA,
+    Outcome,
+    Plan,
+    correct_over_concepts,
+    p_values,
+    sign_counts,
+    tested_magnitudes,
+)
 from tcav.controls import Verdicts
 
 RUN_KINDS = {
@@ -92,7 +100,7 @@ def _test_family(family, plan):
         return [(values, values, values) for values in blank]
     tests = [
         p_values(
-            np.stack([runs[: plan.test_runs].mean(axis=0) for runs in outcome.magnitudes]),
+            tested_magnitudes(outcome, plan),
             np.stack(outcome.null, axis=1),
         )
         for outcome in family
@@ -292,19 +300,18 @@ def apply_cavs(
         magnitudes = np.stack(
             [(values.mean(dim=0) @ torch.from_numpy(cavs).T).numpy() for values in chosen], axis=1
         )
-        rows += [
-            {
-                "concept": concept,
-                "run_kind": run_kind,
-                "layer": layer,
-                "pathology": label,
-                "score": scores[k, j],
-                "magnitude_plain": magnitudes[k, j],
-                "n_class": len(chosen[j]),
-            }
-            for k, (concept, run_kind) in enumerate(
-                zip(stored["concepts"], stored["run_kinds"], strict=True)
-            )
-            for j, label in enumerate(labels)
-        ]
+        kinds = zip(stored["concepts"], stored["run_kinds"], strict=True)
+        for k, (concept, run_kind) in enumerate(kinds):
+            for j, label in enumerate(labels):
+                rows.append(
+                    {
+                        "concept": concept,
+                        "run_kind": run_kind,
+                        "layer": layer,
+                        "pathology": label,
+                        "score": scores[k, j],
+                        "magnitude_plain": magnitudes[k, j],
+                        "n_class": len(chosen[j]),
+                    }
+                )
     return projections, pd.DataFrame(rows).round(DIGITS)

@@ -28,7 +28,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests")]
 
-from ratios import say
+from ratios import print_result
 
 from attribution.gradients import gradient
 from attribution.lrp import LRP_PRESETS
@@ -169,7 +169,7 @@ def ledgers(run: str, data_path: str, n_records: int) -> bool:
                 network, x.to(next(network.parameters()).dtype), target, "lrp", preset=preset
             ).ledger
             closed &= float(book.gap.abs().max()) < LEDGER_BARS[precision]
-            say(
+            print_result(
                 f"ledger, {preset}, {precision}, {model.info.run_folder_name}, {len(x)} records",
                 "sum of the absolute shares",
                 f"largest gap {float(book.gap.abs().max()):.1e}, "
@@ -194,7 +194,7 @@ def main(args):
         }[part]
         for modelname in args.modelnames:
             ratios = function(modelname)
-            say(
+            print_result(
                 f"attribution of {N_RECORDS} records, {modelname}",
                 against,
                 ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "code"), str(Path(__file__).parent)]
 
-from ratios import say
+from ratios import print_result
 
 from subgroups.clusters import lloyd
 
@@ -89,7 +89,7 @@ def main() -> None:
     for n_records, k in SIZES:
         found = kmeans(args.n_clouds, n_records, k)
         ratio = found["theirs"] / found["ours"]
-        say(
+        print_result(
             f"k-means, {args.n_clouds} clouds of {n_records} records, k = {k}",
             f"scikit-learn, {found['theirs']:.1f} s",
             f"{found['ours']:.2f} s, {ratio:.1f} times as fast; inertia differs by "

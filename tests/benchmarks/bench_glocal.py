@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from ratios import say
+from ratios import print_result
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
@@ -88,7 +88,7 @@ def bench_time(args):
         )
     )
     n_records = [count.split()[0] for count in counts.values()]  # "100 records, 93 patients, ..."
-    say(
+    print_result(
         f"glocal, {len(counts)} groups of {', '.join(n_records)} records, saliency and both "
         "controls",
         "a bar of 60 s",

@@ -29,7 +29,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
 
-from ratios import say
+from ratios import print_result
 
 SIZES = (250, 500, 1000, 1499)
 N_WFDB = 300  # records of the wfdb loop, which is the slow one
@@ -156,10 +156,10 @@ def main():
             print(json.dumps(child(args.ptbxl)))
         elif what == "cost":
             for n, ms in cost(args.ptbxl).items():
-                say(f"preprocessing, {n} records", "", f"{ms:.2f} CPU ms per record")
+                print_result(f"preprocessing, {n} records", "", f"{ms:.2f} CPU ms per record")
         elif what == "reading":
             found = reading(args.ptbxl)
-            say(
+            print_result(
                 f"reading {found['n']} records",
                 "a wfdb.rdsamp loop",
                 f"{found['ratio']:.1f} times as fast, largest difference "
@@ -167,7 +167,7 @@ def main():
             )
         else:
             found = memory(args.ptbxl, args.n_records)
-            say(
+            print_result(
                 f"preprocessing {found['n']} records",
                 f"an array of {found['array_MB']:.0f} MB",
                 f"peak {found['peak_MB']:.0f} MB, {found['cpu_s']:.0f} s of CPU",

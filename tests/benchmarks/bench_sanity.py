@@ -28,7 +28,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from ratios import say
+from ratios import print_result
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests")]
@@ -70,7 +70,7 @@ def cost(args) -> float:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60
     wall = (time.perf_counter() - start) / 60
-    say(
+    print_result(
         f"sanity checks, {args.n_samples} records",
         f"a bar of {BAR_MINUTES} min on 2 cores",
         f"{cpu:.1f} min of one core, {wall:.1f} by the clock",

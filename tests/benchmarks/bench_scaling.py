@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "code"), str(Path(__file__).parent)]
 
 from bench_tcav_validity import TASK, simulate
-from ratios import say
+from ratios import print_result
 
 from attribution.methods import explain_records
 from common.labels import LABEL_MAPPINGS, LEADS
@@ -160,7 +160,7 @@ def measure(grows: str, material: Material) -> None:
     for name, work in works(material).items():
         taken = [seconds(work, size) for size in sizes]
         exponent = math.log(taken[-1] / taken[0]) / math.log(sizes[-1] / sizes[0])
-        say(
+        print_result(
             name,
             f"{', '.join(map(str, sizes))} {grows}",
             f"{', '.join(f'{value:.2f}' for value in taken)} s: seconds ~ {grows}^{exponent:.2f}",

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from ratios import say
+from ratios import print_result
 
 LAST_LINES = 5  # of what a failed stage wrote to stderr
 COSTS = "{cpu:.1f} s of CPU, {clock:.1f} s by the clock, peak {peak:.0f} MB"
@@ -84,9 +84,9 @@ def main() -> None:
         costs = []
         for script, options in stages(folder, args.n_records):
             costs.append(measure(script, options))
-            say(f"{script}.py", f"{args.n_records} records", COSTS.format(**costs[-1]))
+            print_result(f"{script}.py", f"{args.n_records} records", COSTS.format(**costs[-1]))
     table = pd.DataFrame(costs)
-    say(
+    print_result(
         "all stages",
         f"{args.n_records} records",
         COSTS.format(**(dict(table.sum()) | {"peak": table["peak"].max()})),

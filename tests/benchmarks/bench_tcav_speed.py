@@ -21,7 +21,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
 
-from ratios import say
+from ratios import print_result
 
 from common.labels import LEADS
 from networks.checkpoints import ModelInfo
@@ -145,12 +145,12 @@ def main():
     )
     reference = times.pop("captum")
     for name, seconds in times.items():
-        say(
+        print_result(
             f"TCAV, {name}",
             f"captum, {reference:.0f} s",
             f"{seconds:.2f} s, {reference / seconds:.1f} times as fast",
         )
-    say(
+    print_result(
         "sign counts of captum's CAVs",
         "captum's own",
         f"largest difference {worst:g} over {n} scores",

@@ -27,7 +27,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
 
-from ratios import say
+from ratios import print_result
 
 from common.labels import LEADS, TASKS
 from networks.metrics import classification_metrics
@@ -294,12 +294,12 @@ def main():
         if what != "auc":
             function, saying = TIMINGS[what]
             found = function()
-            say(*(part.format(**found) for part in saying))
+            print_result(*(part.format(**found) for part in saying))
             continue
         data = preprocessed(args.ptbxl, args.output_path / "data")
         for key, (bar, _) in BARS.items():
             found = auc(data, args.output_path, *key, args.amp)
-            say(
+            print_result(
                 f"macro AUC of {' '.join(key)}{' --amp' * args.amp}, {found['n']:.0f} records",
                 f"bar {bar}",
                 f"{found['mean']:.4f}, mean of 3 seeds; {found['classes']:.0f} of {found['of']} "

@@ -3,7 +3,7 @@
 MARK = "result: "
 
 
-def say(what: str, against: str, measured: str) -> None:
+def print_result(what: str, against: str, measured: str) -> None:
     """Print a result: what was measured, against what, and the number with its unit (`against` may
     be empty).
     """
