@@ -640,14 +640,22 @@ def test_a_lead_that_is_not_there_is_no_flat_lead():
     )
     signal[:, LEADS.index("V6")] = np.nan
     found = own_quality(Own(signal, 100, signal, 100)).iloc[0]
-    assert found[found.isna()].index.tolist() == ["quality_limb_reversal", "quality_pacemaker"]
+    unknown = {
+        "limb_reversal",
+        "pacemaker",
+        "limb_order",
+        "chest_order",
+        "lead_scaling",
+        "polarity",
+    }
+    assert set(found[found.isna()].index) == {f"quality_{name}" for name in unknown}
     assert not found.dropna().any()
     assert own_quality(Own(signal, 100, flat_lead(signal), 100))["quality_flat"].all()
 
 
 @pytest.mark.parametrize("rate", [100, 500])
 def test_less_than_a_second_is_judged(rate):
-    signal = ecg_like(0, rate)[: 7 * rate // 10] / 1000
+    signal = fitting_limbs(ecg_like(0, rate)[: 7 * rate // 10] / 1000)
     assert (
         not own_quality(Own(signal, rate, signal, rate))
         .drop(columns="quality_pacemaker")
