@@ -57,6 +57,7 @@ def test_unknown_strategy_and_empty_choice_say_what_there_is():
 
     class Data:
         labels, fold = LABEL[:, None].astype(int), np.full(6, 10)
+        unknown = ()
 
         def __len__(self):
             return 6
