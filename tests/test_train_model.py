@@ -363,7 +363,7 @@ def test_testing_other_data_does_not_replace_a_runs_results(finished, tmp_path):
     before = own.read_bytes()
     train_model.main(train_model.get_args_parser().parse_args(words))
     assert own.read_bytes() == before
-    assert len(list(own.parent.glob("external_*/metrics.json"))) == 1
+    assert len(list(own.parent.glob("external/*/metrics.json"))) == 1
 
 
 # ---------------------------------------------------------------- what is refused
@@ -408,7 +408,8 @@ def test_a_patient_in_two_splits_is_an_error_that_names_them(tiny, tmp_path):
     table.to_csv(tmp_path / "data" / "ptbxl_database_enriched.csv", index=False)
     with pytest.raises(
         UserError,
-        match=rf"patient_id {other:g}\) have records in both validation and test.*--allow_patient_overlap",
+        match=rf"patient_id {other:g}\) have records in both validation and test.*"
+        "--allow_patient_overlap",
     ):
         _main(tmp_path / "data", tmp_path / "output", epochs=1)
     assert not (tmp_path / "output").exists()
