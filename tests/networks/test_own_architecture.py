@@ -46,6 +46,7 @@ def train(place, *options, **keywords):
 def test_it_is_trained_and_stands_alone_afterwards(place):
     train(place)
     run = place / "output" / "my_net_superdiagnostic"
+    sys.modules.pop("own_my_net", None)  # training has read it
     model = load_model(run)
     assert model.info.modelname == "my_net"
     assert model.info.origin["file"] == "my_net.py"
