@@ -60,7 +60,6 @@ PLACEHOLDERS = {
 
 # python block that holds this -> what is true after it
 TRUE_AFTER = {
-    "def make_model": "len(list(make_model().children())) == 10",
     "# my_net.py": "make_model()(__import__('torch').zeros(2, 12, 1000)).shape == (2, 5)",
     "torch.export.save": "__import__('os').path.getsize('mine.pt2') > 1000",
     "utils.wrap(": "found.attributions.shape == signals.shape and logits.shape == (4, 2) and "
