@@ -68,11 +68,11 @@ def performance(run: Run) -> Iterator[Finding]:
         return
     macro = windows.get("macro_auc")
     if macro and macro["value"] is not None:
-        better = macro["low"] is not None and macro["low"] > 0.5
-        text = (
-            f"macro AUC {interval(macro['value'], macro['low'], macro['high'])} over "
-            f"{macro['n_classes']} classes, on {macro['n']} ECGs it was not trained on."
-        )
+        better = macro.get("low") is not None and macro["low"] > 0.5
+        classes = f" over {macro['n_classes']} classes" if "n_classes" in macro else ""
+        records = f", on {macro['n']} ECGs it was not trained on" if "n" in macro else ""
+        auc = interval(macro["value"], macro.get("low"), macro.get("high"))
+        text = f"macro AUC {auc}{classes}{records}."
         kind = "yes" if better else "warn"
         yield Finding("How well it predicts:", text, "performance", "metrics.json", kind)
     per_class = windows.get("per_class_auc", {})
