@@ -555,7 +555,7 @@ def draw_layers(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) 
             )
             ax.tick_params(length=0)
             ax.set_title(
-                f"{kind}, {task.replace('_', ' ')} (n = {int(grid[0][0]['n'])})", fontsize=7
+                f"{kind}, {task.replace('_', ' ')} (n = {int(grid[0, 0]['n'])})", fontsize=7
             )
     _title(figure, "Grad-CAM: ROC AUC against the truth by layer and kind of truth (chance .50)")
     return figure
