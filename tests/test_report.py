@@ -17,9 +17,10 @@ from conftest import run_script
 from networks.checkpoints import ModelInfo, save_checkpoint
 from networks.models import get_model
 from records.quality import count_flags
+from reporting.explanations import _flagged
 from reporting.page import cell, table
 from reporting.run import Run, broken_links
-from reporting.sections import SECTIONS, _flagged
+from reporting.sections import SECTIONS
 
 
 @pytest.fixture

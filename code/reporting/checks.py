@@ -1,0 +1,76 @@
+"""Sections of the report on which method to believe, and on subgroups."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+from markupsafe import Markup
+
+from reporting.fragments import caption_of, columns_of, quality_lines
+from reporting.page import (
+    details,
+    figure,
+    paragraph,
+    table,
+)
+from reporting.run import Run
+
+
+def sanity(run: Run) -> Iterator[Markup]:
+    """Ranking of the methods, figures of the checks, broken claims."""
+    checks = run.csv("sanity/checks.csv")
+    if checks is None:
+        return
+    yield from quality_lines(run, "sanity")
+    axioms = run.csv("sanity/axioms.csv")
+    for row in () if axioms is None else axioms[axioms["claimed"] & ~axioms["kept"]].itertuples():
+        yield paragraph(
+            f"{row.method} claims {row.axiom} and breaks it on {row.model}: {row.worst:.3g}, "
+            "tolerance "
+            f"{row.tolerance:.3g} ({row.n} records).",
+            "warn",
+        )
+    for picture in sorted(
+        run.figures("sanity/*.png"), key=lambda path: not path.stem.startswith("ranking")
+    ):
+        yield figure(picture, caption_of(picture))
+    yield details("All checks", table(checks, 300))
+
+
+SHOWN_METRICS = (
+    "accuracy",
+    "accuracy_above_chance",
+    "ari",
+    "ami",
+    "majority",
+    "subgroups",
+    "replication",
+)
+
+
+def discovery(run: Run) -> Iterator[Markup]:
+    """For each cohort: warnings, figures, agreement of the clusters."""
+    for folder in sorted(path for path in run.folder.glob("discovery*") if path.is_dir()):
+        found = run.csv(f"{folder.name}/table.csv")
+        if found is None:
+            continue
+        yield from quality_lines(run, folder.name)
+        notes = found.get("note", pd.Series("", found.index)).astype(str)
+        for row in found[notes.str.startswith("clusters follow")].itertuples():
+            yield paragraph(
+                f"{row.representation}: the clusters follow the predicted class (adjusted mutual "
+                "information "
+                f"{row.value:.2f}), so they may say no more than the prediction does.",
+                "warn",
+            )
+        names = {"embedding": 0, "agreement": 1}
+        for picture in sorted(
+            run.figures(f"{folder.name}/*.png"),
+            key=lambda path: (names.get(path.stem, 2), path.stem),
+        ):
+            yield figure(picture, caption_of(picture))
+        shown = found[found["metric"].isin(SHOWN_METRICS)]
+        yield table(
+            columns_of(
+                shown, ["representation", "metric", "value", "low", "high", "chance", "p", "n"]
+            )
+        )

@@ -1,0 +1,184 @@
+"""Sections of the report on what the network uses: concepts, single records, groups of patients."""
+
+from collections.abc import Iterator
+
+from markupsafe import Markup
+
+from common.files import read_csv
+from records.dataset import TABLE
+from records.quality import flag_in_words, flags_of
+from reporting.fragments import caption_of, columns_of, quality_lines
+from reporting.local import viewed_records
+from reporting.page import (
+    details,
+    figure,
+    heading,
+    join,
+    paragraph,
+    table,
+    viewer,
+)
+from reporting.run import Run, tables_read
+from reporting.viewer import book
+
+MOST_PICTURES = 12  # of a local analysis that kept no signals for the viewer
+
+
+def concepts(run: Run) -> Iterator[Markup]:
+    """TCAV: how many cells are significant, which CAVs are no better than random, the cells, the
+    heat maps.
+    """
+    scores = run.csv("tcav/scores.csv")
+    if scores is None:
+        return
+    tested = scores["p_corrected"].notna()
+    found = scores[tested & (scores["p_corrected"] < 0.05)]
+    sizes = ", ".join(
+        f"{scores[column].nunique()} {plural}"
+        for column, plural in (
+            ("concept", "concepts"),
+            ("layer", "layers"),
+            ("pathology", "pathologies"),
+        )
+    )
+    yield paragraph(
+        f"{sizes}; {len(found)} of {int(tested.sum())} cells are significant after correction."
+    )
+    yield from quality_lines(run, "tcav")
+    if (run.folder / "tcav_applied").is_dir():
+        yield paragraph("Stored concept vectors applied to other records (tcav_applied/):")
+        yield from quality_lines(run, "tcav_applied")
+    invalid = scores.drop_duplicates(["concept", "layer"])
+    if "cav_valid" in invalid and not invalid["cav_valid"].all():
+        poor = int((~invalid["cav_valid"].astype(bool)).sum())
+        yield paragraph(
+            f"In {poor} of {len(invalid)} concept × layer pairs the concept's vector separates "
+            "held-out records "
+            "no better than random ones: those cells are greyed.",
+            "warn",
+        )
+    if len(found):
+        yield paragraph(
+            "Per concept and pathology the layer of largest magnitude among the significant ones; "
+            "n: records of the "
+            "pathology.",
+            "soft",
+        )
+        yield table(_strongest_layers(found, scores["layer"].nunique()), 40)
+    for picture in run.figures("tcav/summary*.png"):
+        yield figure(picture, caption_of(picture))
+    single = [path for path in run.figures("tcav/*.png") if not path.stem.startswith("summary")]
+    if single:
+        maps = join([figure(picture, caption_of(picture)) for picture in single])
+        yield details(f"All layers, one map per concept ({len(single)})", maps)
+
+
+def _strongest_layers(found, n_layers):
+    """One row per concept and pathology of the significant cells, those in most layers first."""
+    groups = found.groupby(["concept", "pathology"], sort=False)
+    best = found.loc[groups["magnitude"].apply(lambda values: values.abs().idxmax())]
+    counts = groups.size().to_numpy()
+    rows = best.assign(
+        significant=[f"{count} of {n_layers} layers" for count in counts], n=best["n_class"]
+    )
+    order = sorted(range(len(rows)), key=lambda k: (-counts[k], -abs(best["magnitude"].iloc[k])))
+    return columns_of(
+        rows.iloc[order],
+        ["concept", "pathology", "significant", "layer", "score", "magnitude", "p_corrected", "n"],
+    )
+
+
+def local(run: Run) -> Iterator[Markup]:
+    """Explained records of the data set, then each record of one's own: warnings about signals,
+    largest cells, figures.
+    """
+    for folder in sorted(path.parent.name for path in run.folder.glob("local*/cells.csv")):
+        yield from _local_part(run, folder, own=folder.removeprefix("local").removeprefix("_"))
+
+
+def _local_part(run, folder, own):
+    """One folder; `own` names one's own record, whose flags only quality.csv has."""
+    cells = run.csv(f"{folder}/cells.csv")
+    if own:
+        yield heading(f"Record {own}")
+    n = cells["ecg_id"].nunique()
+    yield paragraph(
+        f"{n} record{'' if n == 1 else 's'}, methods {', '.join(cells['method'].unique())}, "
+        "pathologies "
+        f"{', '.join(map(str, cells['pathology'].unique()))}."
+    )
+    yield from quality_lines(run, folder)
+    for line in () if own else _flagged(run, cells["ecg_id"].unique()):
+        yield paragraph(line, "warn")
+    strongest = cells[cells["rank"] == 1] if "rank" in cells else cells
+    yield details("Strongest lead and wave of each ECG and method", table(strongest, 60))
+    records = viewed_records(run, folder)
+    pictures = run.figures(f"{folder}/**/*.png")
+    if records:
+        yield viewer(book(records), f"Explained ECGs of {folder}")
+        where = f"{run.folder.name}/{folder}/"
+        yield paragraph(f"{len(pictures)} figures for print are in {where}.", "soft")
+    else:  # of a run that kept no signals
+        yield from (figure(picture, caption_of(picture)) for picture in pictures[:MOST_PICTURES])
+
+
+def _flagged(run, ecg_ids):
+    """Signal-quality warnings about the explained records, from the data set's table."""
+    stage = run.folder / "local" / "local.json"
+    tables = tables_read(stage) if stage.is_file() else []
+    there = [path for path in tables if path.is_file()]
+    if not there:
+        missing = (
+            f"{tables[0]} is not there" if tables else f"{stage} names no {TABLE} among its inputs"
+        )
+        yield f"Names of flagged records unavailable: {missing}."
+        return
+    flags = flags_of(read_csv(there[0], index_col="ecg_id", low_memory=False))
+    for name in flags:
+        ids = flags.index[(flags[name] == 1) & flags.index.isin(ecg_ids)]
+        if len(ids):
+            yield (
+                f"{flag_in_words(name)} in record {', '.join(map(str, ids[:20]))}: "
+                "read its maps with care."
+            )
+
+
+def glocal(run: Run) -> Iterator[Markup]:
+    """Maps of the groups, their densest cells, the scorecard."""
+    segments = run.csv("glocal/segments.csv")
+    if segments is None:
+        return
+    yield from quality_lines(run, "glocal")
+    yield from (
+        figure(picture, caption_of(picture)) for picture in run.figures("glocal/groups*.png")
+    )
+    top = segments[segments["rank"] <= 5].sort_values(["pathology", "method", "rank"])
+    columns = ["pathology", "method", "rank", "lead", "segment", "density", "low", "high", "share"]
+    yield details(
+        "Five strongest cells of each pathology and method", table(columns_of(top, columns), 80)
+    )
+    card = run.csv("glocal/scorecard.csv")
+    if card is not None:
+        own = card[card["own"].astype(str) == "True"] if "own" in card else card
+        yield paragraph(
+            "Scorecard: share of the relevance inside the cells of the pathology's card (the "
+            "textbook's, or on a "
+            "simulated cohort the planted ones)."
+        )
+        columns = [
+            "pathology",
+            "method",
+            "card",
+            "share",
+            "chance",
+            "lift",
+            "low",
+            "high",
+            "p",
+            "p_holm",
+            "n_records",
+        ]
+        yield table(columns_of(own, columns), 60)
+    yield from (
+        figure(picture, caption_of(picture)) for picture in run.figures("glocal/scorecard*.png")
+    )

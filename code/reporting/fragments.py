@@ -1,0 +1,96 @@
+"""Pieces that several sections of the report share: captions, signal quality, intervals."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+from markupsafe import Markup
+
+from records.quality import QUALITY_FILE, flags_in_words
+from reporting.page import details, paragraph, table
+from reporting.run import Run
+
+CAPTIONS = {
+    "course": "Course of the training: loss, and the score that chose the epoch.",
+    "roc": "Receiver operating characteristic of each class on the test fold.",
+    "reliability": "Reliability: predicted probability against observed frequency; below the "
+    "diagonal it is too sure.",
+    "amplitudes": "Predicted against measured amplitude, lead by lead.",
+    "summary_concept": "Every concept against every class, each cell at its strongest layer.",
+    "scorecard": "Left: how much the leads of a card stand out (1: no more than others). Right: "
+    "lift of the own cards.",
+    "ranking": "Skill of each method per check: 0 is chance, 1 perfect; a dot where a method is "
+    "not worse than the best.",
+    "amplitude_boxes": "Share of the attribution in the right lead, by method and amplitude task.",
+    "amplitude_curves": "Where in the beat the attribution of an amplitude lies.",
+    "randomisation": "Likeness to the original map as more layers are drawn anew; a map that stays "
+    "does not show the model.",
+    "removal": "Logit as lead x segment cells are removed: most relevant first, least first, in "
+    "random order.",
+    "localisation": "Do maps point at the planted cause? With intervals over patients.",
+    "dose_response": "What 0.1 mV more of each wave does to the logit, by lead; grey where the "
+    "interval includes 0.",
+    "layers": "Class activation maps: which layer sees where.",
+    "embedding": "Every record as a point, by hidden label (top) and by cluster (bottom).",
+    "discovery/agreement": "Agreement of the clusters with the hidden labels, beside chance and "
+    "the largest class.",
+    "sanity/agreement": "Agreement of every pair of methods: rank correlation by sample and by "
+    "lead and segment.",
+    "enrichment": "What separates the clusters; filled where p (Holm) < .05.",
+}
+
+
+PREFIXES = {
+    "concept_": "All layers and classes: ",
+    "groups_": "The groups side by side, by ",
+    "clusters_": "Median beat of each cluster, from the representation ",
+    "compare_": "Methods side by side: ",
+}
+
+
+def caption_of(path: Path) -> str:
+    """What a picture shows, from its file name."""
+    known = CAPTIONS.get(f"{path.parent.name.split('_')[0]}/{path.stem}") or CAPTIONS.get(path.stem)
+    if known:
+        return known
+    prefix = next((start for start in PREFIXES if path.stem.startswith(start)), "")
+    return PREFIXES.get(prefix, "") + path.stem.removeprefix(prefix).replace("_", " ")
+
+
+def columns_of(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Those of the columns that the table has."""
+    return frame[[name for name in names if name in frame]]
+
+
+def is_score(entry: object) -> bool:
+    """Whether an entry of metrics.json is a score that could be computed."""
+    return isinstance(entry, dict) and entry.get("value") is not None
+
+
+def interval_of(entry: dict | None) -> str:
+    """`.912 [.850, .960]` of an entry of metrics.json; a dash where there is none."""
+    if not is_score(entry):
+        return "–"
+    text = f"{entry['value']:.3f}"
+    if entry.get("low") is not None and entry.get("high") is not None:
+        text += f" [{entry['low']:.3f}, {entry['high']:.3f}]"
+    return text
+
+
+def quality_lines(run: Run, folder: str) -> Iterator[Markup]:
+    """How many of the explained records carry a flag, as the stage has counted them; by group where
+    some do.
+    """
+    counts = run.csv(f"{folder}/{QUALITY_FILE}")
+    if counts is None:
+        yield paragraph(
+            f"Quality flags unavailable: {folder}/{QUALITY_FILE} is not there; the stage counts "
+            "them when it is run again "
+            "with --overwrite.",
+            "soft",
+        )
+        return
+    words, flagged = flags_in_words(counts), counts["n_flagged"].iloc[0] > 0
+    yield paragraph(f"{words[:1].upper()}{words[1:]}.", "warn" if flagged else "soft")
+    if flagged and len(counts) > 2:
+        yield details("Quality flags by group", table(counts, 60))

@@ -1,0 +1,106 @@
+"""Figures of the checks that change the network or the signal step by step."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from common.plotting import INK
+from sanity.faithfulness import FRACTIONS
+from sanity.figure_style import GREY, colours_of, dash_of, put_legend, put_title
+
+
+def draw_randomisation(
+    tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None
+) -> Figure | None:
+    """Likeness to the original map as more layers are drawn anew, output first: plain, smoothed,
+    independent.
+    """
+    rows = tables["details"][tables["details"]["check"].str.startswith("randomisation_")]
+    if rows.empty:
+        return None
+    parts = rows["check"].str.extract(
+        r"randomisation_(smoothed_cascading|cascading|independent)_(.+)_absolute"
+    )
+    rows = rows.assign(series=parts[0], layer=parts[1]).dropna(subset=["series"])
+    colours = colours_of(dict.fromkeys(rows["method"]))
+    titles = {
+        "cascading": "cascading",
+        "smoothed_cascading": "cascading, smoothed",
+        "independent": "one layer at a time",
+    }
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), sharey=True, layout="constrained")
+    for ax, (series, title) in zip(axes, titles.items(), strict=True):
+        for method, colour in colours.items():
+            line = rows[(rows["series"] == series) & (rows["method"] == method)]
+            start = [] if series == "independent" else [1.0]
+            names = ([] if series == "independent" else ["none"]) + list(line["layer"])
+            ax.plot(
+                range(len(names)),
+                start + list(line["value"]),
+                dash_of(method),
+                color=colour,
+                marker="o",
+                markersize=2.5,
+                linewidth=1,
+                label=method,
+            )
+        ax.axhline(0, color=INK, linestyle=":", linewidth=0.8)
+        ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        ax.set(title=title, xlabel="drawn anew" + ("" if series == "independent" else " down to"))
+    axes[0].set_ylabel("rank correlation of |map|\nwith the original")
+    put_legend(figure, axes[0])
+    put_title(
+        figure, f"Are maps still alike once weights are drawn anew? {int(rows['n'].max())} records"
+    )
+    return figure
+
+
+def draw_removal(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
+    """Effect on the logit as lead x segment cells are removed: most relevant first, least first,
+    random orders.
+    """
+    rows = tables["details"][tables["details"]["check"].str.startswith("removal_")]
+    if rows.empty:
+        return None
+    methods = list(dict.fromkeys(rows["method"]))
+    values = rows.set_index(["check", "method"])["value"]
+    width = max(1.45 * len(methods) + 0.6, 6.5)  # room for the words below, however few the methods
+    figure, axes = plt.subplots(
+        2,
+        len(methods),
+        figsize=(width, 4.2),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
+    )
+    for line, reading in zip(axes, ("absolute", "signed"), strict=True):
+        for ax, method in zip(line, methods, strict=True):
+            for order, colour in (("most", "#d55e00"), ("least", "#0072b2"), ("random", GREY)):
+                curve = [
+                    values[f"removal_{reading}_{order}_{fraction:g}", method]
+                    for fraction in FRACTIONS
+                ]
+                label = "random order" if order == "random" else f"{order} relevant first"
+                ax.plot(FRACTIONS, curve, color=colour, linewidth=1.2, label=label)
+            ax.axhline(0, color=INK, linewidth=0.4)
+        line[0].set_ylabel(
+            "change of the logit\n" + ("(size)" if reading == "absolute" else "(fall)")
+        )
+    for ax, method in zip(axes[0], methods, strict=True):
+        ax.set_title(method, fontsize=8)
+    for ax in axes[1]:
+        ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+    figure.supxlabel(
+        "share of the samples removed (lead × segment cells, physiological fill; "
+        f"{int(rows['n'].max())} records)",
+        fontsize=9,
+    )
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=3,
+        fontsize=8,
+        frameon=False,
+    )
+    return figure

@@ -1,0 +1,53 @@
+"""What the figures of the sanity checks share: one colour and dash per method, titles, legends."""
+
+import textwrap
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sanity.subject import CONTROLS
+
+COLOURS = [
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+    "#7a1f5c",
+    "#5b8c00",
+    "#8a3d00",
+    "#33104a",
+]
+GREY = "#9a9a9a"
+
+
+def colours_of(methods: Sequence[str]) -> dict[str, str]:
+    """A colour per method; the controls are grey."""
+    real = [method for method in methods if method not in CONTROLS]
+    return {
+        **{method: GREY for method in methods},
+        **{method: COLOURS[k % len(COLOURS)] for k, method in enumerate(real)},
+    }
+
+
+def dash_of(method: str) -> str:
+    """LRP-epsilon often equals input x gradient: dotted, so that the line below it is seen."""
+    return {"input_magnitude": "--", "lrp:epsilon": ":"}.get(method, "-")
+
+
+def put_title(figure: Figure, text: str) -> None:
+    """A title as broad as the figure, however few panels that has."""
+    figure.suptitle(textwrap.fill(text, int(11 * figure.get_figwidth())), fontsize=10)
+
+
+def put_legend(figure: Figure, ax: Axes) -> None:
+    """The methods below the figure, in as many columns as fit."""
+    figure.legend(
+        *ax.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=max(int(figure.get_figwidth() / 1.7), 2),
+        fontsize=8,
+        frameon=False,
+    )

@@ -1,0 +1,220 @@
+"""Figures of the checks against planted causes and doses, and of methods against each other."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from common.labels import LEADS
+from common.plotting import ABSOLUTE_CMAP, INK, SIGNED_CMAP
+from sanity.figure_style import GREY, put_title
+
+
+def draw_localisation(
+    tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None
+) -> Figure | None:
+    """Localisation scores with intervals: planted lead x segment cells above, time spans below."""
+    rows = tables["checks"][tables["checks"]["check"].str.startswith("localisation_")]
+    if rows.empty:
+        return None
+    titles = {
+        "pointing": "pointing game",
+        "mass": "relevance mass",
+        "auc": "ROC AUC",
+        "top_k": "top k",
+    }
+    methods = list(dict.fromkeys(rows["method"]))[::-1]
+    figure, axes = plt.subplots(
+        2, 4, figsize=(11, 0.5 * len(methods) + 1.6), sharey=True, layout="constrained"
+    )
+    for line, truth in zip(axes, ("cell", "time"), strict=True):
+        for ax, metric in zip(line, titles, strict=True):
+            for shift, (reading, colour) in zip(
+                (-0.14, 0.14), (("absolute", INK), ("positive", "#d55e00")), strict=True
+            ):
+                one = (
+                    rows[rows["check"] == f"localisation_{metric}_{truth}_{reading}"]
+                    .set_index("method")
+                    .loc[methods]
+                )
+                places = np.arange(len(methods)) + shift
+                ax.hlines(places, one["low"], one["high"], color=colour, linewidth=1)
+                ax.plot(
+                    one["value"],
+                    places,
+                    "o",
+                    color=colour,
+                    markersize=3,
+                    label=f"{reading} relevance",
+                )
+            ax.axvline(
+                one["chance"].iloc[0],
+                color="#0072b2",
+                linestyle="--",
+                linewidth=0.8,
+                label="chance",
+            )
+            ax.set(
+                title=f"{titles[metric]}, {'lead × segment' if truth == 'cell' else 'time span'}",
+                xlim=(0, 1),
+            )
+    axes[0, 0].set_yticks(range(len(methods)), methods)
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        fontsize=8,
+        frameon=False,
+    )
+    n = int(rows["n"].max())
+    put_title(
+        figure, f"Do maps point at the planted cause? {n} records that passed the intervention gate"
+    )
+    return figure
+
+
+def draw_dose_response(
+    tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None
+) -> Figure | None:
+    """Lead x wave per pathology: what +0.1 mV of a wave does to the logit; grey where the interval
+    includes 0.
+    """
+    rows = tables.get("dose_response")
+    if rows is None or rows.empty:
+        return None
+    counts = rows.groupby("pathology")["n"].max().sort_values(ascending=False, kind="stable")
+    names = list(counts.index[:6])
+    waves = list(dict.fromkeys(rows["wave"]))
+    largest = rows[rows["pathology"].isin(names)]["per_0.1mV"].abs().quantile(0.98)
+    figure, axes = plt.subplots(
+        1,
+        len(names),
+        figsize=(2.1 * len(names) + 0.8, 3.6),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for ax, name in zip(axes[0], names, strict=True):
+        one = rows[rows["pathology"] == name].set_index(["lead", "wave"])
+        grid = one["per_0.1mV"].unstack().reindex(index=LEADS, columns=waves)
+        away = (one["low"] > 0) | (one["high"] < 0)
+        sure = away.unstack().reindex(index=LEADS, columns=waves).eq(True)
+        image = ax.imshow(grid, cmap=SIGNED_CMAP, vmin=-largest, vmax=largest, aspect="auto")
+        for row, column in zip(*np.nonzero(grid.notna().to_numpy()), strict=True):
+            ax.text(
+                column,
+                row,
+                f"{grid.iloc[row, column]:.2f}".replace("0.", "."),
+                ha="center",
+                va="center",
+                fontsize=5.5,
+                color=INK if sure.iloc[row, column] else GREY,
+            )
+        ax.set_xticks(range(len(waves)), waves)
+        ax.set_title(f"{name} (n ≤ {counts[name]})", fontsize=9)
+        ax.tick_params(length=0)
+    axes[0, 0].set_yticks(range(12), LEADS)
+    figure.colorbar(image, ax=axes[0], label="logit per +0.1 mV", shrink=0.8)
+    put_title(
+        figure, "Dose-response: a wave raised by 0.1 mV in one lead (grey: interval includes 0)"
+    )
+    return figure
+
+
+def draw_layers(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
+    """The Grad-CAM question: AUC above chance of each CAM, layer (rows) x truth (columns), per
+    model and task.
+    """
+    rows = tables["checks"][
+        tables["checks"]["check"].isin(["layer_auc_cell_absolute", "layer_auc_time_absolute"])
+    ]
+    if rows.empty:
+        return None
+    tasks, kinds = (
+        list(dict.fromkeys(rows["task"])),
+        list(dict.fromkeys(rows["method"].str.split("@").str[0])),
+    )
+    values = rows.set_index(["task", "method", "check"])
+    figure, axes = plt.subplots(
+        len(kinds),
+        len(tasks),
+        figsize=(2.6 * len(tasks) + 0.6, 1.5 * len(kinds) + 0.5),
+        squeeze=False,
+        layout="constrained",
+    )
+    for line, kind in zip(axes, kinds, strict=True):
+        for ax, task in zip(line, tasks, strict=True):
+            grid = {}
+            for row, layer in enumerate(("original", "last")):
+                for column, truth in enumerate(("cell", "time")):
+                    check = f"layer_auc_{truth}_absolute"
+                    grid[row, column] = values.loc[(task, f"{kind}@{layer}", check)]
+            ax.imshow(
+                np.reshape([cell["value"] for cell in grid.values()], (2, 2)),
+                cmap=SIGNED_CMAP,
+                vmin=0,
+                vmax=1,
+                aspect="auto",
+            )
+            for row, column in np.ndindex(2, 2):
+                cell = grid[row, column]
+                ax.text(
+                    column,
+                    row,
+                    f"{cell['value']:.2f}\n[{cell['low']:.2f}, {cell['high']:.2f}]",
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                )
+            ax.set_xticks([0, 1], ["lead & wave", "time span"], fontsize=7)
+            ax.set_yticks(
+                [0, 1],
+                ["original's\nlayer", "last\nconv. map"] if ax is line[0] else [],
+                fontsize=7,
+            )
+            ax.tick_params(length=0)
+            ax.set_title(
+                f"{kind}, {task.replace('_', ' ')} (n = {int(grid[0, 0]['n'])})", fontsize=7
+            )
+    put_title(figure, "Grad-CAM: ROC AUC against the truth by layer and kind of truth (chance .50)")
+    return figure
+
+
+def draw_agreement(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
+    """Agreement of every pair of methods, sample by sample and over lead x segment cells."""
+    pairs = tables.get("agreement_pairs")
+    if pairs is None or pairs.empty:
+        return None
+    methods = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))
+    figure, axes = plt.subplots(1, 2, figsize=(11, 5.4), layout="constrained")
+    for ax, view in zip(axes, ("samples", "cells"), strict=True):
+        one = pairs[pairs["view"] == view]
+        grid = pd.DataFrame(np.eye(len(methods)), index=methods, columns=methods)
+        for first, second, value in one[["first", "second", "value"]].itertuples(index=False):
+            grid.loc[first, second] = grid.loc[second, first] = value
+        image = ax.imshow(grid, cmap=ABSOLUTE_CMAP, vmin=0, vmax=1)
+        for row, column in np.ndindex(grid.shape):
+            value = grid.iloc[row, column]
+            shown = f"{round(value, 2) + 0:.2f}".replace("0.", ".")  # + 0: no minus before a zero
+            ax.text(
+                column,
+                row,
+                shown,
+                ha="center",
+                va="center",
+                fontsize=6.5,
+                color="white" if value > 0.5 else INK,
+            )
+        ax.set_xticks(range(len(methods)), methods, rotation=45, ha="right")
+        ax.set_yticks(range(len(methods)), methods)
+        ax.tick_params(length=0)
+        what = {"samples": "sample by sample", "cells": "lead × segment cells"}[view]
+        ax.set_title(
+            f"{what} (maps of different patients: {one['chance'].min():.2f} to "
+            f"{one['chance'].max():.2f})"
+        )
+    figure.colorbar(image, ax=axes, label="mean rank correlation of |map|", shrink=0.8)
+    checks = tables["checks"]
+    n = int(checks.loc[checks["check"].str.startswith("agreement_methods_"), "n"].max())
+    put_title(figure, f"Do methods agree on what matters? {n} records")
+    return figure
