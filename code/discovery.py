@@ -21,8 +21,9 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from attribution.methods import METHODS, check_methods
+from attribution.methods import check_methods, methods_in_words
 from common.cli import (
+    EXPLAINING,
     StageParser,
     check_names,
     fraction,
@@ -59,23 +60,14 @@ def get_args_parser() -> StageParser:
     """Options of this stage."""
     parser = stage_parser(
         __doc__,
-        "data_path",
-        "output_path",
-        "model_path",
-        "modelname",
-        "task",
-        "run_name",
-        "seed",
-        "gpu",
-        "device",
-        "threads",
-        "limit",
-        "folds",
-        "overwrite",
+        *EXPLAINING,
+        "methods",
         folds={"default": [9, 10], "help": "folds (1-10) that are reported"},
+        methods={"default": ["saliency"], "help": f"one attribution method, {methods_in_words()}"},
     )
     parser.add_argument(
         "--cohort",
+        "--pathologies",
         nargs="+",
         default=[" or ".join(PAPERS_COHORT)],
         help='labels that make the cohort: "AMI or IMI", ASMI, ...',
@@ -91,12 +83,6 @@ def get_args_parser() -> StageParser:
         "--target",
         default=None,
         help="output that is explained in every record (default: the superclass if known)",
-    )
-    parser.add_argument(
-        "--method",
-        default="saliency",
-        metavar="NAME[:PRESET]",
-        help=f"attribution method, one of {', '.join(METHODS)} (lrp:epsilon: with a preset)",
     )
     parser.add_list_argument(
         "--representations", default=list(REPRESENTATIONS), help=f"of {', '.join(REPRESENTATIONS)}"
@@ -164,7 +150,6 @@ def folder_name(names: list[str]) -> str:
 def settings_of(args: argparse.Namespace, info: ModelInfo, cohort: Cohort, target: str) -> dict:
     """What the results depend on."""
     names = (
-        "method",
         "representations",
         "clusterer",
         "k",
@@ -184,6 +169,7 @@ def settings_of(args: argparse.Namespace, info: ModelInfo, cohort: Cohort, targe
         "cohort": cohort.names,
         "level": cohort.level,
         "target": target,
+        "method": args.methods[0],
         **{name: getattr(args, name) for name in names},
     }
 
@@ -195,7 +181,8 @@ def main(args: argparse.Namespace) -> None:
     check_against(args, model.info)
     if is_regression(model.info.task):
         raise UserError(f"{args.model_path} predicts amplitudes: discovery needs a model of labels")
-    check_methods([args.method])
+    if len(check_methods(args.methods)) > 1:
+        raise UserError(f"--methods {' '.join(args.methods)}: discovery clusters by one method")
     check_names("representation", args.representations, REPRESENTATIONS)
     place = settle(args, model.info, args.model_path)
     cohort = load_cohort(
@@ -220,7 +207,7 @@ def discover(
     stage: Stage,
 ) -> None:
     """Compute, write and draw everything for one cohort."""
-    material = Material(cohort.data, model, index, args.method)
+    material = Material(cohort.data, model, index, args.methods[0])
     cohort, material = _with_beats(cohort, material)
     design = choose_folds(cohort, args.folds, model.info.folds["train"], args.min_records)
     print(

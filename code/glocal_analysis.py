@@ -21,12 +21,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from attribution.methods import METHODS, check_methods
-from attribution.selection import STRATEGIES
+from attribution.methods import check_methods, methods_in_words
+from attribution.selection import STRATEGIES, strategies_in_words
 from common.cli import (
+    EXPLAINING,
     StageParser,
     check_names,
-    count,
     positive_int,
     run,
     select_device,
@@ -41,8 +41,8 @@ from glocal.groups import CONTROLS, check_cross_fit, fill_group, load_pool, make
 from glocal.scorecard import CARDS, cards_for
 from networks.checkpoints import check_against, find_checkpoint, load_checkpoint, load_model
 from networks.controls import MAX_EPOCHS, check_controls, controls
-from networks.defaults import PAPER_PATHOLOGIES, choose_pathologies, settle
-from networks.inference import WINDOWS, load_dataset_for
+from networks.defaults import choose_pathologies, settle
+from networks.inference import load_dataset_for
 from records.dataset import TABLE, content_hash
 from records.quality import write_flag_counts
 
@@ -51,45 +51,26 @@ def get_args_parser() -> StageParser:
     """Options of this stage."""
     parser = stage_parser(
         __doc__,
-        "data_path",
-        "output_path",
-        "model_path",
-        "modelname",
-        "task",
-        "run_name",
-        "folds",
-        "limit",
-        "seed",
-        "gpu",
-        "device",
-        "threads",
-        "overwrite",
-    )
-    parser.add_list_argument(
-        "--pathologies",
-        default=None,
-        help="labels of the task (default: those of the paper, "
-        f"{', '.join(PAPER_PATHOLOGIES)}, that the model knows, else all; groups without "
-        "a record are left out)",
-    )
-    parser.add_list_argument(
-        "--methods", default=["saliency"], help=f"of {', '.join(METHODS)} (default: saliency)"
-    )
-    parser.add_argument(
-        "--strategy",
-        choices=tuple(STRATEGIES),
-        default="true_positives",
-        help="records of a group, highest logit first (default: true_positives; all: the paper's "
-        "choice)",
+        *EXPLAINING,
+        "pathologies",
+        "methods",
+        "strategy",
+        "window",
+        "control",
+        methods={"default": ["saliency"], "help": methods_in_words()},
+        strategy={
+            "choices": tuple(STRATEGIES),
+            "default": "true_positives",
+            "help": f"records of a group, highest logit first; {strategies_in_words()}",
+        },
+        control={
+            "help": "score the maps of K untrained networks and of K trained on permuted labels "
+            "too (kept in controls/ beside the run's folder): p_control in scorecard.csv; 20 or "
+            "more, 0: none"
+        },
     )
     parser.add_argument(
         "--n_samples", type=positive_int, default=100, help="records per group at most"
-    )
-    parser.add_argument(
-        "--window",
-        choices=WINDOWS,
-        default="windows",
-        help="explain the mean logit of the windows of the whole record, or the centre crop's",
     )
     parser.add_list_argument(
         "--cross_fit",
@@ -113,14 +94,6 @@ def get_args_parser() -> StageParser:
         help=f"cells that the scorecard holds maps against: {', '.join(CARDS)} (default auto: a "
         "simulated cohort's planted cells where there are such, else the textbook's) or a csv of "
         "your own with the columns label, lead, segment and, if wanted, sign",
-    )
-    parser.add_argument(
-        "--control",
-        type=count,
-        default=0,
-        metavar="K",
-        help="score the maps of K untrained networks and of K trained on permuted labels too (kept "
-        "in controls/ beside the run's folder): p_control in scorecard.csv; 20 or more, 0: none",
     )
     parser.add_argument(
         "--norm_heat",

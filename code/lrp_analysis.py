@@ -33,7 +33,7 @@ from attribution.explanation import ledger_words
 from attribution.job import Job
 from attribution.lrp import LRP_PRESETS, get_preset
 from attribution.lrp_plan import plan_of
-from attribution.methods import METHODS, check_methods, options_taken, split_name
+from attribution.methods import check_methods, methods_in_words, options_taken, split_name
 from attribution.plan import (
     baseline_for,
     choose_targets,
@@ -43,8 +43,9 @@ from attribution.plan import (
     own_dataset,
     own_targets,
 )
-from attribution.selection import STRATEGIES
+from attribution.selection import STRATEGIES, strategies_in_words
 from common.cli import (
+    EXPLAINING,
     StageParser,
     count,
     positive_int,
@@ -59,7 +60,7 @@ from networks import distributed
 from networks.capture import capture
 from networks.checkpoints import check_against, find_checkpoint, load_model
 from networks.defaults import settle
-from networks.inference import WINDOWS, load_dataset_for, predict
+from networks.inference import load_dataset_for, predict
 from records.dataset import TABLE, content_hash
 from records.quality import QUALITY_FILE, write_flag_counts
 
@@ -67,21 +68,6 @@ if TYPE_CHECKING:
     from records.recording import Asked
 
 OWN_FILES = ("prediction.csv", "notes.csv", "ecg.html")  # of a record of one's own
-SHARED = (
-    "data_path",
-    "output_path",
-    "model_path",
-    "modelname",
-    "task",
-    "run_name",
-    "seed",
-    "gpu",
-    "device",
-    "threads",
-    "limit",
-    "folds",
-    "overwrite",
-)
 
 # options that results do not depend on: where things lie, and what the hashes of checkpoint and
 # data already say
@@ -97,32 +83,31 @@ WITHOUT_EFFECT = (
     "modelname",
     "task",
     "run_name",
+    "preset",
 )
 
 
 def get_args_parser() -> StageParser:
     """Options of this stage."""
-    parser = stage_parser(__doc__, *SHARED)
-    parser.add_list_argument(
-        "--methods",
-        default=["saliency", "gradcam", "ig", "lrp"],
-        metavar="METHOD",
-        help="any of " + ", ".join(METHODS),
+    parser = stage_parser(
+        __doc__,
+        *EXPLAINING,
+        "pathologies",
+        "methods",
+        "strategy",
+        "window",
+        methods={
+            "default": ["saliency", "gradcam", "ig", "lrp"],
+            "help": methods_in_words(),
+        },
+        strategy={
+            "choices": tuple(STRATEGIES),
+            "default": "single_best",
+            "help": strategies_in_words(),
+        },
     )
-    parser.add_list_argument(
-        "--pathologies",
-        default=None,
-        metavar="LABEL",
-        help="labels of the model (default: NORM, LVH, CLBBB, IMI, AMI as far as it knows them, "
-        "else all); "
-        "leads for an amplitude model. In zsh quote the list: '--pathologies=[AMI, IMI]'",
-    )
-    parser.add_argument(
-        "--strategy",
-        default="single_best",
-        choices=STRATEGIES,
-        help="; ".join(f"{name}: {strategy.description}" for name, strategy in STRATEGIES.items()),
-    )
+    # how a preset of LRP was named before --methods lrp:epsilon
+    parser.add_argument("--preset", choices=tuple(LRP_PRESETS), help=argparse.SUPPRESS)
     parser.add_list_argument(
         "--ecg_ids",
         item=int,
@@ -135,19 +120,6 @@ def get_args_parser() -> StageParser:
         type=positive_int,
         default=None,
         help="at most so many records per pathology (default: best_n 10, other strategies all)",
-    )
-    parser.add_argument(
-        "--window",
-        choices=WINDOWS,
-        default="windows",
-        help="windows: the whole record, mean logit of windows at half stride; centre_crop: its "
-        "middle alone",
-    )
-    parser.add_argument(
-        "--preset",
-        default="epsilon_plus",
-        choices=LRP_PRESETS,
-        help="; ".join(f"{name}: {preset.description}" for name, preset in LRP_PRESETS.items()),
     )
     parser.add_argument(
         "--open_ledger",
@@ -237,6 +209,8 @@ def get_args_parser() -> StageParser:
 def check(args: argparse.Namespace, model: nn.Module) -> None:
     """Everything that can be wrong with the options, before anything is computed or written."""
     check_against(args, model.info)
+    if args.preset:
+        args.methods = [f"lrp:{args.preset}" if one == "lrp" else one for one in args.methods]
     args.methods = with_rules(check_methods(args.methods), model)
     reads_a_layer = [method for method in args.methods if options_taken(method, layer=args.layer)]
     if reads_a_layer:

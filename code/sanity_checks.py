@@ -28,8 +28,16 @@ import pandas as pd
 import torch
 from torch import nn
 
-from attribution.methods import METHODS, Explainer, make_explainers
-from common.cli import StageParser, positive_int, run, select_device, stage_parser
+from attribution.methods import METHODS, Explainer, make_explainers, methods_in_words
+from common.cli import (
+    EXPLAINING,
+    StageParser,
+    check_names,
+    positive_int,
+    run,
+    select_device,
+    stage_parser,
+)
 from common.files import UserError, sha256, write_csv
 from common.labels import is_regression
 from common.stage import Stage
@@ -51,15 +59,14 @@ def get_args_parser() -> StageParser:
     """Options of this stage."""
     parser = stage_parser(
         __doc__,
-        "model_path",
-        "data_path",
-        "output_path",
-        "folds",
-        "seed",
-        "gpu",
-        "device",
-        "threads",
-        "overwrite",
+        *EXPLAINING,
+        "pathologies",
+        "methods",
+        pathologies={
+            "help": "labels of the model: records that have one of them are explained for it "
+            "(default: all its labels)"
+        },
+        methods={"default": list(ALL), "help": f"{methods_in_words()} (default: all)"},
     )
     parser.add_list_argument(
         "--amplitude_models",
@@ -80,11 +87,6 @@ def get_args_parser() -> StageParser:
         + "; ".join(f"{name} ({check.description})" for name, check in CHECKS.items()).replace(
             "%", "%%"
         ),
-    )
-    parser.add_list_argument(
-        "--methods",
-        default=list(ALL),
-        help=f"default all: {', '.join(ALL)} (lrp:PRESET for other presets)",
     )
     parser.add_argument("--n_samples", type=positive_int, default=200, help="records")
     parser.add_argument(
@@ -148,11 +150,12 @@ def subjects_of(
     few = min(args.n_few, args.n_samples)
 
     def load(one):
-        return load_dataset_for(one.info, args.data_path).in_folds(args.folds)
+        return load_dataset_for(one.info, args.data_path, args.limit).in_folds(args.folds)
 
     own = load(model)
+    columns = [model.info.index(label) for label in args.pathologies or model.info.labels]
     found = {
-        kind: [make_subject(model.info.run_folder_name, model, own, n, args.seed)]
+        kind: [make_subject(model.info.run_folder_name, model, own, n, args.seed, columns)]
         for kind, n in (("model", args.n_samples), ("few", few))
     }
     found["amplitude"], fits = [], []
@@ -177,6 +180,8 @@ def settings_of(
         "n_samples": args.n_samples,
         "n_few": args.n_few,
         "folds": args.folds,
+        "limit": args.limit,
+        "pathologies": args.pathologies,
         "seed": args.seed,
     }
 
@@ -189,6 +194,7 @@ def main(args: argparse.Namespace) -> None:
         "quick": make_explainers(args.methods, quick=True),
     }
     model, others, amplitude = load_models(args, device)
+    check_names("pathology", args.pathologies or [], model.info.labels)
     place = settle(args, model.info, args.model_path)
     checks, planted = checks_of(args)
     subjects, fits = subjects_of(

@@ -34,6 +34,7 @@ import numpy as np
 import pandas as pd
 
 from common.cli import (
+    EXPLAINING,
     StageParser,
     check_names,
     count,
@@ -49,7 +50,7 @@ from ecg.concepts import CONCEPTS
 from networks.checkpoints import check_against, find_checkpoint, load_checkpoint, load_model
 from networks.controls import MAX_EPOCHS, check_controls, controls
 from networks.defaults import choose_pathologies, settle
-from networks.inference import WINDOWS, load_dataset_for
+from networks.inference import load_dataset_for
 from records.dataset import TABLE, content_hash, parse_flags, shared_patients
 from records.quality import write_flag_counts
 from tcav.activations import POOLS, collect, layer_names
@@ -83,29 +84,21 @@ def get_args_parser() -> StageParser:
     """Options of this stage."""
     parser = stage_parser(
         __doc__,
-        "data_path",
-        "output_path",
-        "model_path",
-        "modelname",
-        "task",
-        "run_name",
-        "folds",
-        "limit",
-        "seed",
-        "gpu",
-        "device",
-        "threads",
-        "overwrite",
+        *EXPLAINING,
+        "pathologies",
+        "window",
+        "control",
         folds={"help": "folds that class records come from, 9 or 10 (CAVs are fitted on 1-8)"},
+        window={
+            "help": "windows: activations averaged over windows of the whole record, on which "
+            "concepts are judged; centre_crop: those of its middle, as in the paper"
+        },
     )
     parser.add_list_argument(
         "--concepts",
         default=None,
         help="any True/False/blank columns of the enriched table "
         f"(default: those of {', '.join(CONCEPTS)} that have enough records)",
-    )
-    parser.add_list_argument(
-        "--pathologies", default=None, help="labels of the task (default: all with class records)"
     )
     parser.add_list_argument(
         "--layers",
@@ -141,13 +134,6 @@ def get_args_parser() -> StageParser:
         "lower --n_null)",
     )
     parser.add_argument(
-        "--window",
-        choices=WINDOWS,
-        default="windows",
-        help="activations of the centre crop (as the paper) "
-        "or averaged over windows of the whole record, on which concepts are judged (default)",
-    )
-    parser.add_argument(
         "--pool",
         choices=POOLS,
         default="time",
@@ -178,15 +164,6 @@ def get_args_parser() -> StageParser:
         default=10,
         help="draws that the tested magnitude is averaged over, for concepts and pseudo-concepts "
         "alike",
-    )
-    parser.add_argument(
-        "--control",
-        type=count,
-        default=0,
-        metavar="K",
-        help="hold the network against K untrained ones and K trained on labels dealt out anew "
-        "among the patients (made once, kept in controls/ beside the run's folder): which concepts "
-        "has it learnt? 20 is a good number; 0: no comparison",
     )
     parser.add_list_argument(
         "--seeds",

@@ -50,6 +50,17 @@ def test_every_preset_is_named_and_filed_alike_in_every_stage(
     assert (made / "discovery" / "table.csv").is_file()
 
 
+def test_the_older_word_for_a_preset_means_the_same(cohort, trained, tmp_path):
+    shared = ("--pathologies", "AMI", "--max_figures", 0)
+    older = run("lrp_analysis", cohort, trained, tmp_path / "a", *shared, "--methods", "lrp",
+                "--preset", "epsilon")  # fmt: skip
+    newer = run("lrp_analysis", cohort, trained, tmp_path / "b", *shared, "--methods",
+                "lrp:epsilon")  # fmt: skip
+    name = f"local/{slug('lrp:epsilon')}_AMI.npz"
+    maps = [np.load(made / name)["attributions"] for made in (older, newer)]
+    assert np.array_equal(*maps, equal_nan=True)
+
+
 @pytest.mark.parametrize("stage", ["lrp_analysis", "glocal_analysis", "sanity_checks"])
 def test_the_help_of_every_stage_names_the_methods(stage):
     words = importlib.import_module(stage).get_args_parser().format_help()

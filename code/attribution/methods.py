@@ -160,6 +160,16 @@ def split_name(name: str) -> tuple[str, str | None]:
     return method, preset
 
 
+def methods_in_words() -> str:
+    """The methods there are and their presets, for help texts."""
+    presets = []
+    for name, method in METHODS.items():
+        if method.presets:
+            described = [f"{one} ({preset.description})" for one, preset in method.presets.items()]
+            presets.append(f"{name}:PRESET names a preset of {name}: {'; '.join(described)}")
+    return f"any of {', '.join(METHODS)}; {'; '.join(presets)}"
+
+
 def get_method(name: str) -> Method:
     """What is declared of the method `name[:preset]`; UserError names those there are."""
     return METHODS[split_name(name)[0]]

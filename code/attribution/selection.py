@@ -51,6 +51,11 @@ STRATEGIES = {
 }
 
 
+def strategies_in_words() -> str:
+    """The strategies there are, for help texts."""
+    return "; ".join(f"{name}: {strategy.description}" for name, strategy in STRATEGIES.items())
+
+
 def predicted_positive(
     logits: np.ndarray, thresholds: Sequence[float] | np.ndarray | None
 ) -> np.ndarray:

@@ -19,14 +19,14 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from common.files import UserError
-from common.labels import TASKS
+from common.labels import TASKS, WINDOWS
 
 if TYPE_CHECKING:  # imported where it is needed: --help and errors answer without it
     import torch
@@ -155,7 +155,63 @@ SHARED_OPTIONS = {
             "help": "start anew where a finished or different run lies in the folder",
         },
     ),
+    "pathologies": (
+        ["--pathologies"],
+        {
+            "type": str,
+            "list": True,
+            "default": None,
+            "metavar": "LABEL",
+            "help": "labels of the model (default: NORM, LVH, CLBBB, IMI, AMI as far as it knows "
+            "them, else all; what is left out is named). In zsh quote the list: "
+            "'--pathologies=[AMI, IMI]'",
+        },
+    ),
+    "methods": (
+        ["--methods"],
+        {"type": str, "list": True, "metavar": "NAME[:PRESET]", "help": "attribution methods"},
+    ),
+    "window": (
+        ["--window"],
+        {
+            "choices": WINDOWS,
+            "default": "windows",
+            "help": "windows: the whole record, mean logit of windows at half stride; "
+            "centre_crop: its middle alone, as in the paper",
+        },
+    ),
+    "strategy": (
+        ["--strategy"],
+        {"help": "which records of a class are explained"},
+    ),
+    "control": (
+        ["--control"],
+        {
+            "type": count,
+            "default": 0,
+            "metavar": "K",
+            "help": "hold the network against K untrained ones and K trained on labels dealt out "
+            "anew among the patients (made once, kept in controls/ beside the run's folder); 20 is "
+            "a good number, 0: no comparison",
+        },
+    ),
 }
+# what every stage has that explains a trained network
+EXPLAINING = (
+    "data_path",
+    "output_path",
+    "model_path",
+    "modelname",
+    "task",
+    "run_name",
+    "folds",
+    "limit",
+    "seed",
+    "gpu",
+    "device",
+    "threads",
+    "overwrite",
+)
 
 
 # older spellings, and those of the original code where ours mean the same: accepted, not shown
@@ -169,7 +225,6 @@ OLDER_SPELLINGS = {
     "--protocol": "--window",
     "--selection": "--strategy",
     "--method": "--methods",
-    "--pathologies": "--cohort",  # discovery's cohort is made of them
 }
 # options of the original code that have no counterpart
 EXPLAINED = {
@@ -191,6 +246,7 @@ FROM_THE_MODEL = {
 }
 
 
+MOST_SHOWN = 3  # files that a stage's last lines name
 LISTED = {int: "whole numbers, as in 1 2 3", float: "numbers, as in 0.1 0.5"}
 
 
@@ -293,7 +349,8 @@ def _join_brackets(words):
 
 
 def stage_parser(doc: str, *shared: str, **changes: dict) -> StageParser:
-    """Parser of a stage: `doc` is its module docstring, `shared` names of SHARED_OPTIONS.
+    """Parser of a stage: `doc` is its module docstring, `shared` names of SHARED_OPTIONS, such as
+    *EXPLAINING.
 
     `changes` maps a shared option to changed keywords, e.g. folds={"default": [9, 10]}.
     """
@@ -334,18 +391,22 @@ def say_left_out(left_out: dict[str, str]) -> None:
         print(f"left out: {'; '.join(parts)}")
 
 
-def say_results(folder: str | Path, written: Iterable[str | Path], first: Sequence[str]) -> None:
+def say_results(
+    folder: str | Path, written: Iterable[str | Path], first: Mapping[str, str]
+) -> None:
     """The end of a stage: its folder, the three files to open first, and how many more there are.
 
-    first  names or patterns of the files worth opening first, in this order
+    first  name or pattern of a file worth opening first -> what it shows, the best one first
     """
     written = list(dict.fromkeys(Path(path) for path in written))
-    matching = []
-    for name in first:
-        matching += [path for path in written if fnmatch(path.name, name)]
-    shown = [*dict.fromkeys([*matching, *written])][:3]
+    shown = {}
+    for name, what in first.items():
+        matching = [path for path in written if fnmatch(path.name, name)]
+        if matching and len(shown) < MOST_SHOWN:
+            shown.setdefault(matching[0], what)
     print(f"results are in {folder}; open first:")
-    print("\n".join(f"  {path}" for path in shown))
+    for path, what in shown.items():
+        print(f"  {path}: {what}")
     if len(written) > len(shown):
         print(f"  and {len(written) - len(shown)} more files")
 

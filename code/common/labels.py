@@ -6,6 +6,7 @@ Everything that names a class or a lead takes the name and the order from here.
 import re
 from collections.abc import Sequence
 
+WINDOWS = ("windows", "centre_crop")  # what of a record is explained and predicted
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
 # PTB-XL's 71 SCP-ECG statements (scp_statements.csv, Wagner et al., Sci Data 7:154, CC BY 4.0):

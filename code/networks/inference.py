@@ -13,11 +13,10 @@ import torch
 from tqdm import tqdm
 
 from common.files import UserError
-from common.labels import LEADS
+from common.labels import LEADS, WINDOWS
 from networks.checkpoints import ModelInfo
 from records.dataset import Dataset, Signals, load_dataset, window_starts
 
-WINDOWS = ("windows", "centre_crop")  # what of a record is explained and predicted
 MOST_PROBES = 512  # passes to find what a network reads
 
 

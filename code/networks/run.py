@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from common.files import UserError, sha256, write_figure, write_json, write_npz
-from common.labels import LEADS, is_regression
+from common.labels import LEADS, WINDOWS, is_regression
 from common.stage import Stage
 from networks import distributed, external, figures
 from networks.capture import capture
@@ -31,7 +31,7 @@ from networks.checkpoints import (
 )
 from networks.defaults import DATA_PATH, dataset_note, settle
 from networks.importing import ORIGINS
-from networks.inference import WINDOWS, load_dataset_for
+from networks.inference import load_dataset_for
 from networks.metrics import (
     best_thresholds,
     classification_metrics,

@@ -6,7 +6,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from common.files import read_json
-from networks.inference import WINDOWS
+from common.labels import WINDOWS
 from reporting.fragments import caption_of, interval_of, is_score
 from reporting.page import (
     figure,

@@ -309,11 +309,16 @@ def _difference(wide, method, best, resamples):
 CHUNK = 50  # records whose whole segmentation is in memory at a time
 
 
-def choose_targets(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """(n,) for each record the label of highest logit among its true ones; -1 for a record without
-    a label.
+def choose_targets(
+    labels: np.ndarray, logits: np.ndarray, columns: Sequence[int] | None = None
+) -> np.ndarray:
+    """(n,) for each record the label of highest logit among its true ones, those of `columns` alone
+    where some are given; -1 for a record without such a label.
     """
-    true = labels > 0
+    asked = np.ones(labels.shape[1], bool)
+    if columns is not None:
+        asked = np.isin(np.arange(labels.shape[1]), columns)
+    true = (labels > 0) & asked
     best = np.where(true, logits, -np.inf).argmax(axis=1)
     return np.where(true.any(axis=1), best, -1)
 
@@ -331,18 +336,27 @@ def choose_records(targets: np.ndarray, n: int, seed: int) -> np.ndarray:
     return np.sort(order[np.argsort(turn, kind="stable")][:n])
 
 
-def make_subject(name: str, model: nn.Module, data: Dataset, n: int, seed: int = 0) -> Subject:
+def make_subject(
+    name: str,
+    model: nn.Module,
+    data: Dataset,
+    n: int,
+    seed: int = 0,
+    columns: Sequence[int] | None = None,
+) -> Subject:
     """The records of `data` (already limited to its folds) that `model` is explained on, cut to its
     crop.
 
-    Classification: true positives by label, the target is the true label of highest logit.
+    Classification: true positives by label, the target is the true label of highest logit (among
+    the outputs `columns`, where given).
     Regression: records with all 12 amplitudes; the leads take turns as targets. Raises UserError
     where no record qualifies.
     """
     if is_regression(model.info.task):
         targets = np.where(data.labelled, np.arange(len(data)) % len(LEADS), -1)
     else:
-        targets = choose_targets(data.labels, predict(model, data.signals, "centre_crop"))
+        logits = predict(model, data.signals, "centre_crop")
+        targets = choose_targets(data.labels, logits, columns)
     rows = choose_records(targets, n, seed)
     if not len(rows):
         raise UserError(

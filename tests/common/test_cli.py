@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import re
 
 import pytest
 
@@ -155,9 +156,31 @@ def test_equal_reasons_are_one_line(capsys):
 
 def test_a_stage_ends_with_its_folder_three_files_and_how_many_more(tmp_path, capsys):
     files = [tmp_path / f"{name}.csv" for name in "abcde"]
-    say_results(tmp_path, files, ["d.csv", "b*"])
+    first = {"d.csv": "the fourth", "b*": "the second", "none": "not there", "e*": "x", "a*": "y"}
+    say_results(tmp_path, files, first)
     assert capsys.readouterr().out.splitlines() == [
         f"results are in {tmp_path}; open first:",
-        *(f"  {tmp_path / name}.csv" for name in "dba"),
+        f"  {tmp_path / 'd'}.csv: the fourth",
+        f"  {tmp_path / 'b'}.csv: the second",
+        f"  {tmp_path / 'e'}.csv: x",
         "  and 2 more files",
     ]
+
+
+VOCABULARY = {
+    "tcav_analysis": {"--window", "--pathologies", "--folds"},
+    "lrp_analysis": {"--window", "--strategy", "--methods", "--pathologies", "--folds"},
+    "glocal_analysis": {"--window", "--strategy", "--methods", "--pathologies", "--folds"},
+    "sanity_checks": {"--methods", "--pathologies", "--folds"},
+    "discovery": {"--methods", "--pathologies", "--folds"},
+}
+OLDER = {"--protocol", "--selection", "--preset", "--method", "--n_fits", "--data_dir"}
+
+
+@pytest.mark.parametrize("stage", VOCABULARY)
+def test_one_vocabulary_in_all_stages_and_no_older_word_is_shown(stage):
+    parser = importlib.import_module(stage).get_args_parser()
+    assert set(parser._option_string_actions) >= VOCABULARY[stage]
+    shown = set(re.findall(r"--\w+", parser.format_help()))
+    assert shown >= VOCABULARY[stage]
+    assert not shown & OLDER

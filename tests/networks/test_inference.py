@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from common.files import UserError
-from common.labels import LEADS
+from common.labels import LEADS, WINDOWS
 from networks.checkpoints import ModelInfo
-from networks.inference import WINDOWS, predict, read_samples, to_input, views
+from networks.inference import predict, read_samples, to_input, views
 from networks.models import get_model
 from records.dataset import window_starts
 from toy_networks import randomised

@@ -15,6 +15,13 @@ def test_the_target_is_the_true_label_of_highest_logit():
     assert choose_targets(labels, logits).tolist() == [2, -1, 1]
 
 
+def test_labels_that_are_not_asked_for_are_no_target():
+    labels = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0]])
+    logits = np.array([[0.1, 9.0, 0.2], [1, 2, 3], [5, -4, 5]])
+    assert choose_targets(labels, logits, [0, 1]).tolist() == [0, -1, 1]
+    assert choose_targets(labels, logits, [0]).tolist() == [0, -1, -1]
+
+
 def test_targets_take_turns_and_unlabelled_records_are_never_chosen():
     targets = np.array([0] * 20 + [1] * 3 + [2] * 2 + [-1] * 5)
     rows = choose_records(targets, 9, seed=0)
