@@ -7,7 +7,7 @@
 # torch is imported for real (the one that breaks); for the others it is enough, and quicker, that they can be found
 imports="import importlib.util, sys
 import torch
-names = 'numpy pandas scipy sklearn matplotlib wfdb captum tensorboard tqdm onnx h5py ecgdatakit pydicom pytest ruff selenium'.split()
+names = 'numpy pandas scipy sklearn matplotlib wfdb captum tensorboard tqdm onnx h5py ecgdatakit pydicom pytest xdist ruff selenium'.split()
 sys.exit(any(importlib.util.find_spec(name) is None for name in names))"
 
 has_everything() { "$@" -c "$imports" >/dev/null 2>&1; }
