@@ -27,6 +27,7 @@ from common.cli import (
     EXPLAINING,
     StageParser,
     check_names,
+    count,
     positive_int,
     run,
     select_device,
@@ -94,6 +95,13 @@ def get_args_parser() -> StageParser:
         help=f"cells that the scorecard holds maps against: {', '.join(CARDS)} (default auto: a "
         "simulated cohort's planted cells where there are such, else the textbook's) or a csv of "
         "your own with the columns label, lead, segment and, if wanted, sign",
+    )
+    parser.add_argument(
+        "--n_jitters",
+        type=count,
+        default=20,
+        help="times that the waves' boundaries are moved by what they are uncertain by, to see "
+        "which cells keep their ranks (rank_stability; 0: not asked)",
     )
     parser.add_argument(
         "--norm_heat",
@@ -168,6 +176,7 @@ def _settings(args, info, pathologies, methods, checkpoints):
         "norm_heat",
         "n_bootstrap",
         "n_permutations",
+        "n_jitters",
         "seed",
         "limit",
     )
@@ -251,7 +260,7 @@ def main(args: argparse.Namespace) -> None:
             return
         tables.clear(folder)
         for group in groups.values():
-            fill_group(group, pool, methods, args.seed, progress=True)
+            fill_group(group, pool, methods, args.seed, progress=True, n_jitters=args.n_jitters)
         shown = [groups[name] for name in pathologies if name in groups]
         lifts = _control_lifts(args, info, data, place, pool, shown, methods, cards, device)
         found = tables.write_tables(folder, args, info, groups, shown, pairs, methods, cards, lifts)

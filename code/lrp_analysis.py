@@ -172,6 +172,13 @@ def get_args_parser() -> StageParser:
         "--n_cells", type=positive_int, default=20, help="cells per record in cells.csv (288: all)"
     )
     parser.add_argument(
+        "--n_jitters",
+        type=count,
+        default=10,
+        help="times that the waves' boundaries are moved by what they are uncertain by, to see "
+        "which cells keep their ranks (rank_stability in cells.csv; 0: not asked)",
+    )
+    parser.add_argument(
         "--record",
         default=None,
         metavar="PATH",
@@ -328,6 +335,7 @@ def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[J
         args.n_cells,
         folder,
         args.open_ledger,
+        args.n_jitters,
     )
     return job, empty
 

@@ -106,6 +106,20 @@ def test_every_map_is_a_tidy_table(done):
         assert sorted(one["rank"].dropna())[:5] == [1, 2, 3, 4, 5]
 
 
+def test_ranks_say_whether_they_hang_on_boundaries(done):
+    table = pd.read_csv(done / "segments.csv")
+    of_network = table["method"] == "saliency"
+    known = table[of_network & table["rank"].notna()]
+    assert known["rank_stability"].between(0, 1).all()
+    assert (known["rank_low"] <= known["rank_high"]).all()
+    # most cells are far from the first five and stay outside of them
+    assert known["rank_stability"].median() == 1
+    assert table.loc[~of_network, "rank_stability"].isna().all()
+    card = pd.read_csv(done / "scorecard.csv")
+    assert card["rank"].between(1, card["card"].nunique()).all()
+    assert card.loc[card["method"] == "saliency", "rank_stability"].between(0, 1).all()
+
+
 def test_beats_and_groups_say_who_was_averaged(done):
     beats, groups, records = (
         pd.read_csv(done / f"{name}.csv") for name in ("beats", "groups", "records")
@@ -372,6 +386,7 @@ def test_maps_that_are_zero_everywhere_have_tables_but_no_score(capsys):
         pathology="IMI",
         data=SimpleNamespace(patient_id=np.arange(3)),
         cells={"lrp": some, "guided_gradcam": none, "input_magnitude": some},
+        jittered={},
     )
     table = glocal_tables.scorecard_csv(
         [group], textbook_cards(["IMI", "AMI"]), list(group.cells), 20, 50, 0

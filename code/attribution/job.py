@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from attribution.cells import cell_maps, density, shares
+from attribution.cells import CellMaps, cell_maps, density, shares
 from attribution.methods import explain_records, get_method
 from attribution.plan import Target
 from common.files import read_npz, replacing, write_npz
@@ -49,6 +49,7 @@ CELL_COLUMNS = (
     "signed_density",
     "share",
     "rank",
+    "rank_stability",
 )
 
 
@@ -59,6 +60,7 @@ class Job:
     options  method -> (rows of the data set) -> options of that method for those rows
     n_cells  cells per record, target and method that cells.csv keeps
     open_ledger  keep each layer's part of LRP's ledger too
+    n_jitters  draws of the waves' boundaries that cells.csv's rank_stability is from
     """
 
     model: object
@@ -70,6 +72,7 @@ class Job:
     n_cells: int
     folder: Path
     open_ledger: bool = False
+    n_jitters: int = 0
 
     def units(self) -> Iterator[tuple[Target, int]]:
         """(target, number of its chunk), in the order of the files."""
@@ -135,52 +138,86 @@ def _explain_chunk(job, target, rows, method, segments):
     arrays |= {
         name: np.array(getattr(declared, name)) for name in ("has_lead_axis", "signed", "unit")
     }
+    maps = cell_maps(done.attributions, segments, np.zeros(len(rows)), done.coverage)
     cells = largest_cells(
-        done.attributions, segments, done.coverage, declared.has_lead_axis, job.n_cells
+        maps, _jittered(job, maps, done, segments, rows), declared.has_lead_axis, job.n_cells
     )
     return {**arrays, **{f"cell_{name}": values for name, values in cells.items()}}
 
 
+def _jittered(job, maps, done, segments, rows):
+    """The cells under every jitter of the boundaries, [] where none are asked for."""
+    if not job.n_jitters:
+        return []
+    from attribution.jitter import jittered_maps  # where jitters are asked for
+    from records.boundary_errors import boundary_errors
+
+    sd, ids = boundary_errors(job.data, rows), job.data.ecg_id[rows]
+    return jittered_maps(maps, done.attributions, segments, sd, ids, job.n_jitters, done.coverage)
+
+
 def largest_cells(
-    attributions: np.ndarray,
-    segments: np.ndarray,
-    coverage: np.ndarray,
-    has_lead_axis: bool,
-    n_cells: int,
+    maps: CellMaps, jittered: list[CellMaps], has_lead_axis: bool, n_cells: int
 ) -> dict[str, np.ndarray]:
     """The cells lead x segment of largest mean |relevance| of each record, as columns with one
     entry per cell.
 
-    attributions # (n, T, 12); segments # (n, T, 12, 24); coverage # (T,). Lead -1 stands for all
-    leads together, where a method does not tell them apart. `record` is the position in the chunk;
-    cells that a record does not have are left out.
+    Lead -1 stands for all leads together, where a method does not tell them apart. `record` is the
+    position in the chunk; cells that a record does not have are left out. rank_stability: share of
+    the `jittered` maps in which the cell stays among the record's first five, or outside of them;
+    NaN without any.
     """
-    maps = cell_maps(attributions, segments, np.zeros(len(attributions)), coverage)
-    mean, signed, share = density(maps), density(maps, signed=True), shares(maps.relevance)
-    if not has_lead_axis:
-        time_in = np.maximum(maps.time.sum(axis=1, keepdims=True), 1e-12)
-        empty = mean.mask.all(axis=1, keepdims=True)
-        mean = np.ma.MaskedArray(maps.relevance.sum(axis=1, keepdims=True) / time_in, empty)
-        signed = np.ma.MaskedArray(maps.signed.sum(axis=1, keepdims=True) / time_in, empty)
-        share = share.sum(axis=1, keepdims=True)
-    flat = mean.reshape(len(mean), -1)
-    order = np.argsort(-flat.filled(-np.inf), axis=1, kind="stable")[:, :n_cells]
-    kept = ~np.take_along_axis(np.ma.getmaskarray(flat), order, axis=1)
+    mean, signed, share = _values(maps, has_lead_axis)
+    ranks, order = _ranks(mean)
+    order = order[:, :n_cells]
+    kept = np.isfinite(np.take_along_axis(ranks, order, axis=1))
+    stability = np.full(ranks.shape, np.nan)
+    if jittered:
+        from attribution.jitter import rank_stability
+
+        moved = [_ranks(_values(one, has_lead_axis)[0])[0] for one in jittered]
+        stability = rank_stability(ranks, moved)
 
     def pick(values):
         return np.take_along_axis(np.ma.getdata(values).reshape(len(mean), -1), order, axis=1)[kept]
 
-    record, rank = np.nonzero(kept)
+    record, place = np.nonzero(kept)
     lead, segment = np.unravel_index(order[kept], mean.shape[1:])
     return {
         "record": record,
-        "rank": rank + 1,
+        "rank": place + 1,
         "lead": lead if has_lead_axis else np.full_like(lead, -1),
         "segment": segment,
         "density": pick(mean),
         "signed_density": pick(signed),
         "share": pick(share),
+        "rank_stability": pick(stability),
     }
+
+
+def _values(maps, has_lead_axis):
+    """Mean |relevance|, mean relevance and share of all of it: (n, leads, 24) each, one lead where
+    a method does not tell them apart.
+    """
+    mean, signed, share = density(maps), density(maps, signed=True), shares(maps.relevance)
+    if has_lead_axis:
+        return mean, signed, share
+    time_in = np.maximum(maps.time.sum(axis=1, keepdims=True), 1e-12)
+    empty = mean.mask.all(axis=1, keepdims=True)
+    mean = np.ma.MaskedArray(maps.relevance.sum(axis=1, keepdims=True) / time_in, empty)
+    signed = np.ma.MaskedArray(maps.signed.sum(axis=1, keepdims=True) / time_in, empty)
+    return mean, signed, share.sum(axis=1, keepdims=True)
+
+
+def _ranks(mean):
+    """Rank (n, cells) of each record's cells by their mean, NaN for those it lacks; and the cells
+    in that order.
+    """
+    values = mean.reshape(len(mean), -1).filled(-np.inf)
+    order = np.argsort(-values, axis=1, kind="stable")
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, np.arange(1.0, values.shape[1] + 1)[None], axis=1)
+    return np.where(np.isfinite(values), ranks, np.nan), order
 
 
 def wait_for_parts(job: Job, seconds: float = 0.2) -> None:
@@ -246,6 +283,7 @@ def _cell_table(part, method, pathology):
         "signed_density": _rounded(arrays["cell_signed_density"]),
         "share": _rounded(arrays["cell_share"]),
         "rank": arrays["cell_rank"],
+        "rank_stability": np.round(arrays["cell_rank_stability"], 2),
     }
     return pd.DataFrame(table, columns=CELL_COLUMNS)
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 from matplotlib.image import AxesImage
 
+from attribution.jitter import STABLE
 from attribution.methods import get_method
 from common import plotting
 from common.files import write_figure
@@ -38,8 +39,13 @@ BANDS = {
     "T": (WAVES["T"][0], WAVES["T"][-1]),
     "TP": (WAVES["TP"][0], WAVES["TP"][-1]),
 }
+# qj has no time step of its own where J lies 10 ms after the end of QRS, within the +-20 ms of both
+# points: then its column is left out
+OFTEN_EMPTY = "qj"
 GRID_COLOURS = {0.1: "#f7e3df", 0.5: "#eec4bd"}  # small and large squares of ECG paper, mV
 BAND_COLOUR = "#c9cdd2"
+# over cells whose rank is not stable: pale lines
+HATCHED = {"fill": False, "hatch": "//////", "edgecolor": "#ffffffb0", "linewidth": 0}
 SHARE_COLOUR, PROBABILITY_COLOUR = "#5b6b7a", "#d55e00"
 
 
@@ -173,37 +179,55 @@ def draw_cells(
     rank: np.ndarray | None = None,
     frame: np.ndarray | None = None,
     signed: bool = False,
+    stability: np.ndarray | None = None,
 ) -> AxesImage:
     """Heat map of (12, 24) cells in display order; returns the image.
 
     rank   writes 1..5 and strikes out what has no rank (in fewer than half of the records, or in
            none: white)
     frame  # (12, 24) bool: cells to frame
+    stability  rank_stability (12, 24): cells below STABLE are hatched, and their ranks in brackets
     """
-    values = displayed(cells, signed)
+    shown = _columns(cells)
+    values = displayed(cells, signed)[:, shown]
     norm = norm or heat_norm(values, signed, (0.0, 1.0))
     image = ax.imshow(
         np.ma.masked_invalid(values), cmap=cmap, norm=norm, aspect="auto", interpolation="nearest"
     )
-    struck = ~np.isfinite(displayed(rank if rank is not None else cells))
+    struck = ~np.isfinite(displayed(rank if rank is not None else cells)[:, shown])
     for row, column in zip(*np.nonzero(struck), strict=True):
         ax.plot(
             [column - 0.5, column + 0.5], [row + 0.5, row - 0.5], color="#aab0b7", linewidth=0.5
         )
+    unstable = displayed(_unstable(stability, cells.shape))[:, shown]
+    for row, column in zip(*np.nonzero(unstable), strict=True):
+        ax.add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, **HATCHED))
     if rank is not None:
-        _write_ranks(ax, displayed(rank), image)
+        _write_ranks(ax, displayed(rank)[:, shown], image, unstable)
     if frame is not None:
-        for row, column in zip(*np.nonzero(displayed(frame)), strict=True):
+        for row, column in zip(*np.nonzero(displayed(frame)[:, shown]), strict=True):
             ax.add_patch(
                 plt.Rectangle(
                     (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=0.9
                 )
             )
-    _frame_cells(ax)
+    _frame_cells(ax, [SEGMENTS[column] for column in shown])
     return image
 
 
-def _write_ranks(ax, rank, image):
+def _columns(cells):
+    """Segments of (12, 24) cells that are drawn: all but OFTEN_EMPTY where it is empty."""
+    empty = SEGMENTS.index(OFTEN_EMPTY)
+    nothing = not np.nan_to_num(cells[:, empty]).any()
+    return [column for column in range(len(SEGMENTS)) if column != empty or not nothing]
+
+
+def _unstable(stability, shape):
+    """(12, 24) bool: cells whose rank hangs on where boundaries were put."""
+    return np.zeros(shape, bool) if stability is None else stability < STABLE
+
+
+def _write_ranks(ax, rank, image, unstable):
     for row, column in zip(*np.nonzero(rank <= TOP), strict=True):
         shade = np.dot(
             image.cmap(image.norm(image.get_array()[row, column]))[:3], (0.299, 0.587, 0.114)
@@ -211,23 +235,28 @@ def _write_ranks(ax, rank, image):
         ax.text(
             column,
             row,
-            f"{int(rank[row, column])}",
+            f"({int(rank[row, column])})" if unstable[row, column] else f"{int(rank[row, column])}",
             ha="center",
             va="center",
-            fontsize=6.5,
-            fontweight="bold",
+            fontsize=5 if unstable[row, column] else 6.5,
+            fontweight="normal" if unstable[row, column] else "bold",
             color="white" if shade < 0.55 else INK,
         )
 
 
-def _frame_cells(ax):
-    ax.set_xticks(range(len(SEGMENTS)), SEGMENTS, rotation=90, fontsize=5.8)
+def _frame_cells(ax, names):
+    ax.set_xticks(range(len(names)), names, rotation=90, fontsize=5.8)
     ax.set_yticks(range(len(DISPLAY)), DISPLAY, fontsize=6.5)
     ax.tick_params(length=0, pad=2)
     ax.spines[:].set_visible(False)
     ax.axhline(len(LIMB) - 0.5, color="white", linewidth=1.6)
     for name, (first, last) in BANDS.items():
-        left, right = SEGMENTS.index(first) - 0.5, SEGMENTS.index(last) + 0.5
+        inside = [
+            column
+            for column, segment in enumerate(names)
+            if SEGMENTS.index(first) <= SEGMENTS.index(segment) <= SEGMENTS.index(last)
+        ]
+        left, right = inside[0] - 0.5, inside[-1] + 0.5
         ax.axvline(right, color="white", linewidth=1.6)
         ax.annotate(
             name,
@@ -277,7 +306,12 @@ def side_by_side(
             _colour_bar(
                 figure,
                 ax,
-                draw_cells(ax, table["density"], rank=table["rank"]),
+                draw_cells(
+                    ax,
+                    table["density"],
+                    rank=table["rank"],
+                    stability=table.get("rank_stability"),
+                ),
                 f"mean |{method}|{unit(method)}",
             )
         else:
@@ -366,6 +400,8 @@ def _legend(ax):
         bbox={"boxstyle": "square,pad=0.35", "facecolor": "#7a1f5c", "edgecolor": "none"},
     )
     ax.plot([0.085, 0.135], [0.01, 0.07], color="#a0a5ab", linewidth=0.8)
+    square = {"facecolor": "#d9a9c4", "edgecolor": "#ffffff", "hatch": "//////", "linewidth": 0}
+    ax.add_patch(plt.Rectangle((0.085, -0.15), 0.05, 0.08, clip_on=False, **square))
     texts = {
         0.87: "median beat, band: 5-95 % of the beats\n1 large square: 200 ms, 0.5 mV",
         0.67: "colour: mean |relevance| over the beats,\n20th to 99th percentile of the group",
@@ -373,6 +409,7 @@ def _legend(ax):
         0.35: "mean predicted probability",
         0.2: "map: mean |relevance| per lead and segment,\nranks of the five densest cells",
         0.04: "absent in more than half of the records: no rank\n(white: absent in all)",
+        -0.11: "in or out of the five densest cells, depending on\nwhere boundaries were put",
     }
     for y, text in texts.items():
         ax.text(0.26, y, text, va="center", fontsize=6.6, color="#333333", linespacing=1.25)
@@ -399,6 +436,7 @@ def cells_figure(group: Group, cells: dict[str, np.ndarray], method: str, title:
             heat_norm(cells[name], signed, (0.0, clip)),
             rank=cells["rank"] if name == "density" else None,
             signed=signed,
+            stability=cells.get("rank_stability") if name == "density" else None,
         )
         _colour_bar(figure, ax, image, label)
     _top_list(figure.add_axes([0.835, 0.14, 0.12, 0.67]), cells)

@@ -68,6 +68,7 @@ class Group:
     heat         method -> (L, 12) mean |attribution| over the beats;  signed_heat likewise without
                  the modulus
     cells        method -> CellMaps of the n records
+    jittered     method -> the same under each jitter of the waves' boundaries (attribution/jitter)
     """
 
     pathology: str
@@ -81,6 +82,7 @@ class Group:
     heat: dict = field(default_factory=dict)
     signed_heat: dict = field(default_factory=dict)
     cells: dict = field(default_factory=dict)
+    jittered: dict = field(default_factory=dict)
 
     @property
     def n_patients(self) -> int:
@@ -278,11 +280,15 @@ def fill_group(
     methods: Sequence[str],
     seed: int = 0,
     progress: bool = False,
+    n_jitters: int = 0,
 ) -> None:
-    """Map the group's relevance with every method, by beat and by cell."""
+    """Map the group's relevance with every method, by beat and by cell; the cells of methods that
+    look at the network under `n_jitters` jitters of the waves' boundaries too.
+    """
     data, target = group.data, pool.info.index(group.pathology)
     coverage = coverage_of(pool.models[0], data.signals.shape[1], group.window)
     parts = {method: [] for method in methods}
+    moved = {method: [] for method in methods if n_jitters and method not in CONTROLS}
     heat = {method: np.zeros((2, *group.windows.shape[1:])) for method in methods}
     for start in tqdm(
         range(0, len(data), BATCH), desc=group.pathology, disable=not progress, leave=False
@@ -293,11 +299,28 @@ def fill_group(
         for method in methods:
             maps = _explain(group, pool, rows, target, method, seed, segments)
             parts[method].append(cell_maps(maps, segments, data.patient_id[rows], coverage))
+            if method in moved:
+                cells = parts[method][-1]
+                moved[method].append(
+                    _jittered(cells, maps, segments, data, rows, n_jitters, coverage, seed)
+                )
             cut = cut_beats(maps / np.where(coverage > 0, coverage, np.nan)[:, None], beats)
             heat[method] += np.abs(cut).sum(axis=0), cut.sum(axis=0)
     for method in methods:
         group.cells[method] = concatenate(parts[method])
         group.heat[method], group.signed_heat[method] = heat[method] / len(group.beats)
+    for method, batches in moved.items():
+        group.jittered[method] = [concatenate(same) for same in zip(*batches, strict=True)]
+
+
+def _jittered(cells, maps, segments, data, rows, n_jitters, coverage, seed):
+    """The cells of some records under every jitter."""
+    from attribution.jitter import jittered_maps  # where jitters are asked for
+    from records.boundary_errors import boundary_errors
+
+    sd = boundary_errors(data, rows)
+    ids = data.ecg_id[rows]
+    return jittered_maps(cells, maps, segments, sd, ids, n_jitters, coverage, seed)
 
 
 def _explain(group, pool, rows, target, method, seed, segments):

@@ -85,6 +85,7 @@ def segment_table(
     seed: int = 0,
     leads: Sequence[str] = LEADS,
     segments: Sequence[str] = SEGMENTS,
+    jittered: Sequence[CellMaps] = (),
 ) -> pd.DataFrame:
     """The group's map as a tidy table, one row per lead and segment.
 
@@ -93,6 +94,9 @@ def segment_table(
     modulus; time_share: the cell's part of lead x time (what an even map would have as its share);
     rank by density among the cells that half of the records have; top5: part of the resamples that
     have the cell in the top 5; n_records that have the cell. Intervals need five patients.
+    rank_stability: share of the `jittered` maps (attribution/jitter.py: boundaries moved by what
+    they are uncertain by) in which the cell stays among the first five, or outside of them;
+    rank_low, rank_high: the 5th and 95th percentile of its rank there; blank without jitters.
     """
     weights = patient_weights(maps.patients, n_resamples, seed).astype(float)
     columns = {}
@@ -104,6 +108,7 @@ def segment_table(
     columns["rank"] = cell_ranks(maps)
     columns["top5"] = top_frequency(maps, weights)
     columns["n_records"] = (~np.ma.getmaskarray(density(maps))).sum(axis=0)
+    columns |= _stability(maps, jittered, columns["rank"])
     table = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
     table.insert(0, "lead", np.repeat(leads, len(segments)))
     table.insert(1, "segment", np.tile(segments, len(leads)))
@@ -117,6 +122,25 @@ def segment_table(
             *(name for name in table if name not in ("lead", "segment", *order)),
         ]
     ]
+
+
+def _stability(maps, jittered, rank):
+    """The columns rank_stability, rank_low and rank_high, (12, 24) each."""
+    names = ("rank_stability", "rank_low", "rank_high")
+    if not len(jittered):
+        return dict.fromkeys(names, np.full(rank.shape, np.nan))
+    from attribution.jitter import rank_stability  # where jitters were asked for
+
+    means = [group_mean(density(moved)) for moved in jittered]
+    moved_ranks = np.stack([ranks(np.where(maps.common, mean, np.nan)) for mean in means])
+    worst = np.where(np.isfinite(moved_ranks), moved_ranks, rank.size)  # the cell was lost
+    low, high = np.quantile(worst, (0.05, 0.95), axis=0)
+    known = np.isfinite(rank)
+    return {
+        "rank_stability": rank_stability(rank, moved_ranks),
+        "rank_low": np.where(known, low, np.nan),
+        "rank_high": np.where(known, high, np.nan),
+    }
 
 
 def _mapped(maps):

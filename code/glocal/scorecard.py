@@ -435,3 +435,26 @@ def lift_ratio(
         lift(*resampled, card.cells) / lift(*resampled_control, card.cells)
     )
     return float(point), float(low), float(high)
+
+
+def card_places(
+    cards: dict[str, Card], share: tuple, jittered: Sequence[CellMaps]
+) -> dict[str, dict[str, float]]:
+    """Per card its rank among the cards by the map's lift (1: the highest), and rank_stability: the
+    share of the `jittered` maps in which that is the same (NaN without any).
+
+    share  group_shares() of the map
+    """
+    rank = _ranked(cards, share)
+    again = [_ranked(cards, group_shares(maps)) for maps in jittered if maps.explained.any()]
+    same = np.mean([other == rank for other in again], axis=0) if again else rank * np.nan
+    return {
+        name: {"rank": place, "rank_stability": stability}
+        for name, place, stability in zip(cards, rank, same, strict=True)
+    }
+
+
+def _ranked(cards, share):
+    """Rank (cards,) of each card by its lift."""
+    lifts = np.nan_to_num([lift(*share, card.cells) for card in cards.values()])
+    return 1 + (lifts > lifts[:, None]).sum(axis=1)

@@ -20,7 +20,15 @@ from ecg.segments import SEGMENTS
 from glocal.controls import with_controls
 from glocal.groups import CONTROLS, Group
 from glocal.maps import contrast, segment_table
-from glocal.scorecard import Card, group_shares, lift_ratio, permuted_cards, rules_table, score
+from glocal.scorecard import (
+    Card,
+    card_places,
+    group_shares,
+    lift_ratio,
+    permuted_cards,
+    rules_table,
+    score,
+)
 from networks.checkpoints import ModelInfo
 
 # only the sign of such a method is that of a voltage that raises the logit, as rules have it
@@ -37,7 +45,8 @@ def segments_csv(
     tables = []
     for group in groups:
         for method in methods:
-            table = segment_table(group.cells[method], n_resamples, seed)
+            jittered = group.jittered.get(method, ())
+            table = segment_table(group.cells[method], n_resamples, seed, jittered=jittered)
             table.insert(0, "pathology", group.pathology)
             table.insert(1, "method", method)
             tables.append(table)
@@ -173,7 +182,8 @@ def scorecard_csv(
     own card.
 
     p_holm is corrected over the own cards of one method; over_amplitude is the lift over that of
-    the input_magnitude control.
+    the input_magnitude control; rank is the card's place among the cards by this map's lift, and
+    rank_stability the share of jitters of the waves' boundaries in which it keeps that place.
     """
     permuted = {
         name: permuted_cards(card.cells, n_permutations, seed) for name, card in cards.items()
@@ -194,6 +204,7 @@ def scorecard_csv(
                 )
                 continue
             own = group_shares(maps), group_shares(maps, weights)
+            places = card_places(cards, own[0], group.jittered.get(method, ()))
             for name, card in cards.items():
                 entry = score(maps, card, own[1], permuted[name])
                 ratio = lift_ratio(own[0], controls[0], card, own[1], controls[1])
@@ -204,6 +215,7 @@ def scorecard_csv(
                         "card": name,
                         "own": name == group.pathology,
                         **_reported(entry, ratio, method),
+                        **places[name],
                         "n_records": len(maps),
                         "n_patients": maps.n_patients,
                     }
