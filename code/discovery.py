@@ -29,6 +29,8 @@ from common.cli import (
     fraction,
     positive_int,
     run,
+    say_left_out,
+    say_results,
     select_device,
     stage_parser,
 )
@@ -53,6 +55,11 @@ from subgroups.findings import (
 )
 from subgroups.representations import REPRESENTATIONS, Material
 
+FIRST = {
+    "embedding.png": "the records as points, clusters beside the labels",
+    "enrichment.png": "what the clusters differ in",
+    "table.csv": "agreement with the labels, structure, stability, each with its interval",
+}
 PAPERS_COHORT = ["AMI", "IMI"]
 
 
@@ -244,7 +251,7 @@ def discover(
         counts={"records": len(cohort.data), "reported": int(design.reported.sum())},
     )
     _say(table, found)
-    print(f"discovery: {len(cohort.data)} records, {len(found)} representations -> {stage.folder}")
+    say_results(stage.folder, outputs, FIRST)
 
 
 def _with_beats(cohort, material):
@@ -252,10 +259,7 @@ def _with_beats(cohort, material):
     keep = material.beats.counts > 0
     if not keep.all():
         ids = cohort.data.ecg_id[~keep]
-        print(
-            f"{(~keep).sum()} records have no complete beat and are left out: "
-            f"{', '.join(map(str, ids[:20]))}"
-        )
+        say_left_out({f"{len(ids)} records": f"no complete beat: {', '.join(map(str, ids[:20]))}"})
         if not keep.any():
             raise UserError("no record of the cohort has a complete beat")
         cohort = cohort.rows(keep)

@@ -30,6 +30,7 @@ from common.cli import (
     count,
     positive_int,
     run,
+    say_results,
     select_device,
     stage_parser,
 )
@@ -46,6 +47,12 @@ from networks.defaults import choose_pathologies, settle
 from networks.inference import load_dataset_for
 from records.dataset import TABLE, content_hash
 from records.quality import write_flag_counts
+
+FIRST = {
+    "groups_*.png": "what each group's records have in common, by beat and by cell",
+    "scorecard.png": "how far the maps agree with the textbook",
+    "segments.csv": "every cell's share and rank",
+}
 
 
 def get_args_parser() -> StageParser:
@@ -241,7 +248,6 @@ def main(args: argparse.Namespace) -> None:
         args.strategy,
         args.n_samples,
         args.window,
-        named=False,
     )
     if not cards:
         print(
@@ -279,8 +285,7 @@ def main(args: argparse.Namespace) -> None:
             {name: group.counts for name, group in groups.items()},
         )
     print("; ".join(f"{name}: {group.counts}" for name, group in groups.items()))
-    print(f"{len(methods)} methods x {len(groups)} groups, written to {folder}:")
-    print("\n".join(f"  {Path(path).name}" for path in paths))
+    say_results(folder, paths, FIRST)
 
 
 if __name__ == "__main__":

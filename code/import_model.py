@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from attribution.cam import layer_in_words
 from attribution.explanation import Explanation
 from attribution.methods import explain
-from common.cli import StageParser, positive_int, run, select_device, stage_parser
+from common.cli import StageParser, positive_int, run, say_results, select_device, stage_parser
 from common.files import UserError, sha256
 from common.labels import LEADS, OWN_TASK, TASKS
 from common.stage import Stage
@@ -225,6 +225,7 @@ def main(args: argparse.Namespace) -> None:
             written += measure(args, folder, network, data)
         stage.finish(outputs=written, counts={} if data is None else {"records": len(data)})
     print(f"{folder} can be given to stages 3 to 8 as --model_path")
+    say_results(folder, written, training_run.FIRST)
 
 
 def own_network(args: argparse.Namespace) -> tuple[Program, Expected]:

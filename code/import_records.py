@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.cli import StageParser, positive_int, run, stage_parser
+from common.cli import StageParser, positive_int, run, say_results, stage_parser
 from common.files import UserError, read_csv, sha256, write_csv
 from common.labels import OWN_TASK, STATEMENTS
 from common.stage import Stage
@@ -40,6 +40,11 @@ from records.resampling import check_rate
 from records.sources import Source, open_source
 from records.tasks import task_of_labels, write_tasks
 
+FIRST = {
+    "ptbxl_database.csv": "one row per recording, as in PTB-XL",
+    "skipped_imports.csv": "recordings that were left out, and why",
+    "tasks.json": "the classes that are no SCP statements",
+}
 WITHOUT_EFFECT = ("output_path", "overwrite")
 
 
@@ -158,9 +163,10 @@ def main(args: argparse.Namespace) -> None:
     addons = f" --addons {folder / 'addons'}" if "r_peaks" in table else ""
     print(
         f"{counts['records']} recordings of {counts['patients']} patients, "
-        f"{counts['seconds']:g} s at {counts['sampling_rate']} Hz -> {folder}; next: "
-        f"python code/preprocessing.py --data_path {folder}{addons}"
+        f"{counts['seconds']:g} s at {counts['sampling_rate']} Hz"
     )
+    say_results(folder, [path for path in folder.glob("*.*") if path.is_file()], FIRST)
+    print(f"next: python code/preprocessing.py --data_path {folder}{addons}")
 
 
 def _remove_empty(folder):

@@ -50,6 +50,8 @@ from common.cli import (
     count,
     positive_int,
     run,
+    say_left_out,
+    say_results,
     select_device,
     stage_parser,
 )
@@ -67,6 +69,13 @@ from records.quality import QUALITY_FILE, write_flag_counts
 if TYPE_CHECKING:
     from records.recording import Asked
 
+FIRST = {
+    "ecg.html": "one page with the ECG, its explanations and measurements",
+    "compare_*.png": "one record explained by every method",
+    "*.png": "a record on ECG paper, what mattered marked behind the trace",
+    "cells.csv": "the leads and segments that mattered most in each record",
+    "*.npz": "the maps, one value per sample",
+}
 OWN_FILES = ("prediction.csv", "notes.csv", "ecg.html")  # of a record of one's own
 
 # options that results do not depend on: where things lie, and what the hashes of checkpoint and
@@ -249,7 +258,8 @@ def with_rules(methods: list[str], model: nn.Module) -> list[str]:
         others = [method for method in methods if method not in relevance]
         if not others:
             raise
-        print_once(f"{', '.join(relevance)}: left out, {error}")
+        if distributed.is_main():
+            say_left_out(dict.fromkeys(relevance, str(error)))
         return others
     return methods
 
@@ -277,8 +287,8 @@ def main(args: argparse.Namespace) -> None:
             return
         distributed.from_main(lambda: clear(folder) if not stage.resumed else None)
         n_records = sum(len(target.rows) for target in job.targets)
-        if empty:
-            print_once(f"no record for {', '.join(empty)}: left out (strategy {args.strategy})")
+        if distributed.is_main():
+            say_left_out(dict.fromkeys(empty, f"no record for strategy {args.strategy}"))
         if args.record and distributed.is_main():
             say_prediction(args, model, job)
         print_once(cost(model, args, n_records, job.data.signals.shape[1], distributed.world()))
@@ -364,16 +374,12 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
     pages = [] if not args.record else write_own_page(args, job, name)
     counts = {target.name: len(target.rows) for target in job.targets}
     inputs = [find_checkpoint(args.model_path), *([] if args.record else [job.data.path / TABLE])]
-    stage.finish(inputs=inputs, outputs=[*written, quality, kept, *pages, *figures], counts=counts)
+    outputs = [*written, quality, kept, *pages, *figures]
+    stage.finish(inputs=inputs, outputs=outputs, counts=counts)
     local_results.remove_parts(job)
-    more = f" ({left_out} more not drawn: --max_figures)" if left_out else ""
-    print(
-        f"explained {n_records} records x targets by {len(job.methods)} methods; wrote "
-        f"{len(written) - 1} arrays, "
-        f"{job.folder / 'cells.csv'} and {len(figures) // 2} figures{more} to {job.folder}"
-    )
-    for path in [*written[:8], *figures[:8:2]]:
-        print(f"  {path}")
+    more = f", {left_out} not drawn (--max_figures)" if left_out else ""
+    print(f"explained {n_records} records x targets by {len(job.methods)} methods{more}")
+    say_results(job.folder, [*figures, *outputs], FIRST)
 
 
 def say_prediction(args: argparse.Namespace, model: nn.Module, job: Job) -> None:
@@ -398,7 +404,6 @@ def write_own_page(args: argparse.Namespace, job: Job, name: str) -> list[Path]:
     if is_regression(info.task):
         return []
     page = one_ecg.write_page(Run(job.folder.parent, info), job.folder, name)
-    print(f"one page with the ECG, its explanations and measurements: {page}")
     return [page, job.folder / one_ecg.PREDICTION, job.folder / one_ecg.NOTES]
 
 

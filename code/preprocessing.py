@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.cli import StageParser, run, stage_parser
+from common.cli import StageParser, run, say_results, stage_parser
 from common.files import UserError, read_csv, sha256, write_csv, write_npy, write_pickle
 from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
 from common.stage import Stage, broken_link, read_stage
@@ -54,6 +54,11 @@ SHARED = (
     *(f"multihot_{task}.npy" for task in LABEL_MAPPINGS),
     *(f"mask_{task}.npy" for task in TASKS),
 )
+FIRST = {
+    TABLE: "one row per record with R-peaks, concepts, measurements and quality",
+    SKIPPED: "records that cannot be used, and why",
+    "raw*.pkl": "the signals in mV",
+}
 ADDON_FILES = ("r-peaks.csv", "r_peaks.csv", "concepts.csv")
 
 
@@ -324,11 +329,8 @@ def make(
             "records_read": read,
         },
     )
-    print(
-        f"{counts['records']} records of {counts['patients']} patients -> {folder}: {raw.name}, "
-        f"{', '.join(SHARED[:2])}, "
-        "multihot_<task>.npy, mask_<task>.npy"
-    )
+    print(f"{counts['records']} records of {counts['patients']} patients")
+    say_results(folder, outputs, FIRST)
 
 
 def settle_duplicates(

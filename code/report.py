@@ -14,7 +14,7 @@ import sys
 
 from tqdm import tqdm
 
-from common.cli import StageParser, run, stage_parser
+from common.cli import StageParser, run, say_results, stage_parser
 from common.files import UserError, remove_leftovers, write_text
 from networks.checkpoints import check_against, find_checkpoint, load_checkpoint
 from networks.defaults import results_folder
@@ -81,7 +81,8 @@ def main(args: argparse.Namespace) -> None:
     subtitle = "XAI4ECG report. For research; not a medical device."
     remove_leftovers(found.folder)
     write_text(path, page(title, subtitle, inner))
-    print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    size = f"{path.stat().st_size / 1e6:.1f} MB"
+    say_results(found.folder, [path], {path.name: f"everything found, on one page ({size})"})
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from common.cli import (
     check_names,
     positive_int,
     run,
+    say_results,
     select_device,
     stage_parser,
 )
@@ -52,6 +53,11 @@ from sanity.parts import Check, Store, estimate, estimate_maps, plan, run_parts
 from sanity.subject import make_subject
 from sanity.tables import Subjects
 
+FIRST = {
+    "ranking.png": "which method does how well in which check",
+    "axioms.csv": "the claims of each method and whether they hold",
+    "checks.csv": "every value with its interval and the level of chance",
+}
 ALL = (*METHODS, "lrp:epsilon")
 
 
@@ -263,11 +269,8 @@ def compute(
             "rows": len(tables["checks"]),
         },
     )
-    print(
-        f"{len(tables['checks'])} rows of {len(checks)} checks and {len(args.methods)} methods "
-        f"written to {stage.folder}"
-    )
-    print("\n".join(f"  {path}" for path in written))
+    print(f"{len(tables['checks'])} rows of {len(checks)} checks and {len(args.methods)} methods")
+    say_results(stage.folder, written, FIRST)
     return sanity_tables.broken_claims(tables.get("axioms", pd.DataFrame()))
 
 

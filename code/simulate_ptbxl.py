@@ -12,13 +12,25 @@ Example:
 import argparse
 from pathlib import Path
 
-from common.cli import StageParser, check_names, positive_int, run, stage_parser
+from common.cli import (
+    StageParser,
+    check_names,
+    positive_int,
+    run,
+    say_results,
+    stage_parser,
+)
 from common.files import UserError
 from common.stage import Stage
 from records.ptbxl import SUFFIX
 from simulation.cohort import make_plan
 from simulation.files import remove_records, write_cohort
 
+FIRST = {
+    "ptbxl_database.csv": "patients, labels and files, as in PTB-XL",
+    "planted_causes.csv": "which cause changes which lead and segment of which record",
+    "true_measurements.csv": "the amplitudes and durations that were drawn",
+}
 NAME = "simulate_ptbxl"
 
 
@@ -83,8 +95,8 @@ def main(args: argparse.Namespace) -> None:
         outputs = write_cohort(folder, plan, rates, args.segmentations)
         counts = {"records": len(plan), "patients": plan["patient_id"].nunique()}
         stage.finish(outputs=outputs, counts=counts)
-    print(f"{counts['records']} records of {counts['patients']} patients written to {folder}")
-    print(*outputs, sep="\n")
+    print(f"{counts['records']} records of {counts['patients']} patients")
+    say_results(folder, outputs, FIRST)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ from common.cli import (
     count,
     positive_int,
     run,
+    say_left_out,
+    say_results,
     select_device,
     stage_parser,
 )
@@ -77,6 +79,16 @@ from tcav.tables import (
     write_cavs,
 )
 
+FIRST = {
+    "summary_concept.png": "each concept's strongest layer for every pathology",
+    "scores.csv": "every concept, layer and pathology with its score and p",
+    "*.png": "a concept by layer and pathology",
+}
+FIRST_APPLIED = {
+    "scores.csv": "the stored CAVs' scores on these records",
+    "projections.csv": "where each record lies along each CAV",
+    "quality.csv": "flagged records by class",
+}
 TRAINING_FOLDS = tuple(range(1, 9))
 
 
@@ -229,8 +241,7 @@ def _classes(args, model, evaluated):
     empty = [label for label, n in counts.items() if n == 0]
     if len(empty) == len(asked):
         raise UserError(f"no record of {', '.join(empty)} in fold {' '.join(map(str, args.folds))}")
-    if empty:
-        print(f"left out, no record in fold {' '.join(map(str, args.folds))}: {', '.join(empty)}")
+    say_left_out(dict.fromkeys(empty, f"no record in fold {' '.join(map(str, args.folds))}"))
     labels = in_order([label for label in asked if counts[label]], model.info.task)
     return (
         labels,
@@ -266,17 +277,18 @@ def _concepts(args, training):
         sets += relative_sets(
             {name: columns[name] for name in args.relative}, training.patient_id, strata
         )
-    kept = []
+    kept, left_out = [], {}
     for concept in sets:
         reason = reason_against(concept, args.min_positives, null=args.n_null > 0)
         if reason and (args.concepts or args.relative):
             side = " against the others" if concept.against == "others" else ""
             raise UserError(f"concept {concept.name}{side} cannot be tested: {reason}")
         if reason:
-            print(f"left out: {concept.name} ({reason})")
+            left_out[concept.name] = reason
         else:
             kept.append(concept)
             note_fixed(concept)
+    say_left_out(left_out)
     if not kept:
         raise UserError(
             f"none of the concepts has {args.min_positives} positives and negatives in the "
@@ -495,12 +507,11 @@ def _train_and_test(args, model, data, place):
     found = scores[(scores["p_corrected"] < ALPHA) & scores["cav_valid"]]
     print(
         f"{len(found)} of {len(scores)} cells significant (corrected p < {ALPHA}), in "
-        f"{found['concept'].nunique()} of {scores['concept'].nunique()} concepts; written to "
-        f"{folder}:"
+        f"{found['concept'].nunique()} of {scores['concept'].nunique()} concepts"
     )
-    print("\n".join(f"  {path}" for path in paths))
     if args.control:
         print("\n".join(in_words(scores)))
+    say_results(folder, paths, FIRST)
 
 
 def _apply(args, model, data, place):
@@ -542,11 +553,8 @@ def _apply(args, model, data, place):
             write_flag_counts(folder, evaluated.table, _class_records(evaluated, labels, columns))
         )
         stage.finish([checkpoint, args.apply], paths, {"records": len(evaluated)})
-    print(
-        f"{len(names)} CAVs x {len(projections)} layers on {len(evaluated)} records written to "
-        f"{folder}:"
-    )
-    print("\n".join(f"  {path}" for path in paths))
+    print(f"{len(names)} CAVs x {len(projections)} layers on {len(evaluated)} records")
+    say_results(folder, paths, FIRST_APPLIED)
 
 
 def refuse_training_options(args: argparse.Namespace) -> None:

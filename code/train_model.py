@@ -22,6 +22,7 @@ from common.cli import (
     fraction,
     positive_int,
     run,
+    say_results,
     select_device,
     stage_parser,
 )
@@ -166,7 +167,8 @@ def main(args: argparse.Namespace) -> None:
     with distributed.process_group(select_device(args)) as device:
         outcome = (training_run.test if args.test_only else training_run.train)(args, device)
     if outcome:  # the main process says it
-        print(outcome)
+        print(outcome.words)
+        say_results(outcome.folder, outcome.written, training_run.FIRST)
 
 
 if __name__ == "__main__":

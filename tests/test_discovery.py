@@ -174,7 +174,7 @@ def test_discovery_runs_resumes_and_writes_what_others_read(cohort, trained):
         .all()
         .all()
     )
-    assert f"-> {folder}" in done.stdout
+    assert f"results are in {folder}; open first:" in done.stdout
     for name in ("embedding", "agreement", "enrichment"):
         assert (folder / f"{name}.png").stat().st_size > 10_000
     quality = pd.read_csv(folder / "quality.csv").set_index("group")

@@ -259,7 +259,7 @@ def test_a_set_without_planted_causes_leaves_localisation_out(
         "layers",
     }
     assert planted is None
-    assert "left out: localisation" in capsys.readouterr().err
+    assert "left out: localisation" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("check", ["localisation", "layers"])

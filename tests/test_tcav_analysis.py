@@ -121,8 +121,8 @@ def test_readme_command_writes_everything(finished, workplace):
     assert (
         scores["associated"] == (scores["pathology"] == "HYP") & (scores["concept"] == "SLI-LVH")
     ).all()
-    assert "left out, no record in fold 10: STTC" in done.stdout
-    assert "left out: MI-RPeak (1 training records show it, --min_positives is 20)" in done.stdout
+    assert "left out: STTC (no record in fold 10)" in done.stdout
+    assert "MI-RPeak (1 training records show it, --min_positives is 20)" in done.stdout
     assert "smallest possible corrected p: 0.02" in done.stdout
     cavs = read_npz(folder / "cavs.npz")
     assert cavs["concepts"].tolist() == ["SLI-LVH", "Sex"]

@@ -7,7 +7,6 @@ group = make_group(pool, "LVH", "true_positives", 100)     # records and beats
 fill_group(group, pool, ["saliency"], seed=0)              # heat and cell sums per method
 """
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from attribution.cells import cell_maps, concatenate
 from attribution.methods import explain_records, options_taken
 from attribution.selection import predicted_positive, select_pathology
+from common.cli import say_left_out
 from common.files import UserError
 from ecg.beats import Beats, cut_beats, find_beats, group_beat
 from networks.checkpoints import ModelInfo
@@ -223,23 +223,22 @@ def make_groups(
     strategy: str,
     n_samples: int,
     window: str,
-    named: bool,
 ) -> dict[str, Group]:
     """Groups of the pathologies and of the contrasted pairs.
 
-    Those that were not asked for by name may be empty and are then left out with a word, else
-    UserError; so it is for pairs that cannot be compared.
+    Pathologies without a record are left out with a word; UserError where all are, and for pairs
+    that cannot be compared.
     """
     contrasted = list(chain.from_iterable(pairs))
-    asked = {*contrasted, *pathologies} if named else set(contrasted)
-    groups = {}
+    groups, left_out = {}, {}
     for name in dict.fromkeys([*pathologies, *contrasted]):
         try:
             groups[name] = make_group(pool, name, strategy, n_samples, window)
         except UserError as error:
-            if name in asked:
+            if name in contrasted:
                 raise
-            print(f"left out: {error}", file=sys.stderr)
+            left_out[name] = str(error)
+    say_left_out(left_out)
     if not groups:
         raise UserError(
             f"no group has a record for strategy {strategy}: choose another one, more folds, or "

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cli import check_names
+from common.cli import check_names, say_left_out
 from common.files import UserError, note_on_figures
-from common.labels import OWN_TASK, is_regression
+from common.labels import TASKS, is_regression
 from networks import distributed
 from networks.checkpoints import ModelInfo, find_checkpoint, run_folder
 from records.dataset import TABLE, content_hash, identify
@@ -132,12 +132,10 @@ def choose_pathologies(asked: Sequence[str] | None, info: ModelInfo) -> list[str
         lead = is_regression(info.task)
         kind = "lead (the targets of an amplitude model)" if lead else "pathology"
         return list(dict.fromkeys(check_names(kind, asked, info.labels)))
-    own = info.task == OWN_TASK  # classes of one's own: nothing is known of them
+    own = info.task not in TASKS  # classes of one's own: nothing is known of them
     chosen = list(info.labels) if own else default_pathologies(info.labels)
     others = [name for name in info.labels if name not in chosen]
     if others and distributed.is_main():
-        print(
-            f"pathologies: {', '.join(chosen)}, the paper's; left out: {', '.join(others)} "
-            "(--pathologies names others)"
-        )
+        print(f"pathologies: {', '.join(chosen)}")
+        say_left_out(dict.fromkeys(others, "not one of the paper's; --pathologies names others"))
     return chosen

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 
@@ -45,7 +45,23 @@ from records.dataset import TABLE, Dataset, shared_patients
 from records.tasks import classes_of
 
 OUTPUT_PATH = "output"
+FIRST = {
+    "roc.png": "how well each class is told from the others",
+    "amplitudes.png": "predicted against measured amplitudes",
+    "reliability.png": "whether probabilities mean what they say",
+    "metrics.json": "every score with its interval",
+    "best_model.ckpt": "the network, for the later stages' --model_path",
+}
 FOLDS = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to: a line of scores, where its files lie, and their paths."""
+
+    words: str
+    folder: Path
+    written: list[Path]
 
 
 # ---------------------------------------------------------------- options
@@ -241,9 +257,9 @@ def new_model(info: ModelInfo, finetune: str | None) -> torch.nn.Module:
 # ---------------------------------------------------------------- train
 
 
-def train(args: argparse.Namespace, device: torch.device) -> str | None:
-    """Train (or go on, or find that all is done) and test the best epoch; returns the main
-    process's last words.
+def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
+    """Train (or go on, or find that all is done) and test the best epoch; None where all was done,
+    and in all processes but the main one.
     """
     info, recipe = info_of(args), recipe_of(args)
     args.data_path = args.data_path or DATA_PATH
@@ -309,11 +325,10 @@ def train(args: argparse.Namespace, device: torch.device) -> str | None:
             counts={name: len(part) for name, part in splits.items()},
         )
     best = max(history, key=lambda row: row["score"])["epoch"]
-    return (
-        f"{summary_line(metrics, info.task)} on {len(splits['test'])} test records, epoch "
-        f"{best}; "
-        f"wrote {', '.join(map(str, [checkpoint_paths(folder)[0], *written]))}"
+    words = (
+        f"{summary_line(metrics, info.task)} on {len(splits['test'])} test records, epoch {best}"
     )
+    return Outcome(words, folder, [checkpoint_paths(folder)[0], *written])
 
 
 # what a run writes, and a run that starts anew removes: nothing of an older run may pass for the
@@ -433,9 +448,9 @@ def write_test(
     return metrics, written
 
 
-def test(args: argparse.Namespace, device: torch.device) -> str | None:
-    """Test a checkpoint on the test folds without training; returns the main process's
-    last words.
+def test(args: argparse.Namespace, device: torch.device) -> Outcome | None:
+    """Test a checkpoint on the test folds without training; None where that was done, and in all
+    processes but the main one.
     """
     path = args.model_path or run_folder(args.output_path or OUTPUT_PATH, info_of(args))
     model = load_model(path, device)
@@ -463,10 +478,8 @@ def test(args: argparse.Namespace, device: torch.device) -> str | None:
     metrics, written = write_test(folder, model, info, part, args, args.overwrite, facts)
     if not written:
         return None
-    return (
-        f"{summary_line(metrics, info.task)} on {len(part)} test records; wrote "
-        f"{', '.join(map(str, written))}"
-    )
+    words = f"{summary_line(metrics, info.task)} on {len(part)} test records"
+    return Outcome(words, folder, written)
 
 
 # ---------------------------------------------------------------- scores

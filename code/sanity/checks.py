@@ -5,13 +5,12 @@ A check's own module is imported when the check runs.
 
 import argparse
 import importlib
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from common.cli import check_names
+from common.cli import check_names, say_left_out
 from common.files import UserError
 from common.stage import data_folders
 from sanity.parts import Check
@@ -102,11 +101,11 @@ def checks_of(args: argparse.Namespace) -> tuple[dict[str, Check], Path | None]:
         "layers": not (args.amplitude_models or truth)
         and "neither --amplitude_models nor planted causes",
     }
-    for name in [name for name in chosen if missing.get(name)]:
-        print(f"left out: {name}, {missing[name]}", file=sys.stderr)
-        del chosen[name]
+    left_out = {name: missing[name] for name in chosen if missing.get(name)}
+    say_left_out(left_out)
+    chosen = {name: check for name, check in chosen.items() if name not in left_out}
     if not chosen:
-        raise UserError("none of the checks can be made: see the lines above")
+        raise UserError("none of the checks can be made: see the line above")
     if "localisation" in chosen:
         chosen["localisation"] = replace(
             chosen["localisation"], reference=partial(planted_reference, data_path=planted)
