@@ -368,6 +368,19 @@ def test_a_patient_on_both_sides_is_refused(workplace, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_class_records_of_training_folds_are_taken_where_asked_for_and_said(
+    workplace, tmp_path, capsys
+):
+    folds = [str(fold) for fold in range(1, 11)]
+    analyse(workplace, tmp_path / "out", "--folds", *folds, "--concepts", "Sex")
+    said = capsys.readouterr().err
+    assert "note: class records of fold 1, 2, 3, 4, 5, 6, 7, 8 are in" in said
+    scores = pd.read_csv(tmp_path / "out" / f"lenet_{TASK}" / "tcav" / "scores.csv")
+    data = load_dataset(workplace / "data", TASK)
+    counts = dict(zip(LABEL_MAPPINGS[TASK], data.labels.sum(axis=0), strict=True))
+    assert (scores["n_class"] == scores["pathology"].map(counts)).all()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -383,7 +396,7 @@ def test_a_patient_on_both_sides_is_refused(workplace, tmp_path):
         (["--layers", "block9"], "unknown layer block9: accepted are block1.conv"),
         (["--n_runs", "1"], "--n_runs 1 shows no spread"),
         (["--n_null", "30"], "--n_null 30 is too small for any significance"),
-        (["--folds", "3"], "CAVs are fitted on folds 1-8"),
+        (["--folds", "11"], "no record of CD, HYP, MI, NORM, STTC in fold 11"),
         (
             ["--relative", "SLI-LVH", "Sex", "--min_positives", "60"],
             "SLI-LVH against the others cannot be tested: ",
