@@ -19,6 +19,8 @@ from common.plotting import (
     INK,
     MM_PER_MV,
     MM_PER_SECOND,
+    NEGATIVE,
+    POSITIVE,
     SIGNED_CMAP,
     calibration_pulse,
     colour_bar,
@@ -328,3 +330,78 @@ def _small_bar(ax, band, left, width, heat):
         va="top",
         linespacing=1.15,
     )
+
+
+# ---------------------------------------------------------------- before and after
+
+
+@dataclass
+class Mark:
+    """One change to be pointed at: in which lead, at which sample of the piece drawn, in words."""
+
+    lead: int
+    sample: int
+    words: str
+
+
+def before_after(record: Record, edited: np.ndarray, marks: list[Mark]) -> Figure:
+    """A page with a piece of a record in four columns of three leads, as it was (blue, where it
+    differs) and as it was edited (dark), the change shaded and every mark in words beside it.
+
+    edited  # (T, 12) mV, as long as the record: 2.5 s at most
+    """
+    columns = FOUR_COLUMNS.tolist()
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    both = Record(np.concatenate([record.signal, edited]), record.sampling_rate)
+    paper = _paper(both, rows)
+    ax = mm_axes(PAGE[0], paper[3] + HEAD)
+    ecg_grid(ax, *paper)
+    heights, gain = baselines(both.signal, rows, paper[1] + 1, paper[3] - 1)
+    left = PAPER[0] + MARGIN
+    for number, column in enumerate(columns):
+        start = left + number * 2.5 * MM_PER_SECOND
+        for lead, height in zip(column, heights, strict=True):
+            own = [mark for mark in marks if mark.lead == lead]
+            _change(ax, record, edited, lead, (start, height, gain), own)
+            above = gain * _early_peak(record, lead)
+            _name(ax, lead, start + 0.5, height + above + 1.2)
+    _pulses(ax, heights, paper[3], gain)
+    _head(ax, record, paper[3])
+    words = "blue: as recorded, where it differs; dark: edited; shaded: the change"
+    ax.text(PAPER[0], 21.0, words, fontsize=8, color=INK, va="top")
+    _foot(ax, gain, record.foot)
+    return ax.figure
+
+
+CHANGED = 0.004  # mV: less is not seen
+
+
+def _change(ax, record, edited, lead, place, marks):
+    """One lead before and after, at (left, isoelectric line, gain) in mm."""
+    left, height, gain = place
+    x = left + np.arange(len(edited)) * MM_PER_SECOND / record.sampling_rate
+    level = np.median(record.signal[:, lead])
+    before, after = (height + gain * (one[:, lead] - level) for one in (record.signal, edited))
+    differs = np.abs(record.signal[:, lead] - edited[:, lead]) > CHANGED
+    if differs.any():
+        near = differs.copy()
+        near[1:] |= differs[:-1]
+        near[:-1] |= differs[1:]
+        ax.fill_between(
+            x, before, after, where=near, color=POSITIVE, alpha=0.25, linewidth=0, zorder=1
+        )
+        ax.plot(x, np.where(near, before, np.nan), color=NEGATIVE, linewidth=0.7, zorder=2)
+    ax.plot(x, after, color=INK, linewidth=0.6, zorder=3, solid_joinstyle="round")
+    for mark in marks:
+        top = max(before[mark.sample], after[mark.sample])
+        ax.annotate(
+            mark.words,
+            (x[mark.sample], top),
+            (x[mark.sample] + 1.5, top + 2.0),
+            fontsize=7,
+            fontweight="bold",
+            color=POSITIVE,
+            va="bottom",
+            zorder=6,
+            bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8},
+        )

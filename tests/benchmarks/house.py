@@ -28,7 +28,7 @@ FLOORS = (
     ("records",),
     ("simulation", "networks"),
     ("attribution", "tcav", "reporting"),
-    ("glocal", "sanity", "subgroups"),
+    ("glocal", "sanity", "subgroups", "counterfactual"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)

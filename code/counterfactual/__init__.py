@@ -1,0 +1,1 @@
+"""The smallest physiological change of an ECG that turns a network's decision."""

@@ -1,0 +1,144 @@
+"""Figures of counterfactuals: a record before and after on ECG paper, and what turns a group."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from attribution.figures import age_and_sex, quality_note, true_labels
+from attribution.plan import Target
+from common.ecg_paper import Mark, Record, before_after
+from common.files import write_figure
+from common.labels import LEADS, slug
+from common.plotting import INK, NEGATIVE, POSITIVE, style
+from counterfactual.edits import EDITS
+from counterfactual.job import Job
+from counterfactual.sentences import dose_in_words
+
+FORMATS = ("png", "pdf")
+PIECE = 2.5  # s that a figure shows
+MOST_EDITS = 8  # of a group's figure
+
+
+def draw(
+    job: Job, tables: dict[str, pd.DataFrame], signals: dict[str, np.ndarray], most: int
+) -> list[Path]:
+    """Draw the first records of each target in turn, at most `most`: the written paths.
+
+    signals  pathology -> (n, T, 12) edited, in the order of the target's rows
+    """
+    style()
+    deepest = max(len(target.rows) for target in job.targets)
+    wanted = [
+        (target, place)
+        for place in range(deepest)
+        for target in job.targets
+        if place < len(target.rows)
+    ]
+    written = []
+    for target, place in wanted[:most]:
+        figure = record_figure(job, target, place, tables, signals[target.name][place])
+        name = f"{slug(target.name)}_{job.data.ecg_id[target.rows[place]]}"
+        written += write_figure(figure, job.folder / name, FORMATS, dpi=200)
+    return written
+
+
+def record_figure(
+    job: Job, target: Target, place: int, tables: dict[str, pd.DataFrame], edited: np.ndarray
+) -> Figure:
+    """One record before and after, its edits marked in mV and ms."""
+    data, row = job.data, int(target.rows[place])
+    ecg_id = data.ecg_id[row]
+    lines = {
+        name: table[(table["ecg_id"] == ecg_id) & (table["pathology"] == target.name)]
+        for name, table in tables.items()
+    }
+    before = np.asarray(data.signals[row], dtype=float)
+    start = _start(data, row, before)
+    piece = slice(start, start + round(PIECE * data.sampling_rate))
+    own = data.table.iloc[row]
+    who = (f"ECG {ecg_id}", age_and_sex(own), true_labels(data, row), quality_note(own))
+    info = job.model.info
+    first, last = start / data.sampling_rate, piece.stop / data.sampling_rate
+    answer = lines["counterfactuals"].iloc[0]
+    foot = [
+        in_plain_words(answer),
+        f"{info.run_folder_name}; {first:.2f} to {last:.2f} s of the record",
+    ]
+    title = answer["sentence"]
+    subtitle = " · ".join(part for part in who if part)
+    record = Record(before[piece], data.sampling_rate, _wrapped(title), subtitle, foot)
+    marks = _marks(lines["edits"], before[piece], edited[piece])
+    return before_after(record, edited[piece].astype(float), marks)
+
+
+def in_plain_words(answer: pd.Series) -> str:
+    """What a line of counterfactuals.csv means, for someone who sees the figure first."""
+    verb = "find" if answer["direction"] == "remove" else "miss"
+    if answer["turned"]:
+        return (
+            f"had the ECG been like the dark trace, the network would no longer {verb} "
+            f"{answer['pathology']}"
+        )
+    return f"even like the dark trace, the network would still {verb} {answer['pathology']}"
+
+
+def _wrapped(title, most=118):
+    """A title that fits the page; the csv has the whole sentence."""
+    return title if len(title) <= most else f"{title[: most - 4]} ..."
+
+
+def _start(data, row, signal):
+    """First sample of the piece, .4 s before the beat next to the record's middle."""
+    peaks = data.r_peaks(row) if "r_peaks" in data.table else []
+    middle = len(signal) // 2
+    near = peaks[np.argmin(np.abs(peaks - middle))] if len(peaks) else middle
+    last = max(len(signal) - round(PIECE * data.sampling_rate), 0)
+    return int(np.clip(near - 0.4 * data.sampling_rate, 0, last))
+
+
+def _marks(edits, before, after):
+    """One mark per edit and lead, at the first beat's largest change in the direction of the
+    dose.
+    """
+    marks = []
+    for line in edits.itertuples():
+        edit = EDITS[line.edit]
+        words = f"{line.wave} {dose_in_words(edit, line.dose)}"
+        for name in edit.leads:
+            lead = LEADS.index(name)
+            change = (after - before)[: len(before) // 2, lead] * np.sign(line.dose)
+            marks.append(Mark(lead, int(change.argmax()), words))
+    return marks
+
+
+def group_figure(groups: pd.DataFrame) -> Figure:
+    """Per pathology the edits that turn most records alone: share with interval, median dose."""
+    names = list(dict.fromkeys(groups["pathology"]))
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(3.1 * len(names) + 0.6, 3.4), squeeze=False, layout="constrained"
+    )
+    for ax, name in zip(axes[0], names, strict=True):
+        own = groups[groups["pathology"] == name].head(MOST_EDITS).iloc[::-1]
+        _bars(ax, own)
+        count = own["n_records"].iloc[-1]
+        ax.set_title(f"{name} (n = {count})", fontsize=9, fontweight="bold")
+        ax.set_xlabel("share of records turned\nby this change alone", fontsize=8)
+    return figure
+
+
+def _bars(ax, own):
+    places = np.arange(len(own))
+    colours = np.where(own["median_dose"] < 0, NEGATIVE, POSITIVE)
+    ax.barh(places, own["turned_alone"], color=colours, alpha=0.65, height=0.6)
+    known = own["low"].notna().to_numpy()
+    ax.hlines(places[known], own["low"][known], own["high"][known], color=INK, linewidth=0.8)
+    words = []
+    for line in own.itertuples():
+        edit = EDITS[line.edit]
+        dose = f"\n{dose_in_words(edit, line.median_dose)}" if line.turned_alone else ""
+        words.append(f"{line.edit}{dose}")
+    ax.set_yticks(places, words, fontsize=7)
+    ax.set(xlim=(0, 1), ylim=(len(own) - max(len(own), 4) - 0.6, len(own) - 0.4))

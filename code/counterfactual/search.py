@@ -1,0 +1,184 @@
+"""The sparsest, then smallest set of edits that takes a logit across its class's threshold.
+
+Batched forward search without gradients. Every edit is tried alone at its limits; where none
+suffices, the most promising sets are extended by one edit at a time. A set that suffices at its
+limits is then shrunk along several mixtures of its doses, and the cheapest that still turns the
+decision is taken. Cost is in standard deviations of the population.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from counterfactual.body import Body
+from networks.checkpoints import ModelInfo
+
+MARGIN = 0.001  # logit beyond the threshold: rounding must not turn the decision back
+WIDTH_OF_BEAM = 8  # sets that are extended
+PARTNERS = 30  # single edits of largest effect that sets are extended by
+FINALISTS = 6  # sets of one size that are shrunk
+MIXTURES = 12  # proportions of doses that a set is shrunk along
+HALVINGS = 7  # of the length along each
+STEP = {"mV": 0.01, "ms": 1.0}  # doses are rounded up to these
+
+Logits = Callable[[np.ndarray], np.ndarray]  # records (n, T, 12) -> (n,) logits of one class
+
+
+@dataclass(frozen=True)
+class Found:
+    """The answer for one record and class.
+
+    turned   whether the decision was turned within the limits
+    doses    # (edits,) of the body; where it was not turned, those that came nearest
+    before, after  logits
+    cost     of the doses
+    alone    # (edits,) the least dose with which each edit turns the decision by itself, NaN where
+             none does
+    """
+
+    turned: bool
+    doses: np.ndarray
+    before: float
+    after: float
+    cost: float
+    alone: np.ndarray
+
+
+def threshold_logit(info: ModelInfo, index: int) -> float:
+    """Logit of a class's threshold (probability .5 where the checkpoint has none)."""
+    stored = info.thresholds[index] if info.thresholds else math.nan
+    probability = stored if math.isfinite(stored) else 0.5
+    probability = min(max(probability, 1e-6), 1 - 1e-6)
+    return math.log(probability / (1 - probability))
+
+
+class Search:
+    """One record, one class: counts as turned what lies MARGIN beyond the threshold."""
+
+    def __init__(self, body: Body, logits: Logits, threshold: float, seed: int = 0):
+        self.body, self.logits, self.threshold = body, logits, threshold
+        self.rng = np.random.default_rng(seed)
+        self.before = float(logits(body.signal[None])[0])
+        self.sign = -1.0 if self.before > threshold else 1.0
+        self.alone = np.full(len(body.names), np.nan)
+        self.overlap = np.zeros((len(body.names), len(body.names)), bool)
+        for pair in product(range(len(body.names)), repeat=2):
+            self.overlap[pair] = body.edits[pair[0]].overlaps(body.edits[pair[1]])
+
+    def gains(self, doses: np.ndarray) -> np.ndarray:
+        """(n,) how far beyond the threshold, in the wanted direction, doses (n, edits) take the
+        logit.
+        """
+        if not len(doses):
+            return np.zeros(0)
+        reached = self.logits(self.body.apply(doses))
+        return self.sign * (reached - self.threshold) - MARGIN
+
+    def run(self, most: int) -> Found:
+        """Search sets of 1, 2, ... `most` edits; the first size that turns the decision ends it."""
+        corners = np.array(list(self._single_corners()))
+        gains = self.gains(corners)
+        partners = corners[np.argsort(-gains, kind="stable")[:PARTNERS]]
+        sets, reached = corners, gains
+        best = sets[reached.argmax()]
+        for size in range(1, most + 1):
+            if size > 1:
+                order = np.argsort(-reached, kind="stable")[:WIDTH_OF_BEAM]
+                sets = self._extended(sets[order], partners)
+                if not len(sets):
+                    break
+                reached = self.gains(sets)
+                best = sets[reached.argmax()]
+            if (reached > 0).any():
+                return self._answer(self._cheapest(sets, reached), turned=True)
+        return self._answer(best, turned=False)
+
+    def _single_corners(self) -> Iterator[np.ndarray]:
+        for number, limits in enumerate(zip(self.body.low, self.body.high, strict=True)):
+            for dose in limits:
+                if dose:
+                    corner = np.zeros(len(self.body.names))
+                    corner[number] = dose
+                    yield corner
+
+    def _extended(self, sets, partners):
+        """Every set with one more edit that it does not touch yet, each combination once."""
+        found = {}
+        for doses, partner in product(sets, partners):
+            added = int(np.flatnonzero(partner)[0])
+            if not self.overlap[added, np.flatnonzero(doses)].any():
+                both = doses + partner
+                found.setdefault(both.tobytes(), both)
+        return np.array(list(found.values()))
+
+    def _cheapest(self, sets, reached):
+        """Doses of the least cost among the sets that turn the decision."""
+        turning = np.flatnonzero(reached > 0)
+        size = np.count_nonzero(sets[turning[0]])
+        if size > 1:
+            turning = turning[np.argsort(-reached[turning], kind="stable")[:FINALISTS]]
+        corners = np.concatenate([self._mixtures(sets[row], size) for row in turning])
+        corners = corners[self.gains(corners) > 0]
+        low, high = np.zeros(len(corners)), np.ones(len(corners))
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            enough = self.gains(middle[:, None] * corners) > 0
+            high, low = np.where(enough, middle, high), np.where(enough, low, middle)
+        shrunk = high[:, None] * corners
+        if size == 1:
+            self._note_alone(shrunk)
+        for doses in shrunk[np.argsort(self.body.cost(shrunk), kind="stable")][:FINALISTS]:
+            rounded = self._rounded(doses)
+            if self.gains(rounded[None])[0] > 0:
+                return rounded
+        return shrunk[self.body.cost(shrunk).argmin()]
+
+    def _note_alone(self, single):
+        """Keep the smaller dose of every edit that turns the decision by itself."""
+        for doses in single:
+            number = np.flatnonzero(doses)[0]
+            known = abs(self.alone[number])
+            if not known <= abs(doses[number]):
+                self.alone[number] = doses[number]
+
+    def _mixtures(self, corner, size):
+        """The corner itself and, of several edits, proportions of its doses."""
+        if size == 1:
+            return corner[None]
+        shares = np.ones((MIXTURES, len(corner)))
+        shares[1 : 1 + size, np.flatnonzero(corner)] = 1 - 0.6 * np.eye(size)[: MIXTURES - 1]
+        shares[1 + size :] = self.rng.uniform(0.2, 1, shares[1 + size :].shape)
+        return shares * corner
+
+    def _rounded(self, doses):
+        """Doses rounded away from 0 to whole steps of their unit, within the limits."""
+        steps = np.array([STEP[edit.unit] for edit in self.body.edits])
+        whole = np.sign(doses) * np.ceil(np.abs(doses) / steps - 1e-9) * steps
+        return np.clip(whole, self.body.low, self.body.high)
+
+    def _answer(self, doses, turned):
+        after = float(self.logits(self.body.apply(doses))[0])
+        cost = float(self.body.cost(doses)[0])
+        return Found(turned, doses, self.before, after, cost, self.alone)
+
+
+def random_doses(body: Body, found: Found, rng: np.random.Generator, n: int) -> np.ndarray:
+    """(n, edits) random edits of the same size: as many, each of the same cost, of random waves
+    and signs, within the limits as far as these reach.
+    """
+    costs = (np.abs(found.doses) / body.scale)[np.flatnonzero(found.doses)]
+    doses = np.zeros((n, len(body.names)))
+    for row in doses:
+        chosen = rng.permutation(len(body.names))[: len(costs)]
+        row[chosen] = rng.choice((-1, 1), len(chosen)) * costs[: len(chosen)] * body.scale[chosen]
+        np.clip(row, body.low, body.high, out=row)
+    return doses
+
+
+def in_order(body: Body, doses: np.ndarray) -> Sequence[int]:
+    """Numbers of the edits that doses (edits,) make, the most costly first."""
+    made = np.flatnonzero(doses)
+    return made[np.argsort(-(np.abs(doses) / body.scale)[made], kind="stable")]

@@ -1,0 +1,64 @@
+"""A counterfactual in one sentence: R in V5 and V6 -0.42 mV: LVH .93 -> .31 (threshold .40)."""
+
+from collections.abc import Iterable, Sequence
+
+from counterfactual.edits import EDITS, Edit
+
+DIGITS = {"mV": 2, "ms": 0}
+
+
+def leads_in_words(leads: Sequence[str]) -> str:
+    """V4, V5 and V6"""
+    return " and ".join(part for part in (", ".join(leads[:-1]), leads[-1]) if part)
+
+
+def dose_in_words(edit: Edit, dose: float) -> str:
+    """-0.42 mV"""
+    return f"{dose:+.{DIGITS[edit.unit]}f} {edit.unit}"
+
+
+def edit_in_words(edit: Edit, dose: float) -> str:
+    """R in V5 and V6 -0.42 mV"""
+    where = f" in {leads_in_words(edit.leads)}" if edit.leads else ""
+    return f"{edit.wave}{where} {dose_in_words(edit, dose)}"
+
+
+def share(probability: float, digits: int = 2) -> str:
+    """.93; what would be rounded to 0 or 1 is written < .01 or > .99, since nothing is certain."""
+    least = 10.0**-digits
+    if probability < least / 2:
+        return f"< {least:.{digits}f}".replace("0.", ".")
+    if probability >= 1 - least / 2:
+        return f"> {1 - least:.{digits}f}".replace("0.", ".")
+    return f"{probability:.{digits}f}".removeprefix("0")
+
+
+def edits_in_words(doses: Iterable[tuple[str, float]]) -> str:
+    """All edits (name, dose), in the order given."""
+    return ", ".join(edit_in_words(EDITS[name], dose) for name, dose in doses)
+
+
+def sentence(
+    doses: Sequence[tuple[str, float]],
+    pathology: str,
+    before: float,
+    after: float,
+    threshold: float,
+    turned: bool,
+    most: int,
+) -> str:
+    """What is changed and what the network then says; `before`, `after`, `threshold` are
+    probabilities.
+    """
+    # three digits where two do not tell the two sides of the threshold apart
+    digits = 3 if share(after) == share(threshold) else 2
+    said = [share(value, digits) for value in (before, after, threshold)]
+    course = f"{pathology} {said[0]} -> {said[1]} (threshold {said[2]})"
+    if turned:
+        return f"{edits_in_words(doses)}: {course}"
+    if not doses:
+        return f"no beat with a wave to change: {pathology} {share(before)} stays"
+    return (
+        f"no {most} changes within what hearts show turn {pathology}; the nearest: "
+        f"{edits_in_words(doses)}: {course}"
+    )

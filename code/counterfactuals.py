@@ -1,0 +1,222 @@
+"""Counterfactuals: the smallest physiological change of an ECG that turns a network's decision.
+
+Reads:   the checkpoint (--model_path) and <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv,
+         multihot_<task>.npy
+Writes:  <output_path>/<run>/counterfactual/ counterfactuals.csv (one row per record and
+         pathology), edits.csv (one row per edit, with the dose that our own measurement finds),
+         alone.csv (edits that suffice by themselves), groups.csv and card.csv (what turns a group,
+         held against the textbook), signals_<pathology>.npz (edited records), figures, quality.csv
+
+Example: python code/counterfactuals.py --model_path=output/lenet_subdiagnostic
+
+Decisions go either way: a pathology that the network finds is removed, one that it does not find
+is added (--strategy false_negatives). That no change within what hearts show turns the decision is
+an answer too. An interrupted run goes on where it stopped when the same command is given again.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from attribution.plan import choose_targets
+from attribution.selection import STRATEGIES
+from common.cli import (
+    StageParser,
+    count,
+    positive_int,
+    run,
+    say_results,
+    select_device,
+    stage_parser,
+)
+from common.files import UserError, read_npz, sha256, write_csv, write_figure
+from common.labels import is_regression
+from common.stage import Stage
+from counterfactual import groups
+from counterfactual import job as counterfactual_job
+from counterfactual.edits import limits_of
+from counterfactual.job import Job
+from glocal.scorecard import CARDS, cards_for
+from networks.checkpoints import check_against, find_checkpoint, load_model
+from networks.defaults import settle
+from networks.inference import WINDOWS, load_dataset_for
+from records.dataset import TABLE, content_hash
+from records.quality import QUALITY_FILE, write_flag_counts
+
+SETTINGS = (
+    "pathologies",
+    "strategy",
+    "ecg_ids",
+    "n_samples",
+    "window",
+    "max_edits",
+    "cards",
+    "folds",
+    "limit",
+    "seed",
+    "max_figures",
+)
+
+
+def get_args_parser() -> StageParser:
+    """Options of this stage."""
+    parser = stage_parser(
+        __doc__,
+        "data_path",
+        "output_path",
+        "model_path",
+        "modelname",
+        "task",
+        "run_name",
+        "folds",
+        "limit",
+        "seed",
+        "gpu",
+        "device",
+        "threads",
+        "overwrite",
+    )
+    parser.add_list_argument(
+        "--pathologies",
+        default=None,
+        metavar="LABEL",
+        help="labels of the model whose decision is to be turned (default: NORM, LVH, CLBBB, IMI, "
+        "AMI as far as it knows them, else all)",
+    )
+    parser.add_argument(
+        "--strategy",
+        default="true_positives",
+        choices=STRATEGIES,
+        help="; ".join(f"{name}: {strategy.description}" for name, strategy in STRATEGIES.items()),
+    )
+    parser.add_list_argument(
+        "--ecg_ids",
+        item=int,
+        default=None,
+        metavar="ID",
+        help="these records instead of a strategy (default: --strategy chooses)",
+    )
+    parser.add_argument(
+        "--n_samples",
+        type=positive_int,
+        default=100,
+        help="at most so many records per pathology, the surest first",
+    )
+    parser.add_argument(
+        "--window",
+        choices=WINDOWS,
+        default="windows",
+        help="turn the mean logit of the windows of the whole record, or the centre crop's",
+    )
+    parser.add_argument(
+        "--max_edits",
+        type=positive_int,
+        default=6,
+        help="changes that are combined at most; fewer are tried first",
+    )
+    parser.add_argument(
+        "--cards",
+        default="auto",
+        help=f"what the chosen edits are held against: {', '.join(CARDS)} (auto: a simulated "
+        "cohort's planted cells where there are such, else the textbook's) or a csv of your own "
+        "with the columns label, lead, segment and, if wanted, sign",
+    )
+    parser.add_argument(
+        "--max_figures", type=count, default=20, help="figures of records at most (0: none)"
+    )
+    return parser
+
+
+def prepare(args: argparse.Namespace, model: object, folder: Path) -> Job:
+    """The records, what hearts show, and whose decision is to be turned."""
+    whole = load_dataset_for(model.info, args.data_path, args.limit)
+    limits = limits_of(whole.table)
+    data = whole if args.ecg_ids else whole.in_folds(args.folds)
+    targets, empty = choose_targets(args, model.info, data, model)
+    if empty:
+        print(f"no record for {', '.join(empty)}: left out (strategy {args.strategy})")
+    return Job(model, data, targets, limits, args.window, args.max_edits, args.seed, folder)
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier run with other settings left."""
+    shutil.rmtree(folder / ".parts", ignore_errors=True)
+    for pattern in ("*.npz", "*.png", "*.pdf", "*.csv", QUALITY_FILE):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def finish(args: argparse.Namespace, job: Job, stage: Stage) -> None:
+    """Tables, figures, one line of summary per pathology."""
+    from counterfactual import figures  # what draws is loaded when all is computed
+
+    tables = counterfactual_job.assemble(job)
+    patients = dict(zip(job.data.ecg_id, job.data.patient_id, strict=True))
+    grouped = groups.group_table(**tables_of(tables), patients=patients, seed=args.seed)
+    cards = cards_for(args.cards, job.data.path, job.model.info)
+    held = groups.card_table(
+        tables["counterfactuals"], tables["edits"], cards, patients, seed=args.seed
+    )
+    write_csv(job.folder / "groups.csv", grouped.round(4))
+    write_csv(job.folder / "card.csv", held.round(4))
+    signals = {one.name: read_npz(job.signals_path(one))["signals"] for one in job.targets}
+    drawn = figures.draw(job, tables, signals, args.max_figures)
+    if len(grouped):
+        drawn += write_figure(figures.group_figure(grouped), job.folder / "groups", figures.FORMATS)
+    names = ("counterfactuals", "edits", "alone", "groups", "card")
+    written = [job.folder / f"{name}.csv" for name in names]
+    written += [job.signals_path(target) for target in job.targets]
+    flags = {one.name: job.data.ecg_id[one.rows] for one in job.targets}
+    written.append(write_flag_counts(job.folder, job.data.table, flags))
+    for line in held.itertuples():
+        turned = round(line.turned * line.n_records)
+        print(f"{line.pathology}: {turned} of {line.n_records} decisions turned ({line.direction})")
+    counts = {target.name: len(target.rows) for target in job.targets}
+    inputs = [find_checkpoint(args.model_path), job.data.path / TABLE]
+    stage.finish(inputs=inputs, outputs=[*written, *drawn], counts=counts)
+    counterfactual_job.remove_parts(job)
+    say_results(job.folder, [*written, *drawn], ["groups.png", "counterfactuals.csv", "*_*.png"])
+
+
+def tables_of(tables: dict) -> dict:
+    """The job's tables by the names that groups.group_table gives them."""
+    return {
+        "records": tables["counterfactuals"],
+        "edits": tables["edits"],
+        "alone": tables["alone"],
+    }
+
+
+def main(args: argparse.Namespace) -> None:
+    """Choose records, search, write tables and figures."""
+    device = select_device(args)
+    model = load_model(args.model_path, device)
+    check_against(args, model.info)
+    if is_regression(model.info.task):
+        raise UserError(
+            f"the model predicts amplitudes ({model.info.task}): it decides nothing that could be "
+            "turned; take one of a classification task"
+        )
+    place = settle(args, model.info, args.model_path)
+    folder = place.run / "counterfactual"
+    job = prepare(args, model, folder)
+    settings = {name: getattr(args, name) for name in SETTINGS}
+    settings |= {
+        "checkpoint": sha256(find_checkpoint(args.model_path)),
+        "data": content_hash(args.data_path, model.info.sampling_rate),
+    }
+    with Stage(folder, "counterfactual", settings, args.overwrite, place.facts) as stage:
+        if stage.finished_before():
+            return
+        if not stage.resumed:
+            clear(folder)
+        n_records = sum(len(target.rows) for target in job.targets)
+        print(f"{n_records} records x pathologies, up to {args.max_edits} changes each")
+        sys.stdout.flush()
+        counterfactual_job.compute(job)
+        finish(args, job, stage)
+
+
+if __name__ == "__main__":
+    run(main, get_args_parser())

@@ -1,0 +1,159 @@
+"""Edits: Einthoven's law, what stays untouched, and doses that our own measurement finds again."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ecg
+from common.files import UserError
+from common.labels import LEADS
+from counterfactual.body import bodies_of, measured_doses
+from counterfactual.edits import EDITS, INDEPENDENT, TO_TWELVE, Limits, limits_of
+from known_ecg import LIMB, known_ecg, regular
+
+WIDE = 0.4  # mV to both sides of what the record has
+
+
+def limits_around(signal, room=WIDE, sd=0.2):
+    """Limits that leave `room` in either direction of a record's own measurements."""
+    before = ecg.measure(signal, 100)
+    columns = dict.fromkeys(column for edit in EDITS.values() for column in edit.columns)
+    values = {column: float(before[column]) for column in columns}
+    low = {column: value - room for column, value in values.items()}
+    high = {column: value + room for column, value in values.items()}
+    return Limits(low, high, dict.fromkeys(columns, sd), 100)
+
+
+@pytest.fixture(scope="module")
+def record():
+    return known_ecg(regular(66), noise=0.003).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def body(record):
+    [found] = bodies_of(record[None], 100, limits_around(record))
+    return found
+
+
+def corners(body):
+    """Each edit alone at its lower and upper limit (n, edits), without empty ones."""
+    both = np.concatenate([np.diag(body.low), np.diag(body.high)])
+    return both[np.abs(both).sum(axis=1) > 0]
+
+
+def test_the_four_following_leads_are_einthovens_and_goldbergers():
+    assert np.array_equal(TO_TWELVE[:2, :6].T, LIMB)
+    assert np.array_equal(TO_TWELVE[2:, 6:], np.eye(6))
+    assert not TO_TWELVE[2:, :6].any()
+    assert not TO_TWELVE[:2, 6:].any()
+
+
+def test_limb_leads_keep_their_sums_to_a_microvolt(body, record):
+    rng = np.random.default_rng(0)
+    doses = rng.uniform(body.low, body.high, (20, len(body.names)))
+    change = (body.apply(doses) - record).astype(float)
+    one, two, three, avr, avl, avf = np.moveaxis(change[..., :6], -1, 0)
+    broken = [
+        one + three - two,
+        avr + (one + two) / 2,
+        avl - (one - three) / 2,
+        avf - (two + three) / 2,
+    ]
+    assert np.abs(broken).max() < 1e-3 * 1e-3  # a microvolt is .001 mV: a thousandth of that
+    assert np.abs(change).max() > 0.2
+
+
+def test_no_dose_is_no_change_and_doses_add_up(body, record):
+    none = np.zeros(len(body.names))
+    assert np.array_equal(body.apply(none)[0], record)
+    first, last = none.copy(), none.copy()
+    first[0], last[-1] = body.high[0], body.low[-1]
+    parts = body.apply(np.stack([first, last])) - record
+    assert np.allclose(body.apply(first + last)[0] - record, parts.sum(axis=0), atol=1e-6)
+
+
+def test_an_edit_leaves_other_leads_and_other_waves_alone(body, record):
+    number = body.names.index("R V5 V6")
+    doses = np.zeros(len(body.names))
+    doses[number] = body.high[number]
+    change = np.abs(body.apply(doses)[0] - record)
+    others = [lead for lead, name in enumerate(LEADS) if name not in ("V5", "V6")]
+    assert not change[:, others].any()
+    peaks = ecg.detect_r_peaks(record, 100)
+    away = np.abs(np.arange(len(record))[:, None] - peaks).min(axis=1) > 6
+    assert change[away].max() < 1e-4  # P, ST and T are further than 60 ms from R
+    assert change[:, LEADS.index("V5")].max() == pytest.approx(doses[number], rel=0.05)
+
+
+def test_edits_have_no_corners_at_their_borders():
+    """A wave cut off short would jump by a share of its height from one sample to the next."""
+    signal = known_ecg(regular(72), 500, noise=0.003).astype(np.float32)
+    [body] = bodies_of(signal[None], 500, limits_around(known_ecg(regular(72))))
+    change = body.apply(corners(body)) - signal
+    size = np.abs(change).max(axis=(1, 2))
+    bend = np.abs(np.diff(change, 2, axis=1)).max(axis=(1, 2)) / size
+    assert bend.max() < 0.25
+
+
+@pytest.mark.parametrize("sampling_rate", [100, 500])
+def test_measured_doses_are_the_stated_ones(sampling_rate):
+    signal = known_ecg(regular(72), sampling_rate, noise=0.003).astype(np.float32)
+    [body] = bodies_of(signal[None], sampling_rate, limits_around(known_ecg(regular(72))))
+    doses = corners(body)[:: 4 if sampling_rate == 500 else 2]
+    before = ecg.measure(signal, sampling_rate)
+    after = ecg.measure_all(body.apply(doses), sampling_rate, progress=False)
+    errors = []
+    for place, row in enumerate(doses):
+        [number] = np.flatnonzero(row)
+        [measured] = measured_doses(before, after.iloc[place], [body.edits[number]])
+        errors.append(abs(measured - row[number]))
+    assert np.median(errors) < 0.01
+    assert np.quantile(errors, 0.9) < 0.04
+    assert len({name.split()[0] for name in body.names}) == 6  # P Q R S ST T
+
+
+def test_an_absent_wave_is_not_taken_away(record):
+    [body] = bodies_of(record[None], 100, limits_around(record))
+    before = ecg.measure(record, 100)
+    assert before["Q_Amp_V2"] == 0
+    if "Q V2" in body.names:
+        number = body.names.index("Q V2")
+        assert body.high[number] <= 0.1  # a Q that is not there cannot become smaller
+
+
+def test_p_edits_need_a_p_wave():
+    signal = known_ecg(regular(72), without=("P",), noise=0.003).astype(np.float32)
+    [body] = bodies_of(signal[None], 100, limits_around(known_ecg(regular(72))))
+    assert not [name for name in body.names if name.startswith("P ")]
+
+
+def test_a_record_without_a_beat_has_no_body(record):
+    limits = limits_around(record)
+    assert bodies_of(np.zeros((1, 1000, 12), np.float32), 100, limits) == [None]
+
+
+def test_limits_are_the_first_and_last_percent():
+    rng = np.random.default_rng(1)
+    values = rng.normal(1, 0.5, 2000)
+    limits = limits_of(pd.DataFrame({"R_Amp_V5": values, "ST_Amp_I": values - 1}))
+    assert limits.low["R_Amp_V5"] == pytest.approx(np.quantile(values, 0.01))
+    assert limits.high["R_Amp_V5"] == pytest.approx(np.quantile(values, 0.99))
+    assert limits.high["J_Amp_I"] == pytest.approx(np.quantile(values, 0.99) - 1)  # Uni-G's name
+    room = limits.room(EDITS["R V5"], pd.Series({"R_Amp_V5": 2.0}))
+    assert room == pytest.approx((limits.low["R_Amp_V5"] - 2, limits.high["R_Amp_V5"] - 2))
+    outside = limits.room(EDITS["R V5"], pd.Series({"R_Amp_V5": 9.0}))
+    assert outside[0] < 0 == outside[1]  # not driven further out
+    assert limits.room(EDITS["R V5 V6"], pd.Series({"R_Amp_V5": 2.0, "R_Amp_V6": 1.0})) == (0, 0)
+
+
+def test_a_table_without_measurements_is_refused():
+    with pytest.raises(UserError, match="no measurements"):
+        limits_of(pd.DataFrame({"age": np.arange(50)}))
+
+
+def test_names_tell_edits_apart():
+    assert len(EDITS) == len({edit.name for edit in EDITS.values()})
+    assert all(set(edit.leads) <= set(INDEPENDENT) for edit in EDITS.values())
+    assert EDITS["R V5 V6"].overlaps(EDITS["R V4 V5 V6"])
+    assert not EDITS["R V5 V6"].overlaps(EDITS["S V5 V6"])
+    assert EDITS["R II"].shown_in == ("II", "III", "aVF")
