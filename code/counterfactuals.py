@@ -20,8 +20,9 @@ import sys
 from pathlib import Path
 
 from attribution.plan import choose_targets
-from attribution.selection import STRATEGIES
+from attribution.selection import STRATEGIES, strategies_in_words
 from common.cli import (
+    EXPLAINING,
     StageParser,
     count,
     positive_int,
@@ -40,10 +41,15 @@ from counterfactual.job import Job
 from glocal.scorecard import CARDS, cards_for
 from networks.checkpoints import check_against, find_checkpoint, load_model
 from networks.defaults import settle
-from networks.inference import WINDOWS, load_dataset_for
+from networks.inference import load_dataset_for
 from records.dataset import TABLE, content_hash
 from records.quality import QUALITY_FILE, write_flag_counts
 
+FIRST = {
+    "*_*.png": "a record before and after, what was changed in mV",
+    "groups.png": "which changes turn most records",
+    "counterfactuals.csv": "a sentence for every record",
+}
 SETTINGS = (
     "pathologies",
     "strategy",
@@ -63,32 +69,19 @@ def get_args_parser() -> StageParser:
     """Options of this stage."""
     parser = stage_parser(
         __doc__,
-        "data_path",
-        "output_path",
-        "model_path",
-        "modelname",
-        "task",
-        "run_name",
-        "folds",
-        "limit",
-        "seed",
-        "gpu",
-        "device",
-        "threads",
-        "overwrite",
-    )
-    parser.add_list_argument(
-        "--pathologies",
-        default=None,
-        metavar="LABEL",
-        help="labels of the model whose decision is to be turned (default: NORM, LVH, CLBBB, IMI, "
-        "AMI as far as it knows them, else all)",
-    )
-    parser.add_argument(
-        "--strategy",
-        default="true_positives",
-        choices=STRATEGIES,
-        help="; ".join(f"{name}: {strategy.description}" for name, strategy in STRATEGIES.items()),
+        *EXPLAINING,
+        "pathologies",
+        "strategy",
+        "window",
+        pathologies={
+            "help": "labels of the model whose decision is to be turned (default: NORM, "
+            "LVH, CLBBB, IMI, AMI as far as it knows them, else all)"
+        },
+        strategy={
+            "choices": tuple(STRATEGIES),
+            "default": "true_positives",
+            "help": strategies_in_words(),
+        },
     )
     parser.add_list_argument(
         "--ecg_ids",
@@ -102,12 +95,6 @@ def get_args_parser() -> StageParser:
         type=positive_int,
         default=100,
         help="at most so many records per pathology, the surest first",
-    )
-    parser.add_argument(
-        "--window",
-        choices=WINDOWS,
-        default="windows",
-        help="turn the mean logit of the windows of the whole record, or the centre crop's",
     )
     parser.add_argument(
         "--max_edits",
@@ -176,7 +163,7 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage) -> None:
     inputs = [find_checkpoint(args.model_path), job.data.path / TABLE]
     stage.finish(inputs=inputs, outputs=[*written, *drawn], counts=counts)
     counterfactual_job.remove_parts(job)
-    say_results(job.folder, [*written, *drawn], ["groups.png", "counterfactuals.csv", "*_*.png"])
+    say_results(job.folder, [*written, *drawn], FIRST)
 
 
 def tables_of(tables: dict) -> dict:
