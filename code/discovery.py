@@ -169,6 +169,7 @@ def settings_of(args: argparse.Namespace, info: ModelInfo, cohort: Cohort, targe
         "embedding",
         "seed",
         "limit",
+        "dpi",
     )
     return {
         "checkpoint": sha256(find_checkpoint(args.model_path)),

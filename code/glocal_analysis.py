@@ -186,6 +186,7 @@ def _settings(args, info, pathologies, methods, checkpoints):
         "n_jitters",
         "seed",
         "limit",
+        "dpi",
     )
     return {
         "pathologies": pathologies,

@@ -56,7 +56,7 @@ from common.cli import (
     stage_parser,
 )
 from common.files import UserError, read_csv, sha256
-from common.labels import is_regression, slug
+from common.labels import LAYOUTS, is_regression, slug
 from common.stage import Stage
 from networks import distributed
 from networks.capture import capture
@@ -173,6 +173,13 @@ def get_args_parser() -> StageParser:
     )
     parser.add_argument(
         "--compare", action="store_true", help="one figure per record with all methods side by side"
+    )
+    parser.add_argument(
+        "--layout",
+        default=None,
+        choices=LAYOUTS,
+        help="12x1: one lead a row (default); 3x4: three rows of four leads and lead II below "
+        "them, as most clinics print",
     )
     parser.add_argument(
         "--absolute", action="store_true", help="draw |relevance| instead of signed relevance"
@@ -363,7 +370,10 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
     from attribution import figures as local_figures  # what draws is loaded when all is computed
 
     local_results.wait_for_parts(job)
-    figures, left_out = local_figures.draw(job, args.max_figures, args.absolute, args.compare, name)
+    layout = args.layout or LAYOUTS[0]
+    figures, left_out = local_figures.draw(
+        job, args.max_figures, args.absolute, args.compare, name, layout
+    )
     written = local_results.assemble(job)
     report(job)
     quality = write_flag_counts(

@@ -189,6 +189,7 @@ def settings_of(
         "limit": args.limit,
         "pathologies": args.pathologies,
         "seed": args.seed,
+        "dpi": args.dpi,
     }
 
 

@@ -17,13 +17,11 @@ from common.ecg_paper import Heat, Record, comparison, twelve_leads
 from common.files import read_npz, write_figure
 from common.labels import is_regression, slug
 from common.plotting import style
-from common.words import method_in_words
+from common.words import class_in_words, method_in_words
 from networks.checkpoints import ModelInfo
 from networks.metrics import sigmoid
 from records.dataset import Dataset
 from records.quality import UNAVAILABLE, flag_in_words, flags_of
-
-FORMATS = ("png", "pdf")
 
 
 def age_and_sex(row: pd.Series) -> str:
@@ -67,26 +65,46 @@ def quality_note(row: pd.Series) -> str:
     return "; ".join(note for note in notes if note)
 
 
-def prediction(info: ModelInfo, index: int, logit: float) -> str:
-    """What the model says of one target."""
+def prediction(info: ModelInfo, index: int, logit: float, labelled: bool | None = None) -> str:
+    """What the model says of one target, and whether it is right where that is known.
+
+    labelled  whether the record has the label; None: not known
+    """
     name = info.labels[index]
     if is_regression(info.task):
-        return f"predicted {info.task} in {name} {logit:.2f} mV"
+        return f"predicted {info.task.replace('_', ' ')} in {name} {logit:.2f} mV"
+    probability = sigmoid(logit)
     threshold = info.thresholds[index] if info.thresholds else np.nan
-    beside = f"threshold {threshold:.2f}, " if np.isfinite(threshold) else ""
-    return f"probability of {name} {sigmoid(logit):.2f} ({beside}logit {logit:.2f})"
+    if not np.isfinite(threshold):
+        return f"probability of {name} {probability:.2f} (no threshold, logit {logit:.2f})"
+    outcome = "positive" if probability >= threshold else "negative"
+    if labelled is not None:
+        right = labelled == (probability >= threshold)
+        outcome = f"{'true' if right else 'false'} {outcome}"
+    beside = f"threshold {threshold:.2f}, logit {logit:.2f}"
+    return f"{name}: {outcome} at probability {probability:.2f} ({beside})"
 
 
-def account(arrays: dict[str, np.ndarray], position: int) -> str:
-    """Ledger or completeness gap of one record, one line."""
+def is_labelled(data: Dataset, row: int, name: str) -> bool | None:
+    """Whether a record has a label; None where the data set does not say."""
+    if data.labels is None or name in data.unknown or name not in data.label_names:
+        return None
+    return bool(data.labels[row, list(data.label_names).index(name)])
+
+
+def account(arrays: dict[str, np.ndarray], position: int, short: bool = False) -> str:
+    """Ledger or completeness gap of one record, one line; `short`: the ledger's numbers alone."""
     if "ledger" in arrays:
         logit, *shares = arrays["ledger"][position]
         pairs = ledger_words(shares)
-        shown = " + ".join(f"{name} {round(share, 2) + 0.0:.2f}" for name, share in pairs)
-        return f"Ledger: logit {logit:.2f} = {shown}".replace("+ -", "- ")
+        terms = [(name, f"{round(share, 2) + 0.0:.2f}") for name, share in pairs]
+        shown = " + ".join(value if short else f"{name} {value}" for name, value in terms)
+        start = "" if short else "Ledger: logit "
+        return f"{start}{logit:.2f} = {shown}".replace("+ -", "- ")
     if "gap" in arrays:
         above = ", above 1 % in some window" if arrays["missed"][position] else ""
-        return f"Completeness gap {arrays['gap'][position]:+.4f} logit{above}"
+        start = "Gap" if short else "Completeness gap"
+        return f"{start} {arrays['gap'][position]:+.4f} logit{above}"
     return ""
 
 
@@ -109,18 +127,19 @@ def heat_of(
 def record_of(job: Job, target: Target, position: int, name: str, what: str) -> Record:
     """One record with its title."""
     data, row, info = job.data, int(target.rows[position]), job.model.info
-    who = f"ECG {data.ecg_id[row]}" if not name else f"record {name}"
-    said = prediction(info, target.index, float(target.logit[position]))
+    who = f"ECG {data.ecg_id[row]}" if not name else f"Record {name}"
+    labelled = is_labelled(data, row, target.name)
+    said = prediction(info, target.index, float(target.logit[position]), labelled)
     parts = (
+        said,
         age_and_sex(data.table.iloc[row]),
         true_labels(data, row),
-        said,
         quality_note(data.table.iloc[row]),
     )
     subtitle = " · ".join(part for part in parts if part)
     windows = "mean logit of windows" if job.window == "windows" else "centre crop"
-    foot = [f"{info.run_folder_name}, {windows} of {info.crop_seconds:g} s"]
-    title = f"{target.name}    {who}    {what}"
+    foot = [f"explained: {windows} of {info.crop_seconds:g} s"]
+    title = f"{who}, explained for {class_in_words(target.name)} by {what}"
     return Record(
         np.asarray(data.signals[row], dtype=float), data.sampling_rate, title, subtitle, foot
     )
@@ -135,7 +154,12 @@ def centre_of(job: Job, target: Target, position: int) -> int | None:
 
 
 def draw(
-    job: Job, max_figures: int, absolute: bool = False, compare: bool = False, name: str = ""
+    job: Job,
+    max_figures: int,
+    absolute: bool = False,
+    compare: bool = False,
+    name: str = "",
+    layout: str = "12x1",
 ) -> tuple[list[Path], int]:
     """Draw the first records of each target, round by round, at most `max_figures`: written paths,
     number left out.
@@ -156,10 +180,10 @@ def draw(
             figure, label = _compare(job, target, position, absolute, name), f"compare_{label}"
         else:
             figure, label = (
-                _single(job, target, position, method, absolute, name),
+                _single(job, target, position, method, absolute, name, layout),
                 f"{slug(method)}_{label}",
             )
-        written += write_figure(figure, job.folder / label, FORMATS, dpi=200)
+        written += write_figure(figure, job.folder / label, dpi=200)
     return written, max(len(wanted) - max_figures, 0)
 
 
@@ -175,31 +199,30 @@ def _seen(heats):
     return seen[0], seen[-1] + 1
 
 
-def _single(job, target, position, method, absolute, name):
+def _single(job, target, position, method, absolute, name, layout):
     heat = heat_of(job, method, *_arrays(job, method, target, position), absolute)
     start, stop = _seen([heat])
     record = record_of(job, target, position, name, method_in_words(method))
-    return twelve_leads(record.cut(start, stop), heat.cut(start, stop))
+    return twelve_leads(record.cut(start, stop), heat.cut(start, stop), layout)
 
 
 def _compare(job, target, position, absolute, name):
-    heats = [
-        heat_of(job, method, *_arrays(job, method, target, position), absolute)
-        for method in job.methods
-    ]
-    for heat, method in zip(heats, job.methods, strict=True):
+    heats, terms = [], []
+    for method in job.methods:
+        arrays, place = _arrays(job, method, target, position)
+        heat = heat_of(job, method, arrays, place, absolute)
         heat.name = method_in_words(method)
-        heat.note = (
-            heat.note
-            if get_method(method).has_lead_axis
-            else "one value per time, the same for all leads"
-        )
+        lead_axis = get_method(method).has_lead_axis
+        same = "one value per time, the same for all leads"
+        heat.note = account(arrays, place, short=True) if lead_axis else same
+        heats.append(heat)
+        if "ledger" in arrays:
+            shares = ledger_words(arrays["ledger"][place][1:])
+            terms = max(terms, [term for term, _ in shares], key=len)
     whole, centre = record_of(job, target, position, name, ""), centre_of(job, target, position)
+    whole.title = whole.title.removesuffix(" by ") + f" by {len(heats)} methods"
+    if terms:
+        whole.foot.append(f"ledgers: logit = {' + '.join(terms)}")
     start, stop = _seen(heats)
     cut = [heat.cut(start, stop) for heat in heats]
-    return comparison(
-        whole.cut(start, stop),
-        cut,
-        None if centre is None else centre - start,
-        start / whole.sampling_rate,
-    )
+    return comparison(whole.cut(start, stop), cut, None if centre is None else centre - start)

@@ -148,6 +148,16 @@ SHARED_OPTIONS = {
             "help": "folds (1-10) that results are computed on",
         },
     ),
+    "dpi": (
+        ["--dpi"],
+        {
+            "type": positive_int,
+            "default": None,
+            "metavar": "N",
+            "help": "dots per inch of the PNG figures, 300 for print (default: 150, single ECGs "
+            "200); beside each lies a PDF",
+        },
+    ),
     "overwrite": (
         ["--overwrite"],
         {
@@ -210,6 +220,7 @@ EXPLAINING = (
     "gpu",
     "device",
     "threads",
+    "dpi",
     "overwrite",
 )
 

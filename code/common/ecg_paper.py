@@ -7,13 +7,13 @@ electrocardiograph does: calibration pulse and foot say so.
 """
 
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
-from common.labels import LEADS
+from common.labels import LAYOUTS, LEADS
 from common.plotting import (
     ABSOLUTE_CMAP,
     INK,
@@ -42,6 +42,8 @@ MARGIN = 15.0  # mm left of the traces: calibration pulse and lead names
 QUANTILES = (0.20, 0.99)  # of |heat|: where colour scales are clipped
 MM_PER_LETTER = 1.15  # of the smallest print, on average
 MAX_SQUEEZE = 0.8  # rows may come this much closer than their leads need before the gain is halved
+PULSE_ROOM = 1.5  # mm beside its own height that a row's calibration pulse needs
+RHYTHM_LEAD = LEADS.index("II")
 FOUR_COLUMNS = np.arange(12).reshape(4, 3)  # I II III | aVR aVL aVF | V1 V2 V3 | V4 V5 V6
 
 
@@ -99,6 +101,7 @@ class Record:
     title          what stands in bold above it
     subtitle       the line below
     foot           the last line of the page
+    begins         s in the recording at which the signal begins
     """
 
     signal: np.ndarray
@@ -106,6 +109,7 @@ class Record:
     title: str = ""
     subtitle: str = ""
     foot: list[str] = field(default_factory=list)
+    begins: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -114,9 +118,18 @@ class Record:
 
     def cut(self, start: int, stop: int) -> "Record":
         """Samples start..stop."""
-        return Record(
-            self.signal[start:stop], self.sampling_rate, self.title, self.subtitle, self.foot
-        )
+        begins = self.begins + start / self.sampling_rate
+        return replace(self, signal=self.signal[start:stop], begins=begins)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A piece of one lead on the page: samples start..stop, drawn from `left` (mm)."""
+
+    lead: int
+    start: int
+    stop: int
+    left: float
 
 
 def baselines(
@@ -125,18 +138,29 @@ def baselines(
     """Height (mm) of each row's isoelectric line between `bottom` and `top`, and the gain in mm/mV.
 
     signal  # (T, 12) mV; rows: the leads on each row, from the top. Rows get the room that their
-            leads need; where there is not
-    enough, rows come closer in proportion, and below MAX_SQUEEZE the gain is halved, again and
-    again.
+            leads and the calibration pulse need; where there is not enough, rows come closer in
+            proportion, and below MAX_SQUEEZE the gain is halved, again and again.
     """
-    needed_mv = _extent(signal, rows)
-    gain, clearance = MM_PER_MV, 2.0
-    while (top - bottom) / (gain * needed_mv + clearance).sum() < MAX_SQUEEZE:
+    room, gain = top - bottom, MM_PER_MV
+    while room < MAX_SQUEEZE * _needed(signal, rows, gain)[0].sum():
         gain /= 2
-    needed = gain * needed_mv + clearance
-    spare = (top - bottom) - needed.sum()
-    steps = needed + spare / len(needed) if spare >= 0 else needed * (top - bottom) / needed.sum()
+    needed, pulses = _needed(signal, rows, gain)
+    spare = room - needed.sum()
+    if spare >= 0:
+        steps = needed + spare / len(needed)
+    else:
+        above = needed - pulses
+        steps = pulses + above * (room - pulses.sum()) / above.sum()
     return top - np.cumsum(steps)[:-1], gain
+
+
+def _needed(signal, rows, gain, clearance=2.0):
+    """Distances (mm) from the top to the first row, from row to row, and from the last row to the
+    bottom: what leads and pulses need, and what the pulses alone need.
+    """
+    pulses = np.full(len(rows) + 1, gain + PULSE_ROOM)
+    pulses[-1] = 0.0
+    return np.maximum(gain * _extent(signal, rows) + clearance, pulses + 0.1), pulses
 
 
 def _extent(signal, rows):
@@ -149,31 +173,41 @@ def _extent(signal, rows):
     return np.concatenate((up[:1], down[:-1] + up[1:], down[-1:]))
 
 
-def _strip(ax, record, heat, lead, left, height, gain, band_width=2.8):
-    """One lead from `left`, its isoelectric line at `height`; returns the band."""
-    x = left + np.arange(len(record.signal)) * MM_PER_SECOND / record.sampling_rate
-    trace = record.signal[:, lead]
-    y = height + gain * (trace - np.median(trace))
+def _draw_strip(ax, record, heat, strip, height, gain, band_width=2.8):
+    """One strip, its isoelectric line at `height`; returns the band."""
+    x = strip.left + np.arange(strip.stop - strip.start) * MM_PER_SECOND / record.sampling_rate
+    level = np.median(record.signal[:, strip.lead])
+    y = height + gain * (record.signal[strip.start : strip.stop, strip.lead] - level)
+    values = heat.values[strip.start : strip.stop, strip.lead]
     cmap, norm = heat.colours
-    return heat_line(ax, x, y, heat.values[:, lead], cmap, norm, width=band_width, trace=0.55)
+    return heat_line(ax, x, y, values, cmap, norm, width=band_width, trace=0.55)
 
 
 def _paper(record, rows) -> tuple[float, float, float, float]:
     """The paper's box: as high as the rows need with room to spare, in whole large squares, at most
     a full page.
     """
-    needed = baselines(record.signal, rows, 0, 1e4)[1] * _extent(
-        record.signal, rows
-    ).sum() + 12 * len(rows)
+    gain = baselines(record.signal, rows, 0, 1e4)[1]
+    needed = _needed(record.signal, rows, gain)[0].sum() + 10 * len(rows)
     height = min(np.ceil(needed / 5) * 5, PAPER[3] - PAPER[1])
     return (*PAPER[:3], PAPER[1] + height)
 
 
-def _pulses(ax, heights, top, gain):
-    """A calibration pulse on every row that has the room."""
-    for height, above in zip(heights, (top, *heights[:-1]), strict=True):
-        if above - height > gain + 0.5:
-            calibration_pulse(ax, PAPER[0] + 0.7, height, gain)
+def _pulses(ax, heights, gain):
+    """A calibration pulse on every row."""
+    for height in heights:
+        calibration_pulse(ax, PAPER[0] + 0.7, height, gain)
+
+
+def _time_axis(ax, left, bottom, begins, seconds, step):
+    """Seconds of the recording at the lower edge of the paper, from `left` on."""
+    first = np.ceil(begins / step - 1e-6) * step
+    times = np.arange(first, begins + seconds + 1e-6, step) + 0.0  # + 0: no minus before a zero
+    for number, time in enumerate(times):
+        x = left + (time - begins) * MM_PER_SECOND
+        ax.plot([x, x], [bottom, bottom + 1.2], color=INK, linewidth=0.5, zorder=3)
+        unit = " s" if number == 0 else ""
+        ax.text(x, bottom - 0.5, f"{time:g}{unit}", fontsize=6, color="#333333", va="top")
 
 
 def _name(ax, lead, x, y):
@@ -205,131 +239,147 @@ def _head(ax, record, top):
 
 def _foot(ax, gain, lines):
     speed = f"{MM_PER_SECOND:g} mm/s   {gain:g} mm/mV"
-    ax.text(PAPER[2], 21.0, speed, fontsize=7, color="#333333", va="top", ha="right")
+    ax.text(PAPER[2], 20.6, speed, fontsize=7, color="#333333", va="top", ha="right")
     for number, line in enumerate(lines):
         ax.text(
             PAPER[2], 16.5 - 4.2 * number, line, fontsize=7, color="#333333", va="top", ha="right"
         )
 
 
-def twelve_leads(record: Record, heat: Heat) -> Figure:
+def twelve_leads(record: Record, heat: Heat, layout: str = LAYOUTS[0]) -> Figure:
     """A page with the 12 leads of a record and the heat of one method.
 
-    Up to 2.5 s the leads stand in the usual four columns of three, longer records in twelve rows.
+    layout  one of LAYOUTS; up to 2.5 s the leads always stand in four columns of three
     """
-    columns = FOUR_COLUMNS.tolist() if record.seconds <= 2.5 else [list(range(12))]
-    rows = [list(row) for row in zip(*columns, strict=True)]
-    paper = _paper(record, rows)
+    rows = _rows(record, layout)
+    leads = [[strip.lead for strip in row] for row in rows]
+    paper = _paper(record, leads)
     top = paper[3]
     ax = mm_axes(PAGE[0], top + HEAD)
     ecg_grid(ax, *paper)
-    heights, gain = baselines(record.signal, rows, paper[1] + 1, top - 1)
-    left = PAPER[0] + MARGIN
-    for number, column in enumerate(columns):
-        start = left + number * 2.5 * MM_PER_SECOND
-        for lead, height in zip(column, heights, strict=True):
-            band = _strip(ax, record, heat, lead, start, height, gain)
-            above = gain * _early_peak(record, lead) if len(columns) > 1 else 0
-            _name(
-                ax, lead, start + 0.5 if len(columns) > 1 else PAPER[0] + 8.5, height + above + 1.2
-            )
-    _pulses(ax, heights, top, gain)
+    heights, gain = baselines(record.signal, leads, paper[1] + 1, top - 1)
+    for row, height in zip(rows, heights, strict=True):
+        for strip in row:
+            band = _draw_strip(ax, record, heat, strip, height, gain)
+            if len(row) > 1:
+                above = gain * _early_peak(record, strip)
+                _name(ax, strip.lead, strip.left + 0.5, height + above + 1.2)
+            else:
+                _name(ax, strip.lead, PAPER[0] + 8.5, height + 1.2)
+    _pulses(ax, heights, gain)
+    for strip in rows[-1]:
+        begins = record.begins + strip.start / record.sampling_rate
+        seconds = (strip.stop - strip.start) / record.sampling_rate
+        _time_axis(ax, strip.left, paper[1], begins, seconds, 1.0 if seconds > 2.5 else 0.5)
     _head(ax, record, top)
-    colour_bar(
-        ax,
-        band,
-        PAPER[0] + 2,
-        17,
-        62,
-        f"{heat.name} ({heat.unit})" if heat.unit else heat.name,
-        heat.clipped,
-    )
+    name = f"{heat.name} ({heat.unit})" if heat.unit else heat.name
+    colour_bar(ax, band, PAPER[0] + 2, 16.5, 62, name, heat.clipped)
     _foot(ax, gain, [line for line in (heat.note, *record.foot) if line])
     return ax.figure
 
 
-def _early_peak(record, lead):
-    """Height (mV) of a lead's first 8 mm above its isoelectric line: its name goes above that."""
-    early = record.signal[: round(8 / MM_PER_SECOND * record.sampling_rate), lead]
-    return max(early.max() - np.median(record.signal[:, lead]), 0)
+def _rows(record, layout):
+    """Strips of each row, from the top."""
+    n, left, column = len(record.signal), PAPER[0] + MARGIN, 2.5 * MM_PER_SECOND
+    names = [list(row) for row in zip(*FOUR_COLUMNS.tolist(), strict=True)]
+    if record.seconds <= 2.5:  # all columns show the same time
+        return [
+            [Strip(lead, 0, n, left + place * column) for place, lead in enumerate(row)]
+            for row in names
+        ]
+    if layout == "12x1":
+        return [[Strip(lead, 0, n, left)] for lead in range(12)]
+    edges = np.linspace(0, n, 5).astype(int)  # one column takes over where the last one ends
+    offsets = left + edges * MM_PER_SECOND / record.sampling_rate
+    rows = [
+        [Strip(lead, edges[k], edges[k + 1], offsets[k]) for k, lead in enumerate(row)]
+        for row in names
+    ]
+    return [*rows, [Strip(RHYTHM_LEAD, 0, n, left)]]
 
 
-def comparison(
-    record: Record, heats: list[Heat], centre: int | None = None, offset: float = 0.0
-) -> Figure:
+def _early_peak(record, strip):
+    """Height (mV) of a strip's first 8 mm above its isoelectric line: its name goes above that."""
+    stop = strip.start + round(8 / MM_PER_SECOND * record.sampling_rate)
+    early = record.signal[strip.start : stop, strip.lead]
+    return max(early.max() - np.median(record.signal[:, strip.lead]), 0)
+
+
+def comparison(record: Record, heats: list[Heat], centre: int | None = None) -> Figure:
     """A page with one column per method, twelve rows: the same piece of the record under each of
     them.
 
     The piece is as long as fits (2.5 s for four methods), around sample `centre` (default: the
-    middle). `offset` is the time in s at which `record` begins in the recording.
+    middle).
     """
     width = 250 / len(heats)  # mm, 2 of them between the columns
     length = min(len(record.signal), int((width - 2) / MM_PER_SECOND * record.sampling_rate))
     centre = len(record.signal) // 2 if centre is None else centre
     start = int(np.clip(centre - length // 2, 0, len(record.signal) - length))
     piece = record.cut(start, start + length)
+    notes = [_notes_of(heat, width) for heat in heats]
+    raised = NOTE_HEIGHT * (max(map(len, notes)) - 1)  # the paper leaves room for the notes
+    paper = (PAPER[0], PAPER[1] + raised, *PAPER[2:])
     ax = mm_axes(*PAGE)
-    ecg_grid(ax, *PAPER)
-    heights, gain = baselines(
-        piece.signal, [[lead] for lead in range(12)], PAPER[1] + 1, PAPER[3] - 7
-    )
-    for number, heat in enumerate(heats):
+    ecg_grid(ax, *paper)
+    rows = [[lead] for lead in range(12)]
+    heights, gain = baselines(piece.signal, rows, paper[1] + 1, paper[3] - 7)
+    for number, (heat, note) in enumerate(zip(heats, notes, strict=True)):
         left = PAPER[0] + MARGIN + number * width
         own = heat.cut(start, start + length)
-        ax.text(
-            left + 0.5,
-            PAPER[3] - 1.2,
-            heat.name,
-            fontsize=9,
-            fontweight="bold",
-            va="top",
-            zorder=5,
-            bbox={
-                "boxstyle": "square,pad=0.15",
-                "facecolor": "white",
-                "edgecolor": "none",
-                "alpha": 0.8,
-            },
-        )
+        _column_name(ax, left + 0.5, heat.name, width)
         for lead, height in enumerate(heights):
-            band = _strip(ax, piece, own, lead, left, height, gain, band_width=2.4)
-        _small_bar(ax, band, left, width - 4, own)
+            strip = Strip(lead, 0, length, left)
+            band = _draw_strip(ax, piece, own, strip, height, gain, band_width=2.4)
+        _time_axis(ax, left, paper[1], piece.begins, piece.seconds, 0.5)
+        colour_bar(ax, band, left + 3, 16.5 + raised, min(width - 8, 45), "")
+        place = {"fontsize": 6, "color": "#333333", "va": "top", "linespacing": 1.15}
+        ax.text(left + 3, 11.7 + raised, "\n".join(note), **place)
     for lead, height in enumerate(heights):
         _name(ax, lead, PAPER[0] + 8.5, height + 1.2)
-    _pulses(ax, heights, PAPER[3], gain)
+    _pulses(ax, heights, gain)
     _head(ax, record, PAPER[3])
-    first, last = (
-        offset + start / record.sampling_rate,
-        offset + (start + length) / record.sampling_rate,
+    words = _comparison_foot(piece, gain)
+    ax.text(PAPER[0], 4.4, words, fontsize=6.5, color="#333333", va="bottom")
+    return ax.figure
+
+
+NOTE_HEIGHT = 2.5  # mm, of a line of the smallest print
+
+
+def _notes_of(heat, width):
+    """Unit and what is known of a map, in lines that fit below its column."""
+    letters = max(12, int((width - 4) / MM_PER_LETTER))
+    return [*textwrap.wrap(heat.unit, letters), *textwrap.wrap(heat.note, letters)]
+
+
+def _column_name(ax, left, name, width):
+    """Name of a method above its column, small enough to fit."""
+    ax.text(
+        left,
+        PAPER[3] - 1.2,
+        name,
+        fontsize=min(9.0, 9.0 * (width - 2) / (2.1 * len(name))),
+        fontweight="bold",
+        va="top",
+        zorder=5,
+        bbox={
+            "boxstyle": "square,pad=0.15",
+            "facecolor": "white",
+            "edgecolor": "none",
+            "alpha": 0.8,
+        },
     )
+
+
+def _comparison_foot(piece, gain):
     low, high = (f"{round(100 * quantile)}th" for quantile in QUANTILES)
     scale = (
         f"each colour scale clipped at the {high} percentile of |value| shown, unsigned ones "
         f"from the {low} on"
     )
-    words = [
-        f"{first:.2f} to {last:.2f} s of the record",
-        *record.foot,
-        scale,
-        f"{MM_PER_SECOND:g} mm/s, {gain:g} mm/mV",
-    ]
-    ax.text(PAPER[0], 1.5, "; ".join(words), fontsize=7, color="#333333", va="bottom")
-    return ax.figure
-
-
-def _small_bar(ax, band, left, width, heat):
-    """Colour bar of one column, with the unit and what is known of the map below it."""
-    colour_bar(ax, band, left + 3, 17, min(width - 4, 45), "")
-    lines = [heat.unit, *textwrap.wrap(heat.note, max(12, int(width / MM_PER_LETTER)))]
-    ax.text(
-        left + 3,
-        12.0,
-        "\n".join(lines[:3]),
-        fontsize=6,
-        color="#333333",
-        va="top",
-        linespacing=1.15,
-    )
+    times = f"{piece.begins:.2f} to {piece.begins + piece.seconds:.2f} s of the record"
+    return "; ".join([times, *piece.foot, scale, f"{MM_PER_SECOND:g} mm/s, {gain:g} mm/mV"])
 
 
 # ---------------------------------------------------------------- before and after
@@ -363,12 +413,14 @@ def before_after(record: Record, edited: np.ndarray, marks: list[Mark]) -> Figur
         for lead, height in zip(column, heights, strict=True):
             own = [mark for mark in marks if mark.lead == lead]
             _change(ax, record, edited, lead, (start, height, gain), own)
-            above = gain * _early_peak(record, lead)
+            strip = Strip(lead, 0, len(edited), start)
+            above = gain * _early_peak(record, strip)
             _name(ax, lead, start + 0.5, height + above + 1.2)
-    _pulses(ax, heights, paper[3], gain)
+        _time_axis(ax, start, paper[1], record.begins, record.seconds, 0.5)
+    _pulses(ax, heights, gain)
     _head(ax, record, paper[3])
     words = "blue: as recorded, where it differs; dark: edited; shaded: the change"
-    ax.text(PAPER[0], 21.0, words, fontsize=8, color=INK, va="top")
+    ax.text(PAPER[0], 20.0, words, fontsize=8, color=INK, va="top")
     _foot(ax, gain, record.foot)
     return ax.figure
 

@@ -10,8 +10,10 @@ import json
 import os
 import pickle
 import re
+import textwrap
 import types
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,52 +133,101 @@ FIGURE_OPTIONS = {
 }
 
 
-_NOTE = []  # a line under every figure; see note_on_figures
+@dataclass
+class FigureFoot:
+    """What every figure of a stage says at its foot, and how fine it is drawn.
 
-
-def note_on_figures(text: str | None) -> None:
-    """Have every figure from now on carry a line at its foot, such as the name of another data set
-    than the model's own; None: no line.
+    caption    data set and network, in words
+    note       a warning, such as another data set than the network was trained on
+    simulated  whether the data are simulated: the figure is marked
+    dpi        dots per inch of PNG files; None: as the figure wants it
     """
-    _NOTE[:] = [text] if text else []
+
+    caption: str = ""
+    note: str = ""
+    simulated: bool = False
+    dpi: int | None = None
+
+
+FORMATS = ("png", "pdf")  # of every figure: to look at, and to print with its fonts embedded
+FOOT_SIZE = 6.0  # points, of the caption line
+_FOOT = FigureFoot()
+
+
+def set_up_figures(
+    caption: str = "", note: str = "", simulated: bool = False, dpi: int | None = None
+) -> None:
+    """Have every figure from now on carry a caption line, a warning and a mark; see FigureFoot."""
+    _FOOT.caption, _FOOT.note, _FOOT.simulated, _FOOT.dpi = caption, note, simulated, dpi
 
 
 def write_figure(
-    figure: "Figure", path: str | Path, formats: tuple[str, ...] = ("png",), dpi: int = 150
+    figure: "Figure",
+    path: str | Path,
+    formats: tuple[str, ...] = FORMATS,
+    dpi: int = 150,
+    about: str = "",
 ) -> list[Path]:
     """Save and close a matplotlib figure as `path` with each of the suffixes; returns the written
     paths.
+
+    about  what it was made from, such as '60 records of fold 10': the caption line begins with it
     """
     import matplotlib.pyplot as plt
 
-    for note in _NOTE:
-        figure.text(
-            0.005, 0.004, note, fontsize=6, color="firebrick", va="bottom", parse_math=False
-        )
-    _lay_out(figure, dpi)
+    dpi = _FOOT.dpi or dpi
+    canvas = _write_foot(figure, about, below=_lay_out(figure, dpi))
     written = []
     for suffix in formats:
         target = Path(path).with_name(f"{Path(path).name}.{suffix}")
+        options = {"dpi": dpi, "bbox_inches": canvas, **FIGURE_OPTIONS.get(suffix, {})}
         with replacing(target) as temporary:
-            figure.savefig(temporary, dpi=dpi, **FIGURE_OPTIONS.get(suffix, {}))
+            figure.savefig(temporary, **options)
         written.append(target)
     plt.close(figure)
     return written
 
 
-def _lay_out(figure, dpi):
-    """Run a figure's layout engine now, once: `savefig` would run it, and draw everything once
-    more, for every format.
+def _write_foot(figure, about, below):
+    """Write caption line, note and mark at the lower edge, or in a strip `below` it; returns the
+    canvas to save, in inches (None: the figure as it is).
     """
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.transforms import Bbox
 
+    line_height = 1.25 * FOOT_SIZE / 72
+    mark = 0.75 if _FOOT.simulated else 0.0  # inches
+    width, height = figure.get_size_inches()
+    letters = int((width - mark - 0.1) / (0.55 * FOOT_SIZE / 72))
+    said = " · ".join(filter(None, (about, _FOOT.caption)))
+    lines = []
+    for text, colour in ((said, "#555555"), (_FOOT.note, "firebrick")):
+        lines += [(line, colour) for line in textwrap.wrap(text, letters)]
+    n_lines = max(len(lines), int(_FOOT.simulated))
+    if not n_lines:
+        return None
+    depth = 0.08 + n_lines * line_height
+    bottom = 0.04 - depth * below
+    style = {"fontsize": FOOT_SIZE, "va": "bottom", "parse_math": False}
+    for number, (line, colour) in enumerate(reversed(lines)):
+        y = (bottom + number * line_height) / height
+        figure.text(0.05 / width, y, line, color=colour, **style)
+    if _FOOT.simulated:
+        mark = {"color": "firebrick", "fontweight": "bold", "ha": "right"}
+        figure.text(1 - 0.05 / width, bottom / height, "SIMULATED", **mark, **style)
+    return Bbox([[0, -depth], [width, height]]) if below else None
+
+
+def _lay_out(figure, dpi):
+    """Run a figure's layout engine now, once, and say whether it has one: `savefig` would run it,
+    and draw everything once more, for every format.
+    """
     engine = figure.get_layout_engine()
-    if engine is not None:
-        figure.set_dpi(dpi)
-        if _NOTE and isinstance(engine, ConstrainedLayoutEngine):
-            engine.set(rect=(0, 0.03, 1, 0.97))
-        engine.execute(figure)
-        figure.set_layout_engine("none")
+    if engine is None:
+        return False
+    figure.set_dpi(dpi)
+    engine.execute(figure)
+    figure.set_layout_engine("none")
+    return True
 
 
 # ---------------------------------------------------------------- reading

@@ -17,6 +17,9 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.path import Path
 
 INK = "#1a1a1a"
+COLUMN = 85 / 25.4  # inches: the width of a journal's column
+# Okabe and Ito's colours, told apart by the colour-blind
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a1f5c", "#5b8c00")
 POSITIVE, NEUTRAL, NEGATIVE = "#d55e00", "#f4f1ec", "#0072b2"
 
 # for signed relevance: blue speaks against the class, vermillion for it

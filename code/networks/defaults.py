@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.cli import check_names, say_left_out
-from common.files import UserError, note_on_figures
+from common.files import UserError, set_up_figures
 from common.labels import TASKS, is_regression
 from networks import distributed
 from networks.checkpoints import ModelInfo, find_checkpoint, run_folder
@@ -41,17 +41,34 @@ def settle(
     """
     checkpoint = find_checkpoint(checkpoint)
     run = results_folder(args.output_path, info, checkpoint)
-    note_on_figures(None)
     if own_record:
+        set_up_figures("a record of one's own · " + network_in_words(info), dpi=dpi_of(args))
         return Place(run, {})
     if args.data_path is None:
         args.data_path = str(own_data(info, checkpoint))
     facts = {"data_set": data_facts(args.data_path, info, checkpoint)}
-    if note := facts["data_set"].get("note"):
-        note_on_figures(note)
-        if distributed.is_main():
-            print(f"note: {note}")
+    note = facts["data_set"].get("note", "")
+    caption_figures(args, info, note)
+    if note and distributed.is_main():
+        print(f"note: {note}")
     return Place(run, facts)
+
+
+def caption_figures(args: argparse.Namespace, info: ModelInfo, note: str = "") -> None:
+    """Have the stage's figures name data set and network, and mark simulated data."""
+    used = identify(args.data_path, info.sampling_rate)
+    caption = f"data: {used['name']} · {network_in_words(info)}"
+    set_up_figures(caption, note, used["simulated"], dpi_of(args))
+
+
+def network_in_words(info: ModelInfo) -> str:
+    """'network: lenet_subdiagnostic'"""
+    return f"network: {info.run_folder_name}"
+
+
+def dpi_of(args: argparse.Namespace) -> int | None:
+    """What --dpi asks for; None where a stage has no such option."""
+    return getattr(args, "dpi", None)
 
 
 def results_folder(output_path: str | Path | None, info: ModelInfo, checkpoint: Path) -> Path:

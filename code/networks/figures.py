@@ -2,6 +2,7 @@
 (amplitudes), course.
 """
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -9,91 +10,112 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from common.plotting import style
+from common.plotting import COLOURS, COLUMN, style
 from networks.metrics import reliability
 
 MANY = 8  # classes that can be told apart by colour and named in a legend
+FEW_POSITIVES = 10  # a curve of fewer is a staircase: drawn pale
+PALE = "#c9cdd2"
 
 
 def roc_figure(
     scores: np.ndarray, labels: np.ndarray, names: Sequence[str], metrics: dict
 ) -> Figure:
-    """One curve per class with a positive, the legend with AUC and number of positives, best class
-    first.
-    """
-    from sklearn.metrics import roc_curve  # here: importing it takes a second
+    """ROC curves, one journal column wide.
 
-    labels = labels.astype(bool)
+    Coloured: the classes with at least FEW_POSITIVES positives, at most MANY, those with most; all
+    others are pale and named below.
+    """
     scored = [
-        (entry["value"], entry["n_positive"], name)
+        (entry["n_positive"], entry["value"], name)
         for name, entry in metrics["per_class_auc"].items()
         if np.isfinite(entry["value"])
     ]
-    columns = 1 + len(scored) // 25
-    beside = len(scored) > MANY  # the legend
+    scored.sort(reverse=True)
+    strong = [one for one in scored[:MANY] if one[0] >= FEW_POSITIVES]
+    pale = scored[len(strong) :]
+    note = _named_pale(pale)
     style()
-    figure, ax = plt.subplots(figsize=(5.2 + 2.25 * columns * beside, 5), layout="constrained")
-    colours = (
-        plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(scored)))
-        if beside
-        else plt.get_cmap("tab10").colors
+    figure, ax = plt.subplots(
+        figsize=(COLUMN, COLUMN + 0.35 + 0.12 * (note.count("\n") + 1)), layout="constrained"
     )
-    for colour, (area, n_positive, name) in zip(
-        colours, sorted(scored, reverse=True), strict=False
-    ):
-        column = list(names).index(name)
-        false_positive, true_positive, _ = roc_curve(labels[:, column], scores[:, column])
+    for _, _, name in pale:
+        ax.plot(*_roc(scores, labels, names, name), color=PALE, lw=0.7, zorder=1)
+    for colour, (n_positive, area, name) in zip(COLOURS, strong, strict=False):
         ax.plot(
-            false_positive,
-            true_positive,
+            *_roc(scores, labels, names, name),
             color=colour,
-            lw=1.2,
-            label=f" {name}  {area:.3f} (n={n_positive})",
+            lw=1.3,
+            label=f" {name} {area:.3f} ({n_positive})",
         )  # the space: matplotlib hides labels that begin with _
     ax.plot([0, 1], [0, 1], color="0.7", lw=0.8, ls="--")
+    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    ax.tick_params(labelsize=7)
+    ax.set_xlabel("false positive rate", fontsize=8)
+    ax.set_ylabel("true positive rate", fontsize=8)
+    if strong:
+        ax.legend(title="AUC (positives)", fontsize=6.5, title_fontsize=6.5, loc="lower right")
     macro = metrics["macro_auc"]
-    ax.set(
-        xlabel="false positive rate",
-        ylabel="true positive rate",
-        xlim=(-0.01, 1.01),
-        ylim=(-0.01, 1.01),
-        title=f"macro AUC {macro['value']:.3f} [{macro['low']:.3f}, {macro['high']:.3f}], "
+    figure.suptitle(
+        f"macro AUC {macro['value']:.3f} [{macro['low']:.3f}, {macro['high']:.3f}], "
         f"{macro['n']} records",
+        fontsize=8.5,
     )
-    ax.set_aspect("equal")
-    place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if beside else {"loc": "lower right"}
-    ax.legend(title="AUC (positives)", fontsize=7, title_fontsize=7, ncols=columns, **place)
+    if note:
+        figure.supxlabel(note, fontsize=6, x=0.02, ha="left", color="#555555")
     return figure
+
+
+def _roc(scores, labels, names, name):
+    """False and true positive rates of one class."""
+    from sklearn.metrics import roc_curve  # here: importing it takes a second
+
+    column = list(names).index(name)
+    return roc_curve(labels[:, column].astype(bool), scores[:, column])[:2]
+
+
+def _named_pale(pale):
+    """The pale classes with AUC and positives, in lines of a column's width."""
+    if not pale:
+        return ""
+    words = [f"{name} {area:.2f} ({n})" for n, area, name in pale]
+    return textwrap.fill(
+        f"Pale, few positives or beyond the {MANY} largest, AUC (positives): {', '.join(words)}", 72
+    )
 
 
 def reliability_figure(probabilities: np.ndarray, labels: np.ndarray, metrics: dict) -> Figure:
     """Observed share against predicted probability over all classes, and how many predictions each
-    bin holds.
+    bin holds; one journal column wide.
     """
     bins = reliability(probabilities, labels)
     style()
     figure, (ax, counts) = plt.subplots(
-        2, 1, figsize=(4.6, 5.4), sharex=True, height_ratios=(3, 1), layout="constrained"
+        2, 1, figsize=(COLUMN, 4.3), sharex=True, height_ratios=(3, 1), layout="constrained"
     )
     ax.plot([0, 1], [0, 1], color="0.7", lw=0.8, ls="--", label="perfectly calibrated")
     ax.plot(
-        bins["predicted"], bins["observed"], "o-", color="tab:blue", ms=4, lw=1.2, label="model"
+        bins["predicted"], bins["observed"], "o-", color=COLOURS[0], ms=3.5, lw=1.2, label="network"
     )
-    ax.set(
-        ylabel="observed share",
-        ylim=(-0.02, 1.02),
-        xlim=(-0.02, 1.02),
-        title=f"Brier score {metrics['brier']['value']:.3f}, calibration error "
-        f"{metrics['calibration_error']:.3f}",
+    ax.set(ylim=(-0.02, 1.02), xlim=(-0.02, 1.02))
+    ax.set_ylabel("observed share", fontsize=8)
+    figure.suptitle(
+        f"Brier score {metrics['brier']['value']:.3f}, "
+        f"calibration error {metrics['calibration_error']:.3f}, {len(labels)} records",
+        fontsize=8.5,
     )
-    ax.legend(loc="upper left", fontsize=8)
+    ax.legend(loc="upper left", fontsize=6.5)
     width = 1 / len(bins["count"])
     counts.bar(
         (np.arange(len(bins["count"])) + 0.5) * width, bins["count"], width * 0.9, color="0.6"
     )
-    counts.set(yscale="log", xlabel="predicted probability", ylabel="predictions")
+    counts.set(yscale="log")
+    counts.set_xlabel("predicted probability, all classes", fontsize=8)
+    counts.set_ylabel("predictions", fontsize=8)
     counts.yaxis.set_minor_formatter(NullFormatter())
     counts.yaxis.set_major_locator(LogLocator(numticks=4))
+    for one in (ax, counts):
+        one.tick_params(labelsize=7)
     return figure
 
 
@@ -109,7 +131,7 @@ def amplitude_figure(
             (-0.05, 0.05)
         )  # a gross outlier must not shrink the rest
         ax.plot(limits, limits, color="0.7", lw=0.8, ls="--")
-        ax.plot(measured[:, column], predicted[:, column], ".", color="tab:blue", ms=3, alpha=0.6)
+        ax.plot(measured[:, column], predicted[:, column], ".", color=COLOURS[0], ms=3, alpha=0.6)
         entry, error = metrics["per_lead_r2"][name], metrics["per_lead_mae"][name]
         ax.set(
             title=f"{name}   R² {entry['value']:.2f}, MAE {1000 * error['value']:.0f} µV",
@@ -142,14 +164,14 @@ def course_figure(history: list[dict]) -> Figure:
         epochs, [row["train_loss"] for row in history], color="0.4", lw=1.2, label="training"
     )
     axes[0, 0].plot(
-        epochs, [row["val_loss"] for row in history], color="tab:blue", lw=1.2, label="validation"
+        epochs, [row["val_loss"] for row in history], color=COLOURS[0], lw=1.2, label="validation"
     )
     axes[0, 0].set(xlabel="epoch", ylabel="loss")
     axes[0, 0].legend(fontsize=8)
     if has_auc:
-        axes[0, 1].plot(epochs, [row["val_macro_auc"] for row in history], color="tab:blue", lw=1.2)
+        axes[0, 1].plot(epochs, [row["val_macro_auc"] for row in history], color=COLOURS[0], lw=1.2)
         axes[0, 1].set(xlabel="epoch", ylabel="validation macro AUC")
     for ax in axes[0]:
-        ax.axvline(epochs[best], color="tab:red", lw=0.8, ls=":")
+        ax.axvline(epochs[best], color=COLOURS[1], lw=0.8, ls=":")
     axes[0, -1].set_title(f"kept: epoch {epochs[best]}", fontsize=9)
     return figure

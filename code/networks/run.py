@@ -29,7 +29,7 @@ from networks.checkpoints import (
     run_folder,
     save_checkpoint,
 )
-from networks.defaults import DATA_PATH, dataset_note, settle
+from networks.defaults import DATA_PATH, caption_figures, data_facts, dataset_note, settle
 from networks.importing import ORIGINS
 from networks.inference import load_dataset_for
 from networks.metrics import (
@@ -317,7 +317,10 @@ def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
             metrics, written = write_test(folder, model, info, splits["test"], args, overwrite=True)
             if not distributed.is_main():
                 return None
-            written += write_figure(figures.course_figure(history), folder / "course")
+            about = (
+                f"{len(splits['train'])} training, {len(splits['validation'])} validation records"
+            )
+            written += write_figure(figures.course_figure(history), folder / "course", about=about)
             log.results(settings, metrics["windows"], history, splits["test"])
         stage.finish(
             inputs=[Path(args.data_path) / TABLE],
@@ -440,6 +443,8 @@ def write_test(
         metrics, logits = score_by_window(model, test, args.n_bootstrap, info.seed)
         if not distributed.is_main():
             return {}, []
+        note = data_facts(args.data_path, info, find_checkpoint(checkpoint)).get("note", "")
+        caption_figures(args, info, note)
         more = {"external": facts["external"]} if facts and "external" in facts else {}
         written = write_scores(folder, metrics, logits, test, info, **more)
         stage.finish(
@@ -541,7 +546,8 @@ def write_scores(
     )
     written = [folder / "metrics.json", folder / "predictions.npz"]
     for name, figure in result_figures(metrics["windows"], logits["windows"], test, info).items():
-        written += write_figure(figure, folder / name)
+        about = f"{len(test)} test records"
+        written += write_figure(figure, folder / name, dpi=300, about=about)
     return written
 
 

@@ -12,22 +12,13 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from common.labels import LEADS
-from common.plotting import ABSOLUTE_CMAP, heat_line, heat_norm, style
+from common.plotting import ABSOLUTE_CMAP, COLOURS, heat_line, heat_norm, style
 from ecg.beats import mean_beats, median_beats, window_times
 from subgroups.clusters import fit_space
 from subgroups.cohort import Cohort
 from subgroups.findings import Design, Found, cluster_names
 from subgroups.representations import Material
 
-COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#f0e442",
-)  # Okabe and Ito
 LABEL_MARKERS = ("o", "^", "s", "D", "v")
 TITLES = {
     "signal": "signal (median beat)",

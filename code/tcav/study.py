@@ -65,6 +65,7 @@ def settings_of(args: argparse.Namespace, info: ModelInfo, question: Question) -
         "match": args.match,
         "protocol": args.window,
         "pool": args.pool,
+        "dpi": args.dpi,
     }
 
 

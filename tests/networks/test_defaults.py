@@ -31,7 +31,7 @@ def run(tmp_path):
     )
     save_checkpoint(folder / "checkpoints" / "best_model.ckpt", get_model("lenet", 5), info)
     yield folder
-    files.note_on_figures(None)
+    files.set_up_figures()
 
 
 def settled(run, **options):
