@@ -6,6 +6,7 @@ import pytest
 
 from common import plotting
 from common.ecg_paper import PAGE, PAPER, Heat, Record, baselines, comparison, twelve_leads
+from common.files import set_up_figures, write_figure
 from common.plotting import (
     ABSOLUTE_CMAP,
     MM,
@@ -139,7 +140,7 @@ def test_paper_is_at_scale():
         assert PAPER[1] <= line[:, 1].min()
         assert line[:, 1].max() <= PAPER[3]
     pulses = [line.get_xydata() for line in figure.axes[0].lines if len(line.get_xdata()) == 6]
-    assert pulses
+    assert len(pulses) == 12  # one a row
     assert all(
         np.ptp(pulse[:, 1]) == MM_PER_MV and pulse[3, 0] - pulse[2, 0] == 5 for pulse in pulses
     )
@@ -193,3 +194,95 @@ def test_heat_that_is_unknown_leaves_the_bare_trace():
     figure = twelve_leads(Record(signal, 100), Heat(values, True, "lrp"))
     assert len(traces(figure)) == 12
     plotting.style()
+
+
+# ---------------------------------------------------------------- time, layouts, notes
+
+
+def words_of(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_the_time_axis_counts_seconds_of_the_recording():
+    record = Record(ecg_like(), 100).cut(250, 900)
+    figure = twelve_leads(record, heat_for(record.signal))
+    ticks = [text for text in words_of(figure) if text in ("3 s", "4", "5", "6", "7", "8", "9")]
+    assert ticks == ["3 s", "4", "5", "6", "7", "8", "9"]
+    first = next(text for text in figure.axes[0].texts if text.get_text() == "3 s")
+    start = min(line[0, 0] for line in traces(figure))
+    assert first.get_position()[0] - start == pytest.approx(0.5 * MM_PER_SECOND)
+
+
+def test_every_row_has_a_pulse_however_close_the_rows():
+    signal = ecg_like(height=2.5)
+    signal[:, 2:6] *= 0.02  # nearly flat leads between tall ones
+    rows = [[lead] for lead in range(12)]
+    heights, gain = baselines(signal, rows, PAPER[1], PAPER[3])
+    above = -np.diff(np.concatenate(([PAPER[3]], heights)))
+    assert (above >= gain + 1).all()
+    figure = twelve_leads(Record(signal, 100), heat_for(signal))
+    assert sum(len(line.get_xdata()) == 6 for line in figure.axes[0].lines) == 12
+
+
+def test_the_clinical_layout_hands_over_from_column_to_column():
+    signal = np.arange(1000)[:, None] * 1e-3 + np.zeros(12)  # a ramp: every sample has its height
+    figure = twelve_leads(Record(signal, 100), heat_for(signal), "3x4")
+    lines = traces(figure)
+    assert len(lines) == 13
+    first_row, rhythm = lines[:4], lines[-1]
+    joined = np.concatenate(first_row)
+    assert np.allclose(np.diff(joined[:, 0]), MM_PER_SECOND / 100)  # no gap, no overlap in time
+    assert np.allclose(np.diff(joined[:, 1]), 1e-3 * MM_PER_MV)
+    assert np.allclose(joined[:, 0], rhythm[:, 0])
+    assert words_of(figure).count("II") == 2
+    assert sum(len(line.get_xdata()) == 6 for line in figure.axes[0].lines) == 4
+
+
+def test_no_note_of_many_methods_is_cut():
+    signal = ecg_like()
+    note = "a note that is far too long for one narrow column, and goes on to its last word"
+    heats = [Heat(signal, True, "Integrated Gradients", "logit", note) for _ in range(7)]
+    figure = comparison(Record(signal, 100, "title"), heats)
+    shown = [text for text in words_of(figure) if "narrow column" in text.replace("\n", " ")]
+    assert len(shown) == 7
+    assert all(text.replace("\n", " ").endswith("to its last word") for text in shown)
+    figure.canvas.draw()
+    boxes = [
+        text.get_window_extent()
+        for text in figure.axes[0].texts
+        if "narrow" in text.get_text() or "of the record" in text.get_text()
+    ]
+    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[n + 1 :])
+
+
+# ---------------------------------------------------------------- caption line
+
+
+@pytest.fixture
+def captioned():
+    plotting.style()
+    set_up_figures("data: a cohort", "another data set than the network's", True, 40)
+    yield
+    set_up_figures()
+
+
+@pytest.mark.parametrize("layout", ["constrained", None])
+def test_figures_say_their_data_below_what_they_show(captioned, tmp_path, layout):
+    figure, ax = plt.subplots(figsize=(4, 3), layout=layout)
+    ax.set_xlabel("the lowest words of the figure")
+    written = write_figure(figure, tmp_path / "one", about="7 records")
+    assert [path.suffix for path in written] == [".png", ".pdf"]
+    texts = {text.get_text(): text for text in figure.texts}
+    assert {"7 records · data: a cohort", "SIMULATED"} <= texts.keys()
+    assert any("another data set" in text for text in texts)
+    highest = max(text.get_window_extent().y1 for text in texts.values())
+    assert highest <= ax.xaxis.label.get_window_extent().y0 or layout is None
+    assert plt.imread(written[0]).shape[1] == pytest.approx(4 * 40, abs=1)
+    assert b"/FontFile2" in written[1].read_bytes()  # TrueType, embedded
+
+
+def test_figures_without_a_caption_stay_as_they_are(tmp_path):
+    figure, _ = plt.subplots(figsize=(4, 3))
+    written = write_figure(figure, tmp_path / "one", ("png",), dpi=40)
+    assert plt.imread(written[0]).shape[:2] == (120, 160)
+    assert not figure.texts

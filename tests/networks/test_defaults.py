@@ -78,7 +78,7 @@ def test_another_data_set_is_named_in_one_line_beside_the_models_own(run, tmp_pa
     assert "simulated" in said
     assert "trained on data" in said
     assert place.facts["data_set"]["note"] in said
-    assert [place.facts["data_set"]["note"]] == files._NOTE
+    assert place.facts["data_set"]["note"] == files._FOOT.note
     assert args.data_path == str(tmp_path / "other")
 
 
