@@ -180,7 +180,7 @@ def records_of(args: argparse.Namespace, rate: float) -> Records:
         return Records(args.record_rate or 100)
     present = sorted(
         int(path.stem[3:])
-        for path in Path(args.data_path).glob("raw*.pkl")
+        for path in Path(args.data_path).glob("raw*.*")
         if path.stem[3:].isdigit()
     )
     enough = [one for one in present if one >= rate]

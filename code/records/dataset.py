@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from common.files import UserError, read_csv, read_npy, read_pickle, sha256
+from common.files import UserError, need_file, read_csv, read_npy, read_pickle, sha256
 from common.labels import LEADS, OWN_TASK, REGRESSION_TASKS, TASKS
 from common.stage import data_folders, read_stage
 from records.tasks import classes_of, own_tasks
@@ -23,6 +23,7 @@ Signals = TypeVar("Signals")  # (N, T, leads): an array or a tensor
 
 TABLE = "ptbxl_database_enriched.csv"
 PLANTED = "planted_causes.csv"  # only a simulated cohort has it
+PICKLE = b"\x80"  # how a pickle begins, from protocol 2 on
 FLAG_WORDS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
 HINT = "run python code/preprocessing.py first (--data_path names the folder)"
 
@@ -105,15 +106,21 @@ class Dataset:
 
 
 def parse_r_peaks(text: object) -> np.ndarray:
-    """'114 207 299' -> int array (samples at 100 Hz); a blank cell gives an empty array."""
+    """'114 207 299' -> int array (samples at 100 Hz); a blank cell gives an empty array.
+
+    Numbers may stand in brackets, as numpy prints an array.
+    """
+    words = text.strip().removeprefix("[").removesuffix("]").split() if _is_text(text) else []
     try:
-        return np.array(
-            [int(word) for word in text.split()] if isinstance(text, str) else [], dtype=int
-        )
+        return np.array([int(word) for word in words], dtype=int)
     except (ValueError, OverflowError):
         raise UserError(
             f"r_peaks {text[:60]!r} are not whole numbers separated by spaces"
         ) from None
+
+
+def _is_text(value):
+    return isinstance(value, str)
 
 
 def parse_flags(table: pd.DataFrame, name: str, where: str = "") -> np.ndarray:
@@ -177,7 +184,7 @@ def load_dataset(
                 f"{data_path / name} has changed since preprocessing.py wrote it (sha256): "
                 "run it again with --overwrite"
             )
-    signals, table = read_pickle(raw), load_table(data_path)
+    signals, table = read_signals(raw), load_table(data_path)
     _check_table(data_path / TABLE, table, made)
     if signals.ndim != 3 or signals.shape[2] != len(LEADS) or len(signals) != len(table):
         raise UserError(
@@ -217,8 +224,29 @@ def identify(data_path: str | Path, sampling_rate: int = 100) -> dict:
 
 
 def signals_path(data_path: str | Path, sampling_rate: int) -> Path:
-    """The file of a data set's signals."""
-    return Path(data_path) / f"raw{sampling_rate}.pkl"
+    """The file of a data set's signals: raw100.pkl, or raw100.npy as the original code names it."""
+    path = Path(data_path) / f"raw{sampling_rate}.pkl"
+    original = path.with_suffix(".npy")
+    return original if original.is_file() and not path.is_file() else path
+
+
+def read_array(path: str | Path) -> np.ndarray:
+    """An array from a pickle or a .npy file, whose first byte tells one from the other: the
+    original code wrote pickles under .npy names. UserError where it is missing, damaged or no array
+    of numbers.
+    """
+    path = need_file(path)
+    with open(path, "rb") as file:
+        is_pickle = path.suffix == ".pkl" or file.read(1) == PICKLE
+    array = read_pickle(path) if is_pickle else read_npy(path)
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{path} holds {array.dtype}, not an array of numbers")
+    return array
+
+
+def read_signals(path: Path) -> np.ndarray:
+    """Signals (N, T, 12) float32 mV; those of the original code may be float64."""
+    return read_array(path).astype(np.float32, copy=False)
 
 
 def _check_finished(data_path):
@@ -296,10 +324,10 @@ def load_labels(data_path: Path, task: str, table: pd.DataFrame) -> tuple[np.nda
     path = data_path / f"multihot_{task}.npy"
     if not path.is_file():
         raise UserError(f"{path} does not exist: {HINT}")
-    labels = read_npy(path)
+    labels = read_array(path)
     if labels.shape != (len(table), len(classes)):
         raise UserError(f"{path} is {labels.shape}, expected {(len(table), len(classes))}: {HINT}")
-    return labels, labels.any(axis=1)
+    return labels.astype(int, copy=False), labels.any(axis=1)
 
 
 def label_columns(

@@ -2,13 +2,15 @@
 belong together.
 """
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from common.files import UserError, write_csv, write_npy, write_pickle
+from common.files import UserError, read_csv, write_csv, write_npy, write_pickle
 from common.labels import LEADS, TASKS
-from records.dataset import centre_crop, load_dataset, parse_r_peaks, window_starts
+from records.dataset import centre_crop, content_hash, load_dataset, parse_r_peaks, window_starts
 
 N = 6
 
@@ -47,6 +49,44 @@ def test_rows_stay_together_under_every_selection(folder):
     assert picked.patient_id.tolist() == [5, 1]
     assert data.rows(data.labelled).ecg_id.tolist() == [11, 12, 14, 15]
     assert load_dataset(folder, limit=2).ecg_id.tolist() == [11, 12]
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_folder_of_the_original_code_is_read(folder, protocol):
+    """Pickles under .npy names, signals in float64, R-peaks as numpy prints them."""
+    ours = load_dataset(folder, "superdiagnostic")
+    (folder / "raw100.npy").write_bytes(
+        pickle.dumps(ours.signals.astype(np.float64), protocol=protocol)
+    )
+    (folder / "raw100.pkl").unlink()
+    labels = folder / "multihot_superdiagnostic.npy"
+    labels.write_bytes(pickle.dumps(ours.labels.astype(float), protocol=protocol))
+    table = read_csv(folder / "ptbxl_database_enriched.csv")
+    table["r_peaks"] = [str(ours.r_peaks(row)) for row in range(N)]
+    write_csv(folder / "ptbxl_database_enriched.csv", table)
+
+    theirs = load_dataset(folder, "superdiagnostic")
+    assert theirs.signals.dtype == np.float32
+    assert np.array_equal(theirs.signals, ours.signals)
+    assert np.array_equal(theirs.labels, ours.labels)
+    assert theirs.labels.dtype == ours.labels.dtype
+    assert [theirs.r_peaks(row).tolist() for row in range(N)] == [
+        ours.r_peaks(row).tolist() for row in range(N)
+    ]
+    assert content_hash(folder) is not None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [np.array([[1, "a"]], dtype=object), np.zeros(3, "i4,f4"), {"labels": [1]}, np.array("text")],
+)
+def test_what_is_no_array_of_numbers_is_refused_under_either_name(folder, content):
+    for name in ("multihot_superdiagnostic.npy", "raw100.pkl"):
+        before = (folder / name).read_bytes()
+        (folder / name).write_bytes(pickle.dumps(content))
+        with pytest.raises(UserError, match=name):
+            load_dataset(folder, "superdiagnostic")
+        (folder / name).write_bytes(before)
 
 
 def test_regression_targets_are_amplitudes_and_blank_ones_are_marked(folder):
