@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from attribution.methods import check_methods, methods_in_words
+from attribution.methods import check_methods, methods_in_words, workable
 from common.cli import (
     EXPLAINING,
     StageParser,
@@ -191,6 +191,7 @@ def main(args: argparse.Namespace) -> None:
         raise UserError(f"{args.model_path} predicts amplitudes: discovery needs a model of labels")
     if len(check_methods(args.methods)) > 1:
         raise UserError(f"--methods {' '.join(args.methods)}: discovery clusters by one method")
+    workable(args.methods, model)
     check_names("representation", args.representations, REPRESENTATIONS)
     place = settle(args, model.info, args.model_path)
     cohort = load_cohort(

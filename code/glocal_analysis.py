@@ -21,7 +21,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from attribution.methods import check_methods, methods_in_words
+from attribution.methods import check_methods, methods_in_words, workable
 from attribution.selection import STRATEGIES, strategies_in_words
 from common.cli import (
     EXPLAINING,
@@ -30,6 +30,7 @@ from common.cli import (
     count,
     positive_int,
     run,
+    say_left_out,
     say_results,
     select_device,
     stage_parser,
@@ -154,8 +155,11 @@ def _models(args, device):
     return models
 
 
-def _names(args, info):
-    """Pathologies of the figures, pairs to contrast, methods."""
+def _names(args, model):
+    """Pathologies of the figures, pairs to contrast, methods (those that the network is beyond are
+    named and left out).
+    """
+    info = model.info
     pathologies = choose_pathologies(args.pathologies, info)
     contrasted = check_names("pathology", args.contrast, info.labels)
     if len(contrasted) % 2:
@@ -165,7 +169,8 @@ def _names(args, info):
     pairs = list(dict.fromkeys(zip(contrasted[::2], contrasted[1::2], strict=True)))
     if any(first == second for first, second in pairs):
         raise UserError("--contrast needs two different groups")
-    methods = check_methods(args.methods)
+    methods, left_out = workable(check_methods(args.methods), model)
+    say_left_out(left_out)
     return (
         list(dict.fromkeys(pathologies)),
         pairs,
@@ -219,7 +224,7 @@ def main(args: argparse.Namespace) -> None:
     device = select_device(args)
     models = _models(args, device)
     info = models[0].info
-    pathologies, pairs, methods = _names(args, info)
+    pathologies, pairs, methods = _names(args, models[0])
     checkpoints = [find_checkpoint(path) for path in args.cross_fit or [args.model_path]]
     named = replace(info, run_name=args.run_name or "cross_fit") if args.cross_fit else info
     if args.control:

@@ -55,6 +55,7 @@ from networks.preprocessing import (
     read_statistics,
 )
 from networks.program import Program
+from networks.steps import time_steps
 from networks.training import checkpoint_paths
 from records.dataset import Dataset, centre_crop, content_hash, load_dataset
 from simulation.cohort import make_plan, render_plan
@@ -384,17 +385,14 @@ def quality_of(done: Explanation, n_records: int) -> str:
 
 def layer_lines(network: nn.Module, program: Program, x: Tensor) -> list[str]:
     """Lines on the layers with a time axis and on those that TCAV takes."""
-    names = {value.name: place for place, value in program.calls.items()}
-    with torch.no_grad():
-        _, kept = program.run(x[:1], keep=names)
-    length = x.shape[2] / network.info.sampling_rate * 1000  # ms
-    steps = {
-        place: kept[name].shape[2]
-        for name, place in names.items()
-        if isinstance(kept[name], Tensor) and kept[name].ndim == 3 and kept[name].shape[2] > 1
-    }
-    shown = [f"{place} {n} x {length / n:.0f} ms" for place, n in list(steps.items())[-5:]]
-    lines = [f"layers with time steps: {len(steps)}; the last: {', '.join(shown) or 'none'}"]
+    steps = time_steps(program, x)
+    places = {place: steps[ref.name] for place, ref in program.calls.items() if ref.name in steps}
+    per_sample = 1000 / network.info.sampling_rate  # ms
+    shown = []
+    for place, found in list(places.items())[-5:]:
+        between = found.centres[found.centres.isfinite()].diff().abs().median()
+        shown.append(f"{place} {found.count} x {float(between) * per_sample:.0f} ms")
+    lines = [f"layers with time steps: {len(places)}; the last: {', '.join(shown) or 'none'}"]
     try:
         lines.append(f"tcav: yes, at {len(layer_names(network))} layers")
     except UserError as error:

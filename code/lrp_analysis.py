@@ -31,9 +31,8 @@ from attribution.cam import layer_in_words
 from attribution.explained import write_records
 from attribution.explanation import ledger_words
 from attribution.job import Job
-from attribution.lrp import LRP_PRESETS, get_preset
-from attribution.lrp_plan import plan_of
-from attribution.methods import check_methods, methods_in_words, options_taken, split_name
+from attribution.lrp import LRP_PRESETS
+from attribution.methods import check_methods, methods_in_words, options_taken, split_name, workable
 from attribution.plan import (
     baseline_for,
     choose_targets,
@@ -59,7 +58,6 @@ from common.files import UserError, read_csv, sha256
 from common.labels import LAYOUTS, is_regression, slug
 from common.stage import Stage
 from networks import distributed
-from networks.capture import capture
 from networks.checkpoints import check_against, find_checkpoint, load_model
 from networks.defaults import settle
 from networks.inference import load_dataset_for, predict
@@ -234,7 +232,9 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
     check_against(args, model.info)
     if args.preset:
         args.methods = [f"lrp:{args.preset}" if one == "lrp" else one for one in args.methods]
-    args.methods = with_rules(check_methods(args.methods), model)
+    args.methods, left_out = workable(check_methods(args.methods), model, args.layer)
+    if distributed.is_main():
+        say_left_out(left_out)
     reads_a_layer = [method for method in args.methods if options_taken(method, layer=args.layer)]
     if reads_a_layer:
         x = next(model.parameters()).new_zeros(1, len(model.info.leads), model.info.crop)
@@ -249,26 +249,6 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
             "--baseline normal_beat needs a data set of normal records, --record has none: use "
             "isoelectric"
         )
-
-
-def with_rules(methods: list[str], model: nn.Module) -> list[str]:
-    """The methods without LRP where the network has an operation that it has no rule for, which is
-    said; UserError where no method is left.
-    """
-    relevance = [method for method in methods if split_name(method)[0] == "lrp"]
-    if not relevance:
-        return methods
-    try:
-        x = next(model.parameters()).new_ones(1, len(model.info.leads), model.info.crop)
-        plan_of(capture(model, x), get_preset("epsilon_plus"), x)
-    except UserError as error:
-        others = [method for method in methods if method not in relevance]
-        if not others:
-            raise
-        if distributed.is_main():
-            say_left_out(dict.fromkeys(relevance, str(error)))
-        return others
-    return methods
 
 
 def main(args: argparse.Namespace) -> None:

@@ -28,13 +28,21 @@ import pandas as pd
 import torch
 from torch import nn
 
-from attribution.methods import METHODS, Explainer, make_explainers, methods_in_words
+from attribution.methods import (
+    METHODS,
+    Explainer,
+    check_methods,
+    make_explainers,
+    methods_in_words,
+    workable,
+)
 from common.cli import (
     EXPLAINING,
     StageParser,
     check_names,
     positive_int,
     run,
+    say_left_out,
     say_results,
     select_device,
     stage_parser,
@@ -149,6 +157,14 @@ def load_models(
     return model, others, amplitude
 
 
+def workable_on_all(methods: list[str], models: Sequence[nn.Module]) -> list[str]:
+    """The methods that can explain every model; those that cannot are named."""
+    for model in models:
+        methods, left_out = workable(methods, model)
+        say_left_out(left_out)
+    return methods
+
+
 def subjects_of(
     args: argparse.Namespace, model: nn.Module, amplitude: list[nn.Module]
 ) -> tuple[Subjects, list[pd.DataFrame]]:
@@ -196,12 +212,14 @@ def settings_of(
 def main(args: argparse.Namespace) -> None:
     """Check, tabulate, draw; with --strict exit 1 on a broken claim."""
     device = select_device(args)
+    check_methods(args.methods)
+    model, others, amplitude = load_models(args, device)
+    check_names("pathology", args.pathologies or [], model.info.labels)
+    args.methods = workable_on_all(args.methods, [model, *others, *amplitude])
     explainers = {
         "full": make_explainers(args.methods),
         "quick": make_explainers(args.methods, quick=True),
     }
-    model, others, amplitude = load_models(args, device)
-    check_names("pathology", args.pathologies or [], model.info.labels)
     place = settle(args, model.info, args.model_path)
     checks, planted = checks_of(args)
     subjects, fits = subjects_of(

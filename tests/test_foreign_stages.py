@@ -27,15 +27,21 @@ def imported(name, cohort, folder):
     return folder / f"imported_superdiagnostic_{name}", done.stdout
 
 
-def stages(run, cohort, methods):
-    """The commands of stages 3 to 8."""
-    return {
-        "tcav_analysis.py": ("--concepts", "SLI-LVH", "--n_runs", 3, "--n_null", 200),
-        "lrp_analysis.py": ("--max_figures", 1, "--methods", *methods),
-        "glocal_analysis.py": ("--n_samples", 4, "--methods", *methods),
-        "sanity_checks.py": ("--n_samples", 4, "--n_few", 2, "--methods", *methods),
-        "discovery.py": (),
-    }
+METHODS = ("saliency", "gradcam", "lrp")
+STAGES = {
+    "tcav_analysis.py": (
+        "--concepts", "SLI-LVH", "--min_positives", 10, "--n_runs", 3, "--n_null", 50,
+    ),
+    "lrp_analysis.py": ("--max_figures", 1, "--methods", *METHODS),
+    "glocal_analysis.py": (
+        "--n_samples", 4, "--n_bootstrap", 50, "--n_permutations", 200, "--methods", *METHODS,
+    ),
+    "sanity_checks.py": ("--n_samples", 3, "--n_few", 2, "--strict", "--methods", *METHODS),
+    "discovery.py": (
+        "--representations", "features", "segments", "--n_halvings", 2, "--n_resamples", 20,
+    ),
+}  # fmt: skip
+NAMED = ("lrp_analysis.py", "glocal_analysis.py", "sanity_checks.py")  # stages of several methods
 
 
 def test_an_imported_network_is_explained_through_the_command_line(cohort, tmp_path):
@@ -52,17 +58,24 @@ def test_an_imported_network_is_explained_through_the_command_line(cohort, tmp_p
 @pytest.mark.parametrize("name", FOREIGN)
 def test_every_stage_takes_a_network_of_others(name, cohort, tmp_path):
     run, said = imported(name, cohort, tmp_path)
-    methods = ["saliency", "gradcam", "lrp"]
-    if name in WITHOUT_LRP:
-        [line] = [line for line in said.splitlines() if line.startswith("lrp: no")]
-        assert WITHOUT_LRP[name] in line
-        words = ("--model_path", run, "--data_path", cohort, "--methods", "lrp")
-        done = run_script("lrp_analysis.py", *words, check=False)
-        assert done.returncode == 2
-        assert WITHOUT_LRP[name] in done.stderr
-        methods.remove("lrp")
-    methods = [method for method in methods if f"{method}: no" not in said]
-    for script, words in stages(run, cohort, methods).items():
-        run_script(script, "--model_path", run, "--data_path", cohort, "--overwrite", *words)
+    beyond = WITHOUT_LRP.get(name)
+    assert ("lrp: no, LRP has no rule for" in said) == bool(beyond)
+    for script, words in STAGES.items():
+        done = run_script(script, "--model_path", run, "--data_path", cohort, *words)
+        left_out = [
+            line
+            for line in (done.stdout + done.stderr).splitlines()
+            if line.startswith("left out: lrp (")
+        ]
+        assert len(left_out) == (script in NAMED and bool(beyond))
+        assert all(beyond in line for line in left_out)
+    assert bool(list((run / "local").glob("lrp_*.npz"))) == (not beyond)
     run_script("report.py", "--model_path", run)
     assert (run / "report.html").is_file()
+    if beyond:
+        words = ("--model_path", run, "--data_path", cohort)
+        for script in ("lrp_analysis.py", "discovery.py"):
+            done = run_script(script, *words, "--methods", "lrp", "--overwrite", check=False)
+            assert done.returncode == 2
+            [line] = done.stderr.splitlines()
+            assert f"LRP has no rule for {beyond}" in line

@@ -107,6 +107,11 @@ def get_preset(preset: str | Preset) -> Preset:
     return LRP_PRESETS[preset]
 
 
+def plan_for(model: nn.Module, x: Tensor, preset: str | Preset) -> Plan:
+    """How relevance will pass a network; UserError names an operation that no rule is known for."""
+    return plan_of(capture(model, x), get_preset(preset), x)
+
+
 def lrp(
     model: nn.Module, x: Tensor, target: Tensor, preset: str | Preset = "epsilon_plus"
 ) -> tuple[Tensor, Ledger]:

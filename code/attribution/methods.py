@@ -49,6 +49,7 @@ class Method:
     presets        names that may follow the method's after a colon; the function gets one as
                    `preset`
     quick          options where it is called hundreds of times and its last digit does not matter
+    needs          (model, x, preset) that raises UserError for a network that it cannot explain
     """
 
     function: Callable[..., Explanation]
@@ -61,11 +62,20 @@ class Method:
     passes: float = 1.0
     presets: Mapping[str, object] = field(default_factory=dict)
     quick: Mapping[str, object] = field(default_factory=dict)
+    needs: Callable[[nn.Module, Tensor, str | None], object] | None = None
 
 
 def _lrp(model, x, target, preset="epsilon_plus"):
     relevance, ledger = lrp.lrp(model, x, target, preset)
     return Explanation(relevance, ledger.logit.to(x.dtype), ledger=ledger.checked())
+
+
+def _needs_rules(model, x, preset):
+    lrp.plan_for(model, x, preset or "epsilon_plus")
+
+
+def _needs_layer(model, x, _preset):
+    cam.default_layer(model, x)
 
 
 INVARIANT, SHIFTING = "implementation_invariance", "shift_equivariance"
@@ -101,6 +111,7 @@ METHODS = {
         signed=False,
         linear=False,
         unit="activation x gradient",
+        needs=_needs_layer,
     ),
     "hirescam": Method(
         cam.hires_cam,
@@ -108,6 +119,7 @@ METHODS = {
         (SHIFTING,),
         has_lead_axis=False,
         unit="activation x gradient",
+        needs=_needs_layer,
     ),
     "guided_gradcam": Method(
         cam.guided_grad_cam,
@@ -116,6 +128,7 @@ METHODS = {
         linear=False,
         unit="no unit",
         passes=2,
+        needs=_needs_layer,
     ),
     "lrp": Method(
         _lrp,
@@ -123,6 +136,7 @@ METHODS = {
         ("conservation", SHIFTING),
         passes=1.7,
         presets=lrp.LRP_PRESETS,
+        needs=_needs_rules,
     ),
     "occlusion": Method(
         occlusion.occlusion,
@@ -187,6 +201,32 @@ def options_taken(name: str, **offered: object) -> dict:
     """Those of the offered options that the method `name[:preset]` takes."""
     known = inspect.signature(get_method(name).function).parameters
     return {option: value for option, value in offered.items() if option in known}
+
+
+def workable(
+    methods: Sequence[str], model: nn.Module, layer: str | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """The methods `name[:preset]` that can explain `model`, and why the others cannot
+    ({method: reason}): LRP without a rule for an operation, class activation maps without a layer
+    of time steps (not asked where a `layer` is named).
+
+    Raises UserError where none of the methods can.
+    """
+    x = next(model.parameters()).new_ones(1, len(model.info.leads), model.info.crop)
+    kept, left_out = [], {}
+    for method in methods:
+        name, preset = split_name(method)
+        needs = None if layer and "cam" in name else METHODS[name].needs
+        try:
+            if needs:
+                needs(model, x, preset)
+        except UserError as error:
+            left_out[method] = str(error)
+        else:
+            kept.append(method)
+    if not kept:
+        raise UserError("; ".join(dict.fromkeys(left_out.values())))
+    return kept, left_out
 
 
 # ---------------------------------------------------------------- one batch

@@ -5,7 +5,8 @@ conservation               relative gap of LRP's ledger: input + biases + stabil
 batch_invariance           a record explained alone and within a batch: largest difference over the
                            map's largest value
 shift_equivariance         the record in a long stretch of silence, moved by the network's stride:
-                           the map must move with it
+                           the map must move with it (networks alone that give both the same logit:
+                           not those with positions, or with an input of one length)
 implementation_invariance  the same function with BatchNorm folded into the convolutions must have
                            the same map
 linear_exactness           sensitivity-n on a linear network: 1 - correlation of removed relevance
@@ -27,6 +28,8 @@ import torch
 from torch import nn
 
 from attribution.cam import step_centres
+from common.cli import say_left_out
+from common.files import UserError
 from networks.capture import capture
 from networks.folding import folded_program
 from networks.inference import input_of
@@ -49,6 +52,7 @@ SILENCE, PIECE = (
     2048,
     100,
 )  # samples; XResNet's last map sees 857, so the piece and the edges stay apart
+SAME_LOGIT = 1e-6  # relative: a network that moves with its record keeps its logit to rounding
 N_SUBSETS = 50
 
 
@@ -84,24 +88,58 @@ def network_stride(model: nn.Module) -> int:
     return max(1, round(float(centres[centres.isfinite()].diff().median())))
 
 
+def in_silence(signals: np.ndarray, moved: int) -> tuple[np.ndarray, int]:
+    """The middle piece of each record, `moved` samples late in a long silence (n, SILENCE, 12), and
+    where it begins.
+    """
+    first = max((signals.shape[1] - PIECE) // 2, 0)
+    piece = signals[:, first : first + PIECE]
+    start = (SILENCE - PIECE) // 2 + moved
+    longer = np.zeros((len(signals), SILENCE, signals.shape[2]), dtype=np.float32)
+    longer[:, start : start + piece.shape[1]] = piece
+    return longer, start
+
+
 def shift_equivariance(subject: Subject, explain: Explain) -> np.ndarray:
     """(n,) deviation of the moved map from the map of the moved piece of record, in silence that no
     edge reaches across.
     """
     stride = network_stride(subject.model)
-    first = max((subject.signals.shape[1] - PIECE) // 2, 0)
-    piece = subject.signals[:, first : first + PIECE]
-    start = (SILENCE - PIECE) // 2
     maps = []
     for moved in (0, stride):
-        longer = np.zeros((len(subject), SILENCE, subject.signals.shape[2]), dtype=np.float32)
-        longer[:, start + moved : start + moved + piece.shape[1]] = piece
-        maps.append(
-            explain(subject.model, longer, subject.target)[
-                :, start + moved - stride : start + moved + PIECE + stride
-            ]
-        )
+        longer, start = in_silence(subject.signals, moved)
+        found = explain(subject.model, longer, subject.target)
+        maps.append(found[:, start - stride : start + PIECE + stride])
     return deviation(*maps)
+
+
+def why_not_moved(subject: Subject) -> str:
+    """Why no map of this network can be asked to move with the record; "" where it can.
+
+    A network with positions, or one whose graph takes a single length, is not itself
+    shift-equivariant: no method could pass.
+    """
+    few = in_double(subject.rows(np.arange(min(N_SHIFTED, len(subject)))))
+    try:
+        stride = network_stride(few.model)
+        logits = [
+            target_logits(few, torch.from_numpy(in_silence(few.signals, moved)[0]))
+            for moved in (0, stride)
+        ]
+    except UserError as error:
+        return f"the network takes no other length of record ({error})"
+    change = np.abs(logits[0] - logits[1]).max()
+    if change > SAME_LOGIT * max(1.0, np.abs(logits[0]).max()):
+        return f"its logit changes by {change:.1g} when the record is moved"
+    return ""
+
+
+def movable(subject: Subject) -> dict[str, np.ndarray]:
+    """Whether shift equivariance can be asked of a network's maps: `movable` (1,); says why not."""
+    reason = why_not_moved(subject)
+    if reason:
+        say_left_out({f"shift_equivariance of {subject.name}": reason})
+    return {"movable": np.array([not reason])}
 
 
 def implementation_invariance(subject: Subject, explain: Explain) -> np.ndarray:
@@ -180,9 +218,11 @@ def measure_axioms(
     subject: Subject,
     maps: np.ndarray,
     explain: Explain,
-    _reference: dict[str, np.ndarray] | None = None,
+    reference: dict[str, np.ndarray] | None = None,
 ) -> list[Measured]:
-    """Deviations of one method; shift equivariance only where claimed (it needs long inputs)."""
+    """Deviations of one method; shift equivariance only where it is claimed and `reference`, what
+    movable() found, allows.
+    """
     few = in_double(subject.rows(np.arange(min(N_FEW, len(subject)))))
     measured = [subject.measured("axiom_completeness", completeness(subject, maps), best=0.0)]
     checks = {
@@ -190,7 +230,8 @@ def measure_axioms(
         "implementation_invariance": implementation_invariance,
         "linear_exactness": linear,
     }
-    if "shift_equivariance" in getattr(explain, "axioms", ()):
+    asked = "shift_equivariance" in getattr(explain, "axioms", ())
+    if asked and (reference or movable(subject))["movable"].all():
         pair = few.rows(np.arange(min(N_SHIFTED, len(few))))
         moved = shift_equivariance(pair, getattr(explain, "cheap", explain))
         measured.append(pair.measured("axiom_shift_equivariance", moved, best=0.0))

@@ -62,6 +62,7 @@ CHECKS = {
     "axioms": Check(
         later("axioms", "measure_axioms"),
         "are the identities kept that the method claims?",
+        reference=later("axioms", "movable"),
         explained=lambda _model: 2,
     ),
     "agreement": Check(None, "do methods agree with each other?"),

@@ -147,10 +147,10 @@ def target_logits(
     """(n,) logit of each record's target for changed signals (n, T, 12)."""
     columns = [LEADS.index(lead) for lead in subject.model.info.leads]
     target = torch.as_tensor(subject.target)[:, None]
-    device = next(subject.model.parameters()).device
+    weight = next(subject.model.parameters())
     picked = []
     for start in range(0, len(signals), batch_size):
-        x = signals[start : start + batch_size, :, columns].transpose(1, 2).contiguous().to(device)
+        x = signals[start : start + batch_size, :, columns].transpose(1, 2).contiguous().to(weight)
         picked.append(subject.model(x).cpu().gather(1, target[start : start + batch_size]))
     return torch.cat(picked)[:, 0].double().numpy()
 

@@ -11,6 +11,8 @@ import torch
 
 from attribution.methods import METHODS, Explainer, make_explainers
 from common.labels import LEADS
+from foreign_networks import foreign
+from networks.foreign import wrap
 from networks.models import get_model
 from sanity.axioms import (
     TOLERANCES,
@@ -24,6 +26,7 @@ from sanity.axioms import (
     sensitivity_n,
     shift_equivariance,
     verdicts,
+    why_not_moved,
 )
 from small_subjects import BROKEN, exact, gradient, make_subject
 
@@ -82,6 +85,30 @@ def test_a_map_tied_to_absolute_time_is_caught(lenet):
 
     assert shift_equivariance(lenet, gradient).max() < 1e-4
     assert shift_equivariance(lenet, tied).min() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("vit", "changes by"),  # positions up to the end of a longer record
+        ("dense_per_step", ""),
+        ("functional_resnet", ""),
+    ],
+)
+def test_only_networks_that_move_with_their_record_are_asked_to(name, reason, lenet):
+    model = foreign(name)
+    model.info = lenet.model.info
+    assert reason in why_not_moved(replace(lenet, model=model))
+    assert bool(reason) == bool(why_not_moved(replace(lenet, model=model)))
+    stored = wrap(model, ["a", "b", "c"], seconds=LENGTH / 100)
+    subject = replace(lenet, model=stored)
+    few = "takes no other length" if name in ("vit", "dense_per_step") else reason
+    assert few in why_not_moved(subject)
+    explain = Explainer("saliency")
+    maps = explain(stored, subject.signals, subject.target)
+    asked = {one.check for one in measure_axioms(subject, maps, explain)}
+    assert ("axiom_shift_equivariance" in asked) == (not few)
+    assert "axiom_implementation_invariance" in asked
 
 
 def test_completeness_of_a_linear_model_and_of_broken_maps():

@@ -1,0 +1,55 @@
+"""Which methods a network is beyond: named with the reason, the others kept in their order."""
+
+import pytest
+import torch
+from torch import nn
+
+from attribution.methods import METHODS, workable
+from common.files import UserError
+from foreign_networks import foreign
+from networks.foreign import wrap
+
+
+class NoSteps(nn.Module):
+    """The mean of each lead, and nothing else of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(12, 2)
+
+    def forward(self, x):
+        return self.head(x.mean(-1))
+
+
+def wrapped(network, classes=3):
+    return wrap(network, [f"class {k}" for k in range(classes)], seconds=2.5)
+
+
+def test_a_network_of_known_operations_keeps_every_method():
+    kept, left_out = workable(list(METHODS), wrapped(foreign("functional_resnet")))
+    assert kept == list(METHODS)
+    assert left_out == {}
+
+
+def test_lrp_is_left_out_with_all_its_presets():
+    asked = ["lrp:epsilon", "saliency", "lrp", "gradcam"]
+    kept, left_out = workable(asked, wrapped(foreign("lstm")))
+    assert kept == ["saliency", "gradcam"]
+    assert list(left_out) == ["lrp:epsilon", "lrp"]
+    [reason] = set(left_out.values())
+    assert reason.startswith("LRP has no rule for lstm (lstm)")
+
+
+def test_maps_of_a_layer_are_left_out_where_no_layer_has_time_steps():
+    network = wrapped(NoSteps(), 2)
+    kept, left_out = workable(["gradcam", "ig", "hirescam"], network)
+    assert kept == ["ig"]
+    assert list(left_out) == ["gradcam", "hirescam"]
+    assert left_out["hirescam"].startswith("no class activation map")
+    assert workable(["gradcam"], network, layer="head") == (["gradcam"], {})
+
+
+def test_nothing_left_is_an_error():
+    with pytest.raises(UserError, match="LRP has no rule for lstm"):
+        workable(["lrp"], wrapped(foreign("lstm")))
+    assert torch.is_grad_enabled()
