@@ -20,6 +20,7 @@ import contextlib
 import hashlib
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ from attribution.explained import write_records
 from attribution.explanation import ledger_words
 from attribution.job import Job
 from attribution.lrp import LRP_PRESETS
-from attribution.methods import check_methods, methods_in_words, options_taken, split_name, workable
+from attribution.methods import check_methods, methods_in_words, options_taken, workable
 from attribution.plan import (
     baseline_for,
     choose_targets,
@@ -47,6 +48,7 @@ from common.cli import (
     EXPLAINING,
     StageParser,
     count,
+    fraction,
     positive_int,
     run,
     say_left_out,
@@ -61,7 +63,7 @@ from networks import distributed
 from networks.checkpoints import check_against, find_checkpoint, load_model
 from networks.defaults import settle
 from networks.inference import load_dataset_for, predict
-from records.dataset import TABLE, content_hash
+from records.dataset import TABLE, Dataset, content_hash
 from records.quality import QUALITY_FILE, write_flag_counts
 
 if TYPE_CHECKING:
@@ -154,14 +156,27 @@ def get_args_parser() -> StageParser:
         "--baseline",
         default="zero",
         choices=("zero", "isoelectric", "normal_beat"),
-        help="what Integrated Gradients start from: 0 mV, each lead's isoelectric level, the mean "
-        "normal beat",
+        help="what Integrated Gradients, DeepLIFT and GradientSHAP start from: 0 mV, each lead's "
+        "isoelectric level, the mean normal beat",
     )
     parser.add_argument(
         "--occlude",
         default="segments",
         choices=("segments", "windows"),
-        help="pieces that occlusion takes away: segments of the beat, or windows of 100 ms",
+        help="pieces that occlusion, Shapley values, KernelSHAP and LIME take away: segments of "
+        "the beat, or windows of 100 ms",
+    )
+    parser.add_argument(
+        "--wanted_error",
+        type=fraction,
+        default=0.05,
+        help="standard error at which Shapley values stop, as part of what there is to share",
+    )
+    parser.add_argument(
+        "--max_permutations",
+        type=positive_int,
+        default=64,
+        help="orders of the pieces that Shapley values try at most",
     )
     parser.add_argument(
         "--max_figures",
@@ -310,18 +325,7 @@ def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[J
         data = whole if args.ecg_ids else whole.in_folds(args.folds)
         targets, empty = choose_targets(args, info, data, model)
     baseline = baseline_for(args.baseline, whole, data)
-    options = {}
-    for method in args.methods:
-        fixed = method_options(args, method)
-        if split_name(method)[0] == "ig":
-            options[method] = lambda rows, fixed=fixed: {**fixed, **baseline(rows)}
-        elif method == "occlusion" and args.occlude == "segments":
-            options[method] = lambda rows, fixed=fixed: {
-                **fixed,
-                "regions": occlusion_regions(data, rows),
-            }
-        else:
-            options[method] = lambda rows, fixed=fixed: fixed
+    options = {method: options_for(args, method, data, baseline) for method in args.methods}
     job = local_results.Job(
         model,
         data,
@@ -335,6 +339,20 @@ def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[J
         args.n_jitters,
     )
     return job, empty
+
+
+def options_for(
+    args: argparse.Namespace, method: str, data: Dataset, baseline: Callable[[np.ndarray], dict]
+) -> Callable[[np.ndarray], dict]:
+    """Rows of `data` -> the options of one method for them: what it starts from, or the pieces that
+    it takes away.
+    """
+    fixed = method_options(args, method)
+    if options_taken(method, baseline=None):
+        return lambda rows: {**fixed, **baseline(rows)}
+    if options_taken(method, regions=None) and args.occlude == "segments":
+        return lambda rows: {**fixed, "regions": occlusion_regions(data, rows)}
+    return lambda rows: fixed
 
 
 def clear(folder: Path) -> None:
@@ -398,13 +416,15 @@ def write_own_page(args: argparse.Namespace, job: Job, name: str) -> list[Path]:
 
 
 def report(job: Job) -> None:
-    """Print ledgers and gaps: how much of the logits the maps account for."""
+    """Print ledgers, gaps and standard errors: how much of the logits the maps account for."""
     for target in job.targets:
         for method in job.methods:
             arrays = local_results.read_npz(job.result(method, target))
             if "ledger" in arrays:
                 report_ledger(f"{method} {target.name}", arrays)
-            if "gap" in arrays:
+            if "standard_error" in arrays:
+                report_error(f"{method} {target.name}", arrays)
+            elif "gap" in arrays:
                 report_gap(f"{method} {target.name}", arrays)
 
 
@@ -426,9 +446,33 @@ def report_gap(name: str, arrays: dict[str, np.ndarray]) -> None:
         print(
             f"warning: {name}: {arrays['missed'].sum()} of {len(arrays['missed'])} records keep a "
             "gap above 1 % in some window "
-            f"at {arrays['steps'].max()} steps (--max_steps raises the cap)",
+            f"at {arrays['steps'].max()} steps"
+            + (" (--max_steps raises the cap)" if name.startswith("ig ") else ""),
             file=sys.stderr,
         )
+
+
+def report_error(name: str, arrays: dict[str, np.ndarray]) -> None:
+    """Print how far Shapley values are from summing up, how many orders were tried, and whether
+    that was enough for the wanted error.
+    """
+    print(
+        f"{name}: shares sum up within {np.abs(arrays['gap']).max():.4f} logit; "
+        f"{arrays['steps'].min()} to {arrays['steps'].max()} orders a window"
+    )
+    if arrays["missed"].any():
+        print(
+            f"note: {name}: {arrays['missed'].sum()} of {len(arrays['missed'])} records have a "
+            "share with a standard error above the wanted one in some window (--max_permutations "
+            "raises the cap; standard_error in the file says how large)",
+            file=sys.stderr,
+        )
+
+
+def print_left_out(left_out: dict[str, str]) -> None:
+    """Say in the main process what is left out, and why."""
+    if distributed.is_main():
+        say_left_out(left_out)
 
 
 def print_once(line: str) -> None:

@@ -66,7 +66,9 @@ FIRST = {
     "axioms.csv": "the claims of each method and whether they hold",
     "checks.csv": "every value with its interval and the level of chance",
 }
-ALL = (*METHODS, "lrp:epsilon")
+# passes per record from which a method is left to those who name it: hundreds of maps are made
+COSTLY = 500
+USUAL = (*(name for name in METHODS if METHODS[name].passes < COSTLY), "lrp:epsilon")
 
 
 def get_args_parser() -> StageParser:
@@ -80,7 +82,11 @@ def get_args_parser() -> StageParser:
             "help": "labels of the model: records that have one of them are explained for it "
             "(default: all its labels)"
         },
-        methods={"default": list(ALL), "help": f"{methods_in_words()} (default: all)"},
+        methods={
+            "default": list(USUAL),
+            "help": f"{methods_in_words()} (default: all but those of many passes: "
+            f"{', '.join(name for name in METHODS if name not in USUAL)})",
+        },
     )
     parser.add_list_argument(
         "--amplitude_models",

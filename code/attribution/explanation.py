@@ -23,9 +23,11 @@ class Explanation:
     attributions  (N, leads, T)
     logit         (N,) of the target
     ledger        LRP: where the logit went (lrp.Ledger)
-    gap           Integrated Gradients: f(x) - f(baseline) - sum of the map, logit (N,);
-                  `difference` is f(x) - f(baseline), `missed` (N,) whether the gap stayed above its
-                  tolerance at the last number of steps
+    gap           methods that share out a difference (Integrated Gradients, Shapley values):
+                  f(x) - f(baseline) - sum of the map, logit (N,); `difference` is f(x) -
+                  f(baseline), `steps` (N,) what was spent (points, orders), `missed` (N,) whether
+                  the gap (or the standard error) stayed above its tolerance at the end of it
+    standard_error  (N, leads, T) of the map, where it is an estimate that knows its own
     """
 
     attributions: Tensor
@@ -35,6 +37,7 @@ class Explanation:
     difference: Tensor | None = None
     steps: Tensor | None = None
     missed: Tensor | None = None
+    standard_error: Tensor | None = None
 
 
 @dataclass
@@ -55,6 +58,7 @@ class RecordExplanation:
     gap           # (N,) completeness gap of the mean logit, or None
     steps         # (N,) most steps that a window of the record took, or None
     missed        # (N,) bool: the gap of some window stayed above its tolerance, or None
+    standard_error  # (N, T, 12) float32 of the maps, or None
     """
 
     attributions: np.ndarray
@@ -66,6 +70,7 @@ class RecordExplanation:
     gap: np.ndarray | None = None
     steps: np.ndarray | None = None
     missed: np.ndarray | None = None
+    standard_error: np.ndarray | None = None
 
     def even(self) -> np.ndarray:
         """(N, T, 12) the maps divided by the coverage, so that a record's edges can be compared

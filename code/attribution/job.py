@@ -38,6 +38,7 @@ PER_RECORD = (
     "gap",
     "steps",
     "missed",
+    "standard_error",
 )
 CELL_COLUMNS = (
     "ecg_id",
@@ -128,7 +129,7 @@ def _explain_chunk(job, target, rows, method, segments):
         "logit": done.logit.astype(np.float32),
         "coverage": done.coverage,
     }
-    for name in ("ledger", "gap", "steps", "missed"):
+    for name in ("ledger", "gap", "steps", "missed", "standard_error"):
         if getattr(done, name) is not None:
             arrays[name] = getattr(done, name)
     if job.open_ledger and done.layers is not None:

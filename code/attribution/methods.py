@@ -8,6 +8,7 @@ nothing else.
 """
 
 import contextlib
+import importlib
 import inspect
 import warnings
 import zlib
@@ -39,7 +40,8 @@ class Method:
                    "implementation_invariance": depends on the function that the network computes,
                    not on how it is written; "shift_equivariance": moves with the record, by
                    multiples of the network's stride; "linear_exactness": on a linear network the
-                   map of a subset sums to what the subset contributes
+                   map of a subset sums to what the subset contributes; "efficiency": the map sums
+                   to f(x) - f(all players taken away)
     has_lead_axis  False: one value per sample, repeated over the leads for drawing, no statement
                    about leads
     signed         False: never negative
@@ -78,6 +80,26 @@ def _needs_layer(model, x, _preset):
     cam.default_layer(model, x)
 
 
+def _needs_captum(model, x, _preset):
+    explain(model, x, 0, "deeplift")
+
+
+def later(module: str, name: str, *options: str) -> Callable[..., Explanation]:
+    """The method `name` of attribution/<module>.py with its `options`, imported when it is first
+    called.
+    """
+
+    def call(model, x, target, **given):
+        function = getattr(importlib.import_module(f"attribution.{module}"), name)
+        return function(model, x, target, **given)
+
+    taken = ("model", "x", "target", *options)
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    call.__signature__ = inspect.Signature([inspect.Parameter(one, kind) for one in taken])
+    return call
+
+
+PLAYERS = ("piece", "regions", "fill", "n_samples")  # options of games of players
 INVARIANT, SHIFTING = "implementation_invariance", "shift_equivariance"
 METHODS = {
     "saliency": Method(
@@ -145,6 +167,44 @@ METHODS = {
         passes=120,
         quick={"piece": 25},
     ),
+    "deeplift": Method(
+        later("surrogates", "deeplift", "baseline"),
+        "DeepLIFT, rescale rule (captum)",
+        ("completeness", SHIFTING, "linear_exactness"),
+        passes=3,
+        needs=_needs_captum,
+    ),
+    "gradient_shap": Method(
+        later("surrogates", "gradient_shap", "baseline", "n_samples", "noise", "seed"),
+        "GradientSHAP (captum)",
+        passes=50,
+        quick={"n_samples": 20},
+    ),
+    "shapley": Method(
+        later(
+            "shapley",
+            "shapley",
+            *("piece", "regions", "fill", "wanted_error", "max_permutations", "seed"),
+        ),
+        "Shapley values of pieces of leads, by antithetic orders",
+        ("efficiency", INVARIANT),
+        passes=3000,
+        quick={"piece": 25, "max_permutations": 4},
+    ),
+    "kernel_shap": Method(
+        later("surrogates", "kernel_shap", *PLAYERS, "seed"),
+        "Shapley values of pieces of leads, by least squares (captum)",
+        ("efficiency",),
+        passes=800,
+        quick={"piece": 25, "n_samples": 400},
+    ),
+    "lime": Method(
+        later("surrogates", "lime", *PLAYERS, "alpha", "seed"),
+        "LIME on pieces of leads (captum)",
+        linear=False,
+        passes=800,
+        quick={"piece": 25, "n_samples": 400},
+    ),
     "random": Method(gradients.random_control, "control: noise", unit="no unit", passes=0.5),
     "input_magnitude": Method(
         gradients.input_magnitude,
@@ -208,7 +268,7 @@ def workable(
 ) -> tuple[list[str], dict[str, str]]:
     """The methods `name[:preset]` that can explain `model`, and why the others cannot
     ({method: reason}): LRP without a rule for an operation, class activation maps without a layer
-    of time steps (not asked where a `layer` is named).
+    of time steps (not asked where a `layer` is named), DeepLIFT where captum's is wrong.
 
     Raises UserError where none of the methods can.
     """
@@ -333,6 +393,7 @@ def explain_records(
     columns = [LEADS.index(lead) for lead in info.leads]
     double = next(model.parameters()).dtype == torch.float64
     maps = np.zeros(signals.shape, dtype=np.float64 if double else np.float32)
+    variance = None  # of the maps, where the method knows its own standard error
     facts, layer_names = [], ()
     per_pass = max(1, batch_size // len(starts))
     for first in range(0, len(signals), per_pass):
@@ -342,6 +403,12 @@ def explain_records(
         pieces = pieces.reshape(len(starts), -1, crop, len(columns))
         for start, piece in zip(starts, pieces, strict=True):
             maps[rows, start : start + crop][:, :, columns] += piece / len(starts)
+        if done.standard_error is not None:
+            variance = np.zeros_like(maps) if variance is None else variance
+            errors = done.standard_error.transpose(1, 2).cpu().numpy()
+            errors = errors.reshape(len(starts), -1, crop, len(columns))
+            for start, error in zip(starts, errors, strict=True):
+                variance[rows, start : start + crop][:, :, columns] += (error / len(starts)) ** 2
         facts.append(_facts(done, len(starts)))
         layer_names = tuple(done.ledger.layers) if done.ledger else ()
     coverage = np.zeros(signals.shape[1])
@@ -354,6 +421,8 @@ def explain_records(
     for name in names:
         joined[name] = np.concatenate([part[name] for part in facts])
     logit = joined.pop("logit", np.zeros(0))
+    if variance is not None:
+        joined["standard_error"] = np.sqrt(variance)  # windows draw independently
     return RecordExplanation(maps, coverage, logit, layer_names=layer_names, **joined)
 
 

@@ -98,16 +98,23 @@ def method_options(args: argparse.Namespace, method: str) -> dict:
         seed=args.seed,
         steps=args.steps,
         max_steps=max(args.steps, args.max_steps),
+        wanted_error=args.wanted_error,
+        max_permutations=args.max_permutations,
     )
 
 
 def passes_of(args: argparse.Namespace, method: str) -> float:
     """Forward and backward passes per window, about; Integrated Gradients need no fewer than its
-    first number of steps.
+    first number of steps, Shapley values no more than their orders.
     """
-    usual = get_method(method).passes
-    doubling = split_name(method)[0] == "ig"
-    return min(max(usual, args.steps), most_steps(args)) if doubling else usual
+    usual, name = get_method(method).passes, split_name(method)[0]
+    if name == "ig":
+        return min(max(usual, args.steps), most_steps(args))
+    return min(usual, PER_ORDER * args.max_permutations) if name == "shapley" else usual
+
+
+# passes forward and back that an order of some 290 players costs: no gradients are needed
+PER_ORDER = 120
 
 
 def most_steps(args: argparse.Namespace) -> int:
@@ -131,11 +138,12 @@ def cost(
     explain(model, x, 0)
     minutes = passes * (time.perf_counter() - start) / len(x) / 60 / world
     duration = f"{minutes:.1f} min" if minutes >= 1 else f"{max(60 * minutes, 1):.0f} s"
-    note = (
-        f" (ig: {args.steps:,} to {most_steps(args):,} a window, as its gap asks)"
-        if "ig" in methods
-        else ""
-    )
+    notes = {
+        "ig": f" (ig: {args.steps:,} to {most_steps(args):,} a window, as its gap asks)",
+        "shapley": f" (shapley: at most {PER_ORDER * args.max_permutations:,} a window, as its "
+        "standard error asks)",
+    }
+    note = "".join(words for name, words in notes.items() if name in methods)
     return (
         f"{n_records} records x targets, {len(methods)} methods, {windows} windows each: about "
         f"{passes:,.0f} passes forward "

@@ -84,6 +84,11 @@ METHODS = {
     "guided_gradcam": "Guided Grad-CAM",
     "lrp": "LRP",
     "occlusion": "Occlusion",
+    "deeplift": "DeepLIFT",
+    "gradient_shap": "GradientSHAP",
+    "shapley": "Shapley values",
+    "kernel_shap": "KernelSHAP",
+    "lime": "LIME",
     "random": "noise (control)",
     "input_magnitude": "|signal| (control)",
 }

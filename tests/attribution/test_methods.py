@@ -23,6 +23,10 @@ OPTIONS = {
     "smoothgrad": {"n_samples": 3},
     "ig": {"steps": 4, "max_steps": 4},
     "occlusion": {"piece": 64},
+    "gradient_shap": {"n_samples": 4},
+    "shapley": {"piece": 64, "max_permutations": 4},
+    "kernel_shap": {"piece": 64, "n_samples": 60},
+    "lime": {"piece": 64, "n_samples": 60},
 }
 TARGETS = [0, 4, 2]
 
@@ -407,7 +411,7 @@ def test_windows_explain_the_mean_logit(two_leads, signals):
     [name for name in METHODS if METHODS[name].linear and name not in ("random", "smoothgrad")],
 )
 def test_map_of_the_windows_is_the_mean_of_their_maps(two_leads, signals, method):
-    options = {"ig": {"steps": 4, "max_steps": 4}, "occlusion": {"piece": 125}}.get(method, {})
+    options = {**OPTIONS, "occlusion": {"piece": 125}}.get(method, {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done = attribution.explain_records(
