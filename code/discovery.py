@@ -187,7 +187,6 @@ def main(args: argparse.Namespace) -> None:
     device = select_device(args)
     model = load_model(args.model_path, device)
     check_against(args, model.info)
-
     if is_regression(model.info.task):
         raise UserError(f"{args.model_path} predicts amplitudes: discovery needs a model of labels")
     if len(check_methods(args.methods)) > 1:

@@ -178,15 +178,6 @@ def _names(args, model):
     )
 
 
-def _explainable(methods, models):
-    """The methods that every model can be explained by; the others are named and left out."""
-    from attribution.refusals import without_refused
-
-    for model in models:
-        methods = without_refused(methods, model)
-    return methods
-
-
 def _settings(args, info, pathologies, methods, checkpoints):
     names = (
         "strategy",

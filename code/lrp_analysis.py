@@ -469,12 +469,6 @@ def report_error(name: str, arrays: dict[str, np.ndarray]) -> None:
         )
 
 
-def print_left_out(left_out: dict[str, str]) -> None:
-    """Say in the main process what is left out, and why."""
-    if distributed.is_main():
-        say_left_out(left_out)
-
-
 def print_once(line: str) -> None:
     """Print in the main process."""
     if distributed.is_main():

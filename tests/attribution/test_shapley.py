@@ -1,5 +1,6 @@
 """Shapley values and what captum computes: closed forms, small games counted out, refusals."""
 
+import functools
 import inspect
 import itertools
 import math
@@ -47,10 +48,10 @@ def by_definition(value, n):
     """Shapley values from the mean over all orders."""
     shares = np.zeros(n)
     for order in itertools.permutations(range(n)):
-        present = set(range(n))
+        present = frozenset(range(n))
         for player in order:
             before = value(present)
-            present.discard(player)
+            present -= {player}
             shares[player] += before - value(present)
     return shares / math.factorial(n)
 
@@ -82,6 +83,7 @@ def test_few_players_are_counted_out(x):
     game = next(games_of(model, x[:1], torch.tensor([0]), 10, regions[:1], "physiological"))
     assert game.n == 6
 
+    @functools.cache
     def value(present):
         members = torch.tensor([[player in present for player in range(6)]])
         return float(game.values(members)[0])
