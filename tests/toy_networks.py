@@ -13,6 +13,12 @@ from tcav.concept_sets import concept_set
 CLASSES = ("A", "B", "C")
 
 
+def last_map(model):
+    """The module whose output is the last convolutional map before pooling, of a Network."""
+    names = list(model._modules)
+    return model._modules[names[names.index("pool") - 1]]
+
+
 def randomised(model, seed=0):
     """BatchNorm statistics and weights as no untrained network has them: folding and sums are
     tested for real.

@@ -7,7 +7,6 @@ samples on. Facts of the architectures: Wagner et al. 2024 (arXiv 2305.17043).
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -34,20 +33,6 @@ def sharing_copy(model: nn.Module, _done: dict | None = None) -> nn.Module:
         for name, child in model._modules.items():
             twin._modules[name] = None if child is None else sharing_copy(child, done)
     return done[id(model)]
-
-
-def replace_leaves(
-    network: nn.Module, stand_in: Callable[[str, nn.Module], nn.Module], prefix: str = ""
-) -> nn.Module:
-    """Puts stand_in(name, module) in the place of every module of `network` that has none inside,
-    in their order.
-    """
-    for child, module in network._modules.items():
-        if module._modules or isinstance(module, nn.Sequential):
-            replace_leaves(module, stand_in, f"{prefix}{child}.")
-        else:
-            network._modules[child] = stand_in(prefix + child, module)
-    return network
 
 
 class Add(nn.Module):
@@ -103,12 +88,9 @@ def conv_norm(
 
 
 class Network(nn.Sequential):
-    """A chain of named parts, with the least input length it can take and the map that CAMs are
-    read from.
-    """
+    """A chain of named parts, with the least input length it can take."""
 
     min_length = 1  # samples
-    cam_layer = None  # name of the module whose output is the last convolutional map before pooling
 
     def forward(self, x: Tensor) -> Tensor:
         """Signals (N, leads, T) mV -> logits (N, classes); ValueError for another number
@@ -129,7 +111,6 @@ class LeNet(Network):
     """Three strided convolutions and two dense layers; 73,271 parameters at 23 classes."""
 
     min_length = 95
-    cam_layer = "block3"
 
     def __init__(self, num_classes: int, n_leads: int = 12):
         blocks = [
@@ -215,8 +196,6 @@ def _xresnet_block(n_in, width, n_out, stride):
 class ResNet(Network):
     """ResNet-50 in one dimension; 3,689,879 parameters at 23 classes."""
 
-    cam_layer = "stage4"
-
     def __init__(self, num_classes: int, n_leads: int = 12):
         stem = nn.Sequential(
             OrderedDict(conv_norm(n_leads, 64, 5, stride=2, bias=False), pool=nn.MaxPool1d(3, 2, 1))
@@ -235,8 +214,6 @@ class ResNet(Network):
 
 class XResNet(Network):
     """XResNet1d50; 905,751 parameters at 23 classes."""
-
-    cam_layer = "stage4"
 
     def __init__(self, num_classes: int, n_leads: int = 12):
         stem = OrderedDict()

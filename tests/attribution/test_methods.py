@@ -17,7 +17,7 @@ from common.files import UserError
 from common.labels import LEADS
 from networks import program
 from networks.models import get_model
-from toy_networks import randomised
+from toy_networks import last_map, randomised
 
 OPTIONS = {
     "smoothgrad": {"n_samples": 3},
@@ -179,7 +179,7 @@ def test_integrated_gradients_equal_captum(model, x):
 def test_grad_cam_equals_captum(model, x):
     target = torch.tensor(TARGETS)
     ours, _ = cam.grad_cam_map(model, x, target)
-    layer = model.get_submodule(model.cam_layer)
+    layer = last_map(model)
     theirs = captum.attr.LayerGradCam(model, layer).attribute(x, target, relu_attributions=True)
     assert torch.allclose(ours, theirs[:, 0], rtol=1e-9, atol=1e-12)
 
@@ -346,7 +346,7 @@ def test_steps_stand_at_the_centre_of_what_they_see(model):
     """The centroid of a step's gradient is where step_centres says, within a third of the 32
     samples between steps.
     """
-    module, outputs = model.get_submodule(model.cam_layer), []
+    module, outputs = last_map(model), []
     x = torch.randn(
         1, 12, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     ).requires_grad_(True)

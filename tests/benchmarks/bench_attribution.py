@@ -37,7 +37,7 @@ from networks.checkpoints import load_model
 from networks.inference import to_input
 from networks.models import MODELS, get_model
 from records.dataset import centre_crop, load_dataset
-from toy_networks import randomised
+from toy_networks import last_map, randomised
 
 N_RECORDS, N_SAMPLES, N_CLASSES, STEPS, CALLS = 64, 250, 23, 16, 4
 LEDGER_BARS = {"float32": 1e-5, "float64": 1e-9}  # relative to the sum of the absolute shares
@@ -101,7 +101,7 @@ def against_captum(modelname: str, rounds: int = 5) -> dict:
     """Median ratio of our seconds to captum's, for the methods that both have."""
     model, x, target = material(modelname)
     other = copy.deepcopy(model)  # captum's hooks stay away from ours
-    layer, asked = other.get_submodule(other.cam_layer), x.clone().requires_grad_(True)
+    layer, asked = last_map(other), x.clone().requires_grad_(True)
     pairs = {
         "saliency": (
             lambda: attribute(model, x, target, "saliency"),
