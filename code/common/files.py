@@ -227,6 +227,8 @@ def _lay_out(figure, dpi):
     figure.set_dpi(dpi)
     engine.execute(figure)
     figure.set_layout_engine("none")
+    for legend in figure.legends:  # stays with the figure where the canvas grows
+        legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)
     return True
 
 

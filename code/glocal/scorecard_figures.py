@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from common import plotting
 from common.plotting import INK, POSITIVE, SIGNED_CMAP, plt
+from common.words import method_in_words
 
 CONTROL_MARKS = {"input_magnitude": ("s", "#7d848d"), "random": ("^", "#b9bec5")}
 OTHER_COLOUR, GRID_COLOUR = "#c7a17a", "#e3e6ea"
@@ -18,7 +19,7 @@ def scorecard_figure(table: pd.DataFrame, title: str) -> Figure:
     plotting.style()
     methods = [method for method in table["method"].unique() if method not in CONTROL_MARKS]
     rows, columns = table["pathology"].nunique(), table["card"].nunique()
-    height = max(2.4, 0.36 * rows + 1.35)
+    height = max(2.7, 0.36 * rows + 1.75)
     figure, axes = plt.subplots(
         len(methods),
         2,
@@ -28,7 +29,7 @@ def scorecard_figure(table: pd.DataFrame, title: str) -> Figure:
         layout="constrained",
     )
     for (left, right), method in zip(axes, methods, strict=True):
-        _lead_lifts(left, table[table["method"] == method], method)
+        _lead_lifts(left, table[table["method"] == method], method_in_words(method))
         _lifts(right, table, method)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
@@ -99,7 +100,7 @@ def _lifts(ax, table, method):
             linewidth=1.1,
             color=OTHER_COLOUR,
             zorder=2,
-            label="other cards" if not place else None,
+            label="its map on other cards" if not place else None,
         )
         for entry in mine[mine["own"]].itertuples():
             _own(
@@ -109,8 +110,10 @@ def _lifts(ax, table, method):
                 table[(table["pathology"] == pathology) & table["own"]].set_index("method")["lift"],
             )
     for name, (marker, colour) in CONTROL_MARKS.items():
-        ax.scatter([], [], s=18, marker=marker, color=colour, label=f"{name}, own card")
-    ax.scatter([], [], s=34, color=POSITIVE, label=f"{method}, own card")
+        ax.scatter(
+            [], [], s=18, marker=marker, color=colour, label=f"{method_in_words(name)}, own card"
+        )
+    ax.scatter([], [], s=34, color=POSITIVE, label=f"{method_in_words(method)}, own card")
     ax.set_yticks(range(len(groups)), groups, fontsize=7.5)
     ax.set(
         ylim=(len(groups) - 0.4, -0.6),
@@ -129,12 +132,13 @@ def _lifts(ax, table, method):
     ax.minorticks_off()
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color=GRID_COLOUR, linewidth=0.5, zorder=0)
+    ax.set_title("score of each map on its own card", fontsize=8.5, loc="left")
     ax.legend(
         fontsize=6.3,
         frameon=False,
-        loc="lower right",
-        ncols=4,
-        bbox_to_anchor=(1.2, 1.0),
+        loc="upper center",
+        ncols=2,
+        bbox_to_anchor=(0.5, -0.27 if len(groups) > 3 else -0.42),
         borderaxespad=0,
         handletextpad=0.1,
         columnspacing=0.8,

@@ -6,8 +6,9 @@ from matplotlib.figure import Figure
 
 from common.labels import LEADS
 from common.plotting import INK
+from common.words import method_in_words
 from ecg.beats import window_times
-from sanity.figure_style import colours_of, dash_of, put_legend, put_title
+from sanity.figure_style import colours_of, dash_of, in_rows, put_legend, put_title
 
 
 def draw_amplitude_boxes(
@@ -19,7 +20,7 @@ def draw_amplitude_boxes(
     rows = _amplitude(records, "amplitude_lead_")
     if rows is None:
         return None
-    methods, tasks = list(dict.fromkeys(rows["method"])), list(dict.fromkeys(rows["task"]))
+    methods, tasks = in_rows(rows["method"]), list(dict.fromkeys(rows["task"]))
     figure, axes = plt.subplots(
         len(methods),
         len(tasks),
@@ -48,7 +49,7 @@ def draw_amplitude_boxes(
             )
             ax.axhline(chosen["chance"].iloc[0], color="#0072b2", linestyle="--", linewidth=0.8)
             ax.set_ylim(0, 1)
-        line[0].set_ylabel(method, rotation=0, ha="right", va="center")
+        line[0].set_ylabel(method_in_words(method), rotation=0, ha="right", va="center")
     for ax, task in zip(axes[0], tasks, strict=True):
         ax.set_title(task.replace("_", " "))
     for ax in axes[-1]:
@@ -69,7 +70,7 @@ def draw_amplitude_curves(
     if _amplitude(records, "amplitude_curve_") is None:
         return None
     rows = tables["details"][tables["details"]["check"].str.startswith("amplitude_curve_")]
-    tasks, colours = list(dict.fromkeys(rows["task"])), colours_of(dict.fromkeys(rows["method"]))
+    tasks, colours = list(dict.fromkeys(rows["task"])), colours_of(in_rows(rows["method"]))
     figure, axes = plt.subplots(
         1,
         len(tasks),
@@ -82,9 +83,8 @@ def draw_amplitude_curves(
         for method, colour in colours.items():
             curve = rows[(rows["task"] == task) & (rows["method"] == method)]
             times = curve["check"].str.extract(r"_([+-]\d+)ms")[0].astype(int)
-            ax.plot(
-                times, curve["value"], dash_of(method), color=colour, linewidth=1.1, label=method
-            )
+            words = method_in_words(method)
+            ax.plot(times, curve["value"], dash_of(method), color=colour, lw=1.1, label=words)
         ax.axhline(len(window_times(100)) ** -0.5, color=INK, linestyle=":", linewidth=0.8)
         ax.set(title=task.replace("_", " "), xlabel="ms from the R-peak")
     axes[0, 0].set_ylabel("L2 over leads, mean beat\n(norm 1; dotted: chance)")

@@ -1,12 +1,15 @@
 """Figures of the checks that change the network or the signal step by step."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from common.plotting import INK
+from common.words import method_in_words
 from sanity.faithfulness import FRACTIONS
-from sanity.figure_style import GREY, colours_of, dash_of, put_legend, put_title
+from sanity.figure_style import GREY, colours_of, dash_of, in_rows, put_legend, put_title
 
 
 def draw_randomisation(
@@ -22,7 +25,7 @@ def draw_randomisation(
         r"randomisation_(smoothed_cascading|cascading|independent)_(.+)_absolute"
     )
     rows = rows.assign(series=parts[0], layer=parts[1]).dropna(subset=["series"])
-    colours = colours_of(dict.fromkeys(rows["method"]))
+    colours = colours_of(in_rows(rows["method"]))
     titles = {
         "cascading": "cascading",
         "smoothed_cascading": "cascading, smoothed",
@@ -42,7 +45,7 @@ def draw_randomisation(
                 marker="o",
                 markersize=2.5,
                 linewidth=1,
-                label=method,
+                label=method_in_words(method),
             )
         ax.axhline(0, color=INK, linestyle=":", linewidth=0.8)
         ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
@@ -62,9 +65,9 @@ def draw_removal(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
     rows = tables["details"][tables["details"]["check"].str.startswith("removal_")]
     if rows.empty:
         return None
-    methods = list(dict.fromkeys(rows["method"]))
-    values = rows.set_index(["check", "method"])["value"]
-    width = max(1.45 * len(methods) + 0.6, 6.5)  # room for the words below, however few the methods
+    methods = in_rows(rows["method"])
+    values = rows.set_index(["method", "check"])
+    width = max(1.55 * len(methods) + 0.6, 6.5)  # room for the words below, however few the methods
     figure, axes = plt.subplots(
         2,
         len(methods),
@@ -77,23 +80,24 @@ def draw_removal(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
     for line, reading in zip(axes, ("absolute", "signed"), strict=True):
         for ax, method in zip(line, methods, strict=True):
             for order, colour in (("most", "#d55e00"), ("least", "#0072b2"), ("random", GREY)):
-                curve = [
-                    values[f"removal_{reading}_{order}_{fraction:g}", method]
-                    for fraction in FRACTIONS
-                ]
+                names = [f"removal_{reading}_{order}_{fraction:g}" for fraction in FRACTIONS]
+                curve = values.loc[method].loc[names]
                 label = "random order" if order == "random" else f"{order} relevant first"
-                ax.plot(FRACTIONS, curve, color=colour, linewidth=1.2, label=label)
+                ax.plot(FRACTIONS, curve["value"], color=colour, linewidth=1.2, label=label)
+                if order != "random":
+                    band = {"color": colour, "alpha": 0.13, "linewidth": 0}
+                    ax.fill_between(FRACTIONS, curve["low"], curve["high"], **band)
             ax.axhline(0, color=INK, linewidth=0.4)
         line[0].set_ylabel(
             "change of the logit\n" + ("(size)" if reading == "absolute" else "(fall)")
         )
     for ax, method in zip(axes[0], methods, strict=True):
-        ax.set_title(method, fontsize=8)
+        ax.set_title(textwrap.fill(method_in_words(method), 17), fontsize=7.5)
     for ax in axes[1]:
         ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     figure.supxlabel(
         "share of the samples removed (lead × segment cells, physiological fill; "
-        f"{int(rows['n'].max())} records)",
+        f"{int(rows['n'].max())} records; bands: 95 % intervals over patients)",
         fontsize=9,
     )
     figure.legend(

@@ -1,7 +1,7 @@
 """What the figures of the sanity checks share: one colour and dash per method, titles, legends."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,6 +21,17 @@ COLOURS = [
     "#33104a",
 ]
 GREY = "#9a9a9a"
+
+
+def in_rows(methods: Iterable[str]) -> list[str]:
+    """Methods without repetition in their own order, the controls last: the rows of every
+    figure.
+    """
+    once = list(dict.fromkeys(methods))
+    return [
+        *(method for method in once if method not in CONTROLS),
+        *(control for control in CONTROLS if control in once),
+    ]
 
 
 def colours_of(methods: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,8 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from common.plotting import INK, SIGNED_CMAP
+from common.words import method_in_words
+from sanity.figure_style import in_rows
 from sanity.subject import CONTROLS
 
 # headline of each question: (check, title, task or None for the mean over the models it was made
@@ -50,8 +52,7 @@ def skills(checks: pd.DataFrame) -> pd.DataFrame:
         columns[check] = skill.groupby(rows["method"]).mean()
     table = pd.DataFrame(columns)
     order = table.rank(ascending=False).mean(axis=1)
-    real = [method for method in order.sort_values(kind="stable").index if method not in CONTROLS]
-    return table.loc[real + [method for method in CONTROLS if method in table.index]]
+    return table.loc[in_rows(order.sort_values(kind="stable").index)]
 
 
 def best_or_equal(comparisons: pd.DataFrame, check: str, methods: Sequence[str]) -> set[str]:
@@ -113,7 +114,7 @@ def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
         [f"{HEADLINES[check]}\nn = {int(n[check])}" for check in table],
         fontsize=8,
     )
-    ax.set_yticks(range(len(table)), table.index)
+    ax.set_yticks(range(len(table)), map(method_in_words, table.index))
     ax.axhline(
         len(table) - sum(name in CONTROLS for name in table.index) - 0.5, color=INK, linewidth=0.8
     )

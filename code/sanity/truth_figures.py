@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from common.labels import LEADS
 from common.plotting import ABSOLUTE_CMAP, INK, SIGNED_CMAP
-from sanity.figure_style import GREY, put_title
+from common.words import method_in_words
+from sanity.figure_style import GREY, in_rows, put_title
 
 
 def draw_localisation(
@@ -23,7 +24,7 @@ def draw_localisation(
         "auc": "ROC AUC",
         "top_k": "top k",
     }
-    methods = list(dict.fromkeys(rows["method"]))[::-1]
+    methods = in_rows(rows["method"])[::-1]
     figure, axes = plt.subplots(
         2, 4, figsize=(11, 0.5 * len(methods) + 1.6), sharey=True, layout="constrained"
     )
@@ -58,7 +59,7 @@ def draw_localisation(
                 title=f"{titles[metric]}, {'lead × segment' if truth == 'cell' else 'time span'}",
                 xlim=(0, 1),
             )
-    axes[0, 0].set_yticks(range(len(methods)), methods)
+    axes[0, 0].set_yticks(range(len(methods)), map(method_in_words, methods))
     figure.legend(
         *axes[0, 0].get_legend_handles_labels(),
         loc="outside lower center",
@@ -138,7 +139,7 @@ def draw_layers(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) 
     figure, axes = plt.subplots(
         len(kinds),
         len(tasks),
-        figsize=(2.6 * len(tasks) + 0.6, 1.5 * len(kinds) + 0.5),
+        figsize=(max(2.6 * len(tasks) + 0.6, 4.2), 1.3 * len(kinds) + 0.7),
         squeeze=False,
         layout="constrained",
     )
@@ -174,9 +175,10 @@ def draw_layers(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) 
             )
             ax.tick_params(length=0)
             ax.set_title(
-                f"{kind}, {task.replace('_', ' ')} (n = {int(grid[0, 0]['n'])})", fontsize=7
+                f"{method_in_words(kind)}, {task.replace('_', ' ')} (n = {int(grid[0, 0]['n'])})",
+                fontsize=7,
             )
-    put_title(figure, "Grad-CAM: ROC AUC against the truth by layer and kind of truth (chance .50)")
+    put_title(figure, "Class activation maps by layer: ROC AUC against the truth (chance .50)")
     return figure
 
 
@@ -185,7 +187,8 @@ def draw_agreement(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | Non
     pairs = tables.get("agreement_pairs")
     if pairs is None or pairs.empty:
         return None
-    methods = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))
+    methods = in_rows([*pairs["first"], *pairs["second"]])
+    names = list(map(method_in_words, methods))
     figure, axes = plt.subplots(1, 2, figsize=(11, 5.4), layout="constrained")
     for ax, view in zip(axes, ("samples", "cells"), strict=True):
         one = pairs[pairs["view"] == view]
@@ -205,13 +208,14 @@ def draw_agreement(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | Non
                 fontsize=6.5,
                 color="white" if value > 0.5 else INK,
             )
-        ax.set_xticks(range(len(methods)), methods, rotation=45, ha="right")
-        ax.set_yticks(range(len(methods)), methods)
+        ax.set_xticks(range(len(methods)), names, rotation=45, ha="right")
+        ax.set_yticks(range(len(methods)), names if ax is axes[0] else [])
         ax.tick_params(length=0)
         what = {"samples": "sample by sample", "cells": "lead × segment cells"}[view]
         ax.set_title(
             f"{what} (maps of different patients: {one['chance'].min():.2f} to "
-            f"{one['chance'].max():.2f})"
+            f"{one['chance'].max():.2f})",
+            fontsize=9,
         )
     figure.colorbar(image, ax=axes, label="mean rank correlation of |map|", shrink=0.8)
     checks = tables["checks"]

@@ -14,10 +14,12 @@ from matplotlib.patches import Rectangle
 from common.files import write_figure
 from common.labels import slug
 from common.plotting import SIGNED_CMAP, style
+from common.words import CONCEPTS as CONCEPT_WORDS
 from tcav.analysis import ALPHA
 
 LARGEST = 6.0  # standard deviations of the null at which the colour is full
 PALE = 0.25  # of the colour is left to cells without evidence
+FEW_RECORDS = 5  # of a class, below which nothing is marked: one record is no class
 NOTE = (
     "Colour: what is tested, the mean cosine of the class's gradients with the concept, in "
     "standard "
@@ -36,7 +38,9 @@ def _draw_cells(axes, table, rows):
     """Heat map of what is tested with the scores and marks on it; returns the image."""
     score = _grid(table, "score", rows)
     valid = _grid(table, "cav_valid", rows).to_numpy(dtype=bool)
-    significant = (_grid(table, "p_corrected", rows).to_numpy(dtype=float) < ALPHA) & valid
+    enough = _grid(table, "n_class", rows).to_numpy(dtype=float) >= FEW_RECORDS
+    p_corrected = _grid(table, "p_corrected", rows).to_numpy(dtype=float)
+    significant = (p_corrected < ALPHA) & valid & enough
     tested = _grid(table, "magnitude_z", rows).to_numpy(dtype=float)
     image = axes.imshow(
         tested,
@@ -73,9 +77,18 @@ def _draw_cells(axes, table, rows):
             axes.plot(
                 column, row - 0.27, "o", ms=3, mew=0.7, color=colour, fillstyle=fill, zorder=3
             )
+    _hatch_few(axes, enough)
     _frame(axes, framed)
     _superclass_lines(axes, table)
     return image
+
+
+def _hatch_few(axes, enough):
+    """Hatch the columns of classes with too few records to mark anything."""
+    for column in np.flatnonzero(~enough.all(axis=0)):
+        place = (column - 0.5, -0.5)
+        style = {"facecolor": "none", "edgecolor": ".7", "linewidth": 0, "hatch": "///"}
+        axes.add_patch(Rectangle(place, 1, len(enough), zorder=1.5, **style))
 
 
 def _frame(axes, framed):
@@ -140,7 +153,10 @@ def _axes_for(table, n_rows, rows_label):
 
 
 def _finish(figure, axes, image, title, table):
-    axes.set_title(textwrap.fill(title, int(9 * figure.get_figwidth())), fontsize=11, pad=22)
+    figure.suptitle(
+        textwrap.fill(title, int(10 * figure.get_figwidth())), fontsize=10.5, x=0.02, ha="left"
+    )
+    axes.set_title(" ", fontsize=11)  # room for the superclasses
     figure.colorbar(
         image,
         ax=axes,
@@ -156,7 +172,8 @@ def _finish(figure, axes, image, title, table):
         else "Not tested (--n_null 0)."
     )
     note = (
-        f"{NOTE} {test} Grey: CAV no better than random. Frame: pathology the concept belongs to."
+        f"{NOTE} {test} Grey: CAV no better than random. Hatched: fewer than {FEW_RECORDS} "
+        "records, nothing is marked. Frame: pathology the concept belongs to."
     )
     characters = int(16 * figure.get_figwidth())  # of 7 points that fit side by side
     figure.supxlabel(textwrap.fill(note, characters), fontsize=7, x=0.02, ha="left")
@@ -172,6 +189,11 @@ def _dot_in_words(table):
     if not table["p_control"].notna().any():
         return f"{ring}; too few trained networks to say whether it is learnt"
     return f"{ring}; full dot: and learnt, beyond networks that have learnt nothing of the labels"
+
+
+def _meaning(concept):
+    """' (R above 3.0 mV in V5 or V6)' of a concept that has words."""
+    return f" ({CONCEPT_WORDS[concept]})" if concept in CONCEPT_WORDS else ""
 
 
 def concept_figure(table: pd.DataFrame) -> Figure:
@@ -193,7 +215,8 @@ def concept_figure(table: pd.DataFrame) -> Figure:
         figure,
         axes,
         image,
-        f"{first['concept']} against {against} ({first['n_positive']} positives, "
+        f"{first['concept']}{_meaning(first['concept'])}, against {against} "
+        f"({first['n_positive']} positives, "
         f"{first['n_drawn']} per draw, {first['n_runs']} runs)",
         table,
     )

@@ -72,7 +72,7 @@ def test_concept_figure_shows_every_cell_and_marks_the_significant_ones(scores):
     ]  # LVH at hidden; block1's CAV is no better than random
     assert len(axes.patches) == 4  # and its cells are grey
     assert {"NORM", "HYP", "MI"} <= set(texts(figure))
-    assert "30 positives, 25 per draw" in axes.get_title()
+    assert "30 positives, 25 per draw" in figure._suptitle.get_text()
 
 
 def test_frame_surrounds_the_associated_column_once(scores):
@@ -126,3 +126,20 @@ def test_nothing_is_clipped_and_same_table_gives_same_bytes(scores, tmp_path):
 def test_untested_scores_say_so(scores):
     scores[["p_corrected", "p_floor"]] = np.nan
     assert "Not tested" in summary_figure(scores)._supxlabel.get_text()
+
+
+def test_a_class_of_few_records_is_hatched_and_has_no_mark(scores):
+    few = scores.assign(n_class=np.where(scores["pathology"] == "LVH", 4, 12))
+    figure = summary_figure(few)
+    assert not [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    hatched = [patch for patch in figure.axes[0].patches if patch.get_hatch()]
+    assert [patch.get_x() for patch in hatched] == [0.5]  # the second column
+    alpha = figure.axes[0].images[0].get_alpha()
+    assert (alpha == PALE).all()
+    assert "fewer than 5 records" in figure._supxlabel.get_text().replace("\n", " ")
+
+
+def test_the_title_says_what_the_concept_is(scores):
+    figure = concept_figure(scores[scores["concept"] == "SLI-LVH"])
+    title = figure._suptitle.get_text().replace("\n", " ")
+    assert "SLI-LVH (Sokolow-Lyon index above 3.5 mV), against random records" in title

@@ -1,0 +1,98 @@
+"""Figures of the glocal stage, read back from what they draw."""
+
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from common.labels import LEADS
+from ecg.beats import window_times
+from ecg.segments import SEGMENTS
+from glocal import figures, panels
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def group_of(name, tall=None, height=1.0):
+    """A group whose median beat is a bump of `height` mV in the lead `tall`, .1 mV elsewhere."""
+    times = window_times(100)
+    bump = np.exp(-((times / 30) ** 2))
+    median = 0.1 * np.repeat(bump[:, None], 12, axis=1)
+    if tall:
+        median[:, LEADS.index(tall)] = height * bump
+    heat = np.abs(median)
+    return SimpleNamespace(
+        pathology=name,
+        counts="7 records, 7 patients, 70 beats",
+        data=SimpleNamespace(sampling_rate=100),
+        heat={"saliency": heat},
+        median_beat=lambda: (median, 0.8 * median, 1.2 * median),
+    )
+
+
+def drawn_by(groups, **options):
+    cells = {
+        name: np.random.default_rng(0).random((12, 24)) for name in ("density", "share", "signed")
+    }
+    cells["rank"] = np.arange(288.0).reshape(12, 24) + 1
+    tables = {group.pathology: cells for group in groups}
+    bars = {group.pathology: [(group.pathology, 1.0, 0.8)] for group in groups}
+    return figures.side_by_side(groups, bars, tables, "saliency", "title", "subtitle", **options)
+
+
+@pytest.mark.parametrize(("lead", "height"), [("aVL", 2.6), ("III", -2.9), ("V1", -3.5)])
+def test_no_beat_of_any_lead_is_cut_off(lead, height):
+    groups = [group_of("NORM"), group_of("LVH", lead, height)]
+    figure = drawn_by(groups)
+    seen = 0
+    for ax in figure.axes:
+        low, high = ax.get_ylim()
+        lines = [line.get_ydata() for line in ax.lines if len(line.get_ydata()) > 10]
+        seen += len(lines)
+        assert all(low < line.min() and line.max() < high for line in lines if high > low)
+    assert seen >= 24
+    offsets = panels.row_offsets(groups)
+    low, high = panels.beat_limits(groups, offsets)
+    row = panels.LIMB.index(lead) if lead in panels.LIMB else panels.CHEST.index(lead)
+    assert low <= offsets[row] + 1.2 * min(height, 0)
+    assert high >= offsets[row] + 1.2 * max(height, 0)
+
+
+@pytest.mark.parametrize("tall", [0.5, 6.0])
+def test_large_squares_of_the_paper_are_square(tall):
+    figure = drawn_by([group_of("NORM"), group_of("LVH", "V5", tall)])
+    figure.canvas.draw()
+    ax = figure.axes[0]
+    words = " ".join(text.get_text() for ax in figure.axes for text in ax.texts)
+    millivolts = 1.0 if "200 ms, 1 mV" in words else 0.5
+    assert f"200 ms, {millivolts:g} mV" in words
+    (left, bottom), (right, top) = ax.transData.transform([(0, 0), (200, millivolts)])
+    assert (right - left) / (top - bottom) == pytest.approx(1, rel=0.01)
+
+
+def test_norm_alone_is_explained_and_the_figure_says_how_to_read_it():
+    figure = drawn_by([group_of("NORM")])
+    assert any(ax.images for ax in figure.axes)
+    words = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+    assert "grey band 5-95 % of the beats" in words
+    assert "mean |Saliency|" in words
+    assert not [ax for ax in drawn_by([group_of("NORM"), group_of("LVH")]).axes if not ax.axison]
+
+
+def test_panels_of_one_group_have_titles():
+    cells = {name: np.ones((12, len(SEGMENTS))) for name in ("density", "share", "signed", "top5")}
+    cells |= {"low": cells["density"], "high": cells["density"]}
+    cells["rank"] = np.arange(288.0).reshape(12, 24) + 1
+    figure = figures.cells_figure(group_of("LVH"), cells, "ig", "where")
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert [title for title in titles if title] == [
+        "how strong, per sample",
+        "how much, in all (long segments collect more)",
+        "which way",
+    ]
+    assert "Integrated Gradients" in " ".join(text.get_text() for text in figure.texts)
