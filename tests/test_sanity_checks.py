@@ -76,7 +76,7 @@ def finished(cohort, trained, amplitude_run, tmp_path_factory):
 def test_every_check_is_in_the_table_with_interval_chance_and_n(finished):
     folder, _ = finished
     table = pd.read_csv(folder / "checks.csv")
-    assert list(table.columns) == COLUMNS
+    assert list(table.columns) == [*COLUMNS, "favoured"]
     for check in sanity_checks.CHECKS:
         prefix = {
             "dose_response": "dose",
@@ -113,6 +113,7 @@ def test_figures_and_tables_beside_it(finished):
         "comparisons.csv",
         "axioms.csv",
         "dose_response.csv",
+        "favours.csv",
         "localisation_gate.csv",
         "agreement_pairs.csv",
         "ranking.png",

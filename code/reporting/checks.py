@@ -33,6 +33,15 @@ def sanity(run: Run) -> Iterator[Markup]:
         run.figures("sanity/*.png"), key=lambda path: not path.stem.startswith("ranking")
     ):
         yield figure(picture, caption_of(picture))
+    favours = run.csv("sanity/favours.csv")
+    if favours is not None and len(favours):
+        yield paragraph(
+            "A score made of the same operation as a method favours it by construction. These "
+            "values are marked with a ring in the figure and have no part in the order of the "
+            "methods; `wave of another` and `wave upside down` are made of nothing that a method "
+            "is made of."
+        )
+        yield details("Which score favours which methods, and why", table(favours, 100))
     yield details("All checks", table(checks, 300))
 
 

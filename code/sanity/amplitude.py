@@ -6,7 +6,8 @@ T_Wave/Peak_Amplitude) has a known right answer for every output. Three scores p
 mean over the 12 outputs:
 
 lead   ||a_L|| / ||a||, the share of the map's L2 norm in the right lead; 1 is perfect, a map that
-       knows no lead scores 1/sqrt(12)
+       knows no lead scores 1/sqrt(12). Limb leads follow from two of them, so that another limb
+       lead is no wrong answer: `chest` is the same over the outputs V1 to V6 alone
 time   share of the map's energy within the wave's segments (and, for reference, within each of the
        P, QRS and T waves)
 cell   share of the energy in the right lead and the right wave at once
@@ -126,6 +127,10 @@ def _collect(subject, scores, chances, curves):
             "amplitude_lead", np.mean(list(leads.values()), axis=0), at_random, best=1.0
         )
     ]
+    chest = [values for name, values in leads.items() if name.startswith("lead_V")]
+    measured.append(
+        subject.measured("amplitude_chest", np.mean(chest, axis=0), at_random, best=1.0)
+    )
     measured += [
         subject.measured(f"amplitude_{name}", values, at_random, detail=True)
         for name, values in leads.items()

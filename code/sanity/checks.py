@@ -54,6 +54,12 @@ CHECKS = {
         reference=later("dose_response", "dose_reference"),
         prepared=later("dose_response", "passes_once"),
     ),
+    "edits": Check(
+        later("edits", "measure_edits"),
+        "do maps foresee a wave of another patient, or upside down (no method is made of that)?",
+        reference=later("edits", "edit_reference"),
+        prepared=later("edits", "passes_once"),
+    ),
     "localisation": Check(
         later("localisation", "measure_localisation"),
         "do maps point at the planted cause?",

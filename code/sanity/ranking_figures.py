@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 
 from common.plotting import INK, SIGNED_CMAP
 from common.words import method_in_words
+from sanity.favours import favoured
 from sanity.figure_style import in_rows
 from sanity.subject import CONTROLS
 
 # headline of each question: (check, title, task or None for the mean over the models it was made
 # on)
 HEADLINES = {
-    "amplitude_lead": "right lead",
+    "amplitude_chest": "right lead\n(chest)",
     "amplitude_time": "right wave",
     "amplitude_cell": "lead and wave",
     "localisation_auc_cell_absolute": "planted cells\n(AUC)",
@@ -26,6 +27,8 @@ HEADLINES = {
     "faithfulness_cells_physiological_signed": "faithful,\nsigned",
     "dose_percent_signed": "dose,\n+1 %",
     "dose_millivolt_signed": "dose,\n+0.1 mV",
+    "edits_swap_signed": "wave of\nanother",
+    "edits_flip_signed": "wave upside\ndown",
     "agreement_seeds_cells": "same over\nseeds",
     "randomisation_cascading_full_absolute": "changes with\nthe weights",
 }
@@ -33,7 +36,7 @@ HEADLINES = {
 
 def skills(checks: pd.DataFrame) -> pd.DataFrame:
     """Methods x headlines: 0 = chance, 1 = perfect, mean over the models a check was made on; best
-    methods first.
+    methods first, by their mean rank over the checks that do not favour them by construction.
 
     Skill is (value - chance) / (perfect - chance); for `changes with the weights` 1 - |likeness|;
     for faithfulness, which has no known maximum, the value itself (chance is 0).
@@ -51,7 +54,11 @@ def skills(checks: pd.DataFrame) -> pd.DataFrame:
             skill = (rows["value"] - rows["chance"]) / (1 - rows["chance"])
         columns[check] = skill.groupby(rows["method"]).mean()
     table = pd.DataFrame(columns)
-    order = table.rank(ascending=False).mean(axis=1)
+    ranks = table.rank(ascending=False)
+    for check in table:
+        won = [method for method in table.index if favoured(check, method)]
+        ranks.loc[won, check] = np.nan
+    order = ranks.mean(axis=1)
     return table.loc[in_rows(order.sort_values(kind="stable").index)]
 
 
@@ -99,6 +106,7 @@ def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
             value = table.iloc[row, column]
             if np.isfinite(value):
                 mark = " •" if method in equal else ""
+                mark += "°" if favoured(check, method) else ""
                 ax.text(
                     column,
                     row,
@@ -122,8 +130,9 @@ def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
     ax.xaxis.tick_top()
     ax.set_xlabel(
         "skill: 0 = chance, 1 = perfect; • best, or not distinguishable from it on most of its "
-        f"models (range test by permutation, p ≥ .05; {_smallest_p(tables)})\nmaps must change "
-        "with the weights, but noise does too: necessary, not sufficient",
+        f"models (range test by permutation, p ≥ .05; {_smallest_p(tables)})\n"
+        "° favoured by construction (favours.csv says why): no part in the order of the methods. "
+        "Maps must change with the weights, but noise does too: necessary, not sufficient",
         fontsize=7,
     )
     ax.set_title(f"Attribution methods by check. {model_name(tables['checks'])}", fontsize=10)

@@ -25,10 +25,10 @@ def wrapped(network, classes=3):
     return wrap(network, [f"class {k}" for k in range(classes)], seconds=2.5)
 
 
-def test_a_network_of_known_operations_keeps_every_method():
+def test_a_network_of_known_operations_keeps_every_method_but_captums():
     kept, left_out = workable(list(METHODS), wrapped(foreign("functional_resnet")))
-    assert kept == list(METHODS)
-    assert left_out == {}
+    assert kept == [name for name in METHODS if name != "deeplift"]
+    assert list(left_out) == ["deeplift"]  # captum hooks modules, and this one calls functions
 
 
 def test_lrp_is_left_out_with_all_its_presets():
