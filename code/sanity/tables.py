@@ -12,7 +12,6 @@ from common.files import UserError, read_csv
 from networks.inference import predict
 from records.dataset import Dataset
 from sanity.agreement import glocal_agreement, measure_between_methods, measure_between_seeds
-from sanity.favours import favours_table, mark_favoured
 from sanity.parts import Check, Store
 from sanity.subject import COLUMNS, Subject, compare_to_best, summarise
 
@@ -120,6 +119,8 @@ def build(
             "answer to "
             "the planted causes); train it longer, or choose other --checks"
         )
+    from sanity.favours import favours_table, mark_favoured
+
     tables["checks"] = mark_favoured(pd.concat(rows, ignore_index=True)[COLUMNS])
     tables["favours"] = favours_table(tables["checks"])
     tables["details"] = summarise(everything[detail], seed)
