@@ -37,6 +37,13 @@ LEAD_GROUPS = (
     ("V1", "V2", "V3"),
     ("V4", "V5", "V6"),
 )
+# what is stretched -> the measurement that says how long it is
+INTERVALS = {
+    "PR interval": "PR_Int_Global",
+    "QRS duration": "QRS_Dur_Global",
+    "QT interval": "QT_Int_Global",
+    "RR interval": "RR_Mean_Global",
+}
 FOLLOWERS = {"I": ("aVL",), "II": ("III", "aVF")}  # they change by the same millivolts
 
 
@@ -59,8 +66,13 @@ class Edit:
 
     @property
     def name(self) -> str:
-        """R V5 V6"""
+        """R V5 V6, PR interval"""
         return " ".join((self.wave, *self.leads))
+
+    @property
+    def is_interval(self) -> bool:
+        """Whether times are changed, in all leads at once."""
+        return not self.leads
 
     @property
     def shown_in(self) -> tuple[str, ...]:
@@ -83,6 +95,7 @@ def _of_wave(wave, leads):
 
 def _all_edits():
     found = [_of_wave(wave, leads) for wave in WAVES for leads in LEAD_GROUPS]
+    found += [Edit("duration", name, (), "ms", (column,)) for name, column in INTERVALS.items()]
     return {edit.name: edit for edit in found}
 
 

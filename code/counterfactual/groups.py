@@ -112,7 +112,8 @@ def cost_map(edits: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     for row in edits.itertuples():
         edit = EDITS[row.edit]
         leads = [LEADS.index(lead) for lead in edit.shown_in or LEADS]
-        segments = [SEGMENTS.index(name) for name in WAVES.get(edit.wave, ())]
+        wave = edit.wave.removesuffix(" interval").removesuffix(" duration")
+        segments = [SEGMENTS.index(name) for name in WAVES.get(wave, ())]
         if not segments:
             continue
         each = row.cost / len(leads) / len(segments)

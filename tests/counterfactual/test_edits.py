@@ -8,20 +8,9 @@ import ecg
 from common.files import UserError
 from common.labels import LEADS
 from counterfactual.body import bodies_of, measured_doses
-from counterfactual.edits import EDITS, INDEPENDENT, TO_TWELVE, Limits, limits_of
+from counterfactual.edits import EDITS, INDEPENDENT, TO_TWELVE, limits_of
 from known_ecg import LIMB, known_ecg, regular
-
-WIDE = 0.4  # mV to both sides of what the record has
-
-
-def limits_around(signal, room=WIDE, sd=0.2):
-    """Limits that leave `room` in either direction of a record's own measurements."""
-    before = ecg.measure(signal, 100)
-    columns = dict.fromkeys(column for edit in EDITS.values() for column in edit.columns)
-    values = {column: float(before[column]) for column in columns}
-    low = {column: value - room for column, value in values.items()}
-    high = {column: value + room for column, value in values.items()}
-    return Limits(low, high, dict.fromkeys(columns, sd), 100)
+from known_limits import limits_around
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +27,7 @@ def body(record):
 def corners(body):
     """Each edit alone at its lower and upper limit (n, edits), without empty ones."""
     both = np.concatenate([np.diag(body.low), np.diag(body.high)])
+    both[:, len(body.added) :] = 0  # intervals are tested by test_timing.py
     return both[np.abs(both).sum(axis=1) > 0]
 
 
@@ -67,7 +57,8 @@ def test_no_dose_is_no_change_and_doses_add_up(body, record):
     none = np.zeros(len(body.names))
     assert np.array_equal(body.apply(none)[0], record)
     first, last = none.copy(), none.copy()
-    first[0], last[-1] = body.high[0], body.low[-1]
+    ends = 0, len(body.added) - 1
+    first[ends[0]], last[ends[1]] = body.high[ends[0]], body.low[ends[1]]
     parts = body.apply(np.stack([first, last])) - record
     assert np.allclose(body.apply(first + last)[0] - record, parts.sum(axis=0), atol=1e-6)
 
