@@ -23,7 +23,6 @@ FOLLOWS = {"J-point": "QRS-Offset"}  # moves as that one does
 COMMON_TO_LEADS = 1 / 3  # of the variance
 TOP = 5  # cells that are named of a map
 KEPT = 0.25  # of a wave's half: no error is so large that it vanishes
-STABLE = 0.8  # share of the jitters from which on a cell counts as stable
 
 
 def jittered_maps(

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
+STABLE = 0.8  # share of the moved boundaries from which on a cell's place counts as stable
+
 
 def patient_weights(patients: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
     """Bootstrap over patients as weights (n_resamples, N): how often each record counts in each

@@ -8,10 +8,10 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from attribution.jitter import STABLE
 from attribution.methods import get_method
 from common.labels import LEADS
 from common.plotting import ABSOLUTE_CMAP, INK, heat_line, heat_norm, plt
+from common.stats import STABLE
 from ecg.beats import window_times
 from ecg.segments import SEGMENTS, WAVES
 from glocal.groups import Group

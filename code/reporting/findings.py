@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from common.labels import is_regression
+from common.stats import STABLE
 from common.words import class_in_words, method_in_words
 from reporting.run import Run
 
@@ -18,6 +19,8 @@ ALPHA = 0.05
 FEW_POSITIVES = 10  # below that a class's AUC says little
 FEW_RECORDS = 10  # below that a comparison of methods cannot reach significance after correction
 FEW_CLASS_RECORDS = 5  # ECGs of a class below which no concept is judged for it
+TOP_CELLS = 5  # of a map that the report names
+CONTROLS = ("random", "input_magnitude")
 MOST_NAMED = 6  # names in one sentence; the table has the rest
 
 
@@ -163,7 +166,7 @@ def maps(run: Run) -> Iterator[Finding]:
     if card is None:
         return
     own = card[card["own"].astype(str).str.lower() == "true"]
-    own = own[~own["method"].isin(["random", "input_magnitude"])]
+    own = own[~own["method"].isin(CONTROLS)]
     if not len(own):
         text = "none of the groups has a card of criteria to compare with."
         yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv")
@@ -226,12 +229,12 @@ def _best_methods(compared, n, favoured):
                 continue
             counts[method] = counts.get(method, 0) + 1
     of = questions.ngroups
-    if not counts.keys() - {"random", "input_magnitude"}:
+    if not counts.keys() - set(CONTROLS):
         text = "every comparison is won by a method that it favours by construction."
         return Finding("Which method:", text, "sanity", "sanity/favours.csv")
-    controls = max(counts.get(name, 0) for name in ("random", "input_magnitude"))
+    controls = max(counts.get(name, 0) for name in CONTROLS)
     ranked = sorted(
-        (name for name in counts if name not in ("random", "input_magnitude")),
+        (name for name in counts if name not in CONTROLS),
         key=lambda name: (-counts[name], name),
     )
     best = [f"{method_in_words(name)} in {counts[name]}" for name in ranked[:2]]
@@ -271,12 +274,22 @@ def subgroups(run: Run) -> Iterator[Finding]:
         labelled = _significant(wide, "ari")
         n = int(found["n"].max())
         if grouped:
-            text = f"{named(grouped)}: more than one group in {n} ECGs."
+            text = f"by {named(grouped)} there is more than one group in {n} ECGs."
         else:
             text = f"no subgroups are shown in {n} ECGs, in any of the descriptions."
         if labelled:
-            text += f" Clusters of {named(labelled)} go with the hidden labels."
+            text += f" Clusters by {named(labelled)} go with the hidden labels."
         yield Finding("Subgroups:", text, "discovery", source, "yes" if grouped else "no")
+
+
+# how the ECGs were described to the clustering, in words
+REPRESENTATIONS = {
+    "signal": "median beats",
+    "features": "network features",
+    "attribution": "signed maps",
+    "attribution_absolute": "absolute maps",
+    "segments": "relevance of lead and segment",
+}
 
 
 def _significant(wide, metric):
@@ -288,7 +301,7 @@ def _significant(wide, metric):
     for place, (name, value) in enumerate(p.items()):
         if value * (len(p) - place) >= ALPHA:
             break
-        kept.append(str(name).replace("_", " "))
+        kept.append(REPRESENTATIONS.get(str(name), str(name).replace("_", " ")))
     return kept
 
 
@@ -297,24 +310,56 @@ def _significant(wide, metric):
 
 def warnings(run: Run) -> Iterator[Finding]:
     """Flagged signals, data other than the network was trained on, cells that are not stable."""
-    for folder in ("tcav", "local", "glocal", "sanity"):
+    yield from _flagged_signals(run)
+    yield from _unstable_cells(run)
+    for line in run.foreign_data():
+        yield Finding("Other data:", line, "provenance", "the stages' json", "warn")
+
+
+STAGES = {
+    "tcav": ("concepts", "concepts"),
+    "local": ("local", "single ECGs"),
+    "glocal": ("glocal", "groups"),
+    "sanity": ("sanity", "checks"),
+}  # folder -> section, in words
+
+
+def _flagged_signals(run):
+    parts, sources = [], []
+    for folder, (_, words) in STAGES.items():
         counts = run.csv(f"{folder}/quality.csv")
         if counts is None or not len(counts) or counts["n_flagged"].iloc[0] == 0:
             continue
         first = counts.iloc[0]
+        parts.append(f"{int(first['n_flagged'])} of {int(first['n_records'])} ({words})")
+        sources.append(folder)
+    if parts:
+        text = f"{named(parts)} of the explained ECGs carry a flag of signal quality."
+        section = STAGES[sources[0]][0]
+        source = ", ".join(f"{folder}/quality.csv" for folder in sources)
+        yield Finding("Signals:", text, section, source, "warn")
+
+
+def _unstable_cells(run):
+    """Cells among the densest of a map that hang on where the waves' boundaries were put."""
+    cells = run.csv("glocal/segments.csv")
+    if cells is None or "rank_stability" not in cells:
+        return
+    top = cells[(cells["rank"] <= TOP_CELLS) & ~cells["method"].isin(CONTROLS)]
+    top = top[top["rank_stability"].notna()]
+    unstable = top[top["rank_stability"] < STABLE].drop_duplicates(["pathology", "lead", "segment"])
+    if not len(top):
+        return
+    if not len(unstable):
         text = (
-            f"{int(first['n_flagged'])} of {int(first['n_records'])} explained ECGs carry a flag "
-            "of signal quality."
+            f"the {TOP_CELLS} densest cells of each map stay among them when the waves' boundaries "
+            "are moved within their error."
         )
-        yield Finding(
-            "Signals:",
-            text,
-            folder if folder != "tcav" else "concepts",
-            f"{folder}/quality.csv",
-            "warn",
-        )
-    for line in run.foreign_data():
-        yield Finding("Other data:", line, "provenance", "the stages' json", "warn")
+        yield Finding("Stability:", text, "glocal", "glocal/segments.csv", "yes")
+        return
+    ones = [f"{row.lead} {row.segment} for {row.pathology}" for row in unstable.itertuples()]
+    text = f"{named(ones)} are among the densest cells only for some places of the boundaries."
+    yield Finding("Stability:", text, "glocal", "glocal/segments.csv", "warn")
 
 
 TOPICS: tuple[Callable[[Run], Iterator[Finding]], ...] = (

@@ -70,7 +70,7 @@ SECTIONS = {
         "Local: what does it look at in single records?",
         "Heat on the trace is the relevance for the logit of one class. Signed maps run from blue "
         "(against) to vermillion "
-        "(for). The ledger in the title says how much of the logit the map accounts for.",
+        "(for). The ledger beside a map says how much of the logit the map accounts for.",
         "lrp_analysis",
         local,
     ),

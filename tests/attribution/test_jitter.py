@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from attribution.cells import cell_maps
-from attribution.jitter import BOUNDARIES, STABLE, jittered_maps, points_of, rank_stability
+from attribution.jitter import BOUNDARIES, jittered_maps, points_of, rank_stability
+from common.stats import STABLE
 from ecg.segments import POINTS, SEGMENTS, draw
 from records.boundary_errors import boundary_errors
 from records.dataset import Dataset

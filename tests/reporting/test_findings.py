@@ -1,0 +1,198 @@
+"""The report's sentences: every number in them stands in a table on disk, or counts its rows."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.labels import LEADS
+from common.words import CONCEPTS
+from reporting.findings import FEW_CLASS_RECORDS, FEW_POSITIVES, TOP_CELLS, findings
+from reporting.run import Run
+
+CLASSES = ("NORM", "AMI", "LVH", "CLBBB")
+NAMES = (*CONCEPTS, *CLASSES, *LEADS, "R2", "T-Peak", "R-Peak")
+LIMITS = {FEW_POSITIVES, FEW_CLASS_RECORDS, TOP_CELLS}  # said as limits, not as results
+
+
+def scored(rng):
+    value = rng.uniform(0.6, 0.9)
+    return {"value": value, "low": value - rng.uniform(0, 0.2), "high": value + 0.05}
+
+
+def write_metrics(folder, rng):
+    per_class = {
+        name: {**scored(rng), "n": 61, "n_positive": int(n)}
+        for name, n in zip(CLASSES, (33, 8, 0, 12), strict=True)
+    }
+    macro = {**scored(rng), "n": 61, "n_classes": 3}
+    content = {"windows": {"macro_auc": macro, "per_class_auc": per_class}}
+    (folder / "metrics.json").write_text(json.dumps(content))
+
+
+def write_tcav(folder, rng):
+    rows = []
+    for concept, pathology, n in (
+        ("SLI-LVH", "LVH", 8),
+        ("S12-LVH", "LVH", 8),
+        ("MI-All", "AMI", 27),
+        ("QRS-CLBBB", "CLBBB", 2),
+    ):
+        for layer in ("block1", "head"):
+            p = rng.choice([0.002, 0.6])
+            rows.append((concept, "concept", layer, pathology, True, p, n))
+    names = ["concept", "run_kind", "layer", "pathology", "associated", "p_corrected", "n_class"]
+    pd.DataFrame(rows, columns=names).to_csv(folder / "tcav/scores.csv", index=False)
+
+
+def write_glocal(folder, rng):
+    rows, cells = [], []
+    for pathology in ("AMI", "LVH"):
+        for method in ("lrp", "ig", "random"):
+            lift = rng.uniform(0.8, 3)
+            p = rng.choice([0.001, 0.4])
+            n = int(rng.integers(5, 40))
+            rows.append((pathology, method, True, lift, lift - 0.2, lift + 0.3, 1.4, p, p, n))
+            for rank in range(1, 8):
+                lead = LEADS[rng.integers(12)]
+                cells.append((pathology, method, lead, "T-Peak", rank, rng.uniform(0.3, 1.0)))
+    names = ["pathology", "method", "own", "lift", "low", "high", "lead_lift", "p", "p_holm"]
+    table = pd.DataFrame(rows, columns=[*names, "n_patients"])
+    table.to_csv(folder / "glocal/scorecard.csv", index=False)
+    names = ["pathology", "method", "lead", "segment", "rank", "rank_stability"]
+    pd.DataFrame(cells, columns=names).to_csv(folder / "glocal/segments.csv", index=False)
+
+
+def write_sanity(folder, rng):
+    rows = []
+    methods = ["lrp", "ig", "saliency", "random", "input_magnitude"]
+    for number in range(int(rng.integers(3, 12))):
+        best = methods[rng.integers(3)]
+        for method in methods:
+            if method != best:
+                rows.append((f"check{number}", "lenet", best, method, rng.choice([0.01, 0.5]), 19))
+    names = ["check", "model", "best", "method", "p_corrected", "n"]
+    pd.DataFrame(rows, columns=names).to_csv(folder / "sanity/comparisons.csv", index=False)
+
+
+def write_discovery(folder, rng):
+    rows = []
+    for name in ("signal", "features"):
+        for metric in ("subgroups", "ari"):
+            rows.append((name, metric, rng.uniform(), rng.choice([0.001, 0.7]), 47))
+    names = ["representation", "metric", "value", "p", "n"]
+    pd.DataFrame(rows, columns=names).to_csv(folder / "discovery/table.csv", index=False)
+
+
+def write_quality(folder, rng):
+    for name in ("tcav", "glocal"):
+        n = int(rng.integers(20, 60))
+        table = pd.DataFrame({"group": ["all"], "n_records": [n], "n_flagged": [n // 9]})
+        table.to_csv(folder / name / "quality.csv", index=False)
+
+
+def run_of(folder, seed):
+    rng = np.random.default_rng(seed)
+    for name in ("tcav", "glocal", "sanity", "discovery"):
+        (folder / name).mkdir()
+    for write in (
+        write_metrics,
+        write_tcav,
+        write_glocal,
+        write_sanity,
+        write_discovery,
+        write_quality,
+    ):
+        write(folder, rng)
+    info = SimpleNamespace(task="subdiagnostic", labels=CLASSES, modelname="lenet")
+    return Run(folder, info)
+
+
+def numbers_in(text):
+    """Numbers of a sentence as they are written, without those inside names."""
+    for name in sorted(NAMES, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", " ", text)
+    return re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?", text)
+
+
+def values_of(folder, source):
+    """Every number in a table or JSON under the run folder."""
+    if source.endswith(".json"):
+        return [float(word) for word in numbers_in((folder / source).read_text())]
+    table = pd.read_csv(folder / source)
+    return list(table.select_dtypes("number").to_numpy().ravel())
+
+
+def is_in(word, values):
+    digits = len(word.partition(".")[2])
+    return any(f"{value:.{digits}f}" == word for value in values if np.isfinite(value))
+
+
+def wins(folder):
+    """How often each method is the best or not told from it, and of how many, counted anew."""
+    table = pd.read_csv(folder / "sanity/comparisons.csv")
+    counted = {}
+    for check in table["check"].unique():
+        rows = table[table["check"] == check]
+        equal = set(rows.loc[rows["p_corrected"] >= 0.05, "method"]) | {rows["best"].iloc[0]}
+        for method in equal:
+            counted[method] = counted.get(method, 0) + 1
+    return [table["check"].nunique(), *counted.values(), 0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_number_in_a_sentence_is_in_its_table(tmp_path, seed):
+    run = run_of(tmp_path, seed)
+    sentences = findings(run)
+    assert len(sentences) >= 9
+    for one in sentences:
+        if one.source == "the run folder":
+            continue
+        values = [value for name in one.source.split(", ") for value in values_of(tmp_path, name)]
+        if one.source == "sanity/comparisons.csv":
+            values += wins(tmp_path)
+        for word in numbers_in(one.text):
+            more = re.search(rf"and {word} more", one.text)
+            known = more or is_in(word, values) or float(word) in LIMITS
+            assert known, f"{word} in {one.text!r} is not in {one.source}"
+
+
+def test_a_number_that_is_in_no_table_is_noticed(tmp_path):
+    run_of(tmp_path, 0)
+    assert not is_in("0.999", values_of(tmp_path, "metrics.json"))
+    assert numbers_in("S12-LVH and R56-LVH: 0.91 [0.80, 0.95] of 12 ECGs, V5") == [
+        "0.91",
+        "0.80",
+        "0.95",
+        "12",
+    ]
+
+
+def test_cells_that_hang_on_boundaries_are_named_and_their_absence_is_said(tmp_path):
+    run = run_of(tmp_path, 0)
+    path = tmp_path / "glocal/segments.csv"
+    cells = pd.read_csv(path)
+    stable = cells.assign(rank_stability=0.95)
+    stable.to_csv(path, index=False)
+    said = [one for one in findings(run) if one.topic == "Stability:"]
+    assert [one.kind for one in said] == ["yes"]
+    first = (stable["method"] == "lrp") & (stable["pathology"] == "LVH") & (stable["rank"] == 2)
+    one_bad = stable.assign(rank_stability=np.where(first, 0.4, 0.95))
+    one_bad.to_csv(path, index=False)
+    said = [one for one in findings(run) if one.topic == "Stability:"]
+    assert [one.kind for one in said] == ["warn"]
+    assert said[0].text.startswith(f"{stable.loc[first, 'lead'].iloc[0]} T-Peak for LVH ")
+    cells.drop(columns="rank_stability").to_csv(path, index=False)
+    assert not [one for one in findings(run) if one.topic == "Stability:"]
+
+
+def test_results_on_data_that_the_network_was_not_trained_on_are_a_warning(tmp_path, monkeypatch):
+    run = run_of(tmp_path, 0)
+    own, other = tmp_path / "ptbxl/preprocessing.json", tmp_path / "other/preprocessing.json"
+    monkeypatch.setattr("reporting.run.data_files", lambda _: [own, other])
+    said = [one for one in findings(run) if one.topic == "Other data:"]
+    assert [one.kind for one in said] == ["warn"]
+    assert "results are of other; the network was trained on ptbxl" in said[0].text
