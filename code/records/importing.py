@@ -73,7 +73,7 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
             _write(folder, int(ids[number]), signal, written.sampling_rate)
             written.kept.append(number)
             written.facts.append(recording.facts)
-            waiting.append((name, signal))
+            waiting.append((name, signal.astype(np.float32)))
             if len(waiting) == CHUNK:
                 _judge(waiting, written)
         _judge(waiting, written)
@@ -90,10 +90,11 @@ def _brought(recording: Recording, name: str, wanted: Wanted, written: Written) 
     if not written.sampling_rate:
         written.sampling_rate = max(round(recording.rate), 100)
     rate, signal = written.sampling_rate, recording.signal
-    missing = [lead for lead, gaps in zip(LEADS, np.isnan(signal).sum(axis=0), strict=True) if gaps]
-    if missing:
+    peak = max(signal.max(), -signal.min())  # NaN where there is one
+    if np.isnan(peak):
+        gaps = np.isnan(signal).any(axis=0)
+        missing = [lead for lead, gap in zip(LEADS, gaps, strict=True) if gap]
         raise UserError(f"recording {name} has gaps, or no value, in {', '.join(missing)}")
-    peak = np.abs(signal).max()
     if peak > MAX_MV:
         raise UserError(f"recording {name} reaches {peak:g} mV: give its unit with --unit")
     if recording.unit is None:
@@ -133,14 +134,14 @@ class _Dropped(UserError):
 
 def _write(folder, ecg_id, signal, rate):
     name = record_name(ecg_id, rate)
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
     gain = gain_for(signal)
-    write_record(folder, name, np.rint(signal * gain).astype("<i2"), rate, gain)
+    samples = signal * gain
+    write_record(folder, name, np.rint(samples, out=samples).astype("<i2"), rate, gain)
 
 
 def gain_for(signal: np.ndarray) -> float:
     """Units per mV: 1000, or a power of ten more where the signal is far too small to be in mV."""
-    peak = float(np.abs(signal).max())
+    peak = float(max(signal.max(), -signal.min()))
     if 0 < peak < 0.03:
         return float(10 ** np.floor(np.log10(30_000 / peak)))
     return 1000.0 if peak < 32 else 500.0

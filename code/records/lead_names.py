@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -34,6 +35,7 @@ LIMB = {
 }
 
 
+@lru_cache(maxsize=4096)  # an import asks for the same names again and again
 def canonical_lead(name: object) -> str | None:
     """The name in LEADS of a lead that a file calls `name`; None where it is no known lead.
 

@@ -7,6 +7,8 @@ often a record as it is raises an alarm and how often each fault is found.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -30,108 +32,174 @@ CHEST_LEADS = slice(6, 12)
 STEPS = np.arange(6) - 2.5
 
 
-def height(signals: np.ndarray) -> np.ndarray:
-    """(n, T, 12) mV -> (n,) mV: geometric mean over the leads of their 0.5 to 99.5 % span; a lead
-    below a twentieth of the median counts as that (one loose electrode is not a unit).
+@dataclass(frozen=True)
+class Judged:
+    """Records (n, T, 12) in mV, with what several checks read of them, each computed once.
+
+    All but `spans_as_recorded` are of means of neighbouring samples, about 100 a second.
     """
-    spans = _spans(signals)
+
+    signals: np.ndarray
+    sampling_rate: int
+
+    @cached_property
+    def step(self) -> int:
+        """Samples that are taken together."""
+        return max(self.sampling_rate // 100, 1)
+
+    @cached_property
+    def leads(self) -> np.ndarray:
+        """(n, 12, T) lead by lead, thinned."""
+        whole = self.signals[:, : self.signals.shape[1] // self.step * self.step]
+        total = whole[:, :: self.step]
+        for k in range(1, self.step):
+            total = total + whole[:, k :: self.step]
+        return np.ascontiguousarray(total.transpose(0, 2, 1)) / np.float32(self.step)
+
+    @cached_property
+    def ordered(self) -> np.ndarray:
+        """`leads` in ascending order."""
+        return np.sort(self.leads, axis=2)
+
+    @cached_property
+    def spans(self) -> np.ndarray:
+        """(n, 12) from the 0.5 to the 99.5 percentile."""
+        return _quantile(self.ordered, 0.995) - _quantile(self.ordered, 0.005)
+
+    @cached_property
+    def centred(self) -> np.ndarray:
+        """`leads` about their medians."""
+        return self.leads - _quantile(self.ordered, 0.5)[..., None]
+
+    @cached_property
+    def asymmetry(self) -> np.ndarray:
+        """(n, 12) from -1 (all downward) to 1 (all upward)."""
+        low, middle, high = (
+            self.ordered[..., 0],
+            _quantile(self.ordered, 0.5),
+            self.ordered[..., -1],
+        )
+        return (high + low - 2 * middle) / np.maximum(high - low, 1e-12)
+
+    @cached_property
+    def misfit(self) -> np.ndarray:
+        """(n,) see `limb_misfit`."""
+        return limb_misfit(self.leads)
+
+    @cached_property
+    def dead(self) -> np.ndarray:
+        """(n,) bool: no heartbeat."""
+        still = np.median(self.spans, axis=1) <= 1e-9
+        return still | (concentration(self.leads, self.sampling_rate / self.step) < CONCENTRATION)
+
+    def spans_as_recorded(self, rows: np.ndarray) -> np.ndarray:
+        """(rows, 12) from lowest to highest sample at the recordings' own rate."""
+        return np.ptp(self.signals[rows], axis=1)
+
+
+def _quantile(ordered, share):
+    """Along the last axis of sorted values, between two by their distance."""
+    place = share * (ordered.shape[-1] - 1)
+    below = int(place)
+    above = min(below + 1, ordered.shape[-1] - 1)
+    return ordered[..., below] + (ordered[..., above] - ordered[..., below]) * (place - below)
+
+
+def height(spans: np.ndarray) -> np.ndarray:
+    """Spans (n, leads) in mV -> (n,) mV: their geometric mean; a lead below a twentieth of the
+    median counts as that (one loose electrode is not a unit).
+    """
     floor = np.maximum(np.median(spans, axis=1, keepdims=True) / 20, 1e-12)
     return np.exp(np.log(np.maximum(spans, floor)).mean(axis=1))
 
 
-def wrong_unit(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
+def wrong_unit(records: Judged) -> np.ndarray:
     """Too small or too tall to be in mV. What does not move at all is not judged."""
-    typical, moves = height(signals), np.median(_spans(signals), axis=1) > 1e-9
+    typical, moves = height(records.spans), np.median(records.spans, axis=1) > 1e-9
     return moves & ((typical < HEIGHT_MV[0]) | (typical > HEIGHT_MV[1]))
 
 
-def limb_misfit(signals: np.ndarray) -> np.ndarray:
-    """(n,) the worst of the four identities between limb leads (III = II - I, aVR = -(I + II) / 2,
-    aVL = I - II / 2, aVF = II - I / 2): the change from sample to sample that is left over, as a
-    share of the limb leads' own, by medians over the busiest tenth of the time (the QRS complexes),
-    so that drift, noise and a lead that is lost for a while do not count.
+def limb_misfit(leads: np.ndarray) -> np.ndarray:
+    """(n, 12, T) -> (n,) the worst of the four identities between limb leads (III = II - I, aVR =
+    -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2): the change from sample to sample that is
+    left over, as a share of the limb leads' own, by medians over the busiest tenth of the time (the
+    QRS complexes), so that drift, noise and a lead that is lost for a while do not count.
     """
-    changes = np.diff(signals[..., :6], axis=1)
-    one, two, three, right, left, foot = np.moveaxis(changes, 2, 0)
+    changes = np.diff(leads[:, :6], axis=2)
+    n_busy = max(changes.shape[2] // 10, 1)
+    activity = np.abs(changes).sum(axis=1)
+    busy = np.argpartition(-activity, n_busy - 1, axis=1)[:, :n_busy]
+    changes = np.take_along_axis(changes, busy[:, None, :], axis=2)
+    one, two, three, right, left, foot = np.moveaxis(changes, 1, 0)
     left_over = (
         three - (two - one),
         right + (one + two) / 2,
         left - (one - two / 2),
         foot - (two - one / 2),
     )
-    n_busy = max(changes.shape[1] // 10, 1)
-    busy = np.argsort(-np.abs(changes).sum(axis=2), axis=1)[:, :n_busy]
-
-    def typical(values):
-        return np.median(np.abs(np.take_along_axis(values, busy, axis=1)), axis=1)
-
-    spread = np.mean([typical(changes[..., lead]) for lead in range(6)], axis=0)
-    return np.max([typical(part) for part in left_over], axis=0) / np.maximum(spread, 1e-12)
+    spread = np.median(np.abs(changes), axis=2).mean(axis=1)
+    worst = np.median(np.abs(left_over), axis=2).max(axis=0)
+    return worst / np.maximum(spread, 1e-12)
 
 
-def scaled_leads(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
+def scaled_leads(records: Judged) -> np.ndarray:
     """Every lead has the same span, and limb leads do not fit each other: each was scaled by its
-    own factor. Takes records at their own rate: a mean of samples has another span.
+    own factor. At the records' own rate: a mean of samples has another span.
     """
-    spans = np.ptp(signals, axis=1)
-    equal = spans.std(axis=1) < EQUAL_SPANS * spans.mean(axis=1)
-    return equal & (limb_misfit(_thinned(signals, sampling_rate)) > EINTHOVEN)
+    found = records.misfit > EINTHOVEN
+    spans = records.spans_as_recorded(np.flatnonzero(found))
+    found[found] = spans.std(axis=1) < EQUAL_SPANS * spans.mean(axis=1)
+    return found
 
 
-def wrong_limb_order(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
+def wrong_limb_order(records: Judged) -> np.ndarray:
     """Limb leads do not fit each other: some are not what they are named."""
-    misfit = limb_misfit(_thinned(signals, sampling_rate)) > EINTHOVEN
-    return misfit & ~scaled_leads(signals, sampling_rate)
+    return (records.misfit > EINTHOVEN) & ~scaled_leads(records)
 
 
-def wrong_chest_order(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
+def wrong_chest_order(records: Judged) -> np.ndarray:
     """V1 to V6 develop backwards: from like -aVR and upright to unlike it and downward."""
-    centred = _centred(signals)
-    like = _correlation(centred[..., CHEST_LEADS], -centred[..., [ORDER["aVR"]]])
-    rise = like @ STEPS * 1.6 + _asymmetry(centred)[:, CHEST_LEADS] @ STEPS * 1.8
-    return rise < CHEST
+    chest, against = records.centred[:, CHEST_LEADS], -records.centred[:, [ORDER["aVR"]]]
+    rise = _correlation(chest, against) @ STEPS * 1.6
+    return rise + records.asymmetry[:, CHEST_LEADS] @ STEPS * 1.8 < CHEST
 
 
-def upside_down(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
+def upside_down(records: Judged) -> np.ndarray:
     """All leads have the wrong sign."""
-    score = _asymmetry(_centred(signals)) @ UPSIDE_DOWN
-    return (score > POLARITY) & (limb_misfit(signals) < EINTHOVEN)
+    return (records.asymmetry @ UPSIDE_DOWN > POLARITY) & (records.misfit < EINTHOVEN)
 
 
-def concentration(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """(n,) share of the changes between samples that the busiest tenth of the time holds: QRS
-    complexes have nearly all; noise and hum about a tenth.
+def concentration(leads: np.ndarray, sampling_rate: float) -> np.ndarray:
+    """(n, 12, T) -> (n,) share of the changes between samples that the busiest tenth of the time
+    holds: QRS complexes have nearly all; noise and hum about a tenth.
     """
-    changes = (np.diff(signals, axis=1) ** 2).sum(axis=2)
+    changes = (np.diff(leads, axis=2) ** 2).sum(axis=1)
     width = max(round(0.05 * sampling_rate), 1)
     padded = np.pad(np.cumsum(changes, axis=1), ((0, 0), (1, 0)))
     smooth = padded[:, width:] - padded[:, :-width]
-    busiest = np.sort(smooth, axis=1)[:, -max(smooth.shape[1] // 10, 1) :]
+    n_busy = max(smooth.shape[1] // 10, 1)
+    busiest = np.partition(smooth, -n_busy, axis=1)[:, -n_busy:]
     return busiest.sum(axis=1) / np.maximum(smooth.sum(axis=1), 1e-30)
 
 
-def no_heartbeat(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
+def no_heartbeat(records: Judged) -> np.ndarray:
     """Nothing moves, or it moves all the time alike: hum, noise, an open input."""
-    still = np.median(_spans(signals), axis=1) <= 1e-9
-    return still | (concentration(signals, sampling_rate) < CONCENTRATION)
+    return records.dead
 
 
 class Check(NamedTuple):
-    """`judge`: (signals (n, T, 12) mV, Hz) -> (n,) bool; `leads` that it needs; `as_recorded`: at
-    the recording's own rate instead of about 100 Hz.
-    """
+    """`judge`: Judged -> (n,) bool; `leads` that it needs."""
 
-    judge: Callable[[np.ndarray, int], np.ndarray]
+    judge: Callable[[Judged], np.ndarray]
     description: str
     leads: tuple[str, ...] = LEADS
-    as_recorded: bool = False
 
 
 CHECKS = {
     "unit": Check(wrong_unit, f"a height outside {HEIGHT_MV[0]:g}-{HEIGHT_MV[1]:g} mV", ()),
-    "limb_order": Check(wrong_limb_order, "limb leads that do not fit each other", LEADS[:6], True),
+    "limb_order": Check(wrong_limb_order, "limb leads that do not fit each other", LEADS[:6]),
     "chest_order": Check(wrong_chest_order, "V1 to V6 that develop backwards"),
-    "lead_scaling": Check(scaled_leads, "every lead scaled to one span", as_recorded=True),
+    "lead_scaling": Check(scaled_leads, "every lead scaled to one span"),
     "polarity": Check(upside_down, "all leads upside down"),
     "no_beat": Check(no_heartbeat, "no heartbeat: zeros, hum or noise", ()),
 }
@@ -143,24 +211,22 @@ def judge(
     """Name of each check -> (n,) bool: whether it finds fault with signals # (n, T, 12) mV of any
     rate. What has no heartbeat is found by `no_beat` alone.
     """
-    signals = np.asarray(signals, dtype=np.float32)
-    at_100 = _thinned(signals, sampling_rate)
-    rate = round(sampling_rate / max(sampling_rate // 100, 1))
-    dead = no_heartbeat(at_100, rate)
+    records = Judged(np.asarray(signals, dtype=np.float32), sampling_rate)
     found = {}
     for name in names:
-        check = CHECKS[name]
-        given = (signals, sampling_rate) if check.as_recorded else (at_100, rate)
-        found[name] = dead if name == "no_beat" else check.judge(*given) & ~dead
+        fault = CHECKS[name].judge(records)
+        found[name] = fault if name == "no_beat" else fault & ~records.dead
     return found
 
 
 def refuse_impossible(signal: np.ndarray, where: object) -> None:
-    """UserError where a recording (T, 12) whose unit nobody says cannot be in mV."""
+    """UserError where a recording (T, leads) whose unit nobody says cannot be in mV."""
     there = signal[:, np.isfinite(signal).all(axis=0)]
     if not there.shape[1] or not np.ptp(there):
         return
-    typical = float(height(there[None])[0])
+    ordered = np.sort(there.T, axis=1)
+    spans = _quantile(ordered, 0.995) - _quantile(ordered, 0.005)
+    typical = float(height(spans[None])[0])
     if not IMPOSSIBLE_MV[0] <= typical <= IMPOSSIBLE_MV[1]:
         raise UserError(
             f"{where} does not say its unit, and in mV its leads would be {typical:.3g} mV tall "
@@ -168,31 +234,7 @@ def refuse_impossible(signal: np.ndarray, where: object) -> None:
         )
 
 
-def _spans(signals):
-    low, high = np.percentile(signals, [0.5, 99.5], axis=1)
-    return high - low
-
-
-def _centred(signals):
-    return signals - np.median(signals, axis=1, keepdims=True)
-
-
-def _asymmetry(centred):
-    """(n, leads) from -1 (all downward) to 1 (all upward)."""
-    high, low = centred.max(axis=1), centred.min(axis=1)
-    return (high + low) / np.maximum(high - low, 1e-12)
-
-
 def _correlation(a, b):
-    """Over time, of each record and lead; 0 where one is flat."""
-    size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return (a * b).sum(axis=1) / np.maximum(size, 1e-12)
-
-
-def _thinned(signals, sampling_rate):
-    """Means of neighbouring samples, about 100 a second."""
-    step = max(sampling_rate // 100, 1)
-    if step == 1:
-        return signals
-    whole = signals[:, : signals.shape[1] // step * step]
-    return whole.reshape(len(signals), -1, step, signals.shape[2]).mean(axis=2)
+    """Over time, of each record and lead (n, leads, T); 0 where one is flat."""
+    size = np.sqrt((a**2).sum(axis=2) * (b**2).sum(axis=2))
+    return (a * b).sum(axis=2) / np.maximum(size, 1e-12)

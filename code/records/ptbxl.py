@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from common.files import replacing, write_csv, write_text
+from common.files import write_csv
 from common.labels import LABEL_MAPPINGS, STATEMENTS, labels_of_statement
+from records.wfdb_any import sums_of
 from records.wfdb_files import Problem
 
 DATABASE_COLUMNS = (
@@ -86,19 +87,20 @@ def write_record(
     folder: str | Path, name: str, signal: np.ndarray, sampling_rate: int, gain: float = 1000.0
 ) -> None:
     """Write # (T, 12) int16, `gain` units per mV, as WFDB format 16 with its header and
-    checksums.
+    checksums; the header last, so that an interrupted record is none.
     """
     path = Path(folder) / name
     samples = np.ascontiguousarray(signal, dtype="<i2")
-    checksums = samples.sum(axis=0, dtype=np.int64) % 65536
+    checksums = sums_of(samples).astype(int) % 65536
     lines = [f"{path.name} {samples.shape[1]} {sampling_rate} {len(samples)}"]
     lines += [
         f"{path.name}.dat 16 {gain}(0)/mV 16 0 {first} {checksum} 0 {lead}"
         for first, checksum, lead in zip(samples[0], checksums, RECORD_LEADS, strict=True)
     ]
-    with replacing(path.with_suffix(".dat")) as temporary:
-        temporary.write_bytes(samples.tobytes())
-    write_text(path.with_suffix(".hea"), "\n".join(lines) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".hea").unlink(missing_ok=True)
+    samples.tofile(path.with_suffix(".dat"))
+    path.with_suffix(".hea").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def write_statements(folder: str | Path) -> Path:

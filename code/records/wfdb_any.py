@@ -50,8 +50,11 @@ class WfdbSignals(NamedTuple):
 
     def millivolts(self) -> np.ndarray:
         """(T, n) float64 mV, NaN where a sample is marked as missing."""
-        values = (self.digital - self.baselines.astype(float)) * self.factors
-        values[self.digital == self.invalid] = np.nan
+        baselines = self.baselines.astype(float)
+        values = (self.digital - baselines if baselines.any() else self.digital) * self.factors
+        gaps = self.digital == self.invalid
+        if gaps.any():
+            values[gaps] = np.nan
         return values
 
 
@@ -139,17 +142,22 @@ def _read_format_16(path, header, columns, start, count):
     """Interleaved little-endian int16: the samples (T, n) from `start` on, and how many there
     are.
     """
-    parts, n_samples = {}, None
+    parts, n_samples = [], None
     for file in dict.fromkeys(header.signals[column].file for column in columns):
         members = [k for k, signal in enumerate(header.signals) if signal.file == file]
         wanted = [column for column in columns if header.signals[column].file == file]
         values, whole = _file_16(path, header, file, members, wanted, start, count)
         n_samples = whole if n_samples is None else min(n_samples, whole)
-        parts.update(zip(wanted, values.T, strict=True))
-    length = min(len(part) for part in parts.values())
+        parts.append((wanted, values))
+    length = min(len(values) for _, values in parts)
     if length == 0:
         raise RecordError("truncated", f"{path} lasts no longer than the start that was asked for")
-    return np.stack([parts[column][:length] for column in columns], axis=1), n_samples
+    if len(parts) == 1:
+        return parts[0][1], n_samples
+    digital = np.empty((length, len(columns)), np.int16)
+    for wanted, values in parts:
+        digital[:, [columns.index(column) for column in wanted]] = values[:length]
+    return digital, n_samples
 
 
 def _file_16(path, header, file, members, wanted, start, count):
@@ -177,16 +185,24 @@ def _file_16(path, header, file, members, wanted, start, count):
     digital = np.fromfile(
         data, dtype="<i2", count=(last - first) * frame, offset=offset + 2 * frame * first
     ).reshape(last - first, frame)
-    edges = np.cumsum([0, *(header.signals[k].per_frame for k in members)])
-    picked = [
-        digital[:, edges[members.index(k)] : edges[members.index(k) + 1]].reshape(-1)
-        for k in wanted
-    ]
+    picked = _signals_of(digital, header, members, wanted)
     if first == 0 and last == n_frames:
-        check_sums(np.stack(picked, axis=1), [header.signals[k] for k in wanted])
+        check_sums(picked, [header.signals[k] for k in wanted])
     skip = start - first * per_frame
     end = None if count is None else skip + count
-    return np.stack([values[skip:end] for values in picked], axis=1), n_frames * per_frame
+    return picked[skip:end], n_frames * per_frame
+
+
+def _signals_of(frames, header, members, wanted):
+    """Samples (T, wanted) of frames that hold all `members`; a view where nothing is left out."""
+    if wanted == members and all(header.signals[k].per_frame == 1 for k in members):
+        return frames
+    edges = np.cumsum([0, *(header.signals[k].per_frame for k in members)])
+    picked = []
+    for k in wanted:
+        first = edges[members.index(k)]
+        picked.append(frames[:, first : first + header.signals[k].per_frame].reshape(-1))
+    return np.stack(picked, axis=1)
 
 
 def _read_through_wfdb(path, header, columns, start, count):
@@ -226,11 +242,16 @@ def _read_through_wfdb(path, header, columns, start, count):
     return picked, (n_frames or last) * per_frame
 
 
+def sums_of(digital: np.ndarray) -> np.ndarray:
+    """Sums (n,) of the columns of whole numbers (T, n), exact while below 2^53."""
+    return np.ones(len(digital)) @ digital.astype(float)
+
+
 def check_sums(digital: np.ndarray, signals: list[SignalLine]) -> None:
     """RecordError where the sum of a signal's samples (n, signals), modulo 65536, is not the one
     that its header states.
     """
-    sums = digital.sum(axis=0, dtype=np.int64)
+    sums = sums_of(digital)
     wrong = [
         signal.name
         for total, signal in zip(sums, signals, strict=True)

@@ -32,6 +32,7 @@ sys.path.insert(0, str(ROOT / "code"))
 from ratios import print_result
 
 SIZES = (250, 500, 1000, 1499)
+WHAT = ("reading", "importing", "cost", "memory", "child")
 N_WFDB = 300  # records of the wfdb loop, which is the slow one
 
 
@@ -143,11 +144,48 @@ def child(data_path: Path) -> dict:
     }
 
 
+def importing(ptbxl: Path, n_records: int = 1000) -> dict:
+    """CPU seconds of importing `n_records` WFDB records (copies of the 500 Hz ones of `ptbxl`),
+    of reading them by the import's own reader, and by a wfdb.rdsamp loop (over N_WFDB of them).
+    """
+    import wfdb
+
+    import import_records
+    from records.readers import read_recording
+
+    headers = sorted((ptbxl / "records500").rglob("*.hea"))
+    with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
+        folder = Path(name)
+        (folder / "in").mkdir()
+        for number in range(n_records):
+            header, copy = headers[number % len(headers)], f"R{number:05d}"
+            text = header.read_text().replace(header.stem, copy) + "#Dx: 426783006\n"
+            (folder / "in" / f"{copy}.hea").write_text(text)
+            data = header.with_suffix(".dat").read_bytes()
+            (folder / "in" / f"{copy}.dat").write_bytes(data)
+        paths = sorted((folder / "in").glob("*.hea"))
+        seconds = {}
+        for what, work in {
+            "read": lambda: [read_recording(path) for path in paths],
+            "wfdb": lambda: [wfdb.rdsamp(str(path.with_suffix(""))) for path in paths[:N_WFDB]],
+            "import": lambda: import_records.main(
+                import_records.get_args_parser().parse_args(
+                    ["--records", str(folder / "in"), "--output_path", str(folder / "out")]
+                )
+            ),
+        }.items():
+            start = time.process_time()
+            work()
+            seconds[what] = time.process_time() - start
+        seconds["wfdb"] *= n_records / min(n_records, N_WFDB)
+    return {"n": n_records, **seconds}
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="+", choices=("reading", "cost", "memory", "child"))
+    parser.add_argument("what", nargs="+", choices=WHAT)
     parser.add_argument("--ptbxl", type=Path, required=True)
     parser.add_argument("--n_records", type=int, default=4497, help="for memory; PTB-XL has 21837")
     args = parser.parse_args()
@@ -164,6 +202,16 @@ def main():
                 "a wfdb.rdsamp loop",
                 f"{found['ratio']:.1f} times as fast, largest difference "
                 f"{found['largest_difference_mV']:.2g} mV",
+            )
+        elif what == "importing":
+            found = importing(args.ptbxl)
+            each = {name: 1000 * found[name] / found["n"] for name in ("read", "wfdb", "import")}
+            print_result(
+                f"importing {found['n']} records of 10 s at 500 Hz",
+                "reading them: by the import's reader / by a wfdb.rdsamp loop",
+                f"{each['import']:.2f} CPU ms each, {found['import'] / found['read']:.1f} / "
+                f"{found['import'] / found['wfdb']:.2f} times as long ({each['read']:.2f} / "
+                f"{each['wfdb']:.2f} ms)",
             )
         else:
             found = memory(args.ptbxl, args.n_records)

@@ -32,3 +32,9 @@ def test_peak_memory_is_twice_the_array_and_500_mb(ptbxl):
     found = bench.memory(ptbxl, 4497)
     print(found)
     assert found["peak_MB"] <= found["limit_MB"]
+
+
+def test_importing_takes_no_longer_than_wfdb_takes_to_read(ptbxl):
+    found = bench.importing(ptbxl, 300)
+    print(found)
+    assert found["import"] <= found["wfdb"]
