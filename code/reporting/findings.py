@@ -108,35 +108,58 @@ def concepts(run: Run) -> Iterator[Finding]:
         text = "no concept could be tested for the diagnosis that it belongs to."
         yield Finding("Concepts:", text, "concepts", "tcav/scores.csv")
         return
-    for pathology, group in tested.groupby("pathology", sort=False):
-        yield _concepts_of(str(pathology), group)
+    groups = tested.groupby("pathology", sort=False)
+    verdicts = [_verdict_on(str(pathology), group) for pathology, group in groups]
+    for said in dict.fromkeys(one.said for one in verdicts):
+        yield _concepts_said([one for one in verdicts if one.said == said])
 
 
-def _concepts_of(pathology, group):
+@dataclass(frozen=True)
+class Verdict:
+    """What is found of the concepts of one class.
+
+    said   the sentence's frame, `{}` for class by class; shown, other: concepts that stand out or
+           do not; n: ECGs of the class; kind: as Finding's
+    """
+
+    said: str
+    pathology: str
+    n: int
+    shown: list[str]
+    other: list[str]
+    kind: str = "no"
+
+    def __str__(self):
+        concepts = f"{named(self.shown)} for " if self.shown else ""
+        return f"{concepts}{self.pathology} ({self.n} ECG{'s' * (self.n != 1)})"
+
+
+def _verdict_on(pathology, group):
     best = group.groupby("concept", sort=False)["p_corrected"].min()
     special = [str(name) for name in best.index[best < ALPHA]]
     other = [str(name) for name in best.index[best >= ALPHA]]
     learnt = _learnt(group)
     n = int(group["n_class"].max())
     if n < FEW_CLASS_RECORDS:
-        text = f"not enough ECGs to say which concepts {pathology} follows ({n})."
-        return Finding("Concepts:", text, "concepts", "tcav/scores.csv")
-    absent = f" Not shown: {named(other)}." if other else ""
+        return Verdict("not enough ECGs to judge any for {}.", pathology, n, [], [])
     if learnt:
-        text = (
-            f"{pathology} follows {named(learnt)}, further than in networks that have learnt "
-            f"nothing of the labels ({n} ECGs).{absent}"
+        said = (
+            "learnt, further than networks that have learnt nothing of the labels follow them: {}."
         )
-        return Finding("Concepts:", text, "concepts", "tcav/scores.csv", "yes")
+        return Verdict(said, pathology, n, learnt, other, "yes")
     if special:
-        rest = _held_against(group)
-        text = (
-            f"the directions of {named(special)} are special in this network for {pathology} "
-            f"({n} ECGs); {rest}, so this does not say that it has learnt them.{absent}"
-        )
-        return Finding("Concepts:", text, "concepts", "tcav/scores.csv", "no")
-    text = f"none of {named(other)} stands out for {pathology} ({n} ECGs)."
-    return Finding("Concepts:", text, "concepts", "tcav/scores.csv", "no")
+        said = f"special in this network: {{}}; {_held_against(group)}: not shown to be learnt."
+        return Verdict(said, pathology, n, special, other)
+    return Verdict("none stands out: not {}.", pathology, n, other, [])
+
+
+def _concepts_said(verdicts):
+    """One sentence on all classes of which the same is found."""
+    text = verdicts[0].said.format("; ".join(map(str, verdicts)))
+    absent = [f"{named(one.other)} for {one.pathology}" for one in verdicts if one.other]
+    if absent:
+        text += f" No evidence: {'; '.join(absent)}."
+    return Finding("Concepts:", text, "concepts", "tcav/scores.csv", verdicts[0].kind)
 
 
 def _held_against(group):
@@ -398,5 +421,5 @@ def asked_of(run: Run) -> str:
     classes = named([class_in_words(name) for name in info.labels], 3)
     return (
         f"What a {info.modelname} uses and looks at when it reads an ECG for {classes} "
-        f"(task {info.task}), on {run.data_in_words()}. For research; not a medical device."
+        f"(task {info.task}), on {run.data_in_words()}."
     )
