@@ -56,12 +56,12 @@ from common.cli import (
     select_device,
     stage_parser,
 )
-from common.files import UserError, read_csv, sha256
+from common.files import UserError, read_csv, sha256, write_csv
 from common.labels import LAYOUTS, is_regression, slug
 from common.stage import Stage
 from networks import distributed
 from networks.checkpoints import check_against, find_checkpoint, load_model
-from networks.defaults import settle
+from networks.defaults import own_data, settle
 from networks.inference import load_dataset_for, predict
 from records.dataset import TABLE, Dataset, content_hash
 from records.quality import QUALITY_FILE, write_flag_counts
@@ -76,7 +76,12 @@ FIRST = {
     "cells.csv": "the leads and segments that mattered most in each record",
     "*.npz": "the maps, one value per sample",
 }
-OWN_FILES = ("prediction.csv", "notes.csv", "ecg.html")  # of a record of one's own
+OWN_FILES = (
+    "prediction.csv",
+    "notes.csv",
+    "neighbours.csv",
+    "ecg.html",
+)  # of a record of one's own
 
 # options that results do not depend on: where things lie, and what the hashes of checkpoint and
 # data already say
@@ -206,6 +211,14 @@ def get_args_parser() -> StageParser:
         default=10,
         help="times that the waves' boundaries are moved by what they are uncertain by, to see "
         "which cells keep their ranks (rank_stability in cells.csv; 0: not asked)",
+    )
+    parser.add_argument(
+        "--neighbours",
+        type=count,
+        default=None,
+        metavar="K",
+        help="the K training records that each explained one resembles most, and whether it is "
+        "like any (default: 5 with --record, else 0)",
     )
     parser.add_argument(
         "--record",
@@ -379,10 +392,11 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
     )
     rows = np.concatenate([target.rows for target in job.targets])
     kept = write_records(job.folder, job.data, rows)
+    alike = write_neighbours(args, job)
     pages = [] if not args.record else write_own_page(args, job, name)
     counts = {target.name: len(target.rows) for target in job.targets}
     inputs = [find_checkpoint(args.model_path), *([] if args.record else [job.data.path / TABLE])]
-    outputs = [*written, quality, kept, *pages, *figures]
+    outputs = [*written, quality, kept, *alike, *pages, *figures]
     stage.finish(inputs=inputs, outputs=outputs, counts=counts)
     local_results.remove_parts(job)
     more = f", {left_out} not drawn (--max_figures)" if left_out else ""
@@ -401,6 +415,33 @@ def say_prediction(args: argparse.Namespace, model: nn.Module, job: Job) -> None
     one_ecg.write_tables(job.folder, job.data, model.info.labels, logits, model.info.thresholds)
     prediction = read_csv(job.folder / one_ecg.PREDICTION)
     print_once(one_ecg.prediction_in_words(prediction))
+
+
+def write_neighbours(args: argparse.Namespace, job: Job) -> list[Path]:
+    """neighbours.csv: the training records that the explained ones resemble; of a record of one's
+    own, where the network's data set is at hand.
+    """
+    wanted = args.neighbours if args.neighbours is not None else 5 * bool(args.record)
+    if not wanted:
+        return []
+    from attribution import neighbours
+
+    info, checkpoint = job.model.info, find_checkpoint(args.model_path)
+    try:
+        home = own_data(info, checkpoint) if args.record else Path(args.data_path)
+        whole = load_dataset_for(info, home)
+        pool = neighbours.pool_of(whole, info.folds.get("train") or range(1, 9), args.seed)
+    except UserError as error:
+        if not args.record:
+            raise
+        say_left_out({"the patients it resembles": str(error)})
+        return []
+    facts = f"{sha256(checkpoint)} {content_hash(home, info.sampling_rate)}"
+    kept = neighbours.Kept(job.model, pool, job.folder.parent / "neighbours", facts, args.window)
+    table = neighbours.neighbours_table(kept, job.data, job.targets, wanted, bool(args.record))
+    write_csv(job.folder / neighbours.FILE, table)
+    print(neighbours.in_words(table))
+    return [job.folder / neighbours.FILE]
 
 
 def write_own_page(args: argparse.Namespace, job: Job, name: str) -> list[Path]:

@@ -112,6 +112,9 @@ def _local_part(run, folder, own):
         yield paragraph(line, "warn")
     strongest = cells[cells["rank"] == 1] if "rank" in cells else cells
     yield details("Strongest lead and wave of each ECG and method", table(strongest, 60))
+    alike = run.csv(f"{folder}/neighbours.csv")
+    if alike is not None and len(alike):
+        yield details("Training records that these ECGs resemble", table(alike, 200))
     records = viewed_records(run, folder)
     pictures = run.figures(f"{folder}/**/*.png")
     if records:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from common.files import write_csv, write_text
 from ecg import measure
@@ -26,6 +27,7 @@ LIMITS = {
     "QRS_Axis_Global": ("QRS axis", "degrees", -30, 90),
 }
 PREDICTION, NOTES, PAGE = "prediction.csv", "notes.csv", "ecg.html"
+NEIGHBOURS = "neighbours.csv"
 
 
 def measurements(signal: np.ndarray, sampling_rate: int) -> pd.DataFrame:
@@ -102,6 +104,46 @@ def prediction_in_words(prediction: pd.DataFrame, most: int = 3) -> str:
     return f"the network says none of its classes; the most probable are {', '.join(likely)}"
 
 
+def alike_in_words(rows: pd.DataFrame) -> str:
+    """A sentence on the neighbours of one record by one way of being alike (their rows of
+    neighbours.csv): how many have which label, and whether the record is like any.
+    """
+    labels = rows["labels"].fillna("").astype(str).str.split().explode().dropna()
+    counts = labels[labels != ""].value_counts(sort=True)
+    said = ", ".join(f"{name} {count}" for name, count in counts.items()) or "no label"
+    first = rows.iloc[0]
+    by = (
+        first["alike_by"]
+        .replace("cells ", "what the map marks for ")
+        .replace("features", "the network's features")
+    )
+    far = (
+        f"It is farther from them than {100 * (1 - first['p']):.0f} % of the training records are "
+        f"from each other (distance {first['mean_distance']:.2f}, usually "
+        f"{first['typical_distance']:.2f})"
+    )
+    verdict = (
+        ": out of distribution, the network has seen nothing like it, and what it says of this "
+        "record has not been tested."
+        if first["out_of_distribution"]
+        else "."
+    )
+    return f"By {by}, its {len(rows)} nearest training records are labelled {said}. {far}{verdict}"
+
+
+def patients_alike(table_of: pd.DataFrame) -> Markup:
+    """The section on the training records that one record resembles."""
+    parts = []
+    for _, rows in table_of.groupby("alike_by", sort=False):
+        parts.append(paragraph(alike_in_words(rows), _tone(rows)))
+        parts.append(table(rows[["rank", "neighbour", "labels", "distance"]]))
+    return join(parts)
+
+
+def _tone(rows):
+    return "warn" if rows["out_of_distribution"].any() else ""
+
+
 def write_page(run: Run, folder: Path, name: str) -> Path:
     """Write <folder>/ecg.html: prediction, viewer, measurements of one record of one's own."""
     records = viewed_records(run, folder.name)
@@ -117,6 +159,9 @@ def write_page(run: Run, folder: Path, name: str) -> Path:
         PageSection("prediction", "All classes", table(prediction)),
         PageSection("measured", "Measured", table(pd.read_csv(folder / NOTES))),
     ]
+    if (folder / NEIGHBOURS).is_file():
+        alike = pd.read_csv(folder / NEIGHBOURS)
+        sections.insert(1, PageSection("alike", "Patients it resembles", patients_alike(alike)))
     subtitle = (
         f"Read by {run.info.modelname} ({run.info.run_folder_name}). "
         "For research; not a medical device."

@@ -17,10 +17,7 @@ from tqdm import tqdm
 from attribution.cells import cell_maps, relative_density
 from attribution.methods import explain_records
 from ecg.beats import Beats, find_beats, mean_beats, median_beats
-from networks.inference import coverage_of, to_input, views
-from networks.models import last_layer
-from networks.program import Program
-from networks.redrawing import features
+from networks.inference import coverage_of
 from records.dataset import Dataset
 from records.segmentations import load_segments
 
@@ -86,46 +83,11 @@ def _signal(material: Material):
     return _flat(median_beats(material.data.signals, material.beats))
 
 
-@torch.no_grad()
-def _features_of_graph(material: Material):
-    """The same of a network that is stored as a graph."""
-    model, rows = material.model, []
-    device = next(model.parameters()).device
-    for start in range(0, len(material.data), CHUNK):
-        signals = material.data.signals[start : start + CHUNK]
-        inputs = [
-            to_input(piece, model.info.leads, device)
-            for piece in views(signals, model.info.crop, material.window)
-        ]
-        caught = [_over_time(features(model, x)) for x in inputs]
-        rows.append(torch.stack(caught).mean(dim=0).cpu().numpy())
-    return np.concatenate(rows)
-
-
 def _features(material: Material):
     """Input of the last dense layer, mean over the windows."""
-    if isinstance(material.model, Program):
-        return _features_of_graph(material)
-    model, caught = material.model, []
-    handle = last_layer(model)[1].register_forward_pre_hook(
-        lambda _module, inputs: caught.append(_over_time(inputs[0].detach()))
-    )
-    try:
-        rows = []
-        for start in range(0, len(material.data), CHUNK):
-            signals = material.data.signals[start : start + CHUNK]
-            for piece in views(signals, model.info.crop, material.window):
-                model(to_input(piece, model.info.leads, next(model.parameters()).device))
-            rows.append(torch.stack(caught).mean(dim=0).cpu().numpy())
-            caught.clear()
-    finally:
-        handle.remove()
-    return np.concatenate(rows)
+    from networks.features import features_of  # alone where it is asked for
 
-
-def _over_time(values):
-    """(n, features) of a layer's input, (n, features) or (n, features, steps)."""
-    return values.flatten(2).mean(dim=2) if values.ndim > 2 else values
+    return features_of(material.model, material.data.signals, material.window)
 
 
 def _attribution_signed(material: Material):
