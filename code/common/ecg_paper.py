@@ -138,29 +138,32 @@ def baselines(
     """Height (mm) of each row's isoelectric line between `bottom` and `top`, and the gain in mm/mV.
 
     signal  # (T, 12) mV; rows: the leads on each row, from the top. Rows get the room that their
-            leads and the calibration pulse need; where there is not enough, rows come closer in
-            proportion, and below MAX_SQUEEZE the gain is halved, again and again.
+            leads and the calibration pulse need; where there is not enough, rows come closer, and
+            where that is more than MAX_SQUEEZE the gain is halved, again and again.
     """
     room, gain = top - bottom, MM_PER_MV
-    while room < MAX_SQUEEZE * _needed(signal, rows, gain)[0].sum():
+    needed, least = _needed(signal, rows, gain)
+    while room < least.sum():
         gain /= 2
-    needed, pulses = _needed(signal, rows, gain)
+        needed, least = _needed(signal, rows, gain)
     spare = room - needed.sum()
     if spare >= 0:
         steps = needed + spare / len(needed)
     else:
-        above = needed - pulses
-        steps = pulses + above * (room - pulses.sum()) / above.sum()
+        steps = least + (needed - least) * (room - least.sum()) / (needed - least).sum()
     return top - np.cumsum(steps)[:-1], gain
 
 
 def _needed(signal, rows, gain, clearance=2.0):
     """Distances (mm) from the top to the first row, from row to row, and from the last row to the
-    bottom: what leads and pulses need, and what the pulses alone need.
+    bottom: what leads and pulses need, and what they need at least. No trace leaves the paper.
     """
-    pulses = np.full(len(rows) + 1, gain + PULSE_ROOM)
+    leads = gain * _extent(signal, rows) + clearance
+    pulses = np.full(len(leads), gain + PULSE_ROOM)
     pulses[-1] = 0.0
-    return np.maximum(gain * _extent(signal, rows) + clearance, pulses + 0.1), pulses
+    least = np.maximum(MAX_SQUEEZE * leads, pulses)
+    least[0], least[-1] = max(leads[0], pulses[0]), leads[-1]
+    return np.maximum(leads, pulses), least
 
 
 def _extent(signal, rows):

@@ -224,6 +224,16 @@ def test_every_row_has_a_pulse_however_close_the_rows():
     assert sum(len(line.get_xdata()) == 6 for line in figure.axes[0].lines) == 12
 
 
+@pytest.mark.parametrize("height", [0.8, 1.5, 3.0, -1.1, -2.6, 7.0])
+def test_no_trace_leaves_the_paper(height):
+    signal = ecg_like(height=height)
+    signal[:, :6] *= 0.3
+    figure = twelve_leads(Record(signal, 100), heat_for(signal))
+    for line in traces(figure):
+        assert PAPER[1] <= line[:, 1].min()
+        assert line[:, 1].max() <= PAPER[3]
+
+
 def test_the_clinical_layout_hands_over_from_column_to_column():
     signal = np.arange(1000)[:, None] * 1e-3 + np.zeros(12)  # a ramp: every sample has its height
     figure = twelve_leads(Record(signal, 100), heat_for(signal), "3x4")
