@@ -100,6 +100,7 @@ demo_sizes() {
   amplitude_tasks=(T_Wave_Amplitude); more_seeds=(1); train_size=(--epochs 30)
   tcav_size=(--n_runs 10 --n_null 400); local_size=(--strategy single_best); glocal_size=(--n_samples 20)
   sanity_size=(--n_samples 16 --n_few 4); discovery_size=(--cohort "AMI or IMI")
+  counterfactual_size=(--n_samples 3 --max_figures 5)
 }
 
 paper_sizes() {
@@ -109,6 +110,7 @@ paper_sizes() {
   amplitude_tasks=(P_Wave_Amplitude R_Peak_Amplitude T_Wave_Amplitude); more_seeds=(1 2); train_size=()
   tcav_size=(); local_size=(--strategy best_n --n_samples 100); glocal_size=(--n_samples 100)
   sanity_size=(); discovery_size=(--cohort "AMI or IMI")
+  counterfactual_size=(--n_samples 100 --add_concept SLI-LVH QRS-CLBBB --remove_concept SLI-LVH QRS-CLBBB)
 }
 
 fetch_paper() {
@@ -135,6 +137,7 @@ explain() {
     form | rhythm) printf '\ndiscovery is left out: %s knows no infarction whose kinds could be found again\n' "$2" ;;
     *) stage discovery "${common[@]}" "${discovery_size[@]}" ;;
   esac
+  stage counterfactuals "${common[@]}" "${counterfactual_size[@]}"
   stage report --output_path "$output" --model_path "$run"
 }
 

@@ -5,7 +5,9 @@ Reads:   the checkpoint (--model_path) and <data_path>/raw<Hz>.pkl, ptbxl_databa
 Writes:  <output_path>/<run>/counterfactual/ counterfactuals.csv (one row per record and
          pathology), edits.csv (one row per edit, with the dose that our own measurement finds),
          alone.csv (edits that suffice by themselves), groups.csv and card.csv (what turns a group,
-         held against the textbook), signals_<pathology>.npz (edited records), figures, quality.csv
+         held against the textbook), concepts.csv and concept_answers.csv (concepts switched by
+         waves alone, beside what TCAV says), signals_<pathology>.npz (edited records), figures,
+         quality.csv
 
 Example: python code/counterfactuals.py --model_path=output/lenet_subdiagnostic
 
@@ -27,17 +29,19 @@ from common.cli import (
     count,
     positive_int,
     run,
+    say_left_out,
     say_results,
     select_device,
     stage_parser,
 )
-from common.files import UserError, read_npz, sha256, write_csv, write_figure
+from common.files import UserError, read_csv, read_npz, sha256, write_csv, write_figure
 from common.labels import is_regression
 from common.stage import Stage
-from counterfactual import groups
+from counterfactual import concept_job, groups
 from counterfactual import job as counterfactual_job
 from counterfactual.edits import limits_of
 from counterfactual.job import Job
+from counterfactual.switching import RECIPES, check_recipes
 from glocal.scorecard import CARDS, cards_for
 from networks.checkpoints import check_against, find_checkpoint, load_model
 from networks.defaults import settle
@@ -62,6 +66,8 @@ SETTINGS = (
     "limit",
     "seed",
     "max_figures",
+    "add_concept",
+    "remove_concept",
 )
 
 
@@ -109,6 +115,14 @@ def get_args_parser() -> StageParser:
         "cohort's planted cells where there are such, else the textbook's) or a csv of your own "
         "with the columns label, lead, segment and, if wanted, sign",
     )
+    for direction, what in (("add", "on"), ("remove", "off")):
+        parser.add_list_argument(
+            f"--{direction}_concept",
+            default=[],
+            metavar="CONCEPT",
+            help=f"switch these concepts {what} by waves alone and see how far each logit follows, "
+            f"beside TCAV's answer: {', '.join(RECIPES)} (default: none)",
+        )
     parser.add_argument(
         "--max_figures", type=count, default=20, help="figures of records at most (0: none)"
     )
@@ -134,7 +148,20 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
-def finish(args: argparse.Namespace, job: Job, stage: Stage) -> None:
+def switch_concepts(args: argparse.Namespace, job: Job, run_folder: Path) -> list[Path]:
+    """Switch the concepts asked for; the written paths."""
+    asked = {"add": args.add_concept, "remove": args.remove_concept}
+    wanted, left_out = concept_job.switches(job.data, asked, args.n_samples, args.seed)
+    say_left_out(left_out)
+    if not wanted:
+        return []
+    concept_job.compute(job, wanted)
+    scores = run_folder / "tcav" / "scores.csv"
+    tcav = read_csv(scores) if scores.is_file() else None
+    return concept_job.assemble(job, wanted, tcav)
+
+
+def finish(args: argparse.Namespace, job: Job, stage: Stage, switched: list[Path]) -> None:
     """Tables, figures, one line of summary per pathology."""
     from counterfactual import figures  # what draws is loaded when all is computed
 
@@ -153,7 +180,7 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage) -> None:
         drawn += write_figure(figures.group_figure(grouped), job.folder / "groups", figures.FORMATS)
     names = ("counterfactuals", "edits", "alone", "groups", "card")
     written = [job.folder / f"{name}.csv" for name in names]
-    written += [job.signals_path(target) for target in job.targets]
+    written += [*switched, *(job.signals_path(target) for target in job.targets)]
     flags = {one.name: job.data.ecg_id[one.rows] for one in job.targets}
     written.append(write_flag_counts(job.folder, job.data.table, flags))
     for line in held.itertuples():
@@ -185,6 +212,8 @@ def main(args: argparse.Namespace) -> None:
             f"the model predicts amplitudes ({model.info.task}): it decides nothing that could be "
             "turned; take one of a classification task"
         )
+    for name in ("add_concept", "remove_concept"):
+        setattr(args, name, check_recipes(getattr(args, name)))
     place = settle(args, model.info, args.model_path)
     folder = place.run / "counterfactual"
     job = prepare(args, model, folder)
@@ -202,7 +231,7 @@ def main(args: argparse.Namespace) -> None:
         print(f"{n_records} records x pathologies, up to {args.max_edits} changes each")
         sys.stdout.flush()
         counterfactual_job.compute(job)
-        finish(args, job, stage)
+        finish(args, job, stage, switch_concepts(args, job, place.run))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.files import read_npz
+import counterfactuals
+from common.files import UserError, read_npz
+from common.labels import LEADS
 from conftest import run_script
-from networks.checkpoints import load_model
+from counterfactual import job
+from counterfactual.edits import EDITS
+from counterfactual.sentences import edit_in_words
+from networks.checkpoints import ModelInfo, load_model, save_checkpoint
 from networks.inference import predict
 from networks.metrics import sigmoid
+from networks.models import get_model
 from records.dataset import load_dataset
 
 OPTIONS = ("--n_samples", 3, "--max_figures", 1, "--pathologies", "NORM", "--folds", 9, 10)
@@ -65,7 +71,9 @@ def test_every_edit_is_counted_and_measured(made):
     assert (edits["measured_dose"] - edits["dose"]).abs().median() < 0.02
     for line in table.itertuples():
         own = edits[edits["ecg_id"] == line.ecg_id]
-        assert all(f"{dose:+.2f} mV" in line.sentence for dose in own["dose"])
+        for made_edit in own.itertuples():
+            words = edit_in_words(EDITS[made_edit.edit], made_edit.dose)
+            assert words in line.sentence
 
 
 def test_figures_groups_and_card_are_there(made):
@@ -92,9 +100,6 @@ def test_the_same_command_is_finished_and_another_is_refused(made, cohort, train
 
 def test_an_interrupted_run_goes_on(made, cohort, trained, tmp_path, monkeypatch):
     """The chunks that are there are not computed again, and the tables are the same bytes."""
-    import counterfactuals
-    from counterfactual import job
-
     folder, _ = made
     monkeypatch.setattr(job, "CHUNK", 2)
     parser = counterfactuals.get_args_parser()
@@ -118,11 +123,30 @@ def test_an_interrupted_run_goes_on(made, cohort, trained, tmp_path, monkeypatch
         assert (own / f"{name}.csv").read_bytes() == (folder / f"{name}.csv").read_bytes()
 
 
-def test_a_network_that_decides_nothing_is_refused(cohort, tmp_path):
-    options = ("--data_path", cohort, "--logdir", tmp_path, "--task", "T_Wave_Amplitude")
-    run_script("train_model.py", *options, "--epochs", 1, "--n_bootstrap", 10)
-    model = tmp_path / "lenet_T_Wave_Amplitude"
-    done = run_script("counterfactuals.py", "--model_path", model, check=False)
-    assert done.returncode == 2
-    assert "decides nothing that could be turned" in done.stderr
-    assert not (model / "counterfactual").exists()
+def test_a_network_that_decides_nothing_is_refused(tmp_path):
+    info = ModelInfo("lenet", "T_Wave_Amplitude", LEADS, LEADS, 100, 2.5, {}, 0)
+    path = tmp_path / "run" / "checkpoints" / "best_model.ckpt"
+    save_checkpoint(path, get_model("lenet", 12), info)
+    args = counterfactuals.get_args_parser().parse_args(["--model_path", str(path)])
+    with pytest.raises(UserError, match="decides nothing that could be turned"):
+        counterfactuals.main(args)
+    assert not (tmp_path / "run" / "counterfactual").exists()
+
+
+def test_concepts_are_switched_beside(cohort, trained, tmp_path):
+    more = ("--remove_concept", "SLI-LVH", "--n_samples", 2, "--max_figures", 0)
+    done = run_script("counterfactuals.py", *words(cohort, trained, tmp_path), *more)
+    folder = tmp_path / "lenet_subdiagnostic" / "counterfactual"
+    switched = pd.read_csv(folder / "concepts.csv")
+    assert set(switched["concept"]) == {"SLI-LVH"}
+    stay = switched[~switched["switched"]]
+    assert np.allclose(stay["logit_before"], stay["logit_after"])
+    assert switched["switched"].any(), done.stdout
+    [answer] = pd.read_csv(folder / "concept_answers.csv").itertuples()
+    assert (answer.pathology, answer.n_records) == ("NORM", len(switched))
+
+
+def test_a_concept_without_waves_is_refused(trained, cohort, tmp_path):
+    given = [*map(str, words(cohort, trained, tmp_path)), "--add_concept", "Sex"]
+    with pytest.raises(UserError, match="no wave is known to switch Sex"):
+        counterfactuals.main(counterfactuals.get_args_parser().parse_args(given))

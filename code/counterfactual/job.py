@@ -16,6 +16,7 @@ from tqdm import tqdm
 from attribution.plan import Target
 from common.files import read_npz, write_csv, write_npz
 from common.labels import slug
+from counterfactual import parts
 from counterfactual.body import Body, bodies_of, measured_doses
 from counterfactual.edits import EDITS, Limits
 from counterfactual.search import Found, Search, in_order, threshold_logit
@@ -125,15 +126,8 @@ def _chunk(job, target, rows):
             tables[ALONE].append(row_alone)
     arrays = {"ecg_id": job.data.ecg_id[rows], "signals": edited}
     for name, lines in tables.items():
-        table = pd.DataFrame(lines, columns=COLUMNS[name])
-        arrays |= {f"{name}:{column}": _plain_array(table[column]) for column in table}
+        arrays |= parts.to_arrays(name, lines, COLUMNS[name])
     return arrays
-
-
-def _plain_array(column):
-    """A column as numpy keeps it without pickle."""
-    values = column.to_numpy()
-    return values.astype(str) if values.dtype == object else values
 
 
 def search(job: Job, target: Target, body: Body | None) -> Found | None:
@@ -187,17 +181,13 @@ def edit_rows(
 
 def assemble(job: Job) -> dict[str, pd.DataFrame]:
     """Write the tables and the signals from the parts; the tables by name."""
-    parts = [(target, read_npz(job.part(target, number))) for target, number in job.units()]
+    read = [(target, read_npz(job.part(target, number))) for target, number in job.units()]
     tables = {}
     for name, columns in COLUMNS.items():
-        lines = []
-        for _, part in parts:
-            lines.append(pd.DataFrame({column: part[f"{name}:{column}"] for column in columns}))
-        filled = [table for table in lines if len(table)]
-        tables[name] = pd.concat(filled or lines[:1], ignore_index=True)
+        tables[name] = parts.to_table(name, [part for _, part in read], columns)
         write_csv(job.folder / f"{name}.csv", tables[name].round(4))
     for target in job.targets:
-        own = [part for one, part in parts if one is target]
+        own = [part for one, part in read if one is target]
         write_npz(
             job.signals_path(target),
             ecg_id=np.concatenate([part["ecg_id"] for part in own]),

@@ -36,6 +36,8 @@ CAPTIONS = {
     "the largest class.",
     "sanity/agreement": "Agreement of every pair of methods: rank correlation by sample and by "
     "lead and segment.",
+    "counterfactual/groups": "Which change turns most records by itself, with its median dose; "
+    "orange: more millivolts, blue: fewer.",
     "enrichment": "What separates the clusters; filled where p (Holm) < .05.",
 }
 

@@ -12,7 +12,16 @@ from common.stage import broken_link, read_stage
 from networks.checkpoints import ModelInfo
 from records.dataset import TABLE
 
-ORDER = ("train", "test", "tcav", "local", "glocal", "sanity", "discovery")  # stage files
+ORDER = (  # stage files
+    "train",
+    "test",
+    "tcav",
+    "local",
+    "glocal",
+    "sanity",
+    "discovery",
+    "counterfactual",
+)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from common.files import UserError
 from reporting import findings as found_in
+from reporting.changes import counterfactuals
 from reporting.checks import discovery, sanity
 from reporting.explanations import concepts, glocal, local
 from reporting.page import (
@@ -83,6 +84,14 @@ SECTIONS = {
         "plain signal amplitude.",
         "glocal_analysis",
         glocal,
+    ),
+    "counterfactuals": Section(
+        "Counterfactuals: what would have to change for another decision?",
+        "The fewest and smallest changes of waves and intervals that take the network across its "
+        "threshold, within what the data set's records show, measured again on the edited record. "
+        "It says what the network would follow, not what a treatment would do.",
+        "counterfactuals",
+        counterfactuals,
     ),
     "sanity": Section(
         "Sanity: how attribution methods do in each check",

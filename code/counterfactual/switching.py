@@ -1,0 +1,208 @@
+"""A concept switched on or off by waves alone: how far does the logit follow?
+
+TCAV asks in which direction a logit grows inside the network. Here the record itself is changed
+until our own measurement judges the concept otherwise, by no more than that takes, and the network
+is asked again. RECIPES says which waves carry a concept.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from common.files import UserError
+from common.intervals import mean_with_interval
+from counterfactual.body import Body
+from counterfactual.edits import INDEPENDENT
+from counterfactual.sentences import edits_in_words
+from ecg.analysis import measure_all
+from ecg.concepts import judge
+
+Steps = tuple[tuple[str, int], ...]  # edit, and the sign of its dose
+GRID = 12  # doses that are tried at a time, twice: coarse, then fine
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The edits that switch a concept on; off by their opposite, unless `off` names others."""
+
+    on: Steps
+    off: Steps | None = None
+
+    def steps(self, direction: str) -> Steps:
+        """Edits and signs for "add" or "remove"."""
+        if direction == "add":
+            return self.on
+        return self.off or tuple((edit, -sign) for edit, sign in self.on)
+
+
+def _everywhere(wave, sign):
+    return tuple((f"{wave} {lead}", sign) for lead in INDEPENDENT)
+
+
+RECIPES = {
+    "RS-LVH": Recipe((("R I", 1), ("R II", 1)), (("R I", -1), ("R II", -1), ("S II", 1))),
+    "S12-LVH": Recipe((("S V1", -1), ("S V2", -1))),
+    "R56-LVH": Recipe((("R V5", 1), ("R V6", 1))),
+    "QRS-LVH": Recipe((("QRS duration", 1),)),
+    "LI-LVH": Recipe((("R I", 1),)),
+    "SLI-LVH": Recipe((("S V1", -1), ("R V5", 1))),
+    "QRS-CLBBB": Recipe((("QRS duration", 1),)),
+    "ST-ELEV-MI": Recipe((("ST V3 V4", 1),), _everywhere("ST", -1)),
+    "ST-DEPR-MI": Recipe((("ST V5 V6", -1),), _everywhere("ST", 1) + _everywhere("T", 1)),
+    "MI-QPeak": Recipe((("Q V5 V6", -1), ("Q II", -1)), _everywhere("Q", 1)),
+    "MI-V2V3": Recipe((("Q V2", -1), ("Q V3", -1)), (("Q V2", 1), ("Q V3", 1))),
+}
+
+SWITCHED_COLUMNS = (
+    "ecg_id",
+    "concept",
+    "direction",
+    "switched",
+    "pathology",
+    "logit_before",
+    "logit_after",
+    "sentence",
+)
+ANSWER_COLUMNS = (
+    "concept",
+    "direction",
+    "pathology",
+    "change",
+    "low",
+    "high",
+    "turned",
+    "n_switched",
+    "n_records",
+    "n_patients",
+    "tcav_score",
+    "tcav_magnitude",
+    "tcav_layer",
+    "tcav_learnt",
+    "agrees",
+)
+
+
+def check_recipes(concepts: Iterable[str]) -> list[str]:
+    """`concepts`, each once; UserError that names those without a recipe."""
+    asked = list(dict.fromkeys(concepts))
+    if unknown := [name for name in asked if name not in RECIPES]:
+        raise UserError(
+            f"no wave is known to switch {', '.join(unknown)}: accepted are {', '.join(RECIPES)}"
+        )
+    return asked
+
+
+def flags_of(
+    signals: np.ndarray, sampling_rate: int, concept: str, person: Mapping[str, float]
+) -> np.ndarray:
+    """(n,) True where our measurement of records (n, T, 12) of one person judges the concept True;
+    a blank counts as False.
+    """
+    table = measure_all(signals, sampling_rate, progress=False)
+    table = table.assign(sex=person["sex"], age=person["age"])
+    return judge(table)[concept].fillna(False).to_numpy(bool)
+
+
+def switch(
+    body: Body, concept: str, direction: str, person: Mapping[str, float]
+) -> np.ndarray | None:
+    """Doses (edits,) that just switch a concept's flag; None where the flag already is as wanted,
+    or cannot be switched within the limits.
+    """
+    wanted = direction == "add"
+    corner = _corner(body, RECIPES[concept].steps(direction))
+
+    def switched(doses: np.ndarray) -> np.ndarray:
+        flags = flags_of(body.apply(doses), body.sampling_rate, concept, person)
+        return flags == wanted
+
+    if not corner.any() or switched(np.zeros((1, len(corner))))[0]:
+        return None
+    low, high = 0.0, 1.0
+    for _ in range(2):
+        shares = np.linspace(low, high, GRID + 1)[1:]
+        reached = np.flatnonzero(switched(shares[:, None] * corner))
+        if not len(reached):
+            return None
+        first = int(reached[0])
+        low, high = (shares[first - 1] if first else low), shares[first]
+    return _pruned(high * corner, switched)
+
+
+def _corner(body, steps):
+    """Every edit of a recipe at its limit, those that the body lacks left out."""
+    corner = np.zeros(len(body.names))
+    for name, sign in steps:
+        if name in body.names:
+            number = body.names.index(name)
+            corner[number] = body.high[number] if sign > 0 else body.low[number]
+    return corner
+
+
+def _pruned(doses, switched):
+    """Doses without those that the switch does not need."""
+    for number in np.flatnonzero(doses):
+        fewer = doses.copy()
+        fewer[number] = 0
+        if fewer.any() and switched(fewer[None])[0]:
+            doses = fewer
+    return doses
+
+
+def in_words(body: Body, concept: str, direction: str, doses: np.ndarray) -> str:
+    """S in V1 +0.31 mV: SLI-LVH no longer holds"""
+    made = [(body.names[number], doses[number]) for number in np.flatnonzero(doses)]
+    outcome = "holds" if direction == "add" else "no longer holds"
+    return f"{edits_in_words(made)}: {concept} {outcome}"
+
+
+def answers(
+    switched: pd.DataFrame,
+    thresholds: Mapping[str, float],
+    patients: Mapping[int, float],
+    tcav: pd.DataFrame | None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """ANSWER_COLUMNS: the mean change of each logit with its 95 % interval over patients, the share
+    of decisions turned, and what TCAV says of the same concept and class.
+
+    thresholds  pathology -> logit;  tcav  the run's tcav/scores.csv, None where there is none
+    `agrees`: the logit moves as TCAV's magnitude says (blank without TCAV, or where the interval of
+    the change holds 0)
+    """
+    rows = []
+    for key, group in switched.groupby(["concept", "direction", "pathology"], sort=False):
+        concept, direction, pathology = key
+        own = group[group["switched"]]
+        people = own["ecg_id"].map(patients).to_numpy()
+        change, turned = (np.nan,) * 3, np.nan
+        if len(own):
+            change = mean_with_interval(
+                (own["logit_after"] - own["logit_before"]).to_numpy(), people, seed
+            )
+            sides = own[["logit_before", "logit_after"]] > thresholds[pathology]
+            turned = float((sides["logit_before"] != sides["logit_after"]).mean())
+        beside = _tcav_of(tcav, concept, pathology)
+        toward = 1 if direction == "add" else -1
+        clear = np.isfinite(change[1]) and change[1] * change[2] > 0
+        known = clear and np.isfinite(beside[1])
+        agrees = bool(change[0] * toward * beside[1] > 0) if known else None
+        sizes = (len(own), len(group), len(np.unique(people)))
+        rows.append((*key, *change, turned, *sizes, *beside, agrees))
+    return pd.DataFrame(rows, columns=ANSWER_COLUMNS)
+
+
+def _tcav_of(tcav: pd.DataFrame | None, concept: str, pathology: str) -> Sequence[object]:
+    """Score, magnitude and layer of the largest magnitude, and whether it is learnt."""
+    if tcav is None:
+        return np.nan, np.nan, "", ""
+    own = tcav[(tcav["concept"] == concept) & (tcav["pathology"] == pathology)]
+    own = own[own["magnitude"].notna()]
+    if not len(own):
+        return np.nan, np.nan, "", ""
+    line = own.loc[own["magnitude"].abs().idxmax()]
+    learnt = line.get("learnt", "")
+    learnt = learnt if isinstance(learnt, str) else ""
+    return line["score"], line["magnitude"], line["layer"], learnt
