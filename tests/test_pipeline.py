@@ -31,6 +31,8 @@ def test_the_demo_runs_and_a_second_run_finds_everything_done(tmp_path):
         "glocal/scorecard.csv",
         "sanity/checks.csv",
         "discovery/table.csv",
+        "counterfactual/counterfactuals.csv",
+        "counterfactual/groups.csv",
         "report.html",
     ):
         assert (run / name).is_file(), name

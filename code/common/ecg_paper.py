@@ -447,8 +447,8 @@ def _change(ax, record, edited, lead, place, marks):
         )
         ax.plot(x, np.where(near, before, np.nan), color=NEGATIVE, linewidth=0.7, zorder=2)
     ax.plot(x, after, color=INK, linewidth=0.6, zorder=3, solid_joinstyle="round")
-    for mark in marks:
-        top = max(before[mark.sample], after[mark.sample])
+    for number, mark in enumerate(marks):
+        top = max(before[mark.sample], after[mark.sample]) + 3.2 * number
         ax.annotate(
             mark.words,
             (x[mark.sample], top),

@@ -20,6 +20,7 @@ from counterfactual.sentences import dose_in_words
 FORMATS = ("png", "pdf")
 PIECE = 2.5  # s that a figure shows
 MOST_EDITS = 8  # of a group's figure
+SHOWN_INTERVALS = ("II",)  # where a changed interval is marked: it is the same in all leads
 
 
 def draw(
@@ -107,7 +108,7 @@ def _marks(edits, before, after):
     for line in edits.itertuples():
         edit = EDITS[line.edit]
         words = f"{line.wave} {dose_in_words(edit, line.dose)}"
-        for name in edit.leads:
+        for name in edit.leads or SHOWN_INTERVALS:
             lead = LEADS.index(name)
             change = (after - before)[: len(before) // 2, lead] * np.sign(line.dose)
             marks.append(Mark(lead, int(change.argmax()), words))

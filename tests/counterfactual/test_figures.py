@@ -1,0 +1,63 @@
+"""The figure before and after: what is marked, where, and in which words."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import FillBetweenPolyCollection
+
+from common.ecg_paper import Mark, Record, before_after
+from common.labels import LEADS
+from counterfactual.figures import _marks, group_figure, in_plain_words
+from counterfactual.groups import GROUP_COLUMNS
+from known_ecg import known_ecg, regular
+
+
+@pytest.fixture
+def piece():
+    return known_ecg(regular(70))[:250]
+
+
+def test_only_changed_leads_are_shaded_and_marks_are_in_words(piece):
+    edited = piece.copy()
+    edited[40:60, LEADS.index("V5")] -= 0.4
+    record = Record(piece, 100, "R in V5 -0.40 mV", "ECG 1")
+    figure = before_after(record, edited, [Mark(LEADS.index("V5"), 50, "R -0.40 mV")])
+    [ax] = figure.axes
+    texts = [text.get_text() for text in ax.texts]
+    assert "R -0.40 mV" in texts
+    assert "R in V5 -0.40 mV" in texts
+    shaded = [one for one in ax.collections if isinstance(one, FillBetweenPolyCollection)]
+    assert len(shaded) == 1
+    plt.close(figure)
+
+
+def test_marks_point_at_the_largest_change_of_each_lead(piece):
+    edited = piece.copy()
+    edited[50, LEADS.index("V5")] -= 0.4
+    edited[90, LEADS.index("V6")] -= 0.4
+    edited[91, LEADS.index("V6")] += 0.9  # in the other direction
+    edits = pd.DataFrame({"edit": ["R V5 V6"], "wave": ["R"], "dose": [-0.4]})
+    marks = _marks(edits, piece, edited)
+    assert [(mark.lead, mark.sample) for mark in marks] == [(10, 50), (11, 90)]
+    assert {mark.words for mark in marks} == {"R -0.40 mV"}
+    interval = pd.DataFrame({"edit": ["PR interval"], "wave": ["PR interval"], "dose": [24.0]})
+    assert [mark.words for mark in _marks(interval, piece, edited)] == ["PR interval +24 ms"]
+
+
+def test_plain_words_say_what_the_figure_means():
+    answer = pd.Series({"direction": "remove", "turned": True, "pathology": "LVH"})
+    assert in_plain_words(answer).endswith("would no longer find LVH")
+    answer["direction"] = "add"
+    assert in_plain_words(answer).endswith("would no longer miss LVH")
+    answer["turned"] = False
+    assert in_plain_words(answer).endswith("would still miss LVH")
+
+
+def test_groups_are_drawn_without_an_interval_too():
+    line = ("LVH", "remove", "R V5", 0.5, np.nan, np.nan, -0.4, np.nan, np.nan, "mV", 1, 2, 2)
+    figure = group_figure(pd.DataFrame([line], columns=GROUP_COLUMNS))
+    [ax] = figure.axes
+    assert ax.get_title() == "LVH (n = 2)"
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["R V5\n-0.40 mV"]
+    plt.close(figure)
