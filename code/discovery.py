@@ -43,7 +43,6 @@ from records.dataset import content_hash
 from records.quality import write_flag_counts
 from subgroups.clusters import CLUSTERERS
 from subgroups.cohort import Cohort, default_target, load_cohort
-from subgroups.figures import draw_agreement, draw_clusters, draw_embedding, draw_enrichment
 from subgroups.findings import (
     assign_clusters,
     cells_that_differ,
@@ -307,6 +306,9 @@ def _write(path, frame):
 
 
 def _draw(folder, args, features, found, cohort, design, material, target, table, enriched):
+    # what draws is loaded when all is computed
+    from subgroups.figures import draw_agreement, draw_clusters, draw_embedding, draw_enrichment
+
     outputs = write_figure(
         draw_embedding(features, found, cohort, design, args.embedding, args.seed),
         folder / "embedding",

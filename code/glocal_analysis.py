@@ -42,8 +42,7 @@ from glocal import tables
 from glocal.controls import control_lifts
 from glocal.groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
 from glocal.scorecard import CARDS, cards_for
-from networks.checkpoints import check_against, find_checkpoint, load_checkpoint, load_model
-from networks.controls import MAX_EPOCHS, check_controls, controls
+from networks.checkpoints import check_against, find_checkpoint, load_model
 from networks.defaults import choose_pathologies, settle
 from networks.inference import load_dataset_for
 from records.dataset import TABLE, content_hash
@@ -212,10 +211,9 @@ def _control_lifts(args, info, data, place, pool, shown, methods, cards, device)
     """What control networks reach on the own cards, or None where none were asked for."""
     if not args.control:
         return None
-    epochs = load_checkpoint(args.model_path)[0].get("epoch") or MAX_EPOCHS
-    made = controls(
-        place.run.parent, info, data, args.control, epochs=epochs, device=device, progress=True
-    )
+    from networks.controls import controls_for  # networks are trained where they are asked for
+
+    made = controls_for(args, info, data, place.run, device)
     return control_lifts(shown, pool, methods, cards, made, device, args.seed)
 
 
@@ -230,6 +228,8 @@ def main(args: argparse.Namespace) -> None:
     if args.control:
         if args.cross_fit:
             raise UserError("--control goes with one network, not with --cross_fit")
+        from networks.controls import check_controls
+
         check_controls(info)
     place = settle(args, info, checkpoints[0])
     folder = (

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attribution.cam import layer_in_words
 from attribution.explanation import Explanation
 from attribution.methods import explain
 from common.cli import StageParser, positive_int, run, say_results, select_device, stage_parser
@@ -44,7 +43,6 @@ from networks.foreign import (
 from networks.importing import WAYS, Source
 from networks.inference import load_dataset_for, to_input
 from networks.models import last_layer
-from networks.original import network_of, task_of_size
 from networks.preprocessing import (
     LAYOUTS,
     NORMALISATIONS,
@@ -55,11 +53,11 @@ from networks.preprocessing import (
     read_statistics,
 )
 from networks.program import Program
+from networks.splits import FOLDS, left_out
 from networks.steps import time_steps
+from networks.testing import thresholds_of, write_test
 from networks.training import checkpoint_paths
 from records.dataset import Dataset, centre_crop, content_hash, load_dataset
-from simulation.cohort import make_plan, render_plan
-from tcav.activations import layer_names
 
 N_TRIED = 8  # records that the analyses are tried on
 TRIED = ("saliency", "ig", "lrp", "gradcam", "hirescam", "guided_gradcam")
@@ -245,6 +243,8 @@ def original_network(args: argparse.Namespace) -> tuple[nn.Module, Expected]:
     """One of the original's networks as ours, with what it was trained on."""
     if others := [way for way in WAYS if getattr(args, way)]:
         raise UserError(f"name one network: --original or --{others[0]}")
+    from networks.original import network_of, task_of_size
+
     modelname, network = network_of(args.original)
     n_classes = len(last_layer(network)[1].weight)
     task = task_of_size(n_classes, args.task)
@@ -259,7 +259,7 @@ def original_network(args: argparse.Namespace) -> tuple[nn.Module, Expected]:
         leads=tuple(leads),
         sampling_rate=100,
         crop_seconds=2.5,
-        folds=training_run.FOLDS,
+        folds=FOLDS,
         seed=0,
         run_name=args.run_name,
         origin={**file, "outputs": "logits", "preprocessing": "none"},
@@ -287,7 +287,7 @@ def measure(
         keep_unlabelled=False,
         data_path=args.data_path,
     )
-    metrics, written = training_run.write_test(folder, network, info, test, asked, overwrite=True)
+    metrics, written = write_test(folder, network, info, test, asked, overwrite=True)
     areas = metrics["windows"]["per_class_auc"]
     shown = [
         f"{name} {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}]"
@@ -297,7 +297,7 @@ def measure(
     ]
     folds = " ".join(map(str, sorted(args.folds)))
     print(f"AUC on {len(test)} records of fold {folds}: {', '.join(shown) or 'no class in common'}")
-    if left := training_run.left_out(test, "test"):
+    if left := left_out(test, "test"):
         print(left)
     return written
 
@@ -308,7 +308,7 @@ def thresholds(network: nn.Module, data: Dataset) -> tuple[float, ...] | None:
     if not len(validation):
         print("no thresholds: the data set has no labelled record in fold 9")
         return None
-    return training_run.thresholds_of(network, validation)
+    return thresholds_of(network, validation)
 
 
 # ---------------------------------------------------------------- what was found
@@ -319,6 +319,8 @@ def tried_records(info: ModelInfo, data: Dataset | None) -> np.ndarray:
     if data is not None:
         last = np.flatnonzero(data.fold == data.fold.max())
         return data.signals[last[:N_TRIED]]
+    from simulation.cohort import make_plan, render_plan
+
     signals = render_plan(make_plan(N_TRIED, seed=0), info.sampling_rate)
     repeats = -(-info.crop // signals.shape[1])
     return np.tile(signals, (1, repeats, 1)).astype(np.float32)
@@ -357,6 +359,8 @@ def describe(network: nn.Module, program: Program, expected: Expected) -> list[s
 
 def try_analyses(network: nn.Module, program: Program, x: Tensor) -> list[str]:
     """A line per analysis: whether it works on records x (N, leads, T), how well, or why not."""
+    from attribution.cam import layer_in_words
+
     with torch.no_grad():
         target = network(x).argmax(dim=1)
     lines = layer_lines(network, program, x)
@@ -385,6 +389,8 @@ def quality_of(done: Explanation, n_records: int) -> str:
 
 def layer_lines(network: nn.Module, program: Program, x: Tensor) -> list[str]:
     """Lines on the layers with a time axis and on those that TCAV takes."""
+    from tcav.activations import layer_names
+
     steps = time_steps(program, x)
     places = {place: steps[ref.name] for place, ref in program.calls.items() if ref.name in steps}
     per_sample = 1000 / network.info.sampling_rate  # ms

@@ -28,11 +28,9 @@ import numpy as np
 from torch import nn
 
 from attribution import job as local_results
-from attribution.cam import layer_in_words
 from attribution.explained import write_records
 from attribution.explanation import ledger_words
 from attribution.job import Job
-from attribution.lrp import LRP_PRESETS
 from attribution.methods import check_methods, methods_in_words, options_taken, workable
 from attribution.plan import (
     baseline_for,
@@ -121,7 +119,7 @@ def get_args_parser() -> StageParser:
         },
     )
     # how a preset of LRP was named before --methods lrp:epsilon
-    parser.add_argument("--preset", choices=tuple(LRP_PRESETS), help=argparse.SUPPRESS)
+    parser.add_argument("--preset", help=argparse.SUPPRESS)
     parser.add_list_argument(
         "--ecg_ids",
         item=int,
@@ -265,6 +263,8 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
         say_left_out(left_out)
     reads_a_layer = [method for method in args.methods if options_taken(method, layer=args.layer)]
     if reads_a_layer:
+        from attribution.cam import layer_in_words
+
         x = next(model.parameters()).new_zeros(1, len(model.info.leads), model.info.crop)
         layer = layer_in_words(model, x, model.info.sampling_rate, args.layer)
         print_once(f"{', '.join(reads_a_layer)}: read from {layer}")

@@ -45,7 +45,6 @@ from common.files import UserError
 from common.labels import is_regression
 from ecg.concepts import CONCEPTS
 from networks.checkpoints import check_against, load_checkpoint, load_model
-from networks.controls import check_controls
 from networks.defaults import settle
 from networks.inference import load_dataset_for
 from tcav.activations import POOLS, layer_names
@@ -183,6 +182,8 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
     if args.seeds:
         check_seeds(model.info, [load_checkpoint(path)[1] for path in args.seeds])
     if args.control:
+        from networks.controls import check_controls
+
         check_controls(model.info)
 
 

@@ -31,6 +31,7 @@ from networks import distributed
 from networks import run as training_run
 from networks.importing import is_code, register_architecture
 from networks.models import MODELS
+from networks.splits import FOLDS
 from networks.training import AMP_TYPES, SCHEDULES
 from records.tasks import classes_of
 
@@ -68,7 +69,7 @@ def get_args_parser() -> StageParser:
         },
     )
     data = parser.add_argument_group("data")
-    for split, folds in training_run.FOLDS.items():
+    for split, folds in FOLDS.items():
         parser.add_list_argument(
             f"--{split[:3] if split == 'validation' else split}_folds",
             item=int,

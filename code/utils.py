@@ -2,56 +2,113 @@
 
 import sys; sys.path.insert(0, "code")
 import utils
-model = utils.load_model("output/lenet_subdiagnostic", "cpu")
+model = utils.load_model("output/lenet_subdiagnostic")
 data = utils.load_dataset("data/ptbxl/", task=model.info.task)
+maps = utils.explain_records(model, data.signals[:8], target=0, method="lrp:epsilon")
 
 own = utils.wrap(my_module, labels=["AF", "LBBB"], sampling_rate=400, seconds=10.24, unit="mV")
-maps = utils.explain_records(own, signals, target=0, method="lrp").attributions
+logits = utils.predict(own, data.signals[:8])
+
+dir(utils) lists all that is offered. Each name is loaded when it is first asked for.
 """
 
-from attribution.methods import METHODS, attribute, explain, explain_records
-from common.ecg_paper import Heat, Record, twelve_leads
-from common.files import UserError, read_pickle
-from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, STATEMENTS, TASKS, slug
-from common.stage import Stage
-from networks.checkpoints import ModelInfo, load_model, run_folder, save_checkpoint
-from networks.foreign import wrap
-from networks.inference import predict
-from networks.models import MODELS, get_model
-from records.dataset import Dataset, centre_crop, load_dataset, parse_r_peaks, window_starts
-from tcav.activations import class_gradients, collect, layer_names
+import importlib
 
-__all__ = [
-    "LABEL_MAPPINGS",
-    "LEADS",
-    "METHODS",
-    "MODELS",
-    "REGRESSION_TASKS",
-    "STATEMENTS",
-    "TASKS",
-    "Dataset",
-    "Heat",
-    "ModelInfo",
-    "Record",
-    "Stage",
-    "UserError",
-    "attribute",
-    "centre_crop",
-    "class_gradients",
-    "collect",
-    "explain",
-    "explain_records",
-    "get_model",
-    "layer_names",
-    "load_dataset",
-    "load_model",
-    "parse_r_peaks",
-    "predict",
-    "read_pickle",
-    "run_folder",
-    "save_checkpoint",
-    "slug",
-    "twelve_leads",
-    "window_starts",
-    "wrap",
-]
+# room and module -> the names it offers here
+OFFERED = {
+    # names
+    "common.labels": (
+        "LABEL_MAPPINGS",
+        "LEADS",
+        "REGRESSION_TASKS",
+        "STATEMENTS",
+        "TASKS",
+        "WINDOWS",
+        "is_regression",
+        "slug",
+    ),
+    "common.words": ("class_in_words", "method_in_words"),
+    # files
+    "common.files": ("UserError", "read_npz", "read_pickle", "write_figure"),
+    "common.stage": ("Stage",),
+    # ECGs: measured and cut into segments
+    "ecg.analysis": ("detect_r_peaks", "measure", "measure_all"),
+    "ecg.delineation": ("delineate",),
+    "ecg.segmenting": ("segment",),
+    "ecg.segments": ("SEGMENTS",),
+    "ecg.concepts": ("CONCEPTS",),
+    # data sets
+    "records.dataset": (
+        "Dataset",
+        "TABLE",
+        "centre_crop",
+        "content_hash",
+        "load_dataset",
+        "parse_flags",
+        "parse_r_peaks",
+        "window_starts",
+    ),
+    "records.quality": ("write_flag_counts",),
+    "records.segmentations": ("load_segments",),
+    # networks and their checkpoints
+    "networks.models": ("MODELS", "get_model"),
+    "networks.foreign": ("wrap",),
+    "networks.checkpoints": (
+        "ModelInfo",
+        "check_against",
+        "find_checkpoint",
+        "load_checkpoint",
+        "load_model",
+        "run_folder",
+        "save_checkpoint",
+    ),
+    "networks.defaults": ("choose_pathologies", "results_folder", "settle"),
+    "networks.inference": ("load_dataset_for", "predict"),
+    "networks.controls": ("check_controls", "controls_for"),
+    # attribution
+    "attribution.methods": (
+        "METHODS",
+        "attribute",
+        "attribute_records",
+        "check_methods",
+        "explain",
+        "explain_records",
+        "make_explainers",
+        "methods_in_words",
+    ),
+    "attribution.selection": ("STRATEGIES", "select_pathology", "strategies_in_words"),
+    "attribution.cells": ("cell_maps", "density"),
+    # concept vectors
+    "tcav.activations": ("class_gradients", "collect", "layer_names"),
+    "tcav.concept_sets": ("concept_set",),
+    "tcav.analysis": ("Plan", "analyse"),
+    "tcav.tables": ("scores_table",),
+    # drawing
+    "common.ecg_paper": ("Heat", "Record", "comparison", "twelve_leads"),
+    "common.plotting": ("heat_line", "style"),
+}
+
+
+def _modules():
+    """Name -> the module that it is loaded from."""
+    found = {}
+    for module, names in OFFERED.items():
+        found.update(dict.fromkeys(names, module))
+    return found
+
+
+MODULE_OF = _modules()
+__all__ = sorted(MODULE_OF)
+
+
+def __getattr__(name: str) -> object:
+    """One of the names offered."""
+    if name not in MODULE_OF:
+        raise AttributeError(f"utils offers no {name}; it offers {', '.join(__all__)}")
+    globals()[name] = value = getattr(importlib.import_module(MODULE_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """What is offered."""
+    return __all__

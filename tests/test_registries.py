@@ -51,7 +51,7 @@ from dataclasses import replace
 
 METHODS["negated"] = Method(
     lambda model, x, target: replace(
-        found := gradients.saliency(model, x, target), attributions=-found.attributions
+        found := explain(model, x, target, "saliency"), attributions=-found.attributions
     ),
     "the gradient the other way round",
 )

@@ -39,6 +39,11 @@ def default_layer(model: nn.Module, x: Tensor) -> str:
     return known[key]
 
 
+def needs_layer(model: nn.Module, x: Tensor, _preset: str | None) -> None:
+    """UserError where the network has no layer with time steps."""
+    default_layer(model, x)
+
+
 def _found_layer(program, x):
     steps = time_steps(program, x)
     candidates = [name for name in cuts(program) if name in steps]

@@ -8,6 +8,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 from torch import Tensor
 
+SHARES = ("bias", "stabiliser", "nonlinear")  # of a ledger, beside the input's
+
+
+class CompletenessWarning(UserWarning):
+    """Integrated Gradients could not bring the gap under its tolerance."""
+
 
 def ledger_words(shares: Sequence[float]) -> list[tuple[str, float]]:
     """The shares of a ledger with the words for them; a nonlinear share only where there is one."""

@@ -8,15 +8,11 @@ import zlib
 import torch
 from torch import Tensor, nn
 
-from attribution.explanation import Explanation
+from attribution.explanation import CompletenessWarning, Explanation
 from networks.outputs import chosen_logit, logits_of
 
 # records x steps per pass: 128 costs XResNet 1.2x per record on a CPU, caches being what they are
 INTERNAL_BATCH = 64
-
-
-class CompletenessWarning(UserWarning):
-    """Integrated Gradients stopped at its cap of steps before the gap was small."""
 
 
 def target_logit(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:

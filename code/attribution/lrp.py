@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from attribution.explanation import SHARES, Explanation
 from attribution.lrp_operations import FILLED, Run
 from attribution.lrp_plan import Plan, Preset, plan_of
 from attribution.lrp_rules import AlphaBeta, Epsilon, Flat, Gamma, Shares, ZPlus
@@ -35,7 +36,6 @@ from networks.program import (
     schema_of,
 )
 
-SHARES = ("bias", "stabiliser", "nonlinear")
 LARGEST_GAP = 1e-4  # of the absolute shares: beyond it no ledger is shown
 
 
@@ -110,6 +110,19 @@ def get_preset(preset: str | Preset) -> Preset:
 def plan_for(model: nn.Module, x: Tensor, preset: str | Preset) -> Plan:
     """How relevance will pass a network; UserError names an operation that no rule is known for."""
     return plan_of(capture(model, x), get_preset(preset), x)
+
+
+def needs_rules(model: nn.Module, x: Tensor, preset: str | None) -> None:
+    """UserError where the network has an operation that LRP has no rule for."""
+    plan_for(model, x, preset or "epsilon_plus")
+
+
+def explanation(
+    model: nn.Module, x: Tensor, target: Tensor, preset: str | Preset = "epsilon_plus"
+) -> Explanation:
+    """Relevance of a batch with its ledger; UserError where that does not close."""
+    relevance, ledger = lrp(model, x, target, preset)
+    return Explanation(relevance, ledger.logit.to(x.dtype), ledger=ledger.checked())
 
 
 def lrp(

@@ -8,7 +8,6 @@ nothing else.
 """
 
 import contextlib
-import importlib
 import inspect
 import warnings
 import zlib
@@ -19,12 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attribution import cam, gradients, lrp, occlusion
-from attribution.explanation import Explanation, RecordExplanation
-from attribution.gradients import CompletenessWarning
+from attribution.explanation import (
+    SHARES,
+    CompletenessWarning,
+    Explanation,
+    RecordExplanation,
+)
 from common.cli import check_names
 from common.files import UserError
 from common.labels import LEADS
+from common.later import Later, LaterTable
 from networks.inference import input_of, read_samples, starts_of
 
 Target = int | Sequence[int] | np.ndarray | Tensor  # one output index, or one per record
@@ -67,51 +70,25 @@ class Method:
     needs: Callable[[nn.Module, Tensor, str | None], object] | None = None
 
 
-def _lrp(model, x, target, preset="epsilon_plus"):
-    relevance, ledger = lrp.lrp(model, x, target, preset)
-    return Explanation(relevance, ledger.logit.to(x.dtype), ledger=ledger.checked())
-
-
-def _needs_rules(model, x, preset):
-    lrp.plan_for(model, x, preset or "epsilon_plus")
-
-
-def _needs_layer(model, x, _preset):
-    cam.default_layer(model, x)
-
-
 def _needs_captum(model, x, _preset):
     explain(model, x, 0, "deeplift")
 
 
-def later(module: str, name: str, *options: str) -> Callable[..., Explanation]:
-    """The method `name` of attribution/<module>.py with its `options`, imported when it is first
-    called.
-    """
-
-    def call(model, x, target, **given):
-        function = getattr(importlib.import_module(f"attribution.{module}"), name)
-        return function(model, x, target, **given)
-
-    taken = ("model", "x", "target", *options)
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    call.__signature__ = inspect.Signature([inspect.Parameter(one, kind) for one in taken])
-    return call
-
-
-PLAYERS = ("piece", "regions", "fill", "n_samples")  # options of games of players
 INVARIANT, SHIFTING = "implementation_invariance", "shift_equivariance"
 METHODS = {
     "saliency": Method(
-        gradients.saliency, "gradient of the logit", (INVARIANT, SHIFTING), unit="logit per mV"
+        Later("attribution.gradients", "saliency"),
+        "gradient of the logit",
+        (INVARIANT, SHIFTING),
+        unit="logit per mV",
     ),
     "input_x_gradient": Method(
-        gradients.input_x_gradient,
+        Later("attribution.gradients", "input_x_gradient"),
         "input times gradient",
         (INVARIANT, SHIFTING, "linear_exactness"),
     ),
     "smoothgrad": Method(
-        gradients.smoothgrad,
+        Later("attribution.gradients", "smoothgrad"),
         "gradient, averaged under noise",
         (INVARIANT,),
         unit="logit per mV",
@@ -119,95 +96,96 @@ METHODS = {
         quick={"n_samples": 10},
     ),
     "ig": Method(
-        gradients.integrated_gradients,
+        Later("attribution.gradients", "integrated_gradients"),
         "Integrated Gradients, midpoint rule",
         ("completeness", INVARIANT, SHIFTING, "linear_exactness"),
         passes=150,
         quick={"steps": 50, "max_steps": 50},
     ),
     "gradcam": Method(
-        cam.grad_cam,
+        Later("attribution.cam", "grad_cam"),
         "Grad-CAM of the last convolutional map",
         (SHIFTING,),
         has_lead_axis=False,
         signed=False,
         linear=False,
         unit="activation x gradient",
-        needs=_needs_layer,
+        needs=Later("attribution.cam", "needs_layer"),
     ),
     "hirescam": Method(
-        cam.hires_cam,
+        Later("attribution.cam", "hires_cam"),
         "HiResCAM of the last convolutional map",
         (SHIFTING,),
         has_lead_axis=False,
         unit="activation x gradient",
-        needs=_needs_layer,
+        needs=Later("attribution.cam", "needs_layer"),
     ),
     "guided_gradcam": Method(
-        cam.guided_grad_cam,
+        Later("attribution.cam", "guided_grad_cam"),
         "guided backpropagation times Grad-CAM",
         (SHIFTING,),
         linear=False,
         unit="no unit",
         passes=2,
-        needs=_needs_layer,
+        needs=Later("attribution.cam", "needs_layer"),
     ),
     "lrp": Method(
-        _lrp,
+        Later("attribution.lrp", "explanation"),
         "layer-wise relevance propagation (presets)",
         ("conservation", SHIFTING),
         passes=1.7,
-        presets=lrp.LRP_PRESETS,
-        needs=_needs_rules,
+        presets=LaterTable("attribution.lrp", "LRP_PRESETS"),
+        needs=Later("attribution.lrp", "needs_rules"),
     ),
     "occlusion": Method(
-        occlusion.occlusion,
+        Later("attribution.occlusion", "occlusion"),
         "fall of the logit without a piece of a lead",
         (INVARIANT,),
         passes=120,
         quick={"piece": 25},
     ),
     "deeplift": Method(
-        later("surrogates", "deeplift", "baseline"),
+        Later("attribution.surrogates", "deeplift"),
         "DeepLIFT, rescale rule (captum)",
         ("completeness", SHIFTING, "linear_exactness"),
         passes=3,
         needs=_needs_captum,
     ),
     "gradient_shap": Method(
-        later("surrogates", "gradient_shap", "baseline", "n_samples", "noise", "seed"),
+        Later("attribution.surrogates", "gradient_shap"),
         "GradientSHAP (captum)",
         passes=50,
         quick={"n_samples": 20},
     ),
     "shapley": Method(
-        later(
-            "shapley",
-            "shapley",
-            *("piece", "regions", "fill", "wanted_error", "max_permutations", "seed"),
-        ),
+        Later("attribution.shapley", "shapley"),
         "Shapley values of pieces of leads, by antithetic orders",
         ("efficiency", INVARIANT),
         passes=3000,
         quick={"piece": 25, "max_permutations": 4},
     ),
     "kernel_shap": Method(
-        later("surrogates", "kernel_shap", *PLAYERS, "seed"),
+        Later("attribution.surrogates", "kernel_shap"),
         "Shapley values of pieces of leads, by least squares (captum)",
         ("efficiency",),
         passes=800,
         quick={"piece": 25, "n_samples": 400},
     ),
     "lime": Method(
-        later("surrogates", "lime", *PLAYERS, "alpha", "seed"),
+        Later("attribution.surrogates", "lime"),
         "LIME on pieces of leads (captum)",
         linear=False,
         passes=800,
         quick={"piece": 25, "n_samples": 400},
     ),
-    "random": Method(gradients.random_control, "control: noise", unit="no unit", passes=0.5),
+    "random": Method(
+        Later("attribution.gradients", "random_control"),
+        "control: noise",
+        unit="no unit",
+        passes=0.5,
+    ),
     "input_magnitude": Method(
-        gradients.input_magnitude,
+        Later("attribution.gradients", "input_magnitude"),
         "control: |signal|",
         (SHIFTING,),
         signed=False,
@@ -453,11 +431,11 @@ def _facts(done: Explanation, n_windows: int) -> dict[str, np.ndarray]:
     if done.ledger:
         book = done.ledger
         facts["ledger"] = np.stack(
-            [mean(getattr(book, column)) for column in ("logit", "input", *lrp.SHARES)], axis=1
+            [mean(getattr(book, column)) for column in ("logit", "input", *SHARES)], axis=1
         )
         opened = []
         for shares in book.layers.values():
-            means = [mean(getattr(shares, share)) for share in lrp.SHARES]
+            means = [mean(getattr(shares, share)) for share in SHARES]
             opened.append(np.stack(means, axis=1))
         facts["layers"] = np.stack(opened, axis=1)
     if done.gap is not None:

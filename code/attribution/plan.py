@@ -16,7 +16,6 @@ from torch import nn
 
 import ecg
 from attribution.methods import explain, get_method, options_taken, split_name
-from attribution.occlusion import isoelectric
 from attribution.selection import STRATEGIES, predicted_positive, select, select_pathology
 from common.files import UserError
 from common.labels import is_regression
@@ -172,6 +171,8 @@ def baseline_for(name: str, whole: Dataset, data: Dataset) -> Callable[[np.ndarr
 
 def levels(signals: np.ndarray) -> np.ndarray:
     """Each record's and lead's isoelectric level, as large as `signals` (n, T, 12)."""
+    from attribution.occlusion import isoelectric  # alone where that is asked for
+
     x = torch.from_numpy(signals).transpose(1, 2)
     return isoelectric(x).expand_as(x).transpose(1, 2).contiguous().numpy()
 

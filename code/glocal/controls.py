@@ -8,6 +8,7 @@ their lift on the card is as high.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,9 @@ import torch
 from attribution.methods import get_method
 from glocal.groups import CONTROLS, Group, Pool, fill_group
 from glocal.scorecard import Card, group_shares, lift
-from networks.controls import Control
+
+if TYPE_CHECKING:
+    from networks.controls import Control
 
 COLUMNS = ["pathology", "method", "kind", "lift"]
 
@@ -26,7 +29,7 @@ def control_lifts(
     pool: Pool,
     methods: Sequence[str],
     cards: dict[str, Card],
-    made: Iterable[Control],
+    made: "Iterable[Control]",
     device: str | torch.device = "cpu",
     seed: int = 0,
 ) -> pd.DataFrame:

@@ -9,6 +9,7 @@ learning (Adebayo et al., NeurIPS 2018).
 Made once per architecture, data set and seed, kept as checkpoints, resumed where some are missing.
 """
 
+import argparse
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from tqdm import tqdm
 
 from common.files import UserError
 from common.labels import is_regression
-from networks.checkpoints import ModelInfo, load_model, save_checkpoint
+from networks.checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint
 from networks.models import MODELS, get_model
 from networks.training import Learner, Recipe, TrainingSet, train_one_epoch
 from records.dataset import Dataset
@@ -164,6 +165,20 @@ def check_controls(info: ModelInfo) -> None:
             f"control networks are of {', '.join(MODELS)}: how {info.modelname} was initialised is "
             "not known"
         )
+
+
+def controls_for(
+    args: argparse.Namespace,
+    info: ModelInfo,
+    data: Dataset,
+    run: Path,
+    device: str | torch.device,
+) -> Iterator[Control]:
+    """The --control controls of each kind for a stage's network, whose results lie in `run`."""
+    epochs = load_checkpoint(args.model_path)[0].get("epoch") or MAX_EPOCHS
+    return controls(
+        run.parent, info, data, args.control, epochs=epochs, device=device, progress=True
+    )
 
 
 def controls(

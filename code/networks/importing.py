@@ -17,9 +17,7 @@ from torch import Tensor, nn
 
 from common.files import UserError, need_file, sha256
 from common.labels import slug
-from networks.exported import read_exported
 from networks.models import MODELS
-from networks.onnx_files import described, read_onnx
 
 # arguments of a maker that are filled in by name
 CLASS_ARGUMENTS = ("num_classes", "n_classes", "nb_classes", "num_labels", "n_outputs")
@@ -53,6 +51,8 @@ class Source:
 
 def from_onnx(path: str) -> Source:
     """A network of an ONNX file."""
+    from networks.onnx_files import described, read_onnx  # where there is such a file
+
     file = read_onnx(path)
     facts = {"way": "onnx", "file": Path(path).name, "sha256": sha256(path)}
     return Source(file.network, file.shape, described(file.metadata), facts)
@@ -60,6 +60,8 @@ def from_onnx(path: str) -> Source:
 
 def from_exported(path: str) -> Source:
     """A network that torch.export.save wrote."""
+    from networks.exported import read_exported  # where there is such a file
+
     file = read_exported(path)
     facts = {"way": "exported", "file": Path(path).name, "sha256": sha256(path)}
     return Source(file.network, file.shape, facts=facts)

@@ -5,20 +5,17 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 
-from common.files import UserError, sha256, write_figure, write_json, write_npz
-from common.labels import LEADS, WINDOWS, is_regression
+from common.files import UserError, sha256, write_figure
+from common.labels import LEADS, is_regression
 from common.stage import Stage
-from networks import distributed, external, figures
+from networks import distributed
 from networks.capture import capture
 from networks.checkpoints import (
     ModelInfo,
@@ -29,19 +26,14 @@ from networks.checkpoints import (
     run_folder,
     save_checkpoint,
 )
-from networks.defaults import DATA_PATH, caption_figures, data_facts, dataset_note, settle
+from networks.defaults import DATA_PATH, dataset_note, settle
 from networks.importing import ORIGINS
-from networks.inference import load_dataset_for
-from networks.metrics import (
-    best_thresholds,
-    classification_metrics,
-    evaluable,
-    regression_metrics,
-    sigmoid,
-)
+from networks.metrics import evaluable
 from networks.models import Network, get_model, last_layer
+from networks.splits import FOLDS, describe, fingerprint, load_splits
+from networks.testing import summary_line, thresholds_of, write_test
 from networks.training import Learner, Recipe, TrainingLog, TrainingSet, checkpoint_paths, fit
-from records.dataset import TABLE, Dataset, shared_patients
+from records.dataset import TABLE, Dataset
 from records.tasks import classes_of
 
 OUTPUT_PATH = "output"
@@ -52,7 +44,6 @@ FIRST = {
     "metrics.json": "every score with its interval",
     "best_model.ckpt": "the network, for the later stages' --model_path",
 }
-FOLDS = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]}
 
 
 @dataclass(frozen=True)
@@ -135,98 +126,6 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     return Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
 
 
-# ---------------------------------------------------------------- data
-
-
-def load_splits(
-    args: argparse.Namespace, info: ModelInfo, names: Sequence[str] = tuple(FOLDS)
-) -> dict[str, Dataset]:
-    """Split name -> its records; those without a label of the task are dropped unless they are to
-    be kept.
-    """
-    if args.keep_unlabelled and is_regression(info.task):
-        raise UserError(
-            f"--keep_unlabelled has no meaning for {info.task}: without amplitudes there is "
-            "nothing to learn"
-        )
-    data = load_dataset_for(info, args.data_path, args.limit)
-    if info.crop > data.signals.shape[1]:
-        raise UserError(
-            f"records of {data.signals.shape[1]} samples are shorter than the crop of {info.crop}"
-        )
-    usable = data.labelled | args.keep_unlabelled
-    # one selection per split: the signals of the whole of PTB-XL are copied once, not twice
-    splits = {name: data.rows(usable & np.isin(data.fold, info.folds[name])) for name in names}
-    for name, part in splits.items():
-        if not len(part):
-            raise UserError(
-                f"no {name} record: folds {' '.join(map(str, info.folds[name]))} of "
-                f"{args.data_path} hold none with "
-                f"a label of {info.task}" + (f" among the first {args.limit}" if args.limit else "")
-            )
-        bad = part.ecg_id[~np.isfinite(part.signals).all(axis=(1, 2))]
-        if len(bad):
-            raise UserError(
-                "signals that are not numbers in the records with ecg_id "
-                f"{' '.join(map(str, bad))}: "
-                "preprocess again, or leave them out of the table"
-            )
-    if not args.allow_patient_overlap:
-        check_patients(splits)
-    return splits
-
-
-def check_patients(splits: dict[str, Dataset]) -> None:
-    """UserError that names the patients with records in more than one split."""
-    names = list(splits)
-    for number, first in enumerate(names):
-        for second in names[number + 1 :]:
-            shared = shared_patients(splits[first], splits[second])
-            if shared:
-                raise UserError(
-                    f"{shared} have records in both {first} and {second}: their scores would be "
-                    "too good; --allow_patient_overlap to go on"
-                )
-
-
-def fingerprint(splits: dict[str, Dataset]) -> str:
-    """Hash of the records, labels and signals: what makes one data set another."""
-    digest = hashlib.sha256()
-    for part in splits.values():
-        for array in (part.ecg_id, part.labels, part.signals):
-            digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()[:16]
-
-
-def left_out(data: Dataset, split: str) -> str | None:
-    """A sentence on the classes that a split cannot score, or None."""
-    names = (
-        []
-        if is_regression(data.task)
-        else [data.label_names[c] for c in np.flatnonzero(~evaluable(data.labels))]
-    )
-    if not names:
-        return None
-    return (
-        f"{split}: no positive (or no negative) among {len(data)} records, left out of its "
-        f"mean: {', '.join(names)}"
-    )
-
-
-def describe(splits: dict[str, Dataset], keep_unlabelled: bool) -> None:
-    """Say what is trained on and what cannot be scored (main process)."""
-    if not distributed.is_main():
-        return
-    kept = "kept" if keep_unlabelled else "dropped"
-    print(
-        ", ".join(f"{len(part)} {name}" for name, part in splits.items())
-        + f" records (without a label of the task: {kept})"
-    )
-    for name in ("validation", "test"):
-        if sentence := left_out(splits[name], name):
-            print(sentence)
-
-
 # ---------------------------------------------------------------- model
 
 
@@ -257,6 +156,35 @@ def new_model(info: ModelInfo, finetune: str | None) -> torch.nn.Module:
 # ---------------------------------------------------------------- train
 
 
+def check_trainable(splits: dict[str, Dataset], info: ModelInfo, recipe: Recipe) -> None:
+    """UserError where the best epoch could not be chosen, or a batch would be too small."""
+    if not is_regression(info.task) and not evaluable(splits["validation"].labels).any():
+        raise UserError(
+            f"no class of {info.task} has a positive and a negative among the "
+            f"{len(splits['validation'])} validation records: the best epoch cannot be chosen; use "
+            "more records or other --val_folds"
+        )
+    need = max(2, distributed.world())
+    if len(splits["train"]) < need or recipe.batch_size < need:
+        raise UserError(
+            f"batch norm needs at least {need} records in each batch: {len(splits['train'])} "
+            f"training records, --batch_size {recipe.batch_size}"
+        )
+
+
+def settings_of(args: argparse.Namespace, info: ModelInfo, recipe: Recipe, data: str) -> dict:
+    """What the weights depend on; `data` is the records' fingerprint."""
+    return {
+        **{key: value for key, value in info.stored().items() if key != "dataset"},
+        **asdict(recipe),
+        "finetune": args.finetune and sha256(find_checkpoint(args.finetune)),
+        "limit": args.limit,
+        "keep_unlabelled": args.keep_unlabelled,
+        "n_bootstrap": args.n_bootstrap,
+        "data": data,
+    }
+
+
 def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
     """Train (or go on, or find that all is done) and test the best epoch; None where all was done,
     and in all processes but the main one.
@@ -266,34 +194,13 @@ def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
     args.output_path = args.output_path or OUTPUT_PATH
     model = new_model(info, args.finetune)
     splits = load_splits(args, info)
-    if not is_regression(info.task) and not evaluable(splits["validation"].labels).any():
-        raise UserError(
-            f"no class of {info.task} has a positive and a negative among the "
-            f"{len(splits['validation'])} "
-            "validation records: the best epoch cannot be chosen; use more records or other "
-            "--val_folds"
-        )
-    need = max(2, distributed.world())
-    if len(splits["train"]) < need or recipe.batch_size < need:
-        raise UserError(
-            f"batch norm needs at least {need} records in each batch: {len(splits['train'])} "
-            "training records, "
-            f"--batch_size {recipe.batch_size}"
-        )
+    check_trainable(splits, info, recipe)
     data = fingerprint(splits)
     distributed.check_same("data", data)
     folder = run_folder(args.output_path, info)
     note = dataset_note(args.data_path, info.sampling_rate, checkpoint_paths(folder)[0].parent)
     info = model.info = replace(info, dataset=note)
-    settings = {
-        **{key: value for key, value in info.stored().items() if key != "dataset"},
-        **asdict(recipe),
-        "finetune": args.finetune and sha256(find_checkpoint(args.finetune)),
-        "limit": args.limit,
-        "keep_unlabelled": args.keep_unlabelled,
-        "n_bootstrap": args.n_bootstrap,
-        "data": data,
-    }
+    settings = settings_of(args, info, recipe, data)
     facts = {"data_set": {"used": {**note, "folder": str(args.data_path)}}}
     with contextlib.ExitStack() as stack:
         stage = distributed.on_main(
@@ -317,10 +224,12 @@ def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
             metrics, written = write_test(folder, model, info, splits["test"], args, overwrite=True)
             if not distributed.is_main():
                 return None
+            from networks.figures import course_figure  # what draws is loaded when all is computed
+
             about = (
                 f"{len(splits['train'])} training, {len(splits['validation'])} validation records"
             )
-            written += write_figure(figures.course_figure(history), folder / "course", about=about)
+            written += write_figure(course_figure(history), folder / "course", about=about)
             log.results(settings, metrics["windows"], history, splits["test"])
         stage.finish(
             inputs=[Path(args.data_path) / TABLE],
@@ -414,45 +323,6 @@ def keep_best(
 # ---------------------------------------------------------------- test
 
 
-def write_test(
-    folder: Path,
-    model: torch.nn.Module,
-    info: ModelInfo,
-    test: Dataset,
-    args: argparse.Namespace,
-    overwrite: bool,
-    facts: dict | None = None,
-) -> tuple[dict, list[Path]]:
-    """Test a model and write what came of it into `folder`; metrics (by protocol) and paths, empty
-    if that was done.
-    """
-    checkpoint = args.model_path or checkpoint_paths(folder)[0]
-    settings = {
-        "checkpoint": distributed.from_main(lambda: sha256(find_checkpoint(checkpoint))),
-        "data": fingerprint({"test": test}),
-        "n_bootstrap": args.n_bootstrap,
-        "keep_unlabelled": args.keep_unlabelled,
-        "test_folds": info.folds["test"],
-    }
-    with contextlib.ExitStack() as stack:
-        stage = distributed.on_main(
-            lambda: stack.enter_context(Stage(folder, "test", settings, overwrite, facts))
-        )
-        if distributed.from_main(lambda: stage.finished_before()):
-            return {}, []
-        metrics, logits = score_by_window(model, test, args.n_bootstrap, info.seed)
-        if not distributed.is_main():
-            return {}, []
-        note = data_facts(args.data_path, info, find_checkpoint(checkpoint)).get("note", "")
-        caption_figures(args, info, note)
-        more = {"external": facts["external"]} if facts and "external" in facts else {}
-        written = write_scores(folder, metrics, logits, test, info, **more)
-        stage.finish(
-            inputs=[Path(args.data_path) / TABLE], outputs=written, counts={"test": len(test)}
-        )
-    return metrics, written
-
-
 def test(args: argparse.Namespace, device: torch.device) -> Outcome | None:
     """Test a checkpoint on the test folds without training; None where that was done, and in all
     processes but the main one.
@@ -468,6 +338,8 @@ def test(args: argparse.Namespace, device: torch.device) -> Outcome | None:
                 "option out"
             )
     place = settle(args, model.info, path)
+    from networks import external
+
     other = external.is_external(place.facts)
     folds = args.test_folds or (range(1, 11) if other else model.info.folds["test"])
     info = replace(model.info, folds={**model.info.folds, "test": sorted(folds)})
@@ -485,89 +357,3 @@ def test(args: argparse.Namespace, device: torch.device) -> Outcome | None:
         return None
     words = f"{summary_line(metrics, info.task)} on {len(part)} test records"
     return Outcome(words, folder, written)
-
-
-# ---------------------------------------------------------------- scores
-
-
-def thresholds_of(model: nn.Module, validation: Dataset) -> tuple[float, ...] | None:
-    """Per class the probability of best F1 on the validation records (windows protocol); None for
-    amplitudes.
-    """
-    if is_regression(validation.task):
-        return None
-    logits = distributed.shared_predict(model, validation.signals, "windows")
-    return tuple(float(value) for value in best_thresholds(sigmoid(logits), validation.labels))
-
-
-def score_by_window(
-    model: nn.Module, test: Dataset, n_resamples: int = 1000, seed: int = 0
-) -> tuple[dict, dict[str, np.ndarray]]:
-    """Metrics by protocol, and the logits (N, classes) by protocol, of the test records."""
-    measure: Callable = regression_metrics if is_regression(test.task) else classification_metrics
-    logits = {
-        protocol: distributed.shared_predict(model, test.signals, protocol) for protocol in WINDOWS
-    }
-    metrics = (
-        {
-            protocol: measure(
-                values, test.labels, model.info.labels, test.patient_id, n_resamples, seed
-            )
-            for protocol, values in logits.items()
-        }
-        if distributed.is_main()
-        else {}
-    )
-    return metrics, logits
-
-
-def write_scores(
-    folder: Path,
-    metrics: dict,
-    logits: dict[str, np.ndarray],
-    test: Dataset,
-    info: ModelInfo,
-    **facts: object,
-) -> list[Path]:
-    """metrics.json (per protocol, plus `facts`), predictions.npz (windows protocol first) and
-    figures; the paths.
-    """
-    write_json(
-        folder / "metrics.json",
-        {"modelname": info.modelname, "task": info.task, "folds": info.folds, **facts, **metrics},
-    )
-    write_npz(
-        folder / "predictions.npz",
-        ecg_id=test.ecg_id,
-        logits=logits["windows"],
-        logits_centre_crop=logits["centre_crop"],
-        labels=test.labels,
-        classes=np.array(info.labels),
-    )
-    written = [folder / "metrics.json", folder / "predictions.npz"]
-    for name, figure in result_figures(metrics["windows"], logits["windows"], test, info).items():
-        about = f"{len(test)} test records"
-        written += write_figure(figure, folder / name, dpi=300, about=about)
-    return written
-
-
-def result_figures(
-    metrics: dict, logits: np.ndarray, test: Dataset, info: ModelInfo
-) -> dict[str, Figure]:
-    """name -> figure of the test records under one protocol."""
-    if is_regression(info.task):
-        return {"amplitudes": figures.amplitude_figure(logits, test.labels, info.labels, metrics)}
-    return {
-        "roc": figures.roc_figure(logits, test.labels, info.labels, metrics),
-        "reliability": figures.reliability_figure(sigmoid(logits), test.labels, metrics),
-    }
-
-
-def summary_line(metrics: dict, task: str) -> str:
-    """One line for people: the headline of each protocol."""
-    name, unit = ("r2", "R2") if is_regression(task) else ("macro_auc", "macro AUC")
-    return ", ".join(
-        f"{protocol.replace('_', ' ')} {unit} {values[name]['value']:.3f} "
-        f"[{values[name]['low']:.3f}, {values[name]['high']:.3f}]"
-        for protocol, values in metrics.items()
-    )

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from common.files import UserError, write_text
 from common.labels import LEADS, is_regression
 from common.stage import versions
-from networks import distributed, figures
+from networks import distributed
 from networks.channels_last import channels_last
 from networks.checkpoints import ModelInfo, save_checkpoint
 from networks.metrics import macro_auc
@@ -425,4 +425,6 @@ class TrainingLog:
         self.writer.add_hparams(
             plain, {f"test/{name}": metrics[name]["value"] for name in headline}, run_name="."
         )
-        self.writer.add_figure("course", figures.course_figure(history), len(history))
+        from networks.figures import course_figure  # what draws is loaded when all is computed
+
+        self.writer.add_figure("course", course_figure(history), len(history))

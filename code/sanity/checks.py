@@ -4,55 +4,44 @@ A check's own module is imported when the check runs.
 """
 
 import argparse
-import importlib
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from common.cli import check_names, say_left_out
 from common.files import UserError
+from common.later import Later
 from common.stage import data_folders
 from sanity.parts import Check
-
-
-def later(module: str, name: str) -> Callable:
-    """The function `name` of sanity/<module>.py, imported when it is first called."""
-
-    def call(*given, **named):
-        return getattr(importlib.import_module(f"sanity.{module}"), name)(*given, **named)
-
-    return call
-
 
 # name -> check; the last three compare methods, models and layers, and need no part of their own
 CHECKS = {
     "amplitude": Check(
-        later("amplitude", "measure_amplitude"),
+        Later("sanity.amplitude", "measure_amplitude"),
         "does the attribution of lead L's wave fall on that lead and wave?",
         subjects="amplitude",
         quick=True,
         explained=lambda _model: 12,
     ),
     "randomisation": Check(
-        later("randomisation", "measure_randomisation"),
+        Later("sanity.randomisation", "measure_randomisation"),
         "do maps change when the weights are drawn anew?",
         subjects="few",
         quick=True,
-        explained=later("randomisation", "cascade_maps"),
+        explained=Later("sanity.randomisation", "cascade_maps"),
     ),
     "faithfulness": Check(
-        later("faithfulness", "measure_faithfulness"),
+        Later("sanity.faithfulness", "measure_faithfulness"),
         "does the logit follow when relevant parts are removed or kept?",
-        reference=later("faithfulness", "random_reference"),
-        evaluated=later("faithfulness", "passes_per_method"),
-        prepared=later("faithfulness", "passes_once"),
+        reference=Later("sanity.faithfulness", "random_reference"),
+        evaluated=Later("sanity.faithfulness", "passes_per_method"),
+        prepared=Later("sanity.faithfulness", "passes_once"),
     ),
     "dose_response": Check(
-        later("dose_response", "measure_dose_response"),
+        Later("sanity.dose_response", "measure_dose_response"),
         "do attributions know what a dose of each wave does?",
-        reference=later("dose_response", "dose_reference"),
-        prepared=later("dose_response", "passes_once"),
+        reference=Later("sanity.dose_response", "dose_reference"),
+        prepared=Later("sanity.dose_response", "passes_once"),
     ),
     "edits": Check(
         later("edits", "measure_edits"),
@@ -61,14 +50,14 @@ CHECKS = {
         prepared=later("edits", "passes_once"),
     ),
     "localisation": Check(
-        later("localisation", "measure_localisation"),
+        Later("sanity.localisation", "measure_localisation"),
         "do maps point at the planted cause?",
         prepared=lambda _model: 4,
     ),
     "axioms": Check(
-        later("axioms", "measure_axioms"),
+        Later("sanity.axioms", "measure_axioms"),
         "are the identities kept that the method claims?",
-        reference=later("axioms", "movable"),
+        reference=Later("sanity.axioms", "movable"),
         explained=lambda _model: 2,
     ),
     "agreement": Check(None, "do methods agree with each other?"),

@@ -20,6 +20,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import comb
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,10 @@ import torch
 
 from common.files import UserError
 from networks.checkpoints import ModelInfo
-from networks.controls import Control
 from tcav.analysis import ALPHA, Outcome, Plan, correct_over_concepts, p_values, tested_magnitudes
+
+if TYPE_CHECKING:
+    from networks.controls import Control
 
 MIN_SEEDS = 3  # trained networks
 MIN_CLASS = 5  # records of a class in the fold
@@ -175,7 +178,7 @@ def _band(untrained, shape):
 def compare(
     outcomes: Sequence[Outcome],
     others: Sequence[torch.nn.Module],
-    made: Iterable[Control],
+    made: "Iterable[Control]",
     explain: Callable[[torch.nn.Module, Plan], list[Outcome]],
     plan: Plan,
     n_class: Sequence[int],

@@ -14,8 +14,8 @@ from common.cli import say_results, select_device
 from common.files import sha256, write_csv
 from common.stage import Stage
 from ecg.concepts import CONCEPTS
-from networks.checkpoints import ModelInfo, find_checkpoint, load_checkpoint, load_model
-from networks.controls import MAX_EPOCHS, controls
+from networks.checkpoints import ModelInfo, find_checkpoint, load_model
+from networks.controls import controls_for
 from networks.defaults import Place
 from records.dataset import TABLE, Dataset, content_hash
 from records.quality import write_flag_counts
@@ -134,9 +134,7 @@ def verdicts_of(
     others = [load_model(path, device) for path in args.seeds]
     made = ()
     if args.control:
-        epochs = load_checkpoint(args.model_path)[0].get("epoch") or MAX_EPOCHS
-        home, n = place.run.parent, args.control
-        made = controls(home, model.info, data, n, epochs=epochs, device=device, progress=True)
+        made = controls_for(args, model.info, data, place.run, device)
         print(floor_in_words(1 + len(others), args.control))
     return compare(
         outcomes,
