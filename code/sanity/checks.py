@@ -44,10 +44,10 @@ CHECKS = {
         prepared=Later("sanity.dose_response", "passes_once"),
     ),
     "edits": Check(
-        later("edits", "measure_edits"),
+        Later("sanity.edits", "measure_edits"),
         "do maps foresee a wave of another patient, or upside down (no method is made of that)?",
-        reference=later("edits", "edit_reference"),
-        prepared=later("edits", "passes_once"),
+        reference=Later("sanity.edits", "edit_reference"),
+        prepared=Later("sanity.edits", "passes_once"),
     ),
     "localisation": Check(
         Later("sanity.localisation", "measure_localisation"),
