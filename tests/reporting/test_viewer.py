@@ -237,3 +237,37 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(open_page, dark):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") is not dark
+
+
+def test_paper_shows_the_picture_and_the_tables_without_controls(open_page):
+    browser = open_page()
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    shown = (
+        "return [...document.querySelectorAll('%s')].filter(e => e.getClientRects().length).length"
+    )
+    for hidden in ("nav.contents", ".controls", "input.filter", ".hover"):
+        assert browser.execute_script(shown % hidden) == 0
+    assert browser.execute_script(shown % ".viewer canvas") == 1
+    assert browser.execute_script(shown % "table") >= 2
+    fits = (
+        "const c = document.querySelector('.viewer canvas').getBoundingClientRect();"
+        "return c.right <= document.documentElement.clientWidth + 1 && c.height > 100"
+    )
+    assert browser.execute_script(fits)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_the_paper_is_reached_and_described_without_a_mouse(open_page):
+    browser = open_page()
+    reached = (
+        "return [...document.querySelectorAll('.viewer select, .viewer input, .viewer .paper')]"
+        ".every(e => e.tabIndex >= 0)"
+    )
+    assert browser.execute_script(reached)
+    named = (
+        "return [...document.querySelectorAll('.viewer select, .viewer input')]"
+        ".every(e => e.labels.length && e.labels[0].textContent.trim())"
+    )
+    assert browser.execute_script(named)
+    label = "return document.querySelector('.viewer canvas').getAttribute('aria-label')"
+    assert "ECG 1" in browser.execute_script(label)

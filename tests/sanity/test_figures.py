@@ -4,14 +4,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from attribution.methods import METHODS
 from sanity.curve_figures import draw_removal
 from sanity.faithfulness import FRACTIONS
-from sanity.figure_style import in_rows
+from sanity.figure_style import GREY, colours_of, in_rows
 
 
 def test_controls_are_the_last_rows_of_every_figure():
     methods = ["input_magnitude", "ig", "random", "lrp", "ig"]
     assert in_rows(methods) == ["ig", "lrp", "random", "input_magnitude"]
+
+
+def test_no_two_methods_share_a_colour():
+    real = [name for name in [*METHODS, "lrp:epsilon"] if name not in ("random", "input_magnitude")]
+    colours = colours_of([*real, "random", "input_magnitude"])
+    assert len({colours[name] for name in real}) == len(real)
+    assert colours["random"] == colours["input_magnitude"] == GREY
 
 
 def removal_table():
