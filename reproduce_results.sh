@@ -124,7 +124,7 @@ train() {
     ${train_size[@]+"${train_size[@]}"} ${amp[@]+"${amp[@]}"} ${gpu[@]+"${gpu[@]}"}
 }
 
-# explain MODEL TASK: stages 3 to 8 for one trained run
+# explain MODEL TASK: stages 3 to 9 for one trained run
 explain() {
   local run="$output/$1_$2"
   local common=(--data_path "$data" --output_path "$output" --model_path "$run" ${gpu[@]+"${gpu[@]}"})
@@ -141,7 +141,7 @@ explain() {
   stage report --output_path "$output" --model_path "$run"
 }
 
-# stages 1 to 8 for all models and tasks
+# stages 1 to 9 for all models and tasks
 analyse() {
   stage preprocessing --data_path "$data"
   for model in "${models[@]}"; do

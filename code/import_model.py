@@ -1,4 +1,4 @@
-"""A network of your own as a run folder: whatever was trained elsewhere goes through stages 3 to 8.
+"""A network of your own as a run folder: whatever was trained elsewhere goes through stages 3 to 9.
 
 Reads:   --network file.py:maker with --weights, or --exported (torch.export), or --onnx, or
          --original (a checkpoint of the original XAI4ECG); with --data_path the records it is
@@ -223,7 +223,7 @@ def main(args: argparse.Namespace) -> None:
         if data is not None:
             written += measure(args, folder, network, data)
         stage.finish(outputs=written, counts={} if data is None else {"records": len(data)})
-    print(f"{folder} can be given to stages 3 to 8 as --model_path")
+    print(f"{folder} can be given to stages 3 to 9 as --model_path")
     say_results(folder, written, training_run.FIRST)
 
 

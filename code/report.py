@@ -1,4 +1,4 @@
-"""8. Report: everything found under a run, as one self-contained page.
+"""9. Report: everything found under a run, as one self-contained page.
 
 Reads:  a checkpoint (--model_path) and all that the stages before have written under its run folder
 Writes: <run>/report.html (images inlined, nothing is requested from anywhere)

@@ -1,4 +1,4 @@
-"""Networks of others through the command line: imported, then stages 3 to 8 on a simulated cohort.
+"""Networks of others through the command line: imported, then stages 3 to 9 on a simulated cohort.
 
 Each runs, or is refused for LRP by the name of the operation, while the other methods go on.
 """
