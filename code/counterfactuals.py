@@ -47,7 +47,7 @@ from networks.checkpoints import check_against, find_checkpoint, load_model
 from networks.defaults import settle
 from networks.inference import load_dataset_for
 from records.dataset import TABLE, content_hash
-from records.quality import QUALITY_FILE, write_flag_counts
+from records.quality import write_flag_counts
 
 FIRST = {
     "*_*.png": "a record before and after, what was changed in mV",
@@ -140,12 +140,10 @@ def prepare(args: argparse.Namespace, model: object, folder: Path) -> Job:
     return Job(model, data, targets, limits, args.window, args.max_edits, args.seed, folder)
 
 
-def clear(folder: Path) -> None:
+def clear(stage: Stage) -> None:
     """Remove what an earlier run with other settings left."""
-    shutil.rmtree(folder / ".parts", ignore_errors=True)
-    for pattern in ("*.npz", "*.png", "*.pdf", "*.csv", QUALITY_FILE):
-        for path in folder.glob(pattern):
-            path.unlink()
+    stage.clear("*.npz", "*.png", "*.pdf", "*.csv")
+    shutil.rmtree(stage.folder / ".parts", ignore_errors=True)
 
 
 def switch_concepts(args: argparse.Namespace, job: Job, run_folder: Path) -> list[Path]:
@@ -226,7 +224,7 @@ def main(args: argparse.Namespace) -> None:
         if stage.finished_before():
             return
         if not stage.resumed:
-            clear(folder)
+            clear(stage)
         n_records = sum(len(target.rows) for target in job.targets)
         print(f"{n_records} records x pathologies, up to {args.max_edits} changes each")
         sys.stdout.flush()

@@ -270,7 +270,7 @@ def main(args: argparse.Namespace) -> None:
     ) as stage:
         if stage.finished_before():
             return
-        tables.clear(folder)
+        stage.clear(*tables.PATTERNS)
         for group in groups.values():
             fill_group(group, pool, methods, args.seed, progress=True, n_jitters=args.n_jitters)
         shown = [groups[name] for name in pathologies if name in groups]

@@ -300,7 +300,7 @@ def main(args: argparse.Namespace) -> None:
         )
         if distributed.from_main(lambda: stage.finished_before()):
             return
-        distributed.from_main(lambda: clear(folder) if not stage.resumed else None)
+        distributed.from_main(lambda: clear(stage) if not stage.resumed else None)
         n_records = sum(len(target.rows) for target in job.targets)
         if distributed.is_main():
             say_left_out(dict.fromkeys(empty, f"no record for strategy {args.strategy}"))
@@ -368,12 +368,10 @@ def options_for(
     return lambda rows: fixed
 
 
-def clear(folder: Path) -> None:
+def clear(stage: Stage) -> None:
     """Remove what an earlier run with other settings left in the folder."""
-    shutil.rmtree(folder / ".parts", ignore_errors=True)
-    for pattern in ("*.npz", "*.png", "*.pdf", "cells.csv", QUALITY_FILE, *OWN_FILES):
-        for path in folder.glob(pattern):
-            path.unlink()
+    stage.clear("*.npz", "*.png", "*.pdf", "cells.csv", QUALITY_FILE, *OWN_FILES)
+    shutil.rmtree(stage.folder / ".parts", ignore_errors=True)
 
 
 def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_records: int) -> None:

@@ -25,7 +25,7 @@ from common.files import UserError, read_csv, sha256, write_csv, write_npy, writ
 from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
 from common.stage import Stage, broken_link, read_stage
 from ecg.delineation import annotate, boundary_sd
-from records import tasks
+from records import origin, tasks
 from records.dataset import TABLE, rows_digest
 from records.duplicates import across_patients, in_words, join_patients, same_recordings
 from records.enrich import FEATURES, enrich, read_published
@@ -37,8 +37,6 @@ from records.wfdb_files import (
     Records,
     describe_problems,
     read_records,
-    record_hash,
-    record_stamp,
     refuse,
 )
 
@@ -147,7 +145,7 @@ def main(args: argparse.Namespace) -> None:
         folder, stage_name(args.sampling_rate), settings(args, data_path, folder), args.overwrite
     ) as stage:
         if is_whole(stage) and stage.finished:
-            check_unchanged(args, table, data_path, stage)
+            check_unchanged(stage)
         if is_whole(stage) and stage.finished_before():
             return
         try:
@@ -157,28 +155,12 @@ def main(args: argparse.Namespace) -> None:
             raise
 
 
-def check_unchanged(
-    args: argparse.Namespace, table: pd.DataFrame, data_path: Path, stage: Stage
-) -> None:
+def check_unchanged(stage: Stage) -> None:
     """UserError where the records' bytes are not those that a finished run has read."""
-    before = read_stage(stage.path).get("counts", {}).get("records_read")
-    if not before:
-        return
-    names = record_names(table, data_path, args)
-    if record_stamp(data_path, names) == before["stamp"]:
-        return
-    if record_hash(data_path, names) != before["sha256"]:
+    if change := origin.changed(stage.path):
         raise UserError(
-            f"records of {data_path} have changed since {stage.folder} was made from them: "
-            "--overwrite to read them again"
+            f"{change} since {stage.folder} was made from it: --overwrite to read it again"
         )
-
-
-def record_names(table: pd.DataFrame, data_path: Path, args: argparse.Namespace) -> list[str]:
-    """The records that a run reads its signals from, in the table's order."""
-    column = file_column(read_layout(data_path).stored_rate(args.sampling_rate))
-    names = table.head(args.limit)[column] if args.limit else table[column]
-    return [name for name in names if isinstance(name, str)]
 
 
 def stage_name(sampling_rate: int) -> str:
@@ -326,7 +308,7 @@ def make(
             **counts,
             "headers_sha256": records.digest,
             "rows_sha256": rows,
-            "records_read": read,
+            origin.KEY: read,
         },
     )
     print(f"{counts['records']} records of {counts['patients']} patients")
@@ -403,11 +385,7 @@ def read_signals(
     """The records' signals, and what their bytes were when they were read."""
     layout = read_layout(data_path)
     column = file_column(layout.stored_rate(args.sampling_rate))
-    names = record_names(table, data_path, args)
-    read = {
-        "stamp": record_stamp(data_path, names),
-        "sha256": record_hash(data_path, names),
-    }
+    read = origin.note(data_path, args.sampling_rate, args.limit)
     records = read_records(data_path, table[column], table.index, args.sampling_rate, layout=layout)
     refuse_other_rate(args, table, data_path, records.problems)
     return records, read

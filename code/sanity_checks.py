@@ -57,7 +57,7 @@ from records.dataset import PLANTED, TABLE, content_hash, load_table
 from records.quality import write_flag_counts
 from sanity import tables as sanity_tables
 from sanity.checks import CHECKS, checks_of
-from sanity.parts import Check, Store, estimate, estimate_maps, plan, run_parts
+from sanity.parts import PATTERNS, Check, Store, estimate, estimate_maps, plan, run_parts
 from sanity.subject import make_subject
 from sanity.tables import Subjects
 
@@ -256,7 +256,7 @@ def compute(
     """All parts, tables and figures of a run; returns the broken claims."""
     store = Store(stage.folder)
     if not stage.resumed:
-        store.clear()
+        stage.clear(*PATTERNS)
     parts = {name: check for name, check in checks.items() if check.measure}
     work = plan(parts, subjects, args.methods)
     seconds = estimate(parts, work, explainers, store)

@@ -25,7 +25,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from common.files import UserError
+from common.files import UserError, forget_reads
 from common.labels import TASKS, WINDOWS
 
 if TYPE_CHECKING:  # imported where it is needed: --help and errors answer without it
@@ -442,26 +442,79 @@ def select_device(args: argparse.Namespace) -> "torch.device":
 
 
 def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None:
-    """Parse, run `main(args)`, and end: 0, 2 with one line for a UserError, 130 after Ctrl-C."""
+    """Parse, run `main(args)`, and end: 0, 2 with one line for what the user or the machine can put
+    right, 130 after Ctrl-C, 141 where nobody reads what is said.
+    """
     args = parser.parse_args()
+    forget_reads()
     warnings.showwarning = lambda message, *_, **__: print(
         f"warning: {message}", file=sys.stderr
     )  # as all that is said here
     try:
         main(args)
+        sys.stdout.flush()
     except UserError as error:
         sys.exit(_complain(str(error), 2))
+    except BrokenPipeError:
+        _nobody_reads()
+        sys.exit(141)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+        sys.exit(_complain(_of_machine(error), 2))
+    except (MemoryError, RuntimeError) as error:
+        if not _is_memory(error):
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        sys.exit(
-            _complain(f"cannot write: {error.strerror}{where}; nothing half-written was left", 2)
-        )
+        sys.exit(_complain(_of_memory(error, parser), 2))
     except KeyboardInterrupt:
         sys.exit(_complain("interrupted: the same command goes on from here", 130))
 
 
+def _nobody_reads():
+    """Let what is still to be said go nowhere: `stage | head -1` has ended."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(nowhere, sys.stdout.fileno())
+
+
+# kinds of errors that only writing meets
+WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EXDEV)
+
+
+def _of_machine(error):
+    """A fault of files, disks or network folders in one line."""
+    what = "write" if error.errno in WRITING else "read or write"
+    where = f" ({error.filename})" if error.filename else ""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"cannot {what}: {reason}{where}; nothing half-written was left"
+
+
+def _is_memory(error):
+    """Whether an error says that there is too little memory: torch raises RuntimeError."""
+    text = str(error).lower()
+    said = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(words in text for words in said)
+
+
+# options that memory follows, the ones that cost the least first
+LOWERED = ("--max_memory", "--batch_size", "--n_samples", "--limit", "--n_records")
+
+
+def _of_memory(error, parser):
+    known = parser._option_string_actions
+    lower = [name for name in LOWERED if name in known]
+    way = f"lower {' or '.join(lower)}" if lower else "end other programs, or take fewer records"
+    asked = str(error).splitlines()[0] if str(error) else "the system gives no more"
+    return f"too little memory: {asked[:300]}; {way}"
+
+
+LONGEST_WORD, LONGEST_LINE = 300, 4000
+
+
 def _complain(message, code):
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    """Print one line of error; what a file says is shortened where it is endless."""
+    words = [_shortened(word, LONGEST_WORD) for word in message.split()]
+    print(f"error: {_shortened(' '.join(words), LONGEST_LINE)}", file=sys.stderr)
     return code
+
+
+def _shortened(text, longest):
+    return text if len(text) <= longest else f"{text[: longest // 2]}...({len(text)} characters)"

@@ -1,26 +1,31 @@
-"""Files on disk: written whole or not at all, read without running anything.
+"""Files on disk: written whole or not at all, read without running anything, and refused by what
+they declare before anything is unpacked.
 
 Every writer goes through `replacing`, which writes to a temporary name in the same folder and
 renames.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
+import math
 import os
 import pickle
 import re
 import textwrap
 import types
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:  # imported where it is drawn: stages that draw nothing start without it
+    import h5py
     from matplotlib.figure import Figure
 
 
@@ -33,49 +38,72 @@ class UserError(Exception):
 # ---------------------------------------------------------------- writing
 
 
+# told of each file (but of thousands of records) before it gets its final name
+ON_WRITE: list[Callable[[Path], None]] = []
+
+
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on
-    failure.
+def replacing(path: str | Path, sync: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
+
+    sync  have the disk hold the content before the name, so that a power cut leaves the old file or
+          the new one; False where there are thousands, and `sync_all` is called before the table
+          that names them is written
     """
+    from common.locks import temporary_name
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = temporary_name(path)
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
     try:
         yield temporary
+        if sync:
+            for tell in ON_WRITE:
+                tell(path)
+            _sync(temporary)
         os.replace(temporary, path)
+        if sync:
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-_TEMPORARY = re.compile(
-    r"\..*\.(\d+)\.tmp(\..*)?"
-)  # what `replacing` writes to; the number is the writer's process
+def _sync(path):
+    """Have the disk hold a file's content, or a folder's names."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(PermissionError, InterruptedError):
+            os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP):
+            raise  # else this file system cannot
+    finally:
+        os.close(opened)
+
+
+def sync_all() -> None:
+    """Have the disks hold all that was written until now."""
+    os.sync()
+
+
+# what `replacing` writes to: machine and number of the writer's process, and a random word
+_TEMPORARY = re.compile(r"\..*\.(?:([0-9a-f]{8})-)?(\d+)(?:-[0-9a-f]+)?\.tmp(\..*)?")
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove temporary files under `folder` whose writer was killed: no process of that number
-    lives.
-    """
+    """Remove temporary files under `folder` whose writer was killed."""
+    from common.locks import is_left_over
+
     for path in Path(folder).rglob(".*.tmp*"):
         found = _TEMPORARY.fullmatch(path.name)
-        if found and int(found[1]) != os.getpid() and not _lives(int(found[1])):
+        if found and not path.is_symlink() and is_left_over(path, found[1], int(found[2])):
             path.unlink(missing_ok=True)
 
 
-def _lives(process):
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
-    with replacing(path) as temporary:
+def write_text(path: str | Path, text: str, sync: bool = True) -> None:
+    """Write `text` as UTF-8, whole or not at all; `sync` as in `replacing`."""
+    with replacing(path, sync) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -105,9 +133,9 @@ def write_csv(path: str | Path, table: pd.DataFrame, index: bool = False) -> Non
         table.to_csv(temporary, index=index, lineterminator="\n")
 
 
-def write_npy(path: str | Path, array: np.ndarray) -> None:
-    """Write one array as .npy."""
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+def write_npy(path: str | Path, array: np.ndarray, sync: bool = True) -> None:
+    """Write one array as .npy; `sync` as in `replacing`."""
+    with replacing(path, sync) as temporary, open(temporary, "wb") as file:
         # through file.write, not ndarray.tofile, whose error on a full disk does not say that the
         # disk is full
         np.save(types.SimpleNamespace(write=file.write), array, allow_pickle=False)
@@ -235,47 +263,26 @@ def _lay_out(figure, dpi):
 # ---------------------------------------------------------------- reading
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Admits what numpy needs to rebuild an array of numbers or text, and nothing else."""
+def read_pickle(path: str | Path, ndim: int | Sequence[int] | None = None) -> np.ndarray:
+    """Read an array of plain numbers from a pickle that holds nothing else.
 
-    ALLOWED = frozenset(
-        {
-            ("numpy.core.multiarray", "_reconstruct"),  # numpy 1
-            ("numpy.core.multiarray", "scalar"),
-            ("numpy.core.numeric", "_frombuffer"),
-            ("numpy._core.multiarray", "_reconstruct"),  # numpy 2
-            ("numpy._core.multiarray", "scalar"),
-            ("numpy._core.numeric", "_frombuffer"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("_codecs", "encode"),
-        }
-    )
-
-    def find_class(self, module, name):
-        if (module, name) not in self.ALLOWED:
-            raise UserError(f"it holds {module}.{name}, and only numpy arrays are read")
-        return super().find_class(module, name)
-
-
-def read_pickle(path: str | Path) -> np.ndarray:
-    """Read an array from a pickle that may hold numpy arrays and nothing else.
-
-    Raises UserError where the file is missing, damaged, or holds anything but an array.
+    ndim  the number of axes it must have, or several that it may have (None: any)
+    Raises UserError where the file is missing, damaged, or holds anything but such an array.
     """
+    from common.pickles import NotPlainError, load_array
+
     path = need_file(path)
     try:
         with open(path, "rb") as file:
-            array = _ArrayUnpickler(file).load()
-    except UserError as error:
+            return load_array(file, path.stat().st_size, ndim)
+    except NotPlainError as error:
         raise UserError(f"{path} was not read: {error}") from None
+    except MemoryError:
+        raise
     except Exception as error:
         raise UserError(
             f"{path} is not a readable array pickle ({type(error).__name__}): make it again"
         ) from None
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{path} holds a {type(array).__name__}, not an array: make it again")
-    return array
 
 
 def read_npy(path: str | Path, mmap: bool = False) -> np.ndarray:
@@ -284,7 +291,11 @@ def read_npy(path: str | Path, mmap: bool = False) -> np.ndarray:
     """
     path = need_file(path)
     try:
+        with open(path, "rb") as file:
+            _check_npy(file, path.stat().st_size)
         return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged header raises nearly anything
         raise UserError(
             f"{path} is not a readable .npy array ({type(error).__name__}): damaged or no array of "
@@ -292,15 +303,39 @@ def read_npy(path: str | Path, mmap: bool = False) -> np.ndarray:
         ) from None
 
 
+_NPY_HEADS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def _check_npy(file, size):
+    """ValueError where the open .npy of `size` bytes is no array of plain numbers or texts, or
+    declares more than it holds.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in _NPY_HEADS:
+        raise ValueError(f"version {version}")
+    shape, _, dtype = _NPY_HEADS[version](file)
+    if dtype.kind not in "biufcUS" or dtype.itemsize * math.prod(shape) > size:
+        raise ValueError(f"{dtype} {shape}")
+
+
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an .npz file; UserError where it is missing or damaged."""
+    """Read all arrays of an .npz file; UserError where it is missing or damaged, or unpacks to more
+    than it can honestly hold.
+    """
     path = need_file(path)
     try:
+        with zipfile.ZipFile(path) as archive:
+            check_archive(path, archive)
+            for entry in archive.infolist():
+                with archive.open(entry) as file:
+                    _check_npy(file, entry.file_size)
         with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-            raise ValueError("a member is no array")
-        return arrays
+            return dict(file)
+    except (UserError, MemoryError):
+        raise
     except Exception as error:
         raise UserError(
             f"{path} is not a readable .npz file ({type(error).__name__}): make it again"
@@ -336,7 +371,119 @@ def need_file(path: str | Path, hint: str = "") -> Path:
     return path
 
 
+_READ: dict[str, str] = {}  # file -> sha256 when this process last read it
+
+
+def note_read(path: str | Path, digest: str | None = None) -> None:
+    """Note what a file holds now that it is read: a stage's inputs are what it has read, whatever
+    becomes of the file until the stage ends.
+    """
+    _READ[os.path.realpath(path)] = digest or sha256(path)
+
+
+def digest_read(path: str | Path) -> str:
+    """sha256 of a file when it was read, else now."""
+    return _READ.get(os.path.realpath(path)) or sha256(path)
+
+
+def files_read(folders: Iterable[str | Path]) -> list[str]:
+    """What was read below any of these folders."""
+    roots = [os.path.join(os.path.realpath(folder), "") for folder in folders]
+    return [path for path in _READ if any(path.startswith(root) for root in roots)]
+
+
+def forget_reads() -> None:
+    """Begin anew: what was read before belongs to another stage."""
+    _READ.clear()
+
+
 def sha256(path: str | Path) -> str:
     """Hex digest of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ---------------------------------------------------------------- what a file may ask for
+
+SMALL = 256 << 20  # bytes: as much may be unpacked, whatever the file
+MAX_RATIO = 100  # unpacked bytes per stored one; signals, weights and graphs stay below 20
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take, by the machine and by its control group; None where
+    the system does not say.
+    """
+    found = [_machine_memory(), _group_memory()]
+    return min((one for one in found if one is not None), default=None)
+
+
+def _machine_memory():
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return 1024 * int(line.split()[1])
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def _group_memory():
+    """What cgroup version 2 leaves, as in a container."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
+        used = (folder / "memory.current").read_text(encoding="ascii").strip()
+        return None if limit == "max" else max(int(limit) - int(used), 0)
+    except (OSError, ValueError):
+        return None
+
+
+def need_memory(n_bytes: int, what: object, lower: str) -> None:
+    """UserError where `n_bytes` are more than there are; `lower` says what would need less."""
+    there = available_memory()
+    if there is not None and n_bytes > there:
+        raise UserError(
+            f"{what} needs {n_bytes / 1e9:.1f} GB of memory and {there / 1e9:.1f} GB are free: "
+            f"{lower}"
+        )
+
+
+def check_declared(path: str | Path, declared: int, stored: int) -> None:
+    """UserError where a file declares far more bytes than it can honestly hold, or than there is
+    memory for.
+
+    declared  bytes once unpacked;  stored  bytes in the file
+    """
+    if declared > SMALL and declared > MAX_RATIO * max(stored, 1):
+        raise UserError(
+            f"{path} declares {declared / 1e9:.1f} GB in {stored / 1e6:.1f} MB: it is not unpacked"
+        )
+    need_memory(declared, path, "take a smaller file, or a machine with more")
+
+
+def check_archive(path: str | Path, archive: zipfile.ZipFile) -> None:
+    """UserError where a zip archive unpacks to more than it can honestly hold."""
+    entries = archive.infolist()
+    declared = sum(entry.file_size for entry in entries)
+    check_declared(path, declared, os.path.getsize(path))
+
+
+def check_hdf5(path: str | Path, item: "h5py.Dataset") -> None:
+    """UserError where the numbers of an HDF5 data set lie in other files, or are more than the file
+    can honestly hold.
+    """
+    if item.external or item.is_virtual:
+        raise UserError(f"{path}: {item.name} lies in other files, which are not opened")
+    chunk = math.prod(item.chunks) * item.dtype.itemsize if item.chunks else 0
+    check_declared(path, max(item.nbytes, chunk), item.id.get_storage_size())
+
+
+def is_inside(name: object) -> bool:
+    """Whether a name from a file or table stays in the folder that it is relative to: no absolute
+    path, no .., no address of a network, no control character.
+    """
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        return False
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return bool(parts) and ".." not in parts and parts[0] != "/" and not parts[0].endswith(":")

@@ -33,7 +33,8 @@ ABSOLUTE_CMAP = LinearSegmentedColormap.from_list(
 
 
 def style() -> None:
-    """Set matplotlib's defaults for every figure of the project."""
+    """Set matplotlib's defaults for every figure of the project, whatever the user's own are."""
+    matplotlib.rcdefaults()
     plt.rcParams.update(
         {
             "font.size": 9,

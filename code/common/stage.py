@@ -3,7 +3,7 @@
 `Stage` claims a folder while a stage runs, resumes what was interrupted, and refuses to mix runs.
 """
 
-import fcntl
+import contextlib
 import json
 import os
 import platform
@@ -14,13 +14,17 @@ from importlib import metadata
 from pathlib import Path
 
 from common.files import (
+    ON_WRITE,
     UserError,
+    digest_read,
+    files_read,
     plain,
     read_json,
     remove_leftovers,
     replacing,
     sha256,
     write_json,
+    write_text,
 )
 
 
@@ -38,6 +42,9 @@ def read_stage(path: str | Path) -> dict:
         digests = {} if key in wrong else content.get(key, {})
         if not all(isinstance(digest, str) for digest in digests.values()):
             wrong.append(key)
+    written = content.get("written", [])
+    if not isinstance(written, list) or not all(isinstance(name, str) for name in written):
+        wrong.append("written")
     if "settings" not in wrong and not isinstance(
         content.get("settings", {}).get("data_path", ""), str
     ):
@@ -115,18 +122,19 @@ class Stage:
             raise UserError(
                 f"{self.folder} cannot be made: part of this path is a file, or takes no folders"
             ) from None
-        self._lock = open(self.folder / f".{self.name}.lock", "w")
+        from common.locks import HeldError, Lock
+
+        self._lock = Lock(self.folder / f".{self.name}.lock")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock.take()
+        except HeldError as error:
+            raise UserError(str(error)) from None
+        try:
             self._open()
-        except BlockingIOError:
-            self._lock.close()
-            raise UserError(
-                f"another process is writing {self.folder} ({self.name}): wait for it, or end it"
-            ) from None
         except BaseException:
-            self._lock.close()
+            self._leave()
             raise
+        ON_WRITE.append(self._note)
         return self
 
     def _open(self):
@@ -136,8 +144,10 @@ class Stage:
             self._refuse_difference(before.get("settings", {}))
             self.finished = before.get("status") == "finished"
             self.resumed = not self.finished
+        self._own = self._named()
         if not self.finished:
             remove_leftovers(self.folder)
+            write_text(self._journal, "".join(f"{name}\n" for name in sorted(self._own)))
             content = {"stage": self.name, "status": "running", "settings": self.settings}
             write_json(self.path, {**content, **self.facts})
 
@@ -164,12 +174,72 @@ class Stage:
             )
         return self.finished
 
+    # ------------------------------------------------------------ whose files are whose
+
+    @property
+    def _journal(self):
+        """Names of what is being written, until the stage's file names it."""
+        return self.folder / f".{self.name}.files"
+
+    def _named(self):
+        """What earlier runs of this stage have written here, by their own account."""
+        names = set()
+        if self._before is not None:
+            with contextlib.suppress(UserError):
+                before = read_stage(self.path)
+                names |= set(before.get("outputs", {})) | set(before.get("written", ()))
+        if self._journal.is_file() and not self._journal.is_symlink():
+            names |= set(self._journal.read_text(encoding="utf-8", errors="replace").splitlines())
+        return names
+
+    def _note(self, path):
+        """Note a file of this stage before it gets its final name."""
+        name = os.path.relpath(os.path.abspath(path), os.path.abspath(self.folder))
+        hidden = any(part.startswith(".") for part in Path(name).parts)
+        if hidden or name in self._own or name == self.path.name:
+            return
+        self._own.add(name)
+        with open(self._journal, "a", encoding="utf-8") as journal:
+            journal.write(f"{name}\n")
+
+    def clear(self, *patterns: str, own: Iterable[str] = ()) -> None:
+        """Remove what earlier runs of this stage have left of these patterns (relative to the
+        folder). UserError, and nothing is removed, where any of them is not this stage's.
+
+        own  names that are this stage's wherever its file was there before
+        """
+        if self._before is not None:
+            self._own |= set(own)
+        found = []
+        for pattern in patterns:
+            found += sorted(path for path in self.folder.glob(pattern) if not path.is_dir())
+        strangers = [path for path in found if not self._is_own(path)]
+        if strangers:
+            self.withdraw()
+            raise UserError(
+                f"{self.folder} holds {_in_short(self.folder, strangers)}, which this stage has "
+                "not written: move it elsewhere, or choose another folder"
+            )
+        for path in found:
+            path.unlink(missing_ok=True)
+
+    def _is_own(self, path):
+        name = path.relative_to(self.folder)
+        if path.is_symlink() or any(
+            (self.folder / above).is_symlink() for above in name.parents[:-1]
+        ):
+            return False
+        logged = name.match("tensorboard/events.out.tfevents.*")
+        return str(name) in self._own or (logged and self._before is not None)
+
     def withdraw(self) -> None:
         """Leave the stage file as it was found: for a stage that stops at its checks, before
         writing anything.
         """
         if self._before is None:
             self.path.unlink(missing_ok=True)
+            if not self._own:
+                self._journal.unlink(missing_ok=True)
         else:
             with replacing(self.path) as temporary:
                 temporary.write_bytes(self._before)
@@ -183,6 +253,10 @@ class Stage:
         """Mark the stage finished and store command, versions, counts and the hashes of inputs and
         outputs.
         """
+        digests = self._hashes(outputs)
+        beside = sorted(name for name in self._own - {*digests} if (self.folder / name).is_file())
+        digests |= self._hashes(self.folder / name for name in beside if name[-5:] != ".json")
+        beside = [name for name in beside if name not in digests]
         write_json(
             self.path,
             {
@@ -193,21 +267,46 @@ class Stage:
                 "command": shlex.join(["python", *sys.argv]),
                 "versions": versions(),
                 "counts": counts or {},
-                "inputs": self._hashes(inputs),
-                "outputs": self._hashes(outputs),
+                "inputs": self._inputs(inputs),
+                "outputs": digests,
+                **({"written": beside} if beside else {}),
             },
         )
+        self._journal.unlink(missing_ok=True)
         self.finished = True
 
-    def _hashes(self, paths):
+    def _inputs(self, paths):
+        """Hashes of inputs when they were read, and of all that was read beside them: in the
+        folders they lie in, and in those that a data set was made from.
+        """
+        paths = [Path(path) for path in paths]
+        folders = [own for path in paths for own in data_folders(path.parent)]
+        own = os.path.join(os.path.realpath(self.folder), "")
+        read = [path for path in files_read(folders) if not path.startswith(own)]
+        return self._hashes([*paths, *sorted(read)], digest_read)
+
+    def _hashes(self, paths, digest=sha256):
         """Paths relative to this folder, so that a moved tree can still be verified; links are
         resolved (`..` ignores them).
         """
         here = os.path.realpath(self.folder)
-        return {os.path.relpath(os.path.realpath(path), here): sha256(path) for path in paths}
+        return {os.path.relpath(os.path.realpath(path), here): digest(path) for path in paths}
 
     def __exit__(self, *_):
-        self._lock.close()
+        ON_WRITE.remove(self._note)
+        self._leave()
+
+    def _leave(self):
+        if self.finished:
+            self._journal.unlink(missing_ok=True)
+        self._lock.release()
+
+
+def _in_short(folder, paths):
+    """'a.png, b.png and 3 more'"""
+    names = [str(path.relative_to(folder)) for path in paths]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def broken_link(json_path: str | Path) -> str | None:

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from attribution.cells import CellMaps, shares
-from common.files import UserError, read_csv
+from common.files import UserError, note_read, read_csv
 from common.labels import LEADS, OWN_TASK, labels_of_statement
 from common.stage import data_folders
 from common.stats import percentile_interval, permutation_p
@@ -205,6 +205,8 @@ def planted_cards(path: str | Path, task: str, labels: Sequence[str]) -> dict[st
     Cells are those of simulation.truth.planted_cells, signed as their mean change is. A peak
     belongs to the card with either stretch beside it, an onset or offset with both.
     """
+    if path.is_file():
+        note_read(path)
     table = read_csv(path, "simulate_ptbxl.py writes it beside the records")
     missing = [
         column

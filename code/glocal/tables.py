@@ -247,13 +247,8 @@ def _with_holm(table):
 # ---------------------------------------------------------------- all of them
 
 
-def clear(folder: Path) -> None:
-    """Remove tables and figures of an earlier or interrupted run: other groups must not lie among
-    those of this one.
-    """
-    for suffix in ("csv", *FORMATS):
-        for path in folder.glob(f"*.{suffix}"):
-            path.unlink()
+# of an earlier or interrupted run: other groups must not lie among those of this one
+PATTERNS = ("*.csv", *(f"*.{suffix}" for suffix in FORMATS))
 
 
 def write_tables(

@@ -8,13 +8,14 @@ import argparse
 import io
 import sys
 import zipfile
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from common.files import UserError, need_file, replacing
+from common.files import UserError, check_archive, need_file, note_read, replacing
 from common.labels import LEADS, OWN_TASK, TASKS, slug
 from networks.models import MODELS, get_model
 from networks.program import Program
@@ -124,13 +125,8 @@ def load_checkpoint(
     ours.
     """
     path = find_checkpoint(model_path)
-    try:
-        _check_bytes(path)
-        content = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"{path} is not a readable checkpoint ({type(error).__name__}): train it again"
-        ) from None
+    note_read(path)
+    content = read_torch_file(path, "a readable checkpoint", "train it again")
     try:
         known = content["info"]
         needed = [field.name for field in fields(ModelInfo) if field.default is MISSING]
@@ -153,14 +149,60 @@ def load_checkpoint(
         )
     if not isinstance(content.get("model"), dict):
         raise UserError(f"{path} is no checkpoint of train_model.py (it holds no weights)")
-    return content, info
+    return _on_device(content, device), info
+
+
+def read_torch_file(path: Path, what: str, remedy: str) -> object:
+    """What torch.save wrote: tensors and plain values, in the machine's own memory.
+
+    Raises UserError with `what` it is not and the `remedy` where the file is damaged, holds
+    anything else, or declares more than it has; what hinders the machine says so itself.
+    """
+    try:
+        _check_bytes(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (UserError, MemoryError, PermissionError):
+        raise
+    except Exception as error:
+        if "alloc" in str(error) and "memory" in str(error):
+            raise MemoryError(f"{path}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} is not {what} ({type(error).__name__}): {remedy}") from None
+    _check_tensors(path, content)
+    return content
 
 
 def _check_bytes(path):
     """BadZipFile where a stored checksum does not hold: torch does not look at them."""
     with zipfile.ZipFile(path) as archive:
+        check_archive(path, archive)
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(damaged)
+
+
+def _check_tensors(path, value):
+    """UserError where a tensor has more numbers than there are in the file: one that stands for
+    many.
+    """
+    if isinstance(value, torch.Tensor):
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise UserError(f"{path} declares {value.numel()} numbers and holds fewer")
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            _check_tensors(path, item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_tensors(path, item)
+
+
+def _on_device(value, device):
+    """Plain content with its tensors on a device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if type(value) is dict:
+        return {key: _on_device(item, device) for key, item in value.items()}
+    if type(value) is list:
+        return [_on_device(item, device) for item in value]
+    return value
 
 
 def _is_fold_list(folds):

@@ -20,11 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.files import UserError, need_file
+from common.files import UserError, check_archive, need_file
 from networks.operations import OPERATIONS
 from networks.parts import Parts
 
-MAX_BYTES = 4_000_000_000
 MAX_JSON = 200_000_000
 SCHEMA = 8
 # numbers of the schema -> formats
@@ -99,8 +98,7 @@ class _Archive:
             if name in self.entries:
                 raise UserError(f"{path} holds {name} twice")
             self.entries[name] = entry
-        if sum(entry.file_size for entry in self.entries.values()) > MAX_BYTES:
-            raise UserError(f"{path} unpacks to more than {MAX_BYTES / 1e9:g} GB")
+        check_archive(path, archive)
 
     def json(self, name):
         """The content of a JSON entry."""

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from common.files import UserError, need_file, sha256
@@ -175,14 +174,11 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
     They may lie inside a dict (`state_dict`, `model`, ...) and be named with a prefix (`module.`).
     """
+    from networks.checkpoints import read_torch_file  # where there are weights
+
     path = need_file(path, "--weights names a state dict that torch.save wrote")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"{path} is no state dict of plain tensors ({type(error).__name__}): save it with "
-            "torch.save(model.state_dict(), ...)"
-        ) from None
+    remedy = "save it with torch.save(model.state_dict(), ...)"
+    content = read_torch_file(path, "a state dict of plain tensors", remedy)
     state = state_of(content)
     if state is None:
         raise UserError(f"{path} holds no state dict: save one with torch.save(model.state_dict())")

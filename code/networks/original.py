@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from common.files import UserError, need_file
+from common.files import UserError, check_archive, need_file
 from common.labels import TASKS
-from networks.exported import MAX_BYTES, strided
+from networks.exported import strided
 from networks.models import MODELS, get_model
 
 STORAGES = {
@@ -82,8 +82,10 @@ def _rebuild(storage, offset, sizes, strides, *_):
     return _Stored(tensor, (storage.key, offset, tuple(sizes)))
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows tensors and plain containers alone."""
+class _Unpickler(pickle._Unpickler):
+    """Knows tensors and plain containers alone; written in Python, so that no number of the file is
+    taken for a size of memory.
+    """
 
     def __init__(self, path, archive, root):
         super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
@@ -123,8 +125,7 @@ def read_state(path: str | Path) -> list[tuple[str, Tensor]]:
     path = need_file(path, "--original names a checkpoint of the original XAI4ECG")
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-                raise UserError(f"{path} unpacks to more than {MAX_BYTES / 1e9:g} GB")
+            check_archive(path, archive)
             roots = [name for name in archive.namelist() if name.endswith("/data.pkl")]
             content = _Unpickler(path, archive, roots[0].removesuffix("/data.pkl")).load()
             state = content["state_dict"]

@@ -210,7 +210,7 @@ def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
             return None
         describe(splits, args.keep_unlabelled)
         run_id = hashlib.sha256(json.dumps(settings, default=str).encode()).hexdigest()[:16]
-        stored = distributed.from_main(lambda: take_up(folder, stage.resumed, run_id))
+        stored = distributed.from_main(lambda: take_up(stage, run_id))
         restore_threads(stored, args.threads)
         if stored:
             model.load_state_dict(stored["model"])
@@ -246,11 +246,11 @@ def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
 # what a run writes, and a run that starts anew removes: nothing of an older run may pass for the
 # new one's
 RUN_FILES = (
-    "checkpoints/*.ckpt",
+    "checkpoints/best_model.ckpt",
+    "checkpoints/model_lastepoch.ckpt",
     "metrics.json",
     "predictions.npz",
     "log.jsonl",
-    "tensorboard/*",
     "test.json",
     "roc.png",
     "reliability.png",
@@ -260,21 +260,20 @@ RUN_FILES = (
 OWN_FOLDERS = ("checkpoints", "tensorboard")
 
 
-def take_up(folder: Path, resumed: bool, run_id: str) -> dict | None:
+def take_up(stage: Stage, run_id: str) -> dict | None:
     """Content of the last checkpoint if this run wrote it; else remove what an older run left, and
-    None.
+    None. UserError where there is something that no run of this stage wrote.
     """
+    folder = stage.folder
     last = checkpoint_paths(folder)[1]
-    if resumed and last.is_file():
+    if stage.resumed and last.is_file():
         stored, _ = load_checkpoint(last)
         if stored.get("run_id") == run_id:
             print(
                 f"going on after epoch {len(stored['history'])} of the interrupted run in {folder}"
             )
             return stored
-    for pattern in RUN_FILES:
-        for path in list(folder.glob(pattern)):
-            path.unlink()
+    stage.clear(*RUN_FILES, "checkpoints/*.ckpt", "tensorboard/*", own=RUN_FILES)
     if explained := sorted(
         path.name for path in folder.iterdir() if path.is_dir() and path.name not in OWN_FOLDERS
     ):

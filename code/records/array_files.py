@@ -1,11 +1,13 @@
 """Recordings in arrays: .npy, .npz and MATLAB's .mat (structs of version 5, or HDF5 of 7.3)."""
 
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from common.files import UserError, need_file, read_npy, read_npz
+from common.files import UserError, check_declared, check_hdf5, need_file, read_npy, read_npz
 from common.labels import LEADS
 from records.recording import Asked, Columns, Recording, from_columns
 
@@ -13,6 +15,7 @@ SUFFIXES = (".npy", ".npz", ".mat")
 RATE_NAMES = ("fs", "rate", "sampling_rate", "samplingrate", "sampling_frequency", "freq", "sf")
 LEAD_NAMES = ("leads", "lead_names", "sig_name", "channels", "labels_of_leads")
 UNIT_NAMES = ("unit", "units")
+MI_COMPRESSED = 15  # the type of a compressed variable in a .mat file of version 5
 FACT_NAMES = ("age", "sex", "gender", "patient_id", "labels")
 
 
@@ -104,6 +107,7 @@ def _read_mat(path):
         head = file.read(128)
     if b"MATLAB 7.3" in head or head[:4] == b"\x89HDF":
         return dict(_mat_73(path))
+    _check_mat(path)
     try:
         content = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=True)
     except Exception as error:
@@ -113,6 +117,26 @@ def _read_mat(path):
         if not name.startswith("__"):
             members.update(_unfolded(name, np.asarray(value)))
     return members
+
+
+def _check_mat(path):
+    """UserError where a compressed variable of a .mat file of version 5 declares more bytes than it
+    can honestly hold.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        order = {b"IM": "<", b"MI": ">"}.get(file.read(128)[126:128])
+        while order and (tag := file.read(8)) and len(tag) == 8:
+            kind, length = struct.unpack(f"{order}2I", tag)
+            following = file.tell() + length
+            if kind == MI_COMPRESSED and following <= size:
+                try:
+                    head = zlib.decompressobj().decompress(file.read(min(length, 4096)), 8)
+                except zlib.error:
+                    return  # the reader will say so
+                if len(head) == 8:
+                    check_declared(path, struct.unpack(f"{order}2I", head)[1], length)
+            file.seek(following)
 
 
 def _unfolded(name: str, value: np.ndarray, depth: int = 0) -> Iterator[tuple[str, np.ndarray]]:
@@ -133,6 +157,7 @@ def _mat_73(path):
 
     def visit(name, item):
         if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf":
+            check_hdf5(path, item)
             found.append((name.replace("/", "."), item[()]))
 
     try:

@@ -14,7 +14,15 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from common.files import UserError, need_file, read_csv, read_npy, read_pickle, sha256
+from common.files import (
+    UserError,
+    need_file,
+    note_read,
+    read_csv,
+    read_npy,
+    read_pickle,
+    sha256,
+)
 from common.labels import LEADS, OWN_TASK, REGRESSION_TASKS, TASKS
 from common.stage import data_folders, read_stage
 from records.tasks import classes_of, own_tasks
@@ -146,6 +154,8 @@ def parse_flags(table: pd.DataFrame, name: str, where: str = "") -> np.ndarray:
 def load_table(data_path: str | Path) -> pd.DataFrame:
     """The enriched table, indexed by ecg_id."""
     path = Path(data_path) / TABLE
+    if path.is_file():
+        note_read(path)
     table = read_csv(path, HINT, low_memory=False, dtype={"r_peaks": "string"})
     missing = [
         column
@@ -177,6 +187,7 @@ def load_dataset(
     if not raw.is_file():
         raise UserError(f"{raw} does not exist: {HINT}")
     _check_finished(data_path)
+    _check_sources(data_path, sampling_rate)
     made = _made_by(data_path, sampling_rate)
     for name in (raw.name, *_label_files(task)):
         if _has_changed(data_path / name, made):
@@ -184,6 +195,7 @@ def load_dataset(
                 f"{data_path / name} has changed since preprocessing.py wrote it (sha256): "
                 "run it again with --overwrite"
             )
+    note_read(raw, _digest(raw.resolve(), raw.stat().st_mtime_ns))
     signals, table = read_signals(raw), load_table(data_path)
     _check_table(data_path / TABLE, table, made)
     if signals.ndim != 3 or signals.shape[2] != len(LEADS) or len(signals) != len(table):
@@ -258,11 +270,27 @@ def _check_finished(data_path):
             )
 
 
+def _check_sources(data_path, sampling_rate):
+    """UserError where the records or tables that a data set was made from are others now."""
+    from records import origin
+
+    path = made_path(data_path, sampling_rate)
+    change = origin.changed(path) if path.is_file() else None
+    if change:
+        raise UserError(
+            f"{change} since {data_path} was made from it: run preprocessing.py with --overwrite"
+        )
+
+
+def made_path(data_path: str | Path, sampling_rate: int) -> Path:
+    """The JSON that preprocessing.py writes beside the signals of a rate (Hz)."""
+    rate = "" if sampling_rate == 100 else sampling_rate
+    return Path(data_path) / f"preprocessing{rate}.json"
+
+
 def _made_by(data_path, sampling_rate):
     """What preprocessing.py says of the folder, {} where its JSON is not there."""
-    path = data_path / (
-        "preprocessing.json" if sampling_rate == 100 else f"preprocessing{sampling_rate}.json"
-    )
+    path = made_path(data_path, sampling_rate)
     return read_stage(path) if path.is_file() else {}
 
 
@@ -324,6 +352,7 @@ def load_labels(data_path: Path, task: str, table: pd.DataFrame) -> tuple[np.nda
     path = data_path / f"multihot_{task}.npy"
     if not path.is_file():
         raise UserError(f"{path} does not exist: {HINT}")
+    note_read(path)
     labels = read_array(path)
     if labels.shape != (len(table), len(classes)):
         raise UserError(f"{path} is {labels.shape}, expected {(len(table), len(classes))}: {HINT}")

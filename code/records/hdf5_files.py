@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from common.files import UserError, need_file
+from common.files import UserError, check_hdf5, need_file
 from records.array_files import RATE_NAMES, standard_leads
 from records.recording import Asked, Columns, Recording, from_columns
 
@@ -52,6 +52,8 @@ def describe(path: str | Path) -> Tracings:
         file.visititems(
             lambda name, item: sets.update({name: item}) if isinstance(item, h5py.Dataset) else None
         )
+        for item in sets.values():
+            check_hdf5(path, item)
         signals = [
             name for name, item in sets.items() if item.ndim in (2, 3) and item.dtype.kind in "iuf"
         ]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from common.files import write_csv
+from common.files import sync_all, write_csv
 from common.labels import LABEL_MAPPINGS, STATEMENTS, labels_of_statement
 from records.wfdb_any import sums_of
 from records.wfdb_files import Problem
@@ -98,9 +98,17 @@ def write_record(
         for first, checksum, lead in zip(samples[0], checksums, RECORD_LEADS, strict=True)
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".hea").unlink(missing_ok=True)
-    samples.tofile(path.with_suffix(".dat"))
-    path.with_suffix(".hea").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data, header = path.with_suffix(".dat"), path.with_suffix(".hea")
+    header.unlink(missing_ok=True)  # a record without a header is none, whatever becomes of it
+    data.unlink(missing_ok=True)  # nothing is written through a link
+    try:
+        with open(data, "xb") as file:
+            file.write(samples.data)
+        header.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError:
+        data.unlink(missing_ok=True)
+        header.unlink(missing_ok=True)
+        raise
 
 
 def write_statements(folder: str | Path) -> Path:
@@ -129,6 +137,7 @@ def write_database(folder: str | Path, table: pd.DataFrame) -> Path:
     """
     further = [column for column in table if column not in DATABASE_COLUMNS]
     path = Path(folder) / "ptbxl_database.csv"
+    sync_all()  # the records, before the table that names them
     write_csv(path, table.reindex(columns=[*DATABASE_COLUMNS, *further]))
     return path
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.files import UserError, read_npy
+from common.files import UserError, note_read, read_npy
 from common.labels import LEADS
 from common.stage import data_folders
 from ecg.segments import SEGMENTS
@@ -60,6 +60,7 @@ def segmentation_folders(data_path: str | Path) -> list[Path]:
 
 def read_segments(path: str | Path) -> np.ndarray:
     """One downloaded segmentation as shares: uint8 (T, 12, 24) -> float32 summing to 1."""
+    note_read(path)
     mask = read_npy(path)
     if mask.ndim != 3 or mask.shape[1:] != (len(LEADS), len(SEGMENTS)) or mask.dtype != np.uint8:
         raise UserError(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.files import UserError
+from common.files import UserError, need_file, need_memory
 from records.lead_names import canonical_lead
 from records.recording import Asked, Columns, Recording, from_columns
 
@@ -25,6 +25,7 @@ SUFFIXES = (
     ".ishne",
     ".bdf",
 )
+PER_BYTE = 20  # bytes of memory for each of a file: numbers as text, as numbers, and in mV
 
 
 def read_vendor_recording(path: str | Path, asked: Asked) -> Recording:
@@ -60,13 +61,37 @@ def _parse(path):
         raise UserError(
             f"{path} needs the package ecgdatakit: pip install -r requirements.txt"
         ) from None
+    _check_size(need_file(path))
     try:
         return FileParser().parse(path)
+    except MemoryError:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path} is not a file that is read ({type(error).__name__}: {reason})"
         ) from None
+
+
+def _check_size(path):
+    """UserError where a file cannot be unpacked within what it may honestly hold: of DICOM the
+    whole may be compressed, and says nothing of how large it is.
+    """
+    size = path.stat().st_size
+    need_memory(PER_BYTE * size, path, "take a shorter recording")
+    with open(path, "rb") as file:
+        head = file.read(132)
+    if head[128:] != b"DICM":
+        return
+    from pydicom.filereader import read_file_meta_info
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    try:
+        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+    except Exception as error:
+        raise UserError(f"{path} is not a file that is read ({type(error).__name__})") from None
+    if syntax == DeflatedExplicitVRLittleEndian:
+        raise UserError(f"{path} is compressed as a whole, which is not unpacked: save it plain")
 
 
 def _physical(lead, path):

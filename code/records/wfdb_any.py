@@ -25,6 +25,7 @@ INVALID_SAMPLES = {
     "24": -(2**23),
     "32": -(2**31),
 }
+MOST_PER_BYTE = 64  # samples that a byte may stand for: FLAC of a line without an ECG
 WHOLE_BYTES = 64 << 20  # files up to this size are read whole, so that checksums can be compared
 
 
@@ -162,18 +163,15 @@ def _read_format_16(path, header, columns, start, count):
 
 def _file_16(path, header, file, members, wanted, start, count):
     data = Path(path).parent / file
-    if Path(file).name != file:
-        raise RecordError("unreadable", f"{path}.hea names a data file in another folder: {file}")
     if {header.signals[k].format for k in members} != {"16"} or any(
         header.signals[k].skew for k in members
     ):
         raise RecordError("unreadable", f"{data} mixes formats, or shifts signals in time")
     frame = sum(header.signals[k].per_frame for k in members)  # samples
     offset = header.signals[members[0]].offset
-    try:
-        n_bytes = data.stat().st_size - offset
-    except OSError:
-        raise RecordError("data file missing", f"{data} cannot be opened") from None
+    if not data.is_file():
+        raise RecordError("data file missing", f"{data} cannot be opened")
+    n_bytes = data.stat().st_size - offset
     n_frames = header.n_frames or n_bytes // (2 * frame)
     if n_bytes < 2 * frame * n_frames:
         raise RecordError("truncated", f"{data} holds {n_bytes} bytes of {2 * frame * n_frames}")
@@ -211,6 +209,12 @@ def _read_through_wfdb(path, header, columns, start, count):
 
     per_frame = header.signals[columns[0]].per_frame
     n_frames = header.n_frames
+    for file in {header.signals[column].file for column in columns}:
+        data = Path(path).parent / file
+        if not data.is_file():
+            raise RecordError("data file missing", f"{data} cannot be opened")
+        if n_frames * per_frame > MOST_PER_BYTE * data.stat().st_size:
+            raise RecordError("truncated", f"{data} does not hold {n_frames * per_frame} samples")
     small = 4 * n_frames * sum(signal.per_frame for signal in header.signals) < WHOLE_BYTES
     first, last = 0, n_frames or None
     if not small:

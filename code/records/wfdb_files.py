@@ -15,21 +15,23 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from common.files import UserError
+from common.files import UserError, is_inside
 from common.labels import LEADS
 from records.layout import Layout, read_layout
 from records.lead_names import canonical_lead
 from records.resampling import resample
 from records.wfdb_any import INVALID_SAMPLE, read_wfdb
-from records.wfdb_header import RecordError
+from records.wfdb_header import RecordError, read_header_bytes
 
 SECONDS = 10  # length of every PTB-XL record
 
 # "<name> <leads> <Hz> <samples>" and "<file> 16 <gain>(<baseline>)/mV <bits> <zero> <first>
 # <checksum> <block> <lead>"
-_RECORD_LINE = re.compile(r"^(\S+) (\d+) (\d+)(?:\.0*)? (\d+)(?: .*)?$")
+# (longer numbers than any honest header has are left to the reader of any header)
+_RECORD_LINE = re.compile(r"^(\S+) (\d{1,3}) (\d{1,6})(?:\.0*)? (\d{1,12})(?: .*)?$")
 _SIGNAL_LINE = re.compile(
-    r"^([^\s/]+) 16 (\d+(?:\.\d+)?)\((-?\d+)\)/mV \d+ -?\d+ -?\d+ (-?\d+) \d+ (\S+)$"
+    r"^([^\s/]+) 16 (\d{1,9}(?:\.\d{1,9})?)\((-?\d{1,9})\)/mV "
+    r"\d+ -?\d+ -?\d+ (-?\d{1,9}) \d+ (\S+)$"
 )
 
 
@@ -57,8 +59,7 @@ def read_record(path: str | Path, sampling_rate: int, n_samples: int | None = No
 def _read_with_header(path, sampling_rate, n_samples):
     """The signal and the header's bytes."""
     try:
-        with open(path + ".hea", "rb") as file:
-            header = file.read()
+        header = read_header_bytes(path + ".hea")
     except OSError:
         raise RecordError("header missing", f"{path}.hea cannot be opened") from None
     plain = _parse_plain(header)
@@ -94,8 +95,12 @@ def _read_plain(
     """Interleaved little-endian int16, all leads in one file."""
     _check_shape(rate, n_samples, sampling_rate, wanted)
     columns = lead_columns(names)
+    if not is_inside(file):
+        raise RecordError("outside the folder", f"{path}.hea names the data file {file!r}")
     data = f"{os.path.dirname(path)}/{file}"
     try:
+        if not os.path.isfile(data):  # a pipe would be waited for
+            raise FileNotFoundError(data)
         digital = np.fromfile(data, dtype="<i2", count=n_samples * len(names))
     except OSError:
         raise RecordError("data file missing", f"{data} cannot be opened") from None
@@ -226,6 +231,10 @@ def read_records(
         try:
             if not isinstance(name, str) or not name:
                 raise RecordError("no file name", "the table's file name is blank")
+            if not is_inside(name):
+                raise RecordError(
+                    "outside the folder", f"the table names {name!r}, which is not in {root}"
+                )
             signal, header = _read_with_header(f"{root}/{name}", stored, layout.rates[stored])
             signals[row] = resample(signal, stored, sampling_rate)
         except RecordError as error:
@@ -234,32 +243,6 @@ def read_records(
         digest.update(header)
         kept[position], row = True, row + 1
     return Records(signals[:row], kept, problems, digest.hexdigest())
-
-
-def record_stamp(data_path: str | Path, names: Iterable[str]) -> str:
-    """Hash of the sizes and times of records' files: as long as it stays, their bytes do."""
-    digest = hashlib.sha256()
-    for path in _files_of(data_path, names):
-        facts = path.stat()
-        digest.update(f"{facts.st_size} {facts.st_mtime_ns};".encode())
-    return digest.hexdigest()
-
-
-def record_hash(data_path: str | Path, names: Iterable[str]) -> str:
-    """Hash of the bytes of records' headers and samples."""
-    digest = hashlib.sha256()
-    for path in _files_of(data_path, names):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _files_of(data_path, names):
-    """The header and the .dat of each record, as far as they are there."""
-    for name in names:
-        for suffix in (".hea", ".dat"):
-            path = Path(data_path) / f"{name}{suffix}"
-            if path.is_file():
-                yield path
 
 
 def id_ranges(ecg_ids: Iterable[int]) -> str:

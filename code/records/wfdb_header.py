@@ -4,9 +4,13 @@ Format: https://physionet.org/physiotools/wag/header-5.htm. Headers that name th
 record line (`E00271.mat 12 500 5000`), as a part of CinC 2020 and 2021 does, are understood.
 """
 
+import math
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
+
+from common.files import is_inside
 
 
 class RecordError(Exception):
@@ -58,16 +62,26 @@ _SIGNAL = re.compile(
     r"(?:\s+\d+(?:\s+(?P<zero>-?\d+)(?:\s+-?\d+(?:\s+(?P<checksum>-?\d+)"
     r"(?:\s+\d+(?:\s+(?P<name>.*\S))?)?)?)?)?)?)?\s*$"
 )
+LARGEST = 2**40  # no count of samples, no number of a converter is larger
+MAX_BYTES = 10_000_000  # of a header
 DEFAULT_RATE = 250.0  # WFDB's, where a header gives none
 
 
 def read_header(path: str | Path) -> Header:
     """Read `path`.hea (no suffix); RecordError where it is missing or not a header."""
     try:
-        text = Path(f"{path}.hea").read_bytes().decode("utf-8", "replace")
+        text = read_header_bytes(f"{path}.hea").decode("utf-8", "replace")
     except OSError:
         raise RecordError("header missing", f"{path}.hea cannot be opened") from None
     return parse_header(text, path)
+
+
+def read_header_bytes(path: str) -> bytes:
+    """The bytes of a header; OSError where there is none, or what is there is no file."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise FileNotFoundError(path)
+    with open(path, "rb") as file:
+        return file.read(MAX_BYTES)
 
 
 def parse_header(text: str, path: str | Path) -> Header:
@@ -81,16 +95,33 @@ def parse_header(text: str, path: str | Path) -> Header:
     if "/" in top["name"]:
         raise RecordError("unreadable", f"{path} is in several segments, which are not read")
     found = [_SIGNAL.match(line) for line in lines[1:]]
-    if not found or None in found or len(found) != int(top["signals"]):
+    if not found or None in found or str(len(found)) != top["signals"].lstrip("0"):
         raise RecordError(
             "unreadable", f"{path}.hea announces {top['signals']} signals and describes others"
         )
     try:
         rate = float(top["rate"] or DEFAULT_RATE)
         signals = [_signal_line(match) for match in found]
+        n_frames = int(top["frames"] or 0)
     except ValueError:
         raise RecordError("unreadable", f"{path}.hea holds something that is no number") from None
-    return Header(rate, int(top["frames"] or 0), signals, comments)
+    numbers = [rate, *(signal.gain for signal in signals)]
+    if not all(map(math.isfinite, numbers)) or _largest(n_frames, signals) > LARGEST:
+        raise RecordError("unreadable", f"{path}.hea holds a number that cannot be")
+    if outside := [one.file for one in signals if not is_inside(one.file) or "/" in one.file]:
+        raise RecordError(
+            "outside the folder",
+            f"{path}.hea names the data file {outside[0]!r}, which is not in its folder",
+        )
+    return Header(rate, n_frames, signals, comments)
+
+
+def _largest(n_frames, signals):
+    """The largest whole number of a header, whatever its sign."""
+    found = [n_frames]
+    for one in signals:
+        found += [one.per_frame, one.skew, one.offset, one.baseline]
+    return max(map(abs, found))
 
 
 def _signal_line(match):

@@ -30,7 +30,7 @@ def sanity(run: Run) -> Iterator[Markup]:
             "warn",
         )
     for picture in sorted(
-        run.figures("sanity/*.png"), key=lambda path: not path.stem.startswith("ranking")
+        run.files("sanity/*.png"), key=lambda path: not path.stem.startswith("ranking")
     ):
         yield figure(picture, caption_of(picture))
     favours = run.csv("sanity/favours.csv")
@@ -58,11 +58,11 @@ SHOWN_METRICS = (
 
 def discovery(run: Run) -> Iterator[Markup]:
     """For each cohort: warnings, figures, agreement of the clusters."""
-    for folder in sorted(path for path in run.folder.glob("discovery*") if path.is_dir()):
-        found = run.csv(f"{folder.name}/table.csv")
+    for folder in run.folders("discovery*"):
+        found = run.csv(f"{folder}/table.csv")
         if found is None:
             continue
-        yield from quality_lines(run, folder.name)
+        yield from quality_lines(run, folder)
         notes = found.get("note", pd.Series("", found.index)).astype(str)
         for row in found[notes.str.startswith("clusters follow")].itertuples():
             yield paragraph(
@@ -73,7 +73,7 @@ def discovery(run: Run) -> Iterator[Markup]:
             )
         names = {"embedding": 0, "agreement": 1}
         for picture in sorted(
-            run.figures(f"{folder.name}/*.png"),
+            run.files(f"{folder}/*.png"),
             key=lambda path: (names.get(path.stem, 2), path.stem),
         ):
             yield figure(picture, caption_of(picture))

@@ -65,9 +65,9 @@ def concepts(run: Run) -> Iterator[Markup]:
             "soft",
         )
         yield table(_strongest_layers(found, scores["layer"].nunique()), 40)
-    for picture in run.figures("tcav/summary*.png"):
+    for picture in run.files("tcav/summary*.png"):
         yield figure(picture, caption_of(picture))
-    single = [path for path in run.figures("tcav/*.png") if not path.stem.startswith("summary")]
+    single = [path for path in run.files("tcav/*.png") if not path.stem.startswith("summary")]
     if single:
         maps = join([figure(picture, caption_of(picture)) for picture in single])
         yield details(f"All layers, one map per concept ({len(single)})", maps)
@@ -92,7 +92,7 @@ def local(run: Run) -> Iterator[Markup]:
     """Explained records of the data set, then each record of one's own: warnings about signals,
     largest cells, figures.
     """
-    for folder in sorted(path.parent.name for path in run.folder.glob("local*/cells.csv")):
+    for folder in sorted(path.parent.name for path in run.files("local*/cells.csv")):
         yield from _local_part(run, folder, own=folder.removeprefix("local").removeprefix("_"))
 
 
@@ -116,7 +116,7 @@ def _local_part(run, folder, own):
     if alike is not None and len(alike):
         yield details("Training records that these ECGs resemble", table(alike, 200))
     records = viewed_records(run, folder)
-    pictures = run.figures(f"{folder}/**/*.png")
+    pictures = run.files(f"{folder}/**/*.png")
     if records:
         yield viewer(book(records), f"Explained ECGs of {folder}")
         where = f"{run.folder.name}/{folder}/"
@@ -152,9 +152,7 @@ def glocal(run: Run) -> Iterator[Markup]:
     if segments is None:
         return
     yield from quality_lines(run, "glocal")
-    yield from (
-        figure(picture, caption_of(picture)) for picture in run.figures("glocal/groups*.png")
-    )
+    yield from (figure(picture, caption_of(picture)) for picture in run.files("glocal/groups*.png"))
     top = segments[segments["rank"] <= 5].sort_values(["pathology", "method", "rank"])
     columns = ["pathology", "method", "rank", "lead", "segment", "density", "low", "high", "share"]
     yield details(
@@ -183,5 +181,5 @@ def glocal(run: Run) -> Iterator[Markup]:
         ]
         yield table(columns_of(own, columns), 60)
     yield from (
-        figure(picture, caption_of(picture)) for picture in run.figures("glocal/scorecard*.png")
+        figure(picture, caption_of(picture)) for picture in run.files("glocal/scorecard*.png")
     )

@@ -23,7 +23,7 @@ def viewed_records(run: Run, folder: str) -> list[ViewedRecord]:
     Empty where the stage has not kept its signals (an older run).
     """
     place = run.folder / folder
-    if not (place / RECORDS).is_file():
+    if not run.holds(place / RECORDS):
         return []
     kept = read_npz(place / RECORDS)
     row_of = {int(one): row for row, one in enumerate(kept["ecg_id"])}
@@ -38,7 +38,7 @@ def _maps(place, run):
     model's order.
     """
     found = {}
-    for path in sorted(place.glob("*.npz")):
+    for path in run.files(f"{place.name}/*.npz"):
         if path.name == RECORDS:
             continue
         arrays = read_npz(path)
@@ -118,10 +118,10 @@ def _viewed_map(pathology, method, arrays, row):
 def _prediction(run, place, ecg_id):
     """What the network says of an ECG, and its labels, as far as a stage has written them."""
     stored = place / "prediction.csv"
-    if stored.is_file():
+    if run.holds(stored):
         return read_csv(stored), ""
     path = run.folder / "predictions.npz"
-    if is_regression(run.info.task) or not path.is_file():
+    if is_regression(run.info.task) or not run.holds(path):
         return pd.DataFrame(), ""
     arrays = read_npz(path)
     rows = np.flatnonzero(arrays["ecg_id"] == ecg_id)

@@ -105,8 +105,11 @@ def figure(path: Path, caption: str, max_width: int = 1600) -> Markup:
     """
     from PIL import Image
 
-    with Image.open(path) as image:
-        picture = image.convert("RGB")
+    try:
+        with Image.open(path) as image:
+            picture = image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return paragraph(f"{path.name} is no readable picture ({type(error).__name__}).", "warn")
     if picture.width > max_width:
         size = (max_width, round(picture.height * max_width / picture.width))
         picture = picture.resize(size, Image.Resampling.LANCZOS)

@@ -23,7 +23,7 @@ def performance(run: Run) -> Iterator[Markup]:
     and test.
     """
     path = run.folder / "metrics.json"
-    if not path.is_file():
+    if not run.holds(path):
         return
     yield from _external(run)
     metrics = read_json(path)
@@ -67,7 +67,7 @@ def performance(run: Run) -> Iterator[Markup]:
                 for label, entry in scored.items()
             )
         )
-    for picture in run.figures("*.png"):
+    for picture in run.files("*.png"):
         yield figure(picture, caption_of(picture))
 
 
@@ -85,7 +85,7 @@ def _metric_name(name):
 def _external(run):
     """The test of the run's own fold beside those on other data sets, class by class."""
     own = read_json(run.folder / "metrics.json").get("windows", {}).get("per_class_auc", {})
-    for path in sorted(run.folder.glob("external/*/metrics.json")):
+    for path in run.files("external/*/metrics.json"):
         metrics = read_json(path)
         told = metrics["external"]
         entries = metrics["windows"]["per_class_auc"]

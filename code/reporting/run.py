@@ -10,6 +10,7 @@ import pandas as pd
 from common.files import UserError, read_csv, read_json
 from common.stage import broken_link, read_stage
 from networks.checkpoints import ModelInfo
+from records import origin
 from records.dataset import TABLE
 
 ORDER = (  # stage files
@@ -34,20 +35,25 @@ class Run:
     def csv(self, name: str) -> pd.DataFrame | None:
         """A table under the run folder, or None where its stage has not written it."""
         path = self.folder / name
-        return read_csv(path) if path.is_file() else None
+        return read_csv(path) if self.holds(path) else None
 
     def json(self, name: str) -> dict:
         """A JSON object under the run folder, empty where there is none."""
         path = self.folder / name
-        return read_json(path) if path.is_file() else {}
+        return read_json(path) if self.holds(path) else {}
 
-    def figures(self, pattern: str) -> list[Path]:
-        """PNG files under the run folder, in the order of their names."""
-        return sorted(self.folder.glob(pattern))
+    def holds(self, path: Path) -> bool:
+        """Whether a path is a file of the run: neither a link, nor below one, nor a pipe."""
+        return path.is_file() and not is_linked(path, self.folder)
+
+    def files(self, pattern: str) -> list[Path]:
+        """Files under the run folder, in the order of their names."""
+        return sorted(filter(self.holds, self.folder.glob(pattern)))
 
     def folders(self, pattern: str) -> list[str]:
         """Names of the folders that match, in order."""
-        return sorted(path.name for path in self.folder.glob(pattern) if path.is_dir())
+        found = [path for path in self.folder.glob(pattern) if path.is_dir()]
+        return sorted(path.name for path in found if not path.is_symlink())
 
     def simulated(self) -> bool:
         """Whether any data set that the stages read was simulated."""
@@ -73,6 +79,12 @@ class Run:
         ]
 
 
+def is_linked(path: Path, folder: Path) -> bool:
+    """Whether a path below `folder` is a link, or below one: it may lie anywhere."""
+    steps = [path, *path.parents]
+    return any(step.is_symlink() for step in steps[: steps.index(folder)])
+
+
 def is_simulated(folder: Path) -> bool:
     """Whether a data set's folder holds the truth that only a simulation knows."""
     return (folder / "planted_causes.csv").is_file()
@@ -80,7 +92,8 @@ def is_simulated(folder: Path) -> bool:
 
 def stage_files(folder: Path) -> list[Path]:
     """The JSON files of all stages under a run folder, in the order in which the stages are run."""
-    found = [path for path in sorted(folder.glob("**/*.json")) if _is_stage(path)]
+    paths = [path for path in sorted(folder.glob("**/*.json")) if not is_linked(path, folder)]
+    found = [path for path in paths if _is_stage(path)]
     return sorted(
         found, key=lambda path: ORDER.index(path.stem) if path.stem in ORDER else len(ORDER)
     )
@@ -110,5 +123,7 @@ def broken_links(folder: Path) -> list[str]:
     """What has changed or gone missing since each stage wrote it, the data set's too, one line per
     stage that is affected.
     """
-    made = [*(path for path in data_files(folder) if path.is_file()), *stage_files(folder)]
-    return [line for line in map(broken_link, made) if line]
+    data = [path for path in data_files(folder) if path.is_file()]
+    changes = [origin.changed(path, by_content=True) for path in data]
+    sources = [f"{path}: {line} since" for path, line in zip(data, changes, strict=True) if line]
+    return sources + [line for line in map(broken_link, [*data, *stage_files(folder)]) if line]

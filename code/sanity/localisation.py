@@ -56,7 +56,7 @@ from attribution.cam import Guided, value_and_gradient
 from attribution.explanation import Explanation
 from attribution.gradients import gradient
 from attribution.methods import Method, explain_records
-from common.files import read_csv
+from common.files import note_read, read_csv
 from common.labels import LEADS, labels_of_statement
 from common.stats import mean_of_known
 from ecg.segments import SEGMENTS
@@ -271,6 +271,7 @@ def planted_reference(subject: Subject, data_path: str | Path) -> dict[str, np.n
     shown = [np.where(rows[f"decoy_{decoy}"].to_numpy() > 0, decoy, "") for decoy in decoys]
     decoy_effects = np.stack([undo_effects(subject, data_path, names) for names in shown], axis=1)
     effect = undo_effects(subject, data_path, np.where(statements == "NORM", "", statements))
+    note_read(Path(data_path) / PLANTED)
     cells = planted_cells(read_csv(Path(data_path) / PLANTED))
     masks = planted_masks(cells, statements, subject.segments)
     names = sorted(set(statements[masks.any(axis=(1, 2))]))

@@ -8,7 +8,6 @@ goes on where it stopped.
                      gate
 """
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,16 +64,14 @@ class Check:
     prepared: Callable = lambda _model: 0
 
 
+PATTERNS = ("parts/*", "maps/*", "reference/*")  # what a Store holds
+
+
 class Store:
     """The files of one run; whatever is there already is not computed again."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-
-    def clear(self) -> None:
-        """Remove what an earlier run left."""
-        for name in ("parts", "maps", "reference"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def part(self, check: str, method: str, model: str) -> Path:
         """Path of one part's long table."""

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from common.cli import check_names
-from common.files import UserError, read_csv
+from common.files import UserError, note_read, read_csv
 from simulation.causes import BORDERLINE, CAUSES, DECOYS, T_WAVES, Cause
 from simulation.heart import (
     INDEPENDENT,
@@ -281,7 +281,10 @@ def _ectopic(beat, plan):
 
 def read_plan(path: str | Path) -> pd.DataFrame:
     """The plan of a simulated cohort, from its folder."""
-    return read_csv(Path(path) / PARAMETERS, "only a cohort made by simulate_ptbxl.py has it")
+    plan = Path(path) / PARAMETERS
+    if plan.is_file():
+        note_read(plan)
+    return read_csv(plan, "only a cohort made by simulate_ptbxl.py has it")
 
 
 def render_plan(plan: pd.DataFrame, sampling_rate: int = 100) -> np.ndarray:

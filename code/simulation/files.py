@@ -83,7 +83,9 @@ def _write_chunk(folder, plan, rates, segmentations, progress):
         times = beat_fiducials(truths, row, rhythm)
         if segmentations:
             write_npy(
-                folder / SEGMENTATIONS / f"{ecg_id}.npy", segmentation(truths, row, rhythm, times)
+                folder / SEGMENTATIONS / f"{ecg_id}.npy",
+                segmentation(truths, row, rhythm, times),
+                sync=False,
             )
         marks.append(_fiducial_rows(ecg_id, times, rhythm))
         progress.update()

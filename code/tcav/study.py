@@ -3,7 +3,6 @@ other records.
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -193,7 +192,8 @@ def draw(folder: Path, path: Path) -> list[Path]:
 
     scores = pd.read_csv(path, keep_default_na=False, na_values=[""])
     events = folder / "tensorboard"
-    shutil.rmtree(events, ignore_errors=True)
+    for earlier in events.glob("events.out.tfevents.*"):  # of the same stage, interrupted
+        earlier.unlink()
     with SummaryWriter(events) as writer:
         number = {layer: step for step, layer in enumerate(scores["layer"].drop_duplicates())}
         for row in scores.itertuples():

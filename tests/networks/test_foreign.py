@@ -214,7 +214,7 @@ class Bomb:
 
 def test_hostile_weights_run_nothing(tmp_path):
     torch.save({"state_dict": Bomb(tmp_path / "owned")}, tmp_path / "w.pt")
-    with pytest.raises(UserError, match="no state dict of plain tensors"):
+    with pytest.raises(UserError, match="not a state dict of plain tensors"):
         load_weights(Returning(), tmp_path / "w.pt")
     assert not (tmp_path / "owned").exists()
 

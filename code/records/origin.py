@@ -1,0 +1,119 @@
+"""Whether what a data set was made from is still what it was.
+
+preprocessing.py notes the records' files by their sizes and times and by their content. Every stage
+compares sizes and times, which takes a glance; where they differ (a copy has other times) the
+content decides, and `report.py --verify` goes by the content alone.
+"""
+
+import functools
+import hashlib
+import os
+from collections.abc import Iterable
+from itertools import product
+from pathlib import Path
+
+from common.files import is_inside, read_csv, sha256
+from common.stage import read_stage, source_folder
+from records.layout import FILE_COLUMNS, file_column, read_layout
+
+KEY = "sources_read"  # among the counts of preprocessing*.json
+DATABASE = "ptbxl_database.csv"
+
+
+def names_of(source: Path, sampling_rate: int, limit: int | None) -> list[str]:
+    """The records (no suffix, relative to `source`) that a data set at a rate is made from, and
+    those at 500 Hz that waves are measured on.
+    """
+    column = file_column(read_layout(source).stored_rate(sampling_rate))
+    path = source / DATABASE
+    columns = tuple(dict.fromkeys([column, FILE_COLUMNS[500]]))
+    return list(_names(str(path.resolve()), path.stat().st_mtime_ns, columns, limit))
+
+
+@functools.lru_cache(maxsize=4)
+def _names(path, _time, columns, limit):
+    table = read_csv(path, usecols=lambda name: name in columns)
+    table = table.head(limit) if limit else table
+    names = []
+    for one in columns:
+        if one in table:
+            names += [name for name in table[one] if isinstance(name, str) and is_inside(name)]
+    return tuple(names)
+
+
+def note(source: Path, sampling_rate: int, limit: int | None) -> dict[str, str]:
+    """What the records' files are now: `stamp` and `sha256`."""
+    names = names_of(source, sampling_rate, limit)
+    return {"stamp": _stamp(source, names), "sha256": _content(source, names)}
+
+
+def _files_of(source, names: Iterable[str]):
+    """The header and the .dat of each record."""
+    for name, suffix in product(names, (".hea", ".dat")):
+        yield os.path.join(source, f"{name}{suffix}")
+
+
+def _stamp(source, names):
+    """Hash of the sizes and times of the files that are there."""
+    digest = hashlib.sha256()
+    for path in _files_of(source, names):
+        try:
+            facts = os.stat(path)
+        except (OSError, ValueError):
+            continue
+        digest.update(f"{facts.st_size} {facts.st_mtime_ns};".encode())
+    return digest.hexdigest()
+
+
+def _content(source, names):
+    """Hash of the bytes of the files that are there."""
+    digest = hashlib.sha256()
+    for path in _files_of(source, names):
+        try:
+            with open(path, "rb") as file:
+                digest.update(file.read() if os.path.isfile(path) else b"")
+        except (OSError, ValueError):
+            continue
+    return digest.hexdigest()
+
+
+def changed(made: Path, by_content: bool = False) -> str | None:
+    """What a data set was made from and has changed since, in words; None where nothing has, or
+    where it is not there any more.
+
+    made  the JSON that preprocessing.py wrote;  by_content  whatever sizes and times say
+    """
+    content = read_stage(made)
+    before = content.get("counts", {}).get(KEY)
+    source = source_folder(made.parent)
+    if not isinstance(before, dict) or source is None or not (source / DATABASE).is_file():
+        return None
+    if name := _changed_table(made, content.get("inputs", {}), source):
+        return f"{name} has changed"
+    settings = content.get("settings", {})
+    names = names_of(source, settings.get("sampling_rate", 100), settings.get("limit"))
+    stamp = _stamp(source, names)
+    if not by_content and stamp == before.get("stamp"):
+        return None
+    same = _content_at(str(source.resolve()), tuple(names), stamp) == before.get("sha256")
+    return None if same else f"records of {source} have changed"
+
+
+def _changed_table(made, inputs, source):
+    """The first of a data set's own tables that is not what it was made from, or None."""
+    for name, digest in inputs.items():
+        path = made.parent / name
+        own = path.is_file() and path.parent.resolve() == source.resolve()
+        if own and _digest(str(path.resolve()), path.stat().st_mtime_ns) != digest:
+            return os.path.normpath(path)
+    return None
+
+
+@functools.lru_cache(maxsize=16)
+def _digest(path, _time):
+    return sha256(path)
+
+
+@functools.lru_cache(maxsize=4)
+def _content_at(source, names, _stamp):
+    return _content(source, names)

@@ -1,0 +1,62 @@
+"""A run folder that was tampered with: links and pipes are neither followed nor waited for."""
+
+import os
+import time
+
+import pytest
+import torch
+
+import report
+from common.labels import LEADS, TASKS
+from common.stage import Stage
+from mutations import attempt
+from networks.checkpoints import ModelInfo, save_checkpoint
+from networks.models import get_model
+from reporting.page import figure
+
+TASK = "superdiagnostic"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder with an untrained LeNet and one finished stage."""
+    folder = tmp_path / "output" / f"lenet_{TASK}"
+    folds = {"train": [1], "validation": [9], "test": [10]}
+    info = ModelInfo("lenet", TASK, tuple(TASKS[TASK]), LEADS, 100, 2.5, folds, 0)
+    torch.manual_seed(0)
+    save_checkpoint(folder / "checkpoints" / "best_model.ckpt", get_model("lenet", 5), info)
+    for name in ("glocal", "sanity", "tcav"):
+        with Stage(folder / name, name, {}) as stage:
+            stage.finish()
+    return folder
+
+
+def reported(run):
+    """report.html; AssertionError where it is not written."""
+    words = ["--model_path", run, "--output_path", run.parent]
+    assert attempt(report.main, report.get_args_parser(), words)[1] is None
+    return (run / "report.html").read_text()
+
+
+def test_links_and_pipes_in_a_run_are_left_alone(run, tmp_path):
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "groups_x.png").write_text("TOP SECRET")
+    (secret / "metrics.json").write_text('{"secret": "TOP SECRET"}')
+    (run / "glocal" / "groups_link.png").symlink_to(secret / "groups_x.png")
+    (run / "metrics.json").symlink_to(secret / "metrics.json")
+    (run / "discovery_x").symlink_to(secret)
+    (run / "sanity" / "checks.csv").symlink_to("/etc/passwd")
+    for name in ("glocal/groups_pipe.png", "tcav/summary.png", "tcav/runs.csv", "pipe.json"):
+        os.mkfifo(run / name)
+    began = time.perf_counter()
+    text = reported(run)
+    assert time.perf_counter() - began < 20
+    assert "SECRET" not in text
+    assert "root:" not in text
+
+
+def test_a_picture_that_is_none_does_not_end_the_report(tmp_path):
+    path = tmp_path / "groups_saliency.png"
+    path.write_bytes(b"no picture")
+    assert "groups_saliency.png is no readable picture" in figure(path, "caption")
