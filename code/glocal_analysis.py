@@ -207,13 +207,13 @@ def _settings(args, info, pathologies, methods, checkpoints):
 # ---------------------------------------------------------------- the stage
 
 
-def _control_lifts(args, info, data, place, pool, shown, methods, cards, device):
+def _control_lifts(args, model, data, place, pool, shown, methods, cards, device):
     """What control networks reach on the own cards, or None where none were asked for."""
     if not args.control:
         return None
     from networks.controls import controls_for  # networks are trained where they are asked for
 
-    made = controls_for(args, info, data, place.run, device)
+    made = controls_for(args, model, data, place.run, device)
     return control_lifts(shown, pool, methods, cards, made, device, args.seed)
 
 
@@ -228,9 +228,9 @@ def main(args: argparse.Namespace) -> None:
     if args.control:
         if args.cross_fit:
             raise UserError("--control goes with one network, not with --cross_fit")
-        from networks.controls import check_controls
+        from networks.controls import check_controls, graph_of
 
-        check_controls(info)
+        check_controls(info, graph_of(models[0]))
     place = settle(args, info, checkpoints[0])
     folder = (
         place.run.with_name(named.run_folder_name) if args.cross_fit else place.run
@@ -274,7 +274,7 @@ def main(args: argparse.Namespace) -> None:
         for group in groups.values():
             fill_group(group, pool, methods, args.seed, progress=True, n_jitters=args.n_jitters)
         shown = [groups[name] for name in pathologies if name in groups]
-        lifts = _control_lifts(args, info, data, place, pool, shown, methods, cards, device)
+        lifts = _control_lifts(args, models[0], data, place, pool, shown, methods, cards, device)
         found = tables.write_tables(folder, args, info, groups, shown, pairs, methods, cards, lifts)
         paths = [folder / f"{name}.csv" for name in found]
         from glocal import figures  # what draws is loaded when all is computed

@@ -182,9 +182,9 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
     if args.seeds:
         check_seeds(model.info, [load_checkpoint(path)[1] for path in args.seeds])
     if args.control:
-        from networks.controls import check_controls
+        from networks.controls import check_controls, graph_of
 
-        check_controls(model.info)
+        check_controls(model.info, graph_of(model))
 
 
 def refuse_training_options(args: argparse.Namespace) -> None:

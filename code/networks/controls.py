@@ -6,6 +6,10 @@ that is explained (20 epochs at most), on labels dealt out anew among the patien
 it has learnt is of the signals alone. A finding that these networks show too is not one of
 learning (Adebayo et al., NeurIPS 2018).
 
+Of a network that came from elsewhere (networks/foreign.py) there is the graph and no code to train
+it with: its untrained controls have the graph's weights drawn anew by their kind, those on permuted
+labels are left out, by name.
+
 Made once per architecture, data set and seed, kept as checkpoints, resumed where some are missing.
 """
 
@@ -22,10 +26,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from common.cli import say_left_out
 from common.files import UserError
 from common.labels import is_regression
 from networks.checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint
 from networks.models import MODELS, get_model
+from networks.program import Program
+from networks.redrawing import parts_of, redrawn
 from networks.training import Learner, Recipe, TrainingSet, train_one_epoch
 from records.dataset import Dataset
 
@@ -84,14 +91,18 @@ def permute_labels(labels: np.ndarray, patients: np.ndarray, seed: int) -> np.nd
     return dealt
 
 
-def _untrained(info, training, recipe, device):
-    model = _fresh(info, device)
+def _untrained(info, training, recipe, device, graph):
     data = TrainingSet.of(training, info.leads, info.crop, device)
+    if graph is not None:
+        rows, starts = next(iter(data.batches(STATISTICS_BATCH, info.seed, 0)))
+        crops = data.gather(rows, starts)[0]
+        return redrawn(graph.to(device), list(parts_of(graph)), crops, info.seed)
+    model = _fresh(info, device)
     measure_batch_norm(model, data, info.seed)
     return model
 
 
-def _permuted(info, training, recipe, device):
+def _permuted(info, training, recipe, device, graph):
     dealt = permute_labels(training.labels, training.patient_id, info.seed)
     return _trained(info, replace(training, labels=dealt), recipe, device)
 
@@ -110,7 +121,11 @@ def _fresh(info, device):
     return get_model(info.modelname, len(info.labels), len(info.leads)).to(device)
 
 
-# kind -> maker(info, training records, recipe, device)
+OF_A_GRAPH = ("untrained",)  # kinds that need no training code
+WITHOUT_CODE = (
+    "controls of an imported network are untrained ones: its graph cannot be trained here"
+)
+# kind -> maker(info, training records, recipe, device, graph of a network from elsewhere or None)
 CONTROLS = {"untrained": _untrained, "permuted": _permuted}
 
 
@@ -121,13 +136,14 @@ def make_control(
     seed: int,
     epochs: int = MAX_EPOCHS,
     device: str | torch.device = "cpu",
+    graph: Program | None = None,
 ) -> nn.Module:
     """A control network of one of CONTROLS like the one that `info` describes; `training` are the
-    labelled records of its training folds.
+    labelled records of its training folds, `graph` a network that is none of MODELS.
     """
     info = replace(info, seed=seed, run_name=f"{kind}_{seed:02d}", thresholds=None, dataset=None)
     with torch.random.fork_rng(devices=[]):
-        model = CONTROLS[kind](info, training, _recipe(epochs, seed), device)
+        model = CONTROLS[kind](info, training, _recipe(epochs, seed), device, graph)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     model.info = info
@@ -142,13 +158,19 @@ def _recipe(epochs, seed):
 
 
 def control_folder(
-    output_path: str | Path, info: ModelInfo, training: Dataset, epochs: int
+    output_path: str | Path,
+    info: ModelInfo,
+    training: Dataset,
+    epochs: int,
+    graph: Program | None = None,
 ) -> Path:
     """<output_path>/controls/<modelname>_<task>_<hash>: the hash is of all that controls depend on
     (network, labels, leads, crop, records, epochs), not of the weights they are compared with.
     """
     facts = asdict(replace(info, seed=0, run_name=None, thresholds=None, dataset=None))
     facts["epochs"] = min(epochs, MAX_EPOCHS)
+    if graph is not None:
+        facts["graph"] = repr(graph.to_plain()[0])
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for array in (training.ecg_id, training.patient_id, training.labels, training.signals):
         digest.update(np.ascontiguousarray(array))
@@ -156,11 +178,16 @@ def control_folder(
     return Path(output_path) / "controls" / name
 
 
-def check_controls(info: ModelInfo) -> None:
+def graph_of(model: nn.Module) -> Program | None:
+    """The graph of a network that came from elsewhere; None of those that get_model() makes."""
+    return model if isinstance(model, Program) else None
+
+
+def check_controls(info: ModelInfo, graph: Program | None = None) -> None:
     """UserError where there can be no control networks for the network that `info` describes."""
     if is_regression(info.task):
         raise UserError(f"control networks need a task of labels; {info.task} is of amplitudes")
-    if info.modelname not in MODELS:
+    if info.modelname not in MODELS and graph is None:
         raise UserError(
             f"control networks are of {', '.join(MODELS)}: how {info.modelname} was initialised is "
             "not known"
@@ -169,15 +196,21 @@ def check_controls(info: ModelInfo) -> None:
 
 def controls_for(
     args: argparse.Namespace,
-    info: ModelInfo,
+    model: nn.Module,
     data: Dataset,
     run: Path,
     device: str | torch.device,
 ) -> Iterator[Control]:
     """The --control controls of each kind for a stage's network, whose results lie in `run`."""
-    epochs = load_checkpoint(args.model_path)[0].get("epoch") or MAX_EPOCHS
     return controls(
-        run.parent, info, data, args.control, epochs=epochs, device=device, progress=True
+        run.parent,
+        model.info,
+        data,
+        args.control,
+        epochs=load_checkpoint(args.model_path)[0].get("epoch") or MAX_EPOCHS,
+        device=device,
+        progress=True,
+        graph=graph_of(model),
     )
 
 
@@ -190,23 +223,28 @@ def controls(
     epochs: int = MAX_EPOCHS,
     device: str | torch.device = "cpu",
     progress: bool = False,
+    graph: Program | None = None,
 ) -> Iterator[Control]:
     """`n` controls of each kind for the network that `info` describes; those not there are made.
 
     data    records of the whole data set: the labelled ones of the network's training folds are
             taken
     epochs  how long the explained network was trained; controls stop at MAX_EPOCHS
+    graph   of a network that is none of MODELS: kinds that need training are left out, and said
     Raises UserError for a task without labels to permute, and for a network that cannot be
     initialised anew.
     """
-    check_controls(info)
+    check_controls(info, graph)
+    if graph is not None:
+        say_left_out({kind: WITHOUT_CODE for kind in kinds if kind not in OF_A_GRAPH})
+        kinds = [kind for kind in kinds if kind in OF_A_GRAPH]
     training = training_records(info, data)
-    folder = control_folder(output_path, info, training, epochs)
+    folder = control_folder(output_path, info, training, epochs, graph)
     wanted = list(product(kinds, range(n)))
     for kind, seed in tqdm(wanted, "controls", disable=not progress, leave=False):
         path = folder / f"{kind}_{seed:02d}.ckpt"
         if not path.is_file():
-            model = make_control(kind, info, training, seed, epochs, device)
+            model = make_control(kind, info, training, seed, epochs, device, graph)
             path.parent.mkdir(parents=True, exist_ok=True)
             save_checkpoint(path, model, model.info)
         yield Control(kind, seed, path)

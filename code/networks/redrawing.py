@@ -48,9 +48,8 @@ def redrawn(program: Program, names: list[str], x: Tensor, seed: int) -> Program
             chosen += nodes
     for node in chosen:
         _draw(twin, node, generator)
-    for node in chosen:
-        if node.kind == "batch_norm" and len(x) > 1:
-            _estimate(twin, node, x)
+    if len(x) > 1:
+        _estimate_statistics(twin, chosen, x)
     return twin.eval()
 
 
@@ -68,16 +67,28 @@ def _draw(program, node, generator):
         tensor.copy_(noise.to(tensor) / math.sqrt(fan_in))
 
 
-def _estimate(program, node, x):
-    """The statistics of a batch norm from what comes into it."""
-    named = arguments(node)
-    source, mean, variance = (named[key] for key in ("input", "running_mean", "running_var"))
-    if not isinstance(source, Ref) or not isinstance(mean, Stored):
-        return
-    values = x if source.name == "input" else program.run(x, keep=[source.name])[1][source.name]
-    dims = [axis for axis in range(values.ndim) if axis != 1]
-    program.tensor(mean.name).copy_(values.mean(dim=dims))
-    program.tensor(variance.name).copy_(values.var(dim=dims))
+def _estimate_statistics(program, chosen, x):
+    """The statistics of the batch norms among the chosen nodes from what comes into them, on one
+    way through the network.
+    """
+    norms: dict[str, list[dict]] = {}
+    for node in chosen:
+        named = arguments(node) if node.kind == "batch_norm" else {}
+        if isinstance(named.get("input"), Ref) and isinstance(named["running_mean"], Stored):
+            norms.setdefault(named["input"].name, []).append(named)
+
+    def measuring(source):
+        def measure(values):
+            dims = [axis for axis in range(values.ndim) if axis != 1]
+            for named in norms[source]:
+                program.tensor(named["running_mean"].name).copy_(values.mean(dim=dims))
+                program.tensor(named["running_var"].name).copy_(values.var(dim=dims))
+            return values
+
+        return measure
+
+    if norms:
+        program.run(x, replace_value={source: measuring(source) for source in norms})
 
 
 def features(program: Program, x: Tensor) -> Tensor:

@@ -132,9 +132,11 @@ def judge(
 
     trained   # (S, concepts, layers, classes), the explained network first
     null      # (n_null, concepts, classes), mean over the networks; None without pseudo-concepts
-    controls  # per kind (K, concepts, layers, classes)
+    controls  # per kind (K, concepts, layers, classes); "learnt" needs every kind
     n_class   # records of each class; below MIN_CLASS it is not tested
     """
+    from networks.controls import CONTROLS  # alone where there are control networks
+
     chosen = upper(range(trained.shape[2]))
     pairs = trained[:, :, chosen].mean(axis=2)  # (S, concepts, classes)
     tested = np.asarray(n_class) >= MIN_CLASS
@@ -153,7 +155,8 @@ def judge(
     if null is not None:
         special = special_p(pairs.mean(axis=0), null) < ALPHA
         words[:] = np.where(special, "special", "neither")
-        words[special & beyond & (corrected < ALPHA)] = "learnt"
+        if set(controls) == set(CONTROLS):
+            words[special & beyond & (corrected < ALPHA)] = "learnt"
     words[:, ~tested] = ""
     low, high = _band(controls.get("untrained"), trained.shape[1:])
     n_controls = min((len(values) for values in controls.values()), default=0)

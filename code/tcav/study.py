@@ -133,7 +133,7 @@ def verdicts_of(
     others = [load_model(path, device) for path in args.seeds]
     made = ()
     if args.control:
-        made = controls_for(args, model.info, data, place.run, device)
+        made = controls_for(args, model, data, place.run, device)
         print(floor_in_words(1 + len(others), args.control))
     return compare(
         outcomes,

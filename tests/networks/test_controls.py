@@ -6,17 +6,20 @@ import torch
 
 from common.files import UserError
 from common.labels import LEADS, TASKS
+from foreign_networks import foreign
 from networks import controls as module
 from networks.checkpoints import ModelInfo
 from networks.controls import (
     CONTROLS,
     control_folder,
     controls,
+    graph_of,
     make_control,
     measure_batch_norm,
     permute_labels,
     training_records,
 )
+from networks.foreign import wrap
 from networks.inference import predict
 from networks.metrics import macro_auc
 from networks.models import get_model
@@ -139,6 +142,49 @@ def test_other_data_or_epochs_have_other_controls(training, tmp_path):
     assert folder != control_folder(tmp_path, info_of(), training.rows(np.arange(30)), 5)
     most = control_folder(tmp_path, info_of(), training, 20)
     assert most == control_folder(tmp_path, info_of(), training, 70)
+
+
+@pytest.fixture
+def own_network():
+    """A network with BatchNorm, from elsewhere: its graph, resampling in front."""
+    names = list(TASKS["superdiagnostic"])
+    module = foreign("functional_resnet", seed=11, classes=len(names))
+    return wrap(module, names, sampling_rate=200, seconds=2.5, record_rate=100)
+
+
+def test_an_imported_network_has_untrained_controls_alone(own_network, data, tmp_path, capsys):
+    made = list(
+        controls(tmp_path, own_network.info, data, 2, graph=graph_of(own_network), epochs=1)
+    )
+    assert [(one.kind, one.seed) for one in made] == [("untrained", 0), ("untrained", 1)]
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("left out: permuted (controls of an imported network")
+    first, other = (one.load() for one in made)
+    learned = {name for name, _ in own_network.named_parameters()}
+    for name, before in own_network.tensors.items():
+        assert ("weight" in name or "bias" in name) == (name in learned or "resampling" in name)
+        if name in learned and not name.endswith(("bn1.weight", "bn2.weight")):
+            assert not torch.equal(first.tensors[name], before), name
+        if "resampling" in name:
+            assert torch.equal(first.tensors[name], before)
+    assert not torch.equal(first.tensors["network.fc.weight"], other.tensors["network.fc.weight"])
+    assert first.info.run_name == "untrained_00"
+
+
+def test_an_untrained_graph_has_the_spread_of_pytorchs_own_layers(own_network, training):
+    twins = [
+        make_control("untrained", own_network.info, training, seed, graph=own_network)
+        for seed in range(3)
+    ]
+    weights = torch.cat([twin.tensors["network.layer1.conv1.weight"].flatten() for twin in twins])
+    bound = 1 / (8 * 7) ** 0.5  # nn.Conv1d(8, 8, 7): kaiming_uniform_(a=sqrt(5))
+    assert weights.abs().max() <= bound
+    assert weights.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+    with torch.no_grad():
+        x = TrainingSet.of(training, LEADS, 250).signals[:32].transpose(1, 2)[:, :, :250]
+        for twin in twins:
+            _, kept = twin.run(x, keep=["batch_norm"])
+            assert kept["batch_norm"].std().item() == pytest.approx(1, abs=0.5)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,14 @@ def test_what_one_kind_of_control_shows_too_is_only_special():
         assert found.words[0, 0] == "special"
 
 
+def test_nothing_is_learnt_where_a_kind_of_control_is_missing():
+    rng = np.random.default_rng(2)
+    controls = {"untrained": family(rng, 20)}  # all that there is of an imported network
+    found = verdicts_of(family(rng, 3, shift=0.5), controls)
+    assert found.words[0, 0] == "special"
+    assert found.p_corrected[0, 0] < 0.01
+
+
 def test_less_than_the_controls_show_is_not_learnt():
     """Networks in which a pair has become smaller differ from the controls, yet show it less."""
     rng = np.random.default_rng(4)
