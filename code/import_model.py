@@ -52,7 +52,7 @@ from networks.preprocessing import (
     layout_of,
     read_statistics,
 )
-from networks.program import Program
+from networks.program import PREPROCESSING, Program
 from networks.splits import FOLDS, left_out
 from networks.steps import time_steps
 from networks.testing import thresholds_of, write_test
@@ -329,7 +329,7 @@ def tried_records(info: ModelInfo, data: Dataset | None) -> np.ndarray:
 def describe(network: nn.Module, program: Program, expected: Expected) -> list[str]:
     """Lines on the network and its graph: operations, parameters, input, output."""
     info = network.info
-    around = ("preprocessing", "logits")
+    around = (PREPROCESSING, "logits")
     own = [node for node in program.nodes if node.place.split(".")[0] not in around]
     counted = Counter(node.kind for node in own)
     kinds = ", ".join(f"{kind} {n}" for kind, n in counted.most_common())

@@ -12,11 +12,20 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from attribution.lrp_operations import OPERATION_RULES, Rule, Step
-from attribution.lrp_rules import Epsilon
+from attribution.lrp_rules import Epsilon, Gamma, Zero
 from common.files import UserError
 from networks.folding import Fold, folds_of, merged_nodes
 from networks.probe import Probe
-from networks.program import INPUT, Node, Program, Ref, arguments, inputs_of, references
+from networks.program import (
+    INPUT,
+    PREPROCESSING,
+    Node,
+    Program,
+    Ref,
+    arguments,
+    inputs_of,
+    references,
+)
 
 
 @dataclass(frozen=True)
@@ -30,8 +39,15 @@ class Preset:
     first: Callable | None = None
     description: str = ""
 
+    @property
+    def before(self) -> Callable:
+        """The rule of linear preprocessing. Voltages have both signs: z+ would lose what falls on a
+        negative one, gamma follows the sign of each.
+        """
+        return self.conv if isinstance(self.conv, (Zero, Epsilon)) else Gamma()
+
     def rule_of(self, dense: bool, is_first: bool) -> Callable:
-        """The rule of a linear operation."""
+        """The rule of a linear operation of the network."""
         if is_first and self.first:
             return self.first
         return self.dense if dense else self.conv
@@ -112,11 +128,16 @@ def _step(node, program, probe):
 
 
 def _choose_rules(steps, rules, preset):
-    """The preset's rule of each linear operation, in the order of computation."""
+    """The preset's rule of each linear operation, in the order of computation. The first one is the
+    network's own: resampling in front of it is a convolution too, and none of its layers.
+    """
     first = True
     for step in reversed(steps):
         rule = rules[step.name]
         if getattr(rule, "dense", None) is None:
+            continue
+        if step.node.place.split(".")[0] == PREPROCESSING:
+            step.linear = preset.before
             continue
         step.linear = preset.rule_of(rule.dense, first)
         first = False

@@ -32,7 +32,6 @@ from common.labels import is_regression
 from networks.checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint
 from networks.models import MODELS, get_model
 from networks.program import Program
-from networks.redrawing import parts_of, redrawn
 from networks.training import Learner, Recipe, TrainingSet, train_one_epoch
 from records.dataset import Dataset
 
@@ -94,6 +93,8 @@ def permute_labels(labels: np.ndarray, patients: np.ndarray, seed: int) -> np.nd
 def _untrained(info, training, recipe, device, graph):
     data = TrainingSet.of(training, info.leads, info.crop, device)
     if graph is not None:
+        from networks.redrawing import parts_of, redrawn  # alone where there is a graph
+
         rows, starts = next(iter(data.batches(STATISTICS_BATCH, info.seed, 0)))
         crops = data.gather(rows, starts)[0]
         return redrawn(graph.to(device), list(parts_of(graph)), crops, info.seed)

@@ -19,7 +19,7 @@ from networks.preprocessing import (
     Preprocessing,
     check_expected,
 )
-from networks.program import Node, Program, Ref, rebuilt
+from networks.program import PREPROCESSING, Node, Program, Ref, rebuilt
 
 MODELNAME = "imported"
 RECORD_SECONDS = 10.0  # of PTB-XL's records
@@ -283,7 +283,7 @@ def own_places(program: Program, root: str = "network") -> Program:
     """The program of a Whole with the network's modules under their own names; what was put around
     them is no place to look for concepts in.
     """
-    around = ("preprocessing", "logits")
+    around = (PREPROCESSING, "logits")
 
     def own(place):
         path = place.removeprefix(root)

@@ -24,6 +24,7 @@ from common.files import UserError
 from networks.operations import OPERATIONS
 
 INPUT = "input"  # name of the value that the signals have
+PREPROCESSING = "preprocessing"  # place of what stands in front of an imported network
 
 
 @dataclass(frozen=True)

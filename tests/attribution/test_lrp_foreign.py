@@ -17,6 +17,7 @@ from attribution.lrp_rules import Epsilon, Zero
 from common.files import UserError
 from foreign_networks import FOREIGN, PIECEWISE_LINEAR, TWINS, WITHOUT_LRP, Sum, foreign
 from networks.capture import capture
+from networks.foreign import wrap
 
 EXPLAINED = [name for name in FOREIGN if name not in WITHOUT_LRP]
 TARGET = torch.tensor([0, 2, 1])
@@ -92,6 +93,26 @@ def test_fourier_transforms_are_refused():
 
     with pytest.raises(UserError, match=r"LRP has no rule for fft_rfft"):
         attribution.attribute(Spectrum(), torch.randn(2, 12, 200), 0, "lrp")
+
+
+# ---------------------------------------------------------------- preprocessing in front
+
+
+@pytest.mark.parametrize("rate", [100, 200, 250])
+def test_the_first_layers_rule_is_that_of_the_networks_own_first_layer(rate):
+    """Flat: no lead is told from another, whatever resampling stands in front of the network."""
+    network = foreign("time_head").double()
+    program = wrap(network, ["a", "b", "c"], sampling_rate=rate, seconds=2, record_rate=100)
+    x = torch.randn(2, 12, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    plan = lrp.plan_for(program, x, "epsilon_plus_flat")
+    rules = {step.node.place: type(step.linear).__name__ for step in plan.steps if step.linear}
+    assert rules.pop("conv") == "Flat"
+    assert rules.pop("preprocessing.resampling", None) == (None if rate == 100 else "Gamma")
+    assert set(rules.values()) == {"ZPlus"}
+    relevance, ledger = lrp.lrp(program, x, torch.tensor([0, 2]), "epsilon_plus_flat")
+    assert ledger.gap.abs().max() <= 1e-9
+    of_leads = relevance.sum(-1)
+    assert torch.allclose(of_leads, of_leads[:, :1].expand_as(of_leads), rtol=2e-4)
 
 
 # ---------------------------------------------------------------- the fault that was
