@@ -420,13 +420,13 @@ def write_neighbours(args: argparse.Namespace, job: Job) -> list[Path]:
     own, where the network's data set is at hand.
     """
     wanted = args.neighbours if args.neighbours is not None else 5 * bool(args.record)
-    if not wanted:
-        return []
+    if not wanted or is_regression(job.model.info.task):
+        return []  # amplitudes are no labels that neighbours could share
     from attribution import neighbours
 
     info, checkpoint = job.model.info, find_checkpoint(args.model_path)
     try:
-        home = own_data(info, checkpoint) if args.record else Path(args.data_path)
+        home = Path(args.data_path) if args.data_path else own_data(info, checkpoint)
         whole = load_dataset_for(info, home)
         pool = neighbours.pool_of(whole, info.folds.get("train") or range(1, 9), args.seed)
     except UserError as error:

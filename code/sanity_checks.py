@@ -40,6 +40,7 @@ from common.cli import (
     EXPLAINING,
     StageParser,
     check_names,
+    count,
     positive_int,
     run,
     say_left_out,
@@ -50,7 +51,7 @@ from common.cli import (
 from common.files import UserError, sha256, write_csv
 from common.labels import is_regression
 from common.stage import Stage
-from networks.checkpoints import check_against, find_checkpoint, load_model
+from networks.checkpoints import check_against, find_checkpoint, load_checkpoint, load_model
 from networks.defaults import settle
 from networks.inference import load_dataset_for
 from records.dataset import PLANTED, TABLE, content_hash, load_table
@@ -114,6 +115,14 @@ def get_args_parser() -> StageParser:
         type=positive_int,
         default=50,
         help="records of the amplitude and randomisation checks",
+    )
+    parser.add_argument(
+        "--control",
+        type=count,
+        default=0,
+        metavar="K",
+        help="hold localisation against K untrained networks and K trained on permuted labels too "
+        "(kept in controls/ beside the run's folder): controls.csv; 20 or more, 0: none",
     )
     parser.add_argument(
         "--planted",
@@ -212,6 +221,7 @@ def settings_of(
         "pathologies": args.pathologies,
         "seed": args.seed,
         "dpi": args.dpi,
+        **({"control": args.control} if args.control else {}),
     }
 
 
@@ -228,6 +238,8 @@ def main(args: argparse.Namespace) -> None:
     }
     place = settle(args, model.info, args.model_path)
     checks, planted = checks_of(args)
+    if args.control:
+        check_control(model, checks)
     subjects, fits = subjects_of(
         args, model, amplitude
     )  # before the folder is claimed: an error leaves nothing behind
@@ -275,6 +287,10 @@ def compute(
     tables = sanity_tables.build(
         records, checks, subjects, others, fits, explainers, store, planted, args.seed
     )
+    if args.control:
+        tables["controls"] = beside_controls(
+            args, stage, subjects, explainers["quick"], store, checks["localisation"]
+        )
     written = [
         write_csv(stage.folder / f"{name}.csv", table) or stage.folder / f"{name}.csv"
         for name, table in tables.items()
@@ -297,6 +313,50 @@ def compute(
     print(f"{len(tables['checks'])} rows of {len(checks)} checks and {len(args.methods)} methods")
     say_results(stage.folder, written, FIRST)
     return sanity_tables.broken_claims(tables.get("axioms", pd.DataFrame()))
+
+
+def check_control(model: nn.Module, checks: dict[str, Check]) -> None:
+    """UserError where control networks cannot be made, or have nothing to be held against."""
+    from networks.controls import check_controls
+
+    check_controls(model.info)
+    if "localisation" not in checks:
+        raise UserError(
+            "--control holds localisation against networks that have learnt nothing: it needs a "
+            "cohort with planted causes (simulate_ptbxl.py) and localisation among the --checks"
+        )
+
+
+def beside_controls(
+    args: argparse.Namespace,
+    stage: Stage,
+    subjects: Subjects,
+    explainers: dict[str, Explainer],
+    store: Store,
+    check: Check,
+) -> pd.DataFrame:
+    """controls.csv: localisation of the network and of networks that have learnt nothing, on the
+    same records (--n_few at most), with quick options.
+    """
+    from networks.controls import MAX_EPOCHS, controls
+    from sanity.controls import control_rows, control_scores, control_table
+
+    subject = subjects["model"][0]
+    reference = store.reference("localisation", subject, check.reference)
+    info, device = subject.model.info, next(subject.model.parameters()).device
+    epochs = load_checkpoint(args.model_path)[0].get("epoch") or MAX_EPOCHS
+    made = controls(
+        stage.folder.parent.parent,
+        info,
+        load_dataset_for(info, args.data_path, args.limit),
+        args.control,
+        epochs=epochs,
+        device=device,
+        progress=True,
+    )
+    scores = control_scores(subject, reference, explainers, made, args.n_few, device)
+    n = len(control_rows(reference, args.n_few))
+    return control_table(scores, subject.name, n)
 
 
 def say_estimate(seconds: float, subjects: Subjects, methods: Sequence[str]) -> None:

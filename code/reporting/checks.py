@@ -42,6 +42,15 @@ def sanity(run: Run) -> Iterator[Markup]:
             "is made of."
         )
         yield details("Which score favours which methods, and why", table(favours, 100))
+    controls = run.csv("sanity/controls.csv")
+    if controls is not None and len(controls):
+        beyond = int(controls["beyond_controls"].astype(bool).sum())
+        yield paragraph(
+            f"{beyond} of {len(controls)} localisation scores are beyond "
+            f"{int(controls['n_controls'].max())} untrained networks and as many trained on labels "
+            "dealt out anew: the others are no sign that anything was learnt."
+        )
+        yield details("Localisation beside networks that have learnt nothing", table(controls, 200))
     yield details("All checks", table(checks, 300))
 
 

@@ -75,6 +75,14 @@ def best_or_equal(comparisons: pd.DataFrame, check: str, methods: Sequence[str])
     )
 
 
+def not_beyond(controls: pd.DataFrame | None) -> set[tuple[str, str]]:
+    """(check, method) where control networks reach as much as the network (controls.csv)."""
+    if controls is None or controls.empty:
+        return set()
+    rows = controls[~controls["beyond_controls"].astype(bool)]
+    return set(zip(rows["check"], rows["method"], strict=True))
+
+
 def _smallest_p(tables):
     """What the range test could find at all."""
     floor = tables["comparisons"]["p_floor"].max() if len(tables["comparisons"]) else np.nan
@@ -96,6 +104,7 @@ def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
     figure, ax = plt.subplots(
         figsize=(2.2 + 0.92 * table.shape[1], 1.6 + 0.34 * len(table)), layout="constrained"
     )
+    untaught = not_beyond(tables.get("controls"))
     norm = TwoSlopeNorm(0, -1, 1)
     ax.imshow(table, cmap=SIGNED_CMAP, norm=norm, aspect="auto")
     for column, check in enumerate(table):
@@ -107,10 +116,12 @@ def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
             if np.isfinite(value):
                 mark = " •" if method in equal else ""
                 mark += "°" if favoured(check, method) else ""
+                shown = f"{round(value, 2) + 0.0:.2f}"
+                shown = f"({shown})" if (check, method) in untaught else shown
                 ax.text(
                     column,
                     row,
-                    f"{round(value, 2) + 0.0:.2f}{mark}",
+                    f"{shown}{mark}",
                     ha="center",
                     va="center",
                     fontsize=8,
@@ -132,7 +143,8 @@ def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
         "skill: 0 = chance, 1 = perfect; • best, or not distinguishable from it on most of its "
         f"models (range test by permutation, p ≥ .05; {_smallest_p(tables)})\n"
         "° favoured by construction (favours.csv says why): no part in the order of the methods. "
-        "Maps must change with the weights, but noise does too: necessary, not sufficient",
+        "Maps must change with the weights, but noise does too: necessary, not sufficient"
+        + ("\n(in brackets): networks that have learnt nothing reach as much" * bool(untaught)),
         fontsize=7,
     )
     ax.set_title(f"Attribution methods by check. {model_name(tables['checks'])}", fontsize=10)

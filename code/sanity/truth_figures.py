@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from common.labels import LEADS
@@ -39,6 +40,7 @@ def draw_localisation(
                     .loc[methods]
                 )
                 places = np.arange(len(methods)) + shift
+                put_controls(ax, tables.get("controls"), one["check"].iloc[0], methods, places)
                 ax.hlines(places, one["low"], one["high"], color=colour, linewidth=1)
                 ax.plot(
                     one["value"],
@@ -60,10 +62,13 @@ def draw_localisation(
                 xlim=(0, 1),
             )
     axes[0, 0].set_yticks(range(len(methods)), map(method_in_words, methods))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
     figure.legend(
-        *axes[0, 0].get_legend_handles_labels(),
+        once.values(),
+        once,
         loc="outside lower center",
-        ncols=3,
+        ncols=4,
         fontsize=8,
         frameon=False,
     )
@@ -72,6 +77,23 @@ def draw_localisation(
         figure, f"Do maps point at the planted cause? {n} records that passed the intervention gate"
     )
     return figure
+
+
+def put_controls(
+    ax: Axes,
+    controls: pd.DataFrame | None,
+    check: str,
+    methods: list[str],
+    places: np.ndarray,
+) -> None:
+    """Grey bars behind the values: the 95 % band of untrained networks (controls.csv), if any."""
+    if controls is None:
+        return
+    rows = controls[controls["check"] == check].set_index("method").reindex(methods)
+    if rows["control_low"].notna().any():
+        label = "untrained networks (95 %)"
+        band = {"color": "#d0d0d0", "linewidth": 5}
+        ax.hlines(places, rows["control_low"], rows["control_high"], label=label, **band)
 
 
 def draw_dose_response(

@@ -1,0 +1,103 @@
+"""Localisation of networks that have learnt nothing, beside that of the network.
+
+Planted causes sit where the signal is large, and maps of untrained networks find them too. Control
+networks (networks/controls.py) are explained on the same records, for the same targets, by the same
+methods; p_control says how often their maps point as well. Only localisation is asked this way: it
+holds maps against a truth outside the network. The other checks hold a map against its own network,
+and a method may well be faithful to a network that has learnt nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from attribution.methods import Explainer
+from networks.controls import Control
+from sanity.localisation import measure_localisation
+from sanity.subject import CONTROLS, Subject
+
+COLUMNS = [
+    "check",
+    "method",
+    "model",
+    "value",
+    "control_mean",
+    "control_low",
+    "control_high",
+    "p_control",
+    "beyond_controls",
+    "n_controls",
+    "n",
+]
+
+
+def control_rows(reference: dict[str, np.ndarray], most: int) -> np.ndarray:
+    """At most `most` of the records that passed the intervention gate, in their order."""
+    return np.flatnonzero(reference["passed"])[:most]
+
+
+def localisation_of(
+    subject: Subject, explain: Explainer, reference: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """Mean of every localisation score of one method on all records of `subject`."""
+    maps = explain(subject.model, subject.signals, subject.target)
+    measured = measure_localisation(subject, maps, explain, reference)
+    return {one.check: float(np.nanmean(one.values)) for one in measured}
+
+
+def control_scores(
+    subject: Subject,
+    reference: dict[str, np.ndarray],
+    explainers: dict[str, Explainer],
+    made: Iterable[Control],
+    most: int,
+    device: str | torch.device = "cpu",
+) -> pd.DataFrame:
+    """Scores of the network (kind `own`) and of the controls: kind, seed, method, check, value.
+
+    Methods that look at no network are left out; empty where no record passed the gate.
+    """
+    rows = control_rows(reference, most)
+    found = []
+    if len(rows):
+        chosen = subject.rows(rows)
+        truth = {"mask": reference["mask"][rows], "every": reference["every"][:, rows]}
+        truth["passed"] = reference["passed"][rows]
+        asked = {name: one for name, one in explainers.items() if name not in CONTROLS}
+        networks = [("own", 0, None), *((one.kind, one.seed, one) for one in made)]
+        for kind, seed, control in networks:
+            model = subject.model if control is None else control.load(device)
+            twin = replace(chosen, model=model)
+            for method, explain in asked.items():
+                scores = localisation_of(twin, explain, truth)
+                found += [(kind, seed, method, check, value) for check, value in scores.items()]
+    return pd.DataFrame(found, columns=["kind", "seed", "method", "check", "value"])
+
+
+def control_table(scores: pd.DataFrame, model: str, n: int) -> pd.DataFrame:
+    """controls.csv (COLUMNS): the network's value beside the mean and the 95 % band of untrained
+    networks; p_control is the larger of the two kinds' p, one-sided.
+    """
+    rows = []
+    own = scores[scores["kind"] == "own"]
+    for entry in own.itertuples():
+        mine = scores[(scores["method"] == entry.method) & (scores["check"] == entry.check)]
+        kinds = {kind: part["value"].dropna() for kind, part in mine.groupby("kind")}
+        del kinds["own"]
+        rows.append(_beside(entry, model, kinds, n))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _beside(entry, model: str, kinds: dict[str, pd.Series], n: int) -> tuple:
+    counts: Sequence[int] = [len(values) for values in kinds.values()]
+    if not counts or not min(counts):
+        blank = [np.nan] * 4
+        return (entry.check, entry.method, model, entry.value, *blank, False, 0, n)
+    p = max((1 + (values >= entry.value).sum()) / (1 + len(values)) for values in kinds.values())
+    untrained = kinds.get("untrained", next(iter(kinds.values())))
+    low, high = untrained.quantile([0.025, 0.975])
+    band = (untrained.mean(), low, high, p, bool(p < 0.05))
+    return (entry.check, entry.method, model, entry.value, *band, min(counts), n)
