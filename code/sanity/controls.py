@@ -45,7 +45,11 @@ def localisation_of(
     """Mean of every localisation score of one method on all records of `subject`."""
     maps = explain(subject.model, subject.signals, subject.target)
     measured = measure_localisation(subject, maps, explain, reference)
-    return {one.check: float(np.nanmean(one.values)) for one in measured}
+    scores = {}
+    for one in measured:
+        known = one.values[np.isfinite(one.values)]
+        scores[one.check] = float(known.mean()) if len(known) else np.nan
+    return scores
 
 
 def control_scores(
