@@ -21,8 +21,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from attribution.plan import choose_targets
-from attribution.selection import STRATEGIES, strategies_in_words
 from common.cli import (
     EXPLAINING,
     StageParser,
@@ -43,11 +41,19 @@ from counterfactual.edits import limits_of
 from counterfactual.job import Job
 from counterfactual.switching import RECIPES, check_recipes
 from glocal.scorecard import CARDS, cards_for
-from networks.checkpoints import check_against, find_checkpoint, load_model
-from networks.defaults import settle
-from networks.inference import load_dataset_for
-from records.dataset import TABLE, content_hash
-from records.quality import write_flag_counts
+from utils import (
+    STRATEGIES,
+    TABLE,
+    check_against,
+    choose_targets,
+    content_hash,
+    find_checkpoint,
+    load_dataset_for,
+    load_model,
+    settle,
+    strategies_in_words,
+    write_flag_counts,
+)
 
 FIRST = {
     "*_*.png": "a record before and after, what was changed in mV",

@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from attribution.methods import check_methods, methods_in_words, workable
 from common.cli import (
     EXPLAINING,
     StageParser,
@@ -37,10 +36,6 @@ from common.cli import (
 from common.files import UserError, sha256, write_csv, write_figure
 from common.labels import LABEL_MAPPINGS, is_regression, slug
 from common.stage import Stage
-from networks.checkpoints import ModelInfo, check_against, find_checkpoint, load_model
-from networks.defaults import settle
-from records.dataset import content_hash
-from records.quality import write_flag_counts
 from subgroups.clusters import CLUSTERERS
 from subgroups.cohort import Cohort, default_target, load_cohort
 from subgroups.findings import (
@@ -53,6 +48,18 @@ from subgroups.findings import (
     what_separates,
 )
 from subgroups.representations import REPRESENTATIONS, Material
+from utils import (
+    ModelInfo,
+    check_against,
+    check_methods,
+    content_hash,
+    find_checkpoint,
+    load_model,
+    methods_in_words,
+    settle,
+    workable,
+    write_flag_counts,
+)
 
 FIRST = {
     "embedding.png": "the records as points, clusters beside the labels",

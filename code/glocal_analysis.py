@@ -21,8 +21,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from attribution.methods import check_methods, methods_in_words, workable
-from attribution.selection import STRATEGIES, strategies_in_words
 from common.cli import (
     EXPLAINING,
     StageParser,
@@ -42,11 +40,22 @@ from glocal import tables
 from glocal.controls import control_lifts
 from glocal.groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
 from glocal.scorecard import CARDS, cards_for
-from networks.checkpoints import check_against, find_checkpoint, load_model
-from networks.defaults import choose_pathologies, settle
-from networks.inference import load_dataset_for
-from records.dataset import TABLE, content_hash
-from records.quality import write_flag_counts
+from utils import (
+    STRATEGIES,
+    TABLE,
+    check_against,
+    check_methods,
+    choose_pathologies,
+    content_hash,
+    find_checkpoint,
+    load_dataset_for,
+    load_model,
+    methods_in_words,
+    settle,
+    strategies_in_words,
+    workable,
+    write_flag_counts,
+)
 
 FIRST = {
     "groups_*.png": "what each group's records have in common, by beat and by cell",

@@ -22,8 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attribution.explanation import Explanation
-from attribution.methods import explain
 from common.cli import StageParser, positive_int, run, say_results, select_device, stage_parser
 from common.files import UserError, sha256
 from common.labels import LEADS, OWN_TASK, TASKS
@@ -57,7 +55,7 @@ from networks.splits import FOLDS, left_out
 from networks.steps import time_steps
 from networks.testing import thresholds_of, write_test
 from networks.training import checkpoint_paths
-from records.dataset import Dataset, centre_crop, content_hash, load_dataset
+from utils import Dataset, Explanation, centre_crop, content_hash, explain, load_dataset
 
 N_TRIED = 8  # records that the analyses are tried on
 TRIED = ("saliency", "ig", "lrp", "gradcam", "hirescam", "guided_gradcam")
@@ -359,7 +357,7 @@ def describe(network: nn.Module, program: Program, expected: Expected) -> list[s
 
 def try_analyses(network: nn.Module, program: Program, x: Tensor) -> list[str]:
     """A line per analysis: whether it works on records x (N, leads, T), how well, or why not."""
-    from attribution.cam import layer_in_words
+    from utils import layer_in_words
 
     with torch.no_grad():
         target = network(x).argmax(dim=1)
@@ -389,7 +387,7 @@ def quality_of(done: Explanation, n_records: int) -> str:
 
 def layer_lines(network: nn.Module, program: Program, x: Tensor) -> list[str]:
     """Lines on the layers with a time axis and on those that TCAV takes."""
-    from tcav.activations import layer_names
+    from utils import layer_names
 
     steps = time_steps(program, x)
     places = {place: steps[ref.name] for place, ref in program.calls.items() if ref.name in steps}

@@ -58,11 +58,20 @@ from common.files import UserError, read_csv, sha256, write_csv
 from common.labels import LAYOUTS, is_regression, slug
 from common.stage import Stage
 from networks import distributed
-from networks.checkpoints import check_against, find_checkpoint, load_model
-from networks.defaults import own_data, settle
-from networks.inference import load_dataset_for, predict
-from records.dataset import TABLE, Dataset, content_hash
-from records.quality import QUALITY_FILE, write_flag_counts
+from utils import (
+    QUALITY_FILE,
+    TABLE,
+    Dataset,
+    check_against,
+    content_hash,
+    find_checkpoint,
+    load_dataset_for,
+    load_model,
+    own_data,
+    predict,
+    settle,
+    write_flag_counts,
+)
 
 if TYPE_CHECKING:
     from records.recording import Asked

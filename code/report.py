@@ -16,11 +16,10 @@ from tqdm import tqdm
 
 from common.cli import StageParser, run, say_results, stage_parser
 from common.files import UserError, remove_leftovers, write_text
-from networks.checkpoints import check_against, find_checkpoint, load_checkpoint
-from networks.defaults import results_folder
 from reporting.page import PageSection, page
 from reporting.run import Run, broken_links, stage_files
 from reporting.sections import SECTIONS, build
+from utils import check_against, find_checkpoint, load_checkpoint, results_folder
 
 
 def get_args_parser() -> StageParser:

@@ -28,14 +28,6 @@ import pandas as pd
 import torch
 from torch import nn
 
-from attribution.methods import (
-    METHODS,
-    Explainer,
-    check_methods,
-    make_explainers,
-    methods_in_words,
-    workable,
-)
 from common.cli import (
     EXPLAINING,
     StageParser,
@@ -51,16 +43,30 @@ from common.cli import (
 from common.files import UserError, sha256, write_csv
 from common.labels import is_regression
 from common.stage import Stage
-from networks.checkpoints import check_against, find_checkpoint, load_checkpoint, load_model
-from networks.defaults import settle
-from networks.inference import load_dataset_for
-from records.dataset import PLANTED, TABLE, content_hash, load_table
-from records.quality import write_flag_counts
 from sanity import tables as sanity_tables
 from sanity.checks import CHECKS, checks_of
 from sanity.parts import PATTERNS, Check, Store, estimate, estimate_maps, plan, run_parts
 from sanity.subject import make_subject
 from sanity.tables import Subjects
+from utils import (
+    METHODS,
+    PLANTED,
+    TABLE,
+    Explainer,
+    check_against,
+    check_methods,
+    content_hash,
+    find_checkpoint,
+    load_checkpoint,
+    load_dataset_for,
+    load_model,
+    load_table,
+    make_explainers,
+    methods_in_words,
+    settle,
+    workable,
+    write_flag_counts,
+)
 
 FIRST = {
     "ranking.png": "which method does how well in which check",

@@ -43,15 +43,12 @@ from common.cli import (
 )
 from common.files import UserError
 from common.labels import is_regression
-from ecg.concepts import CONCEPTS
-from networks.checkpoints import check_against, load_checkpoint, load_model
-from networks.defaults import settle
-from networks.inference import load_dataset_for
 from tcav.activations import POOLS, layer_names
 from tcav.cav import CAVS, COORDINATES
 from tcav.concept_sets import MATCHES
 from tcav.controls import MIN_SEEDS, check_seeds
 from tcav.questions import ask
+from utils import CONCEPTS, check_against, load_checkpoint, load_dataset_for, load_model, settle
 
 
 def get_args_parser() -> StageParser:

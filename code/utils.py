@@ -40,15 +40,17 @@ OFFERED = {
     # data sets
     "records.dataset": (
         "Dataset",
+        "PLANTED",
         "TABLE",
         "centre_crop",
         "content_hash",
         "load_dataset",
+        "load_table",
         "parse_flags",
         "parse_r_peaks",
         "window_starts",
     ),
-    "records.quality": ("write_flag_counts",),
+    "records.quality": ("QUALITY_FILE", "write_flag_counts"),
     "records.segmentations": ("load_segments",),
     # networks and their checkpoints
     "networks.models": ("MODELS", "get_model"),
@@ -62,12 +64,15 @@ OFFERED = {
         "run_folder",
         "save_checkpoint",
     ),
-    "networks.defaults": ("choose_pathologies", "results_folder", "settle"),
+    "networks.defaults": ("choose_pathologies", "own_data", "results_folder", "settle"),
     "networks.inference": ("load_dataset_for", "predict"),
     "networks.controls": ("check_controls", "controls_for"),
     # attribution
+    "attribution.explanation": ("Explanation",),
+    "attribution.cam": ("layer_in_words",),
     "attribution.methods": (
         "METHODS",
+        "Explainer",
         "attribute",
         "attribute_records",
         "check_methods",
@@ -75,7 +80,9 @@ OFFERED = {
         "explain_records",
         "make_explainers",
         "methods_in_words",
+        "workable",
     ),
+    "attribution.plan": ("choose_targets",),
     "attribution.selection": ("STRATEGIES", "select_pathology", "strategies_in_words"),
     "attribution.cells": ("cell_maps", "density"),
     # concept vectors

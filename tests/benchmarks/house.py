@@ -77,7 +77,30 @@ def imported(tree: ast.Module, at_once: bool = False) -> set[str]:
 
 def imports(at_once: bool = False) -> Graph:
     """Module -> the own modules that it imports."""
-    return {name: imported(tree_of(name), at_once) for name in MODULES}
+    found = {name: imported(tree_of(name), at_once) for name in MODULES}
+    if not at_once:
+        found["utils"] |= set(front_door().values())
+    return found
+
+
+@functools.cache
+def front_door() -> dict[str, str]:
+    """Name that utils.py offers -> the module that it is loaded from."""
+    found = {}
+    for statement in tree_of("utils").body:
+        if isinstance(statement, ast.Assign) and statement.targets[0].id == "OFFERED":
+            for module, names in ast.literal_eval(statement.value).items():
+                found.update(dict.fromkeys(names, module))
+    return found
+
+
+def through_the_door(tree: ast.Module) -> set[str]:
+    """Modules that `from utils import ...` loads when a module is imported."""
+    found = set()
+    for statement in tree.body:
+        if isinstance(statement, ast.ImportFrom) and statement.module == "utils":
+            found |= {front_door()[alias.name] for alias in statement.names}
+    return found
 
 
 def folder_of(name: str) -> str:
@@ -133,7 +156,7 @@ def pulled_in(stage: str) -> set[str]:
         if name in found:
             continue
         found.add(name)
-        waiting += graph[name]
+        waiting += graph[name] | through_the_door(tree_of(name))
         if "." in name:
             waiting.append(folder_of(name))
     return found - set(FLOOR)
