@@ -24,6 +24,7 @@ from torch import nn
 from common.cli import (
     EXPLAINING,
     StageParser,
+    at_least_two,
     check_names,
     fraction,
     positive_int,
@@ -108,7 +109,7 @@ def get_args_parser() -> StageParser:
     )
     parser.add_argument(
         "--k",
-        type=positive_int,
+        type=at_least_two,
         default=None,
         help="number of clusters (default: as many as hidden labels; else the most stable "
         "significant number)",

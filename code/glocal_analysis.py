@@ -26,6 +26,7 @@ from common.cli import (
     StageParser,
     check_names,
     count,
+    path_item,
     positive_int,
     run,
     say_left_out,
@@ -91,6 +92,7 @@ def get_args_parser() -> StageParser:
     )
     parser.add_list_argument(
         "--cross_fit",
+        item=path_item,
         default=None,
         metavar="CHECKPOINT",
         help="one checkpoint per test fold, in place of --model_path and --folds (default: none); "

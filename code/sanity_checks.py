@@ -33,6 +33,7 @@ from common.cli import (
     StageParser,
     check_names,
     count,
+    path_item,
     positive_int,
     run,
     say_left_out,
@@ -97,12 +98,14 @@ def get_args_parser() -> StageParser:
     )
     parser.add_list_argument(
         "--amplitude_models",
+        item=path_item,
         default=[],
         metavar="RUN",
         help="runs of P_, R_ and T_ amplitude tasks, for the amplitude check (default: none)",
     )
     parser.add_list_argument(
         "--seeds",
+        item=path_item,
         default=[],
         metavar="RUN",
         help="runs of the same model and task from other seeds (default: none)",
@@ -142,6 +145,16 @@ def get_args_parser() -> StageParser:
     return parser
 
 
+def _check_seeds(args):
+    """UserError where --seeds name the model itself, or one twice: they would agree wholly."""
+    digests = {sha256(find_checkpoint(args.model_path)): "--model_path"}
+    for path in args.seeds:
+        digest = sha256(find_checkpoint(path))
+        if digest in digests:
+            raise UserError(f"--seeds {path} holds the same network as {digests[digest]}")
+        digests[digest] = path
+
+
 def load_models(
     args: argparse.Namespace, device: torch.device
 ) -> tuple[nn.Module, list[nn.Module], list[nn.Module]]:
@@ -155,6 +168,7 @@ def load_models(
             f"--model_path is a regression model ({model.info.task}): "
             "give a classifier, and this one in --amplitude_models"
         )
+    _check_seeds(args)
     others = [load_model(path, device) for path in args.seeds]
     for path, other in zip(args.seeds, others, strict=True):
         if (other.info.task, other.info.labels, other.info.leads) != (

@@ -76,8 +76,6 @@ def refuse_other_data(folder: Path) -> None:
 def main(args: argparse.Namespace) -> None:
     """Simulate, write, say where."""
     check_names("sampling rate", args.sampling_rate, SUFFIX)
-    if args.seed < 0:
-        raise UserError(f"--seed {args.seed}: a seed is 0 or more")
     rates = sorted({100, *args.sampling_rate})
     settings = {
         "n_records": args.n_records,

@@ -36,6 +36,7 @@ from common.cli import (
     StageParser,
     check_names,
     count,
+    path_item,
     positive_int,
     run,
     select_device,
@@ -141,6 +142,7 @@ def get_args_parser() -> StageParser:
     )
     parser.add_list_argument(
         "--seeds",
+        item=path_item,
         default=[],
         metavar="CHECKPOINT",
         help="networks trained like this one with other seeds; nothing can be called learnt from "

@@ -19,7 +19,9 @@ import argparse
 from common.cli import (
     StageParser,
     check_names,
+    fold,
     fraction,
+    number_up_to,
     positive_int,
     run,
     say_results,
@@ -34,6 +36,9 @@ from networks.models import MODELS
 from networks.splits import FOLDS
 from networks.training import AMP_TYPES, SCHEDULES
 from records.tasks import classes_of
+
+# the last bits of the weights depend on their number: the same on every machine
+THREADS = 2
 
 
 def get_args_parser() -> StageParser:
@@ -52,6 +57,10 @@ def get_args_parser() -> StageParser:
         "limit",
         "sampling_rate",
         "overwrite",
+        threads={
+            "help": f"CPU threads (default: {THREADS}, or OMP_NUM_THREADS): another number gives "
+            "slightly other weights"
+        },
         sampling_rate={"default": None, "help": "Hz (default: 100)"},
         modelname={
             "help": f"network to train: {', '.join(MODELS)} or file.py:maker of your own "
@@ -72,14 +81,16 @@ def get_args_parser() -> StageParser:
     for split, folds in FOLDS.items():
         parser.add_list_argument(
             f"--{split[:3] if split == 'validation' else split}_folds",
-            item=int,
+            item=fold,
             help=f"default {' '.join(map(str, folds))}",
         )
     parser.add_list_argument(
         "--leads", help="input leads and their order, e.g. I II V2 (default: all 12)"
     )
     data.add_argument(
-        "--crop_seconds", type=float, help="length of the network's input (default 2.5)"
+        "--crop_seconds",
+        type=number_up_to(3600),
+        help="length of the network's input (default 2.5)",
     )
     data.add_argument(
         "--keep_unlabelled",
@@ -106,7 +117,10 @@ def get_args_parser() -> StageParser:
         help="records per step, all processes together",
     )
     recipe.add_argument(
-        "--lr", type=float, default=1e-3, help="learning rate of AdamW (its peak with one_cycle)"
+        "--lr",
+        type=number_up_to(10),
+        default=1e-3,
+        help="learning rate of AdamW (its peak with one_cycle)",
     )
     recipe.add_argument(
         "--weight_decay",
@@ -150,7 +164,7 @@ def get_args_parser() -> StageParser:
     )
     test.add_argument(
         "--n_bootstrap",
-        type=int,
+        type=positive_int,
         default=1000,
         help="resamples of patients behind the 95 %% intervals",
     )
@@ -165,7 +179,7 @@ def main(args: argparse.Namespace) -> None:
     if not args.test_only:
         classes_of(args.data_path, args.task or "subdiagnostic")
     check_names("lead", args.leads or [], LEADS)
-    with distributed.process_group(select_device(args)) as device:
+    with distributed.process_group(select_device(args, THREADS)) as device:
         outcome = (training_run.test if args.test_only else training_run.train)(args, device)
     if outcome:  # the main process says it
         print(outcome.words)

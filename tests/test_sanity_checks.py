@@ -15,7 +15,7 @@ from common.cli import run
 from common.files import read_npz
 from common.labels import LABEL_MAPPINGS, LEADS
 from conftest import run_script
-from networks.checkpoints import ModelInfo, save_checkpoint
+from networks.checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint
 from networks.models import get_model
 from records.dataset import load_table
 from sanity import figures as sanity_figures
@@ -61,12 +61,26 @@ def arguments(cohort, trained, out, *more):
     ]
 
 
+def another_seed(trained, folder):
+    """A checkpoint of nearly the same weights, as another seed gives others."""
+    content, info = load_checkpoint(trained)
+    facts = {name: value for name, value in content.items() if name not in ("model", "info")}
+    model = load_model(trained)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights *= 1.01
+    path = folder / "checkpoints" / "best_model.ckpt"
+    save_checkpoint(path, model, info, **facts)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def finished(cohort, trained, amplitude_run, tmp_path_factory):
     """A whole run on a few records with three methods: (folder, the command's options)."""
     out = tmp_path_factory.mktemp("sanity")
+    other = another_seed(trained, out / "seed 1, other")
     options = arguments(
-        cohort, trained, out, "--amplitude_models", amplitude_run, "--seeds", trained, "--strict"
+        cohort, trained, out, "--amplitude_models", amplitude_run, "--seeds", other, "--strict"
     )
     done = run_script("sanity_checks.py", *options)
     assert "about" in done.stderr.splitlines()[0]

@@ -177,7 +177,7 @@ def test_a_real_data_set_is_never_written_into(tmp_path):
     [
         (["--sampling_rate", "250"], "unknown sampling rate 250: accepted are 100, 500"),
         (["--n_records", "0"], "not a whole number above 0"),
-        (["--seed", "-1"], "a seed is 0 or more"),
+        (["--seed", "-1"], "not a seed"),
     ],
 )
 def test_faults_are_one_line_and_write_nothing(tmp_path, arguments, message):

@@ -34,16 +34,52 @@ if TYPE_CHECKING:  # imported where it is needed: --help and errors answer witho
 
 def count(text: str) -> int:
     """An integer >= 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
+    return _whole(text, 0, 10**15, "a whole number from 0 on")
+
+
+def at_least_two(text: str) -> int:
+    """An integer >= 2."""
+    return _whole(text, 2, 10**15, "a whole number from 2 on")
+
+
+def seed(text: str) -> int:
+    """What starts random numbers: torch and scikit-learn take 32 bits."""
+    return _whole(text, 0, 2**32 - 1, f"a seed: a whole number from 0 to {2**32 - 1}")
+
+
+def fold(text: str) -> int:
+    """One of PTB-XL's ten folds."""
+    return _whole(text, 1, 10, "a fold: a whole number from 1 to 10")
+
+
+def _whole(text, least, most, what):
+    if not re.fullmatch(r"\+?\d{1,18}", text.strip()) or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text[:40]} is not {what}")
     return int(text)
 
 
 def positive_int(text: str) -> int:
     """An integer >= 1."""
-    if not re.fullmatch(r"\+?\d+", text.strip()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return int(text)
+    return _whole(text, 1, 10**15, "a whole number above 0")
+
+
+def number_up_to(most: float) -> Callable[[str], float]:
+    """Reads a number above 0 and up to `most`."""
+
+    def read(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if 0 < float(text) <= most:
+                return float(text)
+        raise argparse.ArgumentTypeError(f"{text[:40]} is not a number above 0 and up to {most:g}")
+
+    return read
+
+
+def folder_name(text: str) -> str:
+    """A part of the name of a folder."""
+    if not text.strip() or not text.isprintable() or re.search(r"[/\\]|^\.+$", text):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no name of a folder: no / and no ..")
+    return text
 
 
 def fraction(text: str) -> float:
@@ -97,6 +133,7 @@ SHARED_OPTIONS = {
     "run_name": (
         ["--run_name"],
         {
+            "type": folder_name,
             "default": None,
             "help": "suffix of the run folder <modelname>_<task>_<run_name> (default: none)",
         },
@@ -104,7 +141,7 @@ SHARED_OPTIONS = {
     "seed": (
         ["--seed"],
         {
-            "type": int,
+            "type": seed,
             "default": 0,
             "help": "seed of everything random: another one shows how far results depend on chance",
         },
@@ -142,7 +179,7 @@ SHARED_OPTIONS = {
     "folds": (
         ["--folds"],
         {
-            "type": int,
+            "type": fold,
             "list": True,
             "default": [10],
             "help": "folds (1-10) that results are computed on",
@@ -261,6 +298,11 @@ MOST_SHOWN = 3  # files that a stage's last lines name
 LISTED = {int: "whole numbers, as in 1 2 3", float: "numbers, as in 0.1 0.5"}
 
 
+def path_item(text: str) -> str:
+    """An item of a list of paths, which may hold blanks, commas and brackets."""
+    return os.path.normpath(text)
+
+
 class _Words(argparse.Action):
     """Collects `[AMI, IMI]`, `AMI IMI` and `AMI,IMI` alike."""
 
@@ -269,16 +311,35 @@ class _Words(argparse.Action):
         super().__init__(*args, **kwargs)
 
     def __call__(self, parser, namespace, values, option_string=None):
-        words = [word for word in re.split(r"[\s,\[\]'\"]+", " ".join(values)) if word]
+        words = list(_paths_of(values) if self.item is path_item else _words_of(values))
         if not words:
             parser.error(f"argument {option_string}: expected at least one name")
         try:
             setattr(namespace, self.dest, [self.item(word) for word in words])
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"argument {option_string}: {error}")
         except ValueError:
             parser.error(
                 f"argument {option_string}: {' '.join(words)!r} is not a list of "
                 f"{LISTED.get(self.item, 'values')}"
             )
+
+
+def _words_of(values):
+    """The words of a list, however it is typed."""
+    return filter(None, re.split(r"[\s,\[\]'\"]+", " ".join(values)))
+
+
+def _paths_of(values):
+    """Paths as they were typed, one by one; a list in brackets or with commas is taken apart where
+    it is not itself a path.
+    """
+    for value in values:
+        if os.path.exists(value) or not re.search(r"^\[.*\]$|,", value):
+            yield value
+        else:
+            parts = re.split(r",\s*", value.removeprefix("[").removesuffix("]"))
+            yield from filter(None, (part.strip(" '\"") for part in parts))
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -319,7 +380,8 @@ class StageParser(argparse.ArgumentParser):
         """argparse's own, after `[A, B]` was joined to one word."""
         args = _join_brackets(sys.argv[1:] if args is None else args)
         args = [self._spelled_as_now(word) for word in args]
-        if args and args[-1].count("[") > args[-1].count("]"):
+        last = args[-1] if args else ""
+        if _begins_a_list(last) and last.count("[") > last.count("]"):
             self.error(f"a list is not closed by ]: {args[-1]}")
         return super().parse_known_args(args, namespace)
 
@@ -348,15 +410,22 @@ class StageParser(argparse.ArgumentParser):
 
 
 def _join_brackets(words):
-    """bash hands over `--pathologies=[AMI, IMI]` as two words: join from `[` to `]`."""
+    """bash hands over `--pathologies=[AMI, IMI]` as two words: join from `[` to `]`, but for one in
+    the middle of a word, as in a path.
+    """
     joined, opened = [], False
     for word in words:
         if opened:
             joined[-1] += " " + word
         else:
             joined.append(word)
-        opened = joined[-1].count("[") > joined[-1].count("]")
+        last = joined[-1]
+        opened = _begins_a_list(last) and last.count("[") > last.count("]")
     return joined
+
+
+def _begins_a_list(word):
+    return bool(re.match(r"(--\w+=)?['\"]?\[", word))
 
 
 def stage_parser(doc: str, *shared: str, **changes: dict) -> StageParser:
@@ -422,14 +491,18 @@ def say_results(
         print(f"  and {len(written) - len(shown)} more files")
 
 
-def select_device(args: argparse.Namespace) -> "torch.device":
+def select_device(args: argparse.Namespace, threads: int | None = None) -> "torch.device":
     """torch.device from --device / --gpu; sets --threads. Without a GPU, --gpu warns once and uses
     the CPU.
+
+    threads  what --threads is without being given (None: all cores); OMP_NUM_THREADS goes before
     """
     import torch
 
     if getattr(args, "threads", None):
         torch.set_num_threads(args.threads)
+    elif threads and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads)
     wanted = args.device or ("cuda" if args.gpu else "cpu")
     try:
         device = torch.device(wanted)
@@ -438,6 +511,12 @@ def select_device(args: argparse.Namespace) -> "torch.device":
     if device.type == "cuda" and not torch.cuda.is_available():
         print("warning: no GPU found, using the CPU", file=sys.stderr)
         return torch.device("cpu")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UserError(
+            f"the device {wanted} is not available here: cpu is, or leave --device out"
+        ) from None
     return device
 
 

@@ -13,10 +13,13 @@ def patient_weights(patients: np.ndarray, n_resamples: int, seed: int) -> np.nda
     """Bootstrap over patients as weights (n_resamples, N): how often each record counts in each
     resample.
 
-    A patient is drawn with all of their records, as many patients as there are.
+    A patient is drawn with all of their records, as many patients as there are. One patient says
+    nothing of others: NaN, so that no interval of zero width comes of it.
     """
     _, index = np.unique(patients, return_inverse=True)
     n_patients = index.max() + 1
+    if n_patients < 2:
+        return np.full((n_resamples, len(index)), np.nan)
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n_resamples)
     return draws[:, index]

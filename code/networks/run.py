@@ -70,8 +70,6 @@ def info_of(args: argparse.Namespace) -> ModelInfo:
     leads = tuple(args.leads or LEADS)
     if len(set(leads)) < len(leads):
         raise UserError(f"--leads names a lead twice: {' '.join(leads)}")
-    if args.seed < 0:
-        raise UserError(f"--seed is {args.seed}: it is a number from 0 on")
     task = args.task or "subdiagnostic"
     info = ModelInfo(
         modelname=args.modelname or "lenet",
@@ -201,7 +199,10 @@ def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
     note = dataset_note(args.data_path, info.sampling_rate, checkpoint_paths(folder)[0].parent)
     info = model.info = replace(info, dataset=note)
     settings = settings_of(args, info, recipe, data)
-    facts = {"data_set": {"used": {**note, "folder": str(args.data_path)}}}
+    facts = {
+        "data_set": {"used": {**note, "folder": str(args.data_path)}},
+        "threads": torch.get_num_threads(),
+    }
     with contextlib.ExitStack() as stack:
         stage = distributed.on_main(
             lambda: stack.enter_context(Stage(folder, "train", settings, args.overwrite, facts))
