@@ -52,9 +52,10 @@ transfer() {
 }
 
 # fetch URL FILE: the whole file as FILE, resuming what an earlier, broken transfer of the same URL left.
-# Goes on as long as something arrives; gives up (status 1) after three attempts without, RETRY_PAUSE seconds apart.
+# Goes on as long as something arrives; gives up (status 1) after three attempts without, RETRY_PAUSE seconds apart,
+# or when a server that cannot resume has broken off three times.
 fetch() {
-  local url=$1 file=$2 part size before code idle=0
+  local url=$1 file=$2 part size before code idle=0 anew=0
   part="$file.$(printf '%s' "$url" | cksum | cut -d' ' -f1).part"
   size=$(remote_bytes "$url")
   while [ "$idle" -lt 3 ]; do
@@ -72,7 +73,11 @@ fetch() {
     case "$(have curl && echo curl || echo wget) $code" in
       "curl 22" | "wget 8") break ;;  # the server refuses: asking again does not help
       "curl 23" | "wget 3") fail "cannot write $part: the disk may be full" ;;
-      "curl 33") rm -f "$part" ;;  # this server cannot resume: start over
+      "curl 33")  # this server cannot resume: start over
+        rm -f "$part"
+        anew=$((anew + 1))
+        [ "$anew" -lt 3 ] || break
+        ;;
     esac
     if [ "$(bytes_of "$part")" -gt "$before" ]; then idle=0; else idle=$((idle + 1)); sleep "${RETRY_PAUSE:-2}"; fi
   done
@@ -128,12 +133,31 @@ PYTHON
   fi
 }
 
-# verify FOLDER: every file of its SHA256SUMS.txt; status 1 and the offenders on stderr where one differs.
-# PhysioNet separates sum and name by one space, sha256sum by two.
+# listed FOLDER: the names that its SHA256SUMS.txt has, one a line
+listed() { sed -nE 's/^[0-9a-f]{64}[ *]+//p' "$1/SHA256SUMS.txt"; }
+
+# remove_unlisted FOLDER: what its SHA256SUMS.txt does not name was verified by nobody
+remove_unlisted() {
+  local names name
+  names=$(mktemp)
+  listed "$1" >"$names"
+  (cd "$1" && find . -type f ! -name SHA256SUMS.txt) | sed 's|^\./||' |
+    awk 'NR == FNR { known[$0]; next } !($0 in known)' "$names" - |
+    while IFS= read -r name; do
+      echo "left out: $name, which SHA256SUMS.txt does not name" >&2
+      rm -f "$1/$name"
+    done
+  find "$1" -type l -exec rm -f {} +  # a link may lead anywhere
+  rm -f "$names"
+}
+
+# verify FOLDER [SUMS]: every file of SUMS (FOLDER's own SHA256SUMS.txt); status 1, the offenders in $offenders and one
+# of them on stderr where one differs. PhysioNet separates sum and name by one space, sha256sum by two.
 verify() {
   local sums results bad total
   sums=$(mktemp)
-  grep . "$1/SHA256SUMS.txt" | sed -E 's/^([0-9a-f]{64})[ *]+/\1  /' >"$sums"
+  offenders=""
+  grep . "${2:-$1/SHA256SUMS.txt}" | sed -E 's/^([0-9a-f]{64})[ *]+/\1  /' >"$sums"
   total=$(grep -c . "$sums" || true)
   echo "verifying $total files ..."
   results=$(cd "$1" && sha256_check "$sums" 2>/dev/null || true)
@@ -141,6 +165,7 @@ verify() {
   # what was not found good is bad, a tool that said nothing included
   if [ "$total" -gt 0 ] && [ "$(grep -c ': OK$' <<<"$results" || true)" -eq "$total" ]; then return 0; fi
   bad=$(grep -v ': OK$' <<<"$results" | sed 's/: FAILED.*//' || true)
+  offenders=$bad
   echo "not as SHA256SUMS.txt has it: $(grep -c . <<<"$bad" || true) files, such as ${bad%%$'\n'*}" >&2
   return 1
 }

@@ -31,6 +31,7 @@ while [ $# -gt 0 ]; do
 done
 
 case "$version" in 1.0.1 | 1.0.2 | 1.0.3) ;; *) misuse "unknown version $version: accepted are 1.0.1, 1.0.2, 1.0.3" ;; esac
+[ -n "$data_path" ] || misuse "--data_path needs a folder"
 need_tools
 data_path="${data_path%/}"
 mkdir -p "$(dirname "$data_path")" || fail "cannot make the folder $(dirname "$data_path")"
@@ -74,21 +75,41 @@ present() {
   there=$(version_there)
   [ "$there" = "$version" ] || fail "$data_path holds PTB-XL of version $there, not $version: move it away, or use --data_path"
   [ -f "$data_path/SHA256SUMS.txt" ] && verify "$data_path" && return 0
+  if [ "$features" = yes ]; then
+    echo "warning: $data_path is not as PTB-XL has it; without --features this is put right" >&2
+    return 0
+  fi
   echo "$data_path is not whole: fetching it again"
   return 1
 }
 
-# install FOLDER: rename its entries into data_path, the table last: where it is, everything is
+# install FOLDER: move it to data_path. Where that is there already, only what is missing or not as it should be comes
+# from the archive, the table last; what was there is kept beside it as <name>.before, and all else is left alone.
 install() {
-  local entry
+  local name
+  remove_unlisted "$1"
   echo "$version" >"$1/.version"
   if [ ! -e "$data_path" ]; then mv "$1" "$data_path"; return; fi
-  for entry in "$1"/* "$1/.version"; do
-    [ "$(basename "$entry")" = ptbxl_database.csv ] && continue
-    rm -rf "${data_path:?}/$(basename "$entry")"
-    mv "$entry" "$data_path/"
-  done
-  mv "$1/ptbxl_database.csv" "$data_path/"
+  verify "$data_path" "$1/SHA256SUMS.txt" 2>/dev/null || true
+  while IFS= read -r name; do
+    if [ -n "$name" ] && [ "$name" != ptbxl_database.csv ]; then put "$1" "$name"; fi
+  done <<<"$offenders"
+  put "$1" SHA256SUMS.txt
+  put "$1" .version
+  if grep -qx ptbxl_database.csv <<<"$offenders"; then put "$1" ptbxl_database.csv; fi
+}
+
+# put FOLDER NAME: one file of an archive into data_path; another of that name is kept
+put() {
+  local there="$data_path/$2"
+  mkdir -p "$(dirname "$there")"
+  if [ -f "$there" ]; then
+    case "$2" in
+      SHA256SUMS.txt | .version) ;;
+      *) mv "$there" "$there.before"; echo "kept: $there.before is what was there" >&2 ;;
+    esac
+  fi
+  mv "$1/$2" "$there"
 }
 
 get_data() {

@@ -25,6 +25,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 
+[ -n "$data_path" ] || misuse "--data_path needs a folder"
 need_tools
 lock "${data_path%/}"
 data_path="$(cd "$data_path" && pwd)"

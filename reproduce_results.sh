@@ -131,8 +131,11 @@ explain() {
   stage tcav_analysis "${common[@]}" ${tcav_size[@]+"${tcav_size[@]}"}
   stage lrp_analysis "${common[@]}" "${local_size[@]}"
   stage glocal_analysis "${common[@]}" "${glocal_size[@]}"
+  local amplitudes=() seeds=() one
+  for one in "${amplitude_tasks[@]}"; do amplitudes+=("$output/$1_$one"); done
+  for one in "${more_seeds[@]}"; do seeds+=("${run}_seed$one"); done
   stage sanity_checks "${common[@]}" ${sanity_size[@]+"${sanity_size[@]}"} \
-    --amplitude_models "${amplitude_tasks[@]/#/$output/$1_}" --seeds "${more_seeds[@]/#/${run}_seed}"
+    --amplitude_models "${amplitudes[@]}" --seeds "${seeds[@]}"
   case $2 in
     form | rhythm) printf '\ndiscovery is left out: %s knows no infarction whose kinds could be found again\n' "$2" ;;
     *) stage discovery "${common[@]}" "${discovery_size[@]}" ;;

@@ -8,7 +8,12 @@
 imports="import importlib.util, sys
 import torch
 names = 'numpy pandas scipy sklearn matplotlib wfdb captum tensorboard tqdm onnx h5py ecgdatakit pydicom pytest xdist ruff selenium'.split()
-sys.exit(any(importlib.util.find_spec(name) is None for name in names))"
+if any(importlib.util.find_spec(name) is None for name in names): sys.exit(1)
+# the oldest that the tests pass with: with NumPy 1.26 and scikit-learn 1.4 some do not
+from importlib import metadata
+oldest = {'numpy': (2, 1), 'pandas': (2, 3), 'scikit-learn': (1, 5)}
+found = {name: tuple(map(int, metadata.version(name).split('.')[:2])) for name in oldest}
+sys.exit(any(found[name] < oldest[name] for name in oldest))"
 
 has_everything() { "$@" -c "$imports" >/dev/null 2>&1; }
 
@@ -30,23 +35,46 @@ with_conda() {
   has_everything "$PYTHON" || "$tool" env update --file "$root/environment.yml" --prune
 }
 
+# pip_install [arguments]: pip's own errors are pages; what to do is one line after its last
+pip_install() {
+  local said
+  said=$(PIP_DISABLE_PIP_VERSION_CHECK=1 "$PYTHON" -m pip install -q "$@" 2>&1) && return
+  echo "error: pip could not install into $root/.venv (${said##*$'\n'}): check the network and the disk, and run this again" >&2
+  return 1
+}
+
 with_venv() {
   local base
   PYTHON="$root/.venv/bin/python"
-  if ! has_everything "$PYTHON"; then
-    base=$(find_python)
-    echo "setting up $root/.venv (needs about 1.5 GB; once) ..."
-    [ -x "$PYTHON" ] && new_enough "$PYTHON" || "$base" -m venv --clear "$root/.venv"
-    if [ -n "${XAI4ECG_TORCH_INDEX:-}" ]; then
-      "$PYTHON" -m pip install -q --index-url "$XAI4ECG_TORCH_INDEX" "$(grep '^torch==' "$root/requirements.txt")"
-    fi
-    "$PYTHON" -m pip install -q -r "$root/requirements.txt"
+  if [ -e "$root/.venv" ] && [ ! -d "$root/.venv" ]; then
+    echo "error: $root/.venv is a file, where the packages go into a folder of that name: move it away" >&2
+    return 1
   fi
+  if has_everything "$PYTHON"; then return; fi
+  base=$(find_python) || return 1
+  echo "setting up $root/.venv (needs about 1.5 GB; once) ..."
+  # dangling, broken or half-made: made anew where nothing but venv itself can have made it
+  if ! { [ -x "$PYTHON" ] && new_enough "$PYTHON" && "$PYTHON" -m pip --version >/dev/null 2>&1; }; then
+    if [ -L "$root/.venv" ]; then rm -f "$root/.venv"; fi
+    if [ -d "$root/.venv" ] && [ ! -f "$root/.venv/pyvenv.cfg" ] && [ -n "$(ls -A "$root/.venv")" ]; then
+      echo "error: $root/.venv is no environment of Python's: move it away" >&2
+      return 1
+    fi
+    "$base" -m venv --clear "$root/.venv" >/dev/null 2>&1 || {
+      echo "error: $base cannot make $root/.venv: install its venv module (python3-venv), or free the folder" >&2
+      return 1
+    }
+  fi
+  if [ -n "${XAI4ECG_TORCH_INDEX:-}" ]; then
+    pip_install --index-url "$XAI4ECG_TORCH_INDEX" "$(grep '^torch==' "$root/requirements.txt")" || return 1
+  fi
+  pip_install -r "$root/requirements.txt" || return 1
   has_everything "$PYTHON" || { echo "error: the packages of requirements.txt do not import in $root/.venv: remove it and run this again" >&2; return 1; }
 }
 
 setup_env() {
   local tool
+  unset PYTHONSAFEPATH  # the scripts import the rooms that lie beside them
   if command -v python >/dev/null 2>&1 && new_enough python && has_everything python; then
     PYTHON=$(python -c 'import sys; print(sys.executable)'); return
   fi

@@ -293,7 +293,7 @@ def main(args: argparse.Namespace) -> None:
     with distributed.process_group(select_device(args)) as device, contextlib.ExitStack() as stack:
         model = load_model(args.model_path, device)
         check(args, model)
-        name = slug(Path(args.record).stem) if args.record else ""
+        name = record_name(args.record) if args.record else ""
         place = settle(args, model.info, args.model_path, own_record=bool(args.record))
         folder = place.run / ("local" if not name else f"local_{name}")
         job, empty = prepare(args, model, folder)
@@ -375,6 +375,14 @@ def options_for(
     if options_taken(method, regions=None) and args.occlude == "segments":
         return lambda rows: {**fixed, "regions": occlusion_regions(data, rows)}
     return lambda rows: fixed
+
+
+def record_name(path: str) -> str:
+    """A record of one's own as part of a folder's name, never empty: letters that a folder's name
+    does not take (of other alphabets) are told apart by eight digits of their hash.
+    """
+    stem = Path(path).stem
+    return slug(stem) or f"record-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
 
 
 def clear(stage: Stage) -> None:

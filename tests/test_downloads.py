@@ -481,3 +481,56 @@ def test_help_names_the_options_and_the_variable(script):
     assert "--data_path DIR" in done.stdout
     assert "BASE_URL" in done.stdout
     assert "set -euo" not in done.stdout
+
+
+# ---------------------------------------------------------------- nothing of the user's is lost
+
+
+def test_an_edited_table_and_own_files_stay(tmp_path, serve):
+    table = b"ecg_id,R_Amp_V5\n1,1.5\n"
+    files = {f"{TOP}.zip": archive(), "plus/features/unig_features.csv": table}
+    target, server = tmp_path / "ptbxl", serve(files)
+    assert data(target, server).returncode == 0
+    (target / "ptbxl_database.csv").write_bytes(b"ecg_id,patient_id,mine\n1,1,x\n")
+    (target / "records100" / "mine.txt").write_bytes(b"mine")
+    n_requests = len(server.log)
+    done = data(target, server, "--features")
+    assert done.returncode == 0, done.stderr
+    assert "mine" in (target / "ptbxl_database.csv").read_text()
+    assert not [path for path, _ in server.log[n_requests:] if path.endswith(".zip")]
+    done = data(target, server)
+    assert done.returncode == 0, done.stderr
+    assert "ptbxl_database.csv.before is what was there" in done.stderr
+    assert "mine" in (target / "ptbxl_database.csv.before").read_text()
+    assert (target / "records100" / "mine.txt").read_bytes() == b"mine"
+    assert_whole(target)
+
+
+def test_what_the_sums_do_not_name_is_not_installed(tmp_path, serve):
+    packed = io.BytesIO(archive())
+    with zipfile.ZipFile(packed, "a") as file:
+        file.writestr(f"{TOP}/records100/evil.py", b"harm")
+    target = tmp_path / "ptbxl"
+    done = data(target, serve({f"{TOP}.zip": packed.getvalue()}))
+    assert done.returncode == 0, done.stderr
+    assert "left out: records100/evil.py" in done.stderr
+    assert not (target / "records100" / "evil.py").exists()
+    assert_whole(target)
+
+
+def test_a_server_that_cannot_resume_and_always_breaks_off_is_left_soon(tmp_path, serve):
+    server = serve({f"{TOP}.zip": archive()}, cuts=10_000, ranges=False)
+    done = data(tmp_path / "ptbxl", server)
+    assert_fails(done, "no mirror delivered")
+    assert len(server.log) < 60
+
+
+@pytest.mark.parametrize("script", ["download_data.sh", "download_segmentations.sh"])
+@pytest.mark.parametrize("words", [["--data_path", ""], ["--data_path="]])
+def test_an_empty_folder_is_not_the_current_one(tmp_path, script, words):
+    done = subprocess.run(
+        [str(ROOT / script), *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "--data_path needs a folder" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -90,6 +90,83 @@ def test_without_conda_a_virtual_environment_is_made_with_pip(project, tmp_path)
     assert f"-m pip install -q -r {project}/requirements.txt" in log.read_text()
 
 
+FAKE_PYTHON = """case "$*" in
+  *"-m venv"*) folder="${@: -1}"; rm -rf "$folder"; mkdir -p "$folder/bin"
+               touch "$folder/pyvenv.cfg"; cp "$0" "$folder/bin/python" ;;
+  *"import torch"*) [ -f "$(dirname "$0")/../installed" ] ;;
+  *"pip install"*) INSTALL ;;
+esac"""
+WORKS = 'touch "$(dirname "$0")/../installed"'
+NO_NETWORK = "echo trying; echo 'ERROR: No matching distribution found for torch'; exit 1"
+
+
+def _set_up(project, tmp_path, install):
+    stubs = tmp_path / "stubs"
+    stub(stubs, "python", "exit 1")
+    for name in ("python3.11", "python3"):
+        stub(stubs, name, FAKE_PYTHON.replace("INSTALL", install))
+    return bash(SET_UP.format(project), tmp_path, f"{stubs}:/usr/bin:/bin")
+
+
+def _half_made(place):
+    place.mkdir()
+    (place / "pyvenv.cfg").touch()
+
+
+def _broken(place):
+    _half_made(place)
+    (place / "bin").mkdir()
+    (place / "bin" / "python").symlink_to("/nowhere/python")
+
+
+@pytest.mark.parametrize(
+    "make", [_half_made, _broken, lambda place: place.symlink_to("/nowhere"), lambda _: None]
+)
+def test_a_broken_environment_of_ours_is_made_anew(project, tmp_path, make):
+    make(project / ".venv")
+    done = _set_up(project, tmp_path, WORKS)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"chosen: {project}/.venv/bin/python"
+
+
+def test_a_file_or_folder_of_that_name_is_not_touched(project, tmp_path):
+    (project / ".venv").write_text("mine")
+    done = _set_up(project, tmp_path, WORKS)
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1
+    assert "is a file" in done.stderr
+    assert (project / ".venv").read_text() == "mine"
+    (project / ".venv").unlink()
+    (project / ".venv").mkdir()
+    (project / ".venv" / "thesis.txt").write_text("mine")
+    done = _set_up(project, tmp_path, WORKS)
+    assert "is no environment of Python's: move it away" in done.stderr
+    assert (project / ".venv" / "thesis.txt").read_text() == "mine"
+
+
+def test_without_a_network_one_line_says_so_and_the_next_try_goes_on(project, tmp_path):
+    done = _set_up(project, tmp_path, NO_NETWORK)
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1
+    assert "No matching distribution found for torch" in done.stderr
+    assert "check the network" in done.stderr
+    assert _set_up(project, tmp_path, WORKS).returncode != 0  # the copy in .venv still has none
+    shutil.rmtree(project / ".venv")
+    assert _set_up(project, tmp_path, WORKS).returncode == 0
+
+
+@pytest.mark.parametrize(("numpy", "code"), [("1.26.4", 1), ("2.1.0", 0)])
+def test_versions_are_checked_not_only_presence(tmp_path, numpy, code):
+    words = (ROOT / "setup_env.sh").read_text().split('imports="', 1)[1].split('"\n\n', 1)[0]
+    oldest = {"numpy": numpy, "pandas": "2.3.1", "scikit-learn": "1.5.0"}
+    patched = (
+        f"from importlib import metadata; known = {oldest}; usual = metadata.version\n"
+        "metadata.version = lambda name: known.get(name) or usual(name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", patched + words])
+    assert done.returncode == code
+
+
 def test_no_python_is_said_in_one_line(project, tmp_path):
     stubs = tmp_path / "stubs"
     for name in ("python", "python3", "python3.11", "python3.12", "python3.13", "python3.14"):

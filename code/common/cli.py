@@ -14,7 +14,6 @@ A stage asks for the shared options by name, adds its own, and hands `main` to `
 import argparse
 import contextlib
 import difflib
-import errno
 import os
 import re
 import sys
@@ -537,12 +536,13 @@ def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None
     except BrokenPipeError:
         _nobody_reads()
         sys.exit(141)
-    except OSError as error:
-        sys.exit(_complain(_of_machine(error), 2))
-    except (MemoryError, RuntimeError) as error:
-        if not _is_memory(error):
+    except (OSError, MemoryError, RuntimeError) as error:
+        from common.faults import of_machine  # where there is one
+
+        fault = of_machine(error, parser._option_string_actions)
+        if fault is None:
             raise
-        sys.exit(_complain(_of_memory(error, parser), 2))
+        sys.exit(_complain(fault, 2))
     except KeyboardInterrupt:
         sys.exit(_complain("interrupted: the same command goes on from here", 130))
 
@@ -552,37 +552,6 @@ def _nobody_reads():
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(nowhere, sys.stdout.fileno())
-
-
-# kinds of errors that only writing meets
-WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EXDEV)
-
-
-def _of_machine(error):
-    """A fault of files, disks or network folders in one line."""
-    what = "write" if error.errno in WRITING else "read or write"
-    where = f" ({error.filename})" if error.filename else ""
-    reason = error.strerror or str(error) or type(error).__name__
-    return f"cannot {what}: {reason}{where}; nothing half-written was left"
-
-
-def _is_memory(error):
-    """Whether an error says that there is too little memory: torch raises RuntimeError."""
-    text = str(error).lower()
-    said = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, MemoryError) or any(words in text for words in said)
-
-
-# options that memory follows, the ones that cost the least first
-LOWERED = ("--max_memory", "--batch_size", "--n_samples", "--limit", "--n_records")
-
-
-def _of_memory(error, parser):
-    known = parser._option_string_actions
-    lower = [name for name in LOWERED if name in known]
-    way = f"lower {' or '.join(lower)}" if lower else "end other programs, or take fewer records"
-    asked = str(error).splitlines()[0] if str(error) else "the system gives no more"
-    return f"too little memory: {asked[:300]}; {way}"
 
 
 LONGEST_WORD, LONGEST_LINE = 300, 4000

@@ -142,7 +142,7 @@ class Stage:
         if self.path.is_file() and not self.overwrite:
             before = read_stage(self.path)
             self._refuse_difference(before.get("settings", {}))
-            self.finished = before.get("status") == "finished"
+            self.finished = before.get("status") == "finished" and self._is_whole(before)
             self.resumed = not self.finished
         self._own = self._named()
         if not self.finished:
@@ -150,6 +150,13 @@ class Stage:
             write_text(self._journal, "".join(f"{name}\n" for name in sorted(self._own)))
             content = {"stage": self.name, "status": "running", "settings": self.settings}
             write_json(self.path, {**content, **self.facts})
+
+    def _is_whole(self, before):
+        """Whether all that a finished run wrote is still there; what was deleted is made again."""
+        gone = [name for name in before.get("outputs", {}) if not (self.folder / name).is_file()]
+        if gone:
+            print(f"{self.folder}: {gone[0]} is not there any more: it is made again")
+        return not gone
 
     def _refuse_difference(self, before):
         differing = [

@@ -68,7 +68,7 @@ def test_a_trailing_slash_makes_no_other_settings():
     ("words", "said"),
     [
         (["--data_pth", "x"], "did you mean --data_path?"),
-        (["--folds", "1-8"], "'1-8' is not a list of whole numbers, as in 1 2 3"),
+        (["--folds", "1-8"], "1-8 is not a fold: a whole number from 1 to 10"),
         (
             ["--pathologies=[AMI,", "IMI", "--folds", "9"],
             "a list is not closed by ]: --pathologies=[AMI, IMI --folds 9",
