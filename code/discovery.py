@@ -26,6 +26,7 @@ from common.cli import (
     StageParser,
     at_least_two,
     check_names,
+    count,
     fraction,
     positive_int,
     run,
@@ -144,6 +145,15 @@ def get_args_parser() -> StageParser:
         help="records of the cohort needed in --folds; with fewer, cross-fitting over all folds",
     )
     parser.add_argument(
+        "--control",
+        type=count,
+        default=0,
+        metavar="K",
+        help="cluster the maps and features of K untrained networks and of K trained on permuted "
+        "labels too (kept in controls/ beside the run's folder): p_control in table.csv; 20 or "
+        "more, 0: none",
+    )
+    parser.add_argument(
         "--embedding",
         default="tsne",
         choices=("tsne", "pca"),
@@ -186,6 +196,7 @@ def settings_of(args: argparse.Namespace, info: ModelInfo, cohort: Cohort, targe
         "target": target,
         "method": args.methods[0],
         **{name: getattr(args, name) for name in names},
+        **({"control": args.control} if args.control else {}),
     }
 
 
@@ -206,6 +217,10 @@ def main(args: argparse.Namespace) -> None:
     )
     target = args.target or default_target(cohort.names, model.info.labels)
     index = model.info.index(target)
+    if args.control:
+        from subgroups.controls import check_control
+
+        check_control(model, cohort)
     folder = place.run / folder_name(cohort.names)
     settings = settings_of(args, model.info, cohort, target)
     with Stage(folder, "discovery", settings, args.overwrite, place.facts) as stage:
@@ -237,6 +252,11 @@ def discover(
     }
     traits = traits_of(cohort, model)
     table = pd.DataFrame(judge_clusters(found, features, cohort, design, traits, args))
+    if args.control:
+        from subgroups.controls import beside_controls  # what trains networks
+
+        place = stage.folder.parent.parent
+        table = beside_controls(args, table, found, cohort, design, material, place)
     enriched = pd.DataFrame(what_separates(found, cohort, design, traits, args))
     cells = pd.DataFrame(cells_that_differ(found, material, design))
     outputs = [

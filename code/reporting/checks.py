@@ -89,6 +89,19 @@ def discovery(run: Run) -> Iterator[Markup]:
         shown = found[found["metric"].isin(SHOWN_METRICS)]
         yield table(
             columns_of(
-                shown, ["representation", "metric", "value", "low", "high", "chance", "p", "n"]
+                shown,
+                [
+                    "representation",
+                    "metric",
+                    "value",
+                    "low",
+                    "high",
+                    "chance",
+                    "p",
+                    "control_low",
+                    "control_high",
+                    "p_control",
+                    "n",
+                ],
             )
         )

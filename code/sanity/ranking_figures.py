@@ -1,5 +1,6 @@
 """Figure of the ranking: the skill of every method in every check."""
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -139,14 +140,16 @@ def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
     )
     ax.tick_params(length=0)
     ax.xaxis.tick_top()
-    ax.set_xlabel(
+    lines = [
         "skill: 0 = chance, 1 = perfect; • best, or not distinguishable from it on most of its "
-        f"models (range test by permutation, p ≥ .05; {_smallest_p(tables)})\n"
+        f"models (range test by permutation, p ≥ .05; {_smallest_p(tables)})",
         "° favoured by construction (favours.csv says why): no part in the order of the methods. "
-        "Maps must change with the weights, but noise does too: necessary, not sufficient"
-        + ("\n(in brackets): networks that have learnt nothing reach as much" * bool(untaught)),
-        fontsize=7,
-    )
+        "Maps must change with the weights, but noise does too: necessary, not sufficient",
+    ]
+    if untaught:
+        lines.append("(in brackets): not beyond the networks that have learnt nothing")
+    width = int(13 * figure.get_figwidth())
+    ax.set_xlabel("\n".join(textwrap.fill(line, width) for line in lines), fontsize=7)
     ax.set_title(f"Attribution methods by check. {model_name(tables['checks'])}", fontsize=10)
     return figure
 

@@ -130,6 +130,9 @@ def draw_agreement(table: pd.DataFrame, cohort: Cohort, design: Design) -> Figur
     ):
         rows = table[table["metric"] == metric].set_index("representation").reindex(names)
         y = np.arange(len(names))[::-1]
+        if "control_low" in rows and rows["control_low"].notna().any():
+            band = {"color": "#d0d0d0", "linewidth": 9, "label": "untrained networks (95 %)"}
+            ax.hlines(y, rows["control_low"], rows["control_high"], **band)
         ax.hlines(y, rows["low"], rows["high"], color=COLOURS[0], linewidth=2)
         ax.plot(
             rows["value"], y, "o", color=COLOURS[0], label="clusters, 95 % interval over patients"

@@ -121,10 +121,7 @@ def assign_clusters(
     features: np.ndarray, cohort: Cohort, design: Design, args: argparse.Namespace
 ) -> Found:
     """Number of clusters and the cluster of every record, for one representation."""
-    patients, options = (
-        cohort.data.patient_id,
-        {"clusterer": args.clusterer, "seed": args.seed, "variance": args.variance},
-    )
+    patients = cohort.data.patient_id
     structure = find_structure(
         features[design.fitted],
         patients[design.fitted],
@@ -142,11 +139,17 @@ def assign_clusters(
     )
     if k == 1:
         return Found(1, np.zeros(len(features), dtype=int), structure, words)
+    return Found(k, clusters_into(k, features, cohort, design, args), structure, words)
+
+
+def clusters_into(
+    k: int, features: np.ndarray, cohort: Cohort, design: Design, args: argparse.Namespace
+) -> np.ndarray:
+    """(n,) cluster of every record where there are `k`, as the design fits and assigns them."""
+    options = {"clusterer": args.clusterer, "seed": args.seed, "variance": args.variance}
     if design.crossed:
-        clusters = cross_fit(features, cohort.data.fold, k, **options)
-    else:
-        clusters = fit_clusters(features[design.fitted], k, **options)(features)
-    return Found(k, clusters, structure, words)
+        return cross_fit(features, cohort.data.fold, k, **options)
+    return fit_clusters(features[design.fitted], k, **options)(features)
 
 
 def traits_of(cohort: Cohort, model: nn.Module) -> Traits:

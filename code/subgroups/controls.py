@@ -1,0 +1,106 @@
+"""Clusters of networks that have learnt nothing, beside those of the network.
+
+An untrained network parts anterior from inferior infarctions as well, since its maps are shaped by
+the signal. Control networks (networks/controls.py) explain the same records for the same output;
+their maps and features are clustered in the same way, into as many clusters, and held against the
+same hidden labels: p_control says how often they agree as well.
+"""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from common.files import UserError
+from networks.checkpoints import load_checkpoint
+from networks.controls import MAX_EPOCHS, Control, check_controls, controls
+from networks.inference import load_dataset_for
+from subgroups.clusters import METRICS, score
+from subgroups.cohort import Cohort
+from subgroups.findings import Design, Found, clusters_into
+from subgroups.representations import REPRESENTATIONS, Material
+
+WITHOUT_NETWORK = ("signal",)  # representations that no network has a part in
+COLUMNS = ["representation", "metric", "kind", "seed", "value"]
+
+
+def control_scores(
+    found: dict[str, Found],
+    cohort: Cohort,
+    design: Design,
+    material: Material,
+    made: Iterable[Control],
+    args: argparse.Namespace,
+    device: str | torch.device = "cpu",
+) -> pd.DataFrame:
+    """Agreement with the hidden labels of every control network's clusters (COLUMNS), for each
+    representation that has more than one cluster and that a network has a part in.
+    """
+    asked = [name for name, one in found.items() if one.k > 1 and name not in WITHOUT_NETWORK]
+    labels, rows = cohort.labels[design.reported], []
+    for control in made if asked else ():
+        twin = Material(
+            cohort.data, control.load(device), material.target, material.method, material.window
+        )
+        for name in asked:
+            features = np.nan_to_num(REPRESENTATIONS[name](twin))
+            clusters = clusters_into(found[name].k, features, cohort, design, args)
+            for metric in METRICS:
+                value = score(metric, clusters[design.reported], labels)
+                rows.append((name, metric, control.kind, control.seed, value))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def check_control(model: nn.Module, cohort: Cohort) -> None:
+    """UserError where control networks cannot be made, or have nothing to be held against."""
+    check_controls(model.info)
+    if not cohort.hidden_labels:
+        raise UserError(
+            "--control holds agreement with hidden labels against networks that have learnt "
+            'nothing: name a --cohort of two labels or more, such as "AMI or IMI"'
+        )
+
+
+def beside_controls(
+    args: argparse.Namespace,
+    table: pd.DataFrame,
+    found: dict[str, Found],
+    cohort: Cohort,
+    design: Design,
+    material: Material,
+    place: Path,
+) -> pd.DataFrame:
+    """table.csv with what `args.control` networks of each kind reach that have learnt nothing; they
+    are kept under `place`.
+    """
+    info, device = material.model.info, next(material.model.parameters()).device
+    epochs = load_checkpoint(args.model_path)[0].get("epoch") or MAX_EPOCHS
+    data = load_dataset_for(info, args.data_path, args.limit)
+    made = controls(place, info, data, args.control, epochs=epochs, device=device, progress=True)
+    scores = control_scores(found, cohort, design, material, made, args, device)
+    return with_controls(table, scores)
+
+
+def with_controls(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """table.csv with what the controls reach: control_low and control_high, the 95 % band of
+    untrained networks; p_control, the larger of the two kinds' p (one-sided); n_controls of each
+    kind. Blank where no network has a part in the row.
+    """
+    entries = []
+    for row in table.itertuples():
+        mine = scores[
+            (scores["representation"] == row.representation) & (scores["metric"] == row.metric)
+        ]
+        kinds = {kind: part["value"].dropna() for kind, part in mine.groupby("kind")}
+        entry = dict.fromkeys(("control_low", "control_high", "p_control", "n_controls"), np.nan)
+        if kinds and min(map(len, kinds.values())):
+            tails = [(1 + (one >= row.value).sum()) / (1 + len(one)) for one in kinds.values()]
+            untrained = kinds.get("untrained", next(iter(kinds.values())))
+            entry["control_low"], entry["control_high"] = untrained.quantile([0.025, 0.975])
+            entry["p_control"], entry["n_controls"] = max(tails), min(map(len, kinds.values()))
+        entries.append(entry)
+    return table.join(pd.DataFrame(entries, index=table.index))
