@@ -6,16 +6,19 @@ Example:
     python code/report.py --model_path output/lenet_subdiagnostic
 
 With --verify nothing is written: the hashes of all artefacts are walked, and the first broken link
-is named (exit code 1).
+is named (exit code 1). With --gallery DIR, DIR/gallery.md shows one figure of each kind and how to
+read it, instead of a report.
 """
 
 import argparse
 import sys
+from pathlib import Path
 
 from tqdm import tqdm
 
 from common.cli import StageParser, run, say_results, stage_parser
 from common.files import UserError, remove_leftovers, write_text
+from reporting.gallery import write_gallery
 from reporting.page import PageSection, page
 from reporting.run import Run, broken_links, stage_files
 from reporting.sections import SECTIONS, build
@@ -36,6 +39,13 @@ def get_args_parser() -> StageParser:
         "--verify",
         action="store_true",
         help="check the hashes of all artefacts instead of writing a report",
+    )
+    parser.add_argument(
+        "--gallery",
+        default=None,
+        metavar="DIR",
+        help="write gallery.md with one small picture of each kind of figure into this folder "
+        "instead of a report (default: none)",
     )
     return parser
 
@@ -66,11 +76,21 @@ def verify(run_: Run) -> None:
     )
 
 
+def say_gallery(run_: Run, folder: Path) -> None:
+    """Write the gallery and say what it lacks."""
+    written, missing = write_gallery(run_, folder)
+    lacks = f"; no figure of {', '.join(missing)} in this run" if missing else ""
+    print(f"gallery: {written[0]} with {len(written) - 1} pictures{lacks}")
+
+
 def main(args: argparse.Namespace) -> None:
-    """Write the report, or with --verify walk the hashes."""
+    """Write the report, or with --verify walk the hashes, or with --gallery show every figure."""
     found = find_run(args)
     if args.verify:
         verify(found)
+        return
+    if args.gallery:
+        say_gallery(found, Path(args.gallery))
         return
     with tqdm(SECTIONS.items(), desc="report") as sections:  # closed before an error is printed
         inner = [PageSection(name, one.title, build(found, name)) for name, one in sections]

@@ -134,13 +134,18 @@ def is_in(word, values):
 def wins(folder):
     """How often each method is the best or not told from it, and of how many, counted anew."""
     table = pd.read_csv(folder / "sanity/comparisons.csv")
-    counted = {}
-    for check in table["check"].unique():
-        rows = table[table["check"] == check]
-        equal = set(rows.loc[rows["p_corrected"] >= 0.05, "method"]) | {rows["best"].iloc[0]}
-        for method in equal:
-            counted[method] = counted.get(method, 0) + 1
-    return [table["check"].nunique(), *counted.values(), 0]
+    counted = []
+    for method in {*table["method"], *table["best"]}:
+        compared = won = 0
+        for check in table["check"].unique():
+            rows = table[table["check"] == check]
+            mine = rows[rows["method"] == method]
+            if rows["best"].iloc[0] == method:
+                compared, won = compared + 1, won + 1
+            elif len(mine):
+                compared, won = compared + 1, won + int(mine["p_corrected"].iloc[0] >= 0.05)
+        counted += [compared, won]
+    return counted
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -196,3 +201,20 @@ def test_results_on_data_that_the_network_was_not_trained_on_are_a_warning(tmp_p
     said = [one for one in findings(run) if one.topic == "Other data:"]
     assert [one.kind for one in said] == ["warn"]
     assert "results are of other; the network was trained on ptbxl" in said[0].text
+
+
+def test_what_favours_a_method_by_construction_is_not_counted_for_or_against_it(tmp_path):
+    run = run_of(tmp_path, 0)
+    names = ["check", "model", "best", "method", "p_corrected", "n"]
+    rows = []
+    for number in range(4):  # lrp wins all, ig loses the last two
+        rows.append((f"check{number}", "lenet", "lrp", "ig", 0.01 if number > 1 else 0.5, 19))
+        rows.append((f"check{number}", "lenet", "lrp", "random", 0.01, 19))
+    pd.DataFrame(rows, columns=names).to_csv(tmp_path / "sanity/comparisons.csv", index=False)
+    favoured = [("check2", "ig", True), ("check3", "ig", True), ("check0", "lrp", True)]
+    checks = pd.DataFrame(favoured, columns=["check", "method", "favoured"])
+    checks.to_csv(tmp_path / "sanity/checks.csv", index=False)
+    (said,) = [one for one in findings(run) if one.topic == "Which method:"]
+    assert "Integrated Gradients in 2 of 2 and LRP in 3 of 3 comparisons" in said.text
+    assert "the better control in 0 of 4" in said.text
+    assert said.kind == "yes"
