@@ -31,11 +31,11 @@ def counterfactuals(run: Run) -> Iterator[Markup]:
             "sign agreement: changes in the direction of the card (.5 is chance)."
         )
         yield table(card, 40)
-    for picture in run.figures("counterfactual/groups.png"):
+    for picture in run.files("counterfactual/groups.png"):
         yield figure(picture, caption_of(picture))
     sentences = columns_of(found, ["ecg_id", "sentence", "n_edits", "cost"])
     yield details("A sentence for every record", table(sentences, LISTED))
-    for picture in run.figures("counterfactual/*_*.png")[:MOST_PICTURES]:
+    for picture in run.files("counterfactual/*_*.png")[:MOST_PICTURES]:
         yield figure(picture, f"Before (blue) and after (dark): {picture.stem.replace('_', ' ')}.")
     yield from _concepts(run.csv("counterfactual/concept_answers.csv"))
 

@@ -210,7 +210,7 @@ def write_gallery(run: Run, folder: Path) -> tuple[list[Path], list[str]]:
     """
     written, missing = [], []
     for name, kind in KINDS.items():
-        found = run.figures(kind.pattern)
+        found = run.files(kind.pattern)
         if not found:
             missing.append(name)
             continue
