@@ -233,7 +233,11 @@ def own_network(args: argparse.Namespace) -> tuple[Program, Expected]:
     records = records_of(args, expected.sampling_rate)
     logits = Logits(args.output_index, args.columns, len(labels))
     options = (args.outputs, args.task, args.run_name, source.facts)
-    program = foreign(source.network, labels, leads, expected, records, logits, *options)
+    network = source.network
+    if any(parameter.dtype != torch.float32 for parameter in network.parameters()):
+        print("weights in another precision are taken as float32")
+        network = network.float()
+    program = foreign(network, labels, leads, expected, records, logits, *options)
     return program, expected
 
 

@@ -51,6 +51,8 @@ FILLED_LIKE = {  # tensors of one number, as large as another
     "new_ones": "ones",
     "new_full": "full",
 }
+# operations that draw random numbers, by the beginning of their names
+RANDOM = ("rand", "bernoulli", "normal", "multinomial", "poisson", "exponential", "rrelu")
 IRRELEVANT = ("layout", "pin_memory", "memory_format", "cudnn_enabled", "non_blocking", "copy")
 
 
@@ -134,6 +136,20 @@ def _evaluation(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextlib.contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
+    """A network may count its calls: afterwards its buffers are as before."""
+    dense = (buffer for buffer in model.buffers() if buffer.layout == torch.strided)
+    before = [(buffer, buffer.clone()) for buffer in dense]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, values in before:
+                if not torch.equal(buffer, values):
+                    buffer.copy_(values)
+
+
 def _noise(x, n, seed):
     """n records of noise of the shape, precision and device of x."""
     generator = torch.Generator().manual_seed(seed)
@@ -144,7 +160,7 @@ def _watched(model, x):
     """The program of a network by watching it on two batches."""
     scripted = isinstance(model, torch.jit.ScriptModule)
     twin = model if scripted else sharing_copy(model)  # what it stores in itself stays there
-    with _evaluation(twin), torch.inference_mode():
+    with _evaluation(twin), _buffers_kept(model), torch.inference_mode():
         first, second = (_Watch(twin, _noise(x, n, seed=n)) for n in SIZES)
         program = _merged(first, second)
         _compare(twin, program, x, first)
@@ -234,6 +250,20 @@ def _united(one, other, node):
     raise UserError(f"the network computes {node.described()} otherwise for more records")
 
 
+def _run(model, x):
+    """What a network returns; UserError, in one line, where it fails on signals of this shape."""
+    try:
+        return model(x)
+    except UserError:
+        raise
+    except Exception as error:  # whatever the code of others may raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"the network fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: "
+            f"{reason}; its length, rate, leads or layout may be other ones"
+        ) from error
+
+
 class _Watch:
     """What a network did on one batch: nodes, calls of modules, constants and output."""
 
@@ -241,7 +271,7 @@ class _Watch:
         self.x = x.clone()
         recorder = _Recorder(model, self.x)
         with recorder, recorder.places(model):
-            self.returned = model(self.x)
+            self.returned = _run(model, self.x)
         self.nodes, self.calls, self.stored = recorder.nodes, recorder.calls, recorder.stored
         self.output = recorder.described(self.returned)
 
@@ -263,9 +293,11 @@ class _Recorder(TorchDispatchMode):
         self.names: dict[str, int] = {}
         self.dtype = x.dtype
         self.values = {id(x): Ref(INPUT)}
+        self.moving = {INPUT}  # names of the values that depend on the signals
         self.alive = [x]  # ids are of use as long as the tensors live
         self.views: dict[int, _View] = {}
-        self.known = {_place_of(tensor): name for name, tensor in _tensors(model).items()}
+        own = _tensors(model).items()
+        self.known = {_place_of(one): name for name, one in own if one.layout == torch.strided}
 
     # ------------------------------------------------ places
 
@@ -331,6 +363,9 @@ class _Recorder(TorchDispatchMode):
         if kind in WITHOUT_TRAINING and new_args[2:3] == [False]:
             self._remember(result, new_args[0])
             return
+        known = kind in OPERATIONS or kind in UNCHANGED or kind.startswith(RANDOM)
+        if not known and not self._moves(before):
+            return  # of constants alone: its result is one where it is read
         if kind in UNCHANGED or (kind in ("to", "_to_copy") and self._same_format(args, result)):
             self._remember(result, new_args[0])
             self._note_view(kind, args, new_args, result)
@@ -371,16 +406,20 @@ class _Recorder(TorchDispatchMode):
         """A new node; its value."""
         place = self.stack[-1]
         if kind not in OPERATIONS:
-            raise UserError(
-                f"the network uses the operation {kind} ({place or 'its forward'}), which a graph "
-                "cannot hold"
-            )
+            raise UserError(_refusal(kind, place or "its forward"))
         count = self.names[kind] = self.names.get(kind, -1) + 1
         name = f"{kind}_{count}" if count else kind
         kwargs = {key: value for key, value in kwargs.items() if key not in IRRELEVANT}
         op = f"{kind}.{overload}" if overload else kind
         self.nodes.append(Node(name, op, tuple(args), kwargs, place))
+        if self._moves((args, kwargs)):
+            self.moving.add(name)
         return Ref(name)
+
+    def _moves(self, value):
+        """Whether a nested value reads anything that depends on the signals."""
+        found = references(value)
+        return any(isinstance(part, Ref) and part.name in self.moving for part in found)
 
     def _remember(self, tensor, value):
         self.values[id(tensor)] = value
@@ -411,11 +450,14 @@ class _Recorder(TorchDispatchMode):
             self._refresh(tensor)
             value = self.values[id(tensor)]
             if isinstance(value, _Lost):
+                how = f"{value.kind} ({value.place or 'its forward'})"
+                what = f"its own tensors by {how}" if value.own else f"a tensor in place by {how}"
                 raise UserError(
-                    f"the network changes a tensor in place through {value.kind} "
-                    f"({value.place or 'its forward'}) and reads it again: a graph cannot say so"
+                    f"the network changes {what} and reads it again: a graph cannot say so"
                 )
             return value
+        if tensor.layout != torch.strided:
+            raise UserError(f"the network uses a sparse tensor ({self.stack[-1] or 'its forward'})")
         name = self.known.get(_place_of(tensor))
         if name is None:
             name = f"constant_{len([key for key in self.stored if key.startswith('constant_')])}"
@@ -433,9 +475,8 @@ class _Recorder(TorchDispatchMode):
         """
         tensor, (new_args, new_kwargs) = args[0], before
         if isinstance(new_args[0], Stored) and new_args[0].name in self.known.values():
-            raise UserError(
-                f"the network changes its own {new_args[0].name} while it computes ({kind}_)"
-            )
+            self.values[id(tensor)] = _Lost(f"{kind}_", new_args[0].name, own=True)
+            return
         if kind in UNCHANGED or (kind in WITHOUT_TRAINING and new_args[2:3] == [False]):
             return
         if kind in ("copy", "fill", "zero"):
@@ -495,12 +536,23 @@ class _Recorder(TorchDispatchMode):
             self.values[id(tensor)] = _Lost(view.kind, self.stack[-1])
 
 
+def _refusal(kind, place):
+    """Why an operation cannot stand in a graph, and what to do."""
+    if kind in WITHOUT_TRAINING or kind.startswith(RANDOM):
+        advice = "give F.dropout training=self.training, leave noise out in evaluation mode"
+        return f"the network draws random numbers in evaluation mode ({kind} at {place}): {advice}"
+    return f"the network uses the operation {kind} ({place}), which a graph cannot hold"
+
+
 @dataclass(frozen=True)
 class _Lost:
-    """Stands for a value that was changed in place through an operation that cannot be undone."""
+    """Stands for a value that was changed in place through an operation that cannot be undone, or
+    for the network's own tensor that it changes: both go in as long as nothing reads them.
+    """
 
     kind: str
     place: str
+    own: bool = False
 
 
 @dataclass

@@ -2,8 +2,9 @@
 graph with a ModelInfo.
 """
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from common.files import UserError
 from common.labels import LABEL_MAPPINGS, LEADS, OWN_TASK
 from networks.capture import capture
 from networks.checkpoints import ModelInfo
+from networks.models import check_ready, unwrapped
 from networks.preprocessing import (
     NORMALISATIONS,
     OF_THE_RECORD,
@@ -103,7 +105,7 @@ class Logits(nn.Module):
     def _chosen(self, returned):
         if isinstance(returned, Tensor) and self.index is None:
             return returned
-        several = list(returned.values()) if isinstance(returned, dict) else returned
+        several = _parts(returned)
         if isinstance(several, Tensor):
             raise UserError("--output_index: the network returns a single output")
         shapes = [tuple(one.shape) if isinstance(one, Tensor) else None for one in several]
@@ -118,6 +120,20 @@ class Logits(nn.Module):
                 f"--output_index {index}: the network returns outputs of shapes {shapes}"
             )
         return several[index]
+
+
+def _parts(returned):
+    """The outputs in what a network returned: of a dict or dataclass its values."""
+    if isinstance(returned, dict):
+        return list(returned.values())
+    if is_dataclass(returned):
+        return [getattr(returned, one.name) for one in fields(returned)]
+    if isinstance(returned, (Tensor, tuple, list)):
+        return returned
+    raise UserError(
+        f"the network returns {type(returned).__name__}, which is no tensor and no tuple, list or "
+        "dict of them"
+    )
 
 
 class Whole(nn.Module):
@@ -208,6 +224,8 @@ def foreign(
     check_expected(expected, len(leads))
     if outputs not in (None, *OUTPUTS):
         raise UserError(f"unknown outputs {outputs!r}: accepted are {', '.join(OUTPUTS)}")
+    module = unwrapped(module)
+    check_ready(module)
     crop_seconds = float(min(expected.seconds, records.seconds))
     n_samples = round(crop_seconds * records.sampling_rate)
     preprocessing = Preprocessing(expected, len(leads), n_samples, records.sampling_rate)
@@ -216,6 +234,8 @@ def foreign(
     example = torch.zeros(1, len(leads), n_samples, dtype=weight.dtype, device=weight.device)
     inner = getattr(module, "places_in", "")
     program = own_places(capture(whole, example), f"network.{inner}".rstrip("."))
+    if weight.dtype in (torch.float16, torch.bfloat16):  # records come in single precision
+        program = copy.deepcopy(program).float()
     program, squashed = without_squashing(program, outputs)
     facts = {
         **(origin or {}),

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from common.files import UserError, need_file, sha256
 from common.labels import slug
-from networks.models import MODELS
+from networks.models import MODELS, check_ready, unwrapped
 
 # arguments of a maker that are filled in by name
 CLASS_ARGUMENTS = ("num_classes", "n_classes", "nb_classes", "num_labels", "n_outputs")
@@ -68,7 +68,8 @@ def from_exported(path: str) -> Source:
 
 def from_code(spec: str, weights: str | None, n_classes: int, n_leads: int) -> Source:
     """A network of a Python file (file.py:maker) with the weights of a file, if any."""
-    network = make_network(spec, n_classes, n_leads)
+    network = unwrapped(make_network(spec, n_classes, n_leads))
+    check_ready(network)
     facts = {"way": "network", "file": Path(spec.rpartition(":")[0]).name}
     if weights:
         load_weights(network, weights)

@@ -35,6 +35,29 @@ def sharing_copy(model: nn.Module, _done: dict | None = None) -> nn.Module:
     return done[id(model)]
 
 
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The network inside what runs it on several devices or compiles it."""
+    while True:
+        if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            module = module.module
+        elif isinstance(getattr(module, "_orig_mod", None), nn.Module):
+            module = module._orig_mod
+        else:
+            return module
+
+
+def check_ready(module: nn.Module) -> None:
+    """UserError for a network without weights, or with weights that are still to be made."""
+    if not list(module.parameters()):
+        raise UserError("the network has no parameters: register its weights as nn.Parameter")
+    unmade = nn.parameter.UninitializedTensorMixin
+    if any(isinstance(one, unmade) for one in (*module.parameters(), *module.buffers())):
+        raise UserError(
+            "the network has layers without weights yet (Lazy...): call it once on signals where "
+            "it is made"
+        )
+
+
 class Add(nn.Module):
     """Sum of two branches, as a module so that relevance can be split between them."""
 

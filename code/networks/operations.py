@@ -5,7 +5,7 @@ nobody wrote, or change their arguments are not among them.
 """
 
 LINEAR = """conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d linear matmul mm bmm
-    mv dot addmm baddbmm einsum bilinear"""
+    mv dot vdot outer inner addmm baddbmm einsum bilinear"""
 NORMALISATIONS = "batch_norm layer_norm group_norm instance_norm rms_norm"
 ACTIVATIONS = """relu leaky_relu prelu elu selu celu gelu silu mish softplus sigmoid log_sigmoid
     tanh hardtanh relu6 hardswish hardsigmoid hardshrink softshrink threshold"""

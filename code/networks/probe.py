@@ -14,7 +14,7 @@ PROBE_SIZES = (2, 3)
 
 def per_record(values: Tensor) -> Tensor:
     """Sum over all but the first axis: (N, ...) -> (N,) float64."""
-    return values.flatten(1).sum(dim=1).double()
+    return values.reshape(len(values), -1).sum(dim=1).double()
 
 
 class Probe:
