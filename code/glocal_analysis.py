@@ -228,26 +228,26 @@ def _control_lifts(args, model, data, place, pool, shown, methods, cards, device
     return control_lifts(shown, pool, methods, cards, made, device, args.seed)
 
 
-def main(args: argparse.Namespace) -> None:
-    """Gather groups, map them, write tables and figures."""
-    device = select_device(args)
-    models = _models(args, device)
-    info = models[0].info
-    pathologies, pairs, methods = _names(args, models[0])
-    checkpoints = [find_checkpoint(path) for path in args.cross_fit or [args.model_path]]
-    named = replace(info, run_name=args.run_name or "cross_fit") if args.cross_fit else info
+def _folder(args, info, place):
+    """Where results go: with --cross_fit into a run of its own."""
+    if not args.cross_fit:
+        return place.run / "glocal"
+    named = replace(info, run_name=args.run_name or "cross_fit")
+    return place.run.with_name(named.run_folder_name) / "glocal"
+
+
+def _check_control(args, model):
+    """UserError where --control networks cannot be made."""
+    if args.control and args.cross_fit:
+        raise UserError("--control goes with one network, not with --cross_fit")
     if args.control:
-        if args.cross_fit:
-            raise UserError("--control goes with one network, not with --cross_fit")
         from networks.controls import check_controls, graph_of
 
-        check_controls(info, graph_of(models[0]))
-    place = settle(args, info, checkpoints[0])
-    folder = (
-        place.run.with_name(named.run_folder_name) if args.cross_fit else place.run
-    ) / "glocal"
-    data = load_dataset_for(info, args.data_path, args.limit)
-    cards = cards_for(args.cards, data.path, info)
+        check_controls(model.info, graph_of(model))
+
+
+def _say_limits(args, info, cards):
+    """What the results cannot say."""
     seen = [] if args.cross_fit else seen_folds(info, args.folds)
     if seen:
         print(
@@ -255,30 +255,32 @@ def main(args: argparse.Namespace) -> None:
             "explanations there are not held out",
             file=sys.stderr,
         )
-    pool = load_pool(
-        models, data, None if args.cross_fit else args.folds, args.window, progress=True
-    )
-    groups = make_groups(
-        pool,
-        pathologies,
-        pairs,
-        args.strategy,
-        args.n_samples,
-        args.window,
-    )
     if not cards:
         print(
             f"note: no card for any of {', '.join(info.labels)}: no scorecard; --cards takes a csv "
             "of your own",
             file=sys.stderr,
         )
-    with Stage(
-        folder,
-        "glocal",
-        _settings(args, info, pathologies, methods, checkpoints),
-        args.overwrite,
-        place.facts,
-    ) as stage:
+
+
+def main(args: argparse.Namespace) -> None:
+    """Gather groups, map them, write tables and figures."""
+    device = select_device(args)
+    models = _models(args, device)
+    info = models[0].info
+    pathologies, pairs, methods = _names(args, models[0])
+    checkpoints = [find_checkpoint(path) for path in args.cross_fit or [args.model_path]]
+    _check_control(args, models[0])
+    place = settle(args, info, checkpoints[0])
+    folder = _folder(args, info, place)
+    data = load_dataset_for(info, args.data_path, args.limit)
+    cards = cards_for(args.cards, data.path, info)
+    folds = None if args.cross_fit else args.folds
+    pool = load_pool(models, data, folds, args.window, progress=True)
+    groups = make_groups(pool, pathologies, pairs, args.strategy, args.n_samples, args.window)
+    _say_limits(args, info, cards)
+    settings = _settings(args, info, pathologies, methods, checkpoints)
+    with Stage(folder, "glocal", settings, args.overwrite, place.facts) as stage:
         if stage.finished_before():
             return
         stage.clear(*tables.PATTERNS)
@@ -291,16 +293,10 @@ def main(args: argparse.Namespace) -> None:
         from glocal import figures  # what draws is loaded when all is computed
 
         paths += figures.draw_all(folder, args, info, shown, pairs, methods, found)
-        paths.append(
-            write_flag_counts(
-                folder, data.table, {name: group.data.ecg_id for name, group in groups.items()}
-            )
-        )
-        stage.finish(
-            [*checkpoints, Path(args.data_path) / TABLE],
-            paths,
-            {name: group.counts for name, group in groups.items()},
-        )
+        explained = {name: group.data.ecg_id for name, group in groups.items()}
+        paths.append(write_flag_counts(folder, data.table, explained))
+        counts = {name: group.counts for name, group in groups.items()}
+        stage.finish([*checkpoints, Path(args.data_path) / TABLE], paths, counts)
     print("; ".join(f"{name}: {group.counts}" for name, group in groups.items()))
     say_results(folder, paths, FIRST)
 

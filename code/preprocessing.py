@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import textwrap
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -246,16 +247,30 @@ def row_problems(table: pd.DataFrame) -> list[Problem]:
     return problems
 
 
-def make(
-    args: argparse.Namespace, table: pd.DataFrame, data_path: Path, folder: Path, stage: Stage
-) -> None:
-    """Read, check, measure; then write everything."""
-    version = describe_version(data_path, table)
-    print(version)
-    table = table.head(args.limit) if args.limit else table
+@dataclass(frozen=True)
+class Usable:
+    """Records that can be used, in the table's order.
+
+    codes     statements of each record
+    signals   # (N, T, 12) mV
+    problems  of those that cannot be used
+    digest    of the headers; read: what the records' bytes were
+    """
+
+    table: pd.DataFrame
+    codes: list[dict]
+    signals: np.ndarray
+    problems: list[Problem]
+    digest: str
+    read: dict[str, str]
+
+
+def read_usable(args: argparse.Namespace, table: pd.DataFrame, data_path: Path) -> Usable:
+    """Read and check the records; UserError for bad ones without --skip_bad, and where none is
+    left.
+    """
     codes, problems = parse_column(table)
     problems += row_problems(table)
-    published = read_published(data_path, args.addons)
     records, read = read_signals(args, table, data_path)
     problems += records.problems
     if not args.skip_bad:
@@ -265,52 +280,67 @@ def make(
         raise UserError(
             f"none of the {len(table)} records can be used: {describe_problems(problems)}"
         )
-    signals = (
-        records.signals
-        if good.sum() == len(records.signals)
-        else records.signals[good[records.kept]]
-    )
-    table, codes = table[good], [code for code, fine in zip(codes, good, strict=True) if fine]
-    table, same = settle_duplicates(table, signals, args.join_duplicates)
-    counts = shared_counts(args, folder, stage, table)
+    signals = records.signals
+    if good.sum() < len(signals):
+        signals = signals[good[records.kept]]
+    codes = [code for code, fine in zip(codes, good, strict=True) if fine]
+    return Usable(table[good], codes, signals, problems, records.digest, read)
+
+
+def write_labels_and_table(
+    args: argparse.Namespace, usable: Usable, data_path: Path, folder: Path, published: dict
+) -> dict:
+    """Labels, measurements and the enriched table, which all sampling rates share; what was
+    counted.
+    """
     own = tasks.own_tasks(data_path)
     classes = {**LABEL_MAPPINGS, **{name: task.classes for name, task in own.items()}}
+    labels = encode(usable.codes, args.min_likelihood)
+    multihot = labels.multihot | {
+        name: encode_own(usable.codes, task, args.min_likelihood) for name, task in own.items()
+    }
+    enriched = enrich(
+        usable.table, usable.signals, data_path, args.sampling_rate, args.measure_at, published
+    )
+    write_shared(folder, multihot, enriched.table, usable.problems)
+    if own:
+        tasks.write_tasks(folder, own)
+    return {
+        "records": len(usable.table),
+        "skipped": len({problem.ecg_id for problem in usable.problems}),
+        "patients": int(usable.table["patient_id"].nunique()),
+        "classes": count_classes(multihot, classes),
+        "unknown_statements": unknown_to(labels.unknown, own),
+        **enriched.counts,
+    }
+
+
+def make(
+    args: argparse.Namespace, table: pd.DataFrame, data_path: Path, folder: Path, stage: Stage
+) -> None:
+    """Read, check, measure; then write everything."""
+    version = describe_version(data_path, table)
+    print(version)
+    published = read_published(data_path, args.addons)
+    table = table.head(args.limit) if args.limit else table
+    usable = read_usable(args, table, data_path)
+    table, same = settle_duplicates(usable.table, usable.signals, args.join_duplicates)
+    usable = replace(usable, table=table)
+    counts = shared_counts(args, folder, stage, table)
     if counts is None:
-        labels = encode(codes, args.min_likelihood)
-        multihot = labels.multihot | {
-            name: encode_own(codes, task, args.min_likelihood) for name, task in own.items()
-        }
-        enriched = enrich(table, signals, data_path, args.sampling_rate, args.measure_at, published)
-        counts = {
-            "version": version,
-            "records": len(table),
-            "skipped": len({problem.ecg_id for problem in problems}),
-            "patients": int(table["patient_id"].nunique()),
-            "classes": count_classes(multihot, classes),
-            "unknown_statements": unknown_to(labels.unknown, own),
-            **enriched.counts,
-            **({"same_recordings": same} if same else {}),
-        }
-        write_shared(folder, multihot, enriched.table, problems)
-        if own:
-            tasks.write_tasks(folder, own)
-        print_summary(counts, problems)
+        counted = write_labels_and_table(args, usable, data_path, folder, published)
+        counts = {"version": version, **counted, **({"same_recordings": same} if same else {})}
+        print_summary(counts, usable.problems)
     if args.annotations:
-        annotate(signals, args.sampling_rate, list(table.index), folder / ANNOTATIONS)
+        annotate(usable.signals, args.sampling_rate, list(table.index), folder / ANNOTATIONS)
     raw = folder / f"raw{args.sampling_rate}.pkl"
-    write_pickle(raw, signals)
+    write_pickle(raw, usable.signals)
+    own = tasks.own_tasks(data_path)
     outputs = [raw, *(folder / name for name in (*SHARED, *files_of(own)))]
     rows = rows_digest(read_csv(folder / TABLE, usecols=["ecg_id", "patient_id", "strat_fold"]))
-    stage.finish(
-        inputs=input_tables(args, data_path),
-        outputs=outputs,
-        counts={
-            **counts,
-            "headers_sha256": records.digest,
-            "rows_sha256": rows,
-            origin.KEY: read,
-        },
-    )
+    facts = {"headers_sha256": usable.digest, "rows_sha256": rows, origin.KEY: usable.read}
+    inputs = input_tables(args, data_path)
+    stage.finish(inputs=inputs, outputs=outputs, counts={**counts, **facts})
     print(f"{counts['records']} records of {counts['patients']} patients")
     say_results(folder, outputs, FIRST)
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from attribution.explanation import SHARES, Explanation
-from attribution.lrp_operations import FILLED, Run
 from attribution.lrp_plan import Plan, Preset, plan_of
 from attribution.lrp_rules import AlphaBeta, Epsilon, Flat, Gamma, Shares, ZPlus
+from attribution.lrp_steps import FILLED, Run
 from common.files import UserError
 from networks.capture import capture
 from networks.outputs import chosen_logit

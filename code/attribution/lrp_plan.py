@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from attribution.lrp_operations import OPERATION_RULES, Rule, Step
+from attribution.lrp_operations import OPERATION_RULES
 from attribution.lrp_rules import Epsilon, Gamma, Zero
+from attribution.lrp_steps import Rule, Step
 from common.files import UserError
 from networks.folding import Fold, folds_of, merged_nodes
 from networks.probe import Probe

@@ -125,6 +125,18 @@ def build(
     tables["favours"] = favours_table(tables["checks"])
     tables["details"] = summarise(everything[detail], seed)
     tables["comparisons"] = compare_to_best(everything[~detail], seed)
+    return tables | tables_of_checks(everything, checks, subject, explainers, store)
+
+
+def tables_of_checks(
+    everything: pd.DataFrame,
+    checks: dict[str, Check],
+    subject: Subject,
+    explainers: dict[str, dict[str, Explainer]],
+    store: Store,
+) -> dict[str, pd.DataFrame]:
+    """Tables that some of the checks have of their own, by file name (without .csv)."""
+    tables = {}
     if "axioms" in checks:
         from sanity.axioms import verdicts
 

@@ -11,6 +11,21 @@ from common.plotting import ABSOLUTE_CMAP, INK, SIGNED_CMAP
 from common.words import method_in_words
 from sanity.figure_style import GREY, in_rows, put_title
 
+READINGS = {"absolute": (-0.14, INK), "positive": (0.14, "#d55e00")}  # place beside the row, colour
+
+
+def _put_scores(ax, rows, what, methods, controls):
+    """Scores of both readings of the relevance by method, with their intervals and chance."""
+    for reading, (shift, colour) in READINGS.items():
+        one = rows[rows["check"] == f"localisation_{what}_{reading}"].set_index("method")
+        one = one.loc[methods]
+        places = np.arange(len(methods)) + shift
+        put_controls(ax, controls, one["check"].iloc[0], methods, places)
+        ax.hlines(places, one["low"], one["high"], color=colour, linewidth=1)
+        ax.plot(one["value"], places, "o", color=colour, markersize=3, label=f"{reading} relevance")
+    chance = one["chance"].iloc[0]
+    ax.axvline(chance, color="#0072b2", linestyle="--", linewidth=0.8, label="chance")
+
 
 def draw_localisation(
     tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None
@@ -31,32 +46,7 @@ def draw_localisation(
     )
     for line, truth in zip(axes, ("cell", "time"), strict=True):
         for ax, metric in zip(line, titles, strict=True):
-            for shift, (reading, colour) in zip(
-                (-0.14, 0.14), (("absolute", INK), ("positive", "#d55e00")), strict=True
-            ):
-                one = (
-                    rows[rows["check"] == f"localisation_{metric}_{truth}_{reading}"]
-                    .set_index("method")
-                    .loc[methods]
-                )
-                places = np.arange(len(methods)) + shift
-                put_controls(ax, tables.get("controls"), one["check"].iloc[0], methods, places)
-                ax.hlines(places, one["low"], one["high"], color=colour, linewidth=1)
-                ax.plot(
-                    one["value"],
-                    places,
-                    "o",
-                    color=colour,
-                    markersize=3,
-                    label=f"{reading} relevance",
-                )
-            ax.axvline(
-                one["chance"].iloc[0],
-                color="#0072b2",
-                linestyle="--",
-                linewidth=0.8,
-                label="chance",
-            )
+            _put_scores(ax, rows, f"{metric}_{truth}", methods, tables.get("controls"))
             ax.set(
                 title=f"{titles[metric]}, {'lead × segment' if truth == 'cell' else 'time span'}",
                 xlim=(0, 1),

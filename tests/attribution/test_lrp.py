@@ -11,7 +11,7 @@ import attribution
 from attribution import lrp, lrp_rules
 from attribution.lrp import LRP_PRESETS, Preset
 from attribution.lrp_maps import ConvMap, LinearMap
-from attribution.lrp_operations import OPERATION_RULES, Rule
+from attribution.lrp_operations import OPERATION_RULES
 from attribution.lrp_rules import (
     AlphaBeta,
     Bounded,
@@ -22,6 +22,7 @@ from attribution.lrp_rules import (
     Zero,
     ZPlus,
 )
+from attribution.lrp_steps import Rule
 from common.files import UserError
 from networks.models import AdaptiveConcatPool, Add, get_model
 from toy_networks import randomised

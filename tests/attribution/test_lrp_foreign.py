@@ -12,8 +12,9 @@ from torch import nn
 import attribution
 from attribution import lrp, lrp_operations
 from attribution.lrp import LRP_PRESETS, Preset
-from attribution.lrp_operations import OPERATION_RULES, Rule
+from attribution.lrp_operations import OPERATION_RULES
 from attribution.lrp_rules import Epsilon, Zero
+from attribution.lrp_steps import Rule
 from common.files import UserError
 from foreign_networks import FOREIGN, PIECEWISE_LINEAR, TWINS, WITHOUT_LRP, Sum, foreign
 from networks.capture import capture

@@ -1,0 +1,140 @@
+"""Rules of softmax and attention (Achtibat et al. 2024, arXiv 2402.05602)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from attribution.lrp_rules import signed_epsilon
+from attribution.lrp_steps import SMALL, Local, Rule, fitted, kinds
+from common.files import UserError
+from networks.program import Ref
+
+
+def softmax_share(x: Tensor, probability: Tensor, relevance: Tensor, dim: int) -> Tensor:
+    """Relevance of a softmax's input: x_i (R_i - s_i sum_k R_k); 0 where it is masked."""
+    total = relevance.sum(dim, keepdim=True)
+    return torch.where(torch.isfinite(x), x, 0.0) * (relevance - probability * total)
+
+
+def softmax_rest(x: Tensor, probability: Tensor, relevance: Tensor, dim: int) -> Tensor:
+    """What a softmax keeps, per output: R_k (1 - x_k + sum_i s_i x_i), the constant term of its
+    first-order expansion.
+    """
+    x = torch.where(torch.isfinite(x), x, 0.0)
+    return relevance * (1 - x + (probability * x).sum(dim, keepdim=True))
+
+
+class _Softmax(Rule):
+    """First-order expansion at the input; its constant term is the nonlinear share."""
+
+    def backward(self, step, run, relevance):
+        (name,) = step.dependent
+        x, probability, dim = run.values[name], run.values[step.name], step.named["dim"]
+        rest = softmax_rest(x, probability, relevance, dim)
+        run.write(step, nonlinear=step.totals(rest))
+        return [(name, softmax_share(x, probability, relevance, dim))]
+
+
+class _Expanded(Local):
+    """log-softmax, log-sum-exp: first-order expansion at the input."""
+
+    def backward(self, step, run, relevance):
+        value = run.values[step.name]
+        stabiliser = signed_epsilon(value, SMALL)
+        s = relevance / (value + stabiliser)
+        (name,) = step.dependent
+        pulled = self.pulled(step, run, s)[name]
+        direction = run.values[name]
+        with torch.enable_grad():  # J x, by differentiating J^T v in v
+            leaf = direction.detach().requires_grad_(True)
+            dummy = torch.zeros_like(value).requires_grad_(True)
+            again = run.compute(step.node, {name: leaf})
+            (back,) = torch.autograd.grad(again, leaf, dummy, create_graph=True)
+        (along,) = torch.autograd.grad(back, dummy, direction)
+        run.write(
+            step,
+            stabiliser=step.totals(s * stabiliser),
+            nonlinear=step.totals(s * (value - along)),
+        )
+        return [(name, direction * pulled)]
+
+
+class _Attention(Rule):
+    """softmax(Q K^T / sqrt(d) + mask) V as its parts: two matrix products and a softmax."""
+
+    def inputs(self, step):
+        named = step.named
+        if named["enable_gqa"]:
+            raise UserError(f"LRP has no rule for {step.node.described()} with grouped queries")
+        mask = named["attn_mask"]
+        if isinstance(mask, Ref) and mask.name in step.dependent:
+            raise UserError(f"LRP has no rule for {step.node.described()} with a mask that varies")
+        return step.dependent
+
+    def backward(self, step, run, relevance):
+        parts = ("query", "key", "value")
+        query, key, value = (run.argument(step.named[part]) for part in parts)
+        scores, mask = self._scores(step, run, query, key)
+        masked = scores if mask is None else scores + mask
+        probability = masked.softmax(-1)
+        output = probability @ value
+        stabiliser = signed_epsilon(output, SMALL)
+        s = relevance / (output + stabiliser)
+        lost = step.totals(s * stabiliser)
+        to_value = 0.5 * value * (probability.mT @ s)
+        to_probability = 0.5 * probability * (s @ value.mT)
+        rest = softmax_rest(masked, probability, to_probability, -1)
+        to_masked = softmax_share(masked, probability, to_probability, -1)
+        to_scores, bias = to_masked, 0.0
+        if mask is not None:
+            to_scores, on_mask, of_sum = _past_mask(scores, mask, masked, to_masked)
+            bias = step.totals(on_mask)
+            lost = lost + step.totals(of_sum)
+        stabiliser = signed_epsilon(scores, SMALL)
+        s = to_scores / (scores + stabiliser)
+        lost = lost + step.totals(s * stabiliser)
+        scale = self._scale(step, query)
+        shares = {
+            "query": 0.5 * query * (s @ key) * scale,
+            "key": 0.5 * key * (s.mT @ query) * scale,
+            "value": to_value,
+        }
+        run.write(step, bias=bias, stabiliser=lost, nonlinear=step.totals(rest))
+        return [
+            (step.named[part].name, fitted(share, run.argument(step.named[part])))
+            for part, share in shares.items()
+            if isinstance(step.named[part], Ref) and step.named[part].name in step.dependent
+        ]
+
+    @staticmethod
+    def _scale(step, query):
+        given = step.named["scale"]
+        return 1 / math.sqrt(query.shape[-1]) if given is None else given
+
+    def _scores(self, step, run, query, key):
+        scores = query @ key.mT * self._scale(step, query)
+        mask = run.argument(step.named["attn_mask"])
+        if step.named["is_causal"]:
+            mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        if mask is not None and mask.dtype == torch.bool:
+            mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, -math.inf)
+        return scores, mask
+
+
+def _past_mask(scores, mask, masked, relevance):
+    """Relevance of the scores before a mask was added, of the mask, and of the stabiliser."""
+    open_ = torch.isfinite(masked)
+    total = torch.where(open_, masked, 1.0)
+    stabiliser = signed_epsilon(total, SMALL)
+    s = torch.where(open_, relevance, 0.0) / (total + stabiliser)
+    return scores * s, torch.where(open_, mask, 0.0) * s, s * stabiliser
+
+
+RULES: dict[str, Rule] = {
+    **kinds("softmax _softmax", _Softmax()),
+    **kinds("log_softmax _log_softmax logsumexp", _Expanded()),
+    "scaled_dot_product_attention": _Attention(),
+}
