@@ -119,7 +119,7 @@ def alike_in_words(rows: pd.DataFrame) -> str:
     )
     far = (
         f"It is farther from them than {100 * (1 - first['p']):.0f} % of the training records are "
-        f"from each other (distance {first['mean_distance']:.2f}, usually "
+        f"from their own nearest ones (distance {first['mean_distance']:.2f}, usually "
         f"{first['typical_distance']:.2f})"
     )
     verdict = (
