@@ -24,7 +24,6 @@ from glocal import tables as glocal_tables
 from glocal.groups import check_cross_fit, fill_group, label_bars, load_pool, make_group
 from glocal.scorecard import (
     CARDS,
-    group_shares,
     permuted_cards,
     planted_cards,
     planted_path,
@@ -342,9 +341,9 @@ def test_the_score_separates_the_planted_card_from_the_others(cohort):
         for record, samples in zip(beats.record, beats.samples, strict=True):
             maps[record, samples] = difference
         cells = cell_maps(maps, load_segments(group, np.arange(len(group))), group.patient_id)
-        resampled = group_shares(cells, patient_weights(cells.patients, 20, 0).astype(float))
+        weights = patient_weights(cells.patients, 20, 0)
         for card in names:
-            entry = score(cells, cards[card], resampled, permuted_cards(cards[card].cells, 500, 0))
+            entry = score(cells, cards[card], weights, permuted_cards(cards[card].cells, 500, 0))
             lead_lifts[name, card] = entry["lead_lift"]
             if name == card:
                 assert entry["p"] < 0.05, (name, entry)

@@ -1,7 +1,8 @@
 """The scorecard of networks that have learnt nothing, beside that of the network.
 
 Permuted lead names take leads for exchangeable, and maps of neighbouring leads are alike: that p is
-too small (a true null is rejected in .12 to .20), and most untrained networks "pass" too. Networks
+too small (a true null is rejected in .06 to .36, by the card), and most untrained networks "pass"
+too; p_neighbours cannot test a card whose leads lie together. Networks
 of networks/controls.py explain the same records for the same targets; p_control says how often
 their lift on the card is as high.
 """

@@ -7,9 +7,10 @@ a map against a card is
     lift = share of relevance inside the card's cells / share of lead x time that these cells take
 
 (1 is chance). QRS cells are bright in every map, so the test keeps every segment's relevance where
-it is and permutes the lead names alone: p is the part of lead permutations whose card scores as
-high. A card is a prior and not the truth: a faithful map of a model that found a shortcut must
-score low.
+it is and moves the lead names alone: p is the part of all orders of the leads whose card scores as
+high. That takes leads for exchangeable, and maps of neighbouring leads are alike: p_neighbours is
+the part of those 288 orders that keep neighbours neighbours. A card is a prior and not the truth:
+a faithful map of a model that found a shortcut must score low.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,9 +23,10 @@ import pandas as pd
 
 from attribution.cells import CellMaps, shares
 from common.files import UserError, note_read, read_csv
+from common.intervals import ratio_intervals
 from common.labels import LEADS, OWN_TASK, labels_of_statement
 from common.stage import data_folders
-from common.stats import percentile_interval, permutation_p
+from common.stats import permutation_p
 from ecg.segments import SEGMENTS, WAVES
 from glocal.maps import TOP, cell_ranks, group_mean
 from networks.checkpoints import ModelInfo
@@ -373,36 +375,93 @@ def permuted_lifts(share: np.ndarray, time: np.ndarray, permuted: np.ndarray) ->
     return np.divide(inside, chance, out=np.full(len(permuted), np.inf), where=chance > 0)
 
 
-def score(maps: CellMaps, card: Card, resampled: tuple, permuted: np.ndarray) -> dict[str, float]:
+# the limb leads around the heart (Cabrera), of which the first follows the last; V1 to V6 beside
+LIMB_CIRCLE = [LEADS.index(lead) for lead in ("aVL", "I", "aVR", "II", "aVF", "III")]
+CHEST_ROW = [LEADS.index(lead) for lead in ("V1", "V2", "V3", "V4", "V5", "V6")]
+
+
+def neighbour_cards(cells: np.ndarray) -> np.ndarray:
+    """The card under the 288 orders of the leads that keep neighbours, (288, 288) of 0 and 1: limb
+    and chest leads each shifted around and mirrored (V1 follows V6), and changed for each other.
+    The first is the card itself.
+    """
+    orders = []
+    for first, second in ((LIMB_CIRCLE, CHEST_ROW), (CHEST_ROW, LIMB_CIRCLE)):
+        for limb, chest in product(_turned(first), _turned(second)):
+            order = np.empty(len(LEADS), int)
+            order[LIMB_CIRCLE], order[CHEST_ROW] = limb, chest
+            orders.append(order)
+    return cells[np.array(orders)].reshape(len(orders), -1).astype(np.float32)
+
+
+def _turned(leads):
+    """The 12 ways to go once around."""
+    ways = []
+    for step in range(len(leads)):
+        shifted = leads[step:] + leads[:step]
+        ways += [shifted, shifted[::-1]]
+    return ways
+
+
+def lift_interval(
+    maps: CellMaps, control: CellMaps | None, card: Card, weights: np.ndarray
+) -> tuple[float, float, float]:
+    """Lift of a map on a card with its 95 % interval over patients, of the records that have
+    relevance: (lift, low, high). With `control`, maps of the same records: over the lift of these,
+    of the records that have relevance in both. NaN for the interval of fewer than five patients.
+
+    weights  # (R, n) resamples of patients (common.stats.patient_weights)
+    """
+    kept = maps.explained if control is None else maps.explained & control.explained
+    inside = (shares(maps.relevance) * card.cells).sum(axis=(1, 2))
+    chance = shares(maps.time if control is None else control.relevance)
+    against = (chance * card.cells).sum(axis=(1, 2))
+    who, first, code = np.unique(maps.patients, return_index=True, return_inverse=True)
+    sums = [np.bincount(code, values * kept, len(who))[:, None] for values in (inside, against)]
+    total = sums[1].sum()
+    value = float(sums[0].sum() / total) if total > 0 else np.nan
+    low, high = ratio_intervals(*sums, weights[:, first].astype(float))
+    return value, float(low[0]), float(high[0])
+
+
+def score(
+    maps: CellMaps, card: Card, weights: np.ndarray, permuted: np.ndarray
+) -> dict[str, float]:
     """One map against one card.
 
-    `resampled` is group_shares(maps, weights) over bootstrap weights of the patients, `permuted`
+    `weights` (R, n) are bootstrap resamples of the patients, `permuted` is
     permuted_cards(card.cells, ...).
 
     share, chance: of relevance and of lead x time inside the card; lift = share / chance with its
     95 % interval over patients; lead_lift: lift over its mean under permuted leads (1: the card's
     leads are no better than others in the same segments); p: how often permuted leads reach the
     lift, with its floor (a card that is the same in all leads cannot be tested: p_floor 1);
-    top5_precision: part of the five densest cells that the card has, beside top5_chance, what five
-    random cells would have; sign_agreement: part of the relevance in the card's signed cells whose
-    sign is the card's.
+    p_neighbours, p_neighbours_floor: the same of the orders that keep neighbours (a card of leads
+    that lie together cannot be significant there); top5_precision: part of the five densest cells
+    that the card has, beside top5_chance, what five random cells would have; sign_agreement: part
+    of the relevance in the card's signed cells whose sign is the card's.
     """
     share, time = group_shares(maps)
     observed = float(lift(share, time, card.cells))
-    low, high = percentile_interval(lift(*resampled, card.cells))
+    _, low, high = lift_interval(maps, None, card, weights)
     null = permuted_lifts(share, time, permuted)
     same = (permuted == card.cells.ravel()).all(axis=1).mean()
+    beside = neighbour_cards(card.cells)
+    of_neighbours = permuted_lifts(share, time, beside)
     top = cell_ranks(maps) <= TOP
+    # float32 sums: a permutation that leaves the card as it is must count as reaching it
+    reached = observed * (1 - 1e-5)
     return {
         "share": float((share * card.cells).sum()),
         "chance": float((time * card.cells).sum()),
         "lift": observed,
-        "low": float(low),
-        "high": float(high),
+        "low": low,
+        "high": high,
         "lead_lift": observed / float(null[np.isfinite(null)].mean()),
-        # float32 sums: a permutation that leaves the card as it is must count as reaching it
-        "p": float(permutation_p(observed * (1 - 1e-5), null)),
+        "p": float(permutation_p(reached, null)),
         "p_floor": max(1 / (1 + len(permuted)), float(same)),
+        "p_neighbours": float((of_neighbours >= reached).mean()),  # all there are, itself included
+        "p_neighbours_floor": float((beside == beside[0]).all(axis=1).mean()),
         "top5_precision": float(card.cells[top].mean()),
         "top5_chance": float(card.cells[maps.common].mean()),
         "sign_agreement": sign_agreement(maps, card),
@@ -421,22 +480,6 @@ def sign_agreement(maps: CellMaps, card: Card) -> float:
     )
     weight = (strength * (card.signs != 0)).sum()
     return float((1 + (direction * card.signs).sum() / weight) / 2) if weight > 0 else float("nan")
-
-
-def lift_ratio(
-    share: tuple, control: tuple, card: Card, resampled: tuple, resampled_control: tuple
-) -> tuple:
-    """Lift over that of a control map of the same records, paired by resample: (ratio, low, high),
-    95 %.
-
-    All four are group_shares() of the map and of the control, over all records and resampled with
-    the same weights.
-    """
-    point = lift(*share, card.cells) / lift(*control, card.cells)
-    low, high = percentile_interval(
-        lift(*resampled, card.cells) / lift(*resampled_control, card.cells)
-    )
-    return float(point), float(low), float(high)
 
 
 def card_places(

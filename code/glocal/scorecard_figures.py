@@ -36,13 +36,13 @@ def scorecard_figure(table: pd.DataFrame, title: str) -> Figure:
 
 
 def _lead_lifts(ax, one, method):
-    """Rows: groups; columns: cards; colour: log2 of the lead lift; own cards framed; * where p <
-    .05.
+    """Rows: groups; columns: cards; colour: log2 of the lead lift; own cards framed; * where
+    p_neighbours < .05.
     """
     groups, cards = one["pathology"].unique(), one["card"].unique()
     values, p = (
         one.pivot(index="pathology", columns="card", values=name).loc[groups, cards].to_numpy()
-        for name in ("lead_lift", "p")
+        for name in ("lead_lift", "p_neighbours")
     )
     logs = np.log2(np.maximum(values, 2.0**-3))
     limit = max(0.5, np.nanmax(np.abs(logs)))
@@ -78,7 +78,7 @@ def _lead_lifts(ax, one, method):
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set_title(
-        f"{method}: score of the card over its mean score in other leads (* p < .05)",
+        f"{method}: score of the card over its mean in other leads (* p < .05, neighbours kept)",
         fontsize=8.5,
         loc="left",
     )
@@ -153,7 +153,7 @@ def _own(ax, entry, place, lifts):
         if name in lifts:
             ax.scatter(lifts[name], place + 0.24, s=18, marker=marker, color=colour, zorder=2)
     ax.annotate(
-        f"p {_short(entry.p)}, Holm {_short(entry.p_holm)}",
+        f"p {_short(entry.p_neighbours)}, Holm {_short(entry.p_holm)}",
         (1.02, place),
         va="center",
         fontsize=7,

@@ -24,7 +24,7 @@ from glocal.scorecard import (
     Card,
     card_places,
     group_shares,
-    lift_ratio,
+    lift_interval,
     permuted_cards,
     rules_table,
     score,
@@ -181,9 +181,9 @@ def scorecard_csv(
     """Every map against every card: lift, p, ... (see scorecard.score); `own` marks a pathology's
     own card.
 
-    p_holm is corrected over the own cards of one method; over_amplitude is the lift over that of
-    the input_magnitude control; rank is the card's place among the cards by this map's lift, and
-    rank_stability the share of jitters of the waves' boundaries in which it keeps that place.
+    p_holm is p_neighbours corrected over the own cards of one method; over_amplitude is the lift
+    over that of the input_magnitude control; rank is the card's place among the cards by this map's
+    lift, and rank_stability the share of jitters of the waves' boundaries in which it keeps it.
     """
     permuted = {
         name: permuted_cards(card.cells, n_permutations, seed) for name, card in cards.items()
@@ -192,7 +192,6 @@ def scorecard_csv(
     for group in groups:
         weights = patient_weights(group.data.patient_id, n_resamples, seed).astype(float)
         control = group.cells["input_magnitude"]
-        controls = group_shares(control), group_shares(control, weights)
         for method in methods:
             maps = group.cells[method]
             if (
@@ -203,11 +202,10 @@ def scorecard_csv(
                     file=sys.stderr,
                 )
                 continue
-            own = group_shares(maps), group_shares(maps, weights)
-            places = card_places(cards, own[0], group.jittered.get(method, ()))
+            places = card_places(cards, group_shares(maps), group.jittered.get(method, ()))
             for name, card in cards.items():
-                entry = score(maps, card, own[1], permuted[name])
-                ratio = lift_ratio(own[0], controls[0], card, own[1], controls[1])
+                entry = score(maps, card, weights, permuted[name])
+                ratio = lift_interval(maps, control, card, weights)
                 rows.append(
                     {
                         "pathology": group.pathology,
@@ -236,11 +234,11 @@ def _reported(entry, ratio, method):
 
 
 def _with_holm(table):
-    """The column p_holm after p: corrected over the own cards of each method."""
+    """The column p_holm after p_neighbours: corrected over the own cards of each method."""
     corrected = pd.Series(np.nan, index=table.index)
     for _, own in table[table["own"]].groupby("method"):
-        corrected[own.index] = holm(own["p"])
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", corrected)
+        corrected[own.index] = holm(own["p_neighbours"])
+    table.insert(table.columns.get_loc("p_neighbours") + 1, "p_holm", corrected)
     return table
 
 

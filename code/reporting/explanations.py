@@ -175,8 +175,9 @@ def glocal(run: Run) -> Iterator[Markup]:
             "lift",
             "low",
             "high",
-            "p",
+            "p_neighbours",
             "p_holm",
+            "p_control",
             "n_records",
         ]
         yield table(columns_of(own, columns), 60)

@@ -195,8 +195,12 @@ def maps(run: Run) -> Iterator[Finding]:
         yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv")
     for method, rows in own.groupby("method", sort=False):
         corrected = rows["p_holm"].fillna(rows["p"])
-        inside = rows[(corrected < ALPHA) & (rows["lead_lift"] > 1)]
-        outside = [str(name) for name in rows.loc[~rows.index.isin(inside.index), "pathology"]]
+        beyond = (corrected < ALPHA) | _column(rows, "p_control").lt(ALPHA)
+        inside = rows[beyond & (rows["lead_lift"] > 1)]
+        untold = _column(rows, "p_neighbours_floor").gt(ALPHA) & _column(rows, "p_control").isna()
+        rest = rows[~rows.index.isin(inside.index)]
+        outside = [str(name) for name in rest.loc[~untold[rest.index], "pathology"]]
+        open_ones = [str(name) for name in rest.loc[untold[rest.index], "pathology"]]
         words = method_in_words(str(method))
         if len(inside):
             lifts = [
@@ -207,9 +211,20 @@ def maps(run: Run) -> Iterator[Finding]:
             rest = f" Not shown for {named(outside)}." if outside else ""
             text = f"{words} lies in the leads of the criteria for {named(lifts)}.{rest}"
             yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv", "yes")
-        else:
+        elif outside:
             text = f"{words} does not stand out in the leads of the criteria for {named(outside)}."
             yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv")
+        if open_ones:
+            text = (
+                f"{words}: whether it stands out for {named(open_ones)} cannot be told without "
+                "control networks (--control), since the leads of the criteria lie together."
+            )
+            yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv")
+
+
+def _column(rows, name):
+    """A column of numbers; blank where an older run has none."""
+    return rows[name] if name in rows else pd.Series(float("nan"), index=rows.index)
 
 
 # ---------------------------------------------------------------- which method to believe
