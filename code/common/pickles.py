@@ -28,7 +28,10 @@ class _Type:
 
     def __init__(self, text, *_):
         if not isinstance(text, str) or not PLAIN.fullmatch(text):
-            raise NotPlainError(f"its numbers are of type {str(text)[:40]!r}, which is not read")
+            raise NotPlainError(
+                f"its numbers are of type {str(text)[:40]!r}, and only numpy arrays are read whose "
+                "numbers are plain"
+            )
         self.dtype = np.dtype(text)
 
     def __setstate__(self, state):
