@@ -229,8 +229,20 @@ def read_database(data_path: Path, file_column: str) -> pd.DataFrame:
             f"{path}: ecg_id must be a whole number and occur once (see line "
             f"{int(np.flatnonzero(bad)[0]) + 2})"
         )
+    table = table.assign(patient_id=numbered(table["patient_id"]))
     unknown = {name: np.nan for name in ("age", "sex") if name not in table}
     return table.assign(ecg_id=ids.astype(int), **unknown).set_index("ecg_id")
+
+
+def numbered(patients: pd.Series) -> pd.Series:
+    """Patients as they are where they are numbers; names numbered in the order of their first
+    appearance, blanks left blank.
+    """
+    if not (pd.to_numeric(patients, errors="coerce").isna() & patients.notna()).any():
+        return patients
+    numbers, names = pd.factorize(patients.astype(str).where(patients.notna()))
+    print(f"note: {len(names)} patients have names: they are numbered in the table's order")
+    return pd.Series(numbers + 1.0, index=patients.index).mask(patients.isna())
 
 
 def row_problems(table: pd.DataFrame) -> list[Problem]:

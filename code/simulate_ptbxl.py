@@ -89,7 +89,11 @@ def main(args: argparse.Namespace) -> None:
         if stage.finished_before():
             return
         plan = make_plan(args.n_records, args.seed)
-        remove_records(folder)
+        try:
+            remove_records(folder, stage.begun_before)
+        except UserError:
+            stage.withdraw()
+            raise
         outputs = write_cohort(folder, plan, rates, args.segmentations)
         counts = {"records": len(plan), "patients": plan["patient_id"].nunique()}
         stage.finish(outputs=outputs, counts=counts)

@@ -525,10 +525,14 @@ def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None
     """
     args = parser.parse_args()
     forget_reads()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # a name that is not UTF-8 is shown
+            stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = lambda message, *_, **__: print(
         f"warning: {message}", file=sys.stderr
     )  # as all that is said here
     try:
+        _check_names_of_files(args)
         main(args)
         sys.stdout.flush()
     except UserError as error:
@@ -545,6 +549,17 @@ def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None
         sys.exit(_complain(fault, 2))
     except KeyboardInterrupt:
         sys.exit(_complain("interrupted: the same command goes on from here", 130))
+
+
+def _check_names_of_files(args):
+    """UserError where a path is not UTF-8: what is written names it, and is."""
+    for option, value in vars(args).items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and not text.isascii():
+                try:
+                    text.encode()
+                except UnicodeEncodeError:
+                    raise UserError(f"--{option} is not UTF-8 ({text!r}): rename it") from None
 
 
 def _nobody_reads():

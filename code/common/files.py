@@ -6,6 +6,7 @@ renames.
 """
 
 import contextlib
+import csv
 import errno
 import hashlib
 import json
@@ -358,9 +359,20 @@ def read_csv(path: str | Path, hint: str = "", **options: object) -> pd.DataFram
     """Read a table; UserError where it is missing, empty or no csv."""
     path = need_file(path, hint)
     try:
-        return pd.read_csv(path, **options)
+        table = pd.read_csv(path, **options)
     except (ValueError, KeyError, OSError) as error:  # pandas' parser errors are ValueErrors
         raise UserError(f"{path} is not a readable table ({str(error).splitlines()[0]})") from None
+    if any(re.search(r".\.\d+$", str(name)) for name in table.columns):
+        _refuse_doubled(path)  # pandas tells a second `age` from the first as age.1
+    return table
+
+
+def _refuse_doubled(path):
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        names = next(csv.reader(file), [])
+    doubled = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+    if doubled:
+        raise UserError(f"{path} has the column {doubled[0]} twice: leave one of them out")
 
 
 def need_file(path: str | Path, hint: str = "") -> Path:

@@ -239,6 +239,11 @@ class Stage:
         logged = name.match("tensorboard/events.out.tfevents.*")
         return str(name) in self._own or (logged and self._before is not None)
 
+    @property
+    def begun_before(self) -> bool:
+        """Whether this stage's file was there already."""
+        return self._before is not None
+
     def withdraw(self) -> None:
         """Leave the stage file as it was found: for a stage that stops at its checks, before
         writing anything.

@@ -24,6 +24,8 @@ def read_array_recording(path: str | Path, asked: Asked) -> Recording:
     the file holds may say rate, leads, unit, age and sex.
     """
     values, said = read_array(path)
+    if values.dtype.kind not in "iuf":
+        raise UserError(f"{path} holds {values.dtype}: expected numbers (samples in mV)")
     values = np.squeeze(values)
     if values.ndim != 2:
         raise UserError(

@@ -1,5 +1,7 @@
 """Recordings of one's own, one after the other, into a data set in PTB-XL's layout."""
 
+import os
+import re
 import shutil
 import sys
 from collections import Counter
@@ -21,6 +23,8 @@ from records.sources import Source
 
 MIN_SECONDS = 2.5
 MAX_MV = 50.0  # no ECG reaches it: the unit is wrong
+ASIDE = ".importing"  # folder that records are written to first
+RECORD_FILE = re.compile(r"\d{5,}_(lr|hr|\d+)\.(hea|dat)")  # what record_name makes
 CHUNK = 64  # records judged at a time
 
 
@@ -54,10 +58,12 @@ class Written:
 
 
 def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted) -> Written:
-    """Read, check, bring to one rate and length, and write every recording; what was written is
-    removed again where the import is refused.
+    """Read, check, bring to one rate and length, and write every recording. They are written aside
+    and moved into place at the end: an import that is refused leaves what was there before.
     """
     written, waiting = Written(wanted.sampling_rate or 0), []
+    aside = folder / ASIDE
+    shutil.rmtree(aside, ignore_errors=True)
     try:
         for number, name in enumerate(tqdm(source.names, desc="importing", disable=None)):
             try:
@@ -70,7 +76,7 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
                     raise
                 written.skipped[name] = str(error)
                 continue
-            _write(folder, int(ids[number]), signal, written.sampling_rate)
+            _write(aside, int(ids[number]), signal, written.sampling_rate)
             written.kept.append(number)
             written.facts.append(recording.facts)
             waiting.append((name, signal.astype(np.float32)))
@@ -79,10 +85,26 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
         _judge(waiting, written)
         if not written.kept:
             raise UserError(f"none of the {len(source.names)} recordings can be used")
-    except BaseException:
-        shutil.rmtree(folder / f"records{written.sampling_rate}", ignore_errors=True)
-        raise
+        _into_place(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return written
+
+
+def _into_place(aside, folder):
+    """Move records from `aside` into the data set's folder; records of an earlier import that are
+    not among them go, whatever else is there stays.
+    """
+    placed = set()
+    for new in sorted(path for path in aside.rglob("*") if path.is_file()):
+        target = folder / new.relative_to(aside)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(new, target)
+        placed.add(target)
+    for whole in {path.parent.parent for path in placed}:
+        for old in sorted(whole.glob("*/*")):
+            if RECORD_FILE.fullmatch(old.name) and old not in placed:
+                old.unlink()
 
 
 def _brought(recording: Recording, name: str, wanted: Wanted, written: Written) -> np.ndarray:

@@ -70,6 +70,8 @@ def _array(path, asked):
     if path.suffix.lower() not in (".npy", ".npz", ".mat"):
         return Source([path.stem], lambda number: read_recording(path, asked))
     values, said = (read_npy(path, mmap=True), {}) if path.suffix == ".npy" else read_array(path)
+    if values.dtype.kind not in "iuf":
+        raise UserError(f"{path} holds {values.dtype}: expected numbers (samples in mV)")
     values = values[None] if values.ndim == 2 else values
     rate = asked.rate or said.get("rate")
     if rate is None:

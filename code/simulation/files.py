@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from common.files import write_csv, write_npy
+from common.files import UserError, write_csv, write_npy
 from common.labels import STATEMENTS
 from records.ptbxl import SUFFIX, record_name, write_database, write_record, write_statements
 from simulation.causes import CAUSES, DECOYS
@@ -55,12 +55,15 @@ def write_cohort(
     return [*written[::-1], *(folder / name for name in tables)]
 
 
-def remove_records(folder: Path) -> None:
-    """Remove the records and segmentations of an earlier cohort, so that none outlives
-    its table.
+def remove_records(folder: Path, ours: bool) -> None:
+    """Remove the records and segmentations of an earlier cohort, so that none outlives its table;
+    UserError where there are some and no cohort was begun here (`ours`).
     """
+    names = [*(f"records{rate}" for rate in SUFFIX), SEGMENTATIONS]
+    if not ours and (there := [name for name in names if (folder / name).exists()]):
+        raise UserError(f"{folder} holds {there[0]}, which was not simulated: choose a new folder")
     (folder / "ptbxl_database.csv").unlink(missing_ok=True)
-    for name in [*(f"records{rate}" for rate in SUFFIX), SEGMENTATIONS]:
+    for name in names:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

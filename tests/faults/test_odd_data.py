@@ -1,0 +1,114 @@
+"""Tables and arrays that are nearly right: understood, or refused in one line that names the place;
+what was there before a refused import stays.
+"""
+
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import import_records
+import preprocessing
+import simulate_ptbxl
+from mutations import attempt
+from records.dataset import load_dataset, shared_patients
+from tiny_ptbxl import write_dataset
+
+
+def run(stage, *words):
+    """The stage's one line of error, or None."""
+    return attempt(stage.main, stage.get_args_parser(), list(map(str, words)))[1]
+
+
+def preprocessed(tmp_path, change):
+    """(line of error, folder) of a data set whose table was changed."""
+    folder = write_dataset(tmp_path / "data")
+    table = pd.read_csv(folder / "ptbxl_database.csv")
+    change(table).to_csv(folder / "ptbxl_database.csv", index=False)
+    return run(preprocessing, "--data_path", folder), folder
+
+
+def test_patients_with_names_are_numbered(tmp_path):
+    names = ["Ada", "Ada", "Bo", "Cy", "Di", "Ed"]
+    line, folder = preprocessed(tmp_path, lambda table: table.assign(patient_id=names))
+    assert line is None
+    data = load_dataset(folder)
+    assert list(data.patient_id) == [1, 1, 2, 3, 4, 5]
+    assert shared_patients(data, data).startswith("5 patients (patient_id 1 2 3 4 5)")
+
+
+def test_one_patient_alone_is_preprocessed(tmp_path):
+    line, folder = preprocessed(tmp_path, lambda table: table.assign(patient_id=7))
+    assert line is None
+    assert set(load_dataset(folder).patient_id) == {7}
+
+
+@pytest.mark.parametrize("column", ["age", "ecg_id", "strat_fold"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path, column):
+    line, _ = preprocessed(tmp_path, lambda table: pd.concat([table, table[[column]]], axis=1))
+    assert f"has the column {column} twice" in line
+
+
+def test_a_column_called_like_a_second_one_is_read(tmp_path):
+    line, _ = preprocessed(tmp_path, lambda table: table.assign(**{"age.1": 3}))
+    assert line is None
+
+
+@pytest.mark.parametrize(
+    "ids", [["a", "b", "c", "d", "e", "f"], [np.nan, 2, 3, 4, 5, 6], [1, 1, 2, 3, 4, 5]]
+)
+def test_ids_that_are_none_are_refused(tmp_path, ids):
+    line, _ = preprocessed(tmp_path, lambda table: table.assign(ecg_id=ids))
+    assert "ecg_id must be a whole number and occur once" in line
+
+
+def _import(tmp_path, array, *more, text="labels\nNORM\nIMI\nNORM\n"):
+    np.save(tmp_path / "a.npy", array)
+    (tmp_path / "a.csv").write_text(text)
+    words = ["--records", tmp_path / "a.npy", "--table", tmp_path / "a.csv"]
+    words += ["--signal_rate", 100, "--output_path", tmp_path / "own", *more]
+    return run(import_records, *words)
+
+
+SIGNAL = np.random.default_rng(0).normal(0, 0.3, (3, 1000, 12))
+
+
+@pytest.mark.parametrize("kind", ["U1", "S1", "bool", "complex128"])
+def test_arrays_that_are_no_samples_are_refused(tmp_path, kind):
+    line = _import(tmp_path, (SIGNAL > 0).astype(kind))
+    assert "expected numbers (samples in mV)" in line
+    assert not (tmp_path / "own").exists()
+
+
+def test_a_refused_import_leaves_what_was_there(tmp_path):
+    assert _import(tmp_path, SIGNAL) is None
+    own = tmp_path / "own"
+    (own / "records100" / "notes.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
+    bad = SIGNAL.copy()
+    bad[2, 5, 3] = np.nan
+    assert "has gaps" in _import(tmp_path, bad, "--overwrite")
+    after = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
+    assert after == before
+    line = _import(tmp_path, SIGNAL[:2] * 2, "--overwrite", text="labels\nNORM\nIMI\n")
+    assert line is None
+    names = sorted(path.name for path in own.rglob("*_lr.dat"))
+    assert names == ["00001_lr.dat", "00002_lr.dat"]
+    assert (own / "records100" / "notes.txt").read_text() == "mine"
+
+
+def test_records_that_were_not_simulated_are_not_removed(tmp_path):
+    (tmp_path / "records100").mkdir()
+    (tmp_path / "records100" / "mine.dat").write_text("mine")
+    line = run(simulate_ptbxl, "--output_path", tmp_path, "--n_records", 3)
+    assert "holds records100, which was not simulated" in line
+    assert (tmp_path / "records100" / "mine.dat").read_text() == "mine"
+    assert not (tmp_path / "simulate_ptbxl.json").exists()
+
+
+def test_a_path_that_is_not_utf8_is_refused_in_one_line(tmp_path):
+    folder = os.fsdecode(os.fsencode(str(tmp_path)) + b"/b\xff\xfed")
+    write_dataset(tmp_path / "data")
+    os.rename(tmp_path / "data", folder)
+    assert "--data_path is not UTF-8" in run(preprocessing, "--data_path", folder)
