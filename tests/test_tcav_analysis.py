@@ -396,7 +396,7 @@ def test_class_records_of_training_folds_are_taken_where_asked_for_and_said(
         (["--layers", "block9"], "unknown layer block9: accepted are block1.conv"),
         (["--n_runs", "1"], "--n_runs 1 shows no spread"),
         (["--n_null", "30"], "--n_null 30 is too small for any significance"),
-        (["--folds", "11"], "no record of CD, HYP, MI, NORM, STTC in fold 11"),
+        (["--folds", "11"], "11 is not a fold"),
         (
             ["--relative", "SLI-LVH", "Sex", "--min_positives", "60"],
             "SLI-LVH against the others cannot be tested: ",
