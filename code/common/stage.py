@@ -255,7 +255,8 @@ class Stage:
         else:
             with replacing(self.path) as temporary:
                 temporary.write_bytes(self._before)
-            if read_stage(self.path).get("outputs", {}).keys() >= self._own:
+            there = read_stage(self.path)
+            if {*there.get("outputs", {}), *there.get("written", ())} >= self._own:
                 self._journal.unlink(missing_ok=True)
 
     def finish(
