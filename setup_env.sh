@@ -7,7 +7,7 @@
 # torch is imported for real (the one that breaks); for the others it is enough, and quicker, that they can be found
 imports="import importlib.util, sys
 import torch
-names = 'numpy pandas scipy sklearn matplotlib wfdb captum tensorboard tqdm onnx h5py ecgdatakit pydicom pytest xdist ruff selenium'.split()
+names = 'numpy pandas scipy sklearn matplotlib wfdb captum tensorboard tqdm onnx h5py ecgdatakit pydicom pytest nbclient ipykernel xdist ruff selenium'.split()
 if any(importlib.util.find_spec(name) is None for name in names): sys.exit(1)
 # the oldest that the tests pass with: with NumPy 1.26 and scikit-learn 1.4 some do not
 from importlib import metadata

@@ -323,9 +323,10 @@ def tried_records(info: ModelInfo, data: Dataset | None) -> np.ndarray:
         return data.signals[last[:N_TRIED]]
     from simulation.cohort import make_plan, render_plan
 
-    signals = render_plan(make_plan(N_TRIED, seed=0), info.sampling_rate)
+    microvolt = render_plan(make_plan(N_TRIED, seed=0), info.sampling_rate)
+    signals = microvolt.astype(np.float32) / 1000  # mV
     repeats = -(-info.crop // signals.shape[1])
-    return np.tile(signals, (1, repeats, 1)).astype(np.float32)
+    return np.tile(signals, (1, repeats, 1))
 
 
 def describe(network: nn.Module, program: Program, expected: Expected) -> list[str]:

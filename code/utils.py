@@ -36,7 +36,7 @@ OFFERED = {
     "ecg.delineation": ("delineate",),
     "ecg.segmenting": ("segment",),
     "ecg.segments": ("SEGMENTS",),
-    "ecg.concepts": ("CONCEPTS",),
+    "ecg.concepts": ("CONCEPTS", "judge"),
     # data sets
     "records.dataset": (
         "Dataset",
@@ -52,6 +52,8 @@ OFFERED = {
     ),
     "records.quality": ("QUALITY_FILE", "write_flag_counts"),
     "records.segmentations": ("load_segments",),
+    # simulated patients whose causes are known
+    "simulation.cohort": ("make_plan", "render_plan"),
     # networks and their checkpoints
     "networks.models": ("MODELS", "get_model"),
     "networks.foreign": ("wrap",),
@@ -88,7 +90,7 @@ OFFERED = {
     # concept vectors
     "tcav.activations": ("class_gradients", "collect", "layer_names"),
     "tcav.concept_sets": ("concept_set",),
-    "tcav.analysis": ("Plan", "analyse"),
+    "tcav.analysis": ("Plan", "analyse", "make_layer", "run_concept"),
     "tcav.tables": ("scores_table",),
     # drawing
     "common.ecg_paper": ("Heat", "Record", "comparison", "twelve_leads"),

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from conftest import run_script
+from import_model import tried_records
 from networks.checkpoints import load_model
+from networks.foreign import wrap
 from own_files import dense_model
 from tiny_dataset import write_tiny_dataset
 
@@ -123,3 +125,11 @@ def test_what_does_not_fit_is_said_in_one_line_and_nothing_is_written(
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list((place / "output").glob("*bad"))
+
+
+def test_without_a_data_set_the_analyses_are_tried_on_millivolts():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12 * 250, 1))
+    info = wrap(network, ["A"], seconds=2.5).info
+    signals = tried_records(info, None)
+    assert signals.shape[::2] == (8, 12)
+    assert 0.5 < abs(signals).max() < 20
