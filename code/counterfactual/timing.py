@@ -25,7 +25,10 @@ SHARES = {  # of the stretch that an interval may take from
     "JT": 0.3,
     "RR": 0.4,
 }
+ORDER = ("P_on", "P_off", "QRS_on", "QRS_begun", "QRS_ending", "QRS_off", "T_peak", "T_off")
 REGULAR = 0.08  # RR intervals that vary by more, as a share, are a rhythm of their own
+EDGE = 4  # samples at RATE at either end of the QRS that move as they are: what our measurement
+# adds to a QRS by smoothing does not grow with it
 FADE = 40  # samples at RATE in which the record fades into its continuation
 TAIL = 2 * RATE  # samples that it is continued by at either end
 
@@ -35,7 +38,8 @@ class Timing:
     """Where the beats of a record lie, samples at RATE, and how far its intervals can be moved.
 
     fine    # (8, F) mV of the independent leads at RATE
-    knots   {"P_on" "P_off" "QRS_on" "QRS_off" "T_peak" "T_off": (B,)}; no P: the key is missing
+    knots   {"P_on" "P_off" "QRS_on" "QRS_begun" "QRS_ending" "QRS_off" "T_peak" "T_off": (B,)} in
+            this order; no P: the key is missing
     room    {interval: (low, high)} in ms, what the stretches give
     cycles  first and last RR interval
     """
@@ -56,12 +60,13 @@ def timing_of(
     centres = np.sort(centres[centres >= 0])
     if len(centres) < 3 or len(centres) > len(anatomy.centres):
         return None
-    names = ("P_on", "P_off", "QRS_on", "QRS_off", "T_peak", "T_off")
-    known = [name for name in names if np.isfinite(anatomy.at[name])]
+    known = [name for name in ORDER if np.isfinite(anatomy.at.get(name, np.nan))]
     if not {"QRS_off", "T_peak", "T_off"} <= set(known):
         return None
-    knots = {name: centres + anatomy.at[name] - CENTRE for name in known}
-    order = np.stack([knots[name] for name in known])
+    at = {name: anatomy.at[name] for name in known}
+    at |= {"QRS_begun": at["QRS_on"] + EDGE, "QRS_ending": at["QRS_off"] - EDGE}
+    knots = {name: centres + at[name] - CENTRE for name in ORDER if name in at}
+    order = np.stack(list(knots.values()))
     if (np.diff(order, axis=0) <= 0).any() or (order[0, 1:] <= order[-1, :-1]).any():
         return None
     gaps = np.diff(centres)
@@ -75,7 +80,7 @@ def _room(knots, gaps):
     free = {
         "TP": (knots[first][1:] - knots["T_off"][:-1]).min(),
         "ST": (knots["T_peak"] - knots["QRS_off"]).min(),
-        "QRS": (knots["QRS_off"] - knots["QRS_on"]).min(),
+        "QRS": (knots["QRS_ending"] - knots["QRS_begun"]).min(),
         "JT": (knots["T_off"] - knots["QRS_off"]).min(),
         "RR": gaps.min(),
     }
@@ -107,6 +112,8 @@ def old_times(timing: Timing, doses: dict[str, float], new: np.ndarray) -> np.nd
         "P_on": -samples["PR interval"],
         "P_off": -samples["PR interval"],
         "QRS_on": 0.0,
+        "QRS_begun": 0.0,
+        "QRS_ending": samples["QRS duration"],
         "QRS_off": samples["QRS duration"],
         "T_peak": samples["QT interval"] * share,
         "T_off": samples["QT interval"],
