@@ -1,0 +1,77 @@
+"""What Shapley values cost and how sure they are, and how near KernelSHAP and LIME come.
+
+    python tests/benchmarks/bench_shapley.py --model_path output/lenet_subdiagnostic
+        --data_path data/simulated [--n 8]
+
+Explains the centre crop of N records of fold 10 for their most probable class, players: lead x
+segment. Prints seconds a window, orders, largest standard error, how far the shares are from
+summing up, and the correlation over players' samples with shares of other draws (128 orders).
+"""
+
+import argparse
+import time
+
+import numpy as np
+import torch
+
+from attribution.methods import explain
+from networks.checkpoints import load_model
+from networks.inference import input_of, load_dataset_for
+from records.segmentations import load_segments
+
+REFERENCE = {"wanted_error": 1e-6, "max_permutations": 128, "seed": 1}
+
+
+def correlations(first, second):
+    """(n,) over all samples of each record's map."""
+    pairs = zip(first.flatten(1).numpy(), second.flatten(1).numpy(), strict=True)
+    return [float(np.corrcoef(*pair)[0, 1]) for pair in pairs]
+
+
+def main():
+    """One line per method."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model_path", required=True)
+    parser.add_argument("--data_path", required=True)
+    parser.add_argument("--n", type=int, default=8)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    model = load_model(args.model_path)
+    data = load_dataset_for(model.info, args.data_path).in_folds([10])
+    rows = np.arange(min(args.n, len(data)))
+    start = (data.signals.shape[1] - model.info.crop) // 2
+    crop = slice(start, start + model.info.crop)
+    x = input_of(model, data.signals[rows, crop])
+    numbers = load_segments(data, rows)[:, crop].argmax(axis=3)
+    regions = torch.from_numpy(numbers).transpose(1, 2)
+    with torch.no_grad():
+        target = model(x).argmax(dim=1)
+    reference = explain(model, x, target, "shapley", regions=regions, **REFERENCE)
+    for method in ("shapley", "kernel_shap", "lime", "occlusion"):
+        begun = time.perf_counter()
+        done = explain(model, x, target, method, regions=regions)
+        seconds = (time.perf_counter() - begun) / len(x)
+        found = np.array(correlations(done.attributions, reference.attributions))
+        print(
+            f"{method:12} {seconds:6.2f} s a window; correlation with other draws, 128 orders: "
+            f"{found.mean():.2f} ({found.min():.2f} to {found.max():.2f}), n = {len(x)}"
+        )
+        if done.standard_error is None:
+            continue
+        sizes = torch.stack([torch.bincount(one.flatten())[one] for one in _cells(regions)])
+        error = (done.standard_error * sizes).flatten(1).amax(dim=1)
+        print(
+            f"  orders {done.steps.tolist()}; largest standard error of a share "
+            f"{[round(value, 3) for value in error.tolist()]} logit of "
+            f"{[round(value, 2) for value in done.difference.tolist()]}; wanted error reached in "
+            f"{int((~done.missed).sum())}; sums miss by {float(done.gap.abs().max()):.1e} at most"
+        )
+
+
+def _cells(regions):
+    """Number of the lead x segment player of each sample, (n, leads, T)."""
+    return regions + 24 * torch.arange(regions.shape[1])[:, None]
+
+
+if __name__ == "__main__":
+    main()
