@@ -101,10 +101,13 @@ def account(arrays: dict[str, np.ndarray], position: int, short: bool = False) -
         shown = " + ".join(value if short else f"{name} {value}" for name, value in terms)
         start = "" if short else "Ledger: logit "
         return f"{start}{logit:.2f} = {shown}".replace("+ -", "- ")
+    if "standard_error" in arrays:
+        above = ", some errors above the wanted one" if arrays["missed"][position] else ""
+        return f"Shares sum up within {abs(arrays['gap'][position]):.4f} logit{above}"
     if "gap" in arrays:
         above = ", above 1 % in some window" if arrays["missed"][position] else ""
         start = "Gap" if short else "Completeness gap"
-        return f"{start} {arrays['gap'][position]:+.4f} logit{above}"
+        return f"{start} {round(arrays['gap'][position], 4) + 0.0:+.4f} logit{above}"
     return ""
 
 

@@ -109,6 +109,9 @@ def _viewed_map(pathology, method, arrays, row):
             f"Logit {logit:.2f} = signal {source:.2f} + constants of the network {bias:.2f} "
             f"+ rest {sum(rest):.3f}."
         )
+    elif "standard_error" in arrays:
+        largest = float(np.nanmax(arrays["standard_error"][row]))
+        note += f" Shares, summing up; standard error of a sample's share at most {largest:.4f}."
     elif "gap" in arrays:
         note += f" The map misses it by {abs(float(arrays['gap'][row])):.3f}."
     values = arrays["attributions"][row]
