@@ -9,10 +9,10 @@ Writes: <run>/discovery/ (discovery_<names>/ for another cohort than the paper's
 Example:
     python code/discovery.py --model_path output/lenet_superdiagnostic --cohort "AMI or IMI"
 
-Spaces and clusters are fitted on the training folds and reported on --folds (default 9 10); with
-fewer than --min_records there, by cross-fitting over all folds: every record is assigned by a fit
-that has not seen its patient. The network itself has been trained on folds 1-8 either way. Labels
-are never used for choosing anything.
+Spaces and clusters are fitted on the training folds and reported on --folds (default 10: fold 9
+chose the checkpoint); with fewer than --min_records there, by cross-fitting over all folds: every
+record is assigned by a fit that has not seen its patient. The network itself has been trained on
+folds 1-8 either way. Labels are never used for choosing anything.
 """
 
 import argparse
@@ -77,7 +77,10 @@ def get_args_parser() -> StageParser:
         __doc__,
         *EXPLAINING,
         "methods",
-        folds={"default": [9, 10], "help": "folds (1-10) that are reported"},
+        folds={
+            "default": [10],
+            "help": "folds (1-10) that are reported; fold 9 chose the checkpoint",
+        },
         methods={"default": ["saliency"], "help": f"one attribution method, {methods_in_words()}"},
     )
     parser.add_argument(

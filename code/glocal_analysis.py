@@ -39,7 +39,15 @@ from common.labels import is_regression
 from common.stage import Stage
 from glocal import tables
 from glocal.controls import control_lifts
-from glocal.groups import CONTROLS, check_cross_fit, fill_group, load_pool, make_groups, seen_folds
+from glocal.groups import (
+    CONTROLS,
+    check_cross_fit,
+    explained_for,
+    fill_group,
+    load_pool,
+    make_groups,
+    seen_folds,
+)
 from glocal.scorecard import CARDS, cards_for
 from utils import (
     STRATEGIES,
@@ -102,9 +110,9 @@ def get_args_parser() -> StageParser:
         "--contrast",
         default=[],
         metavar="LABEL",
-        help="pairs of groups whose maps are compared, each explained for its own label, e.g. "
-        "LVH NORM (permutation over patients, Holm: tests that nothing at all differs, spread "
-        "included; default: none)",
+        help="pairs of groups whose maps are compared, both explained for the first one's label, "
+        "e.g. LVH NORM (tests that the mean relative density of a cell is the same: Welch's t "
+        "under permutation over patients, Holm over the cells; default: none)",
     )
     parser.add_argument(
         "--cards",
@@ -288,7 +296,13 @@ def main(args: argparse.Namespace) -> None:
             fill_group(group, pool, methods, args.seed, progress=True, n_jitters=args.n_jitters)
         shown = [groups[name] for name in pathologies if name in groups]
         lifts = _control_lifts(args, models[0], data, place, pool, shown, methods, cards, device)
-        found = tables.write_tables(folder, args, info, groups, shown, pairs, methods, cards, lifts)
+        contrasted = [
+            (groups[first], explained_for(groups[second], first, pool, methods, args.seed))
+            for first, second in pairs
+        ]
+        found = tables.write_tables(
+            folder, args, info, groups, shown, contrasted, methods, cards, lifts
+        )
         paths = [folder / f"{name}.csv" for name in found]
         from glocal import figures  # what draws is loaded when all is computed
 

@@ -22,7 +22,14 @@ from ecg.segments import SEGMENTS
 from glocal import figures as glocal_figures
 from glocal import groups as glocal_groups
 from glocal import tables as glocal_tables
-from glocal.groups import check_cross_fit, fill_group, label_bars, load_pool, make_group
+from glocal.groups import (
+    check_cross_fit,
+    explained_for,
+    fill_group,
+    label_bars,
+    load_pool,
+    make_group,
+)
 from glocal.scorecard import (
     CARDS,
     permuted_cards,
@@ -174,6 +181,7 @@ def test_figures_and_contrast_are_written(done):
         assert (done / f"{name}.png").stat().st_size > 20_000
     table = pd.read_csv(done / "contrast.csv")
     assert len(table) == 3 * 288
+    assert set(table["target"]) == {"LVH"}
     assert (table["p_holm"].dropna() >= table["p"].dropna()).all()
 
 
@@ -273,6 +281,10 @@ def test_group_heat_and_cells_equal_a_plain_computation(cohort, trained):
     pool = load_pool([model], data, [10])
     group = make_group(pool, "LVH", "all", 5, "centre_crop")
     fill_group(group, pool, ["saliency"])
+    again = explained_for(group, "LVH", pool, ["saliency"]).cells["saliency"]
+    np.testing.assert_array_equal(again.relevance, group.cells["saliency"].relevance)
+    other = explained_for(group, "NORM", pool, ["saliency"]).cells["saliency"]
+    assert not np.allclose(other.relevance, again.relevance)
     maps = attribute_records(
         model, group.data.signals, model.info.index("LVH"), "saliency", "centre_crop"
     )

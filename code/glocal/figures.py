@@ -317,8 +317,8 @@ def contrast_figure(table: pd.DataFrame, method: str) -> Figure:
         pad=13,
     )
     title = (
-        f"Where the relevance of {names['first']} and {names['second']} differs "
-        f"({method_in_words(method)})"
+        f"Where the relevance for {names['first']} differs between {names['first']} and "
+        f"{names['second']} ({method_in_words(method)})"
     )
     figure.text(0.035, 0.975, title, va="top", fontsize=12, fontweight="bold")
     return figure

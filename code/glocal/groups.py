@@ -8,7 +8,7 @@ fill_group(group, pool, ["saliency"], seed=0)              # heat and cell sums 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -280,11 +280,13 @@ def fill_group(
     seed: int = 0,
     progress: bool = False,
     n_jitters: int = 0,
+    target: str | None = None,
 ) -> None:
-    """Map the group's relevance with every method, by beat and by cell; the cells of methods that
-    look at the network under `n_jitters` jitters of the waves' boundaries too.
+    """Map the group's relevance with every method, by beat and by cell, for its own label or for
+    `target`; the cells of methods that look at the network under `n_jitters` jitters of the waves'
+    boundaries too.
     """
-    data, target = group.data, pool.info.index(group.pathology)
+    data, target = group.data, pool.info.index(target or group.pathology)
     coverage = coverage_of(pool.models[0], data.signals.shape[1], group.window)
     parts = {method: [] for method in methods}
     moved = {method: [] for method in methods if n_jitters and method not in CONTROLS}
@@ -310,6 +312,15 @@ def fill_group(
         group.heat[method], group.signed_heat[method] = heat[method] / len(group.beats)
     for method, batches in moved.items():
         group.jittered[method] = [concatenate(same) for same in zip(*batches, strict=True)]
+
+
+def explained_for(
+    group: Group, target: str, pool: Pool, methods: Sequence[str], seed: int = 0
+) -> Group:
+    """The same records, mapped for another label."""
+    twin = replace(group, heat={}, signed_heat={}, cells={}, jittered={})
+    fill_group(twin, pool, methods, seed, target=target)
+    return twin
 
 
 def _jittered(cells, maps, segments, data, rows, n_jitters, coverage, seed):

@@ -167,8 +167,9 @@ def patient_means(
 def contrast(
     first: CellMaps, second: CellMaps, n_permutations: int = 10_000, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Difference of two groups' relative densities per cell, tested by permuting the group over
-    patients.
+    """Difference of two groups' mean relative densities per cell, tested by permuting the group
+    over patients: the difference over its standard error (Welch's t), which holds its level for
+    means where the groups' spreads differ (Janssen, Stat Probab Lett 36 (1997) 9).
 
     Each patient counts once, with the mean of their records; patients who are in both groups are
     left out and counted. Returns first, second (NaN where nobody has the cell), difference, p
@@ -188,20 +189,21 @@ def contrast(
             f"({len(both)} in both)"
         )
     pooled = np.ma.concatenate(alone)
-    observed = _difference(pooled, np.r_[np.ones(n_first), np.zeros(n_second)][None])[0]
-    observed = np.where(first.common & second.common, observed, np.nan)
+    mine = np.r_[np.ones(n_first), np.zeros(n_second)][None]
+    observed = np.where(first.common & second.common, _difference(pooled, mine)[0], np.nan)
+    statistic = np.where(np.isfinite(observed), _studentised(pooled, mine)[0], np.nan)
     members = (
         np.argsort(np.random.default_rng(seed).random((n_permutations, len(pooled))), axis=1)
         < n_first
     )
-    null = _difference(pooled, members.astype(float))
+    null = _studentised(pooled, members.astype(float))
     # a draw that leaves one group without the cell says nothing: it counts against significance
-    p = permutation_p(np.abs(observed), np.where(np.isfinite(null), np.abs(null), np.inf))
+    p = permutation_p(np.abs(statistic), np.where(np.isfinite(null), np.abs(null), np.inf))
     return {
         "first": group_mean(alone[0]),
         "second": group_mean(alone[1]),
         "difference": observed,
-        "p": np.where(np.isfinite(observed), p, np.nan),
+        "p": np.where(np.isfinite(statistic), p, np.nan),
         "n_first": n_first,
         "n_second": n_second,
         "n_both": len(both),
@@ -211,3 +213,26 @@ def contrast(
 def _difference(values, members):
     """Mean of the members less mean of the others, (R, 12, 24) for members (R, n) of 0 and 1."""
     return group_mean(values, members) - group_mean(values, 1 - members)
+
+
+def _studentised(values, members):
+    """`_difference` over its standard error (Welch); infinite where a group has no spread and the
+    means differ, NaN where fewer than two of a group have the cell.
+    """
+    shape = values.shape[1:]
+    there = ~np.ma.getmaskarray(values).reshape(len(values), -1)
+    filled = values.filled(0).reshape(len(values), -1)
+    centred = np.where(there, filled - filled.sum(axis=0) / np.maximum(there.sum(axis=0), 1), 0)
+    means, errors = [], 0.0
+    for chosen in (members, 1 - members):
+        count = chosen @ there
+        with np.errstate(divide="ignore", invalid="ignore"):
+            means.append(chosen @ centred / count)
+            spread = np.maximum(chosen @ centred**2 / count - means[-1] ** 2, 0)
+            errors = errors + spread / (count - 1)
+    difference, error = means[0] - means[1], np.sqrt(errors)
+    none = error <= 1e-9 * np.abs(difference)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where(none, np.sign(difference) * np.inf, difference / error)
+    found[(difference == 0) & none] = 0
+    return found.reshape(len(members), *shape)

@@ -156,6 +156,7 @@ def _contrast(first, second, method, n_permutations, seed):
         {
             "first": first.pathology,
             "second": second.pathology,
+            "target": first.pathology,
             "method": method,
             "lead": np.repeat(LEADS, len(SEGMENTS)),
             "segment": np.tile(SEGMENTS, len(LEADS)),
@@ -255,14 +256,15 @@ def write_tables(
     info: ModelInfo,
     groups: dict[str, Group],
     shown: list[Group],
-    pairs: list[tuple[str, str]],
+    pairs: list[tuple[Group, Group]],
     methods: Sequence[str],
     cards: dict[str, Card],
     lifts: pd.DataFrame | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Write every table of a run into `folder`; the tables by name. `lifts`: of control networks.
 
-    Cards are scored for the groups `shown`, contrasts are made of the named `pairs`.
+    Cards are scored for the groups `shown`, contrasts are made of `pairs`, both
+    explained for the first one's label.
     """
     everyone = list(groups.values())
     found = {
@@ -280,8 +282,7 @@ def write_tables(
         if lifts is not None:
             found["scorecard"] = with_controls(found["scorecard"], lifts)
     if pairs:
-        contrasted = [(groups[first], groups[second]) for first, second in pairs]
-        found["contrast"] = contrasts_csv(contrasted, methods, args.n_permutations, args.seed)
+        found["contrast"] = contrasts_csv(pairs, methods, args.n_permutations, args.seed)
     for name, table in found.items():
         write_csv(folder / f"{name}.csv", table)
     return found
