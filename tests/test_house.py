@@ -2,6 +2,8 @@
 air in the lines, and the picture of it all.
 """
 
+import re
+
 import pytest
 
 from benchmarks import house
@@ -53,3 +55,36 @@ def test_the_measures_count():
     assert counts == [0, 1, 1]
     assert house.floors({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == 3
     assert house.between_folders({"a.x": {"a.y", "b.z"}, "b.z": set()}) == {"a": {"b"}, "b": set()}
+
+
+def rows_of(heading):
+    """Cells of the table under a heading of docs/architecture.md."""
+    text = (house.ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    part = text.split(f"## {heading}")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("|")]
+    return rows[2:]
+
+
+@pytest.mark.parametrize("row", rows_of("Where do I add"), ids=lambda row: row[0])
+def test_what_one_adds_to_is_where_the_page_says(row):
+    files = [house.ROOT / name for name in re.findall(r"`(code/[\w/]+\.py)`", row[1])]
+    names = re.findall(r"`([A-Z][A-Z_]+|open_source)`", row[2])
+    if not files:  # figures: a file of that name in every room that draws
+        assert row[0] == "a figure"
+        return
+    assert names
+    for file in files:
+        source = file.read_text(encoding="utf-8")
+        assert any(re.search(rf"^(def )?{name}\b", source, re.MULTILINE) for name in names)
+
+
+@pytest.mark.parametrize("row", rows_of("One answer to each question"), ids=lambda row: row[0])
+def test_answers_are_given_where_the_page_says(row):
+    [file] = re.findall(r"`([\w/]+\.py)`", row[1])
+    source = (house.CODE / file).read_text(encoding="utf-8")
+    names = re.findall(r"`(\w+)`", row[1])
+    assert names
+    for name in names:
+        assert re.search(
+            rf"^(def |class )?{name}\b|import {name}\b|\b{name},", source, re.MULTILINE
+        )

@@ -82,6 +82,8 @@ STAGES = {
     "glocal_analysis": f"--model_path {RUN} --methods negated --selection labelled --n_bootstrap 9",
     "sanity_checks": f"--model_path {RUN} --checks size --methods negated --n_samples 4",
     "discovery": f"--model_path {RUN} --cohort MI --target INFARCT --representations peak",
+    "counterfactuals": f"--model_path {RUN} --strategy labelled --max_figures 1",
+    "report": f"--model_path {RUN}",
 }
 
 
@@ -139,3 +141,5 @@ def test_every_stage_runs_with_what_was_added(house):
     assert "negated" in set(pd.read_csv(run / "glocal" / "segments.csv")["method"])
     assert "map_size" in set(pd.read_csv(run / "sanity" / "checks.csv")["check"])
     assert set(pd.read_csv(run / "discovery_MI" / "table.csv")["representation"]) == {"peak"}
+    assert len(pd.read_csv(run / "counterfactual" / "counterfactuals.csv"))
+    assert (run / "report.html").stat().st_size > 100_000
