@@ -27,8 +27,8 @@ SHARES = {  # of the stretch that an interval may take from
 }
 ORDER = ("P_on", "P_off", "QRS_on", "QRS_begun", "QRS_ending", "QRS_off", "T_peak", "T_off")
 REGULAR = 0.08  # RR intervals that vary by more, as a share, are a rhythm of their own
-EDGE = 4  # samples at RATE at either end of the QRS that move as they are: what our measurement
-# adds to a QRS by smoothing does not grow with it
+EDGE = 4  # samples at RATE at either end of a QRS that is narrowed that move as they are: measured
+# on folds other than those reported, a widened QRS is found as stated without, a narrowed one with
 FADE = 40  # samples at RATE in which the record fades into its continuation
 TAIL = 2 * RATE  # samples that it is continued by at either end
 
@@ -108,13 +108,15 @@ def old_times(timing: Timing, doses: dict[str, float], new: np.ndarray) -> np.nd
     n_beats = len(knots["QRS_on"])
     moved = samples["RR interval"] * (np.arange(n_beats) - n_beats // 2)
     share = (knots["T_peak"] - knots["QRS_off"]) / (knots["T_off"] - knots["QRS_off"])
+    width = samples["QRS duration"]
+    edge = EDGE / (knots["QRS_off"] - knots["QRS_on"]) if width > 0 else 0.0
     shift = {
         "P_on": -samples["PR interval"],
         "P_off": -samples["PR interval"],
         "QRS_on": 0.0,
-        "QRS_begun": 0.0,
-        "QRS_ending": samples["QRS duration"],
-        "QRS_off": samples["QRS duration"],
+        "QRS_begun": width * edge,
+        "QRS_ending": width * (1 - edge),
+        "QRS_off": width,
         "T_peak": samples["QT interval"] * share,
         "T_off": samples["QT interval"],
     }
