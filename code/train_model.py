@@ -118,7 +118,7 @@ def get_args_parser() -> StageParser:
     )
     recipe.add_argument(
         "--lr",
-        type=number_up_to(10),
+        type=number_up_to(10, zero=True),
         default=1e-3,
         help="learning rate of AdamW (its peak with one_cycle)",
     )

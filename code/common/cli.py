@@ -62,12 +62,12 @@ def positive_int(text: str) -> int:
     return _whole(text, 1, 10**15, "a whole number above 0")
 
 
-def number_up_to(most: float) -> Callable[[str], float]:
-    """Reads a number above 0 and up to `most`."""
+def number_up_to(most: float, zero: bool = False) -> Callable[[str], float]:
+    """Reads a number above 0, or from 0 on, up to `most`."""
 
     def read(text: str) -> float:
         with contextlib.suppress(ValueError):
-            if 0 < float(text) <= most:
+            if 0 < float(text) <= most or (zero and float(text) == 0):
                 return float(text)
         raise argparse.ArgumentTypeError(f"{text[:40]} is not a number above 0 and up to {most:g}")
 

@@ -31,7 +31,7 @@ WRONG = [
     (train_model, ["--seed", str(2**64)], "is not a seed"),
     (train_model, ["--lr", "1e38"], "up to 10"),
     (train_model, ["--lr", "nan"], "up to 10"),
-    (train_model, ["--lr", "0"], "up to 10"),
+    (train_model, ["--lr", "-1"], "up to 10"),
     (train_model, ["--crop_seconds", "0"], "up to 3600"),
     (train_model, ["--run_name", "../x"], "is no name of a folder"),
     (train_model, ["--run_name", ".."], "is no name of a folder"),
