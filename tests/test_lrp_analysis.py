@@ -322,7 +322,7 @@ def test_a_page_side_by_side_shows_what_was_explained_and_says_how(
     assert "LRP" in words
     foot = next(text for text in words if "of the record" in text)
     assert "3.75 to 5.98 s of the record" in foot  # LeNet reads no further
-    assert "lenet_subdiagnostic, centre crop of 2.5 s" in foot
+    assert "explained: centre crop of 2.5 s" in foot
 
 
 def test_the_cost_follows_the_steps(cohort, run_path, tmp_path, capsys):
