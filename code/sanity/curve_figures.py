@@ -96,7 +96,7 @@ def draw_removal(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
     for ax in axes[1]:
         ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     figure.supxlabel(
-        "share of the samples removed (lead × segment cells, physiological fill; "
+        "share of the samples removed (lead × segment cells, physiological fill;\n"
         f"{int(rows['n'].max())} records; bands: 95 % intervals over patients)",
         fontsize=9,
     )
