@@ -18,6 +18,7 @@ from sklearn.metrics.cluster import expected_mutual_information
 from sklearn.mixture import GaussianMixture
 
 from common.files import UserError
+from common.intervals import share_interval
 from common.stats import patient_weights, percentile_interval, permutation_p
 from subgroups.dip import dip_p
 
@@ -249,7 +250,7 @@ def agreement(
     rows = []
     for metric, scores in METRICS.items():
         value = score(metric, clusters, labels)
-        low, high = percentile_interval(scores(resampled))
+        low, high = _interval(metric, value, scores(resampled), len(np.unique(patients)))
         null = scores(permuted)
         rows.append(
             {
@@ -265,6 +266,17 @@ def agreement(
         )
     accuracy = next(row for row in rows if row["metric"] == "accuracy")
     return [*rows, above_chance(accuracy)]
+
+
+def _interval(metric, value, resampled, n_patients):
+    """95 % interval of a metric over patients (common.intervals.share_interval). Indices that run
+    from -1 to 1 are taken as shares between these, of half as many independent records: one record
+    that is in the wrong cluster moves them twice as far. None for so few that these are below five.
+    """
+    if metric == "accuracy":
+        return share_interval(value, resampled, n_patients)
+    low, high = share_interval((value + 1) / 2, (resampled + 1) / 2, n_patients // 2)
+    return 2 * low - 1, 2 * high - 1
 
 
 def above_chance(accuracy: dict) -> dict:

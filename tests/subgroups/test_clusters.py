@@ -219,3 +219,31 @@ def test_too_few_records_are_said():
         fit_space(np.zeros((2, 4)))
     with pytest.raises(UserError, match="cannot form 5 clusters"):
         fit_clusters(np.eye(4), 5)
+
+
+@pytest.mark.parametrize(("n", "right"), [(20, 0.75), (20, 0.9), (60, 0.9)])
+def test_intervals_of_agreement_cover(n, right):
+    """Clusters that give `right` of the records their label, 50 trials: accuracy and adjusted Rand
+    of very many records lie within in .92 at least, less chance.
+    """
+
+    def draw(n_records, seed):
+        rng = np.random.default_rng(seed)
+        labels = (rng.random(n_records) < 0.45).astype(int)
+        return np.where(rng.random(n_records) < right, labels, 1 - labels), labels
+
+    truth = {metric: score(metric, *draw(200_000, 0)) for metric in ("accuracy", "ari")}
+    held = {metric: [] for metric in truth}
+    for seed in range(1, 51):
+        clusters, labels = draw(n, seed)
+        for row in agreement(clusters, labels, np.arange(n), n_resamples=60):
+            if row["metric"] in truth:
+                found = row["low"] - 1e-9 <= truth[row["metric"]] <= row["high"] + 1e-9
+                held[row["metric"]].append(found)
+    for metric, trials in held.items():
+        assert np.mean(trials) >= 0.92 - 2.6 * np.sqrt(0.92 * 0.08 / 50), metric
+
+
+def test_few_patients_have_no_interval():
+    rows = agreement(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]), np.arange(4), 50)
+    assert all(np.isnan(row["low"]) and np.isnan(row["high"]) for row in rows)
