@@ -7,6 +7,8 @@ Records are worked on in chunks of CHUNK per target. Each chunk of each method i
 does not depend on the number of processes, nor on interruptions.
 """
 
+import os
+import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,13 +23,14 @@ from tqdm import tqdm
 from attribution.cells import CellMaps, cell_maps, density, shares
 from attribution.methods import explain_records, get_method
 from attribution.plan import Target
-from common.files import read_npz, replacing, write_npz
+from common.files import read_npz, replacing, write_csv, write_npz
 from common.labels import LEADS, slug
 from ecg.segments import SEGMENTS
 from records.dataset import Dataset
 from records.segmentations import load_segments
 
 CHUNK = 64  # records
+CELLS = ".csv"  # suffix of a part's cells, beside its maps
 PER_RECORD = (
     "attributions",
     "ecg_id",
@@ -98,7 +101,7 @@ def compute(job: Job, rank: int = 0, world: int = 1) -> None:
     work = [
         (target, number, method)
         for (target, number), method in product(mine, job.methods)
-        if not job.part(method, target, number).is_file()
+        if not _is_there(job.part(method, target, number))
     ]
     segments, loaded = None, None
     for target, number, method in tqdm(
@@ -107,13 +110,14 @@ def compute(job: Job, rank: int = 0, world: int = 1) -> None:
         rows = target.rows[number * CHUNK : (number + 1) * CHUNK]
         if loaded != (target.name, number):
             segments, loaded = load_segments(job.data, rows), (target.name, number)
-        write_npz(
-            job.part(method, target, number), **_explain_chunk(job, target, rows, method, segments)
-        )
+        part = job.part(method, target, number)
+        arrays, cells = _explain_chunk(job, target, rows, method, segments)
+        write_csv(part.with_suffix(CELLS), cells)
+        write_npz(part, **arrays)
 
 
 def _explain_chunk(job, target, rows, method, segments):
-    """Arrays of one part."""
+    """Arrays of one part, and the table of its cells."""
     done = explain_records(
         job.model,
         job.data.signals[rows],
@@ -122,18 +126,12 @@ def _explain_chunk(job, target, rows, method, segments):
         job.window,
         **job.options[method](rows),
     )
-    arrays = {
-        "attributions": done.attributions,
-        "ecg_id": job.data.ecg_id[rows],
-        "target": np.full(len(rows), target.index),
-        "logit": done.logit.astype(np.float32),
-        "coverage": done.coverage,
-    }
-    for name in ("ledger", "gap", "steps", "missed", "standard_error"):
-        if getattr(done, name) is not None:
-            arrays[name] = getattr(done, name)
-    if job.open_ledger and done.layers is not None:
-        arrays |= {"layers": done.layers, "layer_names": np.array(done.layer_names)}
+    arrays = done.arrays()
+    if not job.open_ledger:
+        arrays = {name: values for name, values in arrays.items() if not name.startswith("layer")}
+    arrays["ecg_id"] = job.data.ecg_id[rows]
+    arrays["target"] = np.full(len(rows), target.index)
+    arrays["logit"] = done.logit.astype(np.float32)
     declared = get_method(method)
     # maps of a method without lead axis repeat one row for all leads: the file says so
     arrays |= {
@@ -143,7 +141,7 @@ def _explain_chunk(job, target, rows, method, segments):
     cells = largest_cells(
         maps, _jittered(job, maps, done, segments, rows), declared.has_lead_axis, job.n_cells
     )
-    return {**arrays, **{f"cell_{name}": values for name, values in cells.items()}}
+    return arrays, _cell_table(cells, arrays["ecg_id"], method, target.name)
 
 
 def _jittered(job, maps, done, segments, rows):
@@ -225,7 +223,7 @@ def wait_for_parts(job: Job, seconds: float = 0.2) -> None:
     """Return when every part is there (other processes write theirs into the same folder)."""
     wanted = product(job.units(), job.methods)
     missing = [job.part(method, target, number) for (target, number), method in wanted]
-    while missing := [path for path in missing if not path.is_file()]:
+    while missing := [path for path in missing if not _is_there(path)]:
         time.sleep(seconds)
 
 
@@ -241,13 +239,32 @@ def assemble(job: Job) -> list[Path]:
             for method in job.methods:
                 numbers = range(-(-len(target.rows) // CHUNK))
                 parts = [job.part(method, target, number) for number in numbers]
-                _string_together(job.result(method, target), parts, len(target.rows))
-                for path in parts:
-                    _cell_table(path, method, target.name).to_csv(
-                        cells, header=False, index=False, lineterminator="\n"
-                    )
+                if len(parts) == 1:
+                    _take_over(job.result(method, target), parts[0])
+                else:
+                    _string_together(job.result(method, target), parts, len(target.rows))
+                for part in parts:
+                    text = part.with_suffix(CELLS).read_text(encoding="utf-8")
+                    cells.write(text.partition("\n")[2])  # without its header
                 written.append(job.result(method, target))
     return [*written, job.folder / "cells.csv"]
+
+
+def _is_there(part):
+    """Whether a part is whole: its maps and its cells."""
+    return part.is_file() and part.with_suffix(CELLS).is_file()
+
+
+def _take_over(path, part):
+    """The only part is the result: the same file under another name, copied where the file system
+    knows no second names.
+    """
+    with replacing(path) as temporary:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(part, temporary)
+        except OSError:
+            shutil.copyfile(part, temporary)
 
 
 def _string_together(path, parts, n_records):
@@ -257,8 +274,6 @@ def _string_together(path, parts, n_records):
     first = read_npz(parts[0])
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
         for name, array in first.items():
-            if name.startswith("cell_"):
-                continue
             shape = (n_records, *array.shape[1:]) if name in PER_RECORD else array.shape
             with archive.open(
                 zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), "w", force_zip64=True
@@ -271,20 +286,20 @@ def _string_together(path, parts, n_records):
                         file.write(np.ascontiguousarray(content[name]).tobytes())
 
 
-def _cell_table(part, method, pathology):
-    arrays = read_npz(part)
+def _cell_table(cells, ecg_id, method, pathology):
+    """The rows of cells.csv for one part."""
     leads = np.array([*LEADS, "all"])
     table = {
-        "ecg_id": arrays["ecg_id"][arrays["cell_record"]],
+        "ecg_id": ecg_id[cells["record"]],
         "pathology": pathology,
         "method": method,
-        "lead": leads[arrays["cell_lead"]],
-        "segment": np.array(SEGMENTS)[arrays["cell_segment"]],
-        "density": _rounded(arrays["cell_density"]),
-        "signed_density": _rounded(arrays["cell_signed_density"]),
-        "share": _rounded(arrays["cell_share"]),
-        "rank": arrays["cell_rank"],
-        "rank_stability": np.round(arrays["cell_rank_stability"], 2),
+        "lead": leads[cells["lead"]],
+        "segment": np.array(SEGMENTS)[cells["segment"]],
+        "density": _rounded(cells["density"]),
+        "signed_density": _rounded(cells["signed_density"]),
+        "share": _rounded(cells["share"]),
+        "rank": cells["rank"],
+        "rank_stability": np.round(cells["rank_stability"], 2),
     }
     return pd.DataFrame(table, columns=CELL_COLUMNS)
 
@@ -301,7 +316,7 @@ def remove_parts(job: Job) -> None:
     for method in job.methods:
         for target in job.targets:
             folder = job.part(method, target, 0).parent
-            for path in folder.glob("*.npz"):
+            for path in [*folder.glob("*.npz"), *folder.glob(f"*{CELLS}")]:
                 path.unlink()
             if folder.is_dir():
                 folder.rmdir()
