@@ -13,6 +13,24 @@ from torch import Tensor
 from networks.probe import per_record
 
 
+class Scratch:
+    """Memory that is used again from operation to operation: new memory costs more than what is
+    computed in it.
+    """
+
+    def __init__(self):
+        self._memory: dict[tuple, Tensor] = {}
+
+    def like(self, value: Tensor, slot: int) -> Tensor:
+        """A tensor of this shape, precision and device with any content; what was in the same slot
+        is lost.
+        """
+        key = (slot, value.dtype, value.device)
+        if key not in self._memory or self._memory[key].numel() < value.numel():
+            self._memory[key] = value.new_empty(value.numel())
+        return self._memory[key][: value.numel()].view(value.shape)
+
+
 class LinearMap:
     """A dense layer y = W x + b along the last axis; other maps derive from it.
 
@@ -24,6 +42,7 @@ class LinearMap:
         self.weight = weight.detach()
         self.bias = None if bias is None else bias.detach()
         self.totals = totals
+        self.scratch = Scratch()
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """W x without bias."""
@@ -98,7 +117,7 @@ class ConvMap(LinearMap):
         """W^T s."""
         if self.ahead:
             shape = F.pad(s.new_empty(1).expand(shape), self.ahead).shape
-        x = s.new_empty(1).expand(shape)
+        x = s.new_empty(shape)  # never read; an expanded number would be copied to this shape
         wanted = (True, False, False)
         found, _, _ = torch.ops.aten.convolution_backward(
             s, x, weight, None, *self.geometry, wanted

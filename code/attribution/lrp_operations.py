@@ -23,6 +23,7 @@ Every rule books what goes to biases, stabilisers and nonlinearity from its own 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from attribution import lrp_attention, lrp_normalising, lrp_weighted
 from attribution.lrp_rules import signed_epsilon
@@ -84,24 +85,35 @@ class _Winning(Local):
         ]
 
 
+def quotient(relevance: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """s = R / (z + SMALL sign z), and what the stabiliser takes of each output, both new."""
+    stabiliser = signed_epsilon(value, SMALL)
+    s = (value + stabiliser).reciprocal_().mul_(relevance)
+    return s, stabiliser.mul_(s)  # in place: new memory is what costs here
+
+
 class _Proportional(Local):
     """A linear operation without weights of its own: relevance by weight times value."""
 
     part = 1.0
 
     def backward(self, step, run, relevance):
-        value = run.values[step.name]
-        stabiliser = signed_epsilon(value, SMALL)
-        s = relevance / (value + stabiliser)
-        run.write(step, stabiliser=step.totals(s * stabiliser))
+        s, lost = quotient(relevance, run.values[step.name])
+        run.write(step, stabiliser=step.totals(lost))
         pulled = self.pulled(step, run, s)
-        return [(name, run.values[name] * found * self.part) for name, found in pulled.items()]
+        given = [(name, run.values[name] * found) for name, found in pulled.items()]
+        return given if self.part == 1 else [(name, share.mul_(self.part)) for name, share in given]
 
 
 class _SecondDegree(_Proportional):
     """Variance: x times gradient is twice the value."""
 
     part = 0.5
+
+
+def _alike(one, other):
+    """Whether a value is a tensor of another one's shape and numbers."""
+    return isinstance(one, Tensor) and (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
 class _Summing(Rule):
@@ -112,19 +124,21 @@ class _Summing(Rule):
 
     def backward(self, step, run, relevance):
         value = run.values[step.name]
-        stabiliser = signed_epsilon(value, SMALL)
-        s = relevance / (value + stabiliser)
-        given, bias = [], 0.0
+        s, lost = quotient(relevance, value)
+        shares = {"stabiliser": step.totals(lost)}
+        given = []
         for key, sign in self.signs.items():
             factor = sign * step.named.get("alpha", 1) if key == self.scaled else sign
             reference = step.named[key]
             term = run.argument(reference)
-            share = term * s if factor == 1 else term * s * factor
+            share = torch.mul(term, s, out=lost) if _alike(term, lost) else term * s
+            lost = s if share is lost else lost  # the memory that is free for the second term
+            share = share if factor == 1 else share * factor
             if isinstance(reference, Ref) and reference.name in step.dependent:
                 given.append((reference.name, fitted(share, term)))
             else:
-                bias = step.totals(share.expand_as(value))
-        run.write(step, bias=bias, stabiliser=step.totals(s * stabiliser))
+                shares["bias"] = step.totals(share.expand_as(value))
+        run.write(step, **shares)
         return given
 
 

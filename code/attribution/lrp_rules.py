@@ -62,9 +62,9 @@ def safe_ratio(linear: LinearMap, relevance: Tensor, z: Tensor) -> tuple[Tensor,
     return ratio, linear.totals(torch.where(blocked, relevance, 0.0))
 
 
-def signed_epsilon(z: Tensor, epsilon: float) -> Tensor:
-    """epsilon with the sign of z."""
-    return torch.copysign(z.new_tensor(epsilon), z)
+def signed_epsilon(z: Tensor, epsilon: float, out: Tensor | None = None) -> Tensor:
+    """epsilon with the sign of z, into `out` where it is given."""
+    return torch.copysign(z.new_tensor(epsilon), z, out=out)
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,10 @@ class Epsilon:
     epsilon: float = 1e-6
 
     def __call__(self, linear, x, y, relevance):
-        stabiliser = signed_epsilon(y, self.epsilon)
-        s = (y + stabiliser).reciprocal_().mul_(relevance)
-        shares = Shares(bias_share(linear, s, linear.bias), linear.totals(s * stabiliser))
+        first, second = (linear.scratch.like(y, slot) for slot in (0, 1))
+        stabiliser = signed_epsilon(y, self.epsilon, out=first)
+        s = torch.add(y, stabiliser, out=second).reciprocal_().mul_(relevance)
+        shares = Shares(bias_share(linear, s, linear.bias), linear.totals(stabiliser.mul_(s)))
         return linear.transpose(s, linear.weight, x.shape).mul_(x), shares
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from attribution.lrp_maps import Scratch
 from attribution.lrp_rules import Shares
 from networks.probe import per_record
 from networks.program import Node, rebuilt
@@ -48,6 +49,7 @@ class Run:
     values   of the graph, by name; compute  a node's value with some values replaced
     local    name -> (leaves, value): values with a graph of autograd from one operation's inputs
     book     label -> Shares
+    scratch  memory that rules may use again
     """
 
     values: dict[str, object]
@@ -55,6 +57,7 @@ class Run:
     argument: Callable[[object], object]
     local: dict[str, tuple] = field(default_factory=dict)
     book: dict[str, Shares] = field(default_factory=dict)
+    scratch: Scratch = field(default_factory=Scratch)
 
     def write(self, step: Step, **shares: Tensor) -> None:
         """Books what an operation gave to biases, stabilisers or its nonlinearity."""

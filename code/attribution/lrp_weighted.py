@@ -51,6 +51,7 @@ class _Weighted(Rule):
     def backward(self, step, run, relevance):
         source = self.source(step)
         linear = self.make_map(step, run)
+        linear.scratch = run.scratch
         result, run.book[step.label] = step.linear(
             linear, run.values[source], run.values[step.name], relevance
         )
@@ -112,6 +113,7 @@ class _MatrixProduct(Rule):
             return self.bilinear.backward(step, run, relevance)
         (source,) = step.dependent
         linear = self.make_map(step, run)
+        linear.scratch = run.scratch
         result, run.book[step.label] = step.linear(
             linear, run.values[source], run.values[step.name], relevance
         )

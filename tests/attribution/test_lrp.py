@@ -354,3 +354,18 @@ def test_known_answer_of_a_tiny_network():
     )  # hidden 1: 1/6, 4/6, bias 1/6; hidden 2: -1, 2
     assert np.isclose(float(ledger.bias), 0.5 + 12 / 6)
     assert np.isclose(float(ledger.logit), 11.5)
+
+
+def test_memory_that_is_used_again_leaves_maps_as_they_are():
+    """Two batches one after the other, the second smaller: each as it is alone."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(12, 8, 5), nn.ReLU(), nn.Conv1d(8, 4, 3), nn.Flatten())
+    model.append(nn.Linear(4 * 94, 3))
+    x, target = torch.randn(5, 12, 100), torch.tensor([0, 1, 2, 0, 1])
+    for preset in LRP_PRESETS:
+        whole, book = lrp.lrp(model, x, target, preset)
+        kept = whole.clone()
+        part, _ = lrp.lrp(model, x[:2], target[:2], preset)
+        assert torch.equal(whole, kept)
+        assert torch.allclose(part, whole[:2], atol=1e-6 * float(whole.abs().max()))
+        assert book.gap.abs().max() < 1e-5

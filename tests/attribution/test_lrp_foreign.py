@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import attribution
-from attribution import lrp, lrp_operations
+from attribution import lrp, lrp_attention
 from attribution.lrp import LRP_PRESETS, Preset
 from attribution.lrp_operations import OPERATION_RULES
 from attribution.lrp_rules import Epsilon, Zero
@@ -550,7 +550,7 @@ def test_an_identity_that_keeps_the_sum_is_caught_by_the_formula(kind, small, mo
 
 def test_a_softmax_that_books_nothing_is_caught(x, monkeypatch):
     monkeypatch.setattr(
-        lrp_operations, "softmax_rest", lambda x, p, relevance, dim: torch.zeros_like(relevance)
+        lrp_attention, "softmax_rest", lambda x, p, relevance, dim: torch.zeros_like(relevance)
     )
     with pytest.raises(UserError, match="ledger misses"):
         attribution.explain(foreign("vit").double(), x, TARGET, "lrp")

@@ -41,7 +41,7 @@ from toy_networks import last_map, randomised
 
 N_RECORDS, N_SAMPLES, N_CLASSES, STEPS, CALLS = 64, 250, 23, 16, 4
 LEDGER_BARS = {"float32": 1e-5, "float64": 1e-9}  # relative to the sum of the absolute shares
-BARS = {"saliency": 1.3, "lrp epsilon": 1.6, "lrp epsilon_plus": 2.2, "ig per step": 1.15}
+BARS = {"saliency": 1.3, "lrp epsilon": 1.4, "lrp epsilon_plus": 2.0, "ig per step": 1.15}
 
 
 def material(modelname):
