@@ -20,6 +20,7 @@ T_DELAY = 0.42  # s: the peak of T follows R within it
 T_SHARPNESS = 0.25  # of the R before: a peak that bends less is its T
 AROUND = 0.05  # s to both sides of a peak in which its sharpest bend is looked for
 THRESHOLD = 0.35  # share of the record's typical maximum
+SHARE_OF_LARGEST = 0.05  # the same of its largest, which may be an artefact
 
 
 def detect_all(signals: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
@@ -66,7 +67,8 @@ def _without_t(found, sharpness):
 
 
 def _thresholds(activity, crest):
-    """Per record a share of the median of its larger maxima; silence (under 5 uV) is
+    """Per record a share of the median of its larger maxima, and at least one of the largest: beats
+    that are fewer than a tenth of the maxima leave noise as the median. Silence (under 5 uV) is
     never a beat.
     """
     heights = np.where(crest, activity, np.nan)
@@ -74,7 +76,9 @@ def _thresholds(activity, crest):
         heights, 0.9, axis=1, keepdims=True
     )  # a row's largest value is always a crest
     typical = np.nanmedian(np.where(heights >= 0.5 * large, heights, np.nan), axis=1)
-    return np.maximum(THRESHOLD * typical, 0.005)
+    return np.maximum.reduce(
+        [THRESHOLD * typical, SHARE_OF_LARGEST * activity.max(axis=1), np.full(len(typical), 0.005)]
+    )
 
 
 def clean(signals: np.ndarray) -> np.ndarray:

@@ -1,0 +1,115 @@
+"""Beats that are easily lost or invented, and P waves in no fixed relation to the QRS."""
+
+import numpy as np
+import pytest
+
+import ecg
+from known_ecg import LIMB, WAVES, known_ecg, regular
+
+TOLERANCE = 50  # ms
+
+
+def beats_of(signal, rate):
+    return ecg.detect_r_peaks(signal, rate) * 1000 / rate
+
+
+def assert_found(signal, rate, truth):
+    found = beats_of(signal, rate)
+    assert len(found) == len(truth), (len(found), len(truth))
+    assert np.abs(found - truth).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+@pytest.mark.parametrize("bpm", [40, 200])
+def test_slow_and_fast(bpm, rate):
+    truth = regular(bpm)
+    missing = "PT" if bpm == 200 else ""  # they lie under each other
+    assert_found(known_ecg(truth, rate, noise=0.02, without=missing), rate, truth)
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+def test_a_single_beat(rate):
+    assert_found(known_ecg([5000], rate, noise=0.01), rate, [5000])
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+def test_low_voltage(rate):
+    """A fifth of the usual height: limb leads below .3 mV, in 5 uV of noise."""
+    truth = regular(75)
+    assert_found(known_ecg(truth, rate) / 5 + known_ecg([], rate, noise=0.005), rate, truth)
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+def test_ventricular_bigeminy(rate):
+    """Every second beat ventricular, early, with a pause behind it."""
+    normal = np.arange(600, 9500, 1500)
+    early = normal + 520
+    beats = [*normal, *((at, "PVC") for at in early)]
+    found = beats_of(known_ecg(beats, rate, noise=0.01), rate)
+    truth = np.sort(np.concatenate([normal, early]))
+    assert len(found) == len(truth)
+    assert np.abs(found - truth).max() <= 80  # R within a wide QRS is a matter of convention
+
+
+def test_a_spike_and_its_qrs_are_one_beat():
+    """Spikes before the atria and before the ventricles, as a dual-chamber pacemaker gives them."""
+    truth = regular(70)
+    signal = known_ecg([(at, "PVC") for at in truth], 500, noise=0.005)
+    for at in truth:
+        for delay in (-220, -70):
+            sample = round((at + delay) / 2)
+            if sample >= 0:
+                signal[sample : sample + 2] += 2.0
+    assert len(beats_of(signal, 500)) == len(truth)
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+def test_leads_one_and_two_alone(rate):
+    """Chest leads flat: six limb leads are all there is."""
+    truth = regular(72)
+    signal = known_ecg(truth, rate, noise=0.01)
+    signal[:, 6:] = 0
+    assert_found(signal, rate, truth)
+
+
+# ---------------------------------------------------------------- P waves of their own
+
+
+def p_waves(at_ms, rate, seconds=10.0):
+    """A record of P waves alone, with their peaks at `at_ms`."""
+    time = np.arange(int(seconds * rate)) * 1000 / rate
+    shape = np.exp(-0.5 * ((time[:, None] - np.asarray(at_ms)) / WAVES["P"][1]) ** 2).sum(axis=1)
+    eight = shape[:, None] * np.array(WAVES["P"][2])
+    return np.concatenate([eight[:, :2] @ LIMB.T, eight[:, 2:]], axis=1)
+
+
+def marked(signal, rate, wave):
+    table = ecg.delineate(signal, rate)
+    return table[(table["wave"] == wave) & (table["lead"] == "II")].dropna(subset=["peak"])
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+def test_dissociated_p_waves_are_not_forced_into_one_per_qrs(rate):
+    """Atria at 81, ventricles at 38 per minute: no P has a fixed place before the QRS."""
+    truth = regular(38)
+    signal = known_ecg(truth, rate, without="P", noise=0.005)
+    signal = signal + p_waves(np.arange(130, 10_000, 740), rate)
+    assert len(beats_of(signal, rate)) == len(truth)
+    assert len(marked(signal, rate, "P")) == 0
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+def test_of_two_p_waves_a_qrs_that_which_conducts_is_marked(rate):
+    """2:1 block: the P that precedes the QRS by 160 ms is marked, the one in between is no T, no
+    QRS and no second mark.
+    """
+    truth = regular(40)
+    signal = known_ecg(truth, rate, without="P", noise=0.003)
+    conducted = truth - 160
+    signal = signal + p_waves([*conducted, *(conducted + 750)], rate)
+    assert len(beats_of(signal, rate)) == len(truth)
+    peaks = marked(signal, rate, "P")["peak"].to_numpy() * 1000
+    assert len(peaks) == len(truth)
+    assert np.abs(peaks - conducted).max() <= 30
+    t_peaks = marked(signal, rate, "T")["peak"].to_numpy() * 1000
+    assert np.abs(t_peaks - (truth[: len(t_peaks)] + 260)).max() <= 40
