@@ -202,11 +202,16 @@ def _pulses(ax, heights, gain):
         calibration_pulse(ax, PAPER[0] + 0.7, height, gain)
 
 
-def _time_axis(ax, left, bottom, begins, seconds, step):
-    """Seconds of the recording at the lower edge of the paper, from `left` on."""
+def _time_axis(ax, left, bottom, times, step, closed=True):
+    """Seconds of the recording at the lower edge of the paper, from `left` on.
+
+    times: (begin, length) in s; closed: with the tick at the end, where no other column begins
+    """
+    begins, seconds = times
     first = np.ceil(begins / step - 1e-6) * step
-    times = np.arange(first, begins + seconds + 1e-6, step) + 0.0  # + 0: no minus before a zero
-    for number, time in enumerate(times):
+    end = begins + seconds + (1e-6 if closed else -1e-6)
+    ticks = np.arange(first, end, step) + 0.0  # + 0: no minus before a zero
+    for number, time in enumerate(ticks):
         x = left + (time - begins) * MM_PER_SECOND
         ax.plot([x, x], [bottom, bottom + 1.2], color=INK, linewidth=0.5, zorder=3)
         unit = " s" if number == 0 else ""
@@ -273,7 +278,9 @@ def twelve_leads(record: Record, heat: Heat, layout: str = LAYOUTS[0]) -> Figure
     for strip in rows[-1]:
         begins = record.begins + strip.start / record.sampling_rate
         seconds = (strip.stop - strip.start) / record.sampling_rate
-        _time_axis(ax, strip.left, paper[1], begins, seconds, 1.0 if seconds > 2.5 else 0.5)
+        step = 1.0 if seconds > 2.5 else 0.5
+        closed = strip is rows[-1][-1]
+        _time_axis(ax, strip.left, paper[1], (begins, seconds), step, closed)
     _head(ax, record, top)
     name = f"{heat.name} ({heat.unit})" if heat.unit else heat.name
     colour_bar(ax, band, PAPER[0] + 2, 16.5, 62, name, heat.clipped)
@@ -334,7 +341,7 @@ def comparison(record: Record, heats: list[Heat], centre: int | None = None) -> 
         for lead, height in enumerate(heights):
             strip = Strip(lead, 0, length, left)
             band = _draw_strip(ax, piece, own, strip, height, gain, band_width=2.4)
-        _time_axis(ax, left, paper[1], piece.begins, piece.seconds, 0.5)
+        _time_axis(ax, left, paper[1], (piece.begins, piece.seconds), 0.5)
         colour_bar(ax, band, left + 3, 16.5 + raised, min(width - 8, 45), "")
         place = {"fontsize": 6, "color": "#333333", "va": "top", "linespacing": 1.15}
         ax.text(left + 3, 11.7 + raised, "\n".join(note), **place)
@@ -419,7 +426,8 @@ def before_after(record: Record, edited: np.ndarray, marks: list[Mark]) -> Figur
             strip = Strip(lead, 0, len(edited), start)
             above = gain * _early_peak(record, strip)
             _name(ax, lead, start + 0.5, height + above + 1.2)
-        _time_axis(ax, start, paper[1], record.begins, record.seconds, 0.5)
+        closed = number == len(columns) - 1
+        _time_axis(ax, start, paper[1], (record.begins, record.seconds), 0.5, closed)
     _pulses(ax, heights, gain)
     _head(ax, record, paper[3])
     words = "blue: as recorded, where it differs; dark: edited; shaded: the change"

@@ -68,9 +68,9 @@ def record_figure(
         in_plain_words(answer),
         f"{info.run_folder_name}; {first:.2f} to {last:.2f} s of the record",
     ]
-    title = answer["sentence"]
     subtitle = " · ".join(part for part in who if part)
-    record = Record(before[piece], data.sampling_rate, _wrapped(title), subtitle, foot)
+    title = _wrapped(answer["sentence"])
+    record = Record(before[piece], data.sampling_rate, title, subtitle, foot, begins=first)
     marks = _marks(lines["edits"], before[piece], edited[piece])
     return before_after(record, edited[piece].astype(float), marks)
 

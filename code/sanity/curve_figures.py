@@ -11,6 +11,8 @@ from common.words import method_in_words
 from sanity.faithfulness import FRACTIONS
 from sanity.figure_style import GREY, colours_of, dash_of, in_rows, put_legend, put_title
 
+MOST_COLUMNS = 7  # methods side by side, above which further rows are begun
+
 
 def draw_randomisation(
     tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None
@@ -67,34 +69,30 @@ def draw_removal(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
         return None
     methods = in_rows(rows["method"])
     values = rows.set_index(["method", "check"])
-    width = max(1.55 * len(methods) + 0.6, 6.5)  # room for the words below, however few the methods
+    columns = min(len(methods), MOST_COLUMNS)
+    blocks = -(-len(methods) // columns)
     figure, axes = plt.subplots(
-        2,
-        len(methods),
-        figsize=(width, 4.2),
+        2 * blocks,
+        columns,
+        figsize=(max(1.55 * columns + 0.6, 6.5), 3.5 * blocks + 0.7),
         sharex=True,
-        sharey="row",
         squeeze=False,
         layout="constrained",
     )
-    for line, reading in zip(axes, ("absolute", "signed"), strict=True):
-        for ax, method in zip(line, methods, strict=True):
-            for order, colour in (("most", "#d55e00"), ("least", "#0072b2"), ("random", GREY)):
-                names = [f"removal_{reading}_{order}_{fraction:g}" for fraction in FRACTIONS]
-                curve = values.loc[method].loc[names]
-                label = "random order" if order == "random" else f"{order} relevant first"
-                ax.plot(FRACTIONS, curve["value"], color=colour, linewidth=1.2, label=label)
-                if order != "random":
-                    band = {"color": colour, "alpha": 0.13, "linewidth": 0}
-                    ax.fill_between(FRACTIONS, curve["low"], curve["high"], **band)
-            ax.axhline(0, color=INK, linewidth=0.4)
-        line[0].set_ylabel(
-            "change of the logit\n" + ("(size)" if reading == "absolute" else "(fall)")
-        )
-    for ax, method in zip(axes[0], methods, strict=True):
-        ax.set_title(textwrap.fill(method_in_words(method), 17), fontsize=7.5)
-    for ax in axes[1]:
-        ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+    for ax in axes.ravel():
+        ax.set_axis_off()
+    for number, method in enumerate(methods):
+        block, column = divmod(number, columns)
+        for line, reading in enumerate(("absolute", "signed")):
+            ax = axes[2 * block + line, column]
+            ax.set_axis_on()
+            ax.sharey(axes[line, 0])
+            _removal_curves(ax, values.loc[method], reading)
+            if column == 0:
+                what = "size" if reading == "absolute" else "fall"
+                ax.set_ylabel(f"change of the logit\n({what})")
+        title = textwrap.fill(method_in_words(method), 17)
+        axes[2 * block, column].set_title(title, fontsize=7.5)
     figure.supxlabel(
         "share of the samples removed (lead × segment cells, physiological fill;\n"
         f"{int(rows['n'].max())} records; bands: 95 % intervals over patients)",
@@ -108,3 +106,16 @@ def draw_removal(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
         frameon=False,
     )
     return figure
+
+
+def _removal_curves(ax, values, reading):
+    """One method's curves under one reading, with intervals but for the random order."""
+    for order, colour in (("most", "#d55e00"), ("least", "#0072b2"), ("random", GREY)):
+        curve = values.loc[[f"removal_{reading}_{order}_{fraction:g}" for fraction in FRACTIONS]]
+        label = "random order" if order == "random" else f"{order} relevant first"
+        ax.plot(FRACTIONS, curve["value"], color=colour, linewidth=1.2, label=label)
+        if order != "random":
+            band = {"color": colour, "alpha": 0.13, "linewidth": 0}
+            ax.fill_between(FRACTIONS, curve["low"], curve["high"], **band)
+    ax.axhline(0, color=INK, linewidth=0.4)
+    ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])

@@ -296,3 +296,15 @@ def test_figures_without_a_caption_stay_as_they_are(tmp_path):
     written = write_figure(figure, tmp_path / "one", ("png",), dpi=40)
     assert plt.imread(written[0]).shape[:2] == (120, 160)
     assert not figure.texts
+
+
+def test_columns_that_show_the_same_time_have_an_axis_each_without_a_collision():
+    record = Record(ecg_like(), 100).cut(375, 625)
+    figure = twelve_leads(record, heat_for(record.signal))
+    ticks = [text.get_text() for text in figure.axes[0].texts]
+    assert [tick for tick in ticks if tick.startswith(("4", "5", "6"))].count("4 s") == 4
+    figure.canvas.draw()
+    labels = [text for text in figure.axes[0].texts if text.get_position()[1] < PAPER[1]]
+    times = [text.get_window_extent() for text in labels if text.get_fontsize() == 6]
+    assert len(times) >= 16
+    assert not any(one.overlaps(two) for n, one in enumerate(times) for two in times[n + 1 :])

@@ -43,3 +43,15 @@ def test_removal_shows_the_intervals_of_its_table_and_says_whose_they_are():
     assert np.isclose(at_end.max(), FRACTIONS[-1] + 0.1)
     assert "12 records; bands: 95 % intervals over patients" in figure._supxlabel.get_text()
     plt.close(figure)
+
+
+def test_many_methods_stand_in_several_rows_and_share_their_scales():
+    table = removal_table()
+    few = table[table["method"] == "ig"]
+    many = pd.concat([few.assign(method=f"method{number}") for number in range(9)])
+    figure = draw_removal({"details": many}, None)
+    assert figure.get_figwidth() < 12
+    shown = [ax for ax in figure.axes if ax.axison]
+    assert len(shown) == 2 * 9
+    assert len({ax.get_ylim() for ax in shown}) == 1
+    plt.close(figure)
