@@ -29,7 +29,7 @@ from networks.checkpoints import (
 from networks.defaults import DATA_PATH, dataset_note, settle
 from networks.importing import ORIGINS
 from networks.metrics import evaluable
-from networks.models import Network, get_model, last_layer
+from networks.models import get_model, last_layer
 from networks.splits import FOLDS, describe, fingerprint, load_splits
 from networks.testing import summary_line, thresholds_of, write_test
 from networks.training import Learner, Recipe, TrainingLog, TrainingSet, checkpoint_paths, fit
@@ -102,7 +102,7 @@ def as_stored(model: nn.Module, info: ModelInfo) -> nn.Module:
     """The form that a tested network is stored in: of an architecture of one's own its graph, which
     later stages run without the code that made it.
     """
-    if isinstance(model, Network):
+    if info.origin is None:  # one of MODELS: made anew by its name
         return model
     weight = next(model.parameters())
     return capture(model, weight.new_zeros(1, len(info.leads), info.crop))

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from common.files import UserError
 from common.labels import LEADS, TASKS
@@ -21,6 +22,7 @@ from networks.checkpoints import (
     save_checkpoint,
 )
 from networks.models import MODELS, get_model
+from networks.run import as_stored
 
 
 def _info(**changes):
@@ -145,3 +147,25 @@ def test_an_option_that_contradicts_the_checkpoint_is_refused(option, value):
     check_against(agreeing, _info())
     with pytest.raises(UserError, match=f"--{option} {value} contradicts"):
         check_against(argparse.Namespace(**{**vars(agreeing), option: value}), _info())
+
+
+def test_a_registered_network_without_a_base_class_is_stored_by_its_name(tmp_path, monkeypatch):
+    """One line in MODELS is enough: no base class, and a last layer of any name."""
+
+    class Plain(nn.Module):
+        def __init__(self, num_classes, n_leads):
+            super().__init__()
+            self.body = nn.Conv1d(n_leads, 8, 9, 4, 4)
+            self.classify = nn.Linear(8, num_classes)
+
+        def forward(self, x):
+            return self.classify(self.body(x).mean(dim=2))
+
+    monkeypatch.setitem(MODELS, "plain", Plain)
+    labels = tuple(TASKS["superdiagnostic"])
+    info = ModelInfo("plain", "superdiagnostic", labels, LEADS, 100, 2.5, {"test": [10]}, 0)
+    model = Plain(5, 12).eval()
+    path = tmp_path / "checkpoints" / "best_model.ckpt"
+    save_checkpoint(path, as_stored(model, info), info)
+    x = torch.randn(2, 12, 250)
+    assert torch.equal(load_model(path)(x), model(x))
