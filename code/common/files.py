@@ -273,6 +273,7 @@ def read_pickle(path: str | Path, ndim: int | Sequence[int] | None = None) -> np
     from common.pickles import NotPlainError, load_array
 
     path = need_file(path)
+    need_memory(path.stat().st_size, path, "give --limit to preprocessing.py, for fewer records")
     try:
         with open(path, "rb") as file:
             return load_array(file, path.stat().st_size, ndim)
@@ -446,7 +447,10 @@ def _group_memory():
     try:
         limit = (folder / "memory.max").read_text(encoding="ascii").strip()
         used = (folder / "memory.current").read_text(encoding="ascii").strip()
-        return None if limit == "max" else max(int(limit) - int(used), 0)
+        stated = dict(line.split() for line in (folder / "memory.stat").open(encoding="ascii"))
+        # what files left in memory is given up where it is needed
+        kept = sum(int(stated.get(name, 0)) for name in ("inactive_file", "active_file"))
+        return None if limit == "max" else max(int(limit) - int(used) + kept, 0)
     except (OSError, ValueError):
         return None
 

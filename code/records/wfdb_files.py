@@ -6,6 +6,7 @@ named at once.
 """
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from common.files import UserError, is_inside
+from common.files import UserError, is_inside, need_memory
 from common.labels import LEADS
 from records.layout import Layout, read_layout
 from records.lead_names import canonical_lead
@@ -218,6 +219,8 @@ def read_records(
     stored = layout.stored_rate(sampling_rate)
     names, ecg_ids, root = list(names), list(ecg_ids), str(data_path)
     shape = (len(names), layout.n_samples(sampling_rate), len(LEADS))
+    # an empty array takes memory only when it is filled: too late for an error in words
+    need_memory(4 * math.prod(shape), f"{len(names)} records of {data_path}", "give --limit N")
     signals = np.empty(shape, dtype=np.float32)
     kept, problems, digest = np.zeros(len(names), dtype=bool), [], hashlib.sha256()
     bar = tqdm(

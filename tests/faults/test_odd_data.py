@@ -11,6 +11,8 @@ import pytest
 import import_records
 import preprocessing
 import simulate_ptbxl
+from common import files
+from common.stage import read_stage
 from mutations import attempt
 from records.dataset import load_dataset, shared_patients
 from tiny_ptbxl import write_dataset
@@ -105,6 +107,18 @@ def test_records_that_were_not_simulated_are_not_removed(tmp_path):
     assert "holds records100, which was not simulated" in line
     assert (tmp_path / "records100" / "mine.dat").read_text() == "mine"
     assert not (tmp_path / "simulate_ptbxl.json").exists()
+
+
+def test_too_little_memory_is_said_before_anything_is_read(tmp_path, monkeypatch):
+    line, folder = preprocessed(tmp_path, lambda table: table)
+    assert line is None
+    monkeypatch.setattr(files, "available_memory", lambda: 10_000)
+    line = attempt(lambda _: load_dataset(folder))[1]
+    assert "raw100.pkl needs 0.0 GB of memory and 0.0 GB are free: give --limit" in line
+    line = run(preprocessing, "--data_path", folder, "--overwrite")
+    assert "6 records of" in line
+    assert "give --limit N" in line
+    assert read_stage(folder / "preprocessing.json")["status"] == "finished"
 
 
 def test_a_path_that_is_not_utf8_is_refused_in_one_line(tmp_path):
