@@ -480,9 +480,9 @@ def say_results(
     written = list(dict.fromkeys(Path(path) for path in written))
     shown = {}
     for name, what in first.items():
-        matching = [path for path in written if fnmatch(path.name, name)]
+        matching = [path for path in written if fnmatch(path.name, name) and path not in shown]
         if matching and len(shown) < MOST_SHOWN:
-            shown.setdefault(matching[0], what)
+            shown[matching[0]] = what
     print(f"results are in {folder}; open first:")
     for path, what in shown.items():
         print(f"  {path}: {what}")
