@@ -188,6 +188,7 @@ def test_one_vocabulary_in_all_stages_and_no_older_word_is_shown(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_ends_in_the_same_words(stage):
-    source = (ROOT / "code" / f"{stage}.py").read_text(encoding="utf-8")
+    file = {"tcav_analysis": "tcav/study"}.get(stage, stage)
+    source = (ROOT / "code" / f"{file}.py").read_text(encoding="utf-8")
     assert "say_results(" in source
     assert 'print(f"left out' not in source
