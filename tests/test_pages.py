@@ -136,9 +136,9 @@ def test_placeholders_stand_in_the_registered_lines_alone_with_a_line_beside_the
                 assert following not in PLACEHOLDERS
 
 
-def test_the_eight_stages_stand_in_order():
+def test_the_nine_stages_stand_in_order():
     headings = re.findall(r"^### (\d\. .+)$", README, re.MULTILINE)
-    assert [int(heading[0]) for heading in headings] == list(range(1, 9))
+    assert [int(heading[0]) for heading in headings] == list(range(1, 10))
     scripts = []
     for heading in headings:
         calls = [
@@ -150,7 +150,7 @@ def test_the_eight_stages_stand_in_order():
         scripts.append(script)
     names = (
         "preprocessing train_model tcav_analysis lrp_analysis glocal_analysis sanity_checks "
-        "discovery report"
+        "discovery counterfactuals report"
     )
     assert scripts == [f"code/{name}.py" for name in names.split()]
 
