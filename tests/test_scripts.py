@@ -285,6 +285,7 @@ def test_reproduce_results_runs_every_stage_of_every_model_and_task(
         "glocal_analysis",
         "sanity_checks",
         "discovery",
+        "counterfactuals",
         "report",
     ]
     names = [

@@ -145,7 +145,7 @@ def test_a_run_of_two_processes_tests_all_records_once(tmp_path):
 
 def test_gradients_of_a_residual_network_lie_as_their_buckets_want_them(tmp_path):
     """Else each step copies them, and torch says so to the user."""
-    words = ["--modelname", "xresnet", "--epochs", 1, "--n_bootstrap", 0]
+    words = ["--modelname", "xresnet", "--epochs", 1, "--n_bootstrap", 1]
     said = _processes([*_train_command(write_tiny_dataset(tmp_path), tmp_path / "two"), *words], 2)
     assert not any("strides" in errors for _, errors in said)
 
