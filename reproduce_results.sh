@@ -93,7 +93,7 @@ try_next() {
   printf '\nWorth trying next\n'
   printf '  python code/lrp_analysis.py --model_path %s --methods lrp --strategy false_negatives --overwrite\n' "$run"
   printf '  python code/tcav_analysis.py --model_path %s --pathologies LVH --overwrite\n' "$run"
-  printf '  python code/discovery.py --model_path %s --cohort LVH\n' "$run"
+  printf '  python code/counterfactuals.py --model_path %s --strategy false_negatives --overwrite\n' "$run"
 }
 
 # sizes of the stages: a demonstration shows everything in minutes, the paper's analyses take as many records as the paper

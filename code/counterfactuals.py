@@ -226,7 +226,7 @@ def main(args: argparse.Namespace) -> None:
         "checkpoint": sha256(find_checkpoint(args.model_path)),
         "data": content_hash(args.data_path, model.info.sampling_rate),
     }
-    with Stage(folder, "counterfactual", settings, args.overwrite, place.facts) as stage:
+    with Stage(folder, "counterfactual", settings, args.overwrite, place.facts, args.bare) as stage:
         if stage.finished_before():
             return
         if not stage.resumed:

@@ -226,7 +226,7 @@ def main(args: argparse.Namespace) -> None:
         check_control(model, cohort)
     folder = place.run / folder_name(cohort.names)
     settings = settings_of(args, model.info, cohort, target)
-    with Stage(folder, "discovery", settings, args.overwrite, place.facts) as stage:
+    with Stage(folder, "discovery", settings, args.overwrite, place.facts, args.bare) as stage:
         if stage.finished_before():
             return
         discover(args, model, cohort, target, index, stage)

@@ -288,7 +288,7 @@ def main(args: argparse.Namespace) -> None:
     groups = make_groups(pool, pathologies, pairs, args.strategy, args.n_samples, args.window)
     _say_limits(args, info, cards)
     settings = _settings(args, info, pathologies, methods, checkpoints)
-    with Stage(folder, "glocal", settings, args.overwrite, place.facts) as stage:
+    with Stage(folder, "glocal", settings, args.overwrite, place.facts, args.bare) as stage:
         if stage.finished_before():
             return
         stage.clear(*tables.PATTERNS)

@@ -197,7 +197,7 @@ def main(args: argparse.Namespace) -> None:
     settings = {
         name: value
         for name, value in vars(args).items()
-        if name not in ("output_path", "overwrite", "gpu", "device", "threads", "data_path")
+        if name not in ("output_path", "overwrite", "gpu", "device", "threads", "data_path", "bare")
     }
     files = {key: info.origin.get(key) for key in ("way", "file", "weights", "sha256")}
     settings |= {"data": data_hash(args, info), **files}

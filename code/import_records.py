@@ -45,7 +45,7 @@ FIRST = {
     "skipped_imports.csv": "recordings that were left out, and why",
     "tasks.json": "the classes that are no SCP statements",
 }
-WITHOUT_EFFECT = ("output_path", "overwrite")
+WITHOUT_EFFECT = ("output_path", "overwrite", "bare")
 
 
 def get_args_parser() -> StageParser:

@@ -105,6 +105,7 @@ WITHOUT_EFFECT = (
     "task",
     "run_name",
     "preset",
+    "bare",
 )
 
 
@@ -304,7 +305,7 @@ def main(args: argparse.Namespace) -> None:
         }
         stage = distributed.on_main(
             lambda: stack.enter_context(
-                Stage(folder, "local", settings, args.overwrite, place.facts)
+                Stage(folder, "local", settings, args.overwrite, place.facts, args.bare)
             )
         )
         if distributed.from_main(lambda: stage.finished_before()):

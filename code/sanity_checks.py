@@ -265,7 +265,7 @@ def main(args: argparse.Namespace) -> None:
     )  # before the folder is claimed: an error leaves nothing behind
     folder = place.run / "sanity"
     settings = settings_of(args, model.info.sampling_rate, list(checks), planted)
-    with Stage(folder, "sanity", settings, args.overwrite, place.facts) as stage:
+    with Stage(folder, "sanity", settings, args.overwrite, place.facts, args.bare) as stage:
         if stage.finished_before():
             broken = sanity_tables.read_broken(folder)
         else:

@@ -355,6 +355,13 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         return f"{text} (default: {shown.replace('%', '%%')})"
 
 
+# options that say where things lie and what computes, and nothing of what is computed
+PLACES = {
+    *("--model_path", "--model_checkpoint_path", "--data_path", "--output_path", "--logdir"),
+    *("--gpu", "--device", "--threads"),
+}
+
+
 class StageParser(argparse.ArgumentParser):
     """argparse with list options as the README types them and one-line errors."""
 
@@ -382,7 +389,14 @@ class StageParser(argparse.ArgumentParser):
         last = args[-1] if args else ""
         if _begins_a_list(last) and last.count("[") > last.count("]"):
             self.error(f"a list is not closed by ]: {args[-1]}")
-        return super().parse_known_args(args, namespace)
+        parsed, rest = super().parse_known_args(args, namespace)
+        parsed.bare = not self._settings_in(args)
+        return parsed, rest
+
+    def _settings_in(self, words):
+        """Options among the words that say how to compute, not where and on what."""
+        options = {word.partition("=")[0] for word in words if word.startswith("--")}
+        return options - PLACES
 
     def _spelled_as_now(self, word):
         """An older spelling of one of this stage's options as the present one."""

@@ -97,7 +97,9 @@ class Stage:
 
     `settings` are the plain values that the result depends on; a folder that holds other settings
     is refused with the difference, unless `overwrite`. A second process on the same folder is
-    refused. `facts` are kept in the file beside the settings; nothing is refused for them.
+    refused. `facts` are kept in the file beside the settings; nothing is refused for them. `bare`
+    says that the user named no setting at all: what is finished there, of the same network and
+    data, is then what they get, whatever its settings.
     """
 
     def __init__(
@@ -107,11 +109,12 @@ class Stage:
         settings: dict,
         overwrite: bool = False,
         facts: dict | None = None,
+        bare: bool = False,
     ):
         self.facts = facts or {}
         self.folder, self.name = Path(folder), name
         self.settings = json.loads(json.dumps(plain(settings)))
-        self.overwrite = overwrite
+        self.overwrite, self.bare = overwrite, bare
         self.path = self.folder / f"{name}.json"
         self.finished = self.resumed = False
 
@@ -141,7 +144,7 @@ class Stage:
         self._before = self.path.read_bytes() if self.path.is_file() else None
         if self.path.is_file() and not self.overwrite:
             before = read_stage(self.path)
-            self._refuse_difference(before.get("settings", {}))
+            self._compare(before)
             self.finished = before.get("status") == "finished" and self._is_whole(before)
             self.resumed = not self.finished
         self._own = self._named()
@@ -158,19 +161,30 @@ class Stage:
             print(f"{self.folder}: {gone[0]} is not there any more: it is made again")
         return not gone
 
-    def _refuse_difference(self, before):
+    def _compare(self, content):
+        """Refuse a run of other settings, or take them over where none were asked for."""
+        before = content.get("settings", {})
         differing = [
             key for key in {**before, **self.settings} if before.get(key) != self.settings.get(key)
         ]
-        if differing:
-            shown = "; ".join(
-                f"{key}: {before.get(key)!r} there, {self.settings.get(key)!r} here"
-                for key in differing
-            )
-            raise UserError(
-                f"{self.folder} holds a run with other settings ({shown}): "
-                "--overwrite to start anew, or choose another folder"
-            )
+        if not differing:
+            return
+        if (
+            self.bare
+            and content.get("status") == "finished"
+            and _same_subject(before, self.settings)
+        ):
+            print(f"settings of the run there, not today's defaults: {', '.join(differing)}")
+            self.settings = before
+            return
+        shown = "; ".join(
+            f"{key}: {before.get(key)!r} there, {self.settings.get(key)!r} here"
+            for key in differing
+        )
+        raise UserError(
+            f"{self.folder} holds a run with other settings ({shown}): "
+            "--overwrite to start anew, or choose another folder"
+        )
 
     def finished_before(self) -> bool:
         """Whether the same command ended before: then says so, and how to compute anew."""
@@ -307,14 +321,26 @@ class Stage:
         here = os.path.realpath(self.folder)
         return {os.path.relpath(os.path.realpath(path), here): digest(path) for path in paths}
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         ON_WRITE.remove(self._note)
+        if kind is UserError and self._before is None and not self._own:
+            self.withdraw()  # nothing was written yet: no trace of what was refused
         self._leave()
 
     def _leave(self):
         if self.finished:
             self._journal.unlink(missing_ok=True)
         self._lock.release()
+
+
+def _same_subject(before, now):
+    """Whether two runs' settings name the same network and the same data."""
+
+    def subject(settings):
+        networks = settings.get("checkpoints") or [settings.get("checkpoint")]
+        return networks[0], settings.get("data")
+
+    return subject(before) == subject(now) and None not in subject(now)
 
 
 def _in_short(folder, paths):

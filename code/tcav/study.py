@@ -74,7 +74,7 @@ def answer(
     """Fit CAVs, score and test them, compare with controls where asked for, write and draw."""
     folder = place.run / "tcav"
     settings = settings_of(args, model.info, question)
-    with Stage(folder, "tcav", settings, args.overwrite, place.facts) as stage:
+    with Stage(folder, "tcav", settings, args.overwrite, place.facts, args.bare) as stage:
         if stage.finished_before():
             return
         outcomes, means = explain(args, model, question, question.plan)
@@ -220,7 +220,7 @@ def apply(args: argparse.Namespace, model: nn.Module, data: Dataset, place: Plac
         "limit": args.limit,
         "data": content_hash(args.data_path, model.info.sampling_rate),
     }
-    with Stage(folder, "tcav_applied", settings, args.overwrite, place.facts) as stage:
+    with Stage(folder, "tcav_applied", settings, args.overwrite, place.facts, args.bare) as stage:
         if stage.finished_before():
             return
         members = np.zeros((len(evaluated), len(model.info.labels)), dtype=bool)

@@ -6,7 +6,14 @@ import re
 
 import pytest
 
-from common.cli import check_names, fraction, say_left_out, say_results, stage_parser
+from common.cli import (
+    EXPLAINING,
+    check_names,
+    fraction,
+    say_left_out,
+    say_results,
+    stage_parser,
+)
 from common.files import UserError
 from conftest import ROOT
 
@@ -192,3 +199,16 @@ def test_every_stage_ends_in_the_same_words(stage):
     source = (ROOT / "code" / f"{file}.py").read_text(encoding="utf-8")
     assert "say_results(" in source
     assert 'print(f"left out' not in source
+
+
+@pytest.mark.parametrize(
+    ("words", "bare"),
+    [
+        (["--model_path", "run", "--threads", "1"], True),
+        (["--checkpoint_path=run"], True),
+        (["--model_path", "run", "--seed", "1"], False),
+    ],
+)
+def test_a_command_is_bare_that_says_only_where_things_lie(words, bare):
+    parser = stage_parser("Words.", *EXPLAINING)
+    assert parser.parse_args(words).bare is bare

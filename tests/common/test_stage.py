@@ -107,3 +107,29 @@ def test_a_folder_under_a_file_is_an_error_that_says_so(tmp_path):
     stage = Stage(tmp_path / "file" / "run", "x", {})
     with pytest.raises(UserError, match=r"cannot be made: part of this path is a file"), stage:
         pass
+
+
+def test_a_bare_command_takes_what_is_finished_there_whatever_its_settings(tmp_path, capsys):
+    """What the demo made is what `--model_path` alone shows: its sizes are not the defaults."""
+    subject = {"checkpoint": "a", "data": "b"}
+    with Stage(tmp_path, "tcav", {**subject, "n_runs": 10}) as stage:
+        stage.finish()
+    with Stage(tmp_path, "tcav", {**subject, "n_runs": 30}, bare=True) as stage:
+        assert stage.finished_before()
+    assert "settings of the run there, not today's defaults: n_runs" in capsys.readouterr().out
+    for settings, bare in [
+        ({**subject, "n_runs": 30}, False),
+        ({**subject, "n_runs": 30, "checkpoint": "c"}, True),
+        ({**subject, "n_runs": 30, "data": "c"}, True),
+    ]:
+        with (
+            pytest.raises(UserError, match="other settings"),
+            Stage(tmp_path, "tcav", settings, bare=bare),
+        ):
+            pass
+
+
+def test_what_is_refused_before_anything_is_written_leaves_no_trace(tmp_path):
+    with pytest.raises(UserError, match="too few"), Stage(tmp_path / "new", "discovery", {}):
+        raise UserError("too few records")
+    assert not list((tmp_path / "new").glob("*.json"))
