@@ -31,6 +31,7 @@ from common.cli import (
 from common.labels import LEADS
 from networks import distributed
 from networks import run as training_run
+from networks.defaults import DATA_PATH
 from networks.importing import is_code, register_architecture
 from networks.models import MODELS
 from networks.splits import FOLDS
@@ -177,7 +178,7 @@ def main(args: argparse.Namespace) -> None:
         args.modelname = register_architecture(args.modelname)
     check_names("model", [args.modelname] if args.modelname else [], MODELS)
     if not args.test_only:
-        classes_of(args.data_path, args.task or "subdiagnostic")
+        classes_of(args.data_path or DATA_PATH, args.task or "subdiagnostic")
     check_names("lead", args.leads or [], LEADS)
     with distributed.process_group(select_device(args, THREADS)) as device:
         outcome = (training_run.test if args.test_only else training_run.train)(args, device)
