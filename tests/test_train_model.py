@@ -20,7 +20,7 @@ import train_model
 import utils
 from common.cli import run
 from common.files import UserError, read_npy, write_npy, write_pickle
-from conftest import ROOT
+from conftest import ROOT, run_script
 from networks.checkpoints import load_checkpoint
 from networks.inference import predict
 from networks.training import interrupts_held_back
@@ -487,3 +487,10 @@ def test_ctrl_c_waits_until_tensorboard_has_taken_what_it_was_given():
             write()
     assert len(passed) == 2
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_without_a_data_set_it_is_ptbxl_that_is_looked_for(tmp_path):
+    done = run_script("train_model.py", "--gpu", check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: data/ptbxl")
+    assert "Traceback" not in done.stderr

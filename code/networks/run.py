@@ -187,9 +187,9 @@ def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
     """Train (or go on, or find that all is done) and test the best epoch; None where all was done,
     and in all processes but the main one.
     """
-    info, recipe = info_of(args), recipe_of(args)
     args.data_path = args.data_path or DATA_PATH
     args.output_path = args.output_path or OUTPUT_PATH
+    info, recipe = info_of(args), recipe_of(args)
     model = new_model(info, args.finetune)
     splits = load_splits(args, info)
     check_trainable(splits, info, recipe)
