@@ -26,7 +26,6 @@ from common.cli import (
     StageParser,
     at_least_two,
     check_names,
-    count,
     fraction,
     positive_int,
     run,
@@ -77,12 +76,26 @@ def get_args_parser() -> StageParser:
         __doc__,
         *EXPLAINING,
         "methods",
+        "control",
         folds={
             "default": [10],
             "help": "folds (1-10) that are reported; fold 9 chose the checkpoint",
         },
         methods={"default": ["saliency"], "help": f"one attribution method, {methods_in_words()}"},
+        control={
+            "help": "cluster the maps and features of K untrained networks and of K trained on "
+            "permuted labels too (kept in controls/ beside the run's folder): p_control in "
+            "table.csv; 20 or more, 0: none"
+        },
     )
+    _cohort_options(parser)
+    _cluster_options(parser)
+    _test_options(parser)
+    return parser
+
+
+def _cohort_options(parser):
+    """Whose records, and for which label they are explained."""
     parser.add_argument(
         "--cohort",
         "--pathologies",
@@ -102,6 +115,10 @@ def get_args_parser() -> StageParser:
         default=None,
         help="output that is explained in every record (default: the superclass if known)",
     )
+
+
+def _cluster_options(parser):
+    """How records are put into clusters."""
     parser.add_list_argument(
         "--representations", default=list(REPRESENTATIONS), help=f"of {', '.join(REPRESENTATIONS)}"
     )
@@ -128,6 +145,10 @@ def get_args_parser() -> StageParser:
         help="share of the variance that the principal components hold, alike for all "
         "representations",
     )
+
+
+def _test_options(parser):
+    """How clusters are tested, and drawn."""
     parser.add_argument(
         "--n_halvings",
         type=positive_int,
@@ -148,21 +169,11 @@ def get_args_parser() -> StageParser:
         help="records of the cohort needed in --folds; with fewer, cross-fitting over all folds",
     )
     parser.add_argument(
-        "--control",
-        type=count,
-        default=0,
-        metavar="K",
-        help="cluster the maps and features of K untrained networks and of K trained on permuted "
-        "labels too (kept in controls/ beside the run's folder): p_control in table.csv; 20 or "
-        "more, 0: none",
-    )
-    parser.add_argument(
         "--embedding",
         default="tsne",
         choices=("tsne", "pca"),
         help="map of the records in the figure",
     )
-    return parser
 
 
 def folder_name(names: list[str]) -> str:

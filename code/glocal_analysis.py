@@ -95,6 +95,13 @@ def get_args_parser() -> StageParser:
             "more, 0: none"
         },
     )
+    _group_options(parser)
+    _statistics_options(parser)
+    return parser
+
+
+def _group_options(parser):
+    """Which groups there are, and what is compared."""
     parser.add_argument(
         "--n_samples", type=positive_int, default=100, help="records per group at most"
     )
@@ -122,6 +129,10 @@ def get_args_parser() -> StageParser:
         "simulated cohort's planted cells where there are such, else the textbook's) or a csv of "
         "your own with the columns label, lead, segment and, if wanted, sign",
     )
+
+
+def _statistics_options(parser):
+    """How groups are drawn and judged."""
     parser.add_argument(
         "--n_jitters",
         type=count,
@@ -147,7 +158,6 @@ def get_args_parser() -> StageParser:
         help="of lead names (scorecard) and of patients (contrast; Holm over 288 cells needs above "
         "5,760)",
     )
-    return parser
 
 
 # ---------------------------------------------------------------- what is asked for, checked before

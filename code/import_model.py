@@ -65,16 +65,31 @@ QUICK = {"ig": {"steps": 20, "max_steps": 80}}  # options that make a try short
 def get_args_parser() -> StageParser:
     """Options of this stage."""
     parser = stage_parser(
-        __doc__, "data_path", "output_path", "run_name", "seed", "gpu", "device", "threads",
-        "limit", "folds", "overwrite",
+        __doc__,
+        "data_path",
+        "output_path",
+        "run_name",
+        "seed",
+        "gpu",
+        "device",
+        "threads",
+        "limit",
+        "folds",
+        "overwrite",
         data_path={
             "default": None,
             "help": "data set that the network is measured on: AUC per class on --folds, "
-                    "thresholds "
-            "from fold 9 (default: not measured)",
+            "thresholds from fold 9 (default: not measured)",
         },
         run_name={"help": "name of the run folder imported_<task>_<run_name>"},
-    )  # fmt: skip
+    )
+    _network_options(parser)
+    _output_options(parser)
+    return parser
+
+
+def _network_options(parser):
+    """Where the network is, and what it takes."""
     way = parser.add_argument_group("the network, one of")
     way.add_argument(
         "--network", metavar="FILE.PY:MAKER", help="code that makes it; it is run once"
@@ -99,8 +114,7 @@ def get_args_parser() -> StageParser:
     expects.add_argument(
         "--normalisation",
         help=f"{', '.join(name for name in NORMALISATIONS if name != 'file')} (default: none), or "
-        "a "
-        "csv with the columns lead, mean and deviation, in its unit",
+        "a csv with the columns lead, mean and deviation, in its unit",
     )
     expects.add_argument(
         "--padding",
@@ -113,6 +127,10 @@ def get_args_parser() -> StageParser:
         choices=LAYOUTS,
         help="axes of its input (default: as its file says, else leads_time)",
     )
+
+
+def _output_options(parser):
+    """What it puts out, and the records that it will be given."""
     gives = parser.add_argument_group("what it puts out")
     gives.add_argument("--outputs", choices=OUTPUTS, help="default: as its last operation says")
     gives.add_argument(
@@ -129,9 +147,11 @@ def get_args_parser() -> StageParser:
         "--record_rate", type=positive_int, metavar="HZ", help="default: of --data_path, else 100"
     )
     records.add_argument(
-        "--n_bootstrap", type=int, default=1000, help="resamples of patients behind the intervals"
+        "--n_bootstrap",
+        type=positive_int,
+        default=1000,
+        help="resamples of patients behind the intervals",
     )
-    return parser
 
 
 def read_source(args: argparse.Namespace) -> tuple[Source, list[str]]:

@@ -57,6 +57,13 @@ def get_args_parser() -> StageParser:
         "overwrite",
         output_path={"default": None, "required": True, "help": "folder of the new data set"},
     )
+    _source_options(parser)
+    _signal_options(parser)
+    return parser
+
+
+def _source_options(parser):
+    """Where recordings and labels are."""
     parser.add_argument(
         "--records",
         "--signals",
@@ -81,6 +88,10 @@ def get_args_parser() -> StageParser:
         metavar="PATTERN",
         help="of a folder only the recordings of this name, as in 'JS*' (default: all)",
     )
+
+
+def _signal_options(parser):
+    """What the recordings do not say themselves, and what becomes of them."""
     parser.add_argument(
         "--signal_rate",
         type=float,
@@ -133,7 +144,6 @@ def get_args_parser() -> StageParser:
         action="store_true",
         help="leave out recordings that cannot be used and list them in skipped_imports.csv",
     )
-    return parser
 
 
 def main(args: argparse.Namespace) -> None:

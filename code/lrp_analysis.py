@@ -143,6 +143,14 @@ def get_args_parser() -> StageParser:
         default=None,
         help="at most so many records per pathology (default: best_n 10, other strategies all)",
     )
+    _method_options(parser)
+    _output_options(parser)
+    _own_record_options(parser)
+    return parser
+
+
+def _method_options(parser):
+    """How the maps of some methods are computed."""
     parser.add_argument(
         "--open_ledger",
         action="store_true",
@@ -191,6 +199,10 @@ def get_args_parser() -> StageParser:
         default=64,
         help="orders of the pieces that Shapley values try at most",
     )
+
+
+def _output_options(parser):
+    """What is drawn and written of each map."""
     parser.add_argument(
         "--max_figures",
         type=count,
@@ -228,6 +240,10 @@ def get_args_parser() -> StageParser:
         help="the K training records that each explained one resembles most, and whether it is "
         "like any (default: 5 with --record, else 0)",
     )
+
+
+def _own_record_options(parser):
+    """A recording of one's own."""
     parser.add_argument(
         "--record",
         default=None,
@@ -260,7 +276,6 @@ def get_args_parser() -> StageParser:
         help="what the signals of the recording are, in its order: I II III aVR aVL aVF V1 ... V6, "
         "- for one to leave out (default: the file's own names)",
     )
-    return parser
 
 
 def check(args: argparse.Namespace, model: nn.Module) -> None:

@@ -32,7 +32,6 @@ from common.cli import (
     EXPLAINING,
     StageParser,
     check_names,
-    count,
     path_item,
     positive_int,
     run,
@@ -86,6 +85,7 @@ def get_args_parser() -> StageParser:
         *EXPLAINING,
         "pathologies",
         "methods",
+        "control",
         pathologies={
             "help": "labels of the model: records that have one of them are explained for it "
             "(default: all its labels)"
@@ -95,7 +95,18 @@ def get_args_parser() -> StageParser:
             "help": f"{methods_in_words()} (default: all but those of many passes: "
             f"{', '.join(name for name in METHODS if name not in USUAL)})",
         },
+        control={
+            "help": "hold localisation against K untrained networks and K trained on permuted "
+            "labels too (kept in controls/ beside the run's folder): controls.csv; 20 or more, 0: "
+            "none"
+        },
     )
+    _check_options(parser)
+    return parser
+
+
+def _check_options(parser):
+    """Which checks, on which networks and how many records."""
     parser.add_list_argument(
         "--amplitude_models",
         item=path_item,
@@ -126,14 +137,6 @@ def get_args_parser() -> StageParser:
         help="records of the amplitude and randomisation checks",
     )
     parser.add_argument(
-        "--control",
-        type=count,
-        default=0,
-        metavar="K",
-        help="hold localisation against K untrained networks and K trained on permuted labels too "
-        "(kept in controls/ beside the run's folder): controls.csv; 20 or more, 0: none",
-    )
-    parser.add_argument(
         "--planted",
         help="folder of the simulated cohort with the planted causes (default: --data_path)",
     )
@@ -142,7 +145,6 @@ def get_args_parser() -> StageParser:
         action="store_true",
         help="exit code 1 where a method breaks an axiom that it claims",
     )
-    return parser
 
 
 def _check_seeds(args):

@@ -69,6 +69,15 @@ def get_args_parser() -> StageParser:
             "concepts are judged; centre_crop: those of its middle, as in the paper"
         },
     )
+    _concept_options(parser)
+    _cav_options(parser)
+    _repeat_options(parser)
+    _run_options(parser)
+    return parser
+
+
+def _concept_options(parser):
+    """Which concepts, at which layers, against which negatives."""
     parser.add_list_argument(
         "--concepts",
         default=None,
@@ -100,6 +109,10 @@ def get_args_parser() -> StageParser:
         default=20,
         help="training records a concept needs on either side",
     )
+
+
+def _cav_options(parser):
+    """How concept vectors are fitted and compared."""
     parser.add_argument(
         "--cav",
         choices=tuple(CAVS),
@@ -124,6 +137,10 @@ def get_args_parser() -> StageParser:
         "white (default with --pool time), or in the layer's own coordinates, where few directions "
         "dominate",
     )
+
+
+def _repeat_options(parser):
+    """How often everything is drawn."""
     parser.add_argument(
         "--n_runs",
         type=positive_int,
@@ -148,6 +165,10 @@ def get_args_parser() -> StageParser:
         help="networks trained like this one with other seeds; nothing can be called learnt from "
         f"fewer than {MIN_SEEDS} networks, this one among them; with --control",
     )
+
+
+def _run_options(parser):
+    """What one run computes."""
     parser.add_argument(
         "--max_memory",
         type=float,
@@ -163,7 +184,6 @@ def get_args_parser() -> StageParser:
         help="no new CAVs: project the records of --folds on stored ones, score their classes -> "
         "tcav_applied/ (default: new CAVs)",
     )
-    return parser
 
 
 def check(args: argparse.Namespace, model: nn.Module) -> None:

@@ -78,6 +78,14 @@ def get_args_parser() -> StageParser:
             "model's checkpoint)",
         },
     )
+    _data_options(parser)
+    _recipe_options(parser)
+    _test_options(parser)
+    return parser
+
+
+def _data_options(parser):
+    """Which records, leads and lengths."""
     data = parser.add_argument_group("data")
     for split, folds in FOLDS.items():
         parser.add_list_argument(
@@ -104,6 +112,9 @@ def get_args_parser() -> StageParser:
         help="go on where a patient is in more than one split",
     )
 
+
+def _recipe_options(parser):
+    """How the weights are found."""
     recipe = parser.add_argument_group("recipe")
     recipe.add_argument(
         "--epochs",
@@ -154,6 +165,9 @@ def get_args_parser() -> StageParser:
         "--freeze", action="store_true", help="with --finetune: train the last layer alone"
     )
 
+
+def _test_options(parser):
+    """What is tested, and how surely."""
     test = parser.add_argument_group("test")
     test.add_argument(
         "--test_only",
@@ -169,7 +183,6 @@ def get_args_parser() -> StageParser:
         default=1000,
         help="resamples of patients behind the 95 %% intervals",
     )
-    return parser
 
 
 def main(args: argparse.Namespace) -> None:
