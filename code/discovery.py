@@ -267,10 +267,9 @@ def discover(
     traits = traits_of(cohort, model)
     table = pd.DataFrame(judge_clusters(found, features, cohort, design, traits, args))
     if args.control:
-        from subgroups.controls import beside_controls  # what trains networks
+        from subgroups.controls import against_networks  # what trains networks
 
-        place = stage.folder.parent.parent
-        table = beside_controls(args, table, found, cohort, design, material, place)
+        table = against_networks(args, table, found, cohort, design, material, stage.folder.parent)
     enriched = pd.DataFrame(what_separates(found, cohort, design, traits, args))
     cells = pd.DataFrame(cells_that_differ(found, material, design))
     outputs = [

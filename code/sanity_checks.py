@@ -57,7 +57,6 @@ from utils import (
     check_methods,
     content_hash,
     find_checkpoint,
-    load_checkpoint,
     load_dataset_for,
     load_model,
     load_table,
@@ -339,9 +338,9 @@ def compute(
 
 def check_control(model: nn.Module, checks: dict[str, Check]) -> None:
     """UserError where control networks cannot be made, or have nothing to be held against."""
-    from networks.controls import check_controls
+    from networks.controls import check_controls, graph_of
 
-    check_controls(model.info)
+    check_controls(model.info, graph_of(model))
     if "localisation" not in checks:
         raise UserError(
             "--control holds localisation against networks that have learnt nothing: it needs a "
@@ -360,22 +359,14 @@ def beside_controls(
     """controls.csv: localisation of the network and of networks that have learnt nothing, on the
     same records (--n_few at most), with quick options.
     """
-    from networks.controls import MAX_EPOCHS, controls
+    from networks.controls import controls_for
     from sanity.controls import control_rows, control_scores, control_table
 
     subject = subjects["model"][0]
     reference = store.reference("localisation", subject, check.reference)
     info, device = subject.model.info, next(subject.model.parameters()).device
-    epochs = load_checkpoint(args.model_path)[0].get("epoch") or MAX_EPOCHS
-    made = controls(
-        stage.folder.parent.parent,
-        info,
-        load_dataset_for(info, args.data_path, args.limit),
-        args.control,
-        epochs=epochs,
-        device=device,
-        progress=True,
-    )
+    data = load_dataset_for(info, args.data_path, args.limit)
+    made = controls_for(args, subject.model, data, stage.folder.parent, device)
     scores = control_scores(subject, reference, explainers, made, args.n_few, device)
     n = len(control_rows(reference, args.n_few))
     return control_table(scores, subject.name, n)

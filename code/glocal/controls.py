@@ -4,7 +4,7 @@ Permuted lead names take leads for exchangeable, and maps of neighbouring leads 
 too small (a true null is rejected in .06 to .36, by the card), and most untrained networks "pass"
 too; p_neighbours cannot test a card whose leads lie together. Networks
 of networks/controls.py explain the same records for the same targets; p_control says how often
-their lift on the card is as high.
+their lift on the card is as high, p_control_corrected allows for all cards and methods.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,13 +16,14 @@ import pandas as pd
 import torch
 
 from attribution.methods import get_method
+from common.beside import beside_controls
 from glocal.groups import CONTROLS, Group, Pool, fill_group
 from glocal.scorecard import Card, group_shares, lift
 
 if TYPE_CHECKING:
     from networks.controls import Control
 
-COLUMNS = ["pathology", "method", "kind", "lift"]
+COLUMNS = ["pathology", "method", "kind", "seed", "lift"]
 
 
 def control_lifts(
@@ -49,26 +50,17 @@ def control_lifts(
             for name in asked:
                 maps = twin.cells[name]
                 value = float(lift(*group_shares(maps), cells)) if maps.explained.any() else np.nan
-                rows.append((group.pathology, name, control.kind, value))
+                rows.append((group.pathology, name, control.kind, control.seed, value))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def with_controls(scorecard: pd.DataFrame, lifts: pd.DataFrame) -> pd.DataFrame:
-    """The scorecard with what the controls reach, in the rows of own cards: control_low and
-    control_high, the 95 % band of untrained networks; p_control, the larger of the two kinds' p;
-    n_controls of each kind.
-    """
-    rows = []
-    for row in scorecard.itertuples():
-        mine = lifts[(lifts["pathology"] == row.pathology) & (lifts["method"] == row.method)]
-        entry = dict.fromkeys(("p_control", "control_low", "control_high"), np.nan)
-        kinds = [values.dropna() for _, values in mine.groupby("kind")["lift"]] if row.own else []
-        if kinds and min(map(len, kinds)):
-            entry["p_control"] = max(
-                (1 + (values >= row.lift).sum()) / (1 + len(values)) for values in kinds
-            )
-            untrained = mine.loc[mine["kind"] == "untrained", "lift"].dropna()
-            entry["control_low"], entry["control_high"] = untrained.quantile([0.025, 0.975])
-            entry["n_controls"] = min(map(len, kinds))
-        rows.append(entry)
-    return scorecard.join(pd.DataFrame(rows, index=scorecard.index))
+    """The scorecard with what the controls reach (common/beside.py) in the rows of own cards."""
+    keys = ["pathology", "method"]
+    asked = lifts.drop_duplicates(keys)[keys]
+    mine = scorecard[scorecard["own"]].reset_index().merge(asked, on=keys)
+    own = mine.set_index(keys)["lift"]
+    found = beside_controls(own, lifts.rename(columns={"lift": "value"}), keys)
+    found = found.drop(columns="control_mean").set_index(mine["index"].to_numpy())
+    found["n_controls"] = found["n_controls"].where(found["n_controls"] > 0)
+    return scorecard.join(found)

@@ -16,6 +16,7 @@ Made once per architecture, data set and seed, kept as checkpoints, resumed wher
 import argparse
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -26,6 +27,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from common.beside import few_controls
 from common.cli import say_left_out
 from common.files import UserError
 from common.labels import is_regression
@@ -202,17 +204,39 @@ def controls_for(
     run: Path,
     device: str | torch.device,
 ) -> Iterator[Control]:
-    """The --control controls of each kind for a stage's network, whose results lie in `run`."""
+    """The --control controls of each kind for a stage's network, whose results lie in `run`; says
+    on stderr how many are to be made, and where they are too few to show anything.
+    """
+    epochs = load_checkpoint(args.model_path)[0].get("epoch") or MAX_EPOCHS
+    graph = graph_of(model)
+    check_controls(model.info, graph)
+    folder = control_folder(
+        run.parent, model.info, training_records(model.info, data), epochs, graph
+    )
+    kinds = CONTROLS if graph is None else OF_A_GRAPH
+    paths = [_place(folder, *one) for one in product(kinds, range(args.control))]
+    there = sum(path.is_file() for path in paths)
+    print(
+        f"control networks: {len(paths)} ({' and '.join(kinds)}), {len(paths) - there} to be made "
+        f"-> {folder}",
+        file=sys.stderr,
+    )
+    if note := few_controls(args.control):
+        print(note, file=sys.stderr)
     return controls(
         run.parent,
         model.info,
         data,
         args.control,
-        epochs=load_checkpoint(args.model_path)[0].get("epoch") or MAX_EPOCHS,
+        epochs=epochs,
         device=device,
         progress=True,
-        graph=graph_of(model),
+        graph=graph,
     )
+
+
+def _place(folder, kind, seed):
+    return folder / f"{kind}_{seed:02d}.ckpt"
 
 
 def controls(
@@ -243,7 +267,7 @@ def controls(
     folder = control_folder(output_path, info, training, epochs, graph)
     wanted = list(product(kinds, range(n)))
     for kind, seed in tqdm(wanted, "controls", disable=not progress, leave=False):
-        path = folder / f"{kind}_{seed:02d}.ckpt"
+        path = _place(folder, kind, seed)
         if not path.is_file():
             model = make_control(kind, info, training, seed, epochs, device, graph)
             path.parent.mkdir(parents=True, exist_ok=True)

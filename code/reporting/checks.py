@@ -48,7 +48,8 @@ def sanity(run: Run) -> Iterator[Markup]:
         yield paragraph(
             f"{beyond} of {len(controls)} localisation scores are beyond "
             f"{int(controls['n_controls'].max())} untrained networks and as many trained on labels "
-            "dealt out anew: the others are no sign that anything was learnt."
+            "dealt out anew (p_control_corrected, max-T over all scores and methods): the others "
+            "are no sign that anything was learnt."
         )
         yield details("Localisation beside networks that have learnt nothing", table(controls, 200))
     yield details("All checks", table(checks, 300))
@@ -100,7 +101,7 @@ def discovery(run: Run) -> Iterator[Markup]:
                     "p",
                     "control_low",
                     "control_high",
-                    "p_control",
+                    "p_control_corrected",
                     "n",
                 ],
             )

@@ -178,6 +178,7 @@ def glocal(run: Run) -> Iterator[Markup]:
             "p_neighbours",
             "p_holm",
             "p_control",
+            "p_control_corrected",
             "n_records",
         ]
         yield table(columns_of(own, columns), 60)

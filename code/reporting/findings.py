@@ -194,32 +194,46 @@ def maps(run: Run) -> Iterator[Finding]:
         text = "none of the groups has a card of criteria to compare with."
         yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv")
     for method, rows in own.groupby("method", sort=False):
-        corrected = rows["p_holm"].fillna(rows["p"])
-        beyond = (corrected < ALPHA) | _column(rows, "p_control").lt(ALPHA)
-        inside = rows[beyond & (rows["lead_lift"] > 1)]
-        untold = _column(rows, "p_neighbours_floor").gt(ALPHA) & _column(rows, "p_control").isna()
-        rest = rows[~rows.index.isin(inside.index)]
-        outside = [str(name) for name in rest.loc[~untold[rest.index], "pathology"]]
-        open_ones = [str(name) for name in rest.loc[untold[rest.index], "pathology"]]
-        words = method_in_words(str(method))
-        if len(inside):
-            lifts = [
-                f"{row.pathology} (lift {interval(row.lift, row.low, row.high)}, "
-                f"{row.n_patients} patients)"
-                for row in inside.itertuples()
-            ]
-            rest = f" Not shown for {named(outside)}." if outside else ""
-            text = f"{words} lies in the leads of the criteria for {named(lifts)}.{rest}"
-            yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv", "yes")
-        elif outside:
-            text = f"{words} does not stand out in the leads of the criteria for {named(outside)}."
-            yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv")
-        if open_ones:
-            text = (
-                f"{words}: whether it stands out for {named(open_ones)} cannot be told without "
-                "control networks (--control), since the leads of the criteria lie together."
-            )
-            yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv")
+        for text, kind in _maps_said(method_in_words(str(method)), rows):
+            yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv", kind)
+
+
+HELD = ", further than those of networks that have learnt nothing"
+NOT_HELD = " (networks that have learnt nothing were not compared: --control)"
+
+
+def _maps_said(words, rows):
+    """(sentence, kind) on the cards of one method: by the control networks where they were made,
+    else by orders of the leads, which maps of untrained networks pass as well.
+    """
+    held = _column(rows, "p_control_corrected")
+    by_leads = rows["p_holm"].fillna(rows["p"])
+    corrected = held.where(held.notna(), by_leads)
+    stands_out = (corrected < ALPHA) & (rows["lead_lift"] > 1)
+    untold = _column(rows, "p_neighbours_floor").gt(ALPHA) & held.isna()
+    inside = rows[stands_out & ~untold]
+    outside = [str(name) for name in rows.loc[~stands_out & ~untold, "pathology"]]
+    open_ones = [str(name) for name in rows.loc[untold, "pathology"]]
+    lifts = [
+        f"{row.pathology} (lift {interval(row.lift, row.low, row.high)}, {row.n_patients} patients)"
+        for row in inside.itertuples()
+    ]
+    compared = HELD if held[inside.index].notna().all() else NOT_HELD
+    rest = f" Not shown for {named(outside)}." if outside else ""
+    if lifts:
+        kind = "yes" if compared == HELD else "no"
+        yield (
+            f"{words} stands out in the cells of the criteria for {named(lifts)}{compared}.{rest}",
+            kind,
+        )
+    elif outside:
+        yield f"{words} does not stand out in the cells of the criteria for {named(outside)}.", "no"
+    if open_ones:
+        yield (
+            f"{words}: whether it stands out for {named(open_ones)} cannot be told without "
+            "control networks (--control), since the leads of the criteria lie together.",
+            "no",
+        )
 
 
 def _column(rows, name):
@@ -311,15 +325,37 @@ def subgroups(run: Run) -> Iterator[Finding]:
             index="representation", columns="metric", values=["value", "p"], sort=False
         )
         grouped = _significant(wide, "subgroups")
-        labelled = _significant(wide, "ari")
         n = int(found["n"].max())
         if grouped:
-            text = f"by {named(grouped)} there is more than one group in {n} ECGs."
+            by = named([_described(name) for name in grouped])
+            text = f"by {by} there is more than one group in {n} ECGs."
         else:
             text = f"no subgroups are shown in {n} ECGs, in any of the descriptions."
-        if labelled:
-            text += f" Clusters by {named(labelled)} go with the hidden labels."
+        text += _labels_said(wide, found)
         yield Finding("Subgroups:", text, "discovery", source, "yes" if grouped else "no")
+
+
+def _labels_said(wide, found):
+    """Which clusters go with the hidden labels, and whether networks that have learnt nothing show
+    them too.
+    """
+    labelled = _significant(wide, "ari")
+    if not labelled:
+        return ""
+    text = (
+        f" Clusters by {named([_described(name) for name in labelled])} go with the hidden labels"
+    )
+    of_network = [name for name in labelled if name != "signal"]
+    rows = found[found["metric"] == "ari"].set_index("representation")
+    held = _column(rows, "p_control_corrected").reindex(of_network)
+    if not of_network:
+        return f"{text}."
+    if held.isna().all():
+        return f"{text} (networks that have learnt nothing were not compared: --control)."
+    beyond = [_described(name) for name in held.index[held < ALPHA]]
+    if beyond:
+        return f"{text}; further than in networks that have learnt nothing: {named(beyond)}."
+    return f"{text}, but not further than in networks that have learnt nothing."
 
 
 # how the ECGs were described to the clustering, in words
@@ -341,8 +377,12 @@ def _significant(wide, metric):
     for place, (name, value) in enumerate(p.items()):
         if value * (len(p) - place) >= ALPHA:
             break
-        kept.append(REPRESENTATIONS.get(str(name), str(name).replace("_", " ")))
+        kept.append(str(name))
     return kept
+
+
+def _described(name):
+    return REPRESENTATIONS.get(name, name.replace("_", " "))
 
 
 # ---------------------------------------------------------------- what warns

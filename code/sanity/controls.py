@@ -2,12 +2,13 @@
 
 Planted causes sit where the signal is large, and maps of untrained networks find them too. Control
 networks (networks/controls.py) are explained on the same records, for the same targets, by the same
-methods; p_control says how often their maps point as well. Only localisation is asked this way: it
-holds maps against a truth outside the network. The other checks hold a map against its own network,
-and a method may well be faithful to a network that has learnt nothing.
+methods; p_control says how often their maps point as well, p_control_corrected allows for all
+scores and methods (common/beside.py). Only localisation is asked this way: it holds maps against a
+truth outside the network. The other checks hold a map against its own network, and a method may
+well be faithful to a network that has learnt nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 import torch
 
 from attribution.methods import Explainer
+from common.beside import beside_controls
 from networks.controls import Control
 from sanity.localisation import measure_localisation
 from sanity.subject import CONTROLS, Subject
@@ -28,10 +30,13 @@ COLUMNS = [
     "control_low",
     "control_high",
     "p_control",
+    "p_control_corrected",
     "beyond_controls",
     "n_controls",
     "n",
 ]
+
+ALPHA = 0.05
 
 
 def control_rows(reference: dict[str, np.ndarray], most: int) -> np.ndarray:
@@ -83,25 +88,11 @@ def control_scores(
 
 def control_table(scores: pd.DataFrame, model: str, n: int) -> pd.DataFrame:
     """controls.csv (COLUMNS): the network's value beside the mean and the 95 % band of untrained
-    networks; p_control is the larger of the two kinds' p, one-sided.
+    networks, and what common/beside.py says of it; beyond_controls where p_control_corrected < .05.
     """
-    rows = []
-    own = scores[scores["kind"] == "own"]
-    for entry in own.itertuples():
-        mine = scores[(scores["method"] == entry.method) & (scores["check"] == entry.check)]
-        kinds = {kind: part["value"].dropna() for kind, part in mine.groupby("kind")}
-        del kinds["own"]
-        rows.append(_beside(entry, model, kinds, n))
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _beside(entry, model: str, kinds: dict[str, pd.Series], n: int) -> tuple:
-    counts: Sequence[int] = [len(values) for values in kinds.values()]
-    if not counts or not min(counts):
-        blank = [np.nan] * 4
-        return (entry.check, entry.method, model, entry.value, *blank, False, 0, n)
-    p = max((1 + (values >= entry.value).sum()) / (1 + len(values)) for values in kinds.values())
-    untrained = kinds.get("untrained", next(iter(kinds.values())))
-    low, high = untrained.quantile([0.025, 0.975])
-    band = (untrained.mean(), low, high, p, bool(p < 0.05))
-    return (entry.check, entry.method, model, entry.value, *band, min(counts), n)
+    keys = ["method", "check"]
+    own = scores[scores["kind"] == "own"].set_index(keys)["value"]
+    found = beside_controls(own, scores[scores["kind"] != "own"], keys)
+    found = found.assign(value=own, model=model, n=n).reset_index()
+    found["beyond_controls"] = found["p_control_corrected"] < ALPHA
+    return found[COLUMNS]

@@ -3,7 +3,8 @@
 An untrained network parts anterior from inferior infarctions as well, since its maps are shaped by
 the signal. Control networks (networks/controls.py) explain the same records for the same output;
 their maps and features are clustered in the same way, into as many clusters, and held against the
-same hidden labels: p_control says how often they agree as well.
+same hidden labels: p_control says how often they agree as well, p_control_corrected allows for all
+representations and metrics.
 """
 
 import argparse
@@ -15,9 +16,9 @@ import pandas as pd
 import torch
 from torch import nn
 
+from common.beside import beside_controls
 from common.files import UserError
-from networks.checkpoints import load_checkpoint
-from networks.controls import MAX_EPOCHS, Control, check_controls, controls
+from networks.controls import Control, check_controls, controls_for, graph_of
 from networks.inference import load_dataset_for
 from subgroups.clusters import METRICS, score
 from subgroups.cohort import Cohort
@@ -57,7 +58,7 @@ def control_scores(
 
 def check_control(model: nn.Module, cohort: Cohort) -> None:
     """UserError where control networks cannot be made, or have nothing to be held against."""
-    check_controls(model.info)
+    check_controls(model.info, graph_of(model))
     if not cohort.hidden_labels:
         raise UserError(
             "--control holds agreement with hidden labels against networks that have learnt "
@@ -65,42 +66,32 @@ def check_control(model: nn.Module, cohort: Cohort) -> None:
         )
 
 
-def beside_controls(
+def against_networks(
     args: argparse.Namespace,
     table: pd.DataFrame,
     found: dict[str, Found],
     cohort: Cohort,
     design: Design,
     material: Material,
-    place: Path,
+    run: Path,
 ) -> pd.DataFrame:
     """table.csv with what `args.control` networks of each kind reach that have learnt nothing; they
-    are kept under `place`.
+    are kept beside the folder of the run.
     """
-    info, device = material.model.info, next(material.model.parameters()).device
-    epochs = load_checkpoint(args.model_path)[0].get("epoch") or MAX_EPOCHS
-    data = load_dataset_for(info, args.data_path, args.limit)
-    made = controls(place, info, data, args.control, epochs=epochs, device=device, progress=True)
+    device = next(material.model.parameters()).device
+    data = load_dataset_for(material.model.info, args.data_path, args.limit)
+    made = controls_for(args, material.model, data, run, device)
     scores = control_scores(found, cohort, design, material, made, args, device)
     return with_controls(table, scores)
 
 
 def with_controls(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """table.csv with what the controls reach: control_low and control_high, the 95 % band of
-    untrained networks; p_control, the larger of the two kinds' p (one-sided); n_controls of each
-    kind. Blank where no network has a part in the row.
+    """table.csv with what the controls reach (common/beside.py), allowing for all representations
+    and metrics; blank where no network has a part in the row.
     """
-    entries = []
-    for row in table.itertuples():
-        mine = scores[
-            (scores["representation"] == row.representation) & (scores["metric"] == row.metric)
-        ]
-        kinds = {kind: part["value"].dropna() for kind, part in mine.groupby("kind")}
-        entry = dict.fromkeys(("control_low", "control_high", "p_control", "n_controls"), np.nan)
-        if kinds and min(map(len, kinds.values())):
-            tails = [(1 + (one >= row.value).sum()) / (1 + len(one)) for one in kinds.values()]
-            untrained = kinds.get("untrained", next(iter(kinds.values())))
-            entry["control_low"], entry["control_high"] = untrained.quantile([0.025, 0.975])
-            entry["p_control"], entry["n_controls"] = max(tails), min(map(len, kinds.values()))
-        entries.append(entry)
-    return table.join(pd.DataFrame(entries, index=table.index))
+    keys = ["representation", "metric"]
+    asked = scores.drop_duplicates(keys)[keys]
+    own = table.merge(asked, on=keys).set_index(keys)["value"]
+    found = beside_controls(own, scores, keys).drop(columns="control_mean")
+    found["n_controls"] = found["n_controls"].where(found["n_controls"] > 0)
+    return table.join(found, on=keys)

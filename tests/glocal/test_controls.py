@@ -17,8 +17,14 @@ def test_p_is_the_worse_of_the_two_kinds_and_only_of_own_cards():
         },
         index=[4, 2, 9],
     )
-    untrained = [("LVH", "ig", "untrained", value) for value in np.linspace(0.9, 1.4, 19)]
-    permuted = [("LVH", "ig", "permuted", value) for value in [1.0] * 15 + [1.5, 1.6, 1.7, np.nan]]
+    untrained = [
+        ("LVH", "ig", "untrained", seed, value)
+        for seed, value in enumerate(np.linspace(0.9, 1.4, 19))
+    ]
+    permuted = [
+        ("LVH", "ig", "permuted", seed, value)
+        for seed, value in enumerate([1.0] * 15 + [1.5, 1.6, 1.7, np.nan])
+    ]
     table = with_controls(scorecard, pd.DataFrame(untrained + permuted, columns=COLUMNS))
     assert table.index.tolist() == [4, 2, 9]
     assert table.loc[4, "p_control"] == pytest.approx(4 / 19)  # 1/20 against untrained ones

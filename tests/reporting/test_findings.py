@@ -218,3 +218,35 @@ def test_what_favours_a_method_by_construction_is_not_counted_for_or_against_it(
     assert "Integrated Gradients in 2 of 2 and LRP in 3 of 3 comparisons" in said.text
     assert "the better control in 0 of 4" in said.text
     assert said.kind == "yes"
+
+
+def with_controls(tmp_path, name, corrected):
+    path = tmp_path / name
+    table = pd.read_csv(path).assign(p_control=0.04, p_control_corrected=corrected)
+    table.to_csv(path, index=False)
+
+
+@pytest.mark.parametrize(("corrected", "kind"), [(1 / 21, "yes"), (0.3, "no")])
+def test_maps_and_clusters_are_findings_only_beyond_networks_that_have_learnt_nothing(
+    tmp_path, corrected, kind
+):
+    """Orders of the leads and permuted labels say what is not chance, not what was learnt."""
+    run = run_of(tmp_path, 0)
+    card, clusters = "glocal/scorecard.csv", "discovery/table.csv"
+    pd.read_csv(tmp_path / card).assign(p_holm=0.001).to_csv(tmp_path / card, index=False)
+    pd.read_csv(tmp_path / clusters).assign(p=0.001).to_csv(tmp_path / clusters, index=False)
+
+    def said(topic):
+        return [one for one in findings(run) if one.topic == topic]
+
+    assert all("were not compared" in one.text for one in said("Maps and criteria:"))
+    assert {one.kind for one in said("Maps and criteria:")} == {"no"}
+    assert "were not compared" in said("Subgroups:")[0].text
+    with_controls(tmp_path, card, corrected)
+    with_controls(tmp_path, clusters, corrected)
+    maps, [groups] = said("Maps and criteria:"), said("Subgroups:")
+    assert {one.kind for one in maps} == {kind}
+    beyond = "further than those of networks that have learnt nothing"
+    assert all((beyond in one.text) == (kind == "yes") for one in maps)
+    not_so = "but not further than in networks that have learnt nothing"
+    assert (not_so in groups.text) == (kind == "no")

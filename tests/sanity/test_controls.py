@@ -26,9 +26,11 @@ def test_p_is_the_worse_of_the_two_kinds():
     assert not row.beyond_controls
     assert 0.5 < row.control_low < 0.51
     assert row.control_mean == pytest.approx(0.6)
+    assert row.p_control_corrected == row.p_control
     assert (row.n_controls, row.n) == (20, 7)
     assert not_beyond(table) == {("localisation_auc_cell_absolute", "ig")}
     clear = control_table(scores_of(0.95, [0.5] * 20, [0.6] * 20), "net", 7)
+    assert clear["p_control_corrected"].tolist() == [pytest.approx(1 / 21)]
     assert clear["beyond_controls"].all()
     assert not_beyond(clear) == not_beyond(None) == set()
 
