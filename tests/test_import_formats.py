@@ -89,13 +89,14 @@ def test_a_folder_of_vendor_files_is_read_file_by_file(tmp_path, monkeypatch):
 
     def parse(path):
         signal = given[int(path.read_text())] * 1000
-        lead = {"sampling_rate": RATE, "is_raw": False, "units": "uV"}
+        lead = {"sampling_rate": RATE, "is_raw": False, "units": "uV", "annotations": {}}
         leads = [
             SimpleNamespace(label=name, samples=values, **lead)
             for name, values in zip(LEADS, signal.T, strict=True)
         ]
         patient = SimpleNamespace(age=60, sex="F", patient_id="a")
-        return SimpleNamespace(leads=leads, source_format="stand-in", patient=patient)
+        told = {"source_format": "stand-in", "patient": patient, "raw_metadata": {}}
+        return SimpleNamespace(leads=leads, **told)
 
     monkeypatch.setattr(vendor_files, "_parse", parse)
     out = tmp_path / "data"

@@ -28,6 +28,8 @@ def read_recording(path: str | Path, asked: Asked = NOTHING) -> Recording:
     suffix = Path(str(path).partition("#")[0]).suffix.lower()
     if suffix in READERS:
         return READERS[suffix](path, asked)
+    if Path(path).is_file() and vendor_files.looks_like_one(path):
+        return vendor_files.read_vendor_recording(path, asked)
     name = Path(path).with_suffix("") if suffix in (".dat", ".hea") else Path(path)
     raise UserError(
         f"{name}.hea does not exist: a recording is a WFDB record, or a file that ends in "

@@ -2,10 +2,17 @@
 DICOM, ISHNE, MFER, EDF.
 
 Its amplitudes, leads and rates were compared with the files' own numbers on the files named in
-docs/data.md. One thing is mended here: Philips' files end in a calibration pulse, the same in
-every lead, which is cut off.
+docs/data.md, and with files made from the formats' specifications (tests/made_files.py). What it
+only warns of is refused here where the samples are not what they seem to be (gaps, leads that do
+not begin together), else said. Philips' files end in a calibration pulse, the same in every lead,
+which is cut off.
 """
 
+import re
+import sys
+import tempfile
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,37 +20,84 @@ import numpy as np
 from common.files import UserError, need_file, need_memory
 from records.lead_names import canonical_lead
 from records.recording import Asked, Columns, Recording, from_columns
+from records.stretches import stretch_of
 
 SUFFIXES = (
     ".xml",
+    ".aecg",
     ".dcm",
+    ".dicom",
     ".scp",
     ".ecg",
     ".mwf",
     ".mfer",
+    ".mfr",
     ".edf",
     ".ishne",
     ".bdf",
 )
 PER_BYTE = 20  # bytes of memory for each of a file: numbers as text, as numbers, and in mV
+MISLEADING = {  # in a warning of the parser -> why the samples cannot be used
+    "has gaps between data records": "has gaps in this stretch: --record_start names another",
+    "without a gap": "is interrupted: its parts do not follow each other",
+    "redefine the channels": "changes its leads, rate or scale within the recording",
+}
+WORTH_SAYING = ("mismatch", "truncated", "missing sample", "only the first is read", "not loaded")
+NUMBERED = re.compile(r"_\d+$")  # ecgdatakit numbers leads of one name
+MAGIC = (b"ISHNE1.0", b"0       ", b"\xffBIOSEMI", b"<?xml", b"\xef\xbb\xbf<?xml")
 
 
 def read_vendor_recording(path: str | Path, asked: Asked) -> Recording:
     """Read the rhythm strip of a vendor's file; UserError where it cannot be read."""
-    record = _parse(Path(path))
+    path = need_file(path)
+    part = None if asked.seconds is None else stretch_of(path, asked.start, asked.seconds)
+    if part is None:
+        _check_size(path)
+        return _recording(_parse(path), path, asked)
+    with tempfile.TemporaryDirectory() as folder:
+        shorter = Path(folder) / path.name
+        shorter.write_bytes(part.content)
+        record = _parse(shorter, path)
+    if asked.start >= part.seconds:
+        raise UserError(
+            f"{path} lasts {part.seconds:.2f} s: it ends before the start {asked.start:g} s"
+        )
+    read = _recording(record, path, replace(asked, start=asked.start - part.skipped))
+    return read._replace(start=asked.start, seconds=part.seconds)
+
+
+def looks_like_one(path: str | Path) -> bool:
+    """Whether a file without a known suffix begins as a vendor's file does."""
+    with open(path, "rb") as file:
+        head = file.read(132)
+    scp = head[8:10] == b"\0\0" and head[16:22] == b"SCPECG"
+    return head.startswith(MAGIC) or head[128:] == b"DICM" or scp or head[2:6] == b"MFR "
+
+
+def _recording(record, path, asked):
+    """What ecgdatakit read, as a recording in mV."""
     leads = [lead for lead in record.leads if asked.lead_names or canonical_lead(lead.label)]
     if not leads:
         raise UserError(
             f"{path} has no lead that is known by name; it has "
-            f"{', '.join(lead.label for lead in record.leads) or 'no signals'}"
+            f"{', '.join(lead.label for lead in record.leads) or 'no signals'}: --lead_names says "
+            "what they are"
         )
-    rates = {float(lead.sampling_rate) for lead in leads}
+    if not asked.lead_names:
+        _check_once(record, path)
+    exact = _exact_rates(record)
+    rates = {exact.get(lead.label, float(lead.sampling_rate)) for lead in leads}
     lengths = {len(lead.samples) for lead in leads}
-    if len(rates) > 1 or len(lengths) > 1:
-        raise UserError(f"{path} has leads of different rates or lengths, which are not read")
+    starts = {lead.annotations.get("start_sample") for lead in leads}
+    if len(rates) > 1 or len(lengths) > 1 or len(starts) > 1:
+        raise UserError(
+            f"{path} has leads of different rates, lengths or starts, which are not read"
+        )
     values = np.stack([_physical(lead, path) for lead in leads], axis=1)
     if record.source_format.startswith(("sierra", "philips")):
         values = without_calibration(values)
+    if record.source_format == "ishne_holter":
+        values = _without_faults(values, leads)
     columns = Columns(
         values,
         [lead.label for lead in leads],
@@ -54,23 +108,62 @@ def read_vendor_recording(path: str | Path, asked: Asked) -> Recording:
     return from_columns(columns, path, asked)
 
 
-def _parse(path):
+def _check_once(record, path):
+    """UserError where a lead stands twice."""
+    labels = {lead.label for lead in record.leads}
+    for label in sorted(labels):
+        name = NUMBERED.sub("", label)
+        if name != label and name in labels and canonical_lead(name):
+            raise UserError(
+                f"{path} has lead {name} twice: name the signals with --lead_names, - for one to "
+                "leave out"
+            )
+
+
+def _exact_rates(record):
+    """Lead -> Hz, where a file's rate is no whole number."""
+    return dict(record.raw_metadata.get("exact_sampling_rates", {}))
+
+
+def _without_faults(values, leads):
+    """NaN for the lowest number of int16, which ISHNE proposes as the mark of a lost lead."""
+    lowest = np.array([-32768 * (lead.resolution or 1) / 1000 for lead in leads])
+    return np.where(np.isclose(values, lowest, rtol=1e-9), np.nan, values)
+
+
+def _parse(path, shown=None):
+    """What ecgdatakit makes of a file that messages call `shown`."""
+    shown = shown or path
     try:
         from ecgdatakit import FileParser
     except ImportError:
         raise UserError(
-            f"{path} needs the package ecgdatakit: pip install -r requirements.txt"
+            f"{shown} needs the package ecgdatakit: pip install -r requirements.txt"
         ) from None
-    _check_size(need_file(path))
     try:
-        return FileParser().parse(path)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            record = FileParser().parse(path)
     except MemoryError:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{path} is not a file that is read ({type(error).__name__}: {reason})"
+            f"{shown} is not a file that is read ({type(error).__name__}: {reason})"
         ) from None
+    _heed([str(one.message) for one in said], shown)
+    return record
+
+
+def _heed(messages, path):
+    """UserError for a warning that the samples are not what they seem; others worth it are said."""
+    for message in messages:
+        for sign, why in MISLEADING.items():
+            if sign in message:
+                raise UserError(f"{path} {why}")
+    for message in dict.fromkeys(messages):
+        if any(sign in message for sign in WORTH_SAYING):
+            print(f"warning: {path}: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _check_size(path):

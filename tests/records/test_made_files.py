@@ -1,0 +1,194 @@
+"""Vendors' files made from the formats' specifications: every lead, amplitude, rate and fact comes
+back, and what is not what it seems is refused in one line.
+"""
+
+import numpy as np
+import pytest
+
+import made_files as made
+from common.files import UserError
+from common.labels import LEADS
+from records.readers import read_recording
+from records.recording import Asked
+from tiny_ptbxl import ecg_like, fitting_limbs
+
+pytest.importorskip("ecgdatakit")
+
+SIGNAL = fitting_limbs(ecg_like(3, 500) / 1000)  # (5000, 12) mV
+EIGHT = made.EIGHT
+ORDER = ("V6", "V5", "aVF", "aVL", "aVR", "III", "II", "I", "V1", "V2", "V3", "V4")  # not ours
+
+
+def counts(step, names=LEADS):
+    """(n, 5000) whole numbers of `step` mV."""
+    columns = [LEADS.index(name) for name in names]
+    return np.rint(SIGNAL[:, columns].T / step).astype(int)
+
+
+def dicom(path):
+    beat = (np.full((12, 600), 5), LEADS, 500, 2.5, 0, "MEDIAN BEAT")
+    made.dicom(path, [beat, (counts(0.0025, ORDER) - 40, ORDER, 500, 2.5, 100, "RHYTHM")])
+    return path.read_bytes()
+
+
+MUSE, FINE, COUNTS = counts(0.00488, EIGHT), counts(0.0001, ORDER), counts(0.0025, ORDER)
+BEAT = counts(0.0025, EIGHT)[:, 150:350], 30, [180, 580, 980, 1380]
+# name -> (file's name, content or a function of the path, step in mV)
+FILES = {
+    "GE MUSE XML": ("a.xml", made.muse(MUSE), 0.00488),
+    "GE MUSE XML, UTF-16": ("a.xml", made.muse(MUSE, encoding="UTF-16"), 0.00488),
+    "GE MUSE XML, mV": (
+        "a.xml",
+        made.muse(counts(0.001, EIGHT), unit="MILLIVOLTS", per_bit=".001"),
+        0.001,
+    ),
+    "aECG": ("a.xml", made.aecg(COUNTS, ORDER), 0.0025),
+    "aECG with prefixes": ("a.aecg", made.aecg(COUNTS, ORDER, prefix="hl7"), 0.0025),
+    "aECG in UTF-16": ("a.xml", made.aecg(COUNTS, ORDER, encoding="UTF-16"), 0.0025),
+    "aECG with an origin": (
+        "a.xml",
+        made.aecg(counts(0.001, ORDER) + 500, ORDER, scale=".001", unit="mV", origin="-.5"),
+        0.001,
+    ),
+    "SCP-ECG, second differences": ("a.scp", made.scp(counts(0.0025, EIGHT)), 0.0025),
+    "SCP-ECG, first differences": (
+        "a.scp",
+        made.scp(counts(0.0025, EIGHT), differences=1),
+        0.0025,
+    ),
+    "SCP-ECG, plain": (
+        "a.scp",
+        made.scp(counts(0.001, EIGHT), avm=1000, differences=0, huffman=False),
+        0.001,
+    ),
+    "SCP-ECG less a reference beat": (
+        "a.scp",
+        made.scp(counts(0.0025, EIGHT), beat=BEAT),
+        0.0025,
+    ),
+    "SCP-ECG, 12 leads": ("a.scp", made.scp(COUNTS, ORDER), 0.0025),
+    "ISHNE": ("a.ecg", made.ishne(COUNTS, ORDER, rate=500), 0.0025),
+    "MFER": ("a.mwf", made.mfer(COUNTS, ORDER), 0.0025),
+    "MFER, big-endian blocks": ("a.mwf", made.mfer(COUNTS, ORDER, little=False, block=500), 0.0025),
+    "MFER, sample by sample": ("a.mfr", made.mfer(COUNTS, ORDER, block=1), 0.0025),
+    "EDF": ("a.edf", made.edf(FINE, [f"ECG {name}" for name in ORDER]), 0.0001),
+    "EDF, uV": ("a.edf", made.edf(FINE, ORDER, spans=((-3276.8, 3276.7),), unit="uV"), 0.0001),
+    "EDF with breathing": (
+        "a.edf",
+        made.edf([*FINE, np.zeros(250, int)], [*ORDER, "Resp"], [500] * 12 + [25]),
+        0.0001,
+    ),
+    "EDF+D without a gap": ("a.edf", made.edf(FINE, ORDER, onsets=range(10)), 0.0001),
+    "DICOM": ("a.dcm", dicom, 0.0025),
+}
+
+
+def write(folder, kind):
+    name, content, step = FILES[kind]
+    path = folder / name
+    if callable(content):
+        content(path)
+    else:
+        path.write_bytes(content)
+    return path, step
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_every_format_gives_back_what_was_written(tmp_path, kind):
+    path, step = write(tmp_path, kind)
+    read = read_recording(path)
+    assert (read.rate, read.seconds, read.unit) == (500, 10, "mV")
+    assert np.abs(read.signal - SIGNAL).max() < 1.01 * step  # III is a difference of two roundings
+
+
+@pytest.mark.parametrize("kind", ["ISHNE", "MFER, big-endian blocks", "EDF", "DICOM", "aECG"])
+def test_a_stretch_is_that_stretch_and_knows_its_place(tmp_path, kind):
+    path, step = write(tmp_path, kind)
+    read = read_recording(path, Asked(start=3.506, seconds=2))
+    assert (read.start, read.seconds) == (3.506, 10)
+    assert np.abs(read.signal - SIGNAL[1753:2753]).max() < 1.01 * step
+    with pytest.raises(UserError, match=r"lasts 10\.00 s: it ends before the start 30 s"):
+        read_recording(path, Asked(start=30, seconds=10))
+
+
+@pytest.mark.parametrize("kind", ["SCP-ECG, plain", "ISHNE", "MFER", "EDF", "DICOM", "aECG"])
+def test_a_file_is_known_by_what_it_holds(tmp_path, kind):
+    path, step = write(tmp_path, kind)
+    read = read_recording(path.rename(tmp_path / "IM00001"))
+    assert np.abs(read.signal - SIGNAL).max() < 1.01 * step
+
+
+def test_ages_and_sexes_are_read(tmp_path):
+    facts = {
+        kind.split(" ")[0]: read_recording(write(tmp_path, kind)[0]).facts
+        for kind in ("GE MUSE XML", "SCP-ECG, plain", "ISHNE", "DICOM")
+    }
+    told = {kind: (said["age"], said["sex"]) for kind, said in facts.items()}
+    assert told == {"GE": (64, "F"), "SCP-ECG,": (71, "M"), "ISHNE": (60, "F"), "DICOM": (58, "M")}
+
+
+REFUSED = {
+    "leads that begin one after the other": (
+        "a.scp",
+        made.scp(counts(0.0025, EIGHT), starts=[1] * 4 + [1251] * 4),
+        "different rates, lengths or starts",
+    ),
+    "a gap": (
+        "a.edf",
+        made.edf(FINE, ORDER, onsets=[0, 1, 2, 3, 4, 15, 16, 17, 18, 19]),
+        "has gaps in this stretch",
+    ),
+    "two rates": (
+        "a.edf",
+        made.edf([*FINE[:11], FINE[11][::2]], ORDER, [500] * 11 + [250]),
+        "different rates",
+    ),
+    "a lead twice": ("a.edf", made.edf(FINE, ["I", "I", *ORDER[2:]]), "lead I twice"),
+    "leads without names": (
+        "a.ecg",
+        made.ishne(COUNTS[:3], ("a", "b", "c"), rate=500),
+        "--lead_names",
+    ),
+    "BioSemi": ("a.bdf", b"\xffBIOSEMI" + made.edf(FINE, ORDER)[8:], "BDF"),
+    "no data": ("a.edf", made.edf(FINE, ORDER)[:3300], "header truncated"),
+    "half a MUSE file": ("a.xml", made.muse(MUSE)[:9000], "not a file that is read"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_not_what_it_seems_is_one_line(tmp_path, kind):
+    name, content, pattern = REFUSED[kind]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=pattern) as caught:
+        read_recording(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gap_elsewhere_does_not_matter(tmp_path):
+    name, content, _ = REFUSED["a gap"]
+    (tmp_path / name).write_bytes(content)
+    read = read_recording(tmp_path / name, Asked(start=1.5, seconds=3))
+    assert np.abs(read.signal - SIGNAL[750:2250]).max() < 1e-4
+
+
+def test_lost_samples_have_no_value(tmp_path):
+    for name, write_it, options in (
+        ("a.ecg", made.ishne, {}),
+        ("a.mwf", made.mfer, {"null": -32768}),
+    ):
+        lost = COUNTS.copy()
+        lost[ORDER.index("V1"), 100:120] = -32768
+        (tmp_path / name).write_bytes(write_it(lost, ORDER, rate=500, **options))
+        gaps = np.isnan(read_recording(tmp_path / name).signal)
+        assert gaps[100:120, LEADS.index("V1")].all()
+        assert gaps.sum() == 20
+
+
+def test_a_wrong_checksum_is_said(tmp_path, capsys):
+    content = bytearray(made.muse(MUSE))
+    place = content.rfind(b"<WaveFormData>") + 100
+    content[place] = ord("A") if content[place] != ord("A") else ord("B")
+    (tmp_path / "a.xml").write_bytes(content)
+    read_recording(tmp_path / "a.xml")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "CRC32 mismatch in lead V6" in line
