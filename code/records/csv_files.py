@@ -1,189 +1,228 @@
-"""Recordings as text: one row per sample, one column per lead, in whatever way a program writes it.
+"""Recordings as text: one row per sample, one column per lead (or one line per lead), in whatever
+way a program writes it.
 
-Understood are , ; tab | and blanks between columns, decimal commas, a byte-order mark, an index
-column, a second line of units (PhysioNet's), units in the names ("I (mV)"), and times in s, ms or
-as 0:00.004. A rate is taken from the times: (n - 1) / (last - first), with the tolerance that
-their decimals leave.
+Understood are , ; tab | and blanks between columns, decimal commas, a byte-order mark, Windows'
+letters, comments, pairs above the table (a watch's export), an index column, a line of units, units
+in the names ("I (mV)"), no names at all (the usual order of 8 or 12 leads), and times in s, ms, us,
+as 0:00.004 or with a date. Of a large file only the stretch that is asked for is read.
 """
 
 import csv
-import io
-import re
+import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from common.files import UserError, need_file
-from records.lead_names import canonical_lead
+from common.labels import LEADS
+from records.array_files import standard_leads
+from records.csv_layout import Layout, is_index, is_time, read_layout, stated_rate
+from records.csv_times import rate_of_column
+from records.lead_names import canonical_lead, lead_positions
 from records.recording import Asked, Columns, Recording, from_columns
 from records.units import mv_per
 
 SUFFIXES = (".csv", ".tsv", ".txt")
-TIME_NAMES = ("time", "times", "t", "timestamp", "elapsed time", "elapsedtime", "seconds", "sec")
-TIME_UNITS = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "milliseconds": 1e-3}
-INDEX_NAMES = ("", "index", "sample", "samples", "sample #", "sample_number", "n", "nr")
-_WITH_UNIT = re.compile(r"^(.*?)\s*(?:\(([^()]+)\)|\[([^\[\]]+)\]|[_\s](mv|uv|µv|ms))$", re.I)
+LARGE = 32 << 20  # bytes: of a file above it only the stretch is read
+RATE_ROWS = 20_000  # whose times give the rate of a large file
+MOST_COLUMNS = 400
+UNIT_KEYS = ("unit", "units", "einheit", "unité", "unidad")
+WATCH_KEYS = ("recorded date", "classification")  # of an Apple Watch's export
 
 
 def read_csv_recording(path: str | Path, asked: Asked) -> Recording:
     """Read a text file of one recording; UserError where it cannot be understood."""
-    names, cells = _table(path)
-    names, units = _names_and_units(names, cells)
-    if units is not None and _is_unit_line(cells.iloc[0]):
-        cells = cells.iloc[1:]
-    time = [k for k, name in enumerate(names) if name.lower() in TIME_NAMES]
-    rate = asked.rate
-    if rate is None:
-        rate = _rate(cells.iloc[:, time[0]], units[time[0]], path) if time else None
-    if rate is None:
+    path = need_file(path)
+    layout = read_layout(path)
+    if asked.seconds is not None and path.stat().st_size > LARGE and not layout.in_rows:
+        return _read_stretch(path, layout, asked)
+    return _recording(path, layout, _cells(path, layout), asked)
+
+
+def _read_stretch(path, layout, asked):
+    """Only the rows of the stretch; the rate is that of the first rows."""
+    head = _cells(path, layout, 0, RATE_ROWS)
+    names, time = _columns(path, layout, head, asked)
+    rate = _rate(path, layout, head, time, names, asked)
+    first = round(asked.start * rate)
+    n_rows = _lines_of(path) - layout.first
+    if first >= n_rows:
         raise UserError(
-            f"{path} has no column time (s): --record_rate says its sampling rate in Hz"
+            f"{path} lasts {n_rows / rate:.2f} s: it ends before the start {asked.start:g} s"
         )
-    values = {
-        k: _numbers(cells.iloc[:, k])
-        for k, name in enumerate(names)
-        if k not in time and not (name.lower() in INDEX_NAMES or name.startswith("Unnamed"))
-    }
-    if asked.lead_names is None:
-        values = {k: column for k, column in values.items() if canonical_lead(names[k])}
-        if not values and all(_is_number(name) for name in names):
-            raise UserError(f"{path} has no line of names: --lead_names says what its columns are")
-        if not values:
-            raise UserError(
-                f"{path} has the columns {', '.join(names)}, and none of them is a lead: "
-                "--lead_names says what they are"
-            )
-    columns = Columns(
-        np.stack(list(values.values()), axis=1),
-        [names[k] for k in values],
-        rate,
-        [units[k] for k in values],
-    )
-    return from_columns(columns, path, asked)
+    rows = _cells(path, layout, first, max(round(asked.seconds * rate), 3))
+    read = _recording(path, layout, rows, replace(asked, start=0.0, rate=rate))
+    return read._replace(start=asked.start, seconds=n_rows / rate)
 
 
-def _table(path):
-    """Names of the columns and the cells as text."""
-    raw = need_file(path).read_bytes()
-    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    text = raw.decode(encoding, "replace")
-    head = text.splitlines()[:2]
-    if not head or "\0" in head[0]:
-        raise UserError(f"{path} is not a readable table")
-    separator = _separator(head)
-    options = {"sep": r"\s+"} if separator == " " else {"sep": separator}
+def _lines_of(path):
+    """Lines of a file, without holding it."""
+    with open(path, "rb") as file:
+        blocks = iter(lambda: file.read(1 << 22), b"")
+        return sum(block.count(b"\n") for block in blocks)
+
+
+def _cells(path: Path, layout: Layout, skip: int = 0, n_rows: int | None = None) -> pd.DataFrame:
+    """The cells as text, one column each; lines of leads are turned into columns."""
+    n = MOST_COLUMNS if layout.in_rows else max(len(layout.names), 1) + 1
+    blanks = layout.separator == " "
     try:
-        cells = pd.read_csv(
-            io.StringIO(text),
+        table = pd.read_csv(
+            path,
             header=None,
+            names=None if layout.in_rows else range(n),
+            index_col=False,
             dtype=str,
             keep_default_na=False,
             skipinitialspace=True,
-            quotechar="'" if head[0].startswith("'") else '"',
-            **options,
+            skiprows=layout.first + skip,
+            nrows=n_rows,
+            encoding=layout.encoding,
+            encoding_errors="replace",
+            quotechar="'" if _quoted_singly(path, layout) else '"',
+            sep=r"\s+" if blanks else layout.separator,
         )
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path} is not a readable table ({str(error).splitlines()[0]})") from None
-    names = [str(name).strip().strip("'\"") for name in cells.iloc[0]]
-    if len(cells) < 3:
+    table = table.fillna("")
+    if layout.in_rows:
+        table = table.T.reset_index(drop=True)
+    if len(table) < 3:
         raise UserError(f"{path} has fewer than three rows")
-    return names, cells.iloc[1:]
+    return table
 
 
-def _separator(head):
-    """The first of ; tab | , that the head has in every line; else a blank."""
-    for separator in (";", "\t", "|", ","):
-        if all(separator in line for line in head):
-            return separator
-    return "," if not all(len(line.split()) > 1 for line in head) else " "
+def _quoted_singly(path, layout):
+    with open(path, encoding=layout.encoding, errors="replace") as file:
+        return any("'" in line for line in itertools.islice(file, layout.first, layout.first + 2))
 
 
-def _names_and_units(names, cells):
-    """Names without their units, and the units: of the names, or of PhysioNet's second line."""
-    found = [_WITH_UNIT.match(name) for name in names]
-    units = [match and (match[2] or match[3] or match[4]) for match in found]
-    known = [
-        match is not None and (mv_per(unit) is not None or unit.lower() in TIME_UNITS)
-        for match, unit in zip(found, units, strict=True)
-    ]
-    stripped = [
-        match[1] if fine else name for name, match, fine in zip(names, found, known, strict=True)
-    ]
-    units = [unit if fine else None for unit, fine in zip(units, known, strict=True)]
-    if _is_unit_line(cells.iloc[0]):
-        second = [str(cell).strip().strip("'\"") for cell in cells.iloc[0]]
-        units = [
-            there or (unit if mv_per(unit) is not None or unit.lower() in TIME_UNITS else None)
-            for there, unit in zip(units, second, strict=True)
-        ]
-    return stripped, units
+def _recording(path, layout, table, asked):
+    if layout.in_rows:
+        layout, table = _from_rows(layout, table)
+    names, time = _columns(path, layout, table, asked)
+    rate = _rate(path, layout, table, time, names, asked)
+    units = [unit or _stated_unit(layout) for unit in layout.units]
+    kept = {k: name for k, name in enumerate(names) if k != time and canonical_lead(name)}
+    if not kept:
+        raise UserError(
+            f"{path} has the columns {', '.join(names)}, and none of them is a lead: "
+            "--lead_names says what they are"
+        )
+    lead_positions(list(kept.values()), path)
+    commas = _has_decimal_commas(table, kept)
+    values = [_numbers(table[k], commas) for k in kept]
+    columns = Columns(np.stack(values, axis=1), list(kept.values()), rate, [units[k] for k in kept])
+    return from_columns(columns, path, replace(asked, lead_names=None))
 
 
-def _is_unit_line(row):
-    return any(mv_per(str(cell).strip().strip("'\"")) is not None for cell in row)
+def _stated_unit(layout):
+    """The unit that the head says of all columns; a watch's microvolts."""
+    said = next((layout.pairs[key] for key in UNIT_KEYS if key in layout.pairs), None)
+    if said and mv_per(said) is not None:
+        return said
+    return "uV" if all(key in layout.pairs for key in WATCH_KEYS) else None
 
 
-def _is_number(text):
-    return bool(re.fullmatch(r"[-+]?[\d.,]+(e[-+]?\d+)?", text.strip(), re.I))
+def _from_rows(layout, table):
+    """A table whose lines are leads, as one whose columns are: the first cells may be names."""
+    first = [str(cell).strip().strip("'\"") for cell in table.iloc[0]]
+    named = all(canonical_lead(cell) or is_time(cell) for cell in first)
+    if named:
+        table = table.iloc[1:].reset_index(drop=True)
+    names = first if named else [""] * len(first)
+    return layout._replace(names=names, units=[None] * len(names), named=named), table
 
 
-def _numbers(column):
-    """A column of text as numbers, NaN where it is none; decimal commas are read."""
-    text = column.str.strip().str.strip("'\"")
-    if text.str.contains(",", regex=False).any():
-        text = text.str.replace(",", ".", regex=False)
+def _columns(path, layout, table, asked):
+    """A name for each column (- for one that is no signal), and which of them holds times."""
+    names = list(layout.names or [""] * table.shape[1])
+    time = next((k for k, name in enumerate(names) if is_time(name)), None)
+    may_hold_one = len(names) in (2, 9, 13, len(asked.lead_names or ()) + 1)
+    if not layout.named and time is None and may_hold_one and _counts_up(table[0]):
+        time = 0
+    signals = [k for k, name in enumerate(names) if k != time]
+    if layout.named:
+        blank = [k for k in signals if is_index(names[k]) or _is_blank(table[k])]
+        signals = [k for k in signals if k not in blank]
+    if asked.lead_names is not None:
+        given = list(asked.lead_names)
+        if len(given) == len(names):
+            signals = list(range(len(names)))
+            time = time if time is not None and given[time] == "-" else None
+    elif layout.named:
+        given = [names[k] for k in signals]
+    else:
+        given = _unnamed(path, layout, len(signals))
+    if len(given) != len(signals):
+        raise UserError(
+            f"--lead_names gives {len(given)} names, {path} has {len(signals)} signals: one name "
+            "for each, - for one to leave out"
+        )
+    chosen = dict(zip(signals, given, strict=True))
+    unknown = [name for name in given if name != "-" and canonical_lead(name) is None]
+    if asked.lead_names is not None and unknown:
+        raise UserError(
+            f"--lead_names: {', '.join(unknown)} is no lead; accepted are {', '.join(LEADS)} and -"
+        )
+    return [chosen.get(k, "-") for k in range(len(names))], time
+
+
+def _unnamed(path, layout, n):
+    """Names of signals that have none: a watch's only lead, else the usual order."""
+    if n == 1:
+        lead = layout.pairs.get("lead") or layout.pairs.get("ableitung")
+        if lead and canonical_lead(lead):
+            return [lead]
+        if all(key in layout.pairs for key in WATCH_KEYS):
+            return ["I"]  # a watch measures from arm to arm
+    if n not in (8, 12):
+        raise UserError(
+            f"{path} has no line of names, and {n} signals: --lead_names says what its columns are"
+        )
+    return standard_leads(n, path)
+
+
+def _counts_up(column):
+    numbers = pd.to_numeric(column.head(200).str.replace(",", ".", regex=False), errors="coerce")
+    if column.head(20).str.contains(":", regex=False).all():
+        return True
+    return bool(np.isfinite(numbers).all() and (np.diff(numbers) > 0).all())
+
+
+def _is_blank(column):
+    return bool((column.head(50).str.strip() == "").all())
+
+
+def _rate(path, layout, table, time, names, asked):
+    """Hz: as asked, as the times give it, or as the head says."""
+    stated = stated_rate(layout.pairs)
+    if asked.rate is not None:
+        return asked.rate
+    if time is not None:
+        rate = rate_of_column(table[time], layout.units[time], path)
+        if stated and abs(rate - stated) > 0.01 * stated:
+            raise UserError(
+                f"{path} says {stated:g} Hz, and its times say {rate:g} Hz: --record_rate decides"
+            )
+        return rate
+    if stated is None:
+        raise UserError(
+            f"{path} has no column time (s): --record_rate says its sampling rate in Hz"
+        )
+    return stated
+
+
+def _has_decimal_commas(table, kept):
+    """Whether numbers are written 0,25: then a point only groups thousands."""
+    return any(table[k].head(2000).str.contains(",", regex=False).any() for k in kept)
+
+
+def _numbers(column, commas):
+    """A column of text as numbers, NaN where it is none."""
+    text = column.str.strip().str.strip("'\"").str.replace("\u2212", "-", regex=False)
+    if commas:
+        text = text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
     return pd.to_numeric(text, errors="coerce").to_numpy(float)
-
-
-# ---------------------------------------------------------------- the rate
-
-
-def _rate(column, unit, path):
-    """Sampling rate (Hz) of a column of times."""
-    text = column.str.strip().str.strip("'\"").str.strip("[]")
-    if text.str.contains(":", regex=False).all():
-        parts = text.str.split(":")
-        clock = parts.map(lambda words: sum(float(w) * 60**k for k, w in enumerate(words[::-1])))
-        return rate_of(clock.to_numpy(float), _decimals(text), path)
-    times = _numbers(column)
-    decimals = _decimals(text.str.replace(",", ".", regex=False))
-    scale = TIME_UNITS.get((unit or "").lower())
-    if scale is None:
-        scale = 1e-3 if len(times) > 1 and np.median(np.diff(times)) > 0.05 else 1.0
-    return rate_of(times * scale, decimals - round(np.log10(scale)), path)
-
-
-def _decimals(text):
-    """Most digits behind the point that a column of text has (an exponent counts as many)."""
-    if text.str.contains("e", case=False, regex=False).any():
-        return 15
-    behind = text.str.extract(r"\.(\d+)$")[0].dropna()
-    return int(behind.str.len().max()) if len(behind) else 0
-
-
-def rate_of(times: np.ndarray, decimals: int, path: str | Path = "the file") -> float:
-    """Hz of evenly spaced `times` (s) that are rounded to so many decimals.
-
-    A whole number of Hz is taken where the rounding allows one. UserError where the times are not
-    evenly spaced within their rounding (a sample is missing or stands twice).
-    """
-    wrong = UserError(
-        f"{path}: the column time is not evenly spaced in seconds (or ms): put it right, or leave "
-        "it out and give --record_rate"
-    )
-    steps = np.diff(times)
-    if len(steps) < 2 or not np.isfinite(steps).all() or times[-1] <= times[0]:
-        raise wrong
-    span, rounding = times[-1] - times[0], 10.0**-decimals
-    rate = len(steps) / span
-    tolerance = rate * rounding / span
-    whole = round(rate)
-    if whole > 0 and abs(rate - whole) <= max(tolerance, 1e-6 * rate):
-        rate = float(whole)
-    place = np.arange(len(times)) - (len(times) - 1) / 2
-    slope = place @ times / (place @ place)
-    away = times - place * slope  # the rounding, where no sample is missing
-    if np.ptp(away) > 1.1 * rounding + 0.05 / rate or steps.min() < 0:
-        raise wrong
-    return rate

@@ -1,0 +1,263 @@
+"""How a text file of one recording is written: encoding, separator, where its table begins, the
+names and units of its columns, and what stands above them.
+
+Only the beginning of a file is looked at. A line of data is one whose cells are mostly numbers;
+what stands above the first is the head: comments, pairs such as `Sample Rate,512 hertz`, names,
+units.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from common.files import UserError
+from records.lead_names import canonical_lead
+from records.units import mv_per
+
+HEAD_BYTES = 1 << 18
+TIME_UNITS = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "sekunden"), 1.0),
+    **dict.fromkeys(("ms", "msec", "milliseconds", "millisecond"), 1e-3),
+    **dict.fromkeys(("us", "µs", "\N{GREEK SMALL LETTER MU}s", "microseconds"), 1e-6),
+}
+TIME_NAMES = (
+    *("time", "times", "t", "timestamp", "timestamps", "datetime", "elapsed", "elapsed time"),
+    *("elapsedtime", "seconds", "sec", "zeit", "temps", "tiempo", "tempo"),
+)
+INDEX_NAMES = ("", "index", "sample", "samples", "sample #", "sample_number", "n", "nr", "no")
+MISSING = ("", "-", "--", "nan", "na", "n/a", "null", "none", "#nv", "#n/a", "inf", "-inf")
+SEPARATORS = (";", "\t", "|", ",", " ")
+RATE_KEYS = (
+    *("sample rate", "sampling rate", "samplerate", "samplingrate", "abtastrate", "rate", "fs"),
+    *("sampling frequency", "sampling freq", "sample frequency", "frequency", "frequenz"),
+)
+_NUMBER = re.compile(r"[-+\u2212]?(\d[\d.,]*|[.,]\d+)(e[-+]?\d+)?", re.I)
+_CLOCK = re.compile(r"(\d{4}-\d\d-\d\d[T ])?\d+:\d\d(:\d\d)?([.,]\d+)?Z?|\d{4}-\d\d-\d\d[T ].*")
+_WITH_UNIT = re.compile(r"^(.*?)\s*(?:\(([^()]+)\)|\[([^\[\]]+)\])$")
+_TRAILING_UNIT = re.compile(r"^(.*?)[_\s.]+(mv|uv|µv|ms|us|s|sec|seconds)$", re.I)
+_PAIR = re.compile(r"^\W*([A-Za-z][\w .()-]*?)\s*[,;:=\t]\s*(.*?)\s*$")
+
+
+class Layout(NamedTuple):
+    """first  line of data (0 is the file's first);  names, units  of the columns ("" and None
+    where nothing is said);  named  whether the file names its columns
+    pairs  what the head says, keys in small;  in_rows  each lead is a line
+    """
+
+    encoding: str
+    separator: str
+    first: int
+    names: list[str]
+    units: list[str | None]
+    named: bool
+    pairs: dict[str, str]
+    in_rows: bool
+
+
+def read_layout(path: str | Path) -> Layout:
+    """Look at the beginning of a file; UserError where there is no table in it."""
+    with open(path, "rb") as file:
+        raw = file.read(HEAD_BYTES)
+        whole = not file.read(1)
+    encoding = encoding_of(raw)
+    text = raw.decode(encoding, "replace")
+    lines = re.split(r"\r\n|\n|\r", text)
+    if not whole and len(lines) > 1:
+        lines = lines[:-1]  # cut off within a line
+    if not text.strip() or "\0" in text[:1000]:
+        raise UserError(f"{path} is not a readable table")
+    separator = _separator(lines)
+    first = _first_data(lines, separator)
+    if first is None:
+        raise UserError(f"{path} is not a readable table: no line of it holds numbers")
+    if _leads_are_rows(lines[first:], separator):
+        return Layout(encoding, separator, first, [], [], False, _pairs(lines[:first]), True)
+    head = lines[:first]
+    names, units, named = _names(head, lines[first], separator)
+    return Layout(encoding, separator, first, names, units, named, _pairs(head), False)
+
+
+def encoding_of(raw: bytes) -> str:
+    """utf-16 by its mark, utf-8 where it is that, else Windows' western one (its µ is no UTF-8)."""
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    try:
+        raw[: HEAD_BYTES - 4].decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(raw) - 8:
+            return "cp1252"
+    return "utf-8-sig"
+
+
+def cells(line: str, separator: str) -> list[str]:
+    """The cells of a line, without quotes."""
+    parts = line.split() if separator == " " else _split(line, separator)
+    return [part.strip().strip("'\"").strip() for part in parts]
+
+
+def _split(line, separator):
+    """At separators outside of quotes."""
+    if '"' not in line and "'" not in line:
+        return line.split(separator)
+    pattern = rf"""(?:"[^"]*"|'[^']*'|[^{re.escape(separator)}"']+|["'])*"""
+    return re.findall(rf"({pattern})(?:{re.escape(separator)}|$)", line)[
+        : line.count(separator) + 1
+    ]
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell is a number, with a point or a comma."""
+    return bool(_NUMBER.fullmatch(text))
+
+
+def is_value(text: str) -> bool:
+    """Whether a cell may stand in a table of samples: a number, a time, or none."""
+    return text.lower() in MISSING or is_number(text) or bool(_CLOCK.fullmatch(text.strip("[]")))
+
+
+def _separator(lines):
+    """The first of ; tab | , blank that the file's lines of data have equally often."""
+    body = [line for line in lines if line.strip() and not line.lstrip().startswith(("#", "%"))]
+    body = body[len(body) // 2 :][:40] or body
+    if all(len(line.split()) > 1 for line in body) and all(
+        re.fullmatch(r"[-+]?\d+,\d+", word) for line in body for word in line.split()
+    ):
+        return " "
+    if _one_column_of_decimal_commas(lines, body):
+        return "\t"
+    for separator in SEPARATORS[:-1]:
+        counts = {_count(line, separator) for line in body}
+        if min(counts) > 0 and max(counts) - min(counts) <= 1:
+            return separator
+    return " " if all(len(line.split()) > 1 for line in body) else ","
+
+
+def _one_column_of_decimal_commas(lines, body):
+    """One lead, as watches write it in countries of the decimal comma: its head has pairs."""
+    head = "\n".join(lines[:20]).lower()
+    pairs = any(key in head for key in ("sample rate", "abtastrate", "sampling"))
+    numbers = all(re.fullmatch(r"[-+\u2212]?\d+(,\d+)?", line.strip()) for line in body)
+    return pairs and numbers and any("," in line for line in body)
+
+
+def _count(line, separator):
+    return re.sub(r'"[^"]*"', "", line).count(separator)
+
+
+def _first_data(lines, separator):
+    """The first line that is data, as those after it are."""
+    for number, line in enumerate(lines):
+        if not line.strip() or line.lstrip().startswith(("#", "%")):
+            continue
+        row = cells(line, separator)
+        told = sum(is_number(cell) or bool(_CLOCK.fullmatch(cell)) for cell in row)
+        values = sum(is_value(cell) for cell in row)
+        if not told or 2 * values <= len(row) or _is_pair(row) or _counts_columns(row):
+            continue
+        following = [cells(one, separator) for one in lines[number + 1 : number + 4] if one.strip()]
+        if all(abs(len(one) - len(row)) <= 1 for one in following):
+            return number
+    return None
+
+
+def _is_pair(row):
+    """Whether a line is a key and its value."""
+    return len(row) == 2 and bool(re.match(r"[A-Za-z]", row[0])) and canonical_lead(row[0]) is None
+
+
+def _counts_columns(row):
+    """Whether a line numbers the columns: 0, 1, 2, ... or 1, 2, 3, ..., as data frames write it."""
+    numbers = row[1:] if row and not row[0] else row
+    for begin in (0, 1):
+        if len(numbers) > 2 and numbers == [str(k + begin) for k in range(len(numbers))]:
+            return True
+    return False
+
+
+def _leads_are_rows(lines, separator):
+    """Whether there are at most 16 lines, each as long as a recording."""
+    body = [line for line in lines if line.strip()]
+    if len(body) > 16 or len(body) < 1:
+        return False
+    lengths = {len(cells(line, separator)) for line in body}
+    return min(lengths) > 200 and max(lengths) - min(lengths) <= 1
+
+
+def _names(head, data, separator):
+    """Names and units of the columns, from the last lines of the head that have as many cells."""
+    n = len(cells(data, separator))
+    rows = [cells(line.lstrip("#% "), separator) for line in head if line.strip()]
+    rows = [row for row in rows[-2:] if abs(len(row) - n) <= 1]
+    if n == 1:
+        rows = [row for row in rows if len(row) == 1 and not _PAIR.match(row[0])]
+    if n == 2:
+        rows = [row for row in rows if not _is_pair(row) or _known(row)]
+    unit_line = rows.pop() if rows and _is_unit_line(rows[-1]) else None
+    given = rows[-1] if rows else []
+    if not given or _counts_columns(given):
+        return [""] * n, _fitted(unit_line and list(map(_bare, unit_line)), n, None), False
+    split = [name_and_unit(name) for name in _fitted(given, n, "")]
+    names, units = [name for name, _ in split], [unit for _, unit in split]
+    if unit_line:
+        below = _fitted([_bare(cell) for cell in unit_line], n, None)
+        units = [unit or other for unit, other in zip(units, below, strict=True)]
+    return names, units, True
+
+
+def _known(row):
+    """Whether a line of two cells names a time or leads."""
+    named = [name_and_unit(cell)[0] for cell in row]
+    return any(is_time(name) or canonical_lead(name) for name in named)
+
+
+def _fitted(row, n, blank):
+    return ((row or []) + [blank] * n)[:n]
+
+
+def _bare(text):
+    """A unit without its brackets, None where it is none."""
+    word = text.strip("()[] ").lower()
+    return word if word in TIME_UNITS or mv_per(word) is not None else None
+
+
+def _is_unit_line(row):
+    return any(mv_per(cell.strip("()[] ")) is not None for cell in row)
+
+
+def name_and_unit(text: str) -> tuple[str, str | None]:
+    """'I (mV)' -> ('I', 'mV'); what is no unit stays in the name."""
+    match = _WITH_UNIT.match(text)
+    unit = match and (match[2] or match[3]).strip()
+    if match and (mv_per(unit) is not None or unit.lower() in TIME_UNITS):
+        return match[1], unit
+    match = _TRAILING_UNIT.match(text)
+    if match and (mv_per(match[2]) is not None or is_time(match[1])):
+        return match[1], match[2]
+    return text, None
+
+
+def is_time(name: str) -> bool:
+    """Whether a column of this name holds times."""
+    return re.sub(r"[\s_]+", " ", name.strip().lower()) in TIME_NAMES
+
+
+def is_index(name: str) -> bool:
+    """Whether a column of this name counts the samples."""
+    return name.strip().lower() in INDEX_NAMES or name.startswith("Unnamed")
+
+
+def _pairs(head: Iterable[str]) -> dict[str, str]:
+    """What the head says in pairs, as 'Sample Rate,512 hertz' or '# fs = 500'."""
+    found = (_PAIR.match(line) for line in head)
+    return {pair[1].lower(): pair[2].strip("\"' ") for pair in found if pair}
+
+
+def stated_rate(pairs: dict[str, str]) -> float | None:
+    """The sampling rate (Hz) that the head says."""
+    for key, value in pairs.items():
+        plain = re.sub(r"[\s_]+", " ", re.sub(r"\(.*?\)", "", key)).strip()
+        number = re.match(r"(\d+(?:[.,]\d+)?)\s*(k?)", value)
+        if plain in RATE_KEYS and number:
+            return float(number[1].replace(",", ".")) * (1000 if number[2] else 1)
+    return None
