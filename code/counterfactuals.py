@@ -17,63 +17,26 @@ an answer too. An interrupted run goes on where it stopped when the same command
 """
 
 import argparse
-import shutil
-import sys
-from pathlib import Path
 
-from common.cli import (
+from torch import nn
+
+from counterfactual.recipes import RECIPES, check_recipes
+from utils import (
+    CARDS,
     EXPLAINING,
+    STRATEGIES,
     StageParser,
+    UserError,
+    check_against,
     count,
+    is_regression,
+    load_model,
     positive_int,
     run,
-    say_left_out,
-    say_results,
     select_device,
-    stage_parser,
-)
-from common.files import UserError, read_csv, read_npz, sha256, write_csv, write_figure
-from common.labels import is_regression
-from common.stage import Stage
-from counterfactual import concept_job, groups
-from counterfactual import job as counterfactual_job
-from counterfactual.edits import limits_of
-from counterfactual.job import Job
-from counterfactual.switching import RECIPES, check_recipes
-from glocal.scorecard import CARDS, cards_for
-from utils import (
-    STRATEGIES,
-    TABLE,
-    check_against,
-    choose_targets,
-    content_hash,
-    find_checkpoint,
-    load_dataset_for,
-    load_model,
     settle,
+    stage_parser,
     strategies_in_words,
-    write_flag_counts,
-)
-
-FIRST = {
-    "*_*.png": "a record before and after, what was changed in mV",
-    "groups.png": "which changes turn most records",
-    "counterfactuals.csv": "a sentence for every record",
-}
-SETTINGS = (
-    "pathologies",
-    "strategy",
-    "ecg_ids",
-    "n_samples",
-    "window",
-    "max_edits",
-    "cards",
-    "folds",
-    "limit",
-    "seed",
-    "max_figures",
-    "add_concept",
-    "remove_concept",
 )
 
 
@@ -135,81 +98,8 @@ def get_args_parser() -> StageParser:
     return parser
 
 
-def prepare(args: argparse.Namespace, model: object, folder: Path) -> Job:
-    """The records, what hearts show, and whose decision is to be turned."""
-    whole = load_dataset_for(model.info, args.data_path, args.limit)
-    limits = limits_of(whole.table)
-    data = whole if args.ecg_ids else whole.in_folds(args.folds)
-    targets, empty = choose_targets(args, model.info, data, model)
-    if empty:
-        print(f"no record for {', '.join(empty)}: left out (strategy {args.strategy})")
-    return Job(model, data, targets, limits, args.window, args.max_edits, args.seed, folder)
-
-
-def clear(stage: Stage) -> None:
-    """Remove what an earlier run with other settings left."""
-    stage.clear("*.npz", "*.png", "*.pdf", "*.csv")
-    shutil.rmtree(stage.folder / ".parts", ignore_errors=True)
-
-
-def switch_concepts(args: argparse.Namespace, job: Job, run_folder: Path) -> list[Path]:
-    """Switch the concepts asked for; the written paths."""
-    asked = {"add": args.add_concept, "remove": args.remove_concept}
-    wanted, left_out = concept_job.switches(job.data, asked, args.n_samples, args.seed)
-    say_left_out(left_out)
-    if not wanted:
-        return []
-    concept_job.compute(job, wanted)
-    scores = run_folder / "tcav" / "scores.csv"
-    tcav = read_csv(scores) if scores.is_file() else None
-    return concept_job.assemble(job, wanted, tcav)
-
-
-def finish(args: argparse.Namespace, job: Job, stage: Stage, switched: list[Path]) -> None:
-    """Tables, figures, one line of summary per pathology."""
-    from counterfactual import figures  # what draws is loaded when all is computed
-
-    tables = counterfactual_job.assemble(job)
-    patients = dict(zip(job.data.ecg_id, job.data.patient_id, strict=True))
-    grouped = groups.group_table(**tables_of(tables), patients=patients, seed=args.seed)
-    cards = cards_for(args.cards, job.data.path, job.model.info)
-    held = groups.card_table(
-        tables["counterfactuals"], tables["edits"], cards, patients, seed=args.seed
-    )
-    write_csv(job.folder / "groups.csv", grouped.round(4))
-    write_csv(job.folder / "card.csv", held.round(4))
-    signals = {one.name: read_npz(job.signals_path(one))["signals"] for one in job.targets}
-    drawn = figures.draw(job, tables, signals, args.max_figures)
-    if len(grouped):
-        drawn += write_figure(figures.group_figure(grouped), job.folder / "groups", figures.FORMATS)
-    names = ("counterfactuals", "edits", "alone", "groups", "card")
-    written = [job.folder / f"{name}.csv" for name in names]
-    written += [*switched, *(job.signals_path(target) for target in job.targets)]
-    flags = {one.name: job.data.ecg_id[one.rows] for one in job.targets}
-    written.append(write_flag_counts(job.folder, job.data.table, flags))
-    for line in held.itertuples():
-        turned = round(line.turned * line.n_records)
-        print(f"{line.pathology}: {turned} of {line.n_records} decisions turned ({line.direction})")
-    counts = {target.name: len(target.rows) for target in job.targets}
-    inputs = [find_checkpoint(args.model_path), job.data.path / TABLE]
-    stage.finish(inputs=inputs, outputs=[*written, *drawn], counts=counts)
-    counterfactual_job.remove_parts(job)
-    say_results(job.folder, [*written, *drawn], FIRST)
-
-
-def tables_of(tables: dict) -> dict:
-    """The job's tables by the names that groups.group_table gives them."""
-    return {
-        "records": tables["counterfactuals"],
-        "edits": tables["edits"],
-        "alone": tables["alone"],
-    }
-
-
-def main(args: argparse.Namespace) -> None:
-    """Choose records, search, write tables and figures."""
-    device = select_device(args)
-    model = load_model(args.model_path, device)
+def check(args: argparse.Namespace, model: nn.Module) -> None:
+    """UserError for options that contradict the checkpoint, or ask for what no wave can do."""
     check_against(args, model.info)
     if is_regression(model.info.task):
         raise UserError(
@@ -218,24 +108,15 @@ def main(args: argparse.Namespace) -> None:
         )
     for name in ("add_concept", "remove_concept"):
         setattr(args, name, check_recipes(getattr(args, name)))
-    place = settle(args, model.info, args.model_path)
-    folder = place.run / "counterfactual"
-    job = prepare(args, model, folder)
-    settings = {name: getattr(args, name) for name in SETTINGS}
-    settings |= {
-        "checkpoint": sha256(find_checkpoint(args.model_path)),
-        "data": content_hash(args.data_path, model.info.sampling_rate),
-    }
-    with Stage(folder, "counterfactual", settings, args.overwrite, place.facts, args.bare) as stage:
-        if stage.finished_before():
-            return
-        if not stage.resumed:
-            clear(stage)
-        n_records = sum(len(target.rows) for target in job.targets)
-        print(f"{n_records} records x pathologies, up to {args.max_edits} changes each")
-        sys.stdout.flush()
-        counterfactual_job.compute(job)
-        finish(args, job, stage, switch_concepts(args, job, place.run))
+
+
+def main(args: argparse.Namespace) -> None:
+    """Check what is asked, then answer it."""
+    from counterfactual import study  # what computes and draws is loaded when all is checked
+
+    model = load_model(args.model_path, select_device(args))
+    check(args, model)
+    study.answer(args, model, settle(args, model.info, args.model_path))
 
 
 if __name__ == "__main__":

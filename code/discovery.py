@@ -21,22 +21,6 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from common.cli import (
-    EXPLAINING,
-    StageParser,
-    at_least_two,
-    check_names,
-    fraction,
-    positive_int,
-    run,
-    say_left_out,
-    say_results,
-    select_device,
-    stage_parser,
-)
-from common.files import UserError, sha256, write_csv, write_figure
-from common.labels import LABEL_MAPPINGS, is_regression, slug
-from common.stage import Stage
 from subgroups.clusters import CLUSTERERS
 from subgroups.cohort import Cohort, default_target, load_cohort
 from subgroups.findings import (
@@ -50,15 +34,34 @@ from subgroups.findings import (
 )
 from subgroups.representations import REPRESENTATIONS, Material
 from utils import (
+    EXPLAINING,
+    LABEL_MAPPINGS,
     ModelInfo,
+    Stage,
+    StageParser,
+    UserError,
+    at_least_two,
     check_against,
     check_methods,
+    check_names,
     content_hash,
     find_checkpoint,
+    fraction,
+    is_regression,
     load_model,
     methods_in_words,
+    positive_int,
+    run,
+    say_left_out,
+    say_results,
+    select_device,
     settle,
+    sha256,
+    slug,
+    stage_parser,
     workable,
+    write_csv,
+    write_figure,
     write_flag_counts,
 )
 

@@ -21,24 +21,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from common.cli import (
-    EXPLAINING,
-    StageParser,
-    check_names,
-    count,
-    path_item,
-    positive_int,
-    run,
-    say_left_out,
-    say_results,
-    select_device,
-    stage_parser,
-)
-from common.files import UserError, sha256
-from common.labels import is_regression
-from common.stage import Stage
-from glocal import tables
-from glocal.controls import control_lifts
 from glocal.groups import (
     CONTROLS,
     check_cross_fit,
@@ -48,19 +30,35 @@ from glocal.groups import (
     make_groups,
     seen_folds,
 )
-from glocal.scorecard import CARDS, cards_for
 from utils import (
+    CARDS,
+    EXPLAINING,
     STRATEGIES,
     TABLE,
+    Stage,
+    StageParser,
+    UserError,
+    cards_for,
     check_against,
     check_methods,
+    check_names,
     choose_pathologies,
     content_hash,
+    count,
     find_checkpoint,
+    is_regression,
     load_dataset_for,
     load_model,
     methods_in_words,
+    path_item,
+    positive_int,
+    run,
+    say_left_out,
+    say_results,
+    select_device,
     settle,
+    sha256,
+    stage_parser,
     strategies_in_words,
     workable,
     write_flag_counts,
@@ -240,7 +238,8 @@ def _control_lifts(args, model, data, place, pool, shown, methods, cards, device
     """What control networks reach on the own cards, or None where none were asked for."""
     if not args.control:
         return None
-    from networks.controls import controls_for  # networks are trained where they are asked for
+    from glocal.controls import control_lifts
+    from utils import controls_for  # networks are trained where they are asked for
 
     made = controls_for(args, model, data, place.run, device)
     return control_lifts(shown, pool, methods, cards, made, device, args.seed)
@@ -259,7 +258,7 @@ def _check_control(args, model):
     if args.control and args.cross_fit:
         raise UserError("--control goes with one network, not with --cross_fit")
     if args.control:
-        from networks.controls import check_controls, graph_of
+        from utils import check_controls, graph_of
 
         check_controls(model.info, graph_of(model))
 
@@ -283,6 +282,8 @@ def _say_limits(args, info, cards):
 
 def main(args: argparse.Namespace) -> None:
     """Gather groups, map them, write tables and figures."""
+    from glocal import tables  # what scores and writes is loaded when the options are read
+
     device = select_device(args)
     models = _models(args, device)
     info = models[0].info

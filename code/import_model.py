@@ -22,10 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.cli import StageParser, positive_int, run, say_results, select_device, stage_parser
-from common.files import UserError, sha256
-from common.labels import LEADS, OWN_TASK, TASKS
-from common.stage import Stage
 from networks import run as training_run
 from networks.capture import capture
 from networks.checkpoints import ModelInfo, load_model, run_folder, save_checkpoint
@@ -55,7 +51,26 @@ from networks.splits import FOLDS, left_out
 from networks.steps import time_steps
 from networks.testing import thresholds_of, write_test
 from networks.training import checkpoint_paths
-from utils import Dataset, Explanation, centre_crop, content_hash, explain, load_dataset
+from utils import (
+    LEADS,
+    OWN_TASK,
+    TASKS,
+    Dataset,
+    Explanation,
+    Stage,
+    StageParser,
+    UserError,
+    centre_crop,
+    content_hash,
+    explain,
+    load_dataset,
+    positive_int,
+    run,
+    say_results,
+    select_device,
+    sha256,
+    stage_parser,
+)
 
 N_TRIED = 8  # records that the analyses are tried on
 TRIED = ("saliency", "ig", "lrp", "gradcam", "hirescam", "guided_gradcam")
@@ -341,7 +356,7 @@ def tried_records(info: ModelInfo, data: Dataset | None) -> np.ndarray:
     if data is not None:
         last = np.flatnonzero(data.fold == data.fold.max())
         return data.signals[last[:N_TRIED]]
-    from simulation.cohort import make_plan, render_plan
+    from utils import make_plan, render_plan
 
     microvolt = render_plan(make_plan(N_TRIED, seed=0), info.sampling_rate)
     signals = microvolt.astype(np.float32) / 1000  # mV

@@ -27,9 +27,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.cli import StageParser, positive_int, run, say_results, stage_parser
+from common.cli import StageParser, run, say_results, stage_parser
 from common.files import UserError, read_csv, sha256, write_csv
 from common.labels import OWN_TASK, STATEMENTS
+from common.options import positive_int
 from common.stage import Stage
 from records import cohort_table, importing, snomed
 from records.dataset import parse_r_peaks

@@ -42,39 +42,47 @@ from attribution.plan import (
     own_targets,
 )
 from attribution.selection import STRATEGIES, strategies_in_words
-from common.cli import (
+from utils import (
     EXPLAINING,
+    LAYOUTS,
+    QUALITY_FILE,
+    TABLE,
+    Dataset,
+    Stage,
     StageParser,
+    UserError,
+    check_against,
+    content_hash,
     count,
+    find_checkpoint,
     fraction,
+    from_main,
+    is_main,
+    is_regression,
+    load_dataset_for,
+    load_model,
+    on_main,
+    own_data,
     positive_int,
+    predict,
+    process_group,
+    rank,
+    read_csv,
     run,
     say_left_out,
     say_results,
     select_device,
-    stage_parser,
-)
-from common.files import UserError, read_csv, sha256, write_csv
-from common.labels import LAYOUTS, is_regression, slug
-from common.stage import Stage
-from networks import distributed
-from utils import (
-    QUALITY_FILE,
-    TABLE,
-    Dataset,
-    check_against,
-    content_hash,
-    find_checkpoint,
-    load_dataset_for,
-    load_model,
-    own_data,
-    predict,
     settle,
+    sha256,
+    slug,
+    stage_parser,
+    world,
+    write_csv,
     write_flag_counts,
 )
 
 if TYPE_CHECKING:
-    from records.recording import Asked
+    from utils import Asked
 
 FIRST = {
     "ecg.html": "one page with the ECG, its explanations and measurements",
@@ -284,7 +292,7 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
     if args.preset:
         args.methods = [f"lrp:{args.preset}" if one == "lrp" else one for one in args.methods]
     args.methods, left_out = workable(check_methods(args.methods), model, args.layer)
-    if distributed.is_main():
+    if is_main():
         say_left_out(left_out)
     reads_a_layer = [method for method in args.methods if options_taken(method, layer=args.layer)]
     if reads_a_layer:
@@ -306,7 +314,7 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Choose records, explain them in all processes, write and draw in the main one."""
-    with distributed.process_group(select_device(args)) as device, contextlib.ExitStack() as stack:
+    with process_group(select_device(args)) as device, contextlib.ExitStack() as stack:
         model = load_model(args.model_path, device)
         check(args, model)
         name = record_name(args.record) if args.record else ""
@@ -318,28 +326,28 @@ def main(args: argparse.Namespace) -> None:
             "checkpoint": sha256(find_checkpoint(args.model_path)),
             "data": content_of(args, job),
         }
-        stage = distributed.on_main(
+        stage = on_main(
             lambda: stack.enter_context(
                 Stage(folder, "local", settings, args.overwrite, place.facts, args.bare)
             )
         )
-        if distributed.from_main(lambda: stage.finished_before()):
+        if from_main(lambda: stage.finished_before()):
             return
-        distributed.from_main(lambda: clear(stage) if not stage.resumed else None)
+        from_main(lambda: clear(stage) if not stage.resumed else None)
         n_records = sum(len(target.rows) for target in job.targets)
-        if distributed.is_main():
+        if is_main():
             say_left_out(dict.fromkeys(empty, f"no record for strategy {args.strategy}"))
-        if args.record and distributed.is_main():
+        if args.record and is_main():
             say_prediction(args, model, job)
-        print_once(cost(model, args, n_records, job.data.signals.shape[1], distributed.world()))
-        local_results.compute(job, distributed.rank(), distributed.world())
-        if distributed.is_main():
+        print_once(cost(model, args, n_records, job.data.signals.shape[1], world()))
+        local_results.compute(job, rank(), world())
+        if is_main():
             finish(args, job, stage, name, n_records)
 
 
 def asked_of(args: argparse.Namespace) -> "Asked":
     """What the options say of the recording of --record."""
-    from records.recording import Asked  # alone where there is such a recording
+    from utils import Asked  # alone where there is such a recording
 
     names = tuple(args.lead_names) if args.lead_names else None
     return Asked(args.record_rate, args.unit, names, args.record_start)
@@ -543,7 +551,7 @@ def report_error(name: str, arrays: dict[str, np.ndarray]) -> None:
 
 def print_once(line: str) -> None:
     """Print in the main process."""
-    if distributed.is_main():
+    if is_main():
         print(line)
 
 

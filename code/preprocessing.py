@@ -25,9 +25,8 @@ from common.cli import StageParser, run, say_results, stage_parser
 from common.files import UserError, read_csv, sha256, write_csv, write_npy, write_pickle
 from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
 from common.stage import Stage, broken_link, read_stage
-from ecg.delineation import annotate, boundary_sd
-from records import origin, tasks
-from records.dataset import TABLE, rows_digest
+from records import annotations, boundary_errors, origin, tasks
+from records.dataset import PLANTED, TABLE, rows_digest
 from records.duplicates import across_patients, in_words, join_patients, same_recordings
 from records.enrich import FEATURES, enrich, read_published
 from records.layout import FILE as LAYOUT_FILE
@@ -44,12 +43,10 @@ from records.wfdb_files import (
 COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold")
 VERSIONS = {21837: "PTB-XL 1.0.1", 21801: "PTB-XL 1.0.2", 21799: "PTB-XL 1.0.3"}
 SKIPPED = "skipped_records.csv"
-BOUNDARY_SD = "boundary_sd.csv"  # how exact our wave boundaries are, against cardiologists' marks
-ANNOTATIONS = "annotations"  # folder of WFDB annotations
 SHARED = (
     TABLE,
     SKIPPED,
-    BOUNDARY_SD,
+    boundary_errors.FILE,
     *(f"multihot_{task}.npy" for task in LABEL_MAPPINGS),
     *(f"mask_{task}.npy" for task in TASKS),
 )
@@ -344,7 +341,8 @@ def make(
         counts = {"version": version, **counted, **({"same_recordings": same} if same else {})}
         print_summary(counts, usable.problems)
     if args.annotations:
-        annotate(usable.signals, args.sampling_rate, list(table.index), folder / ANNOTATIONS)
+        marks = folder / annotations.FOLDER
+        annotations.annotate(usable.signals, args.sampling_rate, list(table.index), marks)
     raw = folder / f"raw{args.sampling_rate}.pkl"
     write_pickle(raw, usable.signals)
     own = tasks.own_tasks(data_path)
@@ -474,7 +472,7 @@ def files_of(own: dict[str, tasks.Task]) -> list[str]:
 
 def describe_version(data_path: Path, table: pd.DataFrame) -> str:
     """Which release of PTB-XL the table is, by its count."""
-    if (data_path / "planted_causes.csv").is_file():
+    if (data_path / PLANTED).is_file():
         return f"a simulated cohort of {len(table)} records"
     source = read_layout(data_path).facts.get("source")
     if source:
@@ -495,7 +493,7 @@ def write_shared(
         folder / SKIPPED,
         pd.DataFrame(problems, columns=Problem._fields).sort_values("ecg_id", kind="stable"),
     )
-    write_csv(folder / BOUNDARY_SD, boundary_sd())
+    write_csv(folder / boundary_errors.FILE, boundary_errors.own_table())
     for kind, arrays in (("multihot", multihot), ("mask", masks)):
         for task, array in arrays.items():
             write_npy(folder / f"{kind}_{task}.npy", array)

@@ -18,11 +18,9 @@ from tqdm import tqdm
 
 from common.cli import StageParser, run, say_results, stage_parser
 from common.files import UserError, remove_leftovers, write_text
-from reporting.gallery import write_gallery
 from reporting.page import PageSection, page
-from reporting.run import Run, broken_links, stage_files
+from reporting.run import Run, broken_links, find_run, stage_files
 from reporting.sections import SECTIONS, build
-from utils import check_against, find_checkpoint, load_checkpoint, results_folder
 
 
 def get_args_parser() -> StageParser:
@@ -50,14 +48,6 @@ def get_args_parser() -> StageParser:
     return parser
 
 
-def find_run(args: argparse.Namespace) -> Run:
-    """The run that --model_path and --output_path mean."""
-    checkpoint = find_checkpoint(args.model_path)
-    info = load_checkpoint(checkpoint)[1]
-    check_against(args, info)
-    return Run(results_folder(args.output_path, info, checkpoint), info)
-
-
 def verify(run_: Run) -> None:
     """Print the first broken link and exit with 1, or say how many stages hold."""
     broken = broken_links(run_.folder)
@@ -78,6 +68,8 @@ def verify(run_: Run) -> None:
 
 def say_gallery(run_: Run, folder: Path) -> None:
     """Write the gallery and say what it lacks."""
+    from reporting.gallery import write_gallery  # where it is asked for
+
     written, missing = write_gallery(run_, folder)
     lacks = f"; no figure of {', '.join(missing)} in this run" if missing else ""
     print(f"gallery: {written[0]} with {len(written) - 1} pictures{lacks}")

@@ -28,42 +28,42 @@ import pandas as pd
 import torch
 from torch import nn
 
-from common.cli import (
-    EXPLAINING,
-    StageParser,
-    check_names,
-    path_item,
-    positive_int,
-    run,
-    say_left_out,
-    say_results,
-    select_device,
-    stage_parser,
-)
-from common.files import UserError, sha256, write_csv
-from common.labels import is_regression
-from common.stage import Stage
 from sanity import tables as sanity_tables
 from sanity.checks import CHECKS, checks_of
 from sanity.parts import PATTERNS, Check, Store, estimate, estimate_maps, plan, run_parts
 from sanity.subject import make_subject
 from sanity.tables import Subjects
 from utils import (
+    EXPLAINING,
     METHODS,
     PLANTED,
     TABLE,
     Explainer,
+    Stage,
+    StageParser,
+    UserError,
     check_against,
     check_methods,
+    check_names,
     content_hash,
     find_checkpoint,
+    is_regression,
     load_dataset_for,
     load_model,
     load_table,
     make_explainers,
     methods_in_words,
+    path_item,
+    positive_int,
+    run,
+    say_left_out,
+    say_results,
+    select_device,
     settle,
+    sha256,
+    stage_parser,
     workable,
+    write_csv,
     write_flag_counts,
 )
 
@@ -338,7 +338,7 @@ def compute(
 
 def check_control(model: nn.Module, checks: dict[str, Check]) -> None:
     """UserError where control networks cannot be made, or have nothing to be held against."""
-    from networks.controls import check_controls, graph_of
+    from utils import check_controls, graph_of
 
     check_controls(model.info, graph_of(model))
     if "localisation" not in checks:
@@ -359,8 +359,8 @@ def beside_controls(
     """controls.csv: localisation of the network and of networks that have learnt nothing, on the
     same records (--n_few at most), with quick options.
     """
-    from networks.controls import controls_for
     from sanity.controls import control_rows, control_scores, control_table
+    from utils import controls_for
 
     subject = subjects["model"][0]
     reference = store.reference("localisation", subject, check.reference)

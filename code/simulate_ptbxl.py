@@ -12,19 +12,12 @@ Example:
 import argparse
 from pathlib import Path
 
-from common.cli import (
-    StageParser,
-    check_names,
-    positive_int,
-    run,
-    say_results,
-    stage_parser,
-)
+from common.cli import StageParser, check_names, run, say_results, stage_parser
 from common.files import UserError
+from common.options import positive_int
 from common.stage import Stage
-from records.ptbxl import SUFFIX
 from simulation.cohort import make_plan
-from simulation.files import remove_records, write_cohort
+from simulation.files import RATES, remove_records, write_cohort
 
 FIRST = {
     "ptbxl_database.csv": "patients, labels and files, as in PTB-XL",
@@ -75,7 +68,7 @@ def refuse_other_data(folder: Path) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Simulate, write, say where."""
-    check_names("sampling rate", args.sampling_rate, SUFFIX)
+    check_names("sampling rate", args.sampling_rate, RATES)
     rates = sorted({100, *args.sampling_rate})
     settings = {
         "n_records": args.n_records,

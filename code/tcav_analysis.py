@@ -31,25 +31,30 @@ import argparse
 
 from torch import nn
 
-from common.cli import (
-    EXPLAINING,
-    StageParser,
-    check_names,
-    count,
-    path_item,
-    positive_int,
-    run,
-    select_device,
-    stage_parser,
-)
-from common.files import UserError
-from common.labels import is_regression
 from tcav.activations import POOLS, layer_names
 from tcav.cav import CAVS, COORDINATES
 from tcav.concept_sets import MATCHES
 from tcav.controls import MIN_SEEDS, check_seeds
 from tcav.questions import ask
-from utils import CONCEPTS, check_against, load_checkpoint, load_dataset_for, load_model, settle
+from utils import (
+    CONCEPTS,
+    EXPLAINING,
+    StageParser,
+    UserError,
+    check_against,
+    check_names,
+    count,
+    is_regression,
+    load_checkpoint,
+    load_dataset_for,
+    load_model,
+    path_item,
+    positive_int,
+    run,
+    select_device,
+    settle,
+    stage_parser,
+)
 
 
 def get_args_parser() -> StageParser:
@@ -201,7 +206,7 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
     if args.seeds:
         check_seeds(model.info, [load_checkpoint(path)[1] for path in args.seeds])
     if args.control:
-        from networks.controls import check_controls, graph_of
+        from utils import check_controls, graph_of
 
         check_controls(model.info, graph_of(model))
 

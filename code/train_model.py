@@ -16,27 +16,15 @@ processes together).
 
 import argparse
 
-from common.cli import (
-    StageParser,
-    check_names,
-    fold,
-    fraction,
-    number_up_to,
-    positive_int,
-    run,
-    say_results,
-    select_device,
-    stage_parser,
-)
+from common.cli import StageParser, check_names, run, say_results, select_device, stage_parser
 from common.labels import LEADS
+from common.options import fold, fraction, number_up_to, positive_int
 from networks import distributed
 from networks import run as training_run
-from networks.defaults import DATA_PATH
 from networks.importing import is_code, register_architecture
 from networks.models import MODELS
 from networks.splits import FOLDS
 from networks.training import AMP_TYPES, SCHEDULES
-from records.tasks import classes_of
 
 # the last bits of the weights depend on their number: the same on every machine
 THREADS = 2
@@ -191,7 +179,7 @@ def main(args: argparse.Namespace) -> None:
         args.modelname = register_architecture(args.modelname)
     check_names("model", [args.modelname] if args.modelname else [], MODELS)
     if not args.test_only:
-        classes_of(args.data_path or DATA_PATH, args.task or "subdiagnostic")
+        training_run.labels_of(args)  # of a task that is known, before anything is loaded
     check_names("lead", args.leads or [], LEADS)
     with distributed.process_group(select_device(args, THREADS)) as device:
         outcome = (training_run.test if args.test_only else training_run.train)(args, device)

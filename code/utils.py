@@ -9,7 +9,8 @@ maps = utils.explain_records(model, data.signals[:8], target=0, method="lrp:epsi
 own = utils.wrap(my_module, labels=["AF", "LBBB"], sampling_rate=400, seconds=10.24, unit="mV")
 logits = utils.predict(own, data.signals[:8])
 
-dir(utils) lists all that is offered. Each name is loaded when it is first asked for.
+dir(utils) lists all that is offered to notebooks; stage scripts take their command line from here
+too (FOR_STAGES). Each name is loaded when it is first asked for.
 """
 
 import importlib
@@ -87,6 +88,7 @@ OFFERED = {
     "attribution.plan": ("choose_targets",),
     "attribution.selection": ("STRATEGIES", "select_pathology", "strategies_in_words"),
     "attribution.cells": ("cell_maps", "density"),
+    "attribution.cards": ("CARDS", "cards_for"),
     # concept vectors
     "tcav.activations": ("class_gradients", "collect", "layer_names"),
     "tcav.concept_sets": ("concept_set",),
@@ -96,25 +98,52 @@ OFFERED = {
     "common.ecg_paper": ("Heat", "Record", "comparison", "twelve_leads"),
     "common.plotting": ("heat_line", "style"),
 }
+# what stage scripts take besides: their command line, files, labels
+FOR_STAGES = {
+    "common.cli": (
+        "StageParser",
+        "check_names",
+        "run",
+        "say_left_out",
+        "say_results",
+        "select_device",
+        "stage_parser",
+    ),
+    "common.options": (
+        "EXPLAINING",
+        "at_least_two",
+        "count",
+        "fraction",
+        "path_item",
+        "positive_int",
+    ),
+    "common.files": ("read_csv", "sha256", "write_csv"),
+    "common.labels": ("LAYOUTS", "OWN_TASK"),
+    "networks.controls": ("graph_of",),
+    "networks.distributed": ("from_main", "is_main", "on_main", "process_group", "rank", "world"),
+    "records.recording": ("Asked",),
+}
 
 
-def _modules():
+def _modules(table):
     """Name -> the module that it is loaded from."""
     found = {}
-    for module, names in OFFERED.items():
+    for module, names in table.items():
         found.update(dict.fromkeys(names, module))
     return found
 
 
-MODULE_OF = _modules()
+MODULE_OF = _modules(OFFERED)
+OF_STAGES = _modules(FOR_STAGES)
 __all__ = sorted(MODULE_OF)
 
 
 def __getattr__(name: str) -> object:
     """One of the names offered."""
-    if name not in MODULE_OF:
+    module = MODULE_OF.get(name) or OF_STAGES.get(name)
+    if module is None:
         raise AttributeError(f"utils offers no {name}; it offers {', '.join(__all__)}")
-    globals()[name] = value = getattr(importlib.import_module(MODULE_OF[name]), name)
+    globals()[name] = value = getattr(importlib.import_module(module), name)
     return value
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import glocal_analysis
+from attribution.cards import CARDS, planted_cards, planted_path, textbook_cards
 from attribution.cells import CellMaps, cell_maps, density
 from attribution.methods import METHODS, attribute_records
 from common.files import UserError, sha256, write_text
@@ -30,14 +31,7 @@ from glocal.groups import (
     load_pool,
     make_group,
 )
-from glocal.scorecard import (
-    CARDS,
-    permuted_cards,
-    planted_cards,
-    planted_path,
-    score,
-    textbook_cards,
-)
+from glocal.scorecard import permuted_cards, score
 from networks.checkpoints import ModelInfo, load_model, save_checkpoint
 from networks.models import get_model
 from records.dataset import load_dataset

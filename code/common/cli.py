@@ -1,6 +1,6 @@
-"""The command line that every stage shares: options, list syntax, errors, device.
+"""The command line that every stage shares: parser, list syntax, errors, device, last lines.
 
-A stage asks for the shared options by name, adds its own, and hands `main` to `run`:
+A stage asks for shared options (common.options) by name, adds its own, and hands `main` to `run`:
 
     def get_args_parser():
         parser = stage_parser(__doc__, "data_path", "output_path", "model_path", "gpu", "seed")
@@ -25,281 +25,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from common.files import UserError, forget_reads
-from common.labels import TASKS, WINDOWS
+from common.options import (
+    EXPLAINED,
+    FROM_THE_MODEL,
+    OLDER_SPELLINGS,
+    PLACES,
+    SHARED_OPTIONS,
+    path_item,
+)
 
 if TYPE_CHECKING:  # imported where it is needed: --help and errors answer without it
     import torch
 
 
-def count(text: str) -> int:
-    """An integer >= 0."""
-    return _whole(text, 0, 10**15, "a whole number from 0 on")
-
-
-def at_least_two(text: str) -> int:
-    """An integer >= 2."""
-    return _whole(text, 2, 10**15, "a whole number from 2 on")
-
-
-def seed(text: str) -> int:
-    """What starts random numbers: torch and scikit-learn take 32 bits."""
-    return _whole(text, 0, 2**32 - 1, f"a seed: a whole number from 0 to {2**32 - 1}")
-
-
-def fold(text: str) -> int:
-    """One of PTB-XL's ten folds."""
-    return _whole(text, 1, 10, "a fold: a whole number from 1 to 10")
-
-
-def _whole(text, least, most, what):
-    if not re.fullmatch(r"\+?\d{1,18}", text.strip()) or not least <= int(text) <= most:
-        raise argparse.ArgumentTypeError(f"{text[:40]} is not {what}")
-    return int(text)
-
-
-def positive_int(text: str) -> int:
-    """An integer >= 1."""
-    return _whole(text, 1, 10**15, "a whole number above 0")
-
-
-def number_up_to(most: float, zero: bool = False) -> Callable[[str], float]:
-    """Reads a number above 0, or from 0 on, up to `most`."""
-
-    def read(text: str) -> float:
-        with contextlib.suppress(ValueError):
-            if 0 < float(text) <= most or (zero and float(text) == 0):
-                return float(text)
-        raise argparse.ArgumentTypeError(f"{text[:40]} is not a number above 0 and up to {most:g}")
-
-    return read
-
-
-def folder_name(text: str) -> str:
-    """A part of the name of a folder."""
-    if not text.strip() or not text.isprintable() or re.search(r"[/\\]|^\.+$", text):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no name of a folder: no / and no ..")
-    return text
-
-
-def fraction(text: str) -> float:
-    """A number from 0 to 1."""
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text) <= 1:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-
-
-# option -> (names, keywords of add_argument); the README's two names for one thing both work
-# everywhere. Paths are normalised, so that data/ptbxl/ and data/ptbxl are the same settings to a
-# run that is resumed.
-SHARED_OPTIONS = {
-    "data_path": (
-        ["--data_path"],
-        {
-            "type": os.path.normpath,
-            "default": "data/ptbxl/",
-            "help": "folder of the data set (made by preprocessing.py)",
-        },
-    ),
-    "output_path": (
-        ["--output_path", "--logdir"],
-        {"type": os.path.normpath, "default": "output/", "help": "folder that runs are written to"},
-    ),
-    "model_path": (
-        ["--model_path", "--model_checkpoint_path"],
-        {
-            "type": os.path.normpath,
-            "default": None,
-            "help": "checkpoint, or the run folder that holds checkpoints/best_model.ckpt "
-            "(no default)",
-        },
-    ),
-    "modelname": (
-        ["--modelname", "--modeltype"],
-        {
-            "default": None,
-            "help": "network, as train_model.py --help lists them (default: lenet, or the "
-            "checkpoint's)",
-        },
-    ),
-    "task": (
-        ["--task"],
-        {
-            "default": None,
-            "help": f"one of {', '.join(TASKS)} (default: subdiagnostic, or the checkpoint's)",
-        },
-    ),
-    "run_name": (
-        ["--run_name"],
-        {
-            "type": folder_name,
-            "default": None,
-            "help": "suffix of the run folder <modelname>_<task>_<run_name> (default: none)",
-        },
-    ),
-    "seed": (
-        ["--seed"],
-        {
-            "type": seed,
-            "default": 0,
-            "help": "seed of everything random: another one shows how far results depend on chance",
-        },
-    ),
-    "gpu": (
-        ["--gpu"],
-        {"action": "store_true", "help": "use the GPU; without one, say so and use the CPU"},
-    ),
-    "device": (
-        ["--device"],
-        {"default": None, "help": "cpu, cuda, cuda:1, ... (default: cpu, or cuda with --gpu)"},
-    ),
-    "threads": (
-        ["--threads"],
-        {"type": positive_int, "default": None, "help": "CPU threads (default: all cores)"},
-    ),
-    "limit": (
-        ["--limit"],
-        {
-            "type": positive_int,
-            "default": None,
-            "metavar": "N",
-            "help": "only the first N records, for a quick try (default: all)",
-        },
-    ),
-    "sampling_rate": (
-        ["--sampling_rate"],
-        {
-            "type": positive_int,
-            "default": 100,
-            "metavar": "HZ",
-            "help": "Hz, for PTB-XL 100 or 500, which needs five times the memory",
-        },
-    ),
-    "folds": (
-        ["--folds"],
-        {
-            "type": fold,
-            "list": True,
-            "default": [10],
-            "help": "folds (1-10) that results are computed on",
-        },
-    ),
-    "dpi": (
-        ["--dpi"],
-        {
-            "type": positive_int,
-            "default": None,
-            "metavar": "N",
-            "help": "dots per inch of the PNG figures, 300 for print (default: 150, single ECGs "
-            "200); beside each lies a PDF",
-        },
-    ),
-    "overwrite": (
-        ["--overwrite"],
-        {
-            "action": "store_true",
-            "help": "start anew where a finished or different run lies in the folder",
-        },
-    ),
-    "pathologies": (
-        ["--pathologies"],
-        {
-            "type": str,
-            "list": True,
-            "default": None,
-            "metavar": "LABEL",
-            "help": "labels of the model (default: NORM, LVH, CLBBB, IMI, AMI as far as it knows "
-            "them, else all; what is left out is named). In zsh quote the list: "
-            "'--pathologies=[AMI, IMI]'",
-        },
-    ),
-    "methods": (
-        ["--methods"],
-        {"type": str, "list": True, "metavar": "NAME[:PRESET]", "help": "attribution methods"},
-    ),
-    "window": (
-        ["--window"],
-        {
-            "choices": WINDOWS,
-            "default": "windows",
-            "help": "windows: the whole record, mean logit of windows at half stride; "
-            "centre_crop: its middle alone, as in the paper",
-        },
-    ),
-    "strategy": (
-        ["--strategy"],
-        {"help": "which records of a class are explained"},
-    ),
-    "control": (
-        ["--control"],
-        {
-            "type": count,
-            "default": 0,
-            "metavar": "K",
-            "help": "hold the network against K untrained ones and K trained on labels dealt out "
-            "anew among the patients (made once, kept in controls/ beside the run's folder); 20 is "
-            "a good number, 0: no comparison",
-        },
-    ),
-}
-# what every stage has that explains a trained network
-EXPLAINING = (
-    "data_path",
-    "output_path",
-    "model_path",
-    "modelname",
-    "task",
-    "run_name",
-    "folds",
-    "limit",
-    "seed",
-    "gpu",
-    "device",
-    "threads",
-    "dpi",
-    "overwrite",
-)
-
-
-# older spellings, and those of the original code where ours mean the same: accepted, not shown
-OLDER_SPELLINGS = {
-    "--data_dir": "--data_path",
-    "--checkpoint_path": "--model_path",
-    "--addon_dir": "--addons",
-    "--addon_path": "--addons",
-    "--finetuning": "--finetune",
-    "--n_fits": "--n_runs",
-    "--protocol": "--window",
-    "--selection": "--strategy",
-    "--method": "--methods",
-}
-# options of the original code that have no counterpart
-EXPLAINED = {
-    "--feature_dir": "measurements are read from <data_path>/ptbxl_plus/features/unig_features.csv "
-    "where that is there, else measured; leave it out",
-}
-
-# where a stage takes a model: what it stores of itself is the default
-FROM_THE_MODEL = {
-    "data_path": {
-        "default": None,
-        "help": "folder of a data set made by preprocessing.py (default: the one the model was "
-        "trained on)",
-    },
-    "output_path": {
-        "default": None,
-        "help": "folder that runs are written to (default: beside the model's checkpoint)",
-    },
-}
-
-
 MOST_SHOWN = 3  # files that a stage's last lines name
 LISTED = {int: "whole numbers, as in 1 2 3", float: "numbers, as in 0.1 0.5"}
-
-
-def path_item(text: str) -> str:
-    """An item of a list of paths, which may hold blanks, commas and brackets."""
-    return os.path.normpath(text)
 
 
 class _Words(argparse.Action):
@@ -353,13 +93,6 @@ class _Help(argparse.RawDescriptionHelpFormatter):
             return f"{text} (default: none)"
         shown = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         return f"{text} (default: {shown.replace('%', '%%')})"
-
-
-# options that say where things lie and what computes, and nothing of what is computed
-PLACES = {
-    *("--model_path", "--model_checkpoint_path", "--data_path", "--output_path", "--logdir"),
-    *("--gpu", "--device", "--threads"),
-}
 
 
 class StageParser(argparse.ArgumentParser):

@@ -7,11 +7,11 @@ a card with permuted lead names reaches that.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
+from attribution.cards import Card
 from common.intervals import mean_with_interval
 from common.labels import LEADS
 from common.stats import patient_weights, percentile_interval, permutation_p
@@ -48,13 +48,6 @@ CARD_COLUMNS = (
     "n_patients",
 )
 N_RESAMPLES = 1000
-
-
-class Card(Protocol):
-    """Cells (12, 24) bool and signs (12, 24) of -1, 0, 1 of a pathology."""
-
-    cells: np.ndarray
-    signs: np.ndarray
 
 
 def group_table(

@@ -2,59 +2,22 @@
 
 TCAV asks in which direction a logit grows inside the network. Here the record itself is changed
 until our own measurement judges the concept otherwise, by no more than that takes, and the network
-is asked again. RECIPES says which waves carry a concept.
+is asked again. recipes.RECIPES says which waves carry a concept.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from common.files import UserError
 from common.intervals import mean_with_interval
 from counterfactual.body import Body
-from counterfactual.edits import INDEPENDENT
+from counterfactual.recipes import RECIPES
 from counterfactual.sentences import edits_in_words
 from ecg.analysis import measure_all
 from ecg.concepts import judge
 
-Steps = tuple[tuple[str, int], ...]  # edit, and the sign of its dose
 GRID = 12  # doses that are tried at a time, twice: coarse, then fine
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The edits that switch a concept on; off by their opposite, unless `off` names others."""
-
-    on: Steps
-    off: Steps | None = None
-
-    def steps(self, direction: str) -> Steps:
-        """Edits and signs for "add" or "remove"."""
-        if direction == "add":
-            return self.on
-        return self.off or tuple((edit, -sign) for edit, sign in self.on)
-
-
-def _everywhere(wave, sign):
-    return tuple((f"{wave} {lead}", sign) for lead in INDEPENDENT)
-
-
-RECIPES = {
-    "RS-LVH": Recipe((("R I", 1), ("R II", 1)), (("R I", -1), ("R II", -1), ("S II", 1))),
-    "S12-LVH": Recipe((("S V1", -1), ("S V2", -1))),
-    "R56-LVH": Recipe((("R V5", 1), ("R V6", 1))),
-    "QRS-LVH": Recipe((("QRS duration", 1),)),
-    "LI-LVH": Recipe((("R I", 1),)),
-    "SLI-LVH": Recipe((("S V1", -1), ("R V5", 1))),
-    "QRS-CLBBB": Recipe((("QRS duration", 1),)),
-    "ST-ELEV-MI": Recipe((("ST V3 V4", 1),), _everywhere("ST", -1)),
-    "ST-DEPR-MI": Recipe((("ST V5 V6", -1),), _everywhere("ST", 1) + _everywhere("T", 1)),
-    "MI-QPeak": Recipe((("Q V5 V6", -1), ("Q II", -1)), _everywhere("Q", 1)),
-    "MI-V2V3": Recipe((("Q V2", -1), ("Q V3", -1)), (("Q V2", 1), ("Q V3", 1))),
-}
-
 SWITCHED_COLUMNS = (
     "ecg_id",
     "concept",
@@ -82,16 +45,6 @@ ANSWER_COLUMNS = (
     "tcav_learnt",
     "agrees",
 )
-
-
-def check_recipes(concepts: Iterable[str]) -> list[str]:
-    """`concepts`, each once; UserError that names those without a recipe."""
-    asked = list(dict.fromkeys(concepts))
-    if unknown := [name for name in asked if name not in RECIPES]:
-        raise UserError(
-            f"no wave is known to switch {', '.join(unknown)}: accepted are {', '.join(RECIPES)}"
-        )
-    return asked
 
 
 def flags_of(

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from common.labels import LEADS
 from ecg import analysis
@@ -124,16 +123,6 @@ def boundary_sd() -> pd.DataFrame:
     Made by `tests/benchmarks/bench_ecg.py ludb --uncertainty`.
     """
     return pd.read_csv(Path(__file__).with_name("boundary_sd.csv"))
-
-
-def annotate(signals: np.ndarray, sampling_rate: int, ids: list[int], folder: Path) -> None:
-    """WFDB annotations `<folder>/<id>.<lead>` of records (N, T, 12) in mV; ids have five digits at
-    least, as in PTB-XL's file names.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for ecg_id, signal in zip(tqdm(ids, desc="annotating"), signals, strict=True):
-        marks = delineate(signal, sampling_rate)
-        write_annotations(marks, folder, f"{ecg_id:05d}", sampling_rate)
 
 
 def write_annotations(marks: pd.DataFrame, folder: Path, name: str, sampling_rate: int) -> None:

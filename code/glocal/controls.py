@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from attribution.cards import Card
 from attribution.methods import get_method
 from common.beside import beside_controls
 from glocal.groups import CONTROLS, Group, Pool, fill_group
-from glocal.scorecard import Card, group_shares, lift
+from glocal.scorecard import group_shares, lift
 
 if TYPE_CHECKING:
     from networks.controls import Control

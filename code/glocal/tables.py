@@ -11,24 +11,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from attribution.cards import Card
 from attribution.methods import get_method
 from common.files import write_csv
 from common.labels import LEADS
 from common.stats import holm, patient_weights
 from ecg.beats import window_times
 from ecg.segments import SEGMENTS
+from ecg.textbook import rules_table
 from glocal.controls import with_controls
 from glocal.groups import CONTROLS, Group
 from glocal.maps import contrast, segment_table
-from glocal.scorecard import (
-    Card,
-    card_places,
-    group_shares,
-    lift_interval,
-    permuted_cards,
-    rules_table,
-    score,
-)
+from glocal.scorecard import card_places, group_shares, lift_interval, permuted_cards, score
 from networks.checkpoints import ModelInfo
 
 # only the sign of such a method is that of a voltage that raises the logit, as rules have it

@@ -58,6 +58,13 @@ class Outcome:
 # ---------------------------------------------------------------- options
 
 
+def labels_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """What the network is to be trained on: the classes of --task in --data_path; UserError where
+    the data set has no such task.
+    """
+    return tuple(classes_of(args.data_path or DATA_PATH, args.task or "subdiagnostic"))
+
+
 def info_of(args: argparse.Namespace) -> ModelInfo:
     """What the options say of the model that is to be trained; UserError where they contradict each
     other.
@@ -74,7 +81,7 @@ def info_of(args: argparse.Namespace) -> ModelInfo:
     info = ModelInfo(
         modelname=args.modelname or "lenet",
         task=task,
-        labels=tuple(classes_of(args.data_path, task)),
+        labels=labels_of(args),
         leads=leads,
         sampling_rate=args.sampling_rate or 100,
         crop_seconds=args.crop_seconds or 2.5,

@@ -24,17 +24,20 @@ RHYTHMS = {  # of boundary_sd.csv -> SCP statements; the first that fits
 SLOW, FAST = 60, 100  # beats per minute
 
 
+def own_table() -> pd.DataFrame:
+    """How exact our own boundaries are, against cardiologists' marks: what preprocessing writes."""
+    from ecg.delineation import boundary_sd  # where they are found, which most stages need not do
+
+    return boundary_sd()
+
+
 def boundary_errors(data: Dataset, rows: np.ndarray) -> np.ndarray:
     """SD (n, 6) in samples of each of BOUNDARIES of the records at `rows`, by rhythm and heart
     rate; where the table of SDs has too few marks of the two together, of the rhythm, or of all.
     """
     path = data.path / FILE
-    if path.is_file():
-        table = read_csv(path)
-    else:  # a data set of an older version
-        from ecg.delineation import boundary_sd
-
-        table = boundary_sd()
+    # a data set of an older version has no table of its own
+    table = read_csv(path) if path.is_file() else own_table()
     known = {(row.wave, row.side, row.rhythm, row.rate): row.sd_ms for row in table.itertuples()}
     records = data.table.iloc[rows]
     kinds = zip(_rhythms(records), _rates(records["r_peaks"]), strict=True)

@@ -1,5 +1,6 @@
 """The run that is reported: its folder, its tables, the data sets its stages have read."""
 
+import argparse
 import os
 from dataclasses import dataclass
 from itertools import chain
@@ -9,9 +10,10 @@ import pandas as pd
 
 from common.files import UserError, read_csv, read_json
 from common.stage import broken_link, read_stage
-from networks.checkpoints import ModelInfo
+from networks.checkpoints import ModelInfo, check_against, find_checkpoint, load_checkpoint
+from networks.defaults import results_folder
 from records import origin
-from records.dataset import TABLE
+from records.dataset import PLANTED, TABLE
 
 ORDER = (  # stage files
     "train",
@@ -79,6 +81,14 @@ class Run:
         ]
 
 
+def find_run(args: argparse.Namespace) -> Run:
+    """The run that --model_path and --output_path mean."""
+    checkpoint = find_checkpoint(args.model_path)
+    info = load_checkpoint(checkpoint)[1]
+    check_against(args, info)
+    return Run(results_folder(args.output_path, info, checkpoint), info)
+
+
 def is_linked(path: Path, folder: Path) -> bool:
     """Whether a path below `folder` is a link, or below one: it may lie anywhere."""
     steps = [path, *path.parents]
@@ -87,7 +97,7 @@ def is_linked(path: Path, folder: Path) -> bool:
 
 def is_simulated(folder: Path) -> bool:
     """Whether a data set's folder holds the truth that only a simulation knows."""
-    return (folder / "planted_causes.csv").is_file()
+    return (folder / PLANTED).is_file()
 
 
 def stage_files(folder: Path) -> list[Path]:

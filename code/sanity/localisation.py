@@ -60,7 +60,7 @@ from common.files import note_read, read_csv
 from common.labels import LEADS, labels_of_statement
 from common.stats import mean_of_known
 from ecg.segments import SEGMENTS
-from records.dataset import centre_crop
+from records.dataset import PLANTED, centre_crop
 from sanity.amplitude import OWN_WAVE, window_masks
 from sanity.subject import Explain, Measured, Subject, target_logits
 from simulation.cohort import PARAMETERS, counterfactual, read_plan
@@ -182,7 +182,6 @@ def score_truths(maps: np.ndarray, mask: np.ndarray) -> dict[str, tuple[np.ndarr
 
 MIN_EFFECT = 0.5  # logit
 DECOY_SHARE = 0.25  # of the effect of the cause
-PLANTED = "planted_causes.csv"
 POINTS = tuple(
     name for name in SEGMENTS if "-" in name
 )  # point classes; the others are the stretches between

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from common.files import UserError, write_csv, write_npy
 from common.labels import STATEMENTS
+from records.dataset import PLANTED
 from records.ptbxl import SUFFIX, record_name, write_database, write_record, write_statements
 from simulation.causes import CAUSES, DECOYS
 from simulation.cohort import PARAMETERS, make_hearts, severity_column
@@ -17,6 +18,7 @@ from simulation.rhythm import PAPERWORK, SECONDS, render, stream
 from simulation.truth import FIDUCIALS, beat_fiducials, measure_truth, planted_causes, segmentation
 
 SEGMENTATIONS = "ptbxl_segmentations"
+RATES = tuple(SUFFIX)  # Hz that PTB-XL's folders have
 CHUNK = 250  # records whose noise-free beats are in memory at a time
 SINUS_BY_NAME = ("AFIB", "STACH", "SBRAD")  # statements on the rhythm that stand in place of SR
 LIKELIHOODS, LIKELIHOOD_SHARES = (
@@ -45,7 +47,7 @@ def write_cohort(
         PARAMETERS: plan,
         "true_fiducials.csv": pd.concat(fiducials),
         "true_measurements.csv": measurements,
-        "planted_causes.csv": changes,
+        PLANTED: changes,
         "planted_times.csv": times,
     }
     for name, table in tables.items():
@@ -59,7 +61,7 @@ def remove_records(folder: Path, ours: bool) -> None:
     """Remove the records and segmentations of an earlier cohort, so that none outlives its table;
     UserError where there are some and no cohort was begun here (`ours`).
     """
-    names = [*(f"records{rate}" for rate in SUFFIX), SEGMENTATIONS]
+    names = [*(f"records{rate}" for rate in RATES), SEGMENTATIONS]
     if not ours and (there := [name for name in names if (folder / name).exists()]):
         raise UserError(f"{folder} holds {there[0]}, which was not simulated: choose a new folder")
     (folder / "ptbxl_database.csv").unlink(missing_ok=True)

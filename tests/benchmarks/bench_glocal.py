@@ -28,9 +28,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
 
 import glocal_analysis
+from attribution.cards import planted_cards
 from common.labels import LABEL_MAPPINGS, LEADS
 from ecg.segments import SEGMENTS
-from glocal.scorecard import planted_cards
 from glocal.tables import cells_of
 
 CAUSES = ("LVH", "CLBBB", "IMI", "AMI")

@@ -83,12 +83,15 @@ def imports(at_once: bool = False) -> Graph:
     return found
 
 
+DOORS = ("OFFERED", "FOR_STAGES")  # tables of utils.py
+
+
 @functools.cache
 def front_door() -> dict[str, str]:
     """Name that utils.py offers -> the module that it is loaded from."""
     found = {}
     for statement in tree_of("utils").body:
-        if isinstance(statement, ast.Assign) and statement.targets[0].id == "OFFERED":
+        if isinstance(statement, ast.Assign) and statement.targets[0].id in DOORS:
             for module, names in ast.literal_eval(statement.value).items():
                 found.update(dict.fromkeys(names, module))
     return found

@@ -6,15 +6,9 @@ import re
 
 import pytest
 
-from common.cli import (
-    EXPLAINING,
-    check_names,
-    fraction,
-    say_left_out,
-    say_results,
-    stage_parser,
-)
+from common.cli import check_names, say_left_out, say_results, stage_parser
 from common.files import UserError
+from common.options import EXPLAINING, fraction
 from conftest import ROOT
 
 
@@ -180,6 +174,7 @@ VOCABULARY = {
     "glocal_analysis": {"--window", "--strategy", "--methods", "--pathologies", "--folds"},
     "sanity_checks": {"--methods", "--pathologies", "--folds"},
     "discovery": {"--methods", "--pathologies", "--folds"},
+    "counterfactuals": {"--window", "--strategy", "--pathologies", "--folds"},
 }
 OLDER = {"--protocol", "--selection", "--preset", "--method", "--n_fits", "--data_dir"}
 
@@ -193,9 +188,13 @@ def test_one_vocabulary_in_all_stages_and_no_older_word_is_shown(stage):
     assert not shown & OLDER
 
 
+# stages whose work, with its last words, is a module that is loaded when all is checked
+STUDIES = {"tcav_analysis": "tcav/study", "counterfactuals": "counterfactual/study"}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_ends_in_the_same_words(stage):
-    file = {"tcav_analysis": "tcav/study"}.get(stage, stage)
+    file = STUDIES.get(stage, stage)
     source = (ROOT / "code" / f"{file}.py").read_text(encoding="utf-8")
     assert "say_results(" in source
     assert 'print(f"left out' not in source

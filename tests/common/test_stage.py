@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from attribution.cards import planted_path
 from common.files import UserError
 from common.stage import Stage, broken_link, data_folders, source_folder
-from glocal.scorecard import planted_path
 from records.segmentations import segmentation_folders
 
 

@@ -8,15 +8,8 @@ import ecg
 from common.files import UserError
 from counterfactual.body import bodies_of
 from counterfactual.edits import EDITS
-from counterfactual.switching import (
-    RECIPES,
-    SWITCHED_COLUMNS,
-    answers,
-    check_recipes,
-    flags_of,
-    in_words,
-    switch,
-)
+from counterfactual.recipes import RECIPES, check_recipes
+from counterfactual.switching import SWITCHED_COLUMNS, answers, flags_of, in_words, switch
 from ecg.concepts import CONCEPTS
 from known_ecg import known_ecg, regular
 from known_limits import limits_around

@@ -5,23 +5,14 @@ small under the null.
 import numpy as np
 import pytest
 
+from attribution.cards import Card, make_card, planted_cards, textbook_cards
 from attribution.cells import CellMaps
 from common.files import UserError
 from common.labels import LABEL_MAPPINGS, LEADS
 from common.stats import patient_weights, permutation_p
 from ecg.segments import SEGMENTS, WAVES
-from glocal.scorecard import (
-    RULES,
-    Card,
-    lift_interval,
-    make_card,
-    neighbour_cards,
-    permuted_cards,
-    permuted_lifts,
-    planted_cards,
-    rules_table,
-    textbook_cards,
-)
+from ecg.textbook import RULES, rules_table
+from glocal.scorecard import lift_interval, neighbour_cards, permuted_cards, permuted_lifts
 from glocal.scorecard import score as score_of
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from attribution.cards import cards_for, read_cards
 from common.files import UserError, write_csv
 from common.labels import LEADS, TASKS
-from glocal.scorecard import cards_for, read_cards
 from networks.capture import capture
 from networks.checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint
 from networks.inference import load_dataset_for, predict
