@@ -9,6 +9,7 @@ from records.recording import Asked, Recording
 from records.resampling import check_rate
 from records.wfdb_any import read_wfdb, record_path
 from records.wfdb_header import RecordError, said_in_comments
+from records.wfdb_segments import read_segments, read_segments_header
 
 NOTHING = Asked()  # nothing beside what the file says
 # suffix -> reader (path, Asked) -> Recording; a path with a WFDB header beside it is a WFDB record
@@ -38,8 +39,12 @@ def read_recording(path: str | Path, asked: Asked = NOTHING) -> Recording:
 
 
 def read_wfdb_recording(path: Path, asked: Asked) -> Recording:
-    """Read the WFDB record `path` (no suffix)."""
+    """Read the WFDB record `path` (no suffix), which may be in several segments."""
     try:
+        segments = read_segments_header(path)
+        if segments is not None:
+            check_rate(segments.rate, path)
+            return read_segments(path, segments, asked)
         read = read_wfdb(
             path,
             asked.start,

@@ -1,9 +1,9 @@
 """Any WFDB record, or a stretch of one: several files, any leads beside others, byte offsets,
 several samples per frame.
 
-Format 16 is read here, other formats through wfdb. Only the leads are read: what lies beside them
-(vx, vy, vz, pressure) may be in any unit. The header's checksums are compared wherever a signal is
-read whole.
+Formats 16 and 61 (the same, the other byte first) are read here, others through wfdb. Only the
+leads are read: what lies beside them (vx, vy, vz, pressure) may be in any unit. The header's
+checksums are compared wherever a signal is read whole.
 """
 
 from pathlib import Path
@@ -17,6 +17,7 @@ from records.units import mv_per
 from records.wfdb_header import Header, RecordError, SignalLine, read_header
 
 INVALID_SAMPLE = -32768  # format 16's mark of a missing sample
+TYPES = {"16": "<i2", "61": ">i2"}
 INVALID_SAMPLES = {
     "80": -128,
     "212": -2048,
@@ -106,7 +107,8 @@ def read_wfdb(
     rate = header.rate * per_frame.pop()
     if rate <= 0:
         raise RecordError("wrong sampling rate", f"{path}.hea says {rate:g} Hz")
-    read = _read_format_16 if {s.format for s in signals} == {"16"} else _read_through_wfdb
+    plain = {signal.format for signal in signals} <= set(TYPES)
+    read = _read_plain if plain else _read_through_wfdb
     start = round(start_seconds * rate)
     count = None if seconds is None else round(seconds * rate)
     digital, n_samples = read(path, header, columns, start, count)
@@ -139,15 +141,15 @@ def _factor(signal: SignalLine, unit, path):
     return per_unit / signal.gain
 
 
-def _read_format_16(path, header, columns, start, count):
-    """Interleaved little-endian int16: the samples (T, n) from `start` on, and how many there
+def _read_plain(path, header, columns, start, count):
+    """Interleaved int16: the samples (T, n) from `start` on, and how many there
     are.
     """
     parts, n_samples = [], None
     for file in dict.fromkeys(header.signals[column].file for column in columns):
         members = [k for k, signal in enumerate(header.signals) if signal.file == file]
         wanted = [column for column in columns if header.signals[column].file == file]
-        values, whole = _file_16(path, header, file, members, wanted, start, count)
+        values, whole = _plain_file(path, header, file, members, wanted, start, count)
         n_samples = whole if n_samples is None else min(n_samples, whole)
         parts.append((wanted, values))
     length = min(len(values) for _, values in parts)
@@ -161,11 +163,10 @@ def _read_format_16(path, header, columns, start, count):
     return digital, n_samples
 
 
-def _file_16(path, header, file, members, wanted, start, count):
+def _plain_file(path, header, file, members, wanted, start, count):
     data = Path(path).parent / file
-    if {header.signals[k].format for k in members} != {"16"} or any(
-        header.signals[k].skew for k in members
-    ):
+    formats = {header.signals[k].format for k in members}
+    if len(formats) > 1 or any(header.signals[k].skew for k in members):
         raise RecordError("unreadable", f"{data} mixes formats, or shifts signals in time")
     frame = sum(header.signals[k].per_frame for k in members)  # samples
     offset = header.signals[members[0]].offset
@@ -181,7 +182,10 @@ def _file_16(path, header, file, members, wanted, start, count):
         first = min(start // per_frame, n_frames)
         last = n_frames if count is None else min(-(-(start + count) // per_frame), n_frames)
     digital = np.fromfile(
-        data, dtype="<i2", count=(last - first) * frame, offset=offset + 2 * frame * first
+        data,
+        dtype=TYPES[formats.pop()],
+        count=(last - first) * frame,
+        offset=offset + 2 * frame * first,
     ).reshape(last - first, frame)
     picked = _signals_of(digital, header, members, wanted)
     if first == 0 and last == n_frames:
@@ -204,7 +208,7 @@ def _signals_of(frames, header, members, wanted):
 
 
 def _read_through_wfdb(path, header, columns, start, count):
-    """Other formats, by wfdb: as `_read_format_16`."""
+    """Other formats, by wfdb: as `_read_plain`."""
     import wfdb
 
     per_frame = header.signals[columns[0]].per_frame
@@ -216,8 +220,9 @@ def _read_through_wfdb(path, header, columns, start, count):
         if n_frames * per_frame > MOST_PER_BYTE * data.stat().st_size:
             raise RecordError("truncated", f"{data} does not hold {n_frames * per_frame} samples")
     small = 4 * n_frames * sum(signal.per_frame for signal in header.signals) < WHOLE_BYTES
+    differences = header.signals[columns[0]].format == "8"  # a sample needs all before it
     first, last = 0, n_frames or None
-    if not small:
+    if not small and not differences:
         first = min(start // per_frame, n_frames)
         last = n_frames if count is None else min(-(-(start + count) // per_frame), n_frames)
     try:
@@ -255,6 +260,8 @@ def check_sums(digital: np.ndarray, signals: list[SignalLine]) -> None:
     """RecordError where the sum of a signal's samples (n, signals), modulo 65536, is not the one
     that its header states.
     """
+    if not any(signal.checksum for signal in signals):
+        return  # all 0: a writer's way of leaving them out
     sums = sums_of(digital)
     wrong = [
         signal.name

@@ -98,7 +98,7 @@ def test_several_samples_per_frame_are_not_averaged(tmp_path):
         (lambda text: text.replace(" aVL", " I"), "lead I twice"),
         (lambda text: text.replace("/mV", "/mmHg"), "is in mmHg"),
         (lambda text: text.replace("a.dat", "../a.dat"), "outside the folder"),
-        (lambda text: text.replace("a 12", "a/3 12"), "several segments"),
+        (lambda text: text.replace("a 12", "a/3 12"), "announces 3 segments"),
         (lambda text: text.replace("a 12 500", "a 12 20"), "20 Hz is not between"),
     ],
 )

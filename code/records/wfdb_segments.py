@@ -1,0 +1,95 @@
+"""WFDB records in several segments, as Holter and intensive-care recorders write them: each segment
+is a record of its own, `~` a gap, and a segment without samples only says which leads there are.
+
+Format: https://physionet.org/physiotools/wag/header-5.htm, "multi-segment records".
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from common.files import is_inside
+from common.labels import LEADS
+from records.lead_names import arrange, lead_positions
+from records.recording import Asked, Recording
+from records.wfdb_any import read_wfdb
+from records.wfdb_header import RecordError, read_header_bytes, said_in_comments
+
+_TOP = re.compile(
+    r"^(?P<name>\S+)/(?P<segments>\d+)\s+\d+\s+(?P<rate>[\d.]+)(?:/\S+)?(?:\s+(?P<frames>\d+))?"
+)
+_SEGMENT = re.compile(r"^(\S+)\s+(\d+)\s*$")
+GAP = "~"
+
+
+class Segments(NamedTuple):
+    """rate  Hz;  parts  (record's name or ~, samples) in their order;  comments  of the head"""
+
+    rate: float
+    parts: list[tuple[str, int]]
+    comments: list[str]
+
+
+def read_segments_header(path: str | Path) -> Segments | None:
+    """The segments of the record `path` (no suffix); None where it is an ordinary one."""
+    try:
+        text = read_header_bytes(f"{path}.hea").decode("utf-8", "replace")
+    except OSError:
+        return None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#")]
+    lines = [line for line in lines if not line.startswith("#")]
+    top = _TOP.match(lines[0]) if lines else None
+    if top is None:
+        return None
+    found = [_SEGMENT.match(line) for line in lines[1:]]
+    if None in found or len(found) != int(top["segments"]):
+        raise RecordError(
+            "unreadable", f"{path}.hea announces {top['segments']} segments and describes others"
+        )
+    parts = [(match[1], int(match[2])) for match in found]
+    outside = [name for name, _ in parts if name != GAP and (not is_inside(name) or "/" in name)]
+    if outside:
+        raise RecordError(
+            "outside the folder",
+            f"{path}.hea names the segment {outside[0]!r}, which is not in its folder",
+        )
+    return Segments(float(top["rate"]), parts, comments)
+
+
+def read_segments(path: Path, segments: Segments, asked: Asked) -> Recording:
+    """The stretch that was asked for, NaN where there is a gap or a segment lacks a lead."""
+    rate, total = segments.rate, sum(n for _, n in segments.parts)
+    first = round(asked.start * rate)
+    last = total if asked.seconds is None else min(first + round(asked.seconds * rate), total)
+    if first >= total:
+        raise RecordError("truncated", f"{path} lasts no longer than the start that was asked for")
+    signal = np.full((last - first, len(LEADS)), np.nan)
+    names: dict[str, None] = {}
+    begin = 0
+    for name, n_samples in segments.parts:
+        low, high = max(first, begin), min(last, begin + n_samples)
+        if name != GAP and low < high:
+            part, found = _segment(path.with_name(name), rate, (low - begin, high - low), asked)
+            signal[low - first : high - first] = part
+            names.update(dict.fromkeys(found))
+        begin += n_samples
+    facts = said_in_comments(segments.comments)
+    return Recording(signal, rate, "mV", first / rate, total / rate, facts, tuple(names))
+
+
+def _segment(path, rate, stretch, asked):
+    """Samples (n, 12) of one segment and the names of its signals."""
+    begin, n = stretch
+    lead_names = list(asked.lead_names) if asked.lead_names else None
+    read = read_wfdb(path, begin / rate, n / rate, lead_names, asked.unit)
+    if read.rate != rate:
+        raise RecordError(
+            "unreadable", f"{path} has {read.rate:g} Hz, the record that it is part of {rate:g} Hz"
+        )
+    values = arrange(read.millivolts(), lead_positions(read.names, path))
+    if len(values) != n:
+        raise RecordError("truncated", f"{path} holds {len(values)} of {n} samples")
+    return values, read.names

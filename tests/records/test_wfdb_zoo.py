@@ -1,0 +1,224 @@
+"""WFDB records of every storage format, put together bit by bit; baselines, units, headers of many
+hands, several segments.
+"""
+
+import numpy as np
+import pytest
+
+from common.files import UserError
+from common.labels import LEADS
+from records.own_record import read_own
+from records.readers import read_recording
+from records.recording import Asked
+from tiny_ptbxl import ecg_like, fitting_limbs
+
+RATE = 500
+SIGNAL = fitting_limbs(ecg_like(3, RATE) / 1000)[:3000]  # (3000, 12) mV
+
+
+def digital(per_mv):
+    return np.rint(SIGNAL * per_mv).astype(np.int64)
+
+
+def twelve_bits(stream):
+    low, high = stream.reshape(-1, 2).T & 0xFFF
+    middle = (low >> 8) | ((high >> 8) << 4)
+    return np.stack([low & 0xFF, middle, high & 0xFF], axis=1).astype(np.uint8)
+
+
+def ten_bits(stream):
+    """Two in the upper bits of a word each, the third in the five bits that are left of both."""
+    one, two, three = stream.reshape(-1, 3).T & 0x3FF
+    first = (one << 1) | ((three & 0x1F) << 11)
+    second = (two << 1) | ((three >> 5) << 11)
+    return np.stack([first, second], axis=1).astype("<u2")
+
+
+def packed_ten_bits(stream):
+    one, two, three = stream.reshape(-1, 3).T & 0x3FF
+    return (one | (two << 10) | (three << 20)).astype("<u4")
+
+
+def three_bytes(stream):
+    return stream.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3]
+
+
+# format -> (units per mV, bytes of a stream of whole numbers)
+FORMATS = {
+    "8": (20, lambda stream: np.diff(stream.reshape(-1, 12), axis=0, prepend=0).astype(np.int8)),
+    "16": (1000, lambda stream: stream.astype("<i2")),
+    "24": (100_000, three_bytes),
+    "32": (1_000_000, lambda stream: stream.astype("<i4")),
+    "61": (1000, lambda stream: stream.astype(">i2")),
+    "80": (50, lambda stream: (stream + 128).astype(np.uint8)),
+    "160": (1000, lambda stream: (stream + 32768).astype("<u2")),
+    "212": (500, twelve_bits),
+    "310": (200, ten_bits),
+    "311": (200, packed_ten_bits),
+}
+
+
+def write(folder, name="a", form="16", gain=None, shift=0, lines=None, end="\n", names=LEADS):
+    """A record and its header with true checksums; `gain` as the header writes it."""
+    per_mv, pack = FORMATS[form]
+    stored = digital(per_mv) + shift
+    (folder / f"{name}.dat").write_bytes(np.ascontiguousarray(pack(stored.reshape(-1))).tobytes())
+    sums = stored.sum(axis=0) & 0xFFFF
+    lines = lines or [
+        f"{name}.dat {form} {gain or per_mv} 16 0 {stored[0, k]} {sums[k]} 0 {names[k]}"
+        for k in range(12)
+    ]
+    top = f"{name} 12 {RATE} {len(stored)}"
+    (folder / f"{name}.hea").write_bytes((end.join([top, *lines]) + end).encode())
+    return folder / name
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_storage_format(tmp_path, form):
+    path = write(tmp_path, form=form)
+    tolerance = 0.51 / FORMATS[form][0]
+    assert np.abs(read_recording(path).signal - SIGNAL).max() < tolerance
+    part = read_recording(path, Asked(start=2, seconds=1))
+    assert np.abs(part.signal - SIGNAL[1000:1500]).max() < tolerance
+
+
+@pytest.mark.parametrize("form", ["16", "61", "212"])
+def test_a_damaged_record_is_refused_whatever_its_format(tmp_path, form):
+    path = write(tmp_path, form=form)
+    data = bytearray(path.with_suffix(".dat").read_bytes())
+    data[5000] ^= 4
+    path.with_suffix(".dat").write_bytes(data)
+    with pytest.raises(UserError, match="not those the header was written for"):
+        read_recording(path)
+
+
+GAINS = {
+    "baseline": ("1000(300)/mV", 300),
+    "uV": ("1(300)/uV", 300),
+    "V": ("1000000(300)/V", 300),
+    "no unit means mV": ("1000(300)", 300),
+    "an exponent": ("1e3(300)/mV", 300),
+}
+
+
+@pytest.mark.parametrize("kind", GAINS)
+def test_gains_baselines_and_units(tmp_path, kind):
+    gain, shift = GAINS[kind]
+    path = write(tmp_path, gain=gain, shift=shift)
+    assert np.abs(read_recording(path).signal - SIGNAL).max() < 6e-4
+
+
+def test_a_baseline_that_is_not_stated_is_the_converters_zero(tmp_path):
+    stored = digital(1000) + 300
+    sums = stored.sum(axis=0) & 0xFFFF
+    lines = [f"a.dat 16 1000/mV 16 300 0 {sums[k]} 0 {LEADS[k]}" for k in range(12)]
+    path = write(tmp_path, shift=300, lines=lines)
+    assert np.abs(read_recording(path).signal - SIGNAL).max() < 6e-4
+
+
+def test_no_units_ask_for_one(tmp_path):
+    path = write(tmp_path, gain="1000/NU")
+    with pytest.raises(UserError, match="is in NU"):
+        read_recording(path)
+    assert np.abs(read_recording(path, Asked(unit="mV")).signal - SIGNAL).max() < 6e-4
+
+
+HEADERS = {
+    "lines of Windows": {"end": "\r\n"},
+    "small letters": {"names": [name.lower() for name in LEADS]},
+    "checksums left out as 0": {
+        "lines": [f"a.dat 16 1000/mV 16 0 0 0 0 {name}" for name in LEADS],
+    },
+    "nothing behind the gain": {"lines": ["a.dat 16 1000/mV"] * 12},
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_headers_of_many_hands(tmp_path, kind):
+    path = write(tmp_path, **HEADERS[kind])
+    asked = Asked(lead_names=LEADS) if "nothing" in kind else Asked()
+    assert np.abs(read_recording(path, asked).signal - SIGNAL).max() < 6e-4
+
+
+def test_a_header_without_an_end_and_with_unknown_facts(tmp_path):
+    path = write(tmp_path)
+    head = path.with_suffix(".hea")
+    told = "#Age: NaN\n#Sex: Unknown\n#Dx: Unknown"
+    head.write_text(head.read_text() + told)
+    read = read_recording(path)
+    assert read.facts == {"age": "NaN", "sex": "Unknown", "dx": "Unknown"}
+    assert np.abs(read.signal - SIGNAL).max() < 6e-4
+
+
+def test_two_leads_are_not_twelve(tmp_path):
+    """As the records of MIT-BIH: MLII and V5."""
+    stored = digital(200)[:, [1, 10]]
+    stored.astype("<i2").tofile(tmp_path / "100.dat")
+    lines = ["100.dat 16 200 11 0 0 0 0 MLII", "100.dat 16 200 11 0 0 0 0 V5"]
+    (tmp_path / "100.hea").write_text("\n".join(["100 2 500 3000", *lines]))
+    read = read_recording(tmp_path / "100")
+    assert np.abs(read.signal[:, [1, 10]] - SIGNAL[:, [1, 10]]).max() < 3e-3
+    with pytest.raises(UserError, match="lead I is missing; it has MLII, V5"):
+        read_own(tmp_path / "100", LEADS, 100, 250)
+
+
+# ---------------------------------------------------------------- several segments
+
+
+def segmented(folder, between=(), layout=False, leads=LEADS):
+    """The first 1200 and the other 1800 samples, each a record of its own; the second may lack
+    leads.
+    """
+    stored = digital(1000)
+    columns = [LEADS.index(name) for name in leads]
+    for number, part in enumerate((stored[:1200], stored[1200:, columns])):
+        here = LEADS if number == 0 else leads
+        part.astype("<i2").tofile(folder / f"s{number}.dat")
+        lines = [
+            f"s{number}.dat 16 1000/mV 16 0 {part[0, k]} {part[:, k].sum() & 0xFFFF} 0 {name}"
+            for k, name in enumerate(here)
+        ]
+        top = f"s{number} {len(here)} 500 {len(part)}"
+        (folder / f"s{number}.hea").write_text("\n".join([top, *lines]))
+    rows = [*(["lay 0"] if layout else []), "s0 1200", *between, "s1 1800"]
+    gap = sum(int(row.split()[1]) for row in between)
+    top = f"all/{len(rows)} 12 500 {3000 + gap}"
+    (folder / "all.hea").write_text("\n".join([top, *rows, "#Age: 61"]))
+    return folder / "all"
+
+
+@pytest.mark.parametrize("layout", [False, True])
+def test_segments_follow_each_other(tmp_path, layout):
+    read = read_recording(segmented(tmp_path, layout=layout))
+    assert (read.rate, read.seconds, read.facts) == (500, 6, {"age": "61"})
+    assert np.abs(read.signal - SIGNAL).max() < 6e-4
+    part = read_recording(tmp_path / "all", Asked(start=2, seconds=1))
+    assert np.abs(part.signal - SIGNAL[1000:1500]).max() < 6e-4
+
+
+def test_gaps_and_leads_that_a_segment_lacks_have_no_value(tmp_path):
+    path = segmented(tmp_path, between=["~ 500"], layout=True, leads=LEADS[:9])
+    signal = read_recording(path).signal
+    assert np.isnan(signal[1200:1700]).all()
+    assert np.isnan(signal[1700:, 9:]).all()
+    assert np.abs(signal[1700:, :9] - SIGNAL[1200:, :9]).max() < 6e-4
+    whole = read_recording(path, Asked(start=0, seconds=2.4)).signal
+    assert np.abs(whole - SIGNAL[:1200]).max() < 6e-4
+
+
+@pytest.mark.parametrize(
+    ("change", "pattern"),
+    [
+        (lambda text: text.replace("s1 1800", "s1 9999"), "holds|truncated"),
+        (lambda text: text.replace("s1 1800", "../s1 1800"), "not in its folder"),
+        (lambda text: text.replace("s1 1800", ""), "announces 2 segments"),
+        (lambda text: text.replace("s1 ", "s9 "), "cannot be opened"),
+    ],
+)
+def test_segments_that_do_not_fit_are_one_line(tmp_path, change, pattern):
+    path = segmented(tmp_path)
+    head = path.with_suffix(".hea")
+    head.write_text(change(head.read_text()))
+    with pytest.raises(UserError, match=pattern) as caught:
+        read_recording(path)
+    assert "\n" not in str(caught.value)
