@@ -14,6 +14,8 @@ Example: python code/counterfactuals.py --model_path=output/lenet_subdiagnostic
 Decisions go either way: a pathology that the network finds is removed, one that it does not find
 is added (--strategy false_negatives). That no change within what hearts show turns the decision is
 an answer too. An interrupted run goes on where it stopped when the same command is given again.
+Several processes share the records: torchrun --nproc_per_node=2 code/counterfactuals.py ...
+(several machines too, where they share the folder).
 """
 
 import argparse
@@ -32,6 +34,7 @@ from utils import (
     is_regression,
     load_model,
     positive_int,
+    process_group,
     run,
     select_device,
     settle,
@@ -114,9 +117,10 @@ def main(args: argparse.Namespace) -> None:
     """Check what is asked, then answer it."""
     from counterfactual import study  # what computes and draws is loaded when all is checked
 
-    model = load_model(args.model_path, select_device(args))
-    check(args, model)
-    study.answer(args, model, settle(args, model.info, args.model_path))
+    with process_group(select_device(args)) as device:
+        model = load_model(args.model_path, device)
+        check(args, model)
+        study.answer(args, model, settle(args, model.info, args.model_path))
 
 
 if __name__ == "__main__":

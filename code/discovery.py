@@ -12,10 +12,14 @@ Example:
 Spaces and clusters are fitted on the training folds and reported on --folds (default 10: fold 9
 chose the checkpoint); with fewer than --min_records there, by cross-fitting over all folds: every
 record is assigned by a fit that has not seen its patient. The network itself has been trained on
-folds 1-8 either way. Labels are never used for choosing anything.
+folds 1-8 either way. Labels are never used for choosing anything. Several processes share records,
+representations and control networks: torchrun --nproc_per_node=2 code/discovery.py ... (several
+machines too, where they share the folder).
 """
 
 import argparse
+import contextlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -47,16 +51,21 @@ from utils import (
     content_hash,
     find_checkpoint,
     fraction,
+    from_main,
+    is_main,
     is_regression,
     load_model,
     methods_in_words,
+    on_main,
     positive_int,
+    process_group,
     run,
     say_left_out,
     say_results,
     select_device,
     settle,
     sha256,
+    shared,
     slug,
     stage_parser,
     workable,
@@ -217,10 +226,8 @@ def settings_of(args: argparse.Namespace, info: ModelInfo, cohort: Cohort, targe
     }
 
 
-def main(args: argparse.Namespace) -> None:
-    """Load, check what is asked, discover; a finished run says so."""
-    device = select_device(args)
-    model = load_model(args.model_path, device)
+def check(args: argparse.Namespace, model: nn.Module) -> None:
+    """Everything that can be wrong with the options, before anything is computed or written."""
     check_against(args, model.info)
     if is_regression(model.info.task):
         raise UserError(f"{args.model_path} predicts amplitudes: discovery needs a model of labels")
@@ -228,22 +235,29 @@ def main(args: argparse.Namespace) -> None:
         raise UserError(f"--methods {' '.join(args.methods)}: discovery clusters by one method")
     workable(args.methods, model)
     check_names("representation", args.representations, REPRESENTATIONS)
-    place = settle(args, model.info, args.model_path)
-    cohort = load_cohort(
-        args.data_path, args.cohort, args.level, model.info.sampling_rate, args.limit
-    )
-    target = args.target or default_target(cohort.names, model.info.labels)
-    index = model.info.index(target)
-    if args.control:
-        from subgroups.controls import check_control
 
-        check_control(model, cohort)
-    folder = place.run / folder_name(cohort.names)
-    settings = settings_of(args, model.info, cohort, target)
-    with Stage(folder, "discovery", settings, args.overwrite, place.facts, args.bare) as stage:
-        if stage.finished_before():
+
+def main(args: argparse.Namespace) -> None:
+    """Load, check what is asked, discover; a finished run says so."""
+    with process_group(select_device(args)) as device, contextlib.ExitStack() as stack:
+        model = load_model(args.model_path, device)
+        check(args, model)
+        place = settle(args, model.info, args.model_path)
+        cohort = load_cohort(
+            args.data_path, args.cohort, args.level, model.info.sampling_rate, args.limit
+        )
+        target = args.target or default_target(cohort.names, model.info.labels)
+        if args.control:
+            from subgroups.controls import check_control
+
+            check_control(model, cohort)
+        folder = place.run / folder_name(cohort.names)
+        settings = settings_of(args, model.info, cohort, target)
+        of_stage = (folder, "discovery", settings, args.overwrite, place.facts, args.bare)
+        stage = on_main(lambda: stack.enter_context(Stage(*of_stage)))
+        if from_main(lambda: stage.finished_before()):
             return
-        discover(args, model, cohort, target, index, stage)
+        discover(args, model, cohort, target, stage, place.run)
 
 
 def discover(
@@ -251,11 +265,13 @@ def discover(
     model: nn.Module,
     cohort: Cohort,
     target: str,
-    index: int,
-    stage: Stage,
+    stage: Stage | None,
+    run_folder: Path,
 ) -> None:
-    """Compute, write and draw everything for one cohort."""
-    material = Material(cohort.data, model, index, args.methods[0])
+    """Compute everything for one cohort in all processes, write and draw it in the main one (which
+    has the stage).
+    """
+    material = Material(cohort.data, model, model.info.index(target), args.methods[0])
     cohort, material = _with_beats(cohort, material)
     design = choose_folds(cohort, args.folds, model.info.folds["train"], args.min_records)
     print(
@@ -263,16 +279,24 @@ def discover(
         f"{' or '.join(cohort.names)} as only {cohort.level} label; explained output: {target}; "
         f"{design.words}"
     )
+    material.share_maps()
     features = {name: REPRESENTATIONS[name](material) for name in args.representations}
-    found = {
-        name: assign_clusters(values, cohort, design, args) for name, values in features.items()
-    }
+    assigned = shared(
+        features.values(), lambda values: assign_clusters(values, cohort, design, args)
+    )
+    found = dict(zip(features, assigned, strict=True))
     traits = traits_of(cohort, model)
     table = pd.DataFrame(judge_clusters(found, features, cohort, design, traits, args))
     if args.control:
         from subgroups.controls import against_networks  # what trains networks
 
-        table = against_networks(args, table, found, cohort, design, material, stage.folder.parent)
+        table = against_networks(args, table, found, cohort, design, material, run_folder)
+    if is_main():
+        _finish(args, stage, target, features, found, cohort, design, material, traits, table)
+
+
+def _finish(args, stage, target, features, found, cohort, design, material, traits, table):
+    """What separates the clusters; all tables and figures."""
     enriched = pd.DataFrame(what_separates(found, cohort, design, traits, args))
     cells = pd.DataFrame(cells_that_differ(found, material, design))
     outputs = [

@@ -14,21 +14,25 @@ Groups are the --n_samples records of highest logit among the true positives of 
 `--strategy all --folds 1 2 3 4 5 6 7 8 9 10` is the paper's choice. With few records per fold,
 --cross_fit takes one checkpoint per test fold and explains every record by the model that has not
 seen it. Two controls are always computed: random, and input_magnitude (what is only amplitude).
+Several processes share records and control networks: torchrun --nproc_per_node=2
+code/glocal_analysis.py ... (several machines too, where they share the folder).
 """
 
 import argparse
+import contextlib
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from glocal.groups import (
     CONTROLS,
+    Asked,
     check_cross_fit,
-    explained_for,
-    fill_group,
+    fill_groups,
     load_pool,
     make_groups,
     seen_folds,
+    twin_of,
 )
 from utils import (
     CARDS,
@@ -46,12 +50,16 @@ from utils import (
     content_hash,
     count,
     find_checkpoint,
+    from_main,
+    is_main,
     is_regression,
     load_dataset_for,
     load_model,
     methods_in_words,
+    on_main,
     path_item,
     positive_int,
+    process_group,
     run,
     say_left_out,
     say_results,
@@ -281,49 +289,53 @@ def _say_limits(args, info, cards):
 
 
 def main(args: argparse.Namespace) -> None:
-    """Gather groups, map them, write tables and figures."""
+    """Gather groups, map them in all processes, write tables and figures in the main one."""
     from glocal import tables  # what scores and writes is loaded when the options are read
 
-    device = select_device(args)
-    models = _models(args, device)
-    info = models[0].info
-    pathologies, pairs, methods = _names(args, models[0])
-    checkpoints = [find_checkpoint(path) for path in args.cross_fit or [args.model_path]]
-    _check_control(args, models[0])
-    place = settle(args, info, checkpoints[0])
-    folder = _folder(args, info, place)
-    data = load_dataset_for(info, args.data_path, args.limit)
-    cards = cards_for(args.cards, data.path, info)
-    folds = None if args.cross_fit else args.folds
-    pool = load_pool(models, data, folds, args.window, progress=True)
-    groups = make_groups(pool, pathologies, pairs, args.strategy, args.n_samples, args.window)
-    _say_limits(args, info, cards)
-    settings = _settings(args, info, pathologies, methods, checkpoints)
-    with Stage(folder, "glocal", settings, args.overwrite, place.facts, args.bare) as stage:
-        if stage.finished_before():
+    with process_group(select_device(args)) as device, contextlib.ExitStack() as stack:
+        models = _models(args, device)
+        info = models[0].info
+        pathologies, pairs, methods = _names(args, models[0])
+        checkpoints = [find_checkpoint(path) for path in args.cross_fit or [args.model_path]]
+        _check_control(args, models[0])
+        place = settle(args, info, checkpoints[0])
+        folder = _folder(args, info, place)
+        data = load_dataset_for(info, args.data_path, args.limit)
+        cards = cards_for(args.cards, data.path, info)
+        folds = None if args.cross_fit else args.folds
+        pool = load_pool(models, data, folds, args.window, progress=True)
+        groups = make_groups(pool, pathologies, pairs, args.strategy, args.n_samples, args.window)
+        _say_limits(args, info, cards)
+        settings = _settings(args, info, pathologies, methods, checkpoints)
+        of_stage = (folder, "glocal", settings, args.overwrite, place.facts, args.bare)
+        stage = on_main(lambda: stack.enter_context(Stage(*of_stage)))
+        if from_main(lambda: stage.finished_before()):
             return
-        stage.clear(*tables.PATTERNS)
-        for group in groups.values():
-            fill_group(group, pool, methods, args.seed, progress=True, n_jitters=args.n_jitters)
+        from_main(lambda: stage.clear(*tables.PATTERNS))
+        twins = [(groups[first], twin_of(groups[second])) for first, second in pairs]
+        asked = [Asked(group, args.n_jitters) for group in groups.values()]
+        asked += [Asked(twin, target=first.pathology) for first, twin in twins]
+        fill_groups(asked, pool, methods, args.seed, progress=True)
         shown = [groups[name] for name in pathologies if name in groups]
         lifts = _control_lifts(args, models[0], data, place, pool, shown, methods, cards, device)
-        contrasted = [
-            (groups[first], explained_for(groups[second], first, pool, methods, args.seed))
-            for first, second in pairs
-        ]
-        found = tables.write_tables(
-            folder, args, info, groups, shown, contrasted, methods, cards, lifts
-        )
-        paths = [folder / f"{name}.csv" for name in found]
-        from glocal import figures  # what draws is loaded when all is computed
+        if is_main():
+            of_groups = (groups, shown, twins, methods, cards, lifts)
+            found = tables.write_tables(folder, args, info, *of_groups)
+            paths = _write_rest(args, folder, data, info, groups, shown, pairs, methods, found)
+            counts = {name: group.counts for name, group in groups.items()}
+            stage.finish([*checkpoints, Path(args.data_path) / TABLE], paths, counts)
+            print("; ".join(f"{name}: {group.counts}" for name, group in groups.items()))
+            say_results(folder, paths, FIRST)
 
-        paths += figures.draw_all(folder, args, info, shown, pairs, methods, found)
-        explained = {name: group.data.ecg_id for name, group in groups.items()}
-        paths.append(write_flag_counts(folder, data.table, explained))
-        counts = {name: group.counts for name, group in groups.items()}
-        stage.finish([*checkpoints, Path(args.data_path) / TABLE], paths, counts)
-    print("; ".join(f"{name}: {group.counts}" for name, group in groups.items()))
-    say_results(folder, paths, FIRST)
+
+def _write_rest(args, folder, data, info, groups, shown, pairs, methods, found):
+    """Figures and quality.csv; paths of all that was written."""
+    from glocal import figures  # what draws is loaded when all is computed
+
+    paths = [folder / f"{name}.csv" for name in found]
+    paths += figures.draw_all(folder, args, info, shown, pairs, methods, found)
+    explained = {name: group.data.ecg_id for name, group in groups.items()}
+    return [*paths, write_flag_counts(folder, data.table, explained)]
 
 
 if __name__ == "__main__":

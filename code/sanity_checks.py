@@ -17,11 +17,18 @@ Example: python code/sanity_checks.py --model_path=output/lenet_subdiagnostic
 Values are means over records, low and high a 95 % interval over patients, chance what a map that
 knows nothing scores. Records and targets: those of --folds with a true label, explained for the
 true label of highest logit; regression models for every lead.
+
+An interrupted run goes on where it stopped when the same command is given again. Several processes
+share methods and control networks: torchrun --nproc_per_node=2 code/sanity_checks.py ... (several
+machines too, where they share the folder).
 """
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -30,8 +37,18 @@ from torch import nn
 
 from sanity import tables as sanity_tables
 from sanity.checks import CHECKS, checks_of
-from sanity.parts import PATTERNS, Check, Store, estimate, estimate_maps, plan, run_parts
-from sanity.subject import make_subject
+from sanity.parts import (
+    PATTERNS,
+    Check,
+    Store,
+    Work,
+    estimate,
+    estimate_maps,
+    files_of,
+    plan,
+    run_parts,
+)
+from sanity.subject import Subject, make_subject
 from sanity.tables import Subjects
 from utils import (
     EXPLAINING,
@@ -47,14 +64,18 @@ from utils import (
     check_names,
     content_hash,
     find_checkpoint,
+    from_main,
+    is_main,
     is_regression,
     load_dataset_for,
     load_model,
     load_table,
     make_explainers,
     methods_in_words,
+    on_main,
     path_item,
     positive_int,
+    process_group,
     run,
     say_left_out,
     say_results,
@@ -63,6 +84,7 @@ from utils import (
     sha256,
     stage_parser,
     workable,
+    world,
     write_csv,
     write_flag_counts,
 )
@@ -247,76 +269,122 @@ def settings_of(
 
 
 def main(args: argparse.Namespace) -> None:
-    """Check, tabulate, draw; with --strict exit 1 on a broken claim."""
-    device = select_device(args)
-    check_methods(args.methods)
-    model, others, amplitude = load_models(args, device)
-    check_names("pathology", args.pathologies or [], model.info.labels)
-    args.methods = workable_on_all(args.methods, [model, *others, *amplitude])
-    explainers = {
-        "full": make_explainers(args.methods),
-        "quick": make_explainers(args.methods, quick=True),
-    }
-    place = settle(args, model.info, args.model_path)
-    checks, planted = checks_of(args)
-    if args.control:
-        check_control(model, checks)
-    subjects, fits = subjects_of(
-        args, model, amplitude
-    )  # before the folder is claimed: an error leaves nothing behind
-    folder = place.run / "sanity"
-    settings = settings_of(args, model.info.sampling_rate, list(checks), planted)
-    with Stage(folder, "sanity", settings, args.overwrite, place.facts, args.bare) as stage:
-        if stage.finished_before():
+    """Check in all processes, tabulate and draw in the main one; with --strict exit 1 on a broken
+    claim.
+    """
+    with process_group(select_device(args)) as device, contextlib.ExitStack() as stack:
+        check_methods(args.methods)
+        model, others, amplitude = load_models(args, device)
+        check_names("pathology", args.pathologies or [], model.info.labels)
+        args.methods = workable_on_all(args.methods, [model, *others, *amplitude])
+        explainers = {
+            "full": make_explainers(args.methods),
+            "quick": make_explainers(args.methods, quick=True),
+        }
+        place = settle(args, model.info, args.model_path)
+        checks, planted = checks_of(args)
+        if args.control:
+            check_control(model, checks)
+        # before the folder is claimed: an error leaves nothing behind
+        subjects, fits = subjects_of(args, model, amplitude)
+        settings = settings_of(args, model.info.sampling_rate, list(checks), planted)
+        folder = place.run / "sanity"
+        of_stage = (folder, "sanity", settings, args.overwrite, place.facts, args.bare)
+        stage = on_main(lambda: stack.enter_context(Stage(*of_stage)))
+        if from_main(lambda: stage.finished_before()):
             broken = sanity_tables.read_broken(folder)
         else:
-            broken = compute(args, stage, checks, subjects, others, fits, explainers, planted)
+            job = Job(checks, subjects, others, fits, explainers, planted, Store(folder))
+            broken = compute(args, stage, job)
     if args.strict and len(broken):
         print("broken claims:\n" + broken.to_string(index=False), file=sys.stderr)
         sys.exit(1)
 
 
-def compute(
-    args: argparse.Namespace,
-    stage: Stage,
-    checks: dict[str, Check],
-    subjects: Subjects,
-    others: list[nn.Module],
-    fits: list[pd.DataFrame],
-    explainers: dict[str, dict[str, Explainer]],
-    planted: Path | None,
-) -> pd.DataFrame:
-    """All parts, tables and figures of a run; returns the broken claims."""
-    store = Store(stage.folder)
+@dataclass(frozen=True)
+class Job:
+    """All that a run computes with."""
+
+    checks: dict[str, Check]
+    subjects: Subjects
+    others: list[nn.Module]
+    fits: list[pd.DataFrame]
+    explainers: dict[str, dict[str, Explainer]]
+    planted: Path | None
+    store: Store
+
+    @property
+    def parts(self) -> dict[str, Check]:
+        """The checks that are measured method by method."""
+        return {name: check for name, check in self.checks.items() if check.measure}
+
+    @property
+    def subject(self) -> Subject:
+        """The network under test with its records."""
+        return self.subjects["model"][0]
+
+
+def compute(args: argparse.Namespace, stage: Stage | None, job: Job) -> pd.DataFrame:
+    """All parts in all processes, tables and figures in the main one (which has the stage);
+    returns the broken claims.
+    """
+    work = plan(job.parts, job.subjects, args.methods)
+    seeds = sanity_tables.seeds_of(job.subject, job.others if "seeds" in job.checks else [])
+    on_main(lambda: begin(args, stage, job, work, seeds))
+    run_parts(job.parts, work, job.explainers, job.store)
+    sanity_tables.map_seeds(seeds, job.explainers["full"], job.store)
+    beside = beside_controls(args, job) if args.control else None
+    if not is_main():
+        return pd.DataFrame()
+    names = [(name, method, subject.name) for name, subject, method in work]
+    records = job.store.records(names) if work else None
+    tables = sanity_tables.build(
+        records,
+        job.checks,
+        job.subjects,
+        seeds,
+        job.fits,
+        job.explainers,
+        job.store,
+        job.planted,
+        args.seed,
+    )
+    if beside is not None:
+        tables["controls"] = beside
+    finish(args, stage, job, tables, records)
+    return sanity_tables.broken_claims(tables.get("axioms", pd.DataFrame()))
+
+
+def begin(
+    args: argparse.Namespace, stage: Stage, job: Job, work: Work, seeds: list[Subject]
+) -> None:
+    """Clear the folder, name the files that processes will write into it, say how long it takes."""
     if not stage.resumed:
         stage.clear(*PATTERNS)
-    parts = {name: check for name, check in checks.items() if check.measure}
-    work = plan(parts, subjects, args.methods)
-    seconds = estimate(parts, work, explainers, store)
-    to_map = (not parts) + len(others) * (
-        "seeds" in checks
-    )  # the parts leave the model's own maps behind
-    if {"agreement", "seeds"} & {*checks} and to_map:
-        seconds += estimate_maps(subjects["model"][0], explainers["full"], to_map)
-    say_estimate(seconds, subjects, args.methods)
-    run_parts(parts, work, explainers, store)
-    records = (
-        store.records([(name, method, subject.name) for name, subject, method in work])
-        if work
-        else None
-    )
-    tables = sanity_tables.build(
-        records, checks, subjects, others, fits, explainers, store, planted, args.seed
-    )
-    if args.control:
-        tables["controls"] = beside_controls(
-            args, stage, subjects, explainers["quick"], store, checks["localisation"]
-        )
+    stage.expect(files_of(work, job.store))
+    for one, method in product(seeds, args.methods):
+        stage.expect([job.store.map_path(method, one.name, "full")])
+    seconds = estimate(job.parts, work, job.explainers, job.store)
+    to_map = (not job.parts) + len(seeds)  # the parts leave the model's own maps behind
+    if {"agreement", "seeds"} & {*job.checks} and to_map:
+        seconds += estimate_maps(job.subject, job.explainers["full"], to_map)
+    say_estimate(seconds / world(), job.subjects, args.methods)
+
+
+def finish(
+    args: argparse.Namespace,
+    stage: Stage,
+    job: Job,
+    tables: dict[str, pd.DataFrame],
+    records: pd.DataFrame | None,
+) -> None:
+    """Write the tables, draw them, close the stage."""
     written = [
         write_csv(stage.folder / f"{name}.csv", table) or stage.folder / f"{name}.csv"
         for name, table in tables.items()
     ]
-    explained = {one.name: one.ecg_id for one in (*subjects["model"], *subjects["amplitude"])}
+    shown = (*job.subjects["model"], *job.subjects["amplitude"])
+    explained = {one.name: one.ecg_id for one in shown}
     written.append(write_flag_counts(stage.folder, load_table(args.data_path), explained))
     from sanity import figures as sanity_figures  # what draws is loaded when all is computed
 
@@ -326,14 +394,14 @@ def compute(
         inputs=[*models, Path(args.data_path) / TABLE],
         outputs=written,
         counts={
-            "records": len(subjects["model"][0]),
+            "records": len(job.subject),
             "methods": len(args.methods),
             "rows": len(tables["checks"]),
         },
     )
-    print(f"{len(tables['checks'])} rows of {len(checks)} checks and {len(args.methods)} methods")
+    n_checks, n_methods = len(job.checks), len(args.methods)
+    print(f"{len(tables['checks'])} rows of {n_checks} checks and {n_methods} methods")
     say_results(stage.folder, written, FIRST)
-    return sanity_tables.broken_claims(tables.get("axioms", pd.DataFrame()))
 
 
 def check_control(model: nn.Module, checks: dict[str, Check]) -> None:
@@ -348,26 +416,21 @@ def check_control(model: nn.Module, checks: dict[str, Check]) -> None:
         )
 
 
-def beside_controls(
-    args: argparse.Namespace,
-    stage: Stage,
-    subjects: Subjects,
-    explainers: dict[str, Explainer],
-    store: Store,
-    check: Check,
-) -> pd.DataFrame:
+def beside_controls(args: argparse.Namespace, job: Job) -> pd.DataFrame:
     """controls.csv: localisation of the network and of networks that have learnt nothing, on the
     same records (--n_few at most), with quick options.
     """
     from sanity.controls import control_rows, control_scores, control_table
     from utils import controls_for
 
-    subject = subjects["model"][0]
-    reference = store.reference("localisation", subject, check.reference)
-    info, device = subject.model.info, next(subject.model.parameters()).device
-    data = load_dataset_for(info, args.data_path, args.limit)
-    made = controls_for(args, subject.model, data, stage.folder.parent, device)
-    scores = control_scores(subject, reference, explainers, made, args.n_few, device)
+    subject = job.subject
+    check = job.checks["localisation"]
+    reference = job.store.reference("localisation", subject, check.reference)
+    device = next(subject.model.parameters()).device
+    data = load_dataset_for(subject.model.info, args.data_path, args.limit)
+    made = controls_for(args, subject.model, data, job.store.folder.parent, device)
+    quick = job.explainers["quick"]
+    scores = control_scores(subject, reference, quick, made, args.n_few, device)
     n = len(control_rows(reference, args.n_few))
     return control_table(scores, subject.name, n)
 

@@ -21,6 +21,8 @@ those of --seeds trained like it, against untrained ones and ones trained on lab
 `learnt` says learnt, special (in this network, perhaps in any) or neither, of each pair of concept
 and pathology; p_control and p_control_corrected (max-T over the pairs) are the test's;
 control_low, control_high the 95 % band of a cell's magnitude in untrained networks.
+Several processes share these networks: torchrun --nproc_per_node=2 code/tcav_analysis.py ...
+(several machines too, where they share the folder).
 
 Example:
     python code/tcav_analysis.py --modeltype=lenet --model_checkpoint_path=path/to/model.ckpt
@@ -44,12 +46,14 @@ from utils import (
     check_against,
     check_names,
     count,
+    is_main,
     is_regression,
     load_checkpoint,
     load_dataset_for,
     load_model,
     path_item,
     positive_int,
+    process_group,
     run,
     select_device,
     settle,
@@ -229,15 +233,17 @@ def main(args: argparse.Namespace) -> None:
     """Check what is asked, then answer it."""
     from tcav import study  # what computes and draws is loaded when all is checked
 
-    model = load_model(args.model_path, select_device(args))
-    check(args, model)
-    place = settle(args, model.info, args.model_path)
-    data = load_dataset_for(model.info, args.data_path, args.limit)
-    if args.apply:
+    with process_group(select_device(args)) as device:
+        model = load_model(args.model_path, device)
+        check(args, model)
+        place = settle(args, model.info, args.model_path)
+        data = load_dataset_for(model.info, args.data_path, args.limit)
+        if not args.apply:
+            study.answer(args, model, data, place, ask(args, model, data))
+            return
         refuse_training_options(args)
-        study.apply(args, model, data, place)
-    else:
-        study.answer(args, model, data, place, ask(args, model, data))
+        if is_main():
+            study.apply(args, model, data, place)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,15 @@ FOR_STAGES = {
     "common.files": ("read_csv", "sha256", "write_csv"),
     "common.labels": ("LAYOUTS", "OWN_TASK"),
     "networks.controls": ("graph_of",),
-    "networks.distributed": ("from_main", "is_main", "on_main", "process_group", "rank", "world"),
+    "networks.distributed": (
+        "from_main",
+        "is_main",
+        "on_main",
+        "process_group",
+        "rank",
+        "shared",
+        "world",
+    ),
     "records.recording": ("Asked",),
 }
 

@@ -97,6 +97,7 @@ def fails_everywhere():
     reached = 0
     for attempt in (
         lambda: distributed.from_main(refuse),
+        lambda: distributed.shared(range(5), lambda unit: refuse() if unit == 3 else unit),
         lambda: distributed.check_same("data", distributed.rank()),
     ):
         try:
@@ -117,6 +118,7 @@ def main(path, *names):
             signals,
         )
         results["failures"] = distributed.total(torch.tensor([float(fails_everywhere())])).numpy()
+        results["shared"] = np.array(distributed.shared(range(5), lambda unit: unit**2))
         results["sent"] = np.array(distributed.from_main(lambda: distributed.world()))
         if distributed.is_main():
             np.savez(path, **results)

@@ -581,6 +581,8 @@ COMMANDS = {
     "discovery": "{model} --cohort MI CD --representations signal segments --n_halvings 3 "
     "--n_resamples 9 --k_max 2 "
     "--min_records 5 --threads 1",
+    "counterfactuals": "{model} --strategy all --n_samples 9 --pathologies HYP --max_edits 2 "
+    "--max_figures 1 --add_concept SLI-LVH --threads 1",
     "report": f"--model_path {{root}}/out/{RUN} --output_path {{root}}/out",
 }
 MODEL = f"--data_path {{root}}/data --output_path {{root}}/out --model_path {{root}}/out/{RUN}"
@@ -634,7 +636,7 @@ READING = {
     ".json": read_json,
     ".ckpt": load_checkpoint,
     ".png": lambda path: Image.open(path).load(),
-    ".hea": lambda path: read_record(str(path.with_suffix("")), 100),
+    ".hea": lambda path: wfdb.rdrecord(str(path.with_suffix(""))),  # at any rate
     ".html": read_page,
 }
 

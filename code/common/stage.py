@@ -223,6 +223,11 @@ class Stage:
         with open(self._journal, "a", encoding="utf-8") as journal:
             journal.write(f"{name}\n")
 
+    def expect(self, paths: Iterable[str | Path]) -> None:
+        """Note files that other processes will write into this folder for this stage."""
+        for path in paths:
+            self._note(path)
+
     def clear(self, *patterns: str, own: Iterable[str] = ()) -> None:
         """Remove what earlier runs of this stage have left of these patterns (relative to the
         folder). UserError, and nothing is removed, where any of them is not this stage's.

@@ -16,6 +16,7 @@ from counterfactual.body import bodies_of
 from counterfactual.job import CHUNK, Job
 from counterfactual.search import threshold_logit
 from counterfactual.switching import SWITCHED_COLUMNS, answers, in_words, switch
+from networks.distributed import dealt, wait_for_all
 from networks.inference import predict
 from records.dataset import Dataset, parse_flags
 
@@ -53,15 +54,16 @@ def switches(
 
 
 def compute(job: Job, wanted: list[Switch]) -> None:
-    """Write the parts that are not there yet."""
+    """Write the parts of this process's share that are not there yet; return when all are there."""
     units = [(one, number) for one in wanted for number in range(-(-len(one.rows) // CHUNK))]
-    todo = [unit for unit in units if not _part(job.folder, *unit).is_file()]
+    todo = [unit for unit in dealt(units) if not _part(job.folder, *unit).is_file()]
     with tqdm(todo, desc="concepts", unit=f" x {CHUNK} records") as progress:
         for one, number in progress:
             rows = one.rows[number * CHUNK : (number + 1) * CHUNK]
             lines = _lines(job, one, rows)
             arrays = parts.to_arrays(NAME, lines, SWITCHED_COLUMNS)
             write_npz(_part(job.folder, one, number), **arrays)
+    wait_for_all()
 
 
 def _part(folder: Path, one: Switch, number: int) -> Path:

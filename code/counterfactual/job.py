@@ -1,4 +1,5 @@
-"""Counterfactuals of any number of records, chunk by chunk: resumable, bounded memory.
+"""Counterfactuals of any number of records, chunk by chunk: resumable, bounded memory, shared among
+processes.
 
 A chunk of CHUNK records of one pathology is one file under <folder>/.parts; when all are there they
 become counterfactuals.csv, edits.csv, alone.csv and signals_<pathology>.npz.
@@ -22,6 +23,7 @@ from counterfactual.edits import EDITS, Limits
 from counterfactual.search import Found, Search, in_order, threshold_logit
 from counterfactual.sentences import sentence
 from ecg.analysis import measure_all
+from networks.distributed import dealt, wait_for_all
 from networks.inference import predict
 from networks.metrics import sigmoid
 from records.dataset import Dataset
@@ -89,14 +91,15 @@ class Job:
 
 
 def compute(job: Job) -> None:
-    """Write the parts that are not there yet."""
-    todo = [unit for unit in job.units() if not job.part(*unit).is_file()]
+    """Write the parts of this process's share that are not there yet; return when all are there."""
+    todo = [unit for unit in dealt(job.units()) if not job.part(*unit).is_file()]
     total = sum(len(_rows(*unit)) for unit in todo)
     with tqdm(total=total, desc="counterfactuals", unit=" records") as progress:
         for target, number in todo:
             rows = _rows(target, number)
             write_npz(job.part(target, number), **_chunk(job, target, rows))
             progress.update(len(rows))
+    wait_for_all()
 
 
 def _rows(target, number):

@@ -1,6 +1,7 @@
 """A run of the counterfactual stage from what is asked to its tables and figures."""
 
 import argparse
+import contextlib
 import shutil
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from common.stage import Stage
 from counterfactual import concept_job, groups
 from counterfactual.edits import limits_of
 from counterfactual.job import Job, assemble, compute, remove_parts
+from networks import distributed
 from networks.checkpoints import find_checkpoint
 from networks.defaults import Place
 from networks.inference import load_dataset_for
@@ -44,7 +46,7 @@ SETTINGS = (
 
 
 def answer(args: argparse.Namespace, model: nn.Module, place: Place) -> None:
-    """Choose records, search, write tables and figures."""
+    """Choose records, search in all processes, write tables and figures in the main one."""
     folder = place.run / "counterfactual"
     job = prepare(args, model, folder)
     settings = {name: getattr(args, name) for name in SETTINGS}
@@ -52,16 +54,19 @@ def answer(args: argparse.Namespace, model: nn.Module, place: Place) -> None:
         "checkpoint": sha256(find_checkpoint(args.model_path)),
         "data": content_hash(args.data_path, model.info.sampling_rate),
     }
-    with Stage(folder, "counterfactual", settings, args.overwrite, place.facts, args.bare) as stage:
-        if stage.finished_before():
+    of_stage = (folder, "counterfactual", settings, args.overwrite, place.facts, args.bare)
+    with contextlib.ExitStack() as stack:
+        stage = distributed.on_main(lambda: stack.enter_context(Stage(*of_stage)))
+        if distributed.from_main(lambda: stage.finished_before()):
             return
-        if not stage.resumed:
-            clear(stage)
+        distributed.from_main(lambda: clear(stage) if not stage.resumed else None)
         n_records = sum(len(target.rows) for target in job.targets)
         print(f"{n_records} records x pathologies, up to {args.max_edits} changes each")
         sys.stdout.flush()
         compute(job)
-        finish(args, job, stage, switch_concepts(args, job, place.run))
+        wanted = switch_concepts(args, job)
+        if distributed.is_main():
+            finish(args, job, stage, write_switched(job, wanted, place.run))
 
 
 def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> Job:
@@ -81,14 +86,20 @@ def clear(stage: Stage) -> None:
     shutil.rmtree(stage.folder / ".parts", ignore_errors=True)
 
 
-def switch_concepts(args: argparse.Namespace, job: Job, run_folder: Path) -> list[Path]:
-    """Switch the concepts asked for; the written paths."""
+def switch_concepts(args: argparse.Namespace, job: Job) -> list[concept_job.Switch]:
+    """Switch the concepts asked for, in all processes; what was switched."""
     asked = {"add": args.add_concept, "remove": args.remove_concept}
     wanted, left_out = concept_job.switches(job.data, asked, args.n_samples, args.seed)
     say_left_out(left_out)
+    if wanted:
+        concept_job.compute(job, wanted)
+    return wanted
+
+
+def write_switched(job: Job, wanted: list[concept_job.Switch], run_folder: Path) -> list[Path]:
+    """Tables of the concepts that were switched; the written paths."""
     if not wanted:
         return []
-    concept_job.compute(job, wanted)
     scores = run_folder / "tcav" / "scores.csv"
     tcav = read_csv(scores) if scores.is_file() else None
     return concept_job.assemble(job, wanted, tcav)

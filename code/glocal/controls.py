@@ -9,6 +9,7 @@ their lift on the card is as high, p_control_corrected allows for all cards and 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +19,9 @@ import torch
 from attribution.cards import Card
 from attribution.methods import get_method
 from common.beside import beside_controls
-from glocal.groups import CONTROLS, Group, Pool, fill_group
+from glocal.groups import CONTROLS, Group, Pool, fill_group, twin_of
 from glocal.scorecard import group_shares, lift
+from networks.distributed import together
 
 if TYPE_CHECKING:
     from networks.controls import Control
@@ -41,18 +43,22 @@ def control_lifts(
     """
     asked = [name for name in methods if name not in CONTROLS and get_method(name).has_lead_axis]
     judged = [group for group in groups if group.pathology in cards]
-    rows = []
-    for control in made:
+
+    def rows_of(control):
+        rows = []
         alone = replace(pool, models=[control.load(device)], model_of=np.zeros_like(pool.model_of))
         for group in judged:
-            twin = replace(group, heat={}, signed_heat={}, cells={})
+            twin = twin_of(group)
             fill_group(twin, alone, asked, seed)
             cells = cards[group.pathology].cells
             for name in asked:
                 maps = twin.cells[name]
                 value = float(lift(*group_shares(maps), cells)) if maps.explained.any() else np.nan
                 rows.append((group.pathology, name, control.kind, control.seed, value))
-    return pd.DataFrame(rows, columns=COLUMNS)
+        return rows
+
+    found = together([rows_of(control) for control in made])
+    return pd.DataFrame(list(chain.from_iterable(found)), columns=COLUMNS)
 
 
 def with_controls(scorecard: pd.DataFrame, lifts: pd.DataFrame) -> pd.DataFrame:

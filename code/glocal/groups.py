@@ -5,6 +5,8 @@ pool = load_pool([model], data, folds=[10])                # logits of every rec
                                                            that may explain it
 group = make_group(pool, "LVH", "true_positives", 100)     # records and beats
 fill_group(group, pool, ["saliency"], seed=0)              # heat and cell sums per method
+
+`load_pool` and `fill_groups` share their records among the processes that torchrun started.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +23,8 @@ from common.cli import say_left_out
 from common.files import UserError
 from ecg.beats import Beats, cut_beats, find_beats, group_beat
 from networks.checkpoints import ModelInfo
-from networks.inference import coverage_of, predict
+from networks.distributed import dealt, shared, shared_predict
+from networks.inference import coverage_of
 from networks.metrics import sigmoid
 from records.dataset import Dataset
 from records.segmentations import load_segments
@@ -137,7 +140,7 @@ def load_pool(
         )
     logits = np.concatenate(
         [
-            predict(model, data.signals[part], window, progress=progress)
+            shared_predict(model, data.signals[part], window, progress=progress)
             for model, part in zip(models, parts, strict=True)
         ]
     )
@@ -273,54 +276,106 @@ def label_bars(group: Group, labels: Sequence[str], top: int = 5) -> list[tuple[
 # ---------------------------------------------------------------- what
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What `fill_groups` is to find of one group: the relevance for its own label or for `target`,
+    under `n_jitters` jitters of the waves' boundaries too.
+    """
+
+    group: Group
+    n_jitters: int = 0
+    target: str | None = None
+
+    def starts(self) -> range:
+        """First records of its batches."""
+        return range(0, len(self.group.data), BATCH)
+
+
+def fill_groups(
+    asked: Sequence[Asked],
+    pool: Pool,
+    methods: Sequence[str],
+    seed: int = 0,
+    progress: bool = False,
+) -> None:
+    """Map the groups' relevance with every method, by beat and by cell, their batches dealt out to
+    the processes; each process has all of it.
+    """
+    units = [(number, start) for number, one in enumerate(asked) for start in one.starts()]
+    with tqdm(total=len(dealt(units)), desc="groups", disable=not progress, leave=False) as bar:
+
+        def explained(unit):
+            bar.set_postfix_str(asked[unit[0]].group.pathology)
+            found = _of_batch(asked[unit[0]], unit[1], pool, methods, seed)
+            bar.update()
+            return found
+
+        found = shared(units, explained)
+    for number, one in enumerate(asked):
+        mine = [of_unit for unit, of_unit in zip(units, found, strict=True) if unit[0] == number]
+        _put_together(one.group, mine, methods)
+
+
 def fill_group(
     group: Group,
     pool: Pool,
     methods: Sequence[str],
     seed: int = 0,
-    progress: bool = False,
     n_jitters: int = 0,
-    target: str | None = None,
 ) -> None:
-    """Map the group's relevance with every method, by beat and by cell, for its own label or for
-    `target`; the cells of methods that look at the network under `n_jitters` jitters of the waves'
-    boundaries too.
+    """The same of one group, all of it by this process."""
+    asked = Asked(group, n_jitters)
+    found = [_of_batch(asked, start, pool, methods, seed) for start in asked.starts()]
+    _put_together(group, found, methods)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What one batch of records gives: each a dictionary by method."""
+
+    cells: dict
+    jittered: dict
+    heat: dict  # (2, L, 12): sums over the beats, without the modulus second
+
+
+def _of_batch(asked, start, pool, methods, seed):
+    """The maps of one batch, by beat and by cell; cells of methods that look at the network under
+    every jitter too.
     """
-    data, target = group.data, pool.info.index(target or group.pathology)
+    group, data = asked.group, asked.group.data
+    target = pool.info.index(asked.target or group.pathology)
     coverage = coverage_of(pool.models[0], data.signals.shape[1], group.window)
-    parts = {method: [] for method in methods}
-    moved = {method: [] for method in methods if n_jitters and method not in CONTROLS}
-    heat = {method: np.zeros((2, *group.windows.shape[1:])) for method in methods}
-    for start in tqdm(
-        range(0, len(data), BATCH), desc=group.pathology, disable=not progress, leave=False
-    ):
-        rows = np.arange(start, min(start + BATCH, len(data)))
-        segments = load_segments(data, rows)
-        beats = group.beats.of_records(np.isin(np.arange(len(data)), rows))
-        for method in methods:
-            maps = _explain(group, pool, rows, target, method, seed, segments)
-            parts[method].append(cell_maps(maps, segments, data.patient_id[rows], coverage))
-            if method in moved:
-                cells = parts[method][-1]
-                moved[method].append(
-                    _jittered(cells, maps, segments, data, rows, n_jitters, coverage, seed)
-                )
-            cut = cut_beats(maps / np.where(coverage > 0, coverage, np.nan)[:, None], beats)
-            heat[method] += np.abs(cut).sum(axis=0), cut.sum(axis=0)
+    found = _Batch({}, {}, {})
+    rows = np.arange(start, min(start + BATCH, len(data)))
+    segments = load_segments(data, rows)
+    beats = group.beats.of_records(np.isin(np.arange(len(data)), rows))
     for method in methods:
-        group.cells[method] = concatenate(parts[method])
-        group.heat[method], group.signed_heat[method] = heat[method] / len(group.beats)
-    for method, batches in moved.items():
-        group.jittered[method] = [concatenate(same) for same in zip(*batches, strict=True)]
+        maps = _explain(group, pool, rows, target, method, seed, segments)
+        cells = cell_maps(maps, segments, data.patient_id[rows], coverage)
+        found.cells[method] = cells
+        if asked.n_jitters and method not in CONTROLS:
+            found.jittered[method] = _jittered(
+                cells, maps, segments, data, rows, asked.n_jitters, coverage, seed
+            )
+        cut = cut_beats(maps / np.where(coverage > 0, coverage, np.nan)[:, None], beats)
+        found.heat[method] = np.stack([np.abs(cut).sum(axis=0), cut.sum(axis=0)])
+    return found
 
 
-def explained_for(
-    group: Group, target: str, pool: Pool, methods: Sequence[str], seed: int = 0
-) -> Group:
-    """The same records, mapped for another label."""
-    twin = replace(group, heat={}, signed_heat={}, cells={}, jittered={})
-    fill_group(twin, pool, methods, seed, target=target)
-    return twin
+def _put_together(group, batches, methods):
+    """Write the batches' cells and beats into their group."""
+    for method in methods:
+        group.cells[method] = concatenate([batch.cells[method] for batch in batches])
+        heat = sum(batch.heat[method] for batch in batches) / len(group.beats)
+        group.heat[method], group.signed_heat[method] = heat
+        if method in batches[0].jittered:
+            moved = zip(*(batch.jittered[method] for batch in batches), strict=True)
+            group.jittered[method] = [concatenate(same) for same in moved]
+
+
+def twin_of(group: Group) -> Group:
+    """The same records, of which nothing is known yet."""
+    return replace(group, heat={}, signed_heat={}, cells={}, jittered={})
 
 
 def _jittered(cells, maps, segments, data, rows, n_jitters, coverage, seed):

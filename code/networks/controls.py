@@ -32,6 +32,7 @@ from common.cli import say_left_out
 from common.files import UserError
 from common.labels import is_regression
 from networks.checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint
+from networks.distributed import dealt
 from networks.models import MODELS, get_model
 from networks.program import Program
 from networks.training import Learner, Recipe, TrainingSet, train_one_epoch
@@ -251,6 +252,8 @@ def controls(
     graph: Program | None = None,
 ) -> Iterator[Control]:
     """`n` controls of each kind for the network that `info` describes; those not there are made.
+    Several processes share them: each gets its own, and distributed.together() puts in order what
+    they were asked.
 
     data    records of the whole data set: the labelled ones of the network's training folds are
             taken
@@ -266,7 +269,7 @@ def controls(
     training = training_records(info, data)
     folder = control_folder(output_path, info, training, epochs, graph)
     wanted = list(product(kinds, range(n)))
-    for kind, seed in tqdm(wanted, "controls", disable=not progress, leave=False):
+    for kind, seed in tqdm(dealt(wanted), "controls", disable=not progress, leave=False):
         path = _place(folder, kind, seed)
         if not path.is_file():
             model = make_control(kind, info, training, seed, epochs, device, graph)

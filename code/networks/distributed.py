@@ -6,8 +6,9 @@ path. Started by torchrun, which sets RANK, LOCAL_RANK and WORLD_SIZE: gloo on C
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +16,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from common.files import UserError
-from networks.inference import predict
+from networks.inference import BATCH, predict
+
+# a process that is through with its share waits for the others this long: shares may take hours
+PATIENCE = timedelta(days=7)
+
+Unit, Result = TypeVar("Unit"), TypeVar("Result")
 
 
 def rank() -> int:
@@ -35,18 +41,33 @@ def is_main() -> bool:
 
 @contextlib.contextmanager
 def process_group(device: torch.device) -> Iterator[torch.device]:
-    """Join the processes that torchrun started (if it did); yields this process's device."""
+    """Join the processes that torchrun started (if it did); yields this process's device.
+
+    All but the main process say nothing meanwhile, errors that end them apart.
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield device
         return
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
     try:
-        yield device
+        with contextlib.nullcontext() if is_main() else _silence():
+            yield device
     finally:
         dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _silence():
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
 
 
 def on_main(compute: Callable) -> Any:
@@ -95,20 +116,62 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
+def dealt(units: Iterable[Unit]) -> list[Unit]:
+    """This process's share of the units: every so manyth."""
+    return list(units)[rank() :: world()]
+
+
+def together(mine: Sequence[Result], error: UserError | None = None) -> list[Result]:
+    """What all processes made of the units that `dealt` gave them, in the units' order, in each
+    process; a UserError of any of them is raised in all.
+    """
+    if world() == 1:
+        if error:
+            raise error
+        return list(mine)
+    parts = [None] * world()
+    dist.all_gather_object(parts, (list(mine), str(error) if error else None))
+    for _, message in parts:
+        if message is not None:
+            raise UserError(message)
+    joined = [None] * sum(len(part) for part, _ in parts)
+    for number, (part, _) in enumerate(parts):
+        joined[number :: world()] = part
+    return joined
+
+
+def shared(units: Iterable[Unit], compute: Callable[[Unit], Result]) -> list[Result]:
+    """`compute(unit)` of every unit, dealt out to the processes; all results in each of them.
+
+    What is computed of a unit must not depend on who does it: then n processes give the same bytes
+    as one.
+    """
+    mine, error = [], None
+    try:
+        for unit in dealt(units):
+            mine.append(compute(unit))
+    except UserError as raised:
+        error = raised
+    return together(mine, error)
+
+
+def wait_for_all() -> None:
+    """Return when every process has come here."""
+    if world() > 1:
+        dist.barrier()
+
+
 def shared_predict(
     model: nn.Module, signals: np.ndarray, window: str, **options: object
 ) -> np.ndarray:
-    """inference.predict with the records dealt out to the processes; the whole result (N, classes)
-    in each.
+    """inference.predict with batches of records dealt out to the processes; the whole result
+    (N, classes) in each.
     """
     if world() == 1:
         return predict(model, signals, window, **options)
-    parts = [None] * world()
-    dist.all_gather_object(parts, predict(model, signals[rank() :: world()], window, **options))
-    logits = np.empty((len(signals), parts[0].shape[1]), dtype=parts[0].dtype)
-    for number, part in enumerate(parts):
-        logits[number :: world()] = part
-    return logits
+    starts = range(0, max(len(signals), 1), BATCH)
+    batches = [signals[start : start + BATCH] for start in starts]
+    return np.concatenate(shared(batches, lambda batch: predict(model, batch, window, **options)))
 
 
 def wrap(model: nn.Module, device: torch.device) -> nn.Module:

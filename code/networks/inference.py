@@ -17,6 +17,7 @@ from common.labels import LEADS, WINDOWS
 from networks.checkpoints import ModelInfo
 from records.dataset import Dataset, Signals, load_dataset, window_starts
 
+BATCH = 256  # records predicted at once
 MOST_PROBES = 512  # passes to find what a network reads
 
 
@@ -114,7 +115,7 @@ def predict(
     model: torch.nn.Module,
     signals: np.ndarray,
     window: str = "windows",
-    batch_size: int = 256,
+    batch_size: int = BATCH,
     progress: bool = False,
 ) -> np.ndarray:
     """Logits (N, classes) of records (N, T, 12) in mV, float32; with `windows` the mean of the

@@ -10,6 +10,7 @@ well be faithful to a network that has learnt nothing.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ import torch
 from attribution.methods import Explainer
 from common.beside import beside_controls
 from networks.controls import Control
+from networks.distributed import together
 from sanity.localisation import measure_localisation
 from sanity.subject import CONTROLS, Subject
 
@@ -76,13 +78,17 @@ def control_scores(
         truth = {"mask": reference["mask"][rows], "every": reference["every"][:, rows]}
         truth["passed"] = reference["passed"][rows]
         asked = {name: one for name, one in explainers.items() if name not in CONTROLS}
-        networks = [("own", 0, None), *((one.kind, one.seed, one) for one in made)]
-        for kind, seed, control in networks:
-            model = subject.model if control is None else control.load(device)
-            twin = replace(chosen, model=model)
+
+        def rows_of(kind, seed, model):
+            twin, lines = replace(chosen, model=model), []
             for method, explain in asked.items():
                 scores = localisation_of(twin, explain, truth)
-                found += [(kind, seed, method, check, value) for check, value in scores.items()]
+                lines += [(kind, seed, method, check, value) for check, value in scores.items()]
+            return lines
+
+        found = rows_of("own", 0, subject.model)
+        mine = [rows_of(one.kind, one.seed, one.load(device)) for one in made]
+        found += chain.from_iterable(together(mine))
     return pd.DataFrame(found, columns=["kind", "seed", "method", "check", "value"])
 
 

@@ -1,5 +1,5 @@
 """Runs sanity checks part by part: one file per check, method and model, so that an interrupted run
-goes on where it stopped.
+goes on where it stopped, and several processes can share them.
 
 <folder>/parts/      long tables, one row per record and check: check, method, model, task, ecg_id,
                      patient_id, value, chance
@@ -19,9 +19,10 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from attribution.methods import Explainer
+from attribution.methods import Explainer, get_method
 from common.files import read_csv, read_npz, write_csv, write_npz
 from common.labels import slug
+from networks.distributed import dealt, rank, wait_for_all, world
 from networks.inference import read_samples
 from sanity.subject import Measured, Subject, target_logits
 
@@ -77,11 +78,19 @@ class Store:
         """Path of one part's long table."""
         return self.folder / "parts" / f"{check}__{slug(method)}__{model}.csv"
 
+    def map_path(self, method: str, model: str, kind: str) -> Path:
+        """Path of a method's maps."""
+        return self.folder / "maps" / f"{kind}__{slug(method)}__{model}.npz"
+
+    def reference_path(self, check: str, model: str) -> Path:
+        """Path of what a check computes once per model."""
+        return self.folder / "reference" / f"{check}__{model}.npz"
+
     def maps(self, subject: Subject, explain: Explainer, kind: str) -> np.ndarray:
         """The maps (n, T, 12) of a method on a subject, NaN where the model does not read; `kind`
         tells quick from full ones.
         """
-        path = self.folder / "maps" / f"{kind}__{slug(explain.name)}__{subject.name}.npz"
+        path = self.map_path(explain.name, subject.name, kind)
         if not path.is_file():
             maps = explain(subject.model, subject.signals, subject.target)
             maps[:, ~read_samples(subject.model, maps.shape[1])] = np.nan
@@ -94,7 +103,7 @@ class Store:
         """What a check computes once per model."""
         if compute is None:
             return None
-        path = self.folder / "reference" / f"{check}__{subject.name}.npz"
+        path = self.reference_path(check, subject.name)
         if not path.is_file():
             write_npz(path, **compute(subject))
         return read_npz(path)
@@ -117,9 +126,10 @@ class Store:
         )
 
 
-def plan(
-    checks: dict[str, Check], subjects: dict[str, list[Subject]], methods: list[str]
-) -> list[tuple[str, Subject, str]]:
+Work = list[tuple[str, Subject, str]]  # (check, subject, method)
+
+
+def plan(checks: dict[str, Check], subjects: dict[str, list[Subject]], methods: list[str]) -> Work:
     """What is to be done: (check, subject, method), the checks in their order."""
     work = []
     for name, check in checks.items():
@@ -139,9 +149,7 @@ def estimate_maps(subject: Subject, explainers: dict, n_models: int) -> float:
     return total
 
 
-def estimate(
-    checks: dict[str, Check], work: list[tuple[str, Subject, str]], explainers: dict, store: Store
-) -> float:
+def estimate(checks: dict[str, Check], work: Work, explainers: dict, store: Store) -> float:
     """Seconds that the work will take, from the time of a few maps and forward passes per model and
     method.
     """
@@ -168,11 +176,41 @@ def estimate(
     return total
 
 
-def run_parts(
-    checks: dict[str, Check], work: list[tuple[str, Subject, str]], explainers: dict, store: Store
-) -> None:
-    """Do what is not there yet, with a progress bar."""
-    todo = [item for item in work if not store.part(item[0], item[2], item[1].name).is_file()]
+def files_of(work: Work, store: Store) -> list[Path]:
+    """All files that `run_parts` may write."""
+    files = []
+    for name, subject, method in work:
+        files.append(store.part(name, method, subject.name))
+        files.append(store.reference_path(name, subject.name))
+        files += [store.map_path(method, subject.name, kind) for kind in ("full", "quick")]
+    return list(dict.fromkeys(files))
+
+
+def share_of(work: Work, rank: int, world: int) -> Work:
+    """What process `rank` of `world` does: whole methods of a model, so that nobody makes another's
+    maps; the costly ones are dealt out first, each to the process that has least to do.
+    """
+    costs: dict[tuple[str, str], float] = {}
+    for _, subject, method in work:
+        cost = len(subject) * (1 + get_method(method).passes)
+        costs[subject.name, method] = costs.get((subject.name, method), 0.0) + cost
+    load, owner = [0.0] * world, {}
+    for key, cost in sorted(costs.items(), key=lambda item: (-item[1], item[0])):
+        owner[key] = min(range(world), key=lambda process: (load[process], process))
+        load[owner[key]] += cost
+    return [item for item in work if owner[item[1].name, item[2]] == rank]
+
+
+def run_parts(checks: dict[str, Check], work: Work, explainers: dict, store: Store) -> None:
+    """Do what is not there yet, with a progress bar; return when all processes have done their
+    share.
+    """
+    references = {(name, subject.name): subject for name, subject, _ in work}
+    for (name, _), subject in dealt(references.items()):
+        store.reference(name, subject, checks[name].reference)
+    wait_for_all()
+    mine = share_of(work, rank(), world())
+    todo = [item for item in mine if not store.part(item[0], item[2], item[1].name).is_file()]
     with tqdm(todo, desc="sanity checks", unit="part") as progress:
         for name, subject, method in progress:
             progress.set_postfix_str(f"{name} {method} {subject.name}")
@@ -186,3 +224,4 @@ def run_parts(
             store.write_part(
                 name, method, subject.name, check.measure(subject, maps, explain, reference)
             )
+    wait_for_all()

@@ -1,6 +1,7 @@
 """From the parts of a sanity run to its tables: checks.csv and those beside it."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ from tqdm import tqdm
 
 from attribution.methods import Explainer
 from common.files import UserError, read_csv
+from networks.distributed import dealt, wait_for_all
 from networks.inference import predict
 from records.dataset import Dataset
 from sanity.agreement import glocal_agreement, measure_between_methods, measure_between_seeds
@@ -37,9 +39,24 @@ def long_table(found: dict[str, list]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
+def seeds_of(subject: Subject, others: list[nn.Module]) -> list[Subject]:
+    """The same records for the networks of other seeds."""
+    return [
+        replace(subject, model=other, name=f"{subject.name}-seed{number}")
+        for number, other in enumerate(others, 1)
+    ]
+
+
+def map_seeds(seeds: list[Subject], explainers: dict[str, Explainer], store: Store) -> None:
+    """Every method's maps of the networks of other seeds, which the processes share."""
+    for one, explain in dealt(product(seeds, explainers.values())):
+        store.maps(one, explain, "full")
+    wait_for_all()
+
+
 def seed_agreement(
     subject: Subject,
-    others: list[nn.Module],
+    seeds: list[Subject],
     explainers: dict[str, dict[str, Explainer]],
     store: Store,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -48,12 +65,7 @@ def seed_agreement(
     for name, explain in tqdm(
         explainers["full"].items(), desc="seeds", unit=" methods", disable=None
     ):
-        seeds = [
-            replace(subject, model=other, name=f"{subject.name}-seed{k}")
-            for k, other in enumerate(others, 1)
-        ]
-        subjects = [subject, *seeds]
-        maps = [store.maps(one, explain, "full") for one in subjects]
+        maps = [store.maps(one, explain, "full") for one in (subject, *seeds)]
         found[name] = measure_between_seeds(subject, maps)
         glocal.append(glocal_agreement(subject, maps, name))
     return long_table(found), pd.concat(glocal, ignore_index=True)
@@ -82,7 +94,7 @@ def build(
     records: pd.DataFrame | None,
     checks: dict[str, Check],
     subjects: Subjects,
-    others: list[nn.Module],
+    seeds: list[Subject],
     fits: list[pd.DataFrame],
     explainers: dict[str, dict[str, Explainer]],
     store: Store,
@@ -98,7 +110,7 @@ def build(
         found, tables["agreement_pairs"] = measure_between_methods(subject, maps)
         long.append(long_table(found))
     if "seeds" in checks:
-        of_seeds, glocal = seed_agreement(subject, others, explainers, store)
+        of_seeds, glocal = seed_agreement(subject, seeds, explainers, store)
         long.append(of_seeds)
         rows.append(glocal)
     if "layers" in checks:

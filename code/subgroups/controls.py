@@ -9,6 +9,7 @@ representations and metrics.
 
 import argparse
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import nn
 from common.beside import beside_controls
 from common.files import UserError
 from networks.controls import Control, check_controls, controls_for, graph_of
+from networks.distributed import together
 from networks.inference import load_dataset_for
 from subgroups.clusters import METRICS, score
 from subgroups.cohort import Cohort
@@ -42,18 +44,21 @@ def control_scores(
     representation that has more than one cluster and that a network has a part in.
     """
     asked = [name for name, one in found.items() if one.k > 1 and name not in WITHOUT_NETWORK]
-    labels, rows = cohort.labels[design.reported], []
-    for control in made if asked else ():
-        twin = Material(
-            cohort.data, control.load(device), material.target, material.method, material.window
-        )
+    labels = cohort.labels[design.reported]
+
+    def rows_of(control):
+        model, rows = control.load(device), []
+        twin = Material(cohort.data, model, material.target, material.method, material.window)
         for name in asked:
             features = np.nan_to_num(REPRESENTATIONS[name](twin))
             clusters = clusters_into(found[name].k, features, cohort, design, args)
             for metric in METRICS:
                 value = score(metric, clusters[design.reported], labels)
                 rows.append((name, metric, control.kind, control.seed, value))
-    return pd.DataFrame(rows, columns=COLUMNS)
+        return rows
+
+    rows = together([rows_of(control) for control in (made if asked else ())])
+    return pd.DataFrame(list(chain.from_iterable(rows)), columns=COLUMNS)
 
 
 def check_control(model: nn.Module, cohort: Cohort) -> None:

@@ -5,17 +5,17 @@ separates them.
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 from torch import nn
-from tqdm import tqdm
 
 from common.files import UserError
 from common.intervals import mean_with_interval
 from common.labels import LABEL_MAPPINGS, LEADS
 from common.stats import holm, permutation_p
 from ecg.segments import SEGMENTS
+from networks.distributed import shared
 from networks.inference import predict
 from subgroups.clusters import (
     METRICS,
@@ -197,26 +197,28 @@ def judge_clusters(
     traits: Traits,
     args: argparse.Namespace,
 ) -> list[dict]:
-    """Rows of table.csv: representation, metric, value, low, high, chance, p, n, n_patients."""
+    """Rows of table.csv: representation, metric, value, low, high, chance, p, n, n_patients; the
+    processes share the representations.
+    """
     rows = design.reported
-    labels, patients = cohort.labels[rows], cohort.data.patient_id[rows]
-    judged = []
-    for name, result in tqdm(found.items(), desc="statistics"):
+    whose = cohort.data.patient_id
+    labels, patients = cohort.labels[rows], whose[rows]
+
+    def rows_of(name):
+        result = found[name]
         own = list(_structure_rows(result, design, cohort))
-        if result.k == 1:
-            judged += [{"representation": name, **row} for row in own]
-            continue
-        clusters = result.clusters[rows]
-        if cohort.hidden_labels:
-            own += agreement(clusters, labels, patients, args.n_resamples, args.seed)
-            own.append(_majority(labels, patients))
-        own.append(
-            _replication(
-                features[name][design.fitted], cohort.data.patient_id[design.fitted], result.k, args
-            )
-        )
-        own += _follows_prediction(clusters, traits.predicted[rows], labels, patients, args)
-        judged += [{"representation": name, **row} for row in own]
+        if result.k > 1:
+            clusters = result.clusters[rows]
+            if cohort.hidden_labels:
+                own += agreement(clusters, labels, patients, args.n_resamples, args.seed)
+                own.append(_majority(labels, patients))
+            fitted, fitted_patients = features[name][design.fitted], whose[design.fitted]
+            own.append(_replication(fitted, fitted_patients, result.k, args))
+            own += _follows_prediction(clusters, traits.predicted[rows], labels, patients, args)
+        return [{"representation": name, **row} for row in own]
+
+    of_each = shared(found, rows_of)
+    judged = list(chain.from_iterable(of_each))
     if cohort.hidden_labels and "signal" in found:
         signal = found["signal"].clusters[rows]
         others = [name for name in found if name != "signal"]

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from attribution.cells import cell_maps, relative_density
 from attribution.methods import explain_records
 from ecg.beats import Beats, find_beats, mean_beats, median_beats
+from networks.distributed import shared
 from networks.inference import coverage_of
 from records.dataset import Dataset
 from records.segmentations import load_segments
@@ -54,14 +55,22 @@ class Material:
         """(N, T, 12) signed attribution of the target, edges scaled to the coverage of the middle;
         NaN where nothing is known.
         """
-        done = explain_records(
-            self.model,
-            self.data.signals,
-            self.target,
-            self.method,
-            self.window,
-        )
-        return done.even()
+        return np.concatenate([self._maps_of(rows) for rows in self._chunks()])
+
+    def share_maps(self) -> None:
+        """The same, the records dealt out to the processes: each has all maps afterwards."""
+        self.maps = np.concatenate(shared(self._chunks(), self._maps_of))
+
+    def _chunks(self):
+        """Rows of the records that are explained at a time."""
+        return [
+            np.arange(start, min(start + CHUNK, len(self.data)))
+            for start in range(0, len(self.data), CHUNK)
+        ]
+
+    def _maps_of(self, rows):
+        signals = self.data.signals[rows]
+        return explain_records(self.model, signals, self.target, self.method, self.window).even()
 
     @cached_property
     def density(self) -> np.ndarray:
@@ -69,8 +78,7 @@ class Material:
         the record lacks the segment.
         """
         parts = []
-        for start in tqdm(range(0, len(self.data), CHUNK), desc="segments"):
-            rows = np.arange(start, min(start + CHUNK, len(self.data)))
+        for rows in tqdm(self._chunks(), desc="segments"):
             maps = cell_maps(
                 self.maps[rows], load_segments(self.data, rows), self.data.patient_id[rows]
             )

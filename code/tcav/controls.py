@@ -28,6 +28,7 @@ import torch
 
 from common.files import UserError
 from networks.checkpoints import ModelInfo
+from networks.distributed import shared, together
 from tcav.analysis import ALPHA, Outcome, Plan, correct_over_concepts, p_values, tested_magnitudes
 
 if TYPE_CHECKING:
@@ -178,42 +179,68 @@ def _band(untrained, shape):
 # ---------------------------------------------------------------- a run and what it is held against
 
 
-def compare(
-    outcomes: Sequence[Outcome],
+@dataclass(frozen=True)
+class Beside:
+    """What the explained network is held against.
+
+    trained   # (concepts, layers, classes) of every network of another seed
+    null      # (n_null, concepts, classes) of every one, where there are pseudo-concepts
+    controls  # kind -> (concepts, layers, classes) of every control network
+    """
+
+    trained: list[np.ndarray]
+    null: list[np.ndarray]
+    controls: dict[str, list[np.ndarray]]
+
+
+def beside(
     others: Sequence[torch.nn.Module],
     made: "Iterable[Control]",
     explain: Callable[[torch.nn.Module, Plan], list[Outcome]],
     plan: Plan,
-    n_class: Sequence[int],
     device: str | torch.device = "cpu",
-) -> dict[str, Verdicts]:
-    """Verdicts per family of concepts ("random", "others": what the negatives are).
+) -> Beside:
+    """The magnitudes of other networks, which the processes share.
 
-    outcomes  of the explained network
-    others    networks trained like it with other seeds
-    made      control networks
+    others    networks trained like the explained one with other seeds
+    made      control networks, this process's own
     explain   outcomes of a network under a plan: same records, concepts, layers
     """
-    trained, null = [cell_magnitudes(outcomes, plan)], []
-    if plan.n_null:
-        null = [pseudo_magnitudes(outcomes)]
-    for network in others:
+
+    def of_seed(network):
         found = explain(network, plan)
-        trained.append(cell_magnitudes(found, plan))
-        null += [pseudo_magnitudes(found)] if plan.n_null else []
-    controls: dict[str, list] = {}
+        null = pseudo_magnitudes(found) if plan.n_null else None
+        return cell_magnitudes(found, plan), null
+
+    of_seeds = shared(others, of_seed)
     alone = replace(plan, n_null=0)
+    mine = []
     for control in made:
         found = explain(control.load(device), alone)
-        controls.setdefault(control.kind, []).append(cell_magnitudes(found, plan))
+        mine.append((control.kind, cell_magnitudes(found, plan)))
+    controls: dict[str, list] = {}
+    for kind, values in together(mine):
+        controls.setdefault(kind, []).append(values)
+    null = [values for _, values in of_seeds if values is not None]
+    return Beside([values for values, _ in of_seeds], null, controls)
+
+
+def compare(
+    outcomes: Sequence[Outcome], against: Beside, plan: Plan, n_class: Sequence[int]
+) -> dict[str, Verdicts]:
+    """Verdicts per family of concepts ("random", "others": what the negatives are) on the outcomes
+    of the explained network.
+    """
+    trained = [cell_magnitudes(outcomes, plan), *against.trained]
+    null = [pseudo_magnitudes(outcomes), *against.null] if plan.n_null else []
     verdicts = {}
     families = [outcome.concept.against for outcome in outcomes]
-    for against in dict.fromkeys(families):
-        rows = np.flatnonzero(np.array(families) == against)
-        verdicts[against] = judge(
+    for family in dict.fromkeys(families):
+        rows = np.flatnonzero(np.array(families) == family)
+        verdicts[family] = judge(
             np.stack(trained)[:, rows],
             np.mean(null, axis=0)[:, rows] if null else None,
-            {kind: np.stack(values)[:, rows] for kind, values in controls.items()},
+            {kind: np.stack(values)[:, rows] for kind, values in against.controls.items()},
             n_class,
             plan.seed,
         )

@@ -3,23 +3,25 @@ other records.
 """
 
 import argparse
+import contextlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from torch import nn
 
-from common.cli import say_results, select_device
+from common.cli import say_results
 from common.files import sha256, write_csv
 from common.stage import Stage
 from ecg.concepts import CONCEPTS
+from networks import distributed
 from networks.checkpoints import ModelInfo, find_checkpoint, load_model
 from networks.controls import controls_for
 from networks.defaults import Place
 from records.dataset import TABLE, Dataset, content_hash
 from records.quality import write_flag_counts
 from tcav.analysis import ALPHA, Outcome, Plan, analyse
-from tcav.controls import Verdicts, compare, floor_in_words, in_words
+from tcav.controls import Beside, Verdicts, beside, compare, floor_in_words, in_words
 from tcav.questions import Question, classes_of
 from tcav.tables import (
     apply_cavs,
@@ -71,14 +73,23 @@ def settings_of(args: argparse.Namespace, info: ModelInfo, question: Question) -
 def answer(
     args: argparse.Namespace, model: nn.Module, data: Dataset, place: Place, question: Question
 ) -> None:
-    """Fit CAVs, score and test them, compare with controls where asked for, write and draw."""
+    """Fit CAVs, score and test them, compare with controls where asked for, write and draw.
+
+    Processes share the networks that the explained one is held against; it is the main one's own.
+    """
     folder = place.run / "tcav"
     settings = settings_of(args, model.info, question)
-    with Stage(folder, "tcav", settings, args.overwrite, place.facts, args.bare) as stage:
-        if stage.finished_before():
+    of_stage = (folder, "tcav", settings, args.overwrite, place.facts, args.bare)
+    with contextlib.ExitStack() as stack:
+        stage = distributed.on_main(lambda: stack.enter_context(Stage(*of_stage)))
+        if distributed.from_main(lambda: stage.finished_before()):
             return
-        outcomes, means = explain(args, model, question, question.plan)
-        verdicts = verdicts_of(args, model, data, place, question, outcomes)
+        if distributed.is_main():  # the others begin with the controls meanwhile
+            outcomes, means = explain(args, model, question, question.plan)
+        against = beside_of(args, model, data, place, question)
+        if not distributed.is_main():
+            return
+        verdicts = compare(outcomes, against, question.plan, question.classes.counts)
         scores = scores_of(model.info, question, outcomes, verdicts)
         paths = write_tables(args, folder, question, scores, outcomes, means)
         evaluated, classes = question.evaluated, question.classes
@@ -120,28 +131,21 @@ def explain(
     )
 
 
-def verdicts_of(
-    args: argparse.Namespace,
-    model: nn.Module,
-    data: Dataset,
-    place: Place,
-    question: Question,
-    outcomes: list[Outcome],
-) -> dict[str, Verdicts]:
+def beside_of(
+    args: argparse.Namespace, model: nn.Module, data: Dataset, place: Place, question: Question
+) -> Beside:
     """What control networks and other seeds say of the concepts; see tcav/controls.py."""
-    device = select_device(args)
+    device = next(model.parameters()).device
     others = [load_model(path, device) for path in args.seeds]
     made = ()
     if args.control:
         made = controls_for(args, model, data, place.run, device)
         print(floor_in_words(1 + len(others), args.control))
-    return compare(
-        outcomes,
+    return beside(
         others,
         made,
         lambda network, plan: explain(args, network, question, plan)[0],
         question.plan,
-        question.classes.counts,
         device,
     )
 

@@ -113,8 +113,13 @@ def test_prediction_is_shared_and_put_together_in_order(results):
         np.testing.assert_array_equal(result["predicted"], result["signals"][:, 0, :3])
 
 
+def test_units_are_dealt_out_and_results_put_in_order(results):
+    for result in results:
+        np.testing.assert_array_equal(result["shared"], [0, 1, 4, 9, 16])
+
+
 def test_errors_of_one_process_reach_all_and_values_are_sent(results):
-    assert results[1]["failures"] == 4  # two errors in each of two processes
+    assert results[1]["failures"] == 6  # three errors in each of two processes
     assert results[1]["sent"] == 2
 
 
