@@ -264,19 +264,24 @@ def _lay_out(figure, dpi):
 # ---------------------------------------------------------------- reading
 
 
-def read_pickle(path: str | Path, ndim: int | Sequence[int] | None = None) -> np.ndarray:
+def read_pickle(
+    path: str | Path, ndim: int | Sequence[int] | None = None, in_memory: int | None = None
+) -> np.ndarray:
     """Read an array of plain numbers from a pickle that holds nothing else.
 
     ndim  the number of axes it must have, or several that it may have (None: any)
+    in_memory  bytes that are read; a larger array is mapped read-only into memory where it can be
     Raises UserError where the file is missing, damaged, or holds anything but such an array.
     """
     from common.pickles import NotPlainError, load_array
 
     path = need_file(path)
-    need_memory(path.stat().st_size, path, "give --limit to preprocessing.py, for fewer records")
+    size = path.stat().st_size
+    if in_memory is None or size <= in_memory:
+        need_memory(size, path, "give --limit to preprocessing.py, for fewer records")
     try:
         with open(path, "rb") as file:
-            return load_array(file, path.stat().st_size, ndim)
+            return load_array(file, size, ndim, in_memory)
     except NotPlainError as error:
         raise UserError(f"{path} was not read: {error}") from None
     except MemoryError:

@@ -10,6 +10,7 @@ import math
 import pickle
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -21,6 +22,16 @@ PLAIN = re.compile(r"[<>|=]?[biuf](1|2|4|8)|bool|u?int(8|16|32|64)|float(16|32|6
 
 class NotPlainError(Exception):
     """What a pickle holds beside, or instead of, one array of plain numbers."""
+
+
+class _Stretch:
+    """Bytes that were left in the file: from where, and how many."""
+
+    def __init__(self, start: int, length: int):
+        self.start, self.length = start, length
+
+    def __len__(self):
+        return self.length
 
 
 class _Type:
@@ -69,11 +80,15 @@ def _from_buffer(content, kind, shape, order):
 def _made(content, kind, shape, order):
     """The array of plain bytes, if these are as many as its type and shape say."""
     sizes = isinstance(shape, tuple) and all(type(size) is int and size >= 0 for size in shape)
-    plain = isinstance(content, bytes | bytearray) and isinstance(kind, _Type)
+    plain = isinstance(content, bytes | bytearray | _Stretch) and isinstance(kind, _Type)
     if not sizes or not plain or order not in ("C", "F"):
         raise NotPlainError("its array is not one of plain numbers")
     if len(shape) > 32 or math.prod(shape) * kind.dtype.itemsize != len(content):
         raise NotPlainError(f"its {len(content)} bytes are not an array {str(shape)[:80]}")
+    if isinstance(content, _Stretch):
+        return partial(
+            np.memmap, dtype=kind.dtype, mode="r", offset=content.start, shape=shape, order=order
+        )
     return np.frombuffer(content, dtype=kind.dtype).reshape(shape, order=order)
 
 
@@ -161,8 +176,8 @@ class _ArrayUnpickler(pickle._Unpickler):
     given in a dictionary, so that no number of the file is taken for a size of memory.
     """
 
-    def __init__(self, file: BinaryIO, size: int):
-        self._size = size
+    def __init__(self, file: BinaryIO, size: int, in_memory: int | None = None):
+        self._size, self._file, self._in_memory = size, file, in_memory
         self.dispatch = _Steps(
             type(self).dispatch
             | {
@@ -185,11 +200,24 @@ class _ArrayUnpickler(pickle._Unpickler):
         length = int.from_bytes(self.read(8), "little")
         if length > self._size:
             raise NotPlainError("it declares more bytes than it has")
+        # pickle writes large ones outside of its frames, as they are
+        framed = self._unframer.current_frame
+        if self._in_memory is not None and length > self._in_memory and not framed:
+            self.append(self._left_there(length))
+            return
         content = bytearray(length)
         for start in range(0, length, PIECE):  # by pieces: the whole would be there twice
             piece = self.read(min(PIECE, length - start))
             content[start : start + len(piece)] = piece
         self.append(content)
+
+    def _left_there(self, length):
+        """Bytes that are not read."""
+        start = self._file.tell()
+        if start + length > self._size:
+            raise NotPlainError("it declares more bytes than it has")
+        self._file.seek(length, 1)
+        return _Stretch(start, length)
 
     def _load_state(self):
         """What BUILD gives: to an array or a type, never to a function."""
@@ -199,15 +227,23 @@ class _ArrayUnpickler(pickle._Unpickler):
         self.stack[-1].__setstate__(state)
 
 
-def load_array(file: BinaryIO, size: int, ndim: int | Sequence[int] | None = None) -> np.ndarray:
+def load_array(
+    file: BinaryIO,
+    size: int,
+    ndim: int | Sequence[int] | None = None,
+    in_memory: int | None = None,
+) -> np.ndarray:
     """The array of an open pickle of `size` bytes.
 
     ndim  the number of axes it must have, or several that it may have (None: any)
+    in_memory  bytes that are read; a larger array (of protocol 5) is mapped read-only into memory
     Raises NotPlainError for all that is not one plain array of numbers, before any is looked at.
     """
-    found = _ArrayUnpickler(file, size).load()
+    found = _ArrayUnpickler(file, size, in_memory).load()
     if not isinstance(found, _Array) or found.array is None:
         raise NotPlainError("it holds no array")
+    if isinstance(found.array, partial):
+        found.array = found.array(file.name)
     wanted = (ndim,) if isinstance(ndim, int) else ndim
     if wanted is not None and found.array.ndim not in wanted:
         raise NotPlainError(f"its array has {found.array.ndim} axes, {wanted[0]} are expected")

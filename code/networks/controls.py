@@ -37,6 +37,7 @@ from networks.models import MODELS, get_model
 from networks.program import Program
 from networks.training import Learner, Recipe, TrainingSet, train_one_epoch
 from records.dataset import Dataset
+from records.stored import pieces
 
 MAX_EPOCHS = 20  # of a control on permuted labels: 7 s for a LeNet on 1,112 records
 STATISTICS_BATCH = 128
@@ -176,7 +177,8 @@ def control_folder(
     if graph is not None:
         facts["graph"] = repr(graph.to_plain()[0])
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for array in (training.ecg_id, training.patient_id, training.labels, training.signals):
+    whole = (training.ecg_id, training.patient_id, training.labels)
+    for array in (*whole, *pieces(training.signals)):
         digest.update(np.ascontiguousarray(array))
     name = f"{info.modelname}_{info.task}_{digest.hexdigest()[:12]}"
     return Path(output_path) / "controls" / name

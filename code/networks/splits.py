@@ -13,6 +13,7 @@ from networks.checkpoints import ModelInfo
 from networks.inference import load_dataset_for
 from networks.metrics import evaluable
 from records.dataset import Dataset, shared_patients
+from records.stored import pieces
 
 FOLDS = {"train": [1, 2, 3, 4, 5, 6, 7, 8], "validation": [9], "test": [10]}
 
@@ -43,7 +44,8 @@ def load_splits(
                 f"{args.data_path} hold none with "
                 f"a label of {info.task}" + (f" among the first {args.limit}" if args.limit else "")
             )
-        bad = part.ecg_id[~np.isfinite(part.signals).all(axis=(1, 2))]
+        finite = [np.isfinite(some).all(axis=(1, 2)) for some in pieces(part.signals)]
+        bad = part.ecg_id[~np.concatenate(finite)]
         if len(bad):
             raise UserError(
                 "signals that are not numbers in the records with ecg_id "
@@ -72,7 +74,7 @@ def fingerprint(splits: dict[str, Dataset]) -> str:
     """Hash of the records, labels and signals: what makes one data set another."""
     digest = hashlib.sha256()
     for part in splits.values():
-        for array in (part.ecg_id, part.labels, part.signals):
+        for array in (part.ecg_id, part.labels, *pieces(part.signals)):
             digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()[:16]
 

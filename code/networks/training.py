@@ -30,6 +30,7 @@ from networks.checkpoints import ModelInfo, save_checkpoint
 from networks.metrics import macro_auc
 from networks.models import Network, last_layer
 from records.dataset import Dataset
+from records.stored import StoredSignals
 
 
 def _one_cycle(progress: float) -> float:
@@ -69,16 +70,18 @@ class Recipe:
 
 @dataclass
 class TrainingSet:
-    """Whole records in memory, cropped on the way out.
+    """Whole records, cropped on the way out.
 
-    signals  # (N, T, leads) mV, on the training device; targets # (N, classes); ecg_id (N,); crop
-             in samples
+    signals  # (N, T, leads) mV, on the training device; those of a large cohort stay on disk, all
+             leads, of which `columns` are taken; targets # (N, classes); ecg_id (N,); crop in
+             samples
     """
 
-    signals: Tensor
+    signals: Tensor | StoredSignals
     targets: Tensor
     ecg_id: np.ndarray
     crop: int
+    columns: Sequence[int] | None = None
 
     @classmethod
     def of(
@@ -86,6 +89,9 @@ class TrainingSet:
     ) -> "TrainingSet":
         """From the records of a Dataset, with the leads in the model's order."""
         columns = [LEADS.index(lead) for lead in leads]
+        if isinstance(data.signals, StoredSignals):
+            targets = torch.from_numpy(data.labels.astype(np.float32)).to(device)
+            return cls(data.signals, targets, data.ecg_id, crop, columns)
         signals = (
             data.signals if columns == list(range(len(LEADS))) else data.signals[:, :, columns]
         )
@@ -115,7 +121,12 @@ class TrainingSet:
 
     def gather(self, rows: np.ndarray, starts: np.ndarray) -> tuple[Tensor, Tensor]:
         """Crops (B, leads, crop) and targets (B, classes), in one indexing operation each."""
-        row, start = (torch.from_numpy(index).to(self.signals.device) for index in (rows, starts))
+        device = self.targets.device
+        row, start = (torch.from_numpy(index).to(device) for index in (rows, starts))
+        if isinstance(self.signals, StoredSignals):
+            read = torch.from_numpy(self.signals[rows][:, :, self.columns]).to(device)
+            windows = read.unfold(1, self.crop, 1)
+            return windows[torch.arange(len(rows), device=device), start], self.targets[row]
         windows = self.signals.unfold(1, self.crop, 1)  # (N, offsets, leads, crop), a view
         return windows[row, start], self.targets[row]
 

@@ -25,6 +25,7 @@ from common.files import (
 )
 from common.labels import LEADS, OWN_TASK, REGRESSION_TASKS, TASKS
 from common.stage import data_folders, read_stage
+from records import stored
 from records.tasks import classes_of, own_tasks
 
 Signals = TypeVar("Signals")  # (N, T, leads): an array or a tensor
@@ -41,7 +42,7 @@ class Dataset:
     """Records of one data set; every array and the table share one row order.
 
     table          enriched table, indexed by ecg_id
-    signals        # (N, T, 12) float32 mV
+    signals        # (N, T, 12) float32 mV; those of a large cohort stay on disk (records/stored.py)
     sampling_rate  Hz
     task           name of the task or None; then `labels` and `labelled` are None too
     labels         # (N, classes) 0/1, or (N, 12) mV for a regression task (NaN where not measured)
@@ -53,7 +54,7 @@ class Dataset:
     """
 
     table: pd.DataFrame
-    signals: np.ndarray
+    signals: np.ndarray | stored.StoredSignals
     sampling_rate: int
     path: Path
     task: str | None = None
@@ -89,7 +90,8 @@ class Dataset:
             for name in ("labels", "labelled")
             if getattr(self, name) is not None
         }
-        return replace(self, table=self.table.iloc[index], signals=self.signals[index], **picked)
+        signals = stored.pick(self.signals, index)
+        return replace(self, table=self.table.iloc[index], signals=signals, **picked)
 
     def in_folds(self, folds: Iterable[int]) -> "Dataset":
         """The records whose strat_fold is one of `folds`."""
@@ -242,23 +244,29 @@ def signals_path(data_path: str | Path, sampling_rate: int) -> Path:
     return original if original.is_file() and not path.is_file() else path
 
 
-def read_array(path: str | Path) -> np.ndarray:
+def read_array(path: str | Path, in_memory: int | None = None) -> np.ndarray:
     """An array from a pickle or a .npy file, whose first byte tells one from the other: the
     original code wrote pickles under .npy names. UserError where it is missing, damaged or no array
-    of numbers.
+    of numbers. One of more than `in_memory` bytes is mapped into memory where it can be.
     """
     path = need_file(path)
     with open(path, "rb") as file:
         is_pickle = path.suffix == ".pkl" or file.read(1) == PICKLE
-    array = read_pickle(path) if is_pickle else read_npy(path)
+    mapped = in_memory is not None and path.stat().st_size > in_memory
+    array = read_pickle(path, None, in_memory) if is_pickle else read_npy(path, mapped)
     if array.dtype.kind not in "biuf":
         raise UserError(f"{path} holds {array.dtype}, not an array of numbers")
     return array
 
 
-def read_signals(path: Path) -> np.ndarray:
-    """Signals (N, T, 12) float32 mV; those of the original code may be float64."""
-    return read_array(path).astype(np.float32, copy=False)
+def read_signals(path: Path) -> np.ndarray | stored.StoredSignals:
+    """Signals (N, T, 12) float32 mV, left on disk where they are many; those of the original code
+    may be float64.
+    """
+    array = read_array(path, stored.IN_MEMORY)
+    if isinstance(array, np.memmap) and array.dtype == np.float32 and array.ndim == 3:
+        return stored.StoredSignals.of(array)
+    return array.astype(np.float32, copy=False)
 
 
 def _check_finished(data_path):
