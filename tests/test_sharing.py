@@ -1,6 +1,9 @@
 """Stages that torchrun starts in two processes write the bytes that one process writes."""
 
+import importlib
 import os
+import re
+import shlex
 import subprocess
 import sys
 
@@ -108,3 +111,31 @@ def train_another(cohort, tmp_path):
     command += ["--logdir", str(tmp_path), "--run_name", "other", "--epochs", "2"]
     subprocess.run(command, check=True, capture_output=True)
     return tmp_path / "lenet_subdiagnostic_other"
+
+
+def test_the_example_for_slurm_starts_every_stage(tmp_path):
+    """Its commands with stand-ins for Slurm, torch and python: each is one that its stage takes."""
+    for name, body in {
+        "srun": '"$@"',
+        "scontrol": "echo node-a; echo node-b",
+        "python": 'echo "1 $*"',
+        "torchrun": 'n=; while [[ $1 != code/* ]]; do n="$n $1"; shift; done; echo "$n $*"',
+    }.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    script = (ROOT / "docs" / "slurm.sh").read_text().replace("source .venv/bin/activate\n", "")
+    slurm = {"SLURM_JOB_ID": "77", "SLURM_NNODES": "4", "SLURM_JOB_NODELIST": "node-[a-d]"}
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={**slurm, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    called = [re.search(r"code/(\w+)\.py", line)[1] for line in lines]
+    assert called == ["preprocessing", "train_model", *STAGES, "report"]
+    assert all("--rdzv_endpoint=node-a:20077" in line for line in lines[1:-1])
+    for name, line in zip(called, lines, strict=True):
+        words = shlex.split(line.partition(".py ")[2])
+        importlib.import_module(name).get_args_parser().parse_args(words)
