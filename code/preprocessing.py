@@ -32,6 +32,7 @@ from records.enrich import FEATURES, enrich, read_published
 from records.layout import FILE as LAYOUT_FILE
 from records.layout import file_column, read_layout
 from records.ptbxl import count_classes, counts_as_label, encode, parse_column
+from records.stored import pick, whole
 from records.wfdb_files import (
     Problem,
     Records,
@@ -274,13 +275,15 @@ class Usable:
     read: dict[str, str]
 
 
-def read_usable(args: argparse.Namespace, table: pd.DataFrame, data_path: Path) -> Usable:
+def read_usable(
+    args: argparse.Namespace, table: pd.DataFrame, data_path: Path, folder: Path
+) -> Usable:
     """Read and check the records; UserError for bad ones without --skip_bad, and where none is
     left.
     """
     codes, problems = parse_column(table)
     problems += row_problems(table)
-    records, read = read_signals(args, table, data_path)
+    records, read = read_signals(args, table, data_path, folder)
     problems += records.problems
     if not args.skip_bad:
         refuse(problems, len(table))
@@ -291,7 +294,7 @@ def read_usable(args: argparse.Namespace, table: pd.DataFrame, data_path: Path) 
         )
     signals = records.signals
     if good.sum() < len(signals):
-        signals = signals[good[records.kept]]
+        signals = pick(signals, good[records.kept])
     codes = [code for code, fine in zip(codes, good, strict=True) if fine]
     return Usable(table[good], codes, signals, problems, records.digest, read)
 
@@ -332,7 +335,7 @@ def make(
     print(version)
     published = read_published(data_path, args.addons)
     table = table.head(args.limit) if args.limit else table
-    usable = read_usable(args, table, data_path)
+    usable = read_usable(args, table, data_path, folder)
     table, same = settle_duplicates(usable.table, usable.signals, args.join_duplicates)
     usable = replace(usable, table=table)
     counts = shared_counts(args, folder, stage, table)
@@ -344,7 +347,7 @@ def make(
         marks = folder / annotations.FOLDER
         annotations.annotate(usable.signals, args.sampling_rate, list(table.index), marks)
     raw = folder / f"raw{args.sampling_rate}.pkl"
-    write_pickle(raw, usable.signals)
+    write_pickle(raw, whole(usable.signals))
     own = tasks.own_tasks(data_path)
     outputs = [raw, *(folder / name for name in (*SHARED, *files_of(own)))]
     rows = rows_digest(read_csv(folder / TABLE, usecols=["ecg_id", "patient_id", "strat_fold"]))
@@ -420,13 +423,20 @@ def shared_with(
 
 
 def read_signals(
-    args: argparse.Namespace, table: pd.DataFrame, data_path: Path
+    args: argparse.Namespace, table: pd.DataFrame, data_path: Path, folder: Path
 ) -> tuple[Records, dict[str, str]]:
     """The records' signals, and what their bytes were when they were read."""
     layout = read_layout(data_path)
     column = file_column(layout.stored_rate(args.sampling_rate))
     read = origin.note(data_path, args.sampling_rate, args.limit)
-    records = read_records(data_path, table[column], table.index, args.sampling_rate, layout=layout)
+    records = read_records(
+        data_path,
+        table[column],
+        table.index,
+        args.sampling_rate,
+        layout=layout,
+        scratch=folder,
+    )
     refuse_other_rate(args, table, data_path, records.problems)
     return records, read
 

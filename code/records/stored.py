@@ -5,11 +5,16 @@ array of more than IN_MEMORY bytes is therefore left on the disk. What indexes i
 array as before; a choice of records (`pick`) is a list of rows and no copy.
 """
 
+import math
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from mmap import MADV_DONTNEED
+from pathlib import Path
 
 import numpy as np
+
+from common.files import need_memory
 
 IN_MEMORY = 512 << 20  # bytes of signals that are read whole: 10,000 records of 10 s at 100 Hz
 AT_ONCE = 256  # records
@@ -84,6 +89,35 @@ class StoredSignals:
         return values if dtype is None else values.astype(dtype, copy=False)
 
 
+class Room:
+    """Room for signals of a known shape that are made record by record: in memory, or in a file
+    without a name in the folder `scratch` where they are more than IN_MEMORY bytes.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], scratch: str | Path | None):
+        n_bytes = 4 * math.prod(shape)
+        self._on_disk = scratch is not None and n_bytes > IN_MEMORY
+        if self._on_disk:
+            with tempfile.TemporaryFile(dir=scratch) as file:
+                self._values = np.memmap(file, np.float32, "w+", shape=shape)
+        else:
+            # an empty array takes memory only when it is filled: too late for an error in words
+            need_memory(n_bytes, f"{shape[0]} records", "give --limit N")
+            self._values = np.empty(shape, dtype=np.float32)
+
+    def put(self, row: int, signal: np.ndarray) -> None:
+        """Keep one record."""
+        self._values[row] = signal
+        if self._on_disk and row % AT_ONCE == 0:
+            self._values._mmap.madvise(MADV_DONTNEED)
+
+    def signals(self, n_records: int) -> "np.ndarray | StoredSignals":
+        """The first records."""
+        if self._on_disk:
+            return StoredSignals(self._values, np.arange(n_records))
+        return self._values[:n_records]
+
+
 def pick(signals: "np.ndarray | StoredSignals", index: np.ndarray) -> "np.ndarray | StoredSignals":
     """The records at `index`: a copy, or still on disk where they are there."""
     return signals.pick(index) if isinstance(signals, StoredSignals) else signals[index]
@@ -93,3 +127,12 @@ def pieces(signals: Sequence, at_once: int = AT_ONCE) -> Iterator[np.ndarray]:
     """Signals (N, T, leads) as arrays of some records each, for what must see all of them."""
     for start in range(0, len(signals), at_once):
         yield signals[start : start + at_once]
+
+
+def whole(signals: "np.ndarray | StoredSignals") -> np.ndarray:
+    """All records as one array: mapped, not read, where they lie one after the other on disk."""
+    if not isinstance(signals, StoredSignals):
+        return signals
+    if np.array_equal(signals.rows, np.arange(len(signals))):
+        return signals.file.view(np.ndarray)[: len(signals)]
+    return np.asarray(signals)

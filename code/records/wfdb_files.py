@@ -6,7 +6,6 @@ named at once.
 """
 
 import hashlib
-import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -16,11 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from common.files import UserError, is_inside, need_memory
+from common.files import UserError, is_inside
 from common.labels import LEADS
 from records.layout import Layout, read_layout
 from records.lead_names import canonical_lead
 from records.resampling import resample
+from records.stored import Room
 from records.wfdb_any import INVALID_SAMPLE, read_wfdb
 from records.wfdb_header import RecordError, read_header_bytes
 
@@ -212,20 +212,20 @@ def read_records(
     sampling_rate: int,
     progress: bool = True,
     layout: Layout | None = None,
+    scratch: str | Path | None = None,
 ) -> Records:
     """Read records `data_path`/`name` (no suffix) into one array; records with a problem are left
     out and named.
 
     layout  of the data set (None: PTB-XL's). Records that are not stored at `sampling_rate` are
             read at the rate they are stored at, and resampled.
+    scratch  folder of a file that holds the signals of a large cohort meanwhile (None: memory does)
     """
     layout = layout or read_layout(data_path)
     stored = layout.stored_rate(sampling_rate)
     names, ecg_ids, root = list(names), list(ecg_ids), str(data_path)
     shape = (len(names), layout.n_samples(sampling_rate), len(LEADS))
-    # an empty array takes memory only when it is filled: too late for an error in words
-    need_memory(4 * math.prod(shape), f"{len(names)} records of {data_path}", "give --limit N")
-    signals = np.empty(shape, dtype=np.float32)
+    room = Room(shape, scratch)
     kept, problems, digest = np.zeros(len(names), dtype=bool), [], hashlib.sha256()
     bar = tqdm(
         names,
@@ -243,13 +243,13 @@ def read_records(
                     "outside the folder", f"the table names {name!r}, which is not in {root}"
                 )
             signal, header = _read_with_header(f"{root}/{name}", stored, layout.rates[stored])
-            signals[row] = resample(signal, stored, sampling_rate)
+            room.put(row, resample(signal, stored, sampling_rate))
         except RecordError as error:
             problems.append(Problem(int(ecg_ids[position]), error.kind, error.detail))
             continue
         digest.update(header)
         kept[position], row = True, row + 1
-    return Records(signals[:row], kept, problems, digest.hexdigest())
+    return Records(room.signals(row), kept, problems, digest.hexdigest())
 
 
 def id_ranges(ecg_ids: Iterable[int]) -> str:

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+import preprocessing
 from common.files import UserError, read_pickle, write_pickle
 from networks.training import TrainingSet
 from records import stored
 from records.dataset import load_dataset
-from records.stored import StoredSignals, pieces
+from records.stored import Room, StoredSignals, pick, pieces, whole
 from tiny_dataset import write_tiny_dataset
+from tiny_ptbxl import write_dataset
 
 
 @pytest.fixture
@@ -74,6 +76,23 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path):
         read_pickle(tmp_path / "x.pkl", in_memory=1)
 
 
+@pytest.mark.parametrize("in_memory", [1 << 30, 1000])
+def test_room_in_memory_or_in_a_file_without_a_name(tmp_path, monkeypatch, in_memory):
+    monkeypatch.setattr(stored, "IN_MEMORY", in_memory)
+    signals = np.random.default_rng(0).normal(size=(300, 7, 12)).astype(np.float32)
+    room = Room((310, 7, 12), tmp_path)
+    for row, signal in enumerate(signals):
+        room.put(row, signal)
+    found = room.signals(len(signals))
+    assert isinstance(found, StoredSignals) == (in_memory == 1000)
+    np.testing.assert_array_equal(whole(found), signals)
+    assert list(tmp_path.iterdir()) == []
+    write_pickle(tmp_path / "x.pkl", whole(found))
+    np.testing.assert_array_equal(read_pickle(tmp_path / "x.pkl"), signals)
+    rows = np.array([5, 1])
+    np.testing.assert_array_equal(whole(pick(found, rows)), signals[rows])
+
+
 def test_a_data_set_on_disk_is_the_data_set(tmp_path, monkeypatch):
     folder = write_tiny_dataset(tmp_path)
     whole = load_dataset(folder, "superdiagnostic")
@@ -88,3 +107,16 @@ def test_a_data_set_on_disk_is_the_data_set(tmp_path, monkeypatch):
         found = [one.gather(*batch) for one in sets]
         assert torch.equal(found[0][0], found[1][0])
         assert torch.equal(found[0][1], found[1][1])
+
+
+def test_preprocessing_on_disk_writes_the_same_files(tmp_path, monkeypatch):
+    files = []
+    for in_memory in (1 << 30, 1000):
+        source = tmp_path / str(in_memory)
+        write_dataset(source)
+        monkeypatch.setattr(stored, "IN_MEMORY", in_memory)
+        parser = preprocessing.get_args_parser()
+        preprocessing.main(parser.parse_args(["--data_path", str(source)]))
+        names = ("raw100.pkl", "ptbxl_database_enriched.csv")
+        files.append([(source / name).read_bytes() for name in names])
+    assert files[0] == files[1]
