@@ -1,8 +1,8 @@
 """Bring your own 12-lead recordings into the layout that every stage reads.
 
 Reads:  --records, a folder of WFDB records (CinC 2020/2021: age, sex and #Dx are taken from the
-        headers), of csv or of vendors' files, an HDF5 file (CODE-15 %), or an array (N, T, 12) as
-        .npy, .npz or .mat (--signals is the same)
+        headers), of HDF5 files (CODE-15 %), of csv or of vendors' files, an HDF5 file, or an array
+        (N, T, 12) as .npy, .npz or .mat (--signals is the same)
         --table, a csv with one row per recording: `labels` (class names: SCP statements as
         "IMI SR", or any others) or columns of 0 and 1 (--label_columns), and if known `record_id`,
         `patient_id`, `age`, `sex`, `strat_fold` (1-10), `r_peaks` (samples at the recording's rate)
@@ -22,6 +22,7 @@ import hashlib
 import itertools
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ FIRST = {
     "skipped_imports.csv": "recordings that were left out, and why",
     "tasks.json": "the classes that are no SCP statements",
 }
+SPARE_SECONDS = 1.0  # read beyond --seconds, so that resampling has no end there
 WITHOUT_EFFECT = ("output_path", "overwrite", "bare")
 
 
@@ -81,7 +83,8 @@ def _source_options(parser):
     parser.add_list_argument(
         "--label_columns",
         default=None,
-        help="columns of the table that hold 0 and 1, one per class (default: the column labels)",
+        help="columns of the table that hold 0 and 1, one per class, or names of classes (default: "
+        "the column labels)",
     )
     parser.add_argument(
         "--match",
@@ -155,15 +158,16 @@ def main(args: argparse.Namespace) -> None:
     if args.signal_rate is not None:
         check_rate(args.signal_rate)
     names = tuple(args.lead_names) if args.lead_names else None
-    asked = Asked(args.signal_rate, args.unit, names, args.record_start)
-    source = open_source(args.records, asked, args.match)
-    table = read_table(args, source)
+    seconds = args.seconds and args.seconds + SPARE_SECONDS
+    asked = Asked(args.signal_rate, args.unit, names, args.record_start, seconds)
+    source = open_source(args.records, asked, args.match, args.table)
+    table, source, without = read_table(args, source)
     there = folder.exists()
     with Stage(folder, "import", settings(args), args.overwrite) as stage:
         if stage.finished_before():
             return
         try:
-            counts = make(args, folder, source, table)
+            counts = make(args, folder, source, table, without)
         except UserError:
             stage.withdraw()
             if not there:
@@ -205,19 +209,20 @@ def settings(args: argparse.Namespace) -> dict:
 # ---------------------------------------------------------------- the table
 
 
-def read_table(args: argparse.Namespace, source: Source) -> pd.DataFrame:
+def read_table(args: argparse.Namespace, source: Source) -> tuple[pd.DataFrame, Source, list[str]]:
     """One row per recording of the source, in its order: record_id, ecg_id and what is known from
-    --table; UserError for all that does not fit.
+    --table; the source without the recordings that the table does not name, and those. UserError
+    for all that does not fit.
     """
     if args.table is None:
         if Path(args.records).is_file():
             raise UserError("--table is needed: a csv with one row per recording and its labels")
         ids, texts = cohort_table.number_ids(source.names, args.records)
-        return pd.DataFrame({"ecg_id": ids, "record_id": texts})
-    table = read_csv(args.table, low_memory=False)
+        return pd.DataFrame({"ecg_id": ids, "record_id": texts}), source, []
+    table = cohort_table.with_our_names(read_csv(args.table, low_memory=False))
     if not len(table):
         raise UserError(f"{args.table} has no rows")
-    table = _in_order(table, source, args)
+    table, source, without = _in_order(table, source, args)
     labels = cohort_table.read_labels(table, args.table, args.label_columns or ())
     known = {"labels": labels}
     if "age" in table:
@@ -229,7 +234,8 @@ def read_table(args: argparse.Namespace, source: Source) -> pd.DataFrame:
         known["strat_fold"] = cohort_table.read_folds(table["strat_fold"], args.table)
     if "patient_id" in table:
         known["patient_id"] = cohort_table.number_patients(table["patient_id"], args.table)
-    return table.drop(columns=[name for name in known if name in table]).assign(**known)
+    table = table.drop(columns=[name for name in known if name in table]).assign(**known)
+    return table, source, without
 
 
 def _sex_words(column, name):
@@ -240,28 +246,46 @@ def _sex_words(column, name):
 
 
 def _in_order(table, source, args):
-    """The rows of the table that belong to the source's recordings, in the recordings' order."""
-    columns = [name for name in cohort_table.ID_COLUMNS if name in table]
-    rows = None
-    for column in columns:
-        texts = [Path(str(value)).name.removesuffix(".0") for value in table[column]]
-        stems = {text: row for row, text in enumerate(texts)}
-        stems |= {text.partition(".")[0]: row for row, text in enumerate(texts)}
-        if all(name in stems for name in source.names):
-            rows = [stems[name] for name in source.names]
-            break
+    """The rows of the table that belong to the source's recordings, in the recordings' order, the
+    recordings that have one, and the names of the others.
+    """
     array = Path(args.records).suffix.lower() in (".npy", ".npz", ".mat")
-    if rows is None or array:
+    columns = [name for name in cohort_table.ID_COLUMNS if name in table]
+    rows, without = ({}, []) if array else _rows_by_name(table, columns, source.names)
+    if rows and without and not args.skip_bad:
+        raise UserError(
+            f"{args.table} has no row for {len(without)} of the {len(source.names)} recordings of "
+            f"{args.records}, the first: {without[0]}; --skip_bad leaves them out"
+        )
+    if not rows:
         if len(table) != len(source.names):
             raise UserError(
                 f"{args.records} has {len(source.names)} recordings and {args.table} has "
                 f"{len(table)} rows: expected (rows, T, 12), or a column record_id that names each"
             )
-        rows = range(len(table))
+        rows, without = {name: row for row, name in enumerate(source.names)}, []
+    if without:
+        source = source.only(list(rows))
     own = next((name for name in ("record_id", "ecg_id", *columns) if name in table), None)
-    given = source.names if own is None else table[own]
+    given = source.names if own is None else table[own].iloc[list(rows.values())]
     ids, texts = cohort_table.number_ids(given, args.table)
-    return table.assign(ecg_id=ids, record_id=texts).iloc[list(rows)].reset_index(drop=True)
+    table = table.iloc[list(rows.values())].reset_index(drop=True)
+    return table.assign(ecg_id=ids, record_id=texts), source, without
+
+
+def _rows_by_name(table, columns, names):
+    """Name -> row by the column that names most recordings, and the names it lacks."""
+    best: dict[str, int] = {}
+    for column in columns:
+        texts = [Path(str(value)).name.removesuffix(".0") for value in table[column]]
+        rows = {text.partition(".")[0]: row for row, text in enumerate(texts)}
+        rows |= {text: row for row, text in enumerate(texts)}
+        found = {name: rows[name] for name in names if name in rows}
+        if len(found) > len(best):
+            best = found
+        if len(best) == len(names):
+            break
+    return best, [name for name in names if name not in best]
 
 
 def from_headers(table: pd.DataFrame, facts: list[dict], where: object) -> pd.DataFrame:
@@ -280,29 +304,56 @@ def from_headers(table: pd.DataFrame, facts: list[dict], where: object) -> pd.Da
     return table.assign(**columns)
 
 
-# ---------------------------------------------------------------- writing
+def _patients_of_files(table, facts):
+    """With the patients that the files themselves name, where all do, as numbers from 1 on: a
+    hospital's own numbers do not go into the data set.
+    """
+    named = [str(said.get("patient_id") or "").strip() for said in facts]
+    if not all(named) or len(set(named)) == 1 < len(named):
+        return table
+    number = {name: place + 1 for place, name in enumerate(dict.fromkeys(named))}
+    print(f"patients as the files name them: {len(number)}")
+    return table.assign(patient_id=[number[name] for name in named])
 
 
-def make(
-    args: argparse.Namespace, folder: Path, source: Source, table: pd.DataFrame
-) -> dict[str, object]:
-    """Write the records, then R-peaks, statements, tasks and, last, the table; what was counted."""
-    wanted = importing.Wanted(args.sampling_rate, args.seconds, args.short, args.skip_bad)
-    written = importing.write_records(folder, source, table["ecg_id"].to_numpy(), wanted)
-    table = table.iloc[written.kept].reset_index(drop=True)
-    table = from_headers(table, written.facts, args.records)
-    importing.print_summary(written, len(source.names))
-    labels = table["labels"].tolist()
+def _with_folds(table, facts, labels, seed):
+    """With patients and folds, where the table has none."""
+    if "patient_id" not in table:
+        table = _patients_of_files(table, facts)
     if "patient_id" not in table:
         print(
             "warning: no column patient_id: every recording counts as a patient of its own",
             file=sys.stderr,
         )
-        table["patient_id"] = table["ecg_id"]
+        table = table.assign(patient_id=table["ecg_id"])
     if "strat_fold" not in table:
-        table["strat_fold"] = cohort_table.deal_folds(
-            table["patient_id"].to_numpy(), labels, args.seed
-        )
+        folds = cohort_table.deal_folds(table["patient_id"].to_numpy(), labels, seed)
+        table = table.assign(strat_fold=folds)
+    return table
+
+
+# ---------------------------------------------------------------- writing
+
+
+def make(
+    args: argparse.Namespace,
+    folder: Path,
+    source: Source,
+    table: pd.DataFrame,
+    without: Sequence[str] = (),
+) -> dict[str, object]:
+    """Write the records, then R-peaks, statements, tasks and, last, the table; what was counted.
+
+    without  names of recordings that the table has no row for
+    """
+    wanted = importing.Wanted(args.sampling_rate, args.seconds, args.short, args.skip_bad)
+    written = importing.write_records(folder, source, table["ecg_id"].to_numpy(), wanted)
+    written.skipped |= dict.fromkeys(without, "the table has no row for it")
+    table = table.iloc[written.kept].reset_index(drop=True)
+    table = from_headers(table, written.facts, args.records)
+    importing.print_summary(written, len(source.names) + len(without))
+    labels = table["labels"].tolist()
+    table = _with_folds(table, written.facts, labels, args.seed)
     table["scp_codes"] = [str(dict.fromkeys(row, 100.0)) for row in labels]
     rate = written.sampling_rate
     table = table.assign(**importing.names_of_files(table["ecg_id"].to_numpy(), rate))

@@ -17,7 +17,18 @@ SEXES = {
     **dict.fromkeys(("f", "female", "woman", "w", "1", "1.0"), 1.0),
 }
 UNKNOWN = ("", "nan", "none", "na", "n/a", "unknown", "u", "?", "-1")
-ID_COLUMNS = ("record_id", "record", "exam_id", "ecg_id", "id", "filename", "file", "name")
+ID_COLUMNS = (
+    *("record_id", "record", "recording", "exam_id", "study_id", "ecg_id", "id", "filename"),
+    *("file_name", "filename_hr", "filename_lr", "file", "name", "path"),
+)
+# other names of a table's columns, in small and without _ and blanks -> ours
+ALIASES = {
+    **dict.fromkeys(("patientid", "subjectid", "subject", "patient", "pid"), "patient_id"),
+    **dict.fromkeys(("age", "patientage", "ageyears", "anchorage"), "age"),
+    **dict.fromkeys(("sex", "gender", "patientsex", "patientgender"), "sex"),
+    **dict.fromkeys(("stratfold", "fold"), "strat_fold"),
+    **{name.replace("_", ""): name for name in ID_COLUMNS},
+}
 MASKED_AGE = 90.0  # "90+", or PTB-XL's 300 for everybody above 89
 # names of CODE-15 %'s columns of 0 and 1 -> SCP statements
 CODE_LABELS = {
@@ -27,12 +38,34 @@ CODE_LABELS = {
     "SB": "SBRAD",
     "ST": "STACH",
     "AF": "AFIB",
+    "normal_ecg": "NORM",
 }
+# CPSC 2018's columns, and what its numbers mean
+CPSC_COLUMNS = ("First_label", "Second_label", "Third_label")
+CPSC_LABELS = {
+    str(number + 1): name
+    for number, name in enumerate(
+        ("NORM", "AFIB", "1AVB", "CLBBB", "CRBBB", "PAC", "PVC", "STD_", "STE_")
+    )
+}
+BINARY = ("0", "1", "0.0", "1.0", "true", "false", "", "nan")
 
 
 def row_error(where: object, row: int, what: str) -> UserError:
     """An error that names a row of a table as an editor counts it (the head is line 1)."""
     return UserError(f"{where}, line {row + 2}: {what}")
+
+
+def with_our_names(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the columns that we know by other names (Gender, PatientAge, subject_id)
+    under ours; a column that is there under our name stays.
+    """
+    renamed = {}
+    for name in table:
+        ours = ALIASES.get(re.sub(r"[\s_]+", "", str(name).lower()))
+        if ours and ours not in table and ours not in renamed.values():
+            renamed[name] = ours
+    return table.rename(columns=renamed)
 
 
 def read_ages(column: Sequence[object], where: object) -> np.ndarray:
@@ -103,29 +136,54 @@ def number_patients(column: Sequence[object], where: object) -> np.ndarray:
 
 
 def read_labels(table: pd.DataFrame, where: object, columns: Sequence[str] = ()) -> list[list[str]]:
-    """Labels of each row: of `columns` that hold 0 and 1 (or CODE-15 %'s), else of the column
-    `labels`, names separated by blanks, commas or semicolons.
+    """Labels of each row: of `columns`, else of those of CODE-15 % or CPSC 2018, else of the column
+    `labels` (names separated by blanks, commas or semicolons), else of PTB-XL's scp_codes.
     """
-    columns = list(columns) or [name for name in CODE_LABELS if name in table]
-    if "labels" in table and not columns:
+    columns = list(columns)
+    if not columns and "labels" not in table:
+        columns = [name for name in CODE_LABELS if name in table]
+        columns = columns or [name for name in CPSC_COLUMNS if name in table]
+    if columns:
+        return _labels_of_columns(table, where, columns)
+    if "labels" in table:
         texts = table["labels"].fillna("").astype(str)
         return [list(dict.fromkeys(re.findall(r"[^\s,;]+", text))) for text in texts]
-    if not columns:
-        raise UserError(
-            f"{where} lacks the column labels: class names, separated by spaces (SCP statements as "
-            "NORM, IMI, LVH, SR, or any others); or name columns of 0 and 1 with --label_columns"
-        )
+    if "scp_codes" in table:
+        return [re.findall(r"'([^']+)'\s*:", str(text)) for text in table["scp_codes"]]
+    raise UserError(
+        f"{where} lacks the column labels: class names, separated by spaces (SCP statements as "
+        "NORM, IMI, LVH, SR, or any others); or name columns of 0 and 1, or of names, with "
+        "--label_columns"
+    )
+
+
+def _labels_of_columns(table, where, columns):
+    """Of columns of 0 and 1, one per class, or of names (several separated by ; , or lines)."""
     if absent := [name for name in columns if name not in table]:
         raise UserError(f"{where} has no column {', '.join(absent)}; it has {', '.join(table)}")
     labels: list[list[str]] = [[] for _ in range(len(table))]
     for name in columns:
-        for row, value in enumerate(table[name]):
-            text = str(value).strip().lower()
-            if text not in ("0", "1", "0.0", "1.0", "true", "false", "", "nan"):
+        texts = [str(value).strip() for value in table[name]]
+        numbers = [text for text in texts if re.fullmatch(r"[-\d.]+", text)]
+        if name in CPSC_COLUMNS or (not numbers and not all(t.lower() in BINARY for t in texts)):
+            for row, text in enumerate(texts):
+                labels[row] += _names_in(text)
+            continue
+        for row, text in enumerate(texts):
+            if text.lower() not in BINARY:
+                value = table[name].iloc[row]
                 raise row_error(where, row, f"{name} is {value!r}, neither 0 nor 1")
-            if text in ("1", "1.0", "true"):
+            if text.lower() in ("1", "1.0", "true"):
                 labels[row].append(CODE_LABELS.get(name, name))
-    return labels
+    return [list(dict.fromkeys(row)) for row in labels]
+
+
+def _names_in(text):
+    """'Sinus rhythm; AV block' -> Sinus_rhythm, AV_block; CPSC 2018's numbers by their meaning."""
+    if text.lower() in UNKNOWN:
+        return []
+    words = (re.sub(r"\s+", "_", part.strip()) for part in re.split(r"[;,|\n]+", text))
+    return [CPSC_LABELS.get(re.sub(r"\.0$", "", word), word) for word in words if word]
 
 
 def deal_folds(patients: np.ndarray, labels: Sequence[Sequence[str]], seed: int) -> np.ndarray:

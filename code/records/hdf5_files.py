@@ -1,36 +1,44 @@
 """Many recordings in one HDF5 file, as CODE-15 % has them: `tracings` (N, T, 12) and `exam_id`.
 
-Ribeiro et al., CODE-15 % (doi:10.5281/zenodo.4916206): 400 Hz, 4,096 samples, of which 7 or 10 s
-are signal and the rest zeros at both ends. The file says neither rate nor unit.
+Ribeiro et al., CODE-15 % (doi:10.5281/zenodo.4916206) and SaMi-Trop (doi:10.5281/zenodo.4905618):
+400 Hz, 4,096 samples, of which 7 or 10 s are signal and the rest zeros at both ends, in 1e-4 V. The
+file says neither rate nor unit.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from common.files import UserError, check_hdf5, need_file
+from records import plausibility
 from records.array_files import RATE_NAMES, standard_leads
 from records.recording import Asked, Columns, Recording, from_columns
+from records.units import mv_per
 
 if TYPE_CHECKING:  # imported where a file is opened: stages that read none start without it
     import h5py
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 ID_NAMES = ("exam_id", "ecg_id", "id", "ids", "record_id")
-CODE_RATE = 400.0  # Hz of CODE-15 %, known by its names `tracings` and `exam_id`
+# CODE and SaMi-Trop are known by the name `tracings` and its shape
+CODE_RATE = 400.0  # Hz
+CODE_SAMPLES = 4096
+CODE_UNITS = ("1e-4V", "mV")
 
 
 class Tracings(NamedTuple):
     """Where the recordings of a file lie: name of the data set, its shape, the ids (N,) as text,
-    and the rate (Hz) where it is known.
+    the rate (Hz) where it is known, and whether it is laid out as CODE-15 % is.
     """
 
     name: str
     shape: tuple[int, ...]
     ids: list[str]
     rate: float | None
+    is_code: bool = False
 
 
 def open_hdf5(path: str | Path) -> "h5py.File":
@@ -66,11 +74,38 @@ def describe(path: str | Path) -> Tracings:
             (by_name[key][()] for key in ID_NAMES if key in by_name and by_name[key].shape == (n,)),
             np.arange(1, n + 1),
         )
-        rate = _rate(file, sets[name], by_name)
-        if rate is None and name.rsplit("/", 1)[-1] == "tracings" and "exam_id" in by_name:
-            rate = CODE_RATE
+        rate, shape = _rate(file, sets[name], by_name), tuple(sets[name].shape)
+        is_code = name.rsplit("/", 1)[-1] == "tracings" and shape[-2:] == (CODE_SAMPLES, 12)
         texts = [word.decode() if isinstance(word, bytes) else str(word) for word in ids]
-        return Tracings(name, tuple(sets[name].shape), texts, rate)
+        while is_code and len(texts) > 1 and texts[-1] == "0":
+            texts.pop()  # each part of CODE-15 % ends in a row of zeros that is no exam
+        return Tracings(name, shape, texts, rate or (CODE_RATE if is_code else None), is_code)
+
+
+def find_unit(path: str | Path, found: Tracings, asked: Asked) -> str | None:
+    """The unit that a file of CODE's layout can be in, by the height of up to 32 of its recordings:
+    1e-4 V as it is published, or mV as copies of it are; None for other files.
+    """
+    if not found.is_code:
+        return None
+    spread = np.linspace(0, len(found.ids) - 1, min(32, len(found.ids))).astype(int)
+    rows = sorted(set(map(int, spread)))
+    heights = []
+    for recording in read_tracings(path, found, rows, replace(asked, unit=None)):
+        if np.ptp(recording.signal) > 0:
+            heights.append(plausibility.height_of(recording.signal))
+    if not heights:
+        return None
+    height = float(np.median(heights))
+    low, high = plausibility.HEIGHT_MV
+    for unit in CODE_UNITS:
+        if low <= height * (mv_per(unit) or 1) <= high:
+            print(
+                f"{path} says no unit: {len(heights)} of its recordings are "
+                f"{height * (mv_per(unit) or 1):.2g} mV tall in units of {unit}"
+            )
+            return unit
+    return None
 
 
 def _rate(file, signals, by_name):
@@ -94,6 +129,7 @@ def read_hdf5_recording(path: str | Path, asked: Asked) -> Recording:
             f"{file} holds {len(found.ids)} recordings: name one as {file}#{found.ids[0]}"
         )
     row = found.ids.index(wanted) if wanted else 0
+    asked = replace(asked, unit=asked.unit or find_unit(file, found, asked))
     return next(iter(read_tracings(file, found, [row], asked)))
 
 

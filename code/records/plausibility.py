@@ -219,14 +219,20 @@ def judge(
     return found
 
 
+def height_of(signal: np.ndarray) -> float:
+    """The height of one recording (T, leads) in its own unit, by the leads without gaps."""
+    there = signal[:, np.isfinite(signal).all(axis=0)]
+    ordered = np.sort(there.T, axis=1)
+    spans = _quantile(ordered, 0.995) - _quantile(ordered, 0.005)
+    return float(height(spans[None])[0])
+
+
 def refuse_impossible(signal: np.ndarray, where: object) -> None:
     """UserError where a recording (T, leads) whose unit nobody says cannot be in mV."""
     there = signal[:, np.isfinite(signal).all(axis=0)]
     if not there.shape[1] or not np.ptp(there):
         return
-    ordered = np.sort(there.T, axis=1)
-    spans = _quantile(ordered, 0.995) - _quantile(ordered, 0.005)
-    typical = float(height(spans[None])[0])
+    typical = height_of(there)
     if not IMPOSSIBLE_MV[0] <= typical <= IMPOSSIBLE_MV[1]:
         raise UserError(
             f"{where} does not say its unit, and in mV its leads would be {typical:.3g} mV tall "

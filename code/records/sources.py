@@ -4,7 +4,9 @@ Each source names its recordings and reads one at a time, so that memory is boun
 """
 
 import fnmatch
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,46 +25,89 @@ class Source(NamedTuple):
     names: list[str]
     read: Callable[[int], Recording]
 
+    def only(self, names: Sequence[str]) -> "Source":
+        """The recordings of these names, in this order."""
+        places = [self.names.index(name) for name in names]
+        return Source(list(names), lambda number: self.read(places[number]))
 
-def open_source(path: str | Path, asked: Asked, match: str = "*") -> Source:
-    """The recordings at `path`; UserError where there are none."""
+
+def open_source(
+    path: str | Path, asked: Asked, match: str = "*", table: str | None = None
+) -> Source:
+    """The recordings at `path`; UserError where there are none.
+
+    table  a file of the folder that is no recording
+    """
     path = Path(path)
     if path.is_dir():
-        return _folder(path, asked, match)
-    if not path.is_file():
+        source = _folder(path, asked, match, table and Path(table).resolve())
+    elif not path.is_file():
         raise UserError(f"{path} does not exist: --records names a folder or a file")
-    if path.suffix.lower() in hdf5_files.SUFFIXES:
-        return _hdf5(path, asked)
-    return _array(path, asked)
+    elif path.suffix.lower() in hdf5_files.SUFFIXES:
+        source = _hdf5([path], asked)
+    else:
+        source = _array(path, asked)
+
+    def read(number: int) -> Recording:
+        try:
+            return source.read(number)
+        except UserError as error:  # the import's own name of the option
+            raise UserError(str(error).replace("--record_rate", "--signal_rate")) from None
+
+    return Source(source.names, read)
 
 
-def _folder(folder, asked, match):
-    """WFDB records by their headers; files of other formats by themselves."""
+def _folder(folder, asked, match, table):
+    """WFDB records by their headers; else HDF5 files together; else files by themselves."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [path for path in files if path.resolve() != table]
     headers = [path for path in files if path.suffix == ".hea"]
-    records = {path.with_suffix("") for path in headers}
-    others = [
-        path
-        for path in files
-        if path.suffix.lower() in READERS and path.with_suffix("") not in records
-    ]
-    chosen = [path for path in (headers or others) if fnmatch.fnmatch(path.stem, match)]
+    parts = [path for path in files if path.suffix.lower() in hdf5_files.SUFFIXES]
+    others = [path for path in files if path.suffix.lower() in READERS and path not in parts]
+    chosen = headers or parts or others
+    chosen = [path for path in chosen if fnmatch.fnmatch(path.stem, match)]
     if not chosen:
         raise UserError(
             f"{folder} holds no recording that matches {match}: a WFDB header (.hea) or a file "
             f"that ends in {', '.join(READERS)}"
         )
+    _say_unread(folder, files, headers, parts, others)
+    if not headers and parts:
+        return _hdf5(chosen, asked)
     return Source(
         [path.stem for path in chosen], lambda number: read_recording(chosen[number], asked)
     )
 
 
-def _hdf5(path, asked):
-    found = hdf5_files.describe(path)
-    return Source(
-        found.ids,
-        lambda number: next(iter(hdf5_files.read_tracings(path, found, [number], asked))),
-    )
+def _say_unread(folder, files, headers, parts, others):
+    """Recordings of other formats beside those that are read: one kind is read at a time."""
+    records = {path.with_suffix("") for path in headers}
+    left = parts + others if headers else others if parts else []
+    left = [path for path in left if path.with_suffix("") not in records]
+    if left:
+        kind = "WFDB records" if headers else "HDF5 files"
+        print(
+            f"warning: of {folder} the {kind} are read, and {len(left)} other files are not, the "
+            f"first: {left[0].name}",
+            file=sys.stderr,
+        )
+
+
+def _hdf5(paths, asked):
+    """The recordings of one or several HDF5 files, read in blocks."""
+    places, names, opened = [], [], []
+    for path in paths:
+        found = hdf5_files.describe(path)
+        unit = asked.unit or hdf5_files.find_unit(path, found, asked)
+        opened.append((path, found, replace(asked, unit=unit)))
+        places += [(len(opened) - 1, row) for row in range(len(found.ids))]
+        names += found.ids
+    return Source(names, lambda number: _read_row(opened, *places[number]))
+
+
+def _read_row(opened, part, row):
+    path, found, asked = opened[part]
+    return next(iter(hdf5_files.read_tracings(path, found, [row], asked)))
 
 
 def _array(path, asked):
