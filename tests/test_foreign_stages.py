@@ -40,6 +40,9 @@ STAGES = {
     "discovery.py": (
         "--representations", "features", "segments", "--n_halvings", 2, "--n_resamples", 20,
     ),
+    "counterfactuals.py": (
+        "--n_samples", 2, "--max_figures", 1, "--strategy", "true_positives",
+    ),
 }  # fmt: skip
 NAMED = ("lrp_analysis.py", "glocal_analysis.py", "sanity_checks.py")  # stages of several methods
 
