@@ -121,8 +121,16 @@ def _trained(info, training, recipe, device):
     return model.eval()
 
 
+STREAM = 0x5EED  # apart from the training's own: no control starts as the explained network did
+
+
+def own_seed(seed: int) -> int:
+    """A seed for a control's weights and order of records, that no training takes by number."""
+    return int(np.random.SeedSequence((STREAM, seed)).generate_state(1)[0])
+
+
 def _fresh(info, device):
-    torch.manual_seed(info.seed)
+    torch.manual_seed(own_seed(info.seed))
     return get_model(info.modelname, len(info.labels), len(info.leads)).to(device)
 
 
@@ -156,7 +164,7 @@ def make_control(
 
 
 def _recipe(epochs, seed):
-    return Recipe(epochs=min(epochs, MAX_EPOCHS), seed=seed)
+    return Recipe(epochs=min(epochs, MAX_EPOCHS), seed=own_seed(seed))
 
 
 # ---------------------------------------------------------------- many, kept
@@ -173,7 +181,7 @@ def control_folder(
     (network, labels, leads, crop, records, epochs), not of the weights they are compared with.
     """
     facts = asdict(replace(info, seed=0, run_name=None, thresholds=None, dataset=None))
-    facts["epochs"] = min(epochs, MAX_EPOCHS)
+    facts["epochs"], facts["stream"] = min(epochs, MAX_EPOCHS), STREAM
     if graph is not None:
         facts["graph"] = repr(graph.to_plain()[0])
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())

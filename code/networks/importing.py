@@ -4,11 +4,13 @@ Each way gives a Source: the network, what its file says of it, and where it cam
 `--network file.py:maker` runs code of the user's, because they named it; files are read as data.
 """
 
+import contextlib
+import importlib.machinery
 import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,7 +105,8 @@ def make_network(spec: str, n_classes: int, n_leads: int) -> nn.Module:
     """
     maker = _maker(spec)
     try:
-        network = maker(**_arguments(spec, maker, n_classes, n_leads))
+        with own_neighbours(_folder(spec)):  # it may import only now
+            network = maker(**_arguments(spec, maker, n_classes, n_leads))
     except UserError:
         raise
     except Exception as error:
@@ -118,21 +121,72 @@ def _maker(spec):
     if not file.endswith(".py") or not name.isidentifier():
         raise UserError(f"{spec!r}: a network of your own is file.py:function_or_class")
     path = need_file(file, "it holds the code of your network")
-    folder = str(path.resolve().parent)
     known = importlib.util.spec_from_file_location(f"own_{path.stem}", path)
     module = importlib.util.module_from_spec(known)
     sys.modules[known.name] = module  # dataclasses and the like look themselves up there
-    sys.path.append(folder)  # after the project's own rooms: imports beside the file work
     try:
-        known.loader.exec_module(module)
+        with own_neighbours(_folder(spec)):
+            known.loader.exec_module(module)
     except Exception as error:
         raise UserError(f"{file} cannot be run: {_where(error)}") from None
-    finally:
-        sys.path.remove(folder)
     maker = getattr(module, name, None)
     if not callable(maker):
         raise UserError(f"{file} has no function or class {name!r}")
     return maker
+
+
+def _folder(spec):
+    return Path(spec.rpartition(":")[0]).resolve().parent
+
+
+CODE = Path(__file__).resolve().parents[1]
+_NEIGHBOURS: dict[Path, dict] = {}  # folder -> its modules that are called like ours
+
+
+def _names_in(folder):
+    """What can be imported from a folder by a name of its own."""
+    files = {path.stem for path in folder.glob("*.py")}
+    return files | {path.parent.name for path in folder.glob("*/*.py")}
+
+
+def _take(names):
+    """Modules of these names, and those inside them, out of Python's list."""
+    chosen = [name for name in sys.modules if name.split(".")[0] in names]
+    return {name: sys.modules.pop(name) for name in chosen}
+
+
+@contextlib.contextmanager
+def own_neighbours(folder: Path) -> Iterator[None]:
+    """Imports find the files of `folder`, also those called like a file or room of this project;
+    the project's own modules are back in their places afterwards.
+    """
+    shared = set() if folder == CODE else _names_in(folder) & _names_in(CODE)
+    ours = _take(shared)
+    sys.modules.update(_NEIGHBOURS.get(folder, {}))
+    finder = _Beside(str(folder), shared)
+    sys.meta_path.insert(0, finder)
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        sys.meta_path.remove(finder)
+        _NEIGHBOURS[folder] = _take(shared)
+        sys.modules.update(ours)
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """Finds some names in one folder alone."""
+
+    folder: str
+    names: set[str]
+
+    def find_spec(self, name, path=None, target=None):
+        """Python's question where a module is; None: ask the others."""
+        if name not in self.names:
+            return None
+        return importlib.machinery.PathFinder.find_spec(name, [self.folder])
 
 
 def _arguments(spec, maker, n_classes, n_leads):

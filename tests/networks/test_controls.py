@@ -101,6 +101,16 @@ def test_controls_have_learnt_nothing_of_the_labels(data, training):
         assert abs(np.mean(areas) - 0.5) < 0.15, kind
 
 
+def test_no_control_starts_from_the_first_weights_of_a_training(training):
+    """A training with the control's seed draws its weights from that number itself."""
+    torch.manual_seed(0)
+    first = get_model("lenet", len(info_of().labels), 12)
+    control = dict(make_control("untrained", info_of(), training, 0).named_parameters())
+    for name, values in first.named_parameters():
+        if values.ndim > 1:
+            assert not torch.allclose(values, control[name]), name
+
+
 @pytest.mark.parametrize("kind", CONTROLS)
 def test_a_control_depends_on_its_seed_alone(training, kind):
     x = torch.randn(2, 12, 250, generator=torch.Generator().manual_seed(0))
