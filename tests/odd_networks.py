@@ -3,7 +3,8 @@ refused in one line.
 
 ODD maps a name to a function that makes a network for signals (N, 12, SAMPLES) with CLASSES
 classes. REFUSED names those that cannot go in, WITHOUT_RULE those that LRP has no rule for, with
-words of the reason; OPTIONS are what wrap() is told of some.
+words of the reason; OPTIONS are what wrap() is told of some. odd_cases.py adds those of
+odd_blocks.py and odd_ends.py.
 """
 
 import copy
@@ -540,27 +541,3 @@ OPTIONS = {
     "time_first": {"layout": "time_leads"},
     "image": {"layout": "image"},
 }
-
-
-def odd(name: str, seed: int = 0) -> nn.Module:
-    """A network of ODD with weights of its own, in the mode that its maker left it in."""
-    torch.manual_seed(seed)
-    return ODD[name]()
-
-
-def as_it_takes(name: str, x: Tensor) -> Tensor:
-    """Signals (N, 12, T) in a network's own layout."""
-    layout = OPTIONS.get(name, {}).get("layout", "leads_time")
-    turned = x.transpose(1, 2) if layout.startswith("time") else x
-    return turned[:, None] if layout == "image" else turned
-
-
-def logits_of(name: str, returned: object) -> Tensor:
-    """The classes of what a network returned."""
-    options = OPTIONS.get(name, {})
-    returned = returned.logits if isinstance(returned, Answer) else returned
-    if "output_index" in options:
-        several = list(returned.values()) if isinstance(returned, dict) else returned
-        returned = several[options["output_index"]]
-    returned = returned[:, options["columns"]] if "columns" in options else returned
-    return returned.flatten(1)

@@ -84,8 +84,9 @@ class _Attention(Rule):
         stabiliser = signed_epsilon(output, SMALL)
         s = relevance / (output + stabiliser)
         lost = step.totals(s * stabiliser)
-        to_value = 0.5 * value * (probability.mT @ s)
-        to_probability = 0.5 * probability * (s @ value.mT)
+        of_scores, of_value = self._parts(step, ("query", "key"), ("value",))
+        to_value = of_value * value * (probability.mT @ s)
+        to_probability = of_scores * probability * (s @ value.mT)
         rest = softmax_rest(masked, probability, to_probability, -1)
         to_masked = softmax_share(masked, probability, to_probability, -1)
         to_scores, bias = to_masked, 0.0
@@ -97,9 +98,10 @@ class _Attention(Rule):
         s = to_scores / (scores + stabiliser)
         lost = lost + step.totals(s * stabiliser)
         scale = self._scale(step, query)
+        of_query, of_key = self._parts(step, ("query",), ("key",))
         shares = {
-            "query": 0.5 * query * (s @ key) * scale,
-            "key": 0.5 * key * (s.mT @ query) * scale,
+            "query": of_query * query * (s @ key) * scale,
+            "key": of_key * key * (s.mT @ query) * scale,
             "value": to_value,
         }
         run.write(step, bias=bias, stabiliser=lost, nonlinear=step.totals(rest))
@@ -108,6 +110,18 @@ class _Attention(Rule):
             for part, share in shares.items()
             if isinstance(step.named[part], Ref) and step.named[part].name in step.dependent
         ]
+
+    @staticmethod
+    def _parts(step, one, other):
+        """What each factor of a product gets: half, or all where the other one is constant."""
+        moving = [
+            any(
+                isinstance(step.named[part], Ref) and step.named[part].name in step.dependent
+                for part in parts
+            )
+            for parts in (one, other)
+        ]
+        return [float(own) / max(1, sum(moving)) for own in moving]
 
     @staticmethod
     def _scale(step, query):

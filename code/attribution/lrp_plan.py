@@ -28,6 +28,9 @@ from networks.program import (
     references,
 )
 
+# functions that change in steps alone: their values are constants to what reads them
+IN_STEPS = ("sign", "sgn", "ceil", "floor", "round", "trunc", "heaviside", "floor_divide")
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -90,6 +93,7 @@ def _planned(program, preset, x):
     constants = [node for node in live if node.name not in program.dependent]
     moving = [node for node in live if node.name in program.dependent]
     rules = {node.name: OPERATION_RULES.get(node.kind, Rule()) for node in moving}
+    bearing = _bearing(moving, probe)
     steps, reached = [], {output}
     for node in reversed(moving):
         if node.name not in reached:
@@ -98,7 +102,7 @@ def _planned(program, preset, x):
             raise UserError(
                 f"LRP has no rule for {node.described()}: other methods can explain this network"
             )
-        step = _step(node, program, probe)
+        step = _step(node, bearing, probe)
         reached.update(rules[node.name].inputs(step))
         steps.append(step)
     if INPUT not in reached:
@@ -119,11 +123,19 @@ def output_of(program: Program) -> str:
     return found[0]
 
 
-def _step(node, program, probe):
+def _bearing(nodes, probe):
+    """The values that relevance can go to: numbers that follow the signals other than in steps."""
+    found = {INPUT}
+    for node in nodes:
+        reads = found.intersection(ref.name for ref in inputs_of(node))
+        if reads and node.kind not in IN_STEPS and probe.carries_relevance(node.name):
+            found.add(node.name)
+    return found
+
+
+def _step(node, bearing, probe):
     reads = [ref.name for ref in inputs_of(node)]
-    dependent = [
-        name for name in reads if name in program.dependent and probe.carries_relevance(name)
-    ]
+    dependent = [name for name in reads if name in bearing]
     named = {} if node.kind == "getitem" else arguments(node)
     return Step(node, named, dependent, node.name, probe.totals(node))
 

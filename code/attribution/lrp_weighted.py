@@ -17,17 +17,20 @@ from networks.program import Ref
 
 
 class _Bilinear(Local):
-    """A matrix product of two values: in proportion to the terms, half to each factor."""
+    """A matrix product of several values: in proportion to the terms, a like part to each factor
+    (two: half).
+    """
 
     def backward(self, step, run, relevance):
         value = run.values[step.name]
         stabiliser = signed_epsilon(value, SMALL)
         s = relevance / (value + stabiliser)
         run.write(step, stabiliser=step.totals(s * stabiliser))
-        if len(step.dependent) == 2 and step.dependent[0] == step.dependent[1]:
+        if len(set(step.dependent)) < len(step.dependent):
             raise UserError(f"LRP has no rule for {step.node.described()} of a value with itself")
         pulled = self.pulled(step, run, s)
-        return [(name, 0.5 * run.values[name] * found) for name, found in pulled.items()]
+        part = 1 / len(step.dependent)
+        return [(name, part * run.values[name] * found) for name, found in pulled.items()]
 
 
 class _Weighted(Rule):
@@ -133,28 +136,27 @@ class _MatrixProduct(Rule):
 
 
 class _Einsum(_MatrixProduct):
-    """einsum of two tensors."""
-
-    def factors(self, step):
-        operands = step.named["tensors"]
-        if len(operands) != 2:
-            raise UserError(
-                f"LRP has no rule for {step.node.described()} of {len(operands)} tensors"
-            )
-        return tuple(operands)
+    """einsum of any number of tensors; of all constant ones the first is the map's weight."""
 
     def inputs(self, step):
-        self.factors(step)
-        return step.dependent
+        if len(step.named["tensors"]) > 1:
+            return step.dependent
+        raise UserError(f"LRP has no rule for {step.node.described()} of one tensor")
 
     def make_map(self, step, run):
-        first, second = self.factors(step)
-        equation = step.named["equation"]
-        if isinstance(first, Ref) and first.name in step.dependent:
-            product = lambda x, weight: torch.einsum(equation, x, weight)  # noqa: E731
-            return ProductMap(run.argument(second), product, step.totals)
-        product = lambda x, weight: torch.einsum(equation, weight, x)  # noqa: E731
-        return ProductMap(run.argument(first), product, step.totals)
+        equation, operands = step.named["equation"], step.named["tensors"]
+        moving = [isinstance(one, Ref) and one.name in step.dependent for one in operands]
+        at, fixed = moving.index(True), moving.index(False)
+        values = [
+            None if own else run.argument(one) for one, own in zip(operands, moving, strict=True)
+        ]
+
+        def product(x, weight):
+            factors = list(values)
+            factors[at], factors[fixed] = x, weight
+            return torch.einsum(equation, *factors)
+
+        return ProductMap(values[fixed], product, step.totals)
 
 
 class _AddMM(_Weighted):

@@ -24,6 +24,7 @@ from common.files import UserError
 from networks.models import sharing_copy
 from networks.operations import OPERATIONS
 from networks.program import INPUT, Batch, Dtype, Node, Program, Ref, Stored, rebuilt, references
+from networks.rewriting import FILLED_LIKE, MADE, PIECES, RENAMED, plainer
 
 SIZES = (2, 3)  # records of the two batches that are watched
 CHECKED = 5  # records of the batch that program and network are compared on
@@ -32,25 +33,6 @@ TOLERANCE = 1e-4  # of the largest output
 UNCHANGED = {"contiguous", "clone", "detach", "alias", "lift_fresh", "lift", "positive"}
 UNCHANGED |= {"resolve_neg", "resolve_conj"}
 WITHOUT_TRAINING = {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"}
-RENAMED = {  # names that mean the same; a view needs memory laid out as it was, reshape does not
-    "view": "reshape",
-    "_unsafe_view": "reshape",
-    "subtract": "sub",
-    "multiply": "mul",
-    "divide": "div",
-    "true_divide": "div",
-    "concat": "cat",
-    "swapaxes": "transpose",
-    "swapdims": "transpose",
-}
-FILLED_LIKE = {  # tensors of one number, as large as another
-    "zeros_like": "zeros",
-    "ones_like": "ones",
-    "full_like": "full",
-    "new_zeros": "zeros",
-    "new_ones": "ones",
-    "new_full": "full",
-}
 # operations that draw random numbers, by the beginning of their names
 RANDOM = ("rand", "bernoulli", "normal", "multinomial", "poisson", "exponential", "rrelu")
 IRRELEVANT = ("layout", "pin_memory", "memory_format", "cudnn_enabled", "non_blocking", "copy")
@@ -250,15 +232,21 @@ def _united(one, other, node):
     raise UserError(f"the network computes {node.described()} otherwise for more records")
 
 
-def _run(model, x):
-    """What a network returns; UserError, in one line, where it fails on signals of this shape."""
+class MisfitError(UserError):
+    """A network fails on signals of the shape that it is said to take."""
+
+
+def _run(model, x, recorder):
+    """What a network returns; MisfitError, in one line, where it fails on signals of this shape."""
     try:
         return model(x)
     except UserError:
         raise
     except Exception as error:  # whatever the code of others may raise
+        if recorder.refusal:
+            raise recorder.refusal from None
         reason = " ".join(str(error).split())[:200]
-        raise UserError(
+        raise MisfitError(
             f"the network fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: "
             f"{reason}; its length, rate, leads or layout may be other ones"
         ) from error
@@ -271,7 +259,7 @@ class _Watch:
         self.x = x.clone()
         recorder = _Recorder(model, self.x)
         with recorder, recorder.places(model):
-            self.returned = _run(model, self.x)
+            self.returned = _run(model, self.x, recorder)
         self.nodes, self.calls, self.stored = recorder.nodes, recorder.calls, recorder.stored
         self.output = recorder.described(self.returned)
 
@@ -296,6 +284,7 @@ class _Recorder(TorchDispatchMode):
         self.moving = {INPUT}  # names of the values that depend on the signals
         self.alive = [x]  # ids are of use as long as the tensors live
         self.views: dict[int, _View] = {}
+        self.refusal: UserError | None = None
         own = _tensors(model).items()
         self.known = {_place_of(one): name for name, one in own if one.layout == torch.strided}
 
@@ -334,7 +323,14 @@ class _Recorder(TorchDispatchMode):
     # ------------------------------------------------ operations
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = dict(kwargs or {})
+        try:
+            return self._seen(func, args, dict(kwargs or {}))
+        except UserError as error:  # TorchScript would put words of its own in the place of these
+            self.refusal = error
+            raise
+
+    def _seen(self, func, args, kwargs):
+        """Carries out an operation and writes it down."""
         namespace, kind = func._schema.name.split("::")
         overload = func._schema.overload_name or "default"
         if namespace != "aten":
@@ -359,7 +355,9 @@ class _Recorder(TorchDispatchMode):
 
     def _write(self, kind, overload, args, before, result):
         """Writes down one functional operation."""
-        new_args, new_kwargs = before
+        kind, overload, new_args = plainer(kind, overload, before[0])
+        before = (new_args, before[1])
+        new_kwargs = before[1]
         if kind in WITHOUT_TRAINING and new_args[2:3] == [False]:
             self._remember(result, new_args[0])
             return
@@ -375,14 +373,22 @@ class _Recorder(TorchDispatchMode):
         if isinstance(result, Tensor):
             kind, overload, before = self._by_shape(kind, overload, before, result)
             new_args, new_kwargs = before
-        value = self._node(kind, overload, new_args, new_kwargs)
+        value = self._value(kind, overload, new_args, new_kwargs)
         if isinstance(result, Tensor):
             self._remember(result, value)
             self._note_view(kind, args, new_args, result)
             return
         for index, part in enumerate(result if isinstance(result, (list, tuple)) else ()):
             if isinstance(part, Tensor):
-                self._remember(part, self._node("getitem", "", (value, index), {}))
+                one = value[index] if isinstance(value, list) else None
+                self._remember(part, one or self._node("getitem", "", (value, index), {}))
+
+    def _value(self, kind, overload, args, kwargs):
+        """What an operation gives: the value of its node, or of the nodes that it consists of."""
+        if kind in PIECES:
+            emit = lambda kind, args, kwargs: self._node(kind, "", args, kwargs)  # noqa: E731
+            return PIECES[kind](emit, args, kwargs)
+        return self._node(kind, overload, args, kwargs)
 
     def _by_shape(self, kind, overload, before, result):
         """An operation that takes a shape from another tensor as one that is given the shape."""
@@ -397,7 +403,9 @@ class _Recorder(TorchDispatchMode):
             number = [args[-1]] if maker == "full" else []
             kwargs = {"dtype": self._leaf(result.dtype), "device": "cpu"}
             return maker, "default", ([shape, *number], kwargs)
-        return kind, overload, before
+        if kind in MADE and result.is_floating_point() and kwargs.get("dtype") is None:
+            kwargs = {**kwargs, "dtype": self._leaf(result.dtype)}  # in double precision too
+        return kind, overload, (args, kwargs)
 
     def _same_format(self, args, result):
         return isinstance(result, Tensor) and result.dtype == args[0].dtype
@@ -482,7 +490,8 @@ class _Recorder(TorchDispatchMode):
         if kind in ("copy", "fill", "zero"):
             value = self._overwritten(tensor, new_args)
         else:
-            value = self._node(RENAMED.get(kind, kind), overload, new_args, new_kwargs)
+            kind, overload, new_args = plainer(RENAMED.get(kind, kind), overload, new_args)
+            value = self._value(kind, overload, new_args, new_kwargs)
         self._assign(tensor, value)
         if result is not tensor:
             self._remember(result, value)

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from common.files import UserError
 from common.labels import LABEL_MAPPINGS, LEADS, OWN_TASK
-from networks.capture import capture
+from networks.capture import MisfitError, capture
 from networks.checkpoints import ModelInfo
-from networks.models import check_ready, unwrapped
+from networks.models import check_ready, sharing_copy, unwrapped
 from networks.preprocessing import (
+    LAYOUTS,
     NORMALISATIONS,
     OF_THE_RECORD,
+    Axes,
     Expected,
     Preprocessing,
     check_expected,
@@ -233,8 +235,8 @@ def foreign(
     whole = Whole(preprocessing.to(weight), module, logits)
     example = torch.zeros(1, len(leads), n_samples, dtype=weight.dtype, device=weight.device)
     inner = getattr(module, "places_in", "")
-    program = own_places(capture(whole, example), f"network.{inner}".rstrip("."))
-    if weight.dtype in (torch.float16, torch.bfloat16):  # records come in single precision
+    program = own_places(_captured(whole, example, expected), f"network.{inner}".rstrip("."))
+    if weight.dtype != torch.float32:  # records come in single precision
         program = copy.deepcopy(program).float()
     program, squashed = without_squashing(program, outputs)
     facts = {
@@ -260,6 +262,33 @@ def foreign(
         origin=facts,
     )
     return program.eval()
+
+
+def _captured(whole, example, expected):
+    """The graph of a Whole; where it fails, what other axes of its input it takes."""
+    try:
+        return capture(whole, example)
+    except MisfitError as error:
+        fitting = _fitting_layouts(whole, example, expected)
+        if not fitting:
+            raise
+        said = f"{error}".split("; its length")[0]
+        raise UserError(f"{said}; it runs with --layout {' or '.join(fitting)}") from None
+
+
+def _fitting_layouts(whole, example, expected):
+    """Layouts, but the one that was tried, on which a network does not fail."""
+    twin = sharing_copy(whole.network).eval()
+    blank = example.new_zeros(2, example.shape[1], expected.samples)
+    fitting = []
+    for layout in LAYOUTS:
+        try:
+            with torch.no_grad():
+                twin(Axes(layout)(blank))
+        except Exception:  # whatever the code of others may raise
+            continue
+        fitting.append(layout)
+    return [layout for layout in fitting if layout != expected.layout]
 
 
 def task_of(labels: Sequence[str]) -> str:

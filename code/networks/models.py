@@ -6,6 +6,7 @@ leads, T) mV and give (N, classes) logits, for any batch size and any length fro
 samples on. Facts of the architectures: Wagner et al. 2024 (arXiv 2305.17043).
 """
 
+import inspect
 from collections import OrderedDict
 
 import torch
@@ -47,15 +48,32 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def check_ready(module: nn.Module) -> None:
-    """UserError for a network without weights, or with weights that are still to be made."""
+    """UserError for a network without weights, with weights that are still to be made, or that
+    takes more than the signals.
+    """
     if not list(module.parameters()):
         raise UserError("the network has no parameters: register its weights as nn.Parameter")
+    if len(needed := _needed_inputs(module)) > 1:
+        raise UserError(
+            f"the network takes {len(needed)} inputs ({', '.join(needed)}): put it into a module "
+            "that takes the signals alone and gives it the others as constants"
+        )
     unmade = nn.parameter.UninitializedTensorMixin
     if any(isinstance(one, unmade) for one in (*module.parameters(), *module.buffers())):
         raise UserError(
             "the network has layers without weights yet (Lazy...): call it once on signals where "
             "it is made"
         )
+
+
+def _needed_inputs(module):
+    """Names of the arguments that a network cannot do without."""
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [one.name for one in parameters if one.default is one.empty and one.kind not in several]
 
 
 class Add(nn.Module):

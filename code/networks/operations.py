@@ -5,20 +5,22 @@ nobody wrote, or change their arguments are not among them.
 """
 
 LINEAR = """conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d linear matmul mm bmm
-    mv dot vdot outer inner addmm baddbmm einsum bilinear"""
+    mv dot vdot outer inner addmm addmv baddbmm einsum tensordot bilinear"""
 NORMALISATIONS = "batch_norm layer_norm group_norm instance_norm rms_norm"
 ACTIVATIONS = """relu leaky_relu prelu elu selu celu gelu silu mish softplus sigmoid log_sigmoid
     tanh hardtanh relu6 hardswish hardsigmoid hardshrink softshrink threshold"""
 OF_ONE_NUMBER = """abs neg exp exp2 log log2 log10 log1p expm1 sqrt rsqrt square pow reciprocal sin
     cos tan sinh cosh asin acos atan erf clamp clamp_min clamp_max sign ceil floor round trunc frac
-    nan_to_num positive"""
+    nan_to_num positive asinh acosh atanh erfc sinc logit"""
 OF_TWO_NUMBERS = """add sub subtract rsub mul multiply div divide true_divide maximum minimum fmax
-    fmin floor_divide remainder fmod atan2 addcmul addcdiv lerp"""
+    fmin floor_divide remainder fmod atan2 addcmul addcdiv lerp hypot logaddexp
+    xlogy heaviside"""
 COMPARISONS = """eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and
     bitwise_or bitwise_not isnan isinf isfinite"""
 REDUCTIONS = """sum mean amax amin max min std var std_mean var_mean norm linalg_vector_norm
     logsumexp argmax argmin prod cumsum cumprod topk sort argsort median any all count_nonzero
-    nansum nanmean aminmax"""
+    nansum nanmean aminmax logcumsumexp cummax cummin kthvalue"""
+DISTANCES = "cdist pairwise_distance cosine_similarity cross"
 ATTENTION = "softmax _softmax log_softmax _log_softmax scaled_dot_product_attention"
 POOLS = """max_pool1d max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d
     adaptive_max_pool1d adaptive_max_pool2d max_pool1d_with_indices max_pool2d_with_indices glu"""
@@ -28,11 +30,13 @@ SHAPES = """view _unsafe_view reshape view_as reshape_as flatten unflatten squee
     tensor_split unbind flip roll pad constant_pad_nd reflection_pad1d replication_pad1d
     reflection_pad2d replication_pad2d index index_select gather take_along_dim masked_fill where
     slice_scatter select_scatter unfold diff tril triu diagonal to _to_copy type_as contiguous clone
-    detach alias lift_fresh getitem _weight_norm pixel_shuffle channel_shuffle"""
+    detach alias lift_fresh getitem _weight_norm pixel_shuffle pixel_unshuffle
+    channel_shuffle scatter scatter_add index_add index_copy index_fill rot90"""
 RESAMPLING = """upsample_linear1d upsample_nearest1d upsample_bilinear2d upsample_nearest2d
-    upsample_bicubic2d im2col"""
+    upsample_bicubic2d im2col col2im grid_sampler affine_grid_generator"""
 MAKERS = """zeros ones full arange linspace eye zeros_like ones_like full_like new_zeros new_ones
-    new_full scalar_tensor embedding one_hot hann_window hamming_window"""
+    new_full scalar_tensor embedding one_hot hann_window hamming_window
+    blackman_window bartlett_window kaiser_window"""
 RECURRENT = "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell"
 SPECTRA = """fft_fft fft_ifft fft_rfft fft_irfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 stft istft
     view_as_real view_as_complex real imag complex angle conj resolve_conj polar"""
@@ -47,6 +51,7 @@ OPERATIONS = frozenset(
             OF_TWO_NUMBERS,
             COMPARISONS,
             REDUCTIONS,
+            DISTANCES,
             ATTENTION,
             POOLS,
             SHAPES,

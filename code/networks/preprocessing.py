@@ -25,8 +25,16 @@ from common.files import UserError, read_csv
 UNITS = {"mV": 1.0, "uV": 1e3, "1e-4V": 10.0, "V": 1e-3}
 UNIT_NAMES = {"millivolt": "mV", "microvolt": "uV", "mikrovolt": "uV", "µv": "uV", "volt": "V"}
 PADDINGS = ("centre", "end", "start")
-# axes of what the network takes: N records, L leads, T samples
-LAYOUTS = ("leads_time", "time_leads", "image", "time_image")
+# name -> axes behind the records of what the network takes; `one` has length 1
+LAYOUTS = {
+    "leads_time": ("leads", "time"),
+    "time_leads": ("time", "leads"),
+    "image": ("one", "leads", "time"),
+    "time_image": ("one", "time", "leads"),
+    "leads_time_one": ("leads", "time", "one"),
+    "time_leads_one": ("time", "leads", "one"),
+    "leads_one_time": ("leads", "one", "time"),
+}
 FILTER_WIDTHS = 10  # of resampling: length of the filter, in zero crossings to either side
 KAISER = 5.0
 SMALL = 1e-8  # of the network's unit: keeps a flat lead from being divided by 0
@@ -195,9 +203,11 @@ class Axes(nn.Module):
         self.layout = layout
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, L, T) -> (N, T, L), (N, 1, L, T) or (N, 1, T, L)."""
-        turned = x.transpose(1, 2) if self.layout.startswith("time") else x
-        return turned.unsqueeze(1) if self.layout.endswith("image") else turned
+        """(N, L, T) -> (N, ...) in the layout's order."""
+        axes = LAYOUTS[self.layout]
+        if axes.index("time") < axes.index("leads"):
+            x = x.transpose(1, 2)
+        return x.unsqueeze(1 + axes.index("one")) if "one" in axes else x
 
 
 # name -> (what it does, Expected -> module or None); those that depend on the record say so
@@ -293,24 +303,17 @@ def layout_of(
     shape  of the input as far as the file says, () where it says nothing. UserError where it holds
     another number of leads.
     """
-    layouts = [asked] if asked else LAYOUTS
-    for layout in layouts:
-        axes = layout_axes(layout)
+    for layout in [asked] if asked else LAYOUTS:
+        axes = LAYOUTS[layout]
         if not shape:
             return layout, None
-        if len(shape) != len(axes):
+        if len(shape) != 1 + len(axes):
             continue
-        sizes = dict(zip(axes, shape, strict=True))
-        if sizes["leads"] in (n_leads, None) and sizes.get("image", 1) in (1, None):
+        sizes = dict(zip(axes, shape[1:], strict=True))
+        if sizes["leads"] in (n_leads, None) and sizes.get("one", 1) in (1, None):
             return layout, sizes["time"]
     open_sizes = " x ".join("?" if size is None else str(size) for size in shape)
     raise UserError(
         f"the network takes {open_sizes}, which has no axis of {n_leads} leads: --leads names its "
         "leads, --layout its axes"
     )
-
-
-def layout_axes(layout: str) -> list[str]:
-    """Names of the axes of a layout."""
-    axes = ["time", "leads"] if layout.startswith("time") else ["leads", "time"]
-    return ["records", *(["image"] if layout.endswith("image") else []), *axes]

@@ -122,7 +122,7 @@ def time_steps(program: Program, x: Tensor) -> dict[str, Steps]:
 
 def _walked(program, x):
     probe = Probe(program, x)
-    values = probe.values[0]
+    values, shapes = probe.values[0], probe.shapes
     samples = torch.arange(x.shape[2], dtype=torch.float32, device=x.device)
     centres = {INPUT: samples.expand(values[INPUT].shape)}
     found = {}
@@ -130,7 +130,8 @@ def _walked(program, x):
         if node.name not in values:
             continue
         centres[node.name] = _centres(node, values, centres, program, values[INPUT])
-        steps = _axis_of(centres[node.name])
+        of_records = shapes.get(node.name, (0,))[0]  # records lie along the first axis
+        steps = _axis_of(centres[node.name]) if of_records else None
         if steps:
             found[node.name] = steps
     return found

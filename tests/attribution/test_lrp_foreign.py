@@ -102,8 +102,8 @@ def test_fourier_transforms_are_refused():
 @pytest.mark.parametrize("rate", [100, 200, 250])
 def test_the_first_layers_rule_is_that_of_the_networks_own_first_layer(rate):
     """Flat: no lead is told from another, whatever resampling stands in front of the network."""
-    network = foreign("time_head").double()
-    program = wrap(network, ["a", "b", "c"], sampling_rate=rate, seconds=2, record_rate=100)
+    network, labels = foreign("time_head"), ["a", "b", "c"]
+    program = wrap(network, labels, sampling_rate=rate, seconds=2, record_rate=100).double()
     x = torch.randn(2, 12, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     plan = lrp.plan_for(program, x, "epsilon_plus_flat")
     rules = {step.node.place: type(step.linear).__name__ for step in plan.steps if step.linear}

@@ -1,5 +1,7 @@
 """Networks of one's own: wrapped, their outputs chosen, their last activation taken off."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -167,6 +169,50 @@ def code(tmp_path):
 def test_a_maker_is_called_with_classes_and_leads(code):
     network = make_network(f"{code}:make", 4, 2)
     assert network(torch.zeros(1, 2, 20)).shape == (1, 4)
+
+
+def test_neighbours_called_like_our_rooms_are_the_users_own(tmp_path):
+    """Files, packages and folders without __init__.py, read at once and when the maker is called;
+    the project's own stay in their places.
+    """
+    import common
+    import utils
+
+    (tmp_path / "utils.py").write_text("WIDTH = 6\n")
+    (tmp_path / "preprocessing.py").write_text("from utils import WIDTH\nDOUBLE = 2 * WIDTH\n")
+    (tmp_path / "common").mkdir()
+    (tmp_path / "common" / "__init__.py").write_text("from common.layers import head\n")
+    (tmp_path / "common" / "layers.py").write_text(
+        "from torch import nn\nfrom preprocessing import DOUBLE\n"
+        "def head(classes):\n    return nn.Linear(DOUBLE, classes)\n"
+    )
+    (tmp_path / "networks").mkdir()
+    (tmp_path / "networks" / "stem.py").write_text(
+        "from torch import nn\n\ndef stem(leads):\n    return nn.Conv1d(leads, 12, 3)\n"
+    )
+    (tmp_path / "my_net.py").write_text(
+        "from torch import nn\nfrom common import head\n\n"
+        "def make(num_classes, n_leads):\n"
+        "    from networks.stem import stem\n"
+        "    return nn.Sequential(stem(n_leads), nn.AdaptiveAvgPool1d(1), nn.Flatten(),\n"
+        "                         head(num_classes))\n"
+    )
+    for _ in range(2):
+        network = make_network(f"{tmp_path / 'my_net.py'}:make", 4, 2)
+        assert network(torch.zeros(1, 2, 20)).shape == (1, 4)
+        assert sys.modules["common"] is common
+        assert sys.modules["utils"] is utils
+        assert "common.layers" not in sys.modules
+        from networks.capture import capture as ours
+
+        assert ours.__module__ == "networks.capture"
+
+
+def test_axes_that_fit_are_named():
+    network = nn.Sequential(nn.Flatten(2), nn.Linear(12, 3), nn.AdaptiveMaxPool2d((1, 3)))
+    with pytest.raises(UserError, match="it runs with --layout time_leads or ") as caught:
+        wrap(network, list("abc"), seconds=1)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -14,24 +14,43 @@ from attribution.methods import explain, workable
 from common.files import UserError
 from networks.checkpoints import load_model, save_checkpoint
 from networks.foreign import wrap
-from odd_networks import (
+from odd_blocks import BLOCKS
+from odd_cases import (
     ODD,
     OPTIONS,
     PIECEWISE_LINEAR,
     REFUSED,
-    SAMPLES,
+    SQUASHED,
     WITHOUT_RULE,
     as_it_takes,
+    labels_of,
     logits_of,
     odd,
 )
+from odd_ends import ENDS
+from odd_networks import SAMPLES
 
 TARGET = torch.tensor([0, 1, 2])
 TINY = Preset(Epsilon(1e-12), Epsilon(1e-12))
-ROUNDING = {"half_precision": 2e-3}  # of networks that compute with few digits themselves
+# of networks that compute with few digits themselves
+ROUNDING = {"half_precision": 2e-3, "brain_float": 3e-2, "autocast_inside": 3e-2}
 # half of the way in bfloat16 rounds what the ledger adds up: LRP may say that it does not close
-COARSE = ("float_inside",)
-GOING_IN = [name for name in ODD if name not in REFUSED]
+COARSE = ("float_inside", "autocast_inside")
+WITHOUT_GRADIENT = ("no_grad_inside",)  # stops its own gradient
+STEEP = ("instance_normed", "fourier_by_convolution")  # at signals of 0 mV: the gap is said
+QUICK = (
+    "cross_attention", "rectifiers", "tracked_instance_norm", "max_of_all", "linear_attention",
+    "recurrence_by_hand", "last_image", "leads_as_channels", "traced", "bare", "two_inputs",
+)  # fmt: skip
+
+
+def marked(names):
+    """The names, those of odd_blocks.py and odd_ends.py slow but for a few."""
+    slow = (BLOCKS.keys() | ENDS.keys()) - set(QUICK)
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in names]
+
+
+GOING_IN = marked(name for name in ODD if name not in REFUSED)
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +59,15 @@ def x():
 
 
 def wrapped(name):
-    return wrap(odd(name), list("abc"), seconds=SAMPLES / 100, **OPTIONS.get(name, {}))
+    return wrap(odd(name), labels_of(name), seconds=SAMPLES / 100, **OPTIONS.get(name, {}))
 
 
-@pytest.mark.parametrize("name", REFUSED)
+def targets(name):
+    """An output per record."""
+    return TARGET % len(labels_of(name))
+
+
+@pytest.mark.parametrize("name", marked(REFUSED))
 def test_what_cannot_go_in_is_refused_in_one_line(name):
     with pytest.raises(UserError) as caught:
         wrapped(name)
@@ -60,15 +84,20 @@ def test_the_graph_has_the_networks_logits_and_gradients(name, x, tmp_path):
     signals = as_it_takes(name, x).to(own).requires_grad_(True)
     logits = logits_of(name, network(signals))
     tolerance = ROUNDING.get(name, 1e-5)
-    assert torch.allclose(program(x), logits.float(), atol=tolerance)
-    (slope,) = torch.autograd.grad(logits.gather(1, TARGET[:, None]).sum(), signals)
-    map_ = as_it_takes(name, explain(program, x, TARGET, "saliency").attributions)
+    squash = SQUASHED.get(name, lambda z: z)
+    assert torch.allclose(squash(program(x)), logits.float(), atol=tolerance)
+    if name in WITHOUT_GRADIENT or name in SQUASHED:
+        return
+    (slope,) = torch.autograd.grad(logits.gather(1, targets(name)[:, None]).sum(), signals)
+    map_ = as_it_takes(name, explain(program, x, targets(name), "saliency").attributions)
     assert (map_ - slope).abs().max() <= tolerance * slope.abs().max()
 
 
 @pytest.mark.parametrize("name", GOING_IN)
 def test_integrated_gradients_add_up(name, x):
-    found = explain(wrapped(name), x, TARGET, "ig", steps=200, max_steps=200)
+    if name in STEEP:
+        pytest.skip("steep at 0 mV")
+    found = explain(wrapped(name), x, targets(name), "ig", steps=200, max_steps=200)
     size = found.attributions.flatten(1).sum(1).abs().clamp(min=0.2)
     assert (found.gap.abs() / size).max() < 0.1
 
@@ -81,17 +110,17 @@ def test_lrp_closes_its_ledger_or_is_left_out_by_name(name, x):
     if left_out:
         assert f"LRP has no rule for {WITHOUT_RULE[name]}" in left_out["lrp"]
         return
-    double = copy.deepcopy(program).double()
+    double, target = copy.deepcopy(program).double(), targets(name)
     for preset in ("epsilon", "epsilon_plus", "epsilon_gamma"):
-        single = lrp.lrp(program, x, TARGET, preset)[1]
-        precise = lrp.lrp(double, x.double(), TARGET, preset)[1]
+        single = lrp.lrp(program, x, target, preset)[1]
+        precise = lrp.lrp(double, x.double(), target, preset)[1]
         if name in COARSE:
             continue
         assert single.gap.abs().max() <= 1e-5, preset
         assert precise.gap.abs().max() <= 1e-9, preset
     if name in PIECEWISE_LINEAR:
-        by_rule, _ = lrp.lrp(double, x.double(), TARGET, TINY)
-        by_gradient = explain(double, x.double(), TARGET, "input_x_gradient").attributions
+        by_rule, _ = lrp.lrp(double, x.double(), target, TINY)
+        by_gradient = explain(double, x.double(), target, "input_x_gradient").attributions
         assert (by_rule - by_gradient).abs().max() <= 1e-4 * by_gradient.abs().max()
 
 
