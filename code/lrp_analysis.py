@@ -499,7 +499,7 @@ def report(job: Job) -> None:
     """Print ledgers, gaps and standard errors: how much of the logits the maps account for."""
     for target in job.targets:
         for method in job.methods:
-            arrays = local_results.read_npz(job.result(method, target))
+            arrays = local_results.besides_maps(job, method, target)
             if "ledger" in arrays:
                 report_ledger(f"{method} {target.name}", arrays)
             if "standard_error" in arrays:

@@ -10,11 +10,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from attribution.explanation import ledger_words
-from attribution.job import CHUNK, Job
+from attribution.job import CHUNK, Job, chunk
 from attribution.methods import get_method
 from attribution.plan import Target
 from common.ecg_paper import Heat, Record, comparison, twelve_leads
-from common.files import read_npz, write_figure
+from common.files import write_figure
 from common.labels import is_regression, slug
 from common.plotting import style
 from common.words import class_in_words, method_in_words
@@ -191,7 +191,7 @@ def draw(
 
 
 def _arrays(job, method, target, position):
-    return read_npz(job.part(method, target, position // CHUNK)), position % CHUNK
+    return chunk(job, method, target, position // CHUNK), position % CHUNK
 
 
 def _seen(heats):

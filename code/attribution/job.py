@@ -1,16 +1,16 @@
 """Computing local explanations in pieces: any number of records in bounded memory, resumable,
 shared among processes.
 
-Records are worked on in chunks of CHUNK per target. Each chunk of each method is one file under
-<folder>/.parts; when all are there the main process strings them together into
-<method>_<slug(pathology)>.npz and cells.csv. A chunk is the same whoever computes it, so the result
-does not depend on the number of processes, nor on interruptions.
+Records are worked on in chunks of CHUNK per target. Each chunk's maps go once, into their place in
+a file that grows (common.growing) and becomes <method>_<slug(pathology)>.npz; what else is known of
+the chunk, and its cells, lie beside it under <folder>/.parts until all are there. A chunk is the
+same whoever computes it, so the result does not depend on the number of processes, nor on
+interruptions.
 """
 
 import os
 import shutil
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -24,15 +24,16 @@ from attribution.cells import CellMaps, cell_maps, density, shares
 from attribution.methods import explain_records, get_method
 from attribution.plan import Target
 from common.files import read_npz, replacing, write_csv, write_npz
+from common.growing import finish, is_receipt, read_rows, without_rows, write_rows
 from common.labels import LEADS, slug
 from ecg.segments import SEGMENTS
 from records.dataset import Dataset
 from records.segmentations import load_segments
 
 CHUNK = 64  # records
-CELLS = ".csv"  # suffix of a part's cells, beside its maps
+CELLS = ".csv"  # suffix of a part's cells
+LONG = ("attributions", "standard_error")  # a value per sample: written into the growing file
 PER_RECORD = (
-    "attributions",
     "ecg_id",
     "target",
     "logit",
@@ -41,7 +42,6 @@ PER_RECORD = (
     "gap",
     "steps",
     "missed",
-    "standard_error",
 )
 CELL_COLUMNS = (
     "ecg_id",
@@ -85,8 +85,12 @@ class Job:
                 yield target, number
 
     def part(self, method: str, target: Target, number: int) -> Path:
-        """File of one chunk."""
-        return self.folder / ".parts" / f"{slug(method)}_{slug(target.name)}" / f"{number:05d}.npz"
+        """File of what is known of one chunk beside its maps."""
+        return self.maps(method, target).with_name(f"{number:05d}.npz")
+
+    def maps(self, method: str, target: Target) -> Path:
+        """The growing file of one method and target."""
+        return self.folder / ".parts" / f"{slug(method)}_{slug(target.name)}" / "maps.npz"
 
     def result(self, method: str, target: Target) -> Path:
         """File of one method and target."""
@@ -110,10 +114,12 @@ def compute(job: Job, rank: int = 0, world: int = 1) -> None:
         rows = target.rows[number * CHUNK : (number + 1) * CHUNK]
         if loaded != (target.name, number):
             segments, loaded = load_segments(job.data, rows), (target.name, number)
-        part = job.part(method, target, number)
+        part, start = job.part(method, target, number), number * CHUNK
         arrays, cells = _explain_chunk(job, target, rows, method, segments)
+        maps = {name: arrays.pop(name) for name in LONG if name in arrays}
+        receipt = write_rows(job.maps(method, target), len(target.rows), start, maps)
         write_csv(part.with_suffix(CELLS), cells)
-        write_npz(part, **arrays)
+        write_npz(part, **arrays, **receipt)
 
 
 def _explain_chunk(job, target, rows, method, segments):
@@ -228,7 +234,7 @@ def wait_for_parts(job: Job, seconds: float = 0.2) -> None:
 
 
 def assemble(job: Job) -> list[Path]:
-    """String the parts together, one chunk in memory at a time: the written paths."""
+    """Finish the growing files and string the cells together: the written paths."""
     written = []
     with (
         replacing(job.folder / "cells.csv") as temporary,
@@ -239,10 +245,7 @@ def assemble(job: Job) -> list[Path]:
             for method in job.methods:
                 numbers = range(-(-len(target.rows) // CHUNK))
                 parts = [job.part(method, target, number) for number in numbers]
-                if len(parts) == 1:
-                    _take_over(job.result(method, target), parts[0])
-                else:
-                    _string_together(job.result(method, target), parts, len(target.rows))
+                _finish(job, method, target)
                 for part in parts:
                     text = part.with_suffix(CELLS).read_text(encoding="utf-8")
                     cells.write(text.partition("\n")[2])  # without its header
@@ -255,35 +258,51 @@ def _is_there(part):
     return part.is_file() and part.with_suffix(CELLS).is_file()
 
 
-def _take_over(path, part):
-    """The only part is the result: the same file under another name, copied where the file system
-    knows no second names.
+def chunk(job: Job, method: str, target: Target, number: int) -> dict[str, np.ndarray]:
+    """All that is known of one chunk, its maps too."""
+    known = read_npz(job.part(method, target, number))
+    start, n_rows = number * CHUNK, len(target.rows)
+    stop = min(start + CHUNK, n_rows)
+    return {**known, **read_rows(job.maps(method, target), n_rows, known, start, stop)}
+
+
+def besides_maps(job: Job, method: str, target: Target) -> dict[str, np.ndarray]:
+    """What is known of all records of a method and target beside their maps: ledgers, gaps, ...;
+    maps and standard errors, where there are such, without rows.
     """
-    with replacing(path) as temporary:
+    known = _known(job, method, target)
+    return {**without_rows(known[0]), **_joined(known)}
+
+
+def _known(job, method, target):
+    """What lies beside the maps, per chunk."""
+    numbers = range(-(-len(target.rows) // CHUNK))
+    return [read_npz(job.part(method, target, number)) for number in numbers]
+
+
+def _joined(known):
+    """Arrays per record one after the other, the others once."""
+    names = [name for name in known[0] if not is_receipt(name)]
+    found = {}
+    for name in names:
+        pieces = [one[name] for one in known]
+        found[name] = np.concatenate(pieces) if name in PER_RECORD else pieces[0]
+    return found
+
+
+def _finish(job, method, target):
+    """The growing file becomes the result: the same file under another name, copied where the file
+    system knows no second names.
+    """
+    known, maps = _known(job, method, target), job.maps(method, target)
+    pieces = [(len(one["ecg_id"]), one) for one in known]
+    finish(maps, len(target.rows), pieces, _joined(known))
+    with replacing(job.result(method, target)) as temporary:
         temporary.unlink(missing_ok=True)
         try:
-            os.link(part, temporary)
+            os.link(maps, temporary)
         except OSError:
-            shutil.copyfile(part, temporary)
-
-
-def _string_together(path, parts, n_records):
-    """One npz of the parts' arrays: those per record one after the other, the others once; same
-    content, same bytes.
-    """
-    first = read_npz(parts[0])
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
-        for name, array in first.items():
-            shape = (n_records, *array.shape[1:]) if name in PER_RECORD else array.shape
-            with archive.open(
-                zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), "w", force_zip64=True
-            ) as file:
-                np.lib.format.write_array_header_2_0(
-                    file, {"descr": array.dtype.str, "fortran_order": False, "shape": shape}
-                )
-                for part in parts if name in PER_RECORD else parts[:1]:
-                    with np.load(part, allow_pickle=False) as content:
-                        file.write(np.ascontiguousarray(content[name]).tobytes())
+            shutil.copyfile(maps, temporary)
 
 
 def _cell_table(cells, ecg_id, method, pathology):
