@@ -74,6 +74,46 @@ def _classes():
 CLASSES = _classes()
 MEANINGS = {**CLASSES, **CONCEPTS, **SEGMENTS}
 
+# columns of the stages' tables that a reader may stop at
+COLUMNS = {
+    "associated": "whether the concept is a criterion of the class",
+    "cards": "criteria",
+    "chance": "what a result that knows nothing would reach",
+    "control_high": "upper end of the band that networks without knowledge reach",
+    "control_low": "lower end of the band that networks without knowledge reach",
+    "cost": "size of all changes together, in standard deviations of the data set",
+    "density": "mean size of the relevance per sample",
+    "high": "upper end of the 95 % interval",
+    "inside": "share of the changes that lie in the leads and waves of the criteria",
+    "lift": "share divided by chance: 1 is chance",
+    "low": "lower end of the 95 % interval",
+    "magnitude": "mean cosine of the class's gradients with the concept: above 0 it raises it",
+    "n": "records",
+    "p": "how often chance does as well",
+    "p_control": "how often networks without knowledge do as well",
+    "p_corrected": "p after correction for everything that was tested with it",
+    "p_floor": "smallest p that could be reached",
+    "p_holm": "p after Holm's correction",
+    "p_neighbours": "how often other leads that lie together do as well",
+    "rank": "place among all cells, 1 the densest",
+    "rank_stability": "how often the cell stays in its place as the waves' boundaries are moved",
+    "score": "share of the class's records whose logit grows along the concept",
+    "share": "share of all relevance of the record or group",
+    "sign_agreement": "changes in the direction of the criteria; .5 is chance",
+    "signed_density": "mean relevance per sample: above 0 for the class, below 0 against it",
+    "significant": "layers in which the concept stands out",
+    "turned": "share of records whose decision was turned",
+}
+
+# how ECGs are described to the clustering
+REPRESENTATIONS = {
+    "signal": "median beats",
+    "features": "network features",
+    "attribution": "signed maps",
+    "attribution_absolute": "absolute maps",
+    "segments": "relevance of lead and segment",
+}
+
 METHODS = {
     "saliency": "Saliency",
     "input_x_gradient": "Input x gradient",

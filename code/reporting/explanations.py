@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from common.files import read_csv
+from common.words import method_in_words
 from records.dataset import TABLE
 from records.quality import flag_in_words, flags_of
 from reporting.fragments import caption_of, columns_of, quality_lines
@@ -103,8 +104,8 @@ def _local_part(run, folder, own):
         yield heading(f"Record {own}")
     n = cells["ecg_id"].nunique()
     yield paragraph(
-        f"{n} record{'' if n == 1 else 's'}, methods {', '.join(cells['method'].unique())}, "
-        "pathologies "
+        f"{n} ECG{'' if n == 1 else 's'}, explained by "
+        f"{', '.join(map(method_in_words, cells['method'].unique()))} for "
         f"{', '.join(map(str, cells['pathology'].unique()))}."
     )
     yield from quality_lines(run, folder)
@@ -120,7 +121,9 @@ def _local_part(run, folder, own):
     if records:
         yield viewer(book(records), f"Explained ECGs of {folder}")
         where = f"{run.folder.name}/{folder}/"
-        yield paragraph(f"{len(pictures)} figures for print are in {where}.", "soft")
+        n = len(pictures)
+        figures = "1 figure for print is" if n == 1 else f"{n} figures for print are"
+        yield paragraph(f"{figures} in {where}.", "soft")
     else:  # of a run that kept no signals
         yield from (figure(picture, caption_of(picture)) for picture in pictures[:MOST_PICTURES])
 

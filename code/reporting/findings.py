@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from common.labels import is_regression
-from common.stats import STABLE
-from common.words import class_in_words, method_in_words
+from common.stats import STABLE, holm
+from common.words import REPRESENTATIONS, class_in_words, method_in_words
 from reporting.run import Run
 
 ALPHA = 0.05
+CHANCE = 0.5  # AUC of guessing
 FEW_POSITIVES = 10  # below that a class's AUC says little
 FEW_RECORDS = 10  # below that a comparison of methods cannot reach significance after correction
 FEW_CLASS_RECORDS = 5  # ECGs of a class below which no concept is judged for it
@@ -71,11 +72,11 @@ def performance(run: Run) -> Iterator[Finding]:
         return
     macro = windows.get("macro_auc")
     if macro and macro["value"] is not None:
-        better = macro.get("low") is not None and macro["low"] > 0.5
+        better = macro.get("low") is not None and macro["low"] > CHANCE
         classes = f" over {macro['n_classes']} classes" if "n_classes" in macro else ""
         records = f", on {macro['n']} ECGs it was not trained on" if "n" in macro else ""
         auc = interval(macro["value"], macro.get("low"), macro.get("high"))
-        text = f"macro AUC {auc}{classes}{records}."
+        text = f"mean AUC{classes} {auc} (chance: {CHANCE}){records}."
         kind = "yes" if better else "warn"
         yield Finding("How well it predicts:", text, "performance", "metrics.json", kind)
     per_class = windows.get("per_class_auc", {})
@@ -118,14 +119,18 @@ def concepts(run: Run) -> Iterator[Finding]:
 class Verdict:
     """What is found of the concepts of one class.
 
-    said   the sentence's frame, `{}` for class by class; shown, other: concepts that stand out or
-           do not; n: ECGs of the class; kind: as Finding's
+    said      the sentence's frame, `{}` for class by class
+    n         ECGs of the class
+    shown     concepts that stand out; against: those that lower the class's logit instead;
+              other: no evidence
+    kind      as Finding's
     """
 
     said: str
     pathology: str
     n: int
     shown: list[str]
+    against: list[str]
     other: list[str]
     kind: str = "no"
 
@@ -135,40 +140,53 @@ class Verdict:
 
 
 def _verdict_on(pathology, group):
-    best = group.groupby("concept", sort=False)["p_corrected"].min()
-    special = [str(name) for name in best.index[best < ALPHA]]
-    other = [str(name) for name in best.index[best >= ALPHA]]
-    learnt = _learnt(group)
+    best = group.loc[group.groupby("concept", sort=False)["p_corrected"].idxmin()]
+    special = best["p_corrected"] < ALPHA
+    lowering = special & _column(best, "magnitude").lt(0)
+    names = best["concept"].astype(str)
+    raising, against = list(names[special & ~lowering]), list(names[lowering])
+    other = list(names[~special])
+    learnt = [name for name in _learnt(group) if name not in against]
     n = int(group["n_class"].max())
     if n < FEW_CLASS_RECORDS:
-        return Verdict("not enough ECGs to judge any for {}.", pathology, n, [], [])
+        return Verdict("not enough ECGs to judge any for {}.", pathology, n, [], [], [])
     if learnt:
         said = (
-            "learnt, further than networks that have learnt nothing of the labels follow them: {}."
+            "learnt: the answer follows {}, further than in networks that have learnt nothing of "
+            "the labels."
         )
-        return Verdict(said, pathology, n, learnt, other, "yes")
-    if special:
-        said = f"special in this network: {{}}; {_held_against(group)}: not shown to be learnt."
-        return Verdict(said, pathology, n, special, other)
-    return Verdict("none stands out: not {}.", pathology, n, other, [])
+        open_ones = [name for name in [*raising, *other] if name not in learnt]
+        return Verdict(said, pathology, n, learnt, against, open_ones, "yes")
+    if raising:
+        said = f"the answer follows {{}}, more than made-up concepts; {_held_against(group)}."
+        return Verdict(said, pathology, n, raising, against, other)
+    return Verdict("none of its criteria is followed for {}.", pathology, n, [], against, [])
 
 
 def _concepts_said(verdicts):
     """One sentence on all classes of which the same is found."""
     text = verdicts[0].said.format("; ".join(map(str, verdicts)))
-    absent = [f"{named(one.other)} for {one.pathology}" for one in verdicts if one.other]
-    if absent:
-        text += f" No evidence: {'; '.join(absent)}."
+    for words, lists in (
+        ("No evidence of", [one.other for one in verdicts]),
+        ("Against the textbook, the answer falls with", [one.against for one in verdicts]),
+    ):
+        pairs = zip(lists, verdicts, strict=True)
+        parts = [f"{named(names)} for {one.pathology}" for names, one in pairs if names]
+        if parts:
+            text += f" {words} {'; '.join(parts)}."
     return Finding("Concepts:", text, "concepts", "tcav/scores.csv", verdicts[0].kind)
 
 
 def _held_against(group):
     """What the control networks say of concepts that are only special, in words."""
     if "p_control" in group and group["p_control"].notna().any():
-        return "but not further than in networks that have learnt nothing"
+        return "so do networks that have learnt nothing: not shown to be learnt"
     if "n_controls" in group and group["n_controls"].max() > 0:
-        return "too few trained networks to hold against those that have learnt nothing (--seeds)"
-    return "networks that have learnt nothing were not compared (--control)"
+        return "not enough trained networks to say whether that was learnt (--seeds compares more)"
+    return (
+        "not compared with networks that have learnt nothing (--control), so whether it was "
+        "learnt is open"
+    )
 
 
 def _learnt(group):
@@ -206,14 +224,15 @@ def _maps_said(words, rows):
     """(sentence, kind) on the cards of one method: by the control networks where they were made,
     else by orders of the leads, which maps of untrained networks pass as well.
     """
+    few = rows["n_patients"] < FEW_CLASS_RECORDS
     held = _column(rows, "p_control_corrected")
     by_leads = rows["p_holm"].fillna(rows["p"])
     corrected = held.where(held.notna(), by_leads)
     stands_out = (corrected < ALPHA) & (rows["lead_lift"] > 1)
     untold = _column(rows, "p_neighbours_floor").gt(ALPHA) & held.isna()
-    inside = rows[stands_out & ~untold]
-    outside = [str(name) for name in rows.loc[~stands_out & ~untold, "pathology"]]
-    open_ones = [str(name) for name in rows.loc[untold, "pathology"]]
+    inside = rows[stands_out & ~untold & ~few]
+    outside = [str(name) for name in rows.loc[~stands_out & ~untold & ~few, "pathology"]]
+    open_ones = [str(name) for name in rows.loc[untold & ~few, "pathology"]]
     lifts = [
         f"{row.pathology} (lift {interval(row.lift, row.low, row.high)}, {row.n_patients} patients)"
         for row in inside.itertuples()
@@ -234,6 +253,12 @@ def _maps_said(words, rows):
             "control networks (--control), since the leads of the criteria lie together.",
             "no",
         )
+    unsaid = [
+        f"{row.pathology} ({row.n_patients} patient{'s' * (row.n_patients != 1)})"
+        for row in rows[few].itertuples()
+    ]
+    if unsaid:
+        yield f"{words}: not enough patients to say for {named(unsaid)}.", "no"
 
 
 def _column(rows, name):
@@ -256,7 +281,7 @@ def methods(run: Run) -> Iterator[Finding]:
         text = f"not enough records to tell the methods apart ({n} at most)."
         yield Finding("Which method:", text, "sanity", "sanity/comparisons.csv")
     else:
-        yield _best_methods(compared, n, _favoured(run))
+        yield _best_methods(compared, n, _favoured(run), _mapped(run))
     axioms = run.csv("sanity/axioms.csv")
     if axioms is not None:
         yield from _broken(axioms)
@@ -271,7 +296,7 @@ def _favoured(run):
     return set(zip(rows["check"], rows["method"], strict=True))
 
 
-def _best_methods(compared, n, favoured):
+def _best_methods(compared, n, favoured, mapped):
     """Of the comparisons that favour a method by no construction, in how many it is the best or not
     told from it.
     """
@@ -291,14 +316,25 @@ def _best_methods(compared, n, favoured):
         return Finding("Which method:", text, "sanity", "sanity/favours.csv")
     controls = [name for name in CONTROLS if name in share]
     better = max(controls, key=share.get, default=None)
-    shown = [f"{method_in_words(name)} in {wins[name]} of {chances[name]}" for name in ranked[:2]]
-    beside = f"; the better control in {wins[better]} of {chances[better]}" if better else ""
-    text = (
-        f"best, or not told from the best: {named(shown)} comparisons{beside} (at most {n} ECGs "
-        "each; none that favours the method by construction)."
-    )
+
+    def counted(name):
+        return f"{method_in_words(name)} in {wins[name]} of {chances[name]}"
+
+    used = [name for name in ranked[2:] if name in mapped]
+    text = f"best, or not told from the best: {named([*map(counted, ranked[:2])])} comparisons"
+    if used:
+        text += f"; of the group maps' own methods, {named([*map(counted, used)])}"
+    if better:
+        text += f"; the better control, {counted(better).replace(' (control)', '')}"
+    text += f". At most {n} ECGs each, none that favours the method by construction."
     kind = "yes" if better is None or share[ranked[0]] > share[better] else "no"
     return Finding("Which method:", text, "sanity", "sanity/comparisons.csv", kind)
+
+
+def _mapped(run):
+    """Methods that the maps of groups were made by."""
+    card = run.csv("glocal/segments.csv")
+    return set() if card is None else set(card["method"].astype(str))
 
 
 def _broken(axioms):
@@ -328,9 +364,9 @@ def subgroups(run: Run) -> Iterator[Finding]:
         n = int(found["n"].max())
         if grouped:
             by = named([_described(name) for name in grouped])
-            text = f"by {by} there is more than one group in {n} ECGs."
+            text = f"described by {by}, {n} ECGs fall into more than one group."
         else:
-            text = f"no subgroups are shown in {n} ECGs, in any of the descriptions."
+            text = f"{n} ECGs do not fall into separate groups, however they are described."
         text += _labels_said(wide, found)
         yield Finding("Subgroups:", text, "discovery", source, "yes" if grouped else "no")
 
@@ -342,9 +378,8 @@ def _labels_said(wide, found):
     labelled = _significant(wide, "ari")
     if not labelled:
         return ""
-    text = (
-        f" Clusters by {named([_described(name) for name in labelled])} go with the hidden labels"
-    )
+    by = named([_described(name) for name in labelled])
+    text = f" Cut into clusters all the same, by {by} they go with the hidden labels"
     of_network = [name for name in labelled if name != "signal"]
     rows = found[found["metric"] == "ari"].set_index("representation")
     held = _column(rows, "p_control_corrected").reindex(of_network)
@@ -356,16 +391,6 @@ def _labels_said(wide, found):
     if beyond:
         return f"{text}; further than in networks that have learnt nothing: {named(beyond)}."
     return f"{text}, but not further than in networks that have learnt nothing."
-
-
-# how the ECGs were described to the clustering, in words
-REPRESENTATIONS = {
-    "signal": "median beats",
-    "features": "network features",
-    "attribution": "signed maps",
-    "attribution_absolute": "absolute maps",
-    "segments": "relevance of lead and segment",
-}
 
 
 def _significant(wide, metric):
@@ -385,6 +410,39 @@ def _described(name):
     return REPRESENTATIONS.get(name, name.replace("_", " "))
 
 
+# ---------------------------------------------------------------- what would change the answer
+
+
+def changes(run: Run) -> Iterator[Finding]:
+    """How many decisions small changes of waves turn, and whether those lie in the leads and waves
+    of the criteria.
+    """
+    found = run.csv("counterfactual/counterfactuals.csv")
+    if found is None or not len(found):
+        return
+    turned = int(found["turned"].astype(bool).sum())
+    text = f"changing waves within what hearts show turned {turned} of {len(found)} decisions."
+    card = run.csv("counterfactual/card.csv")
+    tested = None if card is None else card[_column(card, "p").notna()]
+    sources = "counterfactual/counterfactuals.csv"
+    if tested is None or not len(tested):
+        yield Finding("What would turn it:", text, "counterfactuals", sources)
+        return
+    kept = holm(tested["p"].to_numpy()) < ALPHA
+    inside = [
+        f"{row.pathology} ({row.inside:.2f} of the changes, by chance {row.chance:.2f})"
+        for row in tested[kept].itertuples()
+    ]
+    outside = [str(name) for name in tested.loc[~kept, "pathology"]]
+    if inside:
+        text += f" They lie in the waves and leads of the criteria for {named(inside)}."
+    if outside:
+        text += f" Not shown to lie where the criteria read for {named(outside)}."
+    sources += ", counterfactual/card.csv"
+    kind = "yes" if inside else "no"
+    yield Finding("What would turn it:", text, "counterfactuals", sources, kind)
+
+
 # ---------------------------------------------------------------- what warns
 
 
@@ -401,6 +459,7 @@ STAGES = {
     "local": ("local", "single ECGs"),
     "glocal": ("glocal", "groups"),
     "sanity": ("sanity", "checks"),
+    "counterfactual": ("counterfactuals", "counterfactuals"),
 }  # folder -> section, in words
 
 
@@ -414,7 +473,7 @@ def _flagged_signals(run):
         parts.append(f"{int(first['n_flagged'])} of {int(first['n_records'])} ({words})")
         sources.append(folder)
     if parts:
-        text = f"{named(parts)} of the explained ECGs carry a flag of signal quality."
+        text = f"quality is flagged in {named(parts)} of the explained ECGs."
         section = STAGES[sources[0]][0]
         source = ", ".join(f"{folder}/quality.csv" for folder in sources)
         yield Finding("Signals:", text, section, source, "warn")
@@ -438,7 +497,10 @@ def _unstable_cells(run):
         yield Finding("Stability:", text, "glocal", "glocal/segments.csv", "yes")
         return
     ones = [f"{row.lead} {row.segment} for {row.pathology}" for row in unstable.itertuples()]
-    text = f"{named(ones)} are among the densest cells only for some places of the boundaries."
+    text = (
+        f"whether {named(ones)} {'belongs' if len(ones) == 1 else 'belong'} to the {TOP_CELLS} "
+        "densest cells hangs on where exactly the waves' boundaries were put."
+    )
     yield Finding("Stability:", text, "glocal", "glocal/segments.csv", "warn")
 
 
@@ -447,6 +509,7 @@ TOPICS: tuple[Callable[[Run], Iterator[Finding]], ...] = (
     concepts,
     maps,
     methods,
+    changes,
     subgroups,
     warnings,
 )
@@ -462,6 +525,7 @@ def findings(run: Run) -> list[Finding]:
             ("concepts", "concepts"),
             ("glocal", "groups of patients"),
             ("sanity", "which method to believe"),
+            ("counterfactuals", "what would turn an answer"),
             ("discovery", "subgroups"),
         )
         if section not in asked
@@ -477,6 +541,6 @@ def asked_of(run: Run) -> str:
     info = run.info
     classes = named([class_in_words(name) for name in info.labels], 3)
     return (
-        f"What a {info.modelname} uses and looks at when it reads an ECG for {classes} "
-        f"(task {info.task}), on {run.data_in_words()}."
+        f"What the network {info.run_folder_name} ({info.modelname}) uses and looks at when it "
+        f"reads an ECG for {classes}. Data: {run.data_in_words()}."
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
+from common.words import METHODS, REPRESENTATIONS
 from records.quality import QUALITY_FILE, flags_in_words
 from reporting.page import details, paragraph, table
 from reporting.run import Run
@@ -45,9 +46,10 @@ CAPTIONS = {
 PREFIXES = {
     "concept_": "All layers and classes: ",
     "groups_": "The groups side by side, by ",
-    "clusters_": "Median beat of each cluster, from the representation ",
+    "clusters_": "Median beat of each cluster; ECGs described by ",
     "compare_": "Methods side by side: ",
 }
+WORDS = {"groups_": METHODS, "clusters_": REPRESENTATIONS}
 
 
 def caption_of(path: Path) -> str:
@@ -56,7 +58,9 @@ def caption_of(path: Path) -> str:
     if known:
         return known
     prefix = next((start for start in PREFIXES if path.stem.startswith(start)), "")
-    return PREFIXES.get(prefix, "") + path.stem.removeprefix(prefix).replace("_", " ")
+    rest = path.stem.removeprefix(prefix)
+    words = WORDS.get(prefix, {}).get(rest) or rest.replace("_", " ")
+    return PREFIXES.get(prefix, "") + words
 
 
 def columns_of(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from reporting.run import Run
 from reporting.viewer import ViewedMap, ViewedRecord, prediction_table
 
 MOST_VIEWED = 40  # ECGs in the viewer: in turn over the classes, the first of each first
+PREDICTED = 8  # most probable classes beside an ECG
 CELLS_SHOWN = 8  # per ECG, class and method
 RECORDS = "records.npz"  # signals and segments of what was explained
 
@@ -122,7 +123,7 @@ def _prediction(run, place, ecg_id):
     """What the network says of an ECG, and its labels, as far as a stage has written them."""
     stored = place / "prediction.csv"
     if run.holds(stored):
-        return read_csv(stored), ""
+        return read_csv(stored).head(PREDICTED), ""
     path = run.folder / "predictions.npz"
     if is_regression(run.info.task) or not run.holds(path):
         return pd.DataFrame(), ""
@@ -135,13 +136,34 @@ def _prediction(run, place, ecg_id):
         name for name, one in zip(run.info.labels, arrays["labels"][rows[0]], strict=True) if one
     ]
     table.insert(2, "label", ["yes" if name in labels else "no" for name in table["class"]])
-    return table.head(8), f" (labelled {', '.join(labels) or 'none of the classes'})"
+    return table.head(PREDICTED), f" (labelled {', '.join(labels) or 'none of the classes'})"
 
 
 def _notes(place: Path) -> pd.DataFrame:
     """Measurements and signal quality that the stage has written beside the maps."""
     path = place / "notes.csv"
-    return read_csv(path) if path.is_file() else pd.DataFrame()
+    return condensed(read_csv(path)) if path.is_file() else pd.DataFrame()
+
+
+SIGNAL = "signal: "  # how lines on signal quality begin
+
+
+def condensed(notes: pd.DataFrame) -> pd.DataFrame:
+    """Notes with one line on signal quality: what is flagged, and what was not judged."""
+    is_flag = notes["what"].str.startswith(SIGNAL)
+    flags = notes[is_flag]
+    if not len(flags):
+        return notes
+    names = flags["what"].str.removeprefix(SIGNAL)
+    raised = list(names[flags["value"] == "raised"])
+    blank = list(names[flags["value"] == "not judged"])
+    line = {
+        "what": "signal quality",
+        "value": f"flagged: {', '.join(raised)}" if raised else "nothing flagged",
+        "normal in adults": "nothing flagged",
+        "note": f"not judged: {', '.join(blank)}" if blank else "",
+    }
+    return pd.concat([notes[~is_flag], pd.DataFrame([line])], ignore_index=True)
 
 
 def class_words(names: list[str]) -> list[tuple[str, str]]:

@@ -1,18 +1,20 @@
 """One ECG on one page: what the network says, why, how sure, and what was measured."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from common.files import write_csv, write_text
+from common.files import read_csv, write_csv, write_text
+from common.words import SEGMENTS, class_in_words, method_in_words
 from ecg import measure
 from records.dataset import Dataset
 from records.quality import flag_in_words, flags_of
-from reporting.local import viewed_records
-from reporting.page import PageSection, join, page, paragraph, table, viewer
+from reporting.findings import Finding, interval, named
+from reporting.local import SIGNAL, condensed, viewed_records
+from reporting.page import PageSection, findings_list, join, page, paragraph, table, viewer
 from reporting.run import Run
 from reporting.viewer import book, prediction_table
 
@@ -63,7 +65,7 @@ def quality_rows(data: Dataset) -> pd.DataFrame:
     flags = flags_of(data.table).iloc[0]
     words = {1: "raised", 0: "not raised"}
     rows = [
-        (f"signal: {flag_in_words(name)}", words.get(flags[name], "not judged"), "not raised", "")
+        (f"{SIGNAL}{flag_in_words(name)}", words.get(flags[name], "not judged"), "not raised", "")
         for name in flags.index
     ]
     return pd.DataFrame(rows, columns=["what", "value", "normal in adults", "note"])
@@ -93,11 +95,12 @@ def prediction_in_words(prediction: pd.DataFrame, most: int = 3) -> str:
     """What is printed first: the classes above their threshold, else the most probable ones."""
     positive = prediction[prediction["positive"] == "yes"]
     said = [
-        f"{row['class']} (probability {row['probability']:.2f}, threshold {row['threshold']:.2f})"
+        f"{class_in_words(row['class'])}: probability {row['probability']:.2f}, threshold "
+        f"{row['threshold']:.2f}"
         for _, row in positive.iterrows()
     ]
     if said:
-        return f"the network says: {', '.join(said)}"
+        return f"the network says {'; '.join(said)}"
     likely = [
         f"{row['class']} {row['probability']:.2f}" for _, row in prediction.head(most).iterrows()
     ]
@@ -144,24 +147,91 @@ def _tone(rows):
     return "warn" if rows["out_of_distribution"].any() else ""
 
 
-def write_page(run: Run, folder: Path, name: str) -> Path:
-    """Write <folder>/ecg.html: prediction, viewer, measurements of one record of one's own."""
-    records = viewed_records(run, folder.name)
-    prediction = pd.read_csv(folder / PREDICTION)
+def sentences(run: Run, folder: Path) -> Iterator[Finding]:
+    """What the page says first: the answer, how sure, where it looks, signal, measurements, how
+    like the training records.
+    """
+    prediction = read_csv(folder / PREDICTION)
     said = prediction_in_words(prediction)
-    words = f"{said[:1].upper()}{said[1:]}."
+    yield Finding("", f"{said[:1].upper()}{said[1:]}.", "prediction", "all classes", "yes")
+    text = how_sure(run, prediction)
+    if text:
+        yield Finding("How sure:", text, "prediction", "metrics.json")
+    text = strongest_cells(read_csv(folder / "cells.csv"))
+    if text:
+        yield Finding("Why:", text, "ecg", "the ECG below")
+    notes = condensed(read_csv(folder / NOTES)).fillna("")
+    flagged = notes["value"].str.startswith("flagged")
+    for row in notes[notes["what"] == "signal quality"].itertuples():
+        text = f"{row.value}{f' ({row.note})' if row.note else ''}."
+        yield Finding("Signal quality:", text, "ecg", NOTES, "warn" if flagged.any() else "yes")
+    text, kind = measured_in_words(notes)
+    yield Finding("Measured:", text, "ecg", NOTES, kind)
+    if (folder / NEIGHBOURS).is_file():
+        alike = read_csv(folder / NEIGHBOURS, keep_default_na=False)
+        first = alike[alike["alike_by"] == alike["alike_by"].iloc[0]]
+        kind = _tone(first) or "no"
+        yield Finding("Resembles:", alike_in_words(first), "alike", NEIGHBOURS, kind)
+
+
+def how_sure(run: Run, prediction: pd.DataFrame, most: int = 3) -> str:
+    """How well the network told the classes that it finds (else the most probable) on test ECGs."""
+    metrics = run.json("metrics.json").get("windows", {}).get("per_class_auc", {})
+    found = prediction[prediction["positive"] == "yes"]
+    names = (found if len(found) else prediction)["class"].head(most)
+    parts = []
+    for name in names:
+        one = metrics.get(name) or {}
+        if one.get("value") is None:
+            parts.append(f"{name} could not be tested")
+            continue
+        auc = interval(one["value"], one.get("low"), one.get("high"))
+        parts.append(f"{name} AUC {auc} ({one['n_positive']} with it)")
+    return f"on ECGs it was not trained on: {'; '.join(parts)}." if metrics and parts else ""
+
+
+def strongest_cells(cells: pd.DataFrame, most: int = 3) -> str:
+    """Where the first method's map of each explained class is densest."""
+    parts = []
+    for pathology, rows in cells.groupby("pathology", sort=False):
+        method = rows["method"].iloc[0]
+        top = rows[rows["method"] == method].sort_values("rank").head(most)
+        where = [
+            f"{row.lead} ({SEGMENTS.get(row.segment, row.segment)})" for row in top.itertuples()
+        ]
+        parts.append(f"for {pathology}, {method_in_words(method)} is densest in {named(where)}")
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def measured_in_words(notes: pd.DataFrame) -> tuple[str, str]:
+    """(sentence, kind): which measurements lie outside their normal limits."""
+    outside = notes[notes["note"].isin(("below", "above"))]
+    blank = list(notes.loc[notes["value"] == "not measurable", "what"])
+    parts = [
+        f"{row.what} {row.value} ({row.note} {row.normal})"
+        for row in outside.rename(columns={"normal in adults": "normal"}).itertuples()
+    ]
+    text = f"{named(parts)}." if parts else "within the normal limits of adults."
+    if blank:
+        text = f"{text if parts else ''} Not measurable: {named(blank)}.".strip()
+    return text, "warn" if parts or blank else "yes"
+
+
+def write_page(run: Run, folder: Path, name: str) -> Path:
+    """Write <folder>/ecg.html: what the network says of one record of one's own, the ECG to look
+    at, the records it resembles, all classes.
+    """
+    records = viewed_records(run, folder.name)
+    said = list(sentences(run, folder))
     sections = [
-        PageSection(
-            "findings",
-            "What the network says",
-            join([paragraph(words), viewer(book(records), f"ECG {name}")]),
-        ),
-        PageSection("prediction", "All classes", table(prediction)),
-        PageSection("measured", "Measured", table(pd.read_csv(folder / NOTES))),
+        PageSection("findings", "What the network says", findings_list(said)),
+        PageSection("ecg", "The ECG", viewer(book(records), f"ECG {name}")),
+        PageSection("prediction", "All classes", table(read_csv(folder / PREDICTION))),
     ]
     if (folder / NEIGHBOURS).is_file():
-        alike = pd.read_csv(folder / NEIGHBOURS)
-        sections.insert(1, PageSection("alike", "Patients it resembles", patients_alike(alike)))
+        alike = read_csv(folder / NEIGHBOURS, keep_default_na=False)
+        sections.insert(2, PageSection("alike", "Patients it resembles", patients_alike(alike)))
     subtitle = (
         f"Read by {run.info.modelname} ({run.info.run_folder_name}). "
         "For research; not a medical device."

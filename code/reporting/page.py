@@ -8,14 +8,15 @@ import base64
 import io
 import itertools
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from common.words import MEANINGS
+from common.words import COLUMNS, MEANINGS, REPRESENTATIONS, method_in_words
 
 ASSETS = Path(__file__).with_name("assets")
 _TEMPLATES = Environment(
@@ -27,6 +28,7 @@ _TEMPLATES = Environment(
 )
 _PARTS = _TEMPLATES.get_template("parts.html").module
 _NUMBERS = itertools.count(1)
+PX_PER_INCH = 144  # of a figure on the page; CSS has 96 an inch
 
 
 @dataclass(frozen=True)
@@ -87,26 +89,65 @@ def cell(value: object) -> str:
 def table(frame: pd.DataFrame, limit: int | None = None) -> Markup:
     """A table that sorts and filters; says so where `limit` leaves rows out."""
     shown = frame.head(limit) if limit else frame
-    records = shown.astype(object).itertuples(index=False, name=None)
-    rows = [list(map(_explained, record)) for record in records]
+    names = list(map(str, shown.columns))
+    heads = [(head(name), COLUMNS.get(name, "")) for name in names]
+    as_text = [is_text(frame.iloc[:, place]) for place in range(len(names))]
+    rows = [
+        list(zip(map(_explained, names, record), as_text, strict=True))
+        for record in shown.astype(object).itertuples(index=False, name=None)
+    ]
     name = f"table{next(_NUMBERS)}"
-    return _PARTS.table(name, list(map(str, shown.columns)), rows, len(frame) - len(shown))
+    return _PARTS.table(name, list(zip(heads, as_text, strict=True)), rows, len(frame) - len(shown))
 
 
-def _explained(value):
-    """Text of a cell and, for a class, a concept or a segment, what it means."""
+def head(name: str) -> str:
+    """Name of a column as a heading."""
+    return name.replace("_", " ")
+
+
+def is_text(column: pd.Series) -> bool:
+    """Whether a column holds words, which stand at the left, not numbers."""
+    return not pd.api.types.is_numeric_dtype(column)
+
+
+def _explained(column, value):
+    """Text of a cell and, for a class, a concept, a segment or a method, what it means."""
     text = cell(value)
+    if column == "method":
+        return method_in_words(text), text
+    if column == "representation":
+        return REPRESENTATIONS.get(text, text), text
     return text, MEANINGS.get(text, "")
+
+
+# names that stand in sentences: with a capital or a hyphen, so that no common word is taken for one
+_NAMES = re.compile(
+    "|".join(
+        rf"(?<![\w-]){re.escape(name)}(?![\w-])"
+        for name in sorted(MEANINGS, key=len, reverse=True)
+        if len(name) > 2 and name != "Sex" and not name.islower() and "(" not in name
+    )
+)
+
+
+def with_meanings(text: str) -> Markup:
+    """A sentence, its classes, concepts and segments explained on hover."""
+    parts, last = [], 0
+    for found in _NAMES.finditer(text):
+        parts += [escape(text[last : found.start()]), _PARTS.word(found[0], MEANINGS[found[0]])]
+        last = found.end()
+    return Markup("").join([*parts, escape(text[last:])])
 
 
 def figure(path: Path, caption: str, max_width: int = 1600) -> Markup:
     """A picture, inlined; scaled down to `max_width` pixels and to 256 colours to keep the page
-    small.
+    small, and shown half as large again as in print, so that a column's figure fills no screen.
     """
     from PIL import Image
 
     try:
         with Image.open(path) as image:
+            inches = image.width / image.info["dpi"][0] if "dpi" in image.info else None
             picture = image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return paragraph(f"{path.name} is no readable picture ({type(error).__name__}).", "warn")
@@ -114,11 +155,13 @@ def figure(path: Path, caption: str, max_width: int = 1600) -> Markup:
         size = (max_width, round(picture.height * max_width / picture.width))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
+    width = min(picture.width, round(PX_PER_INCH * inches)) if inches else picture.width
     # an octree takes a seventh of the time of a median cut and looks the same; optimize=True: twice
     # the time for 3 % of the size
     picture.quantize(256, Image.Quantize.FASTOCTREE).save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode()
-    return _PARTS.figure(caption, picture.width, picture.height, data)
+    height = round(picture.height * width / picture.width)
+    return _PARTS.figure(caption, width, height, data)
 
 
 def details(summary: str, inner: Markup) -> Markup:
@@ -133,7 +176,7 @@ def code_block(text: str) -> Markup:
 
 def findings_list(sentences: list) -> Markup:
     """Findings, one line each, with a link to the section that holds the evidence."""
-    return _PARTS.findings(sentences)
+    return _PARTS.findings([(one, with_meanings(one.text)) for one in sentences])
 
 
 def glossary(entries: list[tuple[str, str]]) -> Markup:

@@ -58,9 +58,9 @@ def provenance(run: Run) -> Iterator[Markup]:
     for what, names in affected.items():
         found = "Cannot be checked" if what.endswith("is missing") else "Artefacts do not match"
         yield paragraph(f"{found}: {what} ({', '.join(names)}).", "warn")
-    stages = [read_stage(path) for path in stage_files(run.folder)]
-    data = [read_stage(path) for path in data_files(run.folder) if path.is_file()]
-    for one in data:
+    stages = [(path, read_stage(path)) for path in stage_files(run.folder)]
+    data = [(path, read_stage(path)) for path in data_files(run.folder) if path.is_file()]
+    for _, one in data:
         counts = one.get("counts", {})
         yield paragraph(f"Data set: {counts.get('version', 'not said')}.")
         yield tiles(
@@ -70,9 +70,10 @@ def provenance(run: Run) -> Iterator[Markup]:
                 if isinstance(value, int)
             }
         )
-    for content in [*data, *stages]:
+    for path, content in [*data, *stages]:
         if content.get("status") == "finished":
-            yield details(f"{content['stage']}: command, versions, hashes", _provenance_of(content))
+            name = f"{content['stage']} ({path.parent.name}/)"
+            yield details(f"{name}: command, versions, hashes", _provenance_of(content))
 
 
 def _provenance_of(content):

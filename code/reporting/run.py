@@ -63,13 +63,8 @@ class Run:
 
     def data_in_words(self) -> str:
         """The data sets that the stages read."""
-        folders = [path.parent for path in data_files(self.folder)]
-        if not folders:
-            return "a data set that no stage has named"
-        return " and ".join(
-            f"{'the simulated cohort' if is_simulated(one) else 'the data set'} {one.name}"
-            for one in folders
-        )
+        said = [_in_words(path) for path in data_files(self.folder)]
+        return " and ".join(said) or "a data set that no stage has named"
 
     def foreign_data(self) -> list[str]:
         """One line per data set beyond training's: explained there, trained elsewhere."""
@@ -93,6 +88,14 @@ def is_linked(path: Path, folder: Path) -> bool:
     """Whether a path below `folder` is a link, or below one: it may lie anywhere."""
     steps = [path, *path.parents]
     return any(step.is_symlink() for step in steps[: steps.index(folder)])
+
+
+def _in_words(path):
+    """A data set as its preprocessing.json names it, with its folder."""
+    folder = path.parent
+    named = read_json(path).get("counts", {}).get("version") if path.is_file() else None
+    kind = "a simulated cohort" if is_simulated(folder) else "a data set"
+    return f"{named or kind} (folder {folder.name})"
 
 
 def is_simulated(folder: Path) -> bool:

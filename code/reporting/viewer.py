@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from common.words import CLASSES, method_in_words
+from common.words import CLASSES, COLUMNS, method_in_words
 from common.words import SEGMENTS as SEGMENT_WORDS
 from ecg.segments import SEGMENTS
-from reporting.page import cell
+from reporting.page import cell, head, is_text
 
 UNSEEN_MV, UNSEEN_MAP = -32768, -128  # blanks in int16 microvolt and in int8 maps
 
@@ -72,7 +72,7 @@ def _record(record):
         "segments": segments,
         "maps": [_map(one) for one in record.maps],
         "cells": _cells(record),
-        "prediction": _table(record.prediction, "What the network says"),
+        "prediction": _prediction(record.prediction),
         "notes": _table(record.notes, "Measured and noted"),
     }
 
@@ -99,13 +99,27 @@ def _packed(array):
 
 def _table(frame, caption):
     rows = [list(map(cell, row)) for row in frame.astype(object).itertuples(index=False, name=None)]
-    return {"caption": caption, "columns": list(map(str, frame.columns)), "rows": rows}
+    names = list(map(str, frame.columns))
+    return {
+        "caption": caption,
+        "columns": list(map(head, names)),
+        "meanings": [COLUMNS.get(name, "") for name in names],
+        "text": [bool(is_text(frame.iloc[:, place])) for place in range(len(names))],
+        "rows": rows,
+    }
+
+
+def _prediction(frame):
+    """The classes without their words, which stand on hover: room for the numbers."""
+    words = frame.get("in words", pd.Series("", index=frame.index))
+    short = frame.drop(columns="in words", errors="ignore")
+    return {**_table(short, "What the network says"), "hover": list(map(str, words))}
 
 
 def _cells(record):
     """The cells table, with the number of the map that each row belongs to."""
     if not len(record.cells):
-        return {"caption": "", "columns": [], "rows": [], "cells": [], "maps": []}
+        return {**_table(pd.DataFrame(), ""), "cells": [], "maps": []}
     numbers = {(one.pathology, one.method): number for number, one in enumerate(record.maps)}
     keys = zip(record.cells["pathology"], record.cells["method"], strict=True)
     shown = record.cells.drop(columns=["pathology", "method"])
@@ -118,7 +132,7 @@ def _cells(record):
 
 
 def _segment_words(name):
-    return f"{name} ({SEGMENT_WORDS[name]})" if name in SEGMENT_WORDS else str(name)
+    return SEGMENT_WORDS.get(name, str(name))
 
 
 def prediction_table(

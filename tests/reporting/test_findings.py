@@ -10,12 +10,12 @@ import pytest
 
 from common.labels import LEADS
 from common.words import CONCEPTS
-from reporting.findings import FEW_CLASS_RECORDS, FEW_POSITIVES, TOP_CELLS, findings
+from reporting.findings import CHANCE, FEW_CLASS_RECORDS, FEW_POSITIVES, TOP_CELLS, findings
 from reporting.run import Run
 
 CLASSES = ("NORM", "AMI", "LVH", "CLBBB")
 NAMES = (*CONCEPTS, *CLASSES, *LEADS, "R2", "T-Peak", "R-Peak")
-LIMITS = {FEW_POSITIVES, FEW_CLASS_RECORDS, TOP_CELLS}  # said as limits, not as results
+LIMITS = {FEW_POSITIVES, FEW_CLASS_RECORDS, TOP_CELLS, CHANCE}  # said as limits, not as results
 
 
 def scored(rng):
@@ -43,9 +43,11 @@ def write_tcav(folder, rng):
     ):
         for layer in ("block1", "head"):
             p = rng.choice([0.002, 0.6])
-            rows.append((concept, "concept", layer, pathology, True, p, n))
+            rows.append((concept, "concept", layer, pathology, True, p, n, rng.uniform(-1, 1)))
     names = ["concept", "run_kind", "layer", "pathology", "associated", "p_corrected", "n_class"]
-    pd.DataFrame(rows, columns=names).to_csv(folder / "tcav/scores.csv", index=False)
+    pd.DataFrame(rows, columns=[*names, "magnitude"]).to_csv(
+        folder / "tcav/scores.csv", index=False
+    )
 
 
 def write_glocal(folder, rng):
@@ -87,6 +89,21 @@ def write_discovery(folder, rng):
     pd.DataFrame(rows, columns=names).to_csv(folder / "discovery/table.csv", index=False)
 
 
+def write_counterfactual(folder, rng):
+    n = int(rng.integers(5, 30))
+    found = pd.DataFrame({"ecg_id": range(n), "turned": rng.uniform(size=n) < 0.8})
+    found.to_csv(folder / "counterfactual/counterfactuals.csv", index=False)
+    rows = [(name, rng.uniform(), 0.25, rng.choice([0.001, 0.6])) for name in ("AMI", "LVH")]
+    card = pd.DataFrame(rows, columns=["pathology", "inside", "chance", "p"])
+    card.to_csv(folder / "counterfactual/card.csv", index=False)
+
+
+def turned(folder):
+    """How many decisions were turned, of how many, counted anew."""
+    found = pd.read_csv(folder / "counterfactual/counterfactuals.csv")["turned"]
+    return [float((found == True).sum()), float(len(found))]  # noqa: E712
+
+
 def write_quality(folder, rng):
     for name in ("tcav", "glocal"):
         n = int(rng.integers(20, 60))
@@ -96,7 +113,7 @@ def write_quality(folder, rng):
 
 def run_of(folder, seed):
     rng = np.random.default_rng(seed)
-    for name in ("tcav", "glocal", "sanity", "discovery"):
+    for name in ("tcav", "glocal", "sanity", "discovery", "counterfactual"):
         (folder / name).mkdir()
     for write in (
         write_metrics,
@@ -104,6 +121,7 @@ def run_of(folder, seed):
         write_glocal,
         write_sanity,
         write_discovery,
+        write_counterfactual,
         write_quality,
     ):
         write(folder, rng)
@@ -159,6 +177,8 @@ def test_every_number_in_a_sentence_is_in_its_table(tmp_path, seed):
         values = [value for name in one.source.split(", ") for value in values_of(tmp_path, name)]
         if one.source == "sanity/comparisons.csv":
             values += wins(tmp_path)
+        if one.section == "counterfactuals":
+            values += turned(tmp_path)
         for word in numbers_in(one.text):
             more = re.search(rf"and {word} more", one.text)
             known = more or is_in(word, values) or float(word) in LIMITS
@@ -189,7 +209,8 @@ def test_cells_that_hang_on_boundaries_are_named_and_their_absence_is_said(tmp_p
     one_bad.to_csv(path, index=False)
     said = [one for one in findings(run) if one.topic == "Stability:"]
     assert [one.kind for one in said] == ["warn"]
-    assert said[0].text.startswith(f"{stable.loc[first, 'lead'].iloc[0]} T-Peak for LVH ")
+    cell = f"{stable.loc[first, 'lead'].iloc[0]} T-Peak for LVH"
+    assert said[0].text.startswith(f"whether {cell} belongs to the {TOP_CELLS} densest cells ")
     cells.drop(columns="rank_stability").to_csv(path, index=False)
     assert not [one for one in findings(run) if one.topic == "Stability:"]
 
@@ -216,7 +237,7 @@ def test_what_favours_a_method_by_construction_is_not_counted_for_or_against_it(
     checks.to_csv(tmp_path / "sanity/checks.csv", index=False)
     (said,) = [one for one in findings(run) if one.topic == "Which method:"]
     assert "Integrated Gradients in 2 of 2 and LRP in 3 of 3 comparisons" in said.text
-    assert "the better control in 0 of 4" in said.text
+    assert "the better control, noise in 0 of 4" in said.text
     assert said.kind == "yes"
 
 
@@ -250,3 +271,38 @@ def test_maps_and_clusters_are_findings_only_beyond_networks_that_have_learnt_no
     assert all((beyond in one.text) == (kind == "yes") for one in maps)
     not_so = "but not further than in networks that have learnt nothing"
     assert (not_so in groups.text) == (kind == "no")
+
+
+def test_a_criterion_that_lowers_its_class_is_not_said_to_raise_it(tmp_path):
+    run = run_of(tmp_path, 0)
+    rows = [("SLI-LVH", -0.5, 0.001), ("S12-LVH", 0.5, 0.001), ("LI-LVH", 0.1, 0.6)]
+    scores = pd.DataFrame(rows, columns=["concept", "magnitude", "p_corrected"])
+    scores = scores.assign(
+        run_kind="concept", layer="head", pathology="LVH", associated=True, n_class=8
+    )
+    scores.to_csv(tmp_path / "tcav/scores.csv", index=False)
+    (said,) = [one for one in findings(run) if one.topic == "Concepts:"]
+    assert said.text.startswith("the answer follows S12-LVH for LVH (8 ECGs), more than")
+    assert said.text.endswith(
+        "No evidence of LI-LVH for LVH. Against the textbook, the answer falls with SLI-LVH for "
+        "LVH."
+    )
+    scores.assign(n_class=FEW_CLASS_RECORDS - 1).to_csv(tmp_path / "tcav/scores.csv", index=False)
+    (said,) = [one for one in findings(run) if one.topic == "Concepts:"]
+    assert said.text == f"not enough ECGs to judge any for LVH ({FEW_CLASS_RECORDS - 1} ECGs)."
+
+
+def test_too_few_patients_are_said_instead_of_judged(tmp_path):
+    run = run_of(tmp_path, 0)
+    path = tmp_path / "glocal/scorecard.csv"
+    card = pd.read_csv(path).assign(p=0.001, p_holm=0.001, lead_lift=1.4)
+    card.loc[card["pathology"] == "LVH", "n_patients"] = 1
+    card.to_csv(path, index=False)
+    said = [one.text for one in findings(run) if one.topic == "Maps and criteria:"]
+    assert len(said) == 4
+    for found, open_one in zip(said[::2], said[1::2], strict=True):
+        assert "for AMI (lift" in found
+        assert open_one.endswith(": not enough patients to say for LVH (1 patient).")
+    card.assign(n_patients=2).to_csv(path, index=False)
+    said = [one.text for one in findings(run) if one.topic == "Maps and criteria:"]
+    assert said[0] == "LRP: not enough patients to say for AMI (2 patients) and LVH (2 patients)."

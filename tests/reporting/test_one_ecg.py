@@ -1,11 +1,20 @@
 """One ECG on one page: measurements against an ECG that was drawn, sentences, refusals."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from known_ecg import known_ecg, regular
-from reporting.one_ecg import measurements, prediction_in_words
+from reporting.local import condensed
+from reporting.one_ecg import (
+    how_sure,
+    measured_in_words,
+    measurements,
+    prediction_in_words,
+    strongest_cells,
+)
 
 
 @pytest.mark.parametrize("rate", [100, 500])
@@ -35,8 +44,57 @@ def test_the_sentence_names_what_is_above_its_threshold_else_the_most_probable()
         }
     )
     assert prediction_in_words(table) == (
-        "the network says: AMI (probability 0.80, threshold 0.50), "
-        "NORM (probability 0.30, threshold 0.25)"
+        "the network says AMI (anterior myocardial infarction): probability 0.80, threshold "
+        "0.50; NORM (normal ECG): probability 0.30, threshold 0.25"
     )
     said = prediction_in_words(table.assign(positive="no"), most=2)
     assert said.endswith("the most probable are AMI 0.80, NORM 0.30")
+
+
+def notes_of(*rows):
+    return pd.DataFrame(rows, columns=["what", "value", "normal in adults", "note"])
+
+
+def test_flags_are_one_line_and_what_is_abnormal_is_a_sentence():
+    rate = ("heart rate", "130 per minute", "60 to 100 per minute", "above")
+    pr = ("PR interval", "not measurable", "120 to 200 ms", "")
+    flags = [
+        (f"signal: {name}", value, "not raised", "")
+        for name, value in (
+            ("noise", "raised"),
+            ("flat", "not raised"),
+            ("pacemaker", "not judged"),
+        )
+    ]
+    short = condensed(notes_of(rate, pr, *flags))
+    assert short["what"].tolist() == ["heart rate", "PR interval", "signal quality"]
+    assert short.iloc[-1]["value"] == "flagged: noise"
+    assert short.iloc[-1]["note"] == "not judged: pacemaker"
+    assert measured_in_words(short) == (
+        "heart rate 130 per minute (above 60 to 100 per minute). Not measurable: PR interval.",
+        "warn",
+    )
+    fine = condensed(notes_of((*rate[:3], "within"), *flags[1:2]))
+    assert fine.iloc[-1]["value"] == "nothing flagged"
+    assert measured_in_words(fine) == ("within the normal limits of adults.", "yes")
+
+
+def test_how_sure_and_why_are_read_from_the_tables():
+    one = {"value": 0.93, "low": 0.8, "high": 0.97, "n_positive": 12}
+    metrics = {"windows": {"per_class_auc": {"AMI": one, "LVH": {"value": None}}}}
+    run = SimpleNamespace(json=lambda name: metrics)
+    table = pd.DataFrame({"class": ["LVH", "AMI", "NORM"], "positive": ["yes", "yes", "no"]})
+    assert how_sure(run, table) == (
+        "on ECGs it was not trained on: LVH could not be tested; AMI AUC 0.93 [0.80, 0.97] "
+        "(12 with it)."
+    )
+    assert how_sure(SimpleNamespace(json=lambda name: {}), table) == ""
+    rows = [
+        ("AMI", "ig", "V2", "R-Peak", 1),
+        ("AMI", "ig", "V3", "jt", 2),
+        ("AMI", "lrp", "I", "tp", 1),
+    ]
+    cells = pd.DataFrame(rows, columns=["pathology", "method", "lead", "segment", "rank"])
+    assert strongest_cells(cells) == (
+        "For AMI, Integrated Gradients is densest in V2 (peak of R) and V3 (ST segment)."
+    )

@@ -25,7 +25,7 @@ class Viewer {
     this.paper = root.querySelector(".paper");
     this.hover = root.querySelector(".hover");
     this.record = this.map = 0;
-    this.marked = null;
+    this.marked = this.cursor = null;
     this.absolute = false;
     this.zoom = Math.min(1, Math.max(0.35, (this.paper.clientWidth - 8) / this.fullWidth()));
     this.bind();
@@ -51,7 +51,7 @@ class Viewer {
     this.part("zoom").addEventListener("input", event => {
       this.zoom = event.target.value / 100; this.draw();
     });
-    this.part("layout").addEventListener("change", () => this.draw());
+    this.part("layout").addEventListener("change", () => { this.cursor = null; this.draw(); });
     this.paper.addEventListener("keydown", event => this.key(event));
     this.canvas.addEventListener("mousemove", event => this.point(event));
     this.canvas.addEventListener("mouseleave", () => { this.hover.textContent = this.rest(); });
@@ -75,12 +75,37 @@ class Viewer {
       "+": () => this.setZoom(this.zoom * 1.25),
       "-": () => this.setZoom(this.zoom / 1.25),
       n: () => this.chooseRecord((this.record + 1) % this.book.records.length),
-      ArrowLeft: () => { this.paper.scrollLeft -= 80; },
-      ArrowRight: () => { this.paper.scrollLeft += 80; },
+      ArrowLeft: () => this.read(0, event.shiftKey ? -0.2 : -0.02),
+      ArrowRight: () => this.read(0, event.shiftKey ? 0.2 : 0.02),
+      ArrowUp: () => this.read(-1, 0),
+      ArrowDown: () => this.read(1, 0),
+      Escape: () => { this.cursor = null; this.draw(); },
     };
     if (moves[event.key] && !event.ctrlKey && !event.metaKey) {
       moves[event.key](); event.preventDefault();
     }
+  }
+
+  // the keys' reading mark: some strips down, some seconds on; read aloud and scrolled to
+  read(strips, seconds) {
+    const record = this.current(), all = this.shown.strips;
+    const at = this.cursor || { strip: 0, t: all[0].from };
+    const number = Math.min(all.length - 1, Math.max(0, at.strip + (this.cursor ? strips : 0)));
+    const strip = all[number], inside = t => Math.min(strip.to - 1, Math.max(strip.from, t));
+    this.cursor = { strip: number, t: inside(at.t + Math.round(seconds * record.rate)) };
+    this.draw();
+    this.hover.textContent = this.words(strip, this.cursor.t);
+    const x = this.x(strip, this.cursor.t) * this.shown.scale, y = strip.y * this.shown.scale;
+    const { scrollLeft, clientWidth, scrollTop, clientHeight } = this.paper;
+    if (x < scrollLeft + 40 || x > scrollLeft + clientWidth - 40) this.paper.scrollLeft = x - clientWidth / 2;
+    if (y < scrollTop + 40 || y > scrollTop + clientHeight - 40) this.paper.scrollTop = y - clientHeight / 2;
+  }
+
+  mark_cursor(pen, strips) {
+    const strip = strips[this.cursor.strip], half = this.rowHeight() / 2;
+    const x = this.x(strip, this.cursor.t);
+    pen.strokeStyle = "#0b6e2e"; pen.lineWidth = 0.5; pen.beginPath();
+    pen.moveTo(x, strip.y - half); pen.lineTo(x, strip.y + half); pen.stroke();
   }
 
   setZoom(zoom) {
@@ -105,7 +130,7 @@ class Viewer {
     maps.disabled = record.maps.length === 0;
     this.part("record").value = number;
     for (const name of ["cells", "prediction", "notes"]) this.table(name, record[name]);
-    this.marked = null;
+    this.marked = this.cursor = null;
     this.chooseMap(0);
   }
 
@@ -115,14 +140,23 @@ class Viewer {
     if (!content || !content.rows.length) return;
     const table = document.createElement("table"), head = table.createTHead().insertRow();
     table.createCaption().textContent = content.caption;
-    content.columns.forEach(column => {
+    content.columns.forEach((column, i) => {
       const cell = document.createElement("th");
       cell.scope = "col"; cell.textContent = column; head.append(cell);
+      if (content.meanings[i]) cell.title = content.meanings[i];
+      if (content.text[i]) cell.className = "text";
     });
+    const said = content.columns.indexOf("positive");
     const body = table.createTBody();
     content.rows.forEach((row, i) => {
       const line = body.insertRow();
-      row.forEach(value => { line.insertCell().textContent = value; });
+      row.forEach((value, k) => {
+        const cell = line.insertCell();
+        cell.textContent = value;
+        if (content.text[k]) cell.className = "text";
+      });
+      if (said >= 0 && row[said] === "yes") line.className = "said";
+      if (content.hover) line.title = content.hover[i];
       if (name === "cells") {
         line.tabIndex = 0; line.className = "choice"; line.dataset.map = content.maps[i];
         const mark = () => this.mark(line, content.cells[i], content.maps[i]);
@@ -233,6 +267,7 @@ class Viewer {
     this.grid(pen, width / scale, height / scale);
     strips.forEach(strip => this.trace(pen, strip, signal));
     if (this.marked && segments) strips.forEach(strip => this.frame(pen, strip, segments));
+    if (this.cursor) this.mark_cursor(pen, strips);
     this.part("zoom").value = Math.round(100 * this.zoom);
     this.part("legend").textContent = map
       ? `${map.title}. ${signed ? "Vermillion: for it, blue: against it." : "Darker: more relevance."} ${map.note}`
@@ -242,7 +277,7 @@ class Viewer {
     this.hover.textContent = this.rest();
   }
 
-  rest() { return `${SPEED_NAMES}; point at the paper to read lead, time, voltage, relevance and segment.`; }
+  rest() { return `${SPEED_NAMES}; point at the paper (or use the arrow keys on it) to read lead, time, voltage, relevance and segment.`; }
 
   x(strip, t) { return strip.x + (t - strip.from) / this.current().rate * MM_PER_S; }
 
@@ -315,7 +350,7 @@ class Viewer {
   }
 
   point(event) {
-    const { strips, scale, values, signal, segments, record, map } = this.shown;
+    const { strips, scale, record } = this.shown;
     const box = this.canvas.getBoundingClientRect();
     const x = (event.clientX - box.left) / scale, y = (event.clientY - box.top) / scale;
     const half = this.rowHeight() / 2;
@@ -323,6 +358,12 @@ class Viewer {
       && x >= one.x && x < this.x(one, one.to));
     if (!strip) { this.hover.textContent = this.rest(); return; }
     const t = Math.min(strip.to - 1, strip.from + Math.floor((x - strip.x) / MM_PER_S * record.rate));
+    this.hover.textContent = this.words(strip, t);
+  }
+
+  // lead, time, voltage, relevance and segment of one sample
+  words(strip, t) {
+    const { values, signal, segments, record, map } = this.shown;
     const at = strip.lead * record.n + t, words = [LEADS[strip.lead], `${(t / record.rate).toFixed(2)} s`];
     if (signal[at] !== UNSEEN_MV) words.push(`${(signal[at] / 1000).toFixed(2)} mV`);
     if (values) {
@@ -330,7 +371,7 @@ class Viewer {
         : `relevance ${(values[at] / 127 * map.largest).toPrecision(2)} ${map.unit}`);
     }
     if (segments) words.push(`segment ${this.book.segments[segments[at]]}`);
-    this.hover.textContent = words.join(" · ");
+    return words.join(" · ");
   }
 }
 
