@@ -10,6 +10,7 @@ import numpy as np
 from common.files import UserError, check_declared, check_hdf5, need_file, read_npy, read_npz
 from common.labels import LEADS
 from records.recording import Asked, Columns, Recording, from_columns
+from records.stored_arrays import LARGE, StoredArray
 
 SUFFIXES = (".npy", ".npz", ".mat")
 RATE_NAMES = ("fs", "rate", "sampling_rate", "samplingrate", "sampling_frequency", "freq", "sf")
@@ -26,13 +27,13 @@ def read_array_recording(path: str | Path, asked: Asked) -> Recording:
     values, said = read_array(path)
     if values.dtype.kind not in "iuf":
         raise UserError(f"{path} holds {values.dtype}: expected numbers (samples in mV)")
-    values = np.squeeze(values)
+    values = values.as_signals() if isinstance(values, StoredArray) else np.squeeze(values)
     if values.ndim != 2:
         raise UserError(
             f"{path} holds an array of shape {values.shape}, not one recording (T, leads): "
             "import_records.py takes several"
         )
-    if values.shape[0] < values.shape[1]:
+    if values.shape[0] < values.shape[1] and not isinstance(values, StoredArray):
         values = values.T
     rate = asked.rate or said.get("rate")
     if rate is None:
@@ -55,8 +56,10 @@ def standard_leads(n: int, path: str | Path) -> list[str]:
     raise UserError(f"{path} has {n} signals without names: give --lead_names")
 
 
-def read_array(path: str | Path) -> tuple[np.ndarray, dict]:
-    """The largest array of numbers of a file and what it says beside: rate, leads, unit, facts."""
+def read_array(path: str | Path) -> tuple[np.ndarray | StoredArray, dict]:
+    """The largest array of numbers of a file and what it says beside: rate, leads, unit, facts.
+    Large arrays of .npy and of MATLAB 7.3 stay in the file until a stretch is asked for.
+    """
     path = need_file(path)
     if path.suffix.lower() == ".npy":
         return read_npy(path, mmap=True), {}
@@ -155,12 +158,13 @@ def _unfolded(name: str, value: np.ndarray, depth: int = 0) -> Iterator[tuple[st
 def _mat_73(path):
     import h5py
 
-    found = []
+    found: list[tuple[str, np.ndarray | StoredArray]] = []
 
     def visit(name, item):
         if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf":
             check_hdf5(path, item)
-            found.append((name.replace("/", "."), item[()]))
+            name = name.replace("/", ".")
+            found.append((name, _mat_73_value(path, item)))
 
     try:
         with h5py.File(path, "r") as file:
@@ -168,3 +172,13 @@ def _mat_73(path):
     except OSError as error:
         raise UserError(f"{path} is not a readable .mat file ({error})") from None
     return found
+
+
+def _mat_73_value(path, item):
+    """Numbers, text (MATLAB stores letters as numbers), or a large array that stays where it is."""
+    if item.size > LARGE:
+        return StoredArray(Path(path), item.name, item.shape, item.dtype)
+    value = item[()]
+    if item.attrs.get("MATLAB_class") == b"char":
+        return np.array("".join(chr(letter) for letter in value.T.reshape(-1)))
+    return value

@@ -6,7 +6,6 @@ whole records are not compared but leads: samples to the microvolt, from their f
 that an offset does not matter.
 """
 
-import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -14,22 +13,51 @@ import numpy as np
 import pandas as pd
 
 MIN_LEADS = 2  # equal in all samples: no two recordings have that by chance
+CHUNK = 64  # records at a time
 MIN_STEPS = 20  # different steps that a lead must take: a flat lead is like any other
 
 
 def same_recordings(signals: np.ndarray) -> list[list[int]]:
-    """Groups of rows of signals (N, T, 12) in mV that hold the same recording, each sorted."""
-    by_lead = defaultdict(list)
-    for row, record in enumerate(signals):
-        steps = np.diff(np.rint(1000 * record).astype(np.int32), axis=0)
-        for lead, values in enumerate(steps.T):
-            if len(np.unique(values)) >= MIN_STEPS:
-                by_lead[lead, np.ascontiguousarray(values).tobytes()].append(row)
+    """Groups of rows of signals (N, T, 12) in mV that hold the same recording, each sorted.
+
+    A lead's steps are summed with random weights, modulo 2^64: leads with one sum are compared
+    sample by sample, so that a sum that two leads share by chance joins nothing.
+    """
+    weights = np.random.default_rng(0).integers(1, 2**63, signals.shape[1] - 1, dtype=np.uint64)
+    sums = np.zeros((len(signals), signals.shape[2]), dtype=np.uint64)
+    for first in range(0, len(signals), CHUNK):
+        sums[first : first + CHUNK] = _sums(signals[first : first + CHUNK], weights)
     shared = defaultdict(int)
-    for rows in by_lead.values():
-        for first, second in itertools.pairwise(rows):
-            shared[first, second] += 1
+    for lead, column in enumerate(sums.T):
+        for one, two in _neighbours(column):
+            if _moves_alike(signals[one, :, lead], signals[two, :, lead]):
+                shared[one, two] += 1
     return _joined(pair for pair, leads in shared.items() if leads >= MIN_LEADS)
+
+
+def _steps(signals):
+    """Differences of neighbouring samples, whole microvolts."""
+    return np.diff(np.rint(1000 * signals).astype(np.int32), axis=-2)
+
+
+def _sums(signals, weights):
+    """(n, T, leads) -> (n, leads)"""
+    steps = _steps(signals).astype(np.int64).view(np.uint64)
+    return np.einsum("ntl,t->nl", steps, weights)
+
+
+def _neighbours(column):
+    """Rows whose sums are equal, in pairs of those next to each other; a still lead's is 0."""
+    order = np.argsort(column, kind="stable")
+    ordered = column[order]
+    equal = (ordered[1:] == ordered[:-1]) & (ordered[1:] != 0)
+    return [(int(order[k]), int(order[k + 1])) for k in np.flatnonzero(equal)]
+
+
+def _moves_alike(one, two):
+    """Whether two leads (T,) take the same steps, and enough different ones."""
+    first, second = _steps(one[:, None]), _steps(two[:, None])
+    return np.array_equal(first, second) and len(np.unique(first)) >= MIN_STEPS
 
 
 def _joined(pairs):

@@ -16,6 +16,7 @@ from common.files import UserError, check_hdf5, need_file
 from records import plausibility
 from records.array_files import RATE_NAMES, standard_leads
 from records.recording import Asked, Columns, Recording, from_columns
+from records.stored_arrays import LARGE, StoredArray
 from records.units import mv_per
 
 if TYPE_CHECKING:  # imported where a file is opened: stages that read none start without it
@@ -141,13 +142,18 @@ def read_tracings(
     if rate is None:
         raise UserError(f"{path} does not say its sampling rate: give it in Hz (--record_rate)")
     with open_hdf5(path) as file:
+        whole = file[found.name]
         for row in rows:
-            whole = file[found.name]
-            values = np.asarray(whole[row] if whole.ndim == 3 else whole, dtype=float)
-            if values.shape[0] < values.shape[1]:
-                values = values.T
+            part = row if whole.ndim == 3 else None
+            stored = StoredArray(Path(path), found.name, whole.shape[-2:], whole.dtype, part)
+            values = stored.as_signals()
+            if stored.size <= LARGE:
+                values = np.asarray(whole[row] if whole.ndim == 3 else whole, dtype=float)
+                values = without_padding(
+                    values.T if values.shape[0] < values.shape[1] else values, rate
+                )
             names = list(asked.lead_names or standard_leads(values.shape[1], path))
-            columns = Columns(without_padding(values, rate), names, rate, [None] * len(names))
+            columns = Columns(values, names, rate, [None] * len(names))
             yield from_columns(columns, f"{path}#{found.ids[row]}", asked)
 
 

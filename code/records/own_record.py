@@ -53,7 +53,7 @@ def read_own(
     short, or is not in mV.
     """
     seconds = max(SECONDS, crop / sampling_rate)
-    recording = read_recording(path, replace(asked, seconds=seconds))
+    recording = _read(path, replace(asked, seconds=seconds), sampling_rate)
     recorded = recording.signal
     _check_leads(recorded, leads, path, recording.names)
     signal = resample(recorded, recording.rate, sampling_rate)
@@ -72,6 +72,17 @@ def read_own(
     if recording.unit is None:
         plausibility.refuse_impossible(used, path)
     return Own(signal.astype(np.float32), sampling_rate, recorded, recording.rate)
+
+
+def _read(path, asked, sampling_rate):
+    """The recording; a rate that nobody says is asked for, with the network's own beside it."""
+    try:
+        return read_recording(path, asked)
+    except UserError as error:
+        text = str(error)
+        if asked.rate is None and "--record_rate" in text and "not evenly spaced" not in text:
+            raise UserError(f"{text} (the network's own is {sampling_rate})") from None
+        raise
 
 
 def _check_leads(signal, leads, path, names):

@@ -13,6 +13,7 @@ from common.files import UserError
 from common.labels import LEADS
 from records.lead_names import arrange, check_lead_names, lead_positions
 from records.resampling import check_rate
+from records.stored_arrays import StoredArray
 from records.units import UNITS, mv_per
 
 
@@ -55,9 +56,11 @@ class Recording(NamedTuple):
 
 @dataclass(frozen=True)
 class Columns:
-    """Signals of a file before they are put in order: `values` (T, n), one name for each."""
+    """Signals of a file before they are put in order: `values` (T, n), which may still lie in the
+    file, one name for each.
+    """
 
-    values: np.ndarray
+    values: np.ndarray | StoredArray
     names: list[str]
     rate: float
     units: list[str | None]
@@ -78,37 +81,35 @@ def from_columns(columns: Columns, path: str | Path, asked: Asked) -> Recording:
             f"{', '.join(LEADS)}: --lead_names says what they are"
         )
     check_rate(columns.rate, path)
+    n_samples = len(columns.values)
+    first, last = _stretch(n_samples, columns.rate, path, asked)
     said = [asked.unit or columns.units[column] for column in positions.values()]
     factors = np.array([_factor(unit, path) for unit in said])
-    used = columns.values[:, list(positions.values())].astype(float) * factors
+    values = columns.values[first:last]  # of a file that is mapped, only these are read
+    used = values[:, list(positions.values())].astype(float) * factors
     if np.isinf(used).any():
         lead = list(positions)[int(np.isinf(used).any(axis=0).argmax())]
         raise UserError(f"{path}: lead {lead} has {int(np.isinf(used).sum())} infinite values")
-    signal = arrange(used, {lead: column for column, lead in enumerate(positions)})
-    return cut(
-        Recording(
-            signal,
-            columns.rate,
-            None if None in said else said[0],
-            0.0,
-            len(signal) / columns.rate,
-            columns.facts,
-            tuple(map(str, columns.names)),
-        ),
-        path,
-        asked,
+    return Recording(
+        arrange(used, {lead: column for column, lead in enumerate(positions)}),
+        columns.rate,
+        None if None in said else said[0],
+        asked.start,
+        n_samples / columns.rate,
+        columns.facts,
+        tuple(map(str, columns.names)),
     )
 
 
-def cut(recording: Recording, path: str | Path, asked: Asked) -> Recording:
-    """The stretch that was asked for; UserError where the recording ends before it."""
-    first = round(asked.start * recording.rate)
-    if first >= len(recording.signal):
+def _stretch(n_samples, rate, path, asked):
+    """First and last sample that were asked for; UserError where the recording ends before."""
+    first = round(asked.start * rate)
+    if first >= n_samples:
         raise UserError(
-            f"{path} lasts {recording.seconds:.2f} s: it ends before the start {asked.start:g} s"
+            f"{path} lasts {n_samples / rate:.2f} s: it ends before the start {asked.start:g} s"
         )
-    last = None if asked.seconds is None else first + round(asked.seconds * recording.rate)
-    return recording._replace(signal=recording.signal[first:last], start=asked.start)
+    last = n_samples if asked.seconds is None else first + round(asked.seconds * rate)
+    return first, min(last, n_samples)
 
 
 def _factor(unit, path):

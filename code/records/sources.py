@@ -10,13 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from common.files import UserError, read_npy
 from records import hdf5_files
 from records.array_files import read_array, standard_leads
 from records.readers import READERS, read_recording
 from records.recording import Asked, Columns, Recording, from_columns
+from records.stored_arrays import StoredArray
 
 
 class Source(NamedTuple):
@@ -115,6 +114,8 @@ def _array(path, asked):
     if path.suffix.lower() not in (".npy", ".npz", ".mat"):
         return Source([path.stem], lambda number: read_recording(path, asked))
     values, said = (read_npy(path, mmap=True), {}) if path.suffix == ".npy" else read_array(path)
+    if isinstance(values, StoredArray):
+        values = values[0 : len(values)]
     if values.dtype.kind not in "iuf":
         raise UserError(f"{path} holds {values.dtype}: expected numbers (samples in mV)")
     values = values[None] if values.ndim == 2 else values
@@ -126,9 +127,7 @@ def _array(path, asked):
     names = list(asked.lead_names or said.get("leads") or standard_leads(values.shape[2], path))
 
     def read(number: int) -> Recording:
-        columns = Columns(
-            np.asarray(values[number], dtype=float), names, rate, [said.get("unit")] * len(names)
-        )
+        columns = Columns(values[number], names, rate, [said.get("unit")] * len(names))
         return from_columns(columns, f"recording {number} of {path}", asked)
 
     return Source([str(number + 1) for number in range(len(values))], read)
