@@ -63,6 +63,7 @@ from utils import (
     load_model,
     on_main,
     own_data,
+    path_item,
     positive_int,
     predict,
     process_group,
@@ -279,6 +280,14 @@ def _own_record_options(parser):
         help="unit of a recording that does not say it: mV, uV, nV, V (no default)",
     )
     parser.add_list_argument(
+        "--seeds",
+        item=path_item,
+        default=None,
+        metavar="RUN",
+        help="runs of the same network from other seeds, for the range of --record's probabilities "
+        "(default: those beside it named <run>_seed1, ...)",
+    )
+    parser.add_list_argument(
         "--lead_names",
         default=None,
         help="what the signals of the recording are, in its order: I II III aVR aVL aVF V1 ... V6, "
@@ -305,6 +314,8 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
         raise UserError(
             "--record and --ecg_ids exclude each other: a record of your own has no ecg_id"
         )
+    if args.seeds is not None and not args.record:
+        raise UserError("--seeds compares the answers to a record of one's own: --record is needed")
     if args.record and args.baseline == "normal_beat":
         raise UserError(
             "--baseline normal_beat needs a data set of normal records, --record has none: use "
@@ -449,11 +460,30 @@ def say_prediction(args: argparse.Namespace, model: nn.Module, job: Job) -> None
 
     if is_regression(model.info.task):
         return
-    logits = predict(model, job.data.signals, args.window)[0]
+    logits = predict(model, job.data.signals, args.window)
     job.folder.mkdir(parents=True, exist_ok=True)
-    one_ecg.write_tables(job.folder, job.data, model.info.labels, logits, model.info.thresholds)
+    others = [predict(one, job.data.signals, args.window) for one in other_seeds(args, model)]
+    one_ecg.write_tables(job.folder, job.data, model.info, np.concatenate([logits, *others]))
     prediction = read_csv(job.folder / one_ecg.PREDICTION)
     print_once(one_ecg.prediction_in_words(prediction))
+
+
+def other_seeds(args: argparse.Namespace, model: nn.Module) -> list[nn.Module]:
+    """Networks of --seeds; without it those beside the run that its name marks as its other seeds
+    and that fit.
+    """
+    from networks.seeds import load_others, runs_beside
+
+    device = next(model.parameters()).device
+    if args.seeds is not None:
+        return load_others(args.seeds, model.info, device)
+    others = []
+    for path in runs_beside(args.model_path):
+        try:
+            others += load_others([path], model.info, device)
+        except UserError as error:
+            say_left_out({"another seed": str(error).removeprefix("--seeds ")})
+    return others
 
 
 def write_neighbours(args: argparse.Namespace, job: Job) -> list[Path]:

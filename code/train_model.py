@@ -45,6 +45,7 @@ def get_args_parser() -> StageParser:
         "threads",
         "limit",
         "sampling_rate",
+        "dpi",
         "overwrite",
         threads={
             "help": f"CPU threads (default: {THREADS}, or OMP_NUM_THREADS): another number gives "

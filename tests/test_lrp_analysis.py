@@ -551,7 +551,7 @@ def test_own_csv(own, run_path, tmp_path):
     assert set(prediction["class"]) == set(model.info.labels)
     assert "heart rate" in pd.read_csv(folder / "notes.csv")["what"].tolist()
     page = (folder / "ecg.html").read_text()
-    assert "The network says: " in page
+    assert "The network says " in page
     assert "Record mine: AMI" in page
 
 

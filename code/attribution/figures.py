@@ -23,6 +23,8 @@ from networks.metrics import sigmoid
 from records.dataset import Dataset
 from records.quality import UNAVAILABLE, flag_in_words, flags_of
 
+NEARLY_ALL = 0.9  # of a record: the rest of it is drawn too, bare
+
 
 def age_and_sex(row: pd.Series) -> str:
     """'63 y, female' from a row of the table; what is not known is said."""
@@ -195,10 +197,13 @@ def _arrays(job, method, target, position):
 
 
 def _seen(heats):
-    """First sample and end of what any of the maps knows something of (a centre crop leaves out
-    both ends).
+    """First sample and end of what is drawn: what any of the maps knows something of (a centre crop
+    leaves out both ends), or all where that is nearly all (windows end shortly before the end).
     """
-    seen = np.flatnonzero(np.any([np.isfinite(heat.values).any(axis=1) for heat in heats], axis=0))
+    known = np.any([np.isfinite(heat.values).any(axis=1) for heat in heats], axis=0)
+    seen = np.flatnonzero(known)
+    if known.mean() >= NEARLY_ALL:
+        return 0, len(known)
     return seen[0], seen[-1] + 1
 
 

@@ -238,6 +238,13 @@ def _name(ax, lead, x, y):
     )
 
 
+def _divider(ax, x, height):
+    """Two short ticks where one lead takes over from another, as electrocardiographs print them."""
+    for side in (-1, 1):
+        ends = [height + side * 2.0, height + side * 5.0]
+        ax.plot([x, x], ends, color=INK, linewidth=0.8, zorder=4)
+
+
 def _head(ax, record, top):
     ax.text(
         PAPER[0], top + 14.5, record.title, fontsize=11.5, fontweight="bold", color=INK, va="top"
@@ -267,7 +274,9 @@ def twelve_leads(record: Record, heat: Heat, layout: str = LAYOUTS[0]) -> Figure
     ecg_grid(ax, *paper)
     heights, gain = baselines(record.signal, leads, paper[1] + 1, top - 1)
     for row, height in zip(rows, heights, strict=True):
-        for strip in row:
+        for number, strip in enumerate(row):
+            if number:
+                _divider(ax, strip.left, height)
             band = _draw_strip(ax, record, heat, strip, height, gain)
             if len(row) > 1:
                 above = gain * _early_peak(record, strip)
@@ -424,6 +433,8 @@ def before_after(record: Record, edited: np.ndarray, marks: list[Mark]) -> Figur
             own = [mark for mark in marks if mark.lead == lead]
             _change(ax, record, edited, lead, (start, height, gain), own)
             strip = Strip(lead, 0, len(edited), start)
+            if number:
+                _divider(ax, start, height)
             above = gain * _early_peak(record, strip)
             _name(ax, lead, start + 0.5, height + above + 1.2)
         closed = number == len(columns) - 1
@@ -437,6 +448,7 @@ def before_after(record: Record, edited: np.ndarray, marks: list[Mark]) -> Figur
 
 
 CHANGED = 0.004  # mV: less is not seen
+MARK_MM = 19.0  # width of a mark's words: they stand above the trace beside them
 
 
 def _change(ax, record, edited, lead, place, marks):
@@ -456,7 +468,8 @@ def _change(ax, record, edited, lead, place, marks):
         ax.plot(x, np.where(near, before, np.nan), color=NEGATIVE, linewidth=0.7, zorder=2)
     ax.plot(x, after, color=INK, linewidth=0.6, zorder=3, solid_joinstyle="round")
     for number, mark in enumerate(marks):
-        top = max(before[mark.sample], after[mark.sample]) + 3.2 * number
+        beside = slice(mark.sample, mark.sample + round(MARK_MM / (x[1] - x[0])))
+        top = max(before[beside].max(), after[beside].max()) + 3.2 * number
         ax.annotate(
             mark.words,
             (x[mark.sample], top),

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from attribution.figures import age_and_sex, quality_note, true_labels
 from attribution.plan import Target
@@ -18,6 +19,7 @@ from counterfactual.job import Job
 from counterfactual.sentences import dose_in_words
 
 FORMATS = ("png", "pdf")
+ALONE, TOGETHER = 0.75, 0.25  # how opaque the bars of a group's figure are
 PIECE = 2.5  # s that a figure shows
 MOST_EDITS = 8  # of a group's figure
 SHOWN_INTERVALS = ("II",)  # where a changed interval is marked: it is the same in all leads
@@ -116,7 +118,9 @@ def _marks(edits, before, after):
 
 
 def group_figure(groups: pd.DataFrame) -> Figure:
-    """Per pathology the edits that turn most records alone: share with interval, median dose."""
+    """Per pathology the edits that turn most records alone: share with interval, median dose; pale
+    behind it the share of records in whose smallest change the edit has a part.
+    """
     names = list(dict.fromkeys(groups["pathology"]))
     figure, axes = plt.subplots(
         1, len(names), figsize=(3.1 * len(names) + 0.6, 3.4), squeeze=False, layout="constrained"
@@ -126,14 +130,25 @@ def group_figure(groups: pd.DataFrame) -> Figure:
         _bars(ax, own)
         count = own["n_records"].iloc[-1]
         ax.set_title(f"{name} (n = {count})", fontsize=9, fontweight="bold")
-        ax.set_xlabel("share of records turned\nby this change alone", fontsize=8)
+        ax.set_xlabel("share of records", fontsize=8)
+    alone = "turned by this change alone (median dose)"
+    key = [
+        Patch(facecolor=POSITIVE, alpha=ALONE, label=f"{alone}: more mV or ms"),
+        Patch(facecolor=NEGATIVE, alpha=ALONE, label="less"),
+        Patch(facecolor="#777777", alpha=TOGETHER, label="has a part in the smallest change"),
+    ]
+    style = {"fontsize": 7.5, "frameon": False, "loc": "outside lower center"}
+    figure.legend(handles=key, ncols=3 if len(names) > 2 else 1, **style)
     return figure
 
 
 def _bars(ax, own):
     places = np.arange(len(own))
-    colours = np.where(own["median_dose"] < 0, NEGATIVE, POSITIVE)
-    ax.barh(places, own["turned_alone"], color=colours, alpha=0.65, height=0.6)
+    dose = own["median_dose"].to_numpy()
+    colours = np.where(np.isnan(dose), "#777777", np.where(dose < 0, NEGATIVE, POSITIVE))
+    together = own["chosen"] / own["n_records"]
+    ax.barh(places, together, color="#777777", alpha=TOGETHER, height=0.75)
+    ax.barh(places, own["turned_alone"], color=colours, alpha=ALONE, height=0.5)
     known = own["low"].notna().to_numpy()
     ax.hlines(places[known], own["low"][known], own["high"][known], color=INK, linewidth=0.8)
     words = []

@@ -57,7 +57,8 @@ def settle(
 def caption_figures(args: argparse.Namespace, info: ModelInfo, note: str = "") -> None:
     """Have the stage's figures name data set and network, and mark simulated data."""
     used = identify(args.data_path, info.sampling_rate)
-    caption = f"data: {used['name']} · {network_in_words(info)}"
+    name = used["name"].partition(" (")[0]  # the numbers of whole versions are for the report
+    caption = f"data: {name} · {network_in_words(info)}"
     set_up_figures(caption, note, used["simulated"], dpi_of(args))
 
 

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from common.files import read_csv, write_csv, write_text
 from common.words import SEGMENTS, class_in_words, method_in_words
 from ecg import measure
+from networks.checkpoints import ModelInfo
 from records.dataset import Dataset
 from records.quality import flag_in_words, flags_of
 from reporting.findings import Finding, interval, named
@@ -74,15 +75,17 @@ def quality_rows(data: Dataset) -> pd.DataFrame:
 def write_tables(
     folder: Path,
     data: Dataset,
-    labels: Sequence[str],
+    info: ModelInfo,
     logits: np.ndarray,
-    thresholds: Sequence[float] | None,
 ) -> list[Path]:
     """Write prediction.csv and notes.csv of the only record of `data` into `folder`.
 
-    labels: names of the outputs; logits # (outputs,); thresholds: of the outputs, or None
+    info    of the network: names and thresholds of its outputs
+    logits  # (networks, outputs), the network's own first, then those of other seeds
     """
-    prediction = prediction_table(labels, logits, thresholds)
+    prediction = prediction_table(info.labels, logits[0], info.thresholds)
+    if len(logits) > 1:
+        prediction = with_range(prediction, info.labels, logits)
     noted = pd.concat(
         [measurements(data.signals[0], data.sampling_rate), quality_rows(data)], ignore_index=True
     )
@@ -91,18 +94,41 @@ def write_tables(
     return [folder / PREDICTION, folder / NOTES]
 
 
+def with_range(prediction: pd.DataFrame, labels: Sequence[str], logits: np.ndarray) -> pd.DataFrame:
+    """A prediction with the smallest and largest probability over networks of all seeds.
+
+    logits  # (networks, outputs)
+    """
+    probability = 1 / (1 + np.exp(-np.clip(np.asarray(logits, float), -60, 60)))
+    rows = [list(labels).index(name) for name in prediction["class"]]
+    at = list(prediction.columns).index("probability") + 1
+    ranged = prediction.copy()
+    ranged.insert(at, "lowest", probability.min(axis=0)[rows].round(3))
+    ranged.insert(at + 1, "highest", probability.max(axis=0)[rows].round(3))
+    ranged["networks"] = len(logits)
+    return ranged
+
+
+def _range_of(row):
+    """(0.40 to 0.52 over 3 networks), where there are several."""
+    if "networks" not in row:
+        return ""
+    return f" ({row['lowest']:.2f} to {row['highest']:.2f} over {row['networks']} seeds)"
+
+
 def prediction_in_words(prediction: pd.DataFrame, most: int = 3) -> str:
     """What is printed first: the classes above their threshold, else the most probable ones."""
     positive = prediction[prediction["positive"] == "yes"]
     said = [
-        f"{class_in_words(row['class'])}: probability {row['probability']:.2f}, threshold "
-        f"{row['threshold']:.2f}"
+        f"{class_in_words(row['class'])}: probability {row['probability']:.2f}{_range_of(row)}, "
+        f"threshold {row['threshold']:.2f}"
         for _, row in positive.iterrows()
     ]
     if said:
         return f"the network says {'; '.join(said)}"
     likely = [
-        f"{row['class']} {row['probability']:.2f}" for _, row in prediction.head(most).iterrows()
+        f"{row['class']} {row['probability']:.2f}{_range_of(row)}"
+        for _, row in prediction.head(most).iterrows()
     ]
     return f"the network says none of its classes; the most probable are {', '.join(likely)}"
 
@@ -113,7 +139,7 @@ def alike_in_words(rows: pd.DataFrame) -> str:
     """
     labels = rows["labels"].fillna("").astype(str).str.split().explode().dropna()
     counts = labels[labels != ""].value_counts(sort=True)
-    said = ", ".join(f"{name} {count}" for name, count in counts.items()) or "no label"
+    said = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "no label"
     first = rows.iloc[0]
     by = (
         first["alike_by"]
@@ -186,7 +212,7 @@ def how_sure(run: Run, prediction: pd.DataFrame, most: int = 3) -> str:
             parts.append(f"{name} could not be tested")
             continue
         auc = interval(one["value"], one.get("low"), one.get("high"))
-        parts.append(f"{name} AUC {auc} ({one['n_positive']} with it)")
+        parts.append(f"{name} AUC {auc} ({one['n_positive']} ECGs with it)")
     return f"on ECGs it was not trained on: {'; '.join(parts)}." if metrics and parts else ""
 
 

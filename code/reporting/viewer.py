@@ -112,8 +112,11 @@ def _table(frame, caption):
 def _prediction(frame):
     """The classes without their words, which stand on hover: room for the numbers."""
     words = frame.get("in words", pd.Series("", index=frame.index))
-    short = frame.drop(columns="in words", errors="ignore")
-    return {**_table(short, "What the network says"), "hover": list(map(str, words))}
+    short = frame.drop(columns=["in words", "networks"], errors="ignore")
+    caption = "What the network says"
+    if "networks" in frame and len(frame):
+        caption += f" (lowest and highest over {frame['networks'].iloc[0]} seeds)"
+    return {**_table(short, caption), "hover": list(map(str, words))}
 
 
 def _cells(record):
@@ -122,7 +125,7 @@ def _cells(record):
         return {**_table(pd.DataFrame(), ""), "cells": [], "maps": []}
     numbers = {(one.pathology, one.method): number for number, one in enumerate(record.maps)}
     keys = zip(record.cells["pathology"], record.cells["method"], strict=True)
-    shown = record.cells.drop(columns=["pathology", "method"])
+    shown = record.cells.drop(columns=["pathology", "method"]).dropna(axis=1, how="all")
     shown = shown.assign(segment=[_segment_words(name) for name in shown["segment"]])
     return {
         **_table(shown, "Strongest cells (click one to see where it is)"),

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from common.labels import LEADS
 from common.plotting import ABSOLUTE_CMAP, INK, SIGNED_CMAP
 from common.words import method_in_words
-from sanity.figure_style import GREY, in_rows, put_title
+from sanity.dose_response import DOSED
+from sanity.figure_style import in_rows, put_title
 
 READINGS = {"absolute": (-0.14, INK), "positive": (0.14, "#d55e00")}  # place beside the row, colour
 
@@ -64,7 +65,7 @@ def draw_localisation(
     )
     n = int(rows["n"].max())
     put_title(
-        figure, f"Do maps point at the planted cause? {n} records that passed the intervention gate"
+        figure, f"Do maps point at the planted cause? {n} records in which it moves the logit"
     )
     return figure
 
@@ -97,7 +98,7 @@ def draw_dose_response(
         return None
     counts = rows.groupby("pathology")["n"].max().sort_values(ascending=False, kind="stable")
     names = list(counts.index[:6])
-    waves = list(dict.fromkeys(rows["wave"]))
+    waves = [wave for wave in DOSED if wave in set(rows["wave"])]
     largest = rows[rows["pathology"].isin(names)]["per_0.1mV"].abs().quantile(0.98)
     figure, axes = plt.subplots(
         1,
@@ -114,14 +115,17 @@ def draw_dose_response(
         sure = away.unstack().reindex(index=LEADS, columns=waves).eq(True)
         image = ax.imshow(grid, cmap=SIGNED_CMAP, vmin=-largest, vmax=largest, aspect="auto")
         for row, column in zip(*np.nonzero(grid.notna().to_numpy()), strict=True):
+            value, certain = grid.iloc[row, column], sure.iloc[row, column]
+            dark = abs(value) > 0.6 * largest
             ax.text(
                 column,
                 row,
-                f"{grid.iloc[row, column]:.2f}".replace("0.", "."),
+                f"{round(value, 2) + 0:.2f}".replace("0.", "."),  # + 0: no minus before a zero
                 ha="center",
                 va="center",
                 fontsize=5.5,
-                color=INK if sure.iloc[row, column] else GREY,
+                fontweight="bold" if certain else "normal",
+                color="white" if dark else INK if certain else "#555555",
             )
         ax.set_xticks(range(len(waves)), waves)
         ax.set_title(f"{name} (n ≤ {counts[name]})", fontsize=9)
@@ -129,9 +133,16 @@ def draw_dose_response(
     axes[0, 0].set_yticks(range(12), LEADS)
     figure.colorbar(image, ax=axes[0], label="logit per +0.1 mV", shrink=0.8)
     put_title(
-        figure, "Dose-response: a wave raised by 0.1 mV in one lead (grey: interval includes 0)"
+        figure,
+        "Dose-response: +0.1 mV of a wave in one lead (bold: interval without 0; blank: too rare)",
     )
     return figure
+
+
+def _with_interval(cell):
+    """A value and below it its interval, where there are records enough for one."""
+    interval = f"[{cell['low']:.2f}, {cell['high']:.2f}]"
+    return f"{cell['value']:.2f}\n{interval if cell['low'] == cell['low'] else 'no interval'}"
 
 
 def draw_layers(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
@@ -174,7 +185,7 @@ def draw_layers(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) 
                 ax.text(
                     column,
                     row,
-                    f"{cell['value']:.2f}\n[{cell['low']:.2f}, {cell['high']:.2f}]",
+                    _with_interval(cell),
                     ha="center",
                     va="center",
                     fontsize=7,

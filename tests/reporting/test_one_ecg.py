@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from known_ecg import known_ecg, regular
+from networks.seeds import runs_beside
 from reporting.local import condensed
 from reporting.one_ecg import (
     how_sure,
@@ -14,7 +15,9 @@ from reporting.one_ecg import (
     measurements,
     prediction_in_words,
     strongest_cells,
+    with_range,
 )
+from reporting.viewer import prediction_table
 
 
 @pytest.mark.parametrize("rate", [100, 500])
@@ -49,6 +52,28 @@ def test_the_sentence_names_what_is_above_its_threshold_else_the_most_probable()
     )
     said = prediction_in_words(table.assign(positive="no"), most=2)
     assert said.endswith("the most probable are AMI 0.80, NORM 0.30")
+
+
+def test_the_range_over_seeds_is_that_of_the_networks():
+    logits = np.log([[4.0, 0.25], [1.0, 1.0], [9.0, 0.5]])  # odds
+    table = prediction_table(["AMI", "NORM"], logits[0], [0.5, 0.5])
+    ranged = with_range(table, ["AMI", "NORM"], logits)
+    assert ranged["lowest"].tolist() == [0.5, 0.2]
+    assert ranged["highest"].tolist() == [0.9, 0.5]
+    assert prediction_in_words(ranged) == (
+        "the network says AMI (anterior myocardial infarction): probability 0.80 (0.50 to 0.90 "
+        "over 3 seeds), threshold 0.50"
+    )
+
+
+def test_runs_of_other_seeds_are_found_by_their_names(tmp_path):
+    for name in ("net", "net_seed1", "net_seed12", "net_seedling", "other_seed1", "net_seed3"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        if name != "net_seed3":
+            (tmp_path / name / "checkpoints" / "best_model.ckpt").touch()
+    found = [path.name for path in runs_beside(tmp_path / "net")]
+    assert found == ["net_seed1", "net_seed12"]
+    assert [path.name for path in runs_beside(tmp_path / "net_seed1")] == ["net", "net_seed12"]
 
 
 def notes_of(*rows):
@@ -86,7 +111,7 @@ def test_how_sure_and_why_are_read_from_the_tables():
     table = pd.DataFrame({"class": ["LVH", "AMI", "NORM"], "positive": ["yes", "yes", "no"]})
     assert how_sure(run, table) == (
         "on ECGs it was not trained on: LVH could not be tested; AMI AUC 0.93 [0.80, 0.97] "
-        "(12 with it)."
+        "(12 ECGs with it)."
     )
     assert how_sure(SimpleNamespace(json=lambda name: {}), table) == ""
     rows = [

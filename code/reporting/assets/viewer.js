@@ -27,7 +27,7 @@ class Viewer {
     this.record = this.map = 0;
     this.marked = this.cursor = null;
     this.absolute = false;
-    this.zoom = Math.min(1, Math.max(0.35, (this.paper.clientWidth - 8) / this.fullWidth()));
+    this.zoom = Math.min(1, Math.max(0.6, (this.paper.clientWidth - 8) / this.fullWidth()));
     this.bind();
     this.chooseRecord(0);
   }
