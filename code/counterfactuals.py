@@ -50,6 +50,7 @@ def get_args_parser() -> StageParser:
         *EXPLAINING,
         "pathologies",
         "strategy",
+        "ecg_ids",
         "window",
         pathologies={
             "help": "labels of the model whose decision is to be turned (default: NORM, "
@@ -60,13 +61,6 @@ def get_args_parser() -> StageParser:
             "default": "true_positives",
             "help": strategies_in_words(),
         },
-    )
-    parser.add_list_argument(
-        "--ecg_ids",
-        item=int,
-        default=None,
-        metavar="ID",
-        help="these records instead of a strategy (default: --strategy chooses)",
     )
     parser.add_argument(
         "--n_samples",

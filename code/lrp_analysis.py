@@ -126,6 +126,7 @@ def get_args_parser() -> StageParser:
         "pathologies",
         "methods",
         "strategy",
+        "ecg_ids",
         "window",
         methods={
             "default": ["saliency", "gradcam", "ig", "lrp"],
@@ -139,13 +140,6 @@ def get_args_parser() -> StageParser:
     )
     # how a preset of LRP was named before --methods lrp:epsilon
     parser.add_argument("--preset", help=argparse.SUPPRESS)
-    parser.add_list_argument(
-        "--ecg_ids",
-        item=int,
-        default=None,
-        metavar="ID",
-        help="these records instead of a strategy (default: --strategy chooses)",
-    )
     parser.add_argument(
         "--n_samples",
         type=positive_int,

@@ -221,6 +221,16 @@ SHARED_OPTIONS = {
         ["--strategy"],
         {"help": "which records of a class are explained"},
     ),
+    "ecg_ids": (
+        ["--ecg_ids"],
+        {
+            "type": int,
+            "list": True,
+            "default": None,
+            "metavar": "ID",
+            "help": "these records instead of a strategy (default: --strategy chooses)",
+        },
+    ),
     "control": (
         ["--control"],
         {
