@@ -147,6 +147,7 @@ explain() {
   stage tcav_analysis "${common[@]}" ${tcav_size[@]+"${tcav_size[@]}"}
   stage lrp_analysis "${common[@]}" "${local_size[@]}"
   stage glocal_analysis "${common[@]}" "${glocal_size[@]}"
+  stage counterfactuals "${common[@]}" "${counterfactual_size[@]}"  # before the checks, which hold maps against it
   local amplitudes=() seeds=() one
   for one in "${amplitude_tasks[@]}"; do amplitudes+=("$output/$1_$one"); done
   for one in "${more_seeds[@]}"; do seeds+=("${run}_seed$one"); done
@@ -156,7 +157,6 @@ explain() {
     form | rhythm) printf '\ndiscovery is left out: %s knows no infarction whose kinds could be found again\n' "$2" ;;
     *) stage discovery "${common[@]}" "${discovery_size[@]}" ;;
   esac
-  stage counterfactuals "${common[@]}" "${counterfactual_size[@]}"
   stage report --output_path "$output" --model_path "$run"
 }
 

@@ -1,8 +1,8 @@
 """6. Sanity checks: which attribution methods pass which tests on this model?
 
 Reads:   a checkpoint, checkpoints of the amplitude tasks (--amplitude_models) and of other seeds
-         (--seeds), and what preprocessing.py wrote; on a simulated cohort (simulate_ptbxl.py) also
-         its planted causes.
+         (--seeds), and what preprocessing.py wrote; what counterfactuals.py found of this run, if
+         it has been there; on a simulated cohort (simulate_ptbxl.py) also its planted causes.
 Writes:  <run>/sanity/ checks.csv (check, method, model, task, value, low, high, chance, n),
          details.csv (single leads, layers and moments), comparisons.csv (paired differences to the
          best method), axioms.csv, and where they apply dose_response.csv, localisation_gate.csv,
@@ -36,7 +36,7 @@ import torch
 from torch import nn
 
 from sanity import tables as sanity_tables
-from sanity.checks import CHECKS, checks_of
+from sanity.checks import CHECKS, COUNTERFACTUALS, checks_of
 from sanity.parts import (
     PATTERNS,
     Check,
@@ -224,9 +224,11 @@ def workable_on_all(methods: list[str], models: Sequence[nn.Module]) -> list[str
 
 
 def subjects_of(
-    args: argparse.Namespace, model: nn.Module, amplitude: list[nn.Module]
+    args: argparse.Namespace, model: nn.Module, amplitude: list[nn.Module], turned: Path | None
 ) -> tuple[Subjects, list[pd.DataFrame]]:
-    """The records of each model; the amplitude models' fits are computed beside them."""
+    """The records of each model, and of the counterfactuals in the folder `turned`, if any; the
+    amplitude models' fits are computed beside them.
+    """
     few = min(args.n_few, args.n_samples)
 
     def load(one):
@@ -238,6 +240,13 @@ def subjects_of(
         kind: [make_subject(model.info.run_folder_name, model, own, n, args.seed, columns)]
         for kind, n in (("model", args.n_samples), ("few", few))
     }
+    if turned is not None:
+        from sanity.turned import turned_subject
+
+        name = model.info.run_folder_name
+        found["turned"] = [
+            turned_subject(name, model, own, turned, args.n_samples, args.seed, columns)
+        ]
     found["amplitude"], fits = [], []
     for one in amplitude:
         data = load(one)
@@ -247,7 +256,11 @@ def subjects_of(
 
 
 def settings_of(
-    args: argparse.Namespace, sampling_rate: int, checks: list[str], planted: Path | None
+    args: argparse.Namespace,
+    sampling_rate: int,
+    checks: list[str],
+    planted: Path | None,
+    turned: Path | None,
 ) -> dict:
     """What the results depend on."""
     paths = [args.model_path, *args.amplitude_models, *args.seeds]
@@ -255,6 +268,7 @@ def settings_of(
         "checkpoints": [sha256(find_checkpoint(path)) for path in paths],
         "data": content_hash(args.data_path, sampling_rate),
         "planted": planted and sha256(planted / PLANTED),
+        **({"counterfactuals": sha256(turned / "edits.csv")} if turned else {}),
         "checks": checks,
         "methods": args.methods,
         "n_samples": args.n_samples,
@@ -282,12 +296,13 @@ def main(args: argparse.Namespace) -> None:
             "quick": make_explainers(args.methods, quick=True),
         }
         place = settle(args, model.info, args.model_path)
-        checks, planted = checks_of(args)
+        checks, planted = checks_of(args, place.run)
+        turned = place.run / COUNTERFACTUALS if "counterfactual" in checks else None
         if args.control:
             check_control(model, checks)
         # before the folder is claimed: an error leaves nothing behind
-        subjects, fits = subjects_of(args, model, amplitude)
-        settings = settings_of(args, model.info.sampling_rate, list(checks), planted)
+        subjects, fits = subjects_of(args, model, amplitude, turned)
+        settings = settings_of(args, model.info.sampling_rate, list(checks), planted, turned)
         folder = place.run / "sanity"
         of_stage = (folder, "sanity", settings, args.overwrite, place.facts, args.bare)
         stage = on_main(lambda: stack.enter_context(Stage(*of_stage)))
@@ -361,7 +376,7 @@ def begin(
     """Clear the folder, name the files that processes will write into it, say how long it takes."""
     if not stage.resumed:
         stage.clear(*PATTERNS)
-    stage.expect(files_of(work, job.store))
+    stage.expect(files_of(job.parts, work, job.store))
     for one, method in product(seeds, args.methods):
         stage.expect([job.store.map_path(method, one.name, "full")])
     seconds = estimate(job.parts, work, job.explainers, job.store)

@@ -74,6 +74,15 @@ def another_seed(trained, folder):
     return folder
 
 
+def write_answers(folder, ecg_ids):
+    """What counterfactuals.py would have found: R in V5 turns NORM in every record."""
+    folder.mkdir(parents=True)
+    answers = pd.DataFrame({"ecg_id": ecg_ids, "pathology": "NORM", "turned": True})
+    answers.to_csv(folder / "counterfactuals.csv", index=False)
+    for name in ("edits", "alone"):
+        answers.assign(edit="R V5", cost=1.5).to_csv(folder / f"{name}.csv", index=False)
+
+
 @pytest.fixture(scope="module")
 def finished(cohort, trained, amplitude_run, tmp_path_factory):
     """A whole run on a few records with three methods: (folder, the command's options)."""
@@ -82,6 +91,7 @@ def finished(cohort, trained, amplitude_run, tmp_path_factory):
     options = arguments(
         cohort, trained, out, "--amplitude_models", amplitude_run, "--seeds", other, "--strict"
     )
+    write_answers(out / trained.name / "counterfactual", load_table(cohort).index)
     done = run_script("sanity_checks.py", *options)
     assert "about" in done.stderr.splitlines()[0]
     return out / trained.name / "sanity", options
@@ -266,7 +276,7 @@ def test_a_set_without_planted_causes_leaves_localisation_out(
     trained, cohort, tmp_path, monkeypatch, capsys
 ):
     args = sanity_checks.get_args_parser().parse_args(arguments(tmp_path, trained, tmp_path))
-    checks, planted = sanity_checks.checks_of(args)
+    checks, planted = sanity_checks.checks_of(args, tmp_path)
     assert set(sanity_checks.CHECKS) - set(checks) == {
         "amplitude",
         "seeds",

@@ -54,6 +54,7 @@ class Method:
     presets        names that may follow the method's after a colon; the function gets one as
                    `preset`
     quick          options where it is called hundreds of times and its last digit does not matter
+    players        shares are dealt to players: lead x segment where the segments are known
     needs          (model, x, preset) that raises UserError for a network that it cannot explain
     """
 
@@ -67,6 +68,7 @@ class Method:
     passes: float = 1.0
     presets: Mapping[str, object] = field(default_factory=dict)
     quick: Mapping[str, object] = field(default_factory=dict)
+    players: bool = False
     needs: Callable[[nn.Module, Tensor, str | None], object] | None = None
 
 
@@ -162,6 +164,7 @@ METHODS = {
         "Shapley values of pieces of leads, by antithetic orders",
         ("efficiency", INVARIANT),
         passes=3000,
+        players=True,
         quick={"piece": 25, "max_permutations": 4},
     ),
     "kernel_shap": Method(
@@ -169,6 +172,7 @@ METHODS = {
         "Shapley values of pieces of leads, by least squares (captum)",
         ("efficiency",),
         passes=800,
+        players=True,
         quick={"piece": 25, "n_samples": 400},
     ),
     "lime": Method(
@@ -176,6 +180,7 @@ METHODS = {
         "LIME on pieces of leads (captum)",
         linear=False,
         passes=800,
+        players=True,
         quick={"piece": 25, "n_samples": 400},
     ),
     "random": Method(
@@ -475,15 +480,30 @@ class Explainer:
     name: str  # name[:preset]
     options: dict = field(default_factory=dict)
 
-    def __call__(self, model: nn.Module, signals: np.ndarray, target: np.ndarray) -> np.ndarray:
+    def __call__(
+        self,
+        model: nn.Module,
+        signals: np.ndarray,
+        target: np.ndarray,
+        regions: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Signed maps (n, T, 12)."""
-        return np.nan_to_num(self.explain(model, signals, target).attributions, copy=False)
+        done = self.explain(model, signals, target, regions)
+        return np.nan_to_num(done.attributions, copy=False)
 
     def explain(
-        self, model: nn.Module, signals: np.ndarray, target: np.ndarray
+        self,
+        model: nn.Module,
+        signals: np.ndarray,
+        target: np.ndarray,
+        regions: np.ndarray | None = None,
     ) -> RecordExplanation:
-        """The maps and what else is known of them."""
+        """The maps and what else is known of them; `regions` (n, T, 12), numbers of segments, are
+        the players of a method that deals shares to players.
+        """
         options = dict(self.options)
+        if regions is not None and get_method(self.name).players:
+            options["regions"] = regions
         if self.name == "random":
             options["seed"] = _noise_of(model)
         return explain_records(

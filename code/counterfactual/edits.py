@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from common.files import UserError
-from common.labels import LEADS
+from common.labels import FOLLOWERS, LEADS
 
 INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 # (8, 12): the leads of labels.LEADS that follow from a change of the independent ones
@@ -44,7 +44,6 @@ INTERVALS = {
     "QT interval": "QT_Int_Global",
     "RR interval": "RR_Mean_Global",
 }
-FOLLOWERS = {"I": ("aVL",), "II": ("III", "aVF")}  # they change by the same millivolts
 
 
 @dataclass(frozen=True)

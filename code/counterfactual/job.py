@@ -56,7 +56,7 @@ EDIT_COLUMNS = (
     "measured_dose",
     "cost",
 )
-ALONE_COLUMNS = ("ecg_id", "pathology", "edit", "dose")
+ALONE_COLUMNS = ("ecg_id", "pathology", "edit", "dose", "cost")
 COLUMNS = {RECORDS: RECORD_COLUMNS, EDITS_MADE: EDIT_COLUMNS, ALONE: ALONE_COLUMNS}
 
 
@@ -125,8 +125,9 @@ def _chunk(job, target, rows):
         tables[RECORDS].append(record_row(job, target, ecg_id, body, answer))
         tables[EDITS_MADE] += edit_rows(target.name, ecg_id, body, answer, after.iloc[place])
         for edit in np.flatnonzero(np.isfinite(answer.alone)):
-            row_alone = (ecg_id, target.name, body.names[edit], answer.alone[edit])
-            tables[ALONE].append(row_alone)
+            dose = answer.alone[edit]
+            cost = abs(dose) / body.scale[edit]
+            tables[ALONE].append((ecg_id, target.name, body.names[edit], dose, cost))
     arrays = {"ecg_id": job.data.ecg_id[rows], "signals": edited}
     for name, lines in tables.items():
         arrays |= parts.to_arrays(name, lines, COLUMNS[name])

@@ -14,6 +14,8 @@ from common.later import Later
 from common.stage import data_folders
 from sanity.parts import Check
 
+COUNTERFACTUALS = "counterfactual"  # folder of counterfactuals.py beside that of this stage
+
 # name -> check; the last three compare methods, models and layers, and need no part of their own
 CHECKS = {
     "amplitude": Check(
@@ -49,6 +51,11 @@ CHECKS = {
         reference=Later("sanity.edits", "edit_reference"),
         prepared=Later("sanity.edits", "passes_once"),
     ),
+    "counterfactual": Check(
+        Later("sanity.turned", "measure_turned"),
+        "do maps point at the waves whose change turns the decision (found by search)?",
+        subjects="turned",
+    ),
     "localisation": Check(
         Later("sanity.localisation", "measure_localisation"),
         "do maps point at the planted cause?",
@@ -80,18 +87,22 @@ def find_planted(args: argparse.Namespace) -> Path:
     return next((folder for folder in folders if has_truth(folder)), folders[0])
 
 
-def checks_of(args: argparse.Namespace) -> tuple[dict[str, Check], Path | None]:
-    """The asked checks that can be made, with what they need filled in; says which
-    cannot and why.
+def checks_of(args: argparse.Namespace, run: Path) -> tuple[dict[str, Check], Path | None]:
+    """The asked checks that can be made of the folder `run`, with what they need filled in; says
+    which cannot and why.
     """
     from sanity.localisation import has_truth, planted_reference
+    from sanity.turned import turned_reference, was_written
 
+    folder = run / COUNTERFACTUALS
     chosen = {name: CHECKS[name] for name in check_names("check", args.checks, CHECKS)}
     planted = find_planted(args)
     truth = has_truth(planted)
     missing = {
         "amplitude": not args.amplitude_models and "no --amplitude_models",
         "seeds": not args.seeds and "no --seeds",
+        "counterfactual": not was_written(folder)
+        and f"nothing in {folder}: run counterfactuals.py on this run first",
         "localisation": not truth
         and f"no planted causes in {planted}: simulate_ptbxl.py makes such cohorts",
         "layers": not (args.amplitude_models or truth)
@@ -106,4 +117,7 @@ def checks_of(args: argparse.Namespace) -> tuple[dict[str, Check], Path | None]:
         chosen["localisation"] = replace(
             chosen["localisation"], reference=partial(planted_reference, data_path=planted)
         )
+    if "counterfactual" in chosen:
+        reference = partial(turned_reference, folder=folder)
+        chosen["counterfactual"] = replace(chosen["counterfactual"], reference=reference)
     return chosen, planted if truth else None

@@ -47,8 +47,8 @@ class Check:
     """One check of the registry.
 
     measure    (subject, maps, explain, reference) -> list of Measured
-    subjects   which of a run's subjects it is made on: "model", "few" (of its records) or
-               "amplitude"
+    subjects   which of a run's subjects it is made on: "model", "few" (of its records),
+               "amplitude" or "turned"
     reference  subject -> arrays that are computed once per model, or None
     quick      explains often: fewer records (--n_few) and cheaper options (Method.quick)
     explained  model -> maps per record and method, beside the one that all checks share
@@ -63,6 +63,12 @@ class Check:
     explained: Callable = lambda _model: 0
     evaluated: Callable = lambda _model: 0
     prepared: Callable = lambda _model: 0
+
+    @property
+    def maps(self) -> str:
+        """What its maps are called: checks of the same name share them."""
+        kind = "quick" if self.quick else "full"
+        return kind if self.subjects in ("model", "few") else f"{kind}_{self.subjects}"
 
 
 PATTERNS = ("parts/*", "maps/*", "reference/*")  # what a Store holds
@@ -88,11 +94,13 @@ class Store:
 
     def maps(self, subject: Subject, explain: Explainer, kind: str) -> np.ndarray:
         """The maps (n, T, 12) of a method on a subject, NaN where the model does not read; `kind`
-        tells quick from full ones.
+        (Check.maps) tells quick from full ones, and the subjects of one model apart.
         """
         path = self.map_path(explain.name, subject.name, kind)
         if not path.is_file():
-            maps = explain(subject.model, subject.signals, subject.target)
+            whole = "quick" not in kind  # quick options have pieces of their own
+            regions = subject.segments.argmax(axis=3) if whole else None
+            maps = explain(subject.model, subject.signals, subject.target, regions)
             maps[:, ~read_samples(subject.model, maps.shape[1])] = np.nan
             write_npz(path, attributions=maps, ecg_id=subject.ecg_id, target=subject.target)
         return read_npz(path)["attributions"]
@@ -176,13 +184,14 @@ def estimate(checks: dict[str, Check], work: Work, explainers: dict, store: Stor
     return total
 
 
-def files_of(work: Work, store: Store) -> list[Path]:
+def files_of(checks: dict[str, Check], work: Work, store: Store) -> list[Path]:
     """All files that `run_parts` may write."""
     files = []
     for name, subject, method in work:
         files.append(store.part(name, method, subject.name))
         files.append(store.reference_path(name, subject.name))
-        files += [store.map_path(method, subject.name, kind) for kind in ("full", "quick")]
+        kinds = dict.fromkeys(("full", "quick", checks[name].maps))
+        files += [store.map_path(method, subject.name, kind) for kind in kinds]
     return list(dict.fromkeys(files))
 
 
@@ -219,7 +228,7 @@ def run_parts(checks: dict[str, Check], work: Work, explainers: dict, store: Sto
             explain = explainers[kind][method]
             maps = None
             if check.subjects != "amplitude":
-                maps = np.nan_to_num(store.maps(subject, explain, kind))
+                maps = np.nan_to_num(store.maps(subject, explain, check.maps))
             reference = store.reference(name, subject, check.reference)
             store.write_part(
                 name, method, subject.name, check.measure(subject, maps, explain, reference)

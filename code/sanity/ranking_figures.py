@@ -30,6 +30,7 @@ HEADLINES = {
     "dose_millivolt_signed": "dose,\n+0.1 mV",
     "edits_swap_signed": "wave of\nanother",
     "edits_flip_signed": "wave upside\ndown",
+    "counterfactual_sparsest": "turns the\ndecision",
     "agreement_seeds_cells": "same over\nseeds",
     "randomisation_cascading_full_absolute": "changes with\nthe weights",
 }

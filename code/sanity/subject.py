@@ -363,6 +363,15 @@ def make_subject(
             f"no record of folds {sorted(set(data.fold))} in {data.path} has a label of "
             f"{model.info.task}"
         )
+    return subject_of(name, model, data, rows, targets[rows])
+
+
+def subject_of(
+    name: str, model: nn.Module, data: Dataset, rows: np.ndarray, targets: np.ndarray
+) -> Subject:
+    """The records `rows` of `data`, cut to the model's crop, each explained for one of `targets`
+    (n,).
+    """
     crop = model.info.crop
     start = (data.signals.shape[1] - crop) // 2
     signals = np.ascontiguousarray(centre_crop(data.signals[rows], crop))
@@ -380,7 +389,7 @@ def make_subject(
         signals,
         segments,
         isoelectric_line(signals, segments, SEGMENTS),
-        targets[rows],
+        targets,
         data.ecg_id[rows],
         data.patient_id[rows],
         data.sampling_rate,
