@@ -279,6 +279,7 @@ def test_a_set_without_planted_causes_leaves_localisation_out(
     checks, planted = sanity_checks.checks_of(args, tmp_path)
     assert set(sanity_checks.CHECKS) - set(checks) == {
         "amplitude",
+        "counterfactual",
         "seeds",
         "localisation",
         "layers",
