@@ -12,7 +12,7 @@ import pandas as pd
 
 from common.labels import is_regression
 from common.stats import STABLE, holm
-from common.words import REPRESENTATIONS, class_in_words, method_in_words
+from common.words import REPRESENTATIONS, SEGMENTS, class_in_words, method_in_words
 from reporting.run import Run
 
 ALPHA = 0.05
@@ -38,6 +38,11 @@ class Finding:
     section: str
     source: str
     kind: str = "no"
+
+    @property
+    def link(self) -> str:
+        """Names of the tables without their folders, each once."""
+        return ", ".join(dict.fromkeys(name.rsplit("/")[-1] for name in self.source.split(", ")))
 
 
 def interval(value: float, low: float, high: float, digits: int = 2) -> str:
@@ -81,16 +86,16 @@ def performance(run: Run) -> Iterator[Finding]:
         yield Finding("How well it predicts:", text, "performance", "metrics.json", kind)
     per_class = windows.get("per_class_auc", {})
     few = [name for name, one in per_class.items() if 0 < one["n_positive"] < FEW_POSITIVES]
-    if few:
-        text = (
-            f"fewer than {FEW_POSITIVES} positive ECGs of {named(few)}: their AUC and their maps "
-            "rest on little."
-        )
-        yield Finding("Few positives:", text, "performance", "metrics.json", "warn")
     none = [name for name, one in per_class.items() if one["n_positive"] == 0]
-    if none:
-        text = f"no ECG of {named(none)} in the test fold: nothing can be said of them."
-        yield Finding("Not tested:", text, "performance", "metrics.json", "warn")
+    parts = [
+        f"fewer than {FEW_POSITIVES} ECGs of {named(few)}, so their AUC and maps rest on little"
+        if few
+        else "",
+        f"none of {named(none)}, of which nothing can be said" if none else "",
+    ]
+    if few or none:
+        text = f"the test fold has {'; '.join(filter(None, parts))}."
+        yield Finding("Few positives:", text, "performance", "metrics.json", "warn")
 
 
 # ---------------------------------------------------------------- which concepts it uses
@@ -212,8 +217,8 @@ def maps(run: Run) -> Iterator[Finding]:
         text = "none of the groups has a card of criteria to compare with."
         yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv")
     for method, rows in own.groupby("method", sort=False):
-        for text, kind in _maps_said(method_in_words(str(method)), rows):
-            yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv", kind)
+        text, kind = _maps_said(method_in_words(str(method)), rows)
+        yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv", kind)
 
 
 HELD = ", further than those of networks that have learnt nothing"
@@ -238,27 +243,28 @@ def _maps_said(words, rows):
         for row in inside.itertuples()
     ]
     compared = HELD if held[inside.index].notna().all() else NOT_HELD
-    rest = f" Not shown for {named(outside)}." if outside else ""
+    parts = []
     if lifts:
-        kind = "yes" if compared == HELD else "no"
-        yield (
-            f"{words} stands out in the cells of the criteria for {named(lifts)}{compared}.{rest}",
-            kind,
-        )
-    elif outside:
-        yield f"{words} does not stand out in the cells of the criteria for {named(outside)}.", "no"
+        parts.append(f"stands out in the cells of the criteria for {named(lifts)}{compared}")
+    if outside:
+        where = "for" if lifts else "in the cells of the criteria for"
+        parts.append(f"does not stand out {where} {named(outside)}")
     if open_ones:
-        yield (
-            f"{words}: whether it stands out for {named(open_ones)} cannot be told without "
-            "control networks (--control), since the leads of the criteria lie together.",
-            "no",
+        parts.append(
+            f"cannot be told for {named(open_ones)} without control networks (--control), since "
+            "the leads of the criteria lie together"
         )
-    unsaid = [
+    if few.any():
+        parts.append(f"not enough patients to say for {named(_with_patients(rows[few]))}")
+    return f"{words}: {'; '.join(parts)}.", "yes" if lifts and compared == HELD else "no"
+
+
+def _with_patients(rows):
+    """AMI (3 patients), and so on."""
+    return [
         f"{row.pathology} ({row.n_patients} patient{'s' * (row.n_patients != 1)})"
-        for row in rows[few].itertuples()
+        for row in rows.itertuples()
     ]
-    if unsaid:
-        yield f"{words}: not enough patients to say for {named(unsaid)}.", "no"
 
 
 def _column(rows, name):
@@ -428,16 +434,20 @@ def changes(run: Run) -> Iterator[Finding]:
     if tested is None or not len(tested):
         yield Finding("What would turn it:", text, "counterfactuals", sources)
         return
-    kept = holm(tested["p"].to_numpy()) < ALPHA
+    few = _column(tested, "n_patients").lt(FEW_CLASS_RECORDS).to_numpy()
+    kept = (holm(tested["p"].to_numpy()) < ALPHA) & ~few
     inside = [
         f"{row.pathology} ({row.inside:.2f} of the changes, by chance {row.chance:.2f})"
         for row in tested[kept].itertuples()
     ]
-    outside = [str(name) for name in tested.loc[~kept, "pathology"]]
+    outside = [str(name) for name in tested.loc[~kept & ~few, "pathology"]]
     if inside:
         text += f" They lie in the waves and leads of the criteria for {named(inside)}."
     if outside:
         text += f" Not shown to lie where the criteria read for {named(outside)}."
+    if few.any():
+        words = named(_with_patients(tested[few]))
+        text += f" Not enough patients to say whether they lie where the criteria read: {words}."
     sources += ", counterfactual/card.csv"
     kind = "yes" if inside else "no"
     yield Finding("What would turn it:", text, "counterfactuals", sources, kind)
@@ -496,7 +506,10 @@ def _unstable_cells(run):
         )
         yield Finding("Stability:", text, "glocal", "glocal/segments.csv", "yes")
         return
-    ones = [f"{row.lead} {row.segment} for {row.pathology}" for row in unstable.itertuples()]
+    ones = [
+        f"{row.lead} ({SEGMENTS.get(row.segment, row.segment)}) for {row.pathology}"
+        for row in unstable.itertuples()
+    ]
     text = (
         f"whether {named(ones)} {'belongs' if len(ones) == 1 else 'belong'} to the {TOP_CELLS} "
         "densest cells hangs on where exactly the waves' boundaries were put."

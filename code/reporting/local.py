@@ -70,13 +70,16 @@ def _in_turn(maps):
 
 def _viewed(run, place, kept, row, maps, cells, ecg_id):
     explained = {name: records[ecg_id] for name, records in maps.items() if ecg_id in records}
+    prediction, truth = _prediction(run, place, ecg_id)
+    if len(prediction):  # the likeliest class first
+        likely = [name for name in prediction["class"] if name in explained]
+        explained = {name: explained[name] for name in dict.fromkeys([*likely, *explained])}
     shown = []
     for name, methods in explained.items():
         for method in sorted(methods, key=_place):
             shown.append(_viewed_map(name, method, *methods[method]))
     own = cells[cells["ecg_id"] == ecg_id].drop(columns="ecg_id")
     own = own[own["rank"] <= CELLS_SHOWN]
-    prediction, truth = _prediction(run, place, ecg_id)
     who = _title(place, ecg_id)
     return ViewedRecord(
         title=f"{who}: {', '.join(explained)}{truth}",

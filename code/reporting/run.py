@@ -95,7 +95,8 @@ def _in_words(path):
     folder = path.parent
     named = read_json(path).get("counts", {}).get("version") if path.is_file() else None
     kind = "a simulated cohort" if is_simulated(folder) else "a data set"
-    return f"{named or kind} (folder {folder.name})"
+    name = str(named or kind).partition(" (")[0]  # the numbers of whole versions are in provenance
+    return f"{name} (folder {folder.name})"
 
 
 def is_simulated(folder: Path) -> bool:
