@@ -153,7 +153,7 @@ def figure(path: Path, caption: str, max_width: int = 1600) -> Markup:
         return paragraph(f"{path.name} is no readable picture ({type(error).__name__}).", "warn")
     if picture.width > max_width:
         size = (max_width, round(picture.height * max_width / picture.width))
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
+        picture = picture.resize(size, Image.Resampling.HAMMING)  # a third of the time of Lanczos
     buffer = io.BytesIO()
     width = min(picture.width, round(PX_PER_INCH * inches)) if inches else picture.width
     # an octree takes a seventh of the time of a median cut and looks the same; optimize=True: twice
