@@ -14,7 +14,7 @@ from networks.checkpoints import ModelInfo
 from records.dataset import Dataset
 from records.quality import flag_in_words, flags_of
 from reporting.findings import Finding, interval, named
-from reporting.local import SIGNAL, condensed, viewed_records
+from reporting.local import AS_TEXT, SIGNAL, condensed, viewed_records
 from reporting.page import PageSection, findings_list, join, page, paragraph, table, viewer
 from reporting.run import Run
 from reporting.viewer import book, prediction_table
@@ -122,10 +122,14 @@ def prediction_in_words(prediction: pd.DataFrame, most: int = 3) -> str:
     said = [
         f"{class_in_words(row['class'])}: probability {row['probability']:.2f}{_range_of(row)}, "
         f"threshold {row['threshold']:.2f}"
-        for _, row in positive.iterrows()
+        for _, row in positive.head(most).iterrows()
     ]
     if said:
-        return f"the network says {'; '.join(said)}"
+        left = len(positive) - len(said)
+        more = (
+            f"; and {left} more above {'its' if left == 1 else 'their'} threshold" if left else ""
+        )
+        return f"the network says {'; '.join(said)}{more}"
     likely = [
         f"{row['class']} {row['probability']:.2f}{_range_of(row)}"
         for _, row in prediction.head(most).iterrows()
@@ -177,13 +181,13 @@ def sentences(run: Run, folder: Path) -> Iterator[Finding]:
     """What the page says first: the answer, how sure, where it looks, signal, measurements, how
     like the training records.
     """
-    prediction = read_csv(folder / PREDICTION)
+    prediction = read_csv(folder / PREDICTION, **AS_TEXT)
     said = prediction_in_words(prediction)
     yield Finding("", f"{said[:1].upper()}{said[1:]}.", "prediction", "all classes", "yes")
     text = how_sure(run, prediction)
     if text:
         yield Finding("How sure:", text, "prediction", "metrics.json")
-    text = strongest_cells(read_csv(folder / "cells.csv"))
+    text = strongest_cells(read_csv(folder / "cells.csv", **AS_TEXT), prediction)
     if text:
         yield Finding("Why:", text, "ecg", "the ECG below")
     notes = condensed(read_csv(folder / NOTES)).fillna("")
@@ -216,10 +220,14 @@ def how_sure(run: Run, prediction: pd.DataFrame, most: int = 3) -> str:
     return f"on ECGs it was not trained on: {'; '.join(parts)}." if metrics and parts else ""
 
 
-def strongest_cells(cells: pd.DataFrame, most: int = 3) -> str:
-    """Where the first method's map of each explained class is densest."""
+def strongest_cells(
+    cells: pd.DataFrame, prediction: pd.DataFrame, classes: int = 2, most: int = 3
+) -> str:
+    """Where the first method's map is densest, of the classes that `prediction` holds likeliest."""
     parts = []
-    for pathology, rows in cells.groupby("pathology", sort=False):
+    likely = [name for name in prediction["class"] if name in set(cells["pathology"])]
+    for pathology in likely[:classes]:
+        rows = cells[cells["pathology"] == pathology]
         method = rows["method"].iloc[0]
         top = rows[rows["method"] == method].sort_values("rank").head(most)
         where = [
@@ -253,7 +261,7 @@ def write_page(run: Run, folder: Path, name: str) -> Path:
     sections = [
         PageSection("findings", "What the network says", findings_list(said)),
         PageSection("ecg", "The ECG", viewer(book(records), f"ECG {name}")),
-        PageSection("prediction", "All classes", table(read_csv(folder / PREDICTION))),
+        PageSection("prediction", "All classes", table(read_csv(folder / PREDICTION, **AS_TEXT))),
     ]
     if (folder / NEIGHBOURS).is_file():
         alike = read_csv(folder / NEIGHBOURS, keep_default_na=False)

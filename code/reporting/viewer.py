@@ -116,7 +116,7 @@ def _prediction(frame):
     caption = "What the network says"
     if "networks" in frame and len(frame):
         caption += f" (lowest and highest over {frame['networks'].iloc[0]} seeds)"
-    return {**_table(short, caption), "hover": list(map(str, words))}
+    return {**_table(short, caption), "hover": list(map(str, words.fillna("")))}
 
 
 def _cells(record):

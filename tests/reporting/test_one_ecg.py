@@ -8,7 +8,7 @@ import pytest
 
 from known_ecg import known_ecg, regular
 from networks.seeds import runs_beside
-from reporting.local import condensed
+from reporting.local import AS_TEXT, condensed
 from reporting.one_ecg import (
     how_sure,
     measured_in_words,
@@ -50,6 +50,10 @@ def test_the_sentence_names_what_is_above_its_threshold_else_the_most_probable()
         "the network says AMI (anterior myocardial infarction): probability 0.80, threshold "
         "0.50; NORM (normal ECG): probability 0.30, threshold 0.25"
     )
+    assert prediction_in_words(table, most=1) == (
+        "the network says AMI (anterior myocardial infarction): probability 0.80, threshold "
+        "0.50; and 1 more above its threshold"
+    )
     said = prediction_in_words(table.assign(positive="no"), most=2)
     assert said.endswith("the most probable are AMI 0.80, NORM 0.30")
 
@@ -74,6 +78,16 @@ def test_runs_of_other_seeds_are_found_by_their_names(tmp_path):
     found = [path.name for path in runs_beside(tmp_path / "net")]
     assert found == ["net_seed1", "net_seed12"]
     assert [path.name for path in runs_beside(tmp_path / "net_seed1")] == ["net", "net_seed12"]
+
+
+def test_classes_may_be_called_as_numbers_and_blanks_are(tmp_path):
+    table = prediction_table(["1", "NA", "null"], np.array([2.0, 1.0, 0.0]), [0.5, np.nan, 0.9])
+    table.to_csv(tmp_path / "prediction.csv", index=False)
+    back = pd.read_csv(tmp_path / "prediction.csv", **AS_TEXT)
+    assert back["class"].tolist() == ["1", "NA", "null"]
+    assert np.isnan(back["threshold"].iloc[1])
+    metrics = {"windows": {"per_class_auc": {"1": {"value": 0.9, "n_positive": 3}}}}
+    assert "1 AUC 0.90 (no interval)" in how_sure(SimpleNamespace(json=lambda _: metrics), back)
 
 
 def notes_of(*rows):
@@ -120,6 +134,6 @@ def test_how_sure_and_why_are_read_from_the_tables():
         ("AMI", "lrp", "I", "tp", 1),
     ]
     cells = pd.DataFrame(rows, columns=["pathology", "method", "lead", "segment", "rank"])
-    assert strongest_cells(cells) == (
+    assert strongest_cells(cells, table) == (
         "For AMI, Integrated Gradients is densest in V2 (peak of R) and V3 (ST segment)."
     )
