@@ -29,8 +29,8 @@ CAPTIONS = {
     "removal": "Logit as lead x segment cells are removed: most relevant first, least first, in "
     "random order.",
     "localisation": "Do maps point at the planted cause? With intervals over patients.",
-    "dose_response": "What 0.1 mV more of each wave does to the logit, by lead; grey where the "
-    "interval includes 0.",
+    "dose_response": "What 0.1 mV more of each wave does to the logit, by lead; bold where the "
+    "interval does not include 0.",
     "layers": "Class activation maps: which layer sees where.",
     "embedding": "Every record as a point, by hidden label (top) and by cluster (bottom).",
     "discovery/agreement": "Agreement of the clusters with the hidden labels, beside chance and "
@@ -38,7 +38,7 @@ CAPTIONS = {
     "sanity/agreement": "Agreement of every pair of methods: rank correlation by sample and by "
     "lead and segment.",
     "counterfactual/groups": "Which change turns most records by itself, with its median dose; "
-    "orange: more millivolts, blue: fewer.",
+    "vermillion: more, blue: less; pale: share of records in whose smallest change it has a part.",
     "enrichment": "What separates the clusters; filled where p (Holm) < .05.",
 }
 

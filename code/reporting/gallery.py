@@ -149,8 +149,8 @@ KINDS = {
     "dose_response": Kind(
         "sanity/dose_response.png",
         "Checks: what a wave does to the answer",
-        "The answer's change when a wave is raised by 0.1 mV in one lead. Grey numbers: the "
-        "interval includes 0.",
+        "The answer's change when a wave is raised by 0.1 mV in one lead. Bold numbers: the "
+        "interval does not include 0. Blank: too few records have this wave.",
     ),
     "layers": Kind(
         "sanity/layers.png",
@@ -196,8 +196,9 @@ KINDS = {
     "counterfactual_groups": Kind(
         "counterfactual/groups.png",
         "Counterfactual: what turns a group",
-        "Per change of a wave, the share of the group's records that it turns by itself, with 95 % "
-        "intervals over patients.",
+        "Per change of a wave, the share of the group's records that it turns by itself, with its "
+        "median dose and 95 % intervals over patients (vermillion: more, blue: less). Pale behind "
+        "it: the share of records in whose smallest change it has a part.",
     ),
 }
 
