@@ -132,6 +132,11 @@ def amplitude_figure(
         )  # a gross outlier must not shrink the rest
         ax.plot(limits, limits, color="0.7", lw=0.8, ls="--")
         ax.plot(measured[:, column], predicted[:, column], ".", color=COLOURS[0], ms=3, alpha=0.6)
+        shown = (pair >= limits[0]) & (pair <= limits[1])
+        beyond = int((~shown.reshape(2, -1).all(axis=0)).sum())
+        if beyond:  # said where it is cut off
+            place = {"ha": "right", "va": "bottom", "fontsize": 6, "color": "0.4"}
+            ax.text(0.98, 0.02, f"{beyond} beyond", transform=ax.transAxes, **place)
         entry, error = metrics["per_lead_r2"][name], metrics["per_lead_mae"][name]
         ax.set(
             title=f"{name}   R² {entry['value']:.2f}, MAE {1000 * error['value']:.0f} µV",
