@@ -91,7 +91,7 @@ def write_record(
     """
     path = Path(folder) / name
     samples = np.ascontiguousarray(signal, dtype="<i2")
-    checksums = sums_of(samples).astype(int) % 65536
+    checksums = sums_of(samples)
     lines = [f"{path.name} {samples.shape[1]} {sampling_rate} {len(samples)}"]
     lines += [
         f"{path.name}.dat 16 {gain}(0)/mV 16 0 {first} {checksum} 0 {lead}"

@@ -16,6 +16,7 @@ from records.array_files import read_array, standard_leads
 from records.readers import READERS, read_recording
 from records.recording import Asked, Columns, Recording, from_columns
 from records.stored_arrays import StoredArray
+from records.vendor_files import looks_like_one
 
 
 class Source(NamedTuple):
@@ -63,6 +64,8 @@ def _folder(folder, asked, match, table):
     headers = [path for path in files if path.suffix == ".hea"]
     parts = [path for path in files if path.suffix.lower() in hdf5_files.SUFFIXES]
     others = [path for path in files if path.suffix.lower() in READERS and path not in parts]
+    if not (headers or parts or others):  # DICOM often has no suffix
+        others = [path for path in files if looks_like_one(path)]
     chosen = headers or parts or others
     chosen = [path for path in chosen if fnmatch.fnmatch(path.stem, match)]
     if not chosen:
@@ -73,9 +76,9 @@ def _folder(folder, asked, match, table):
     _say_unread(folder, files, headers, parts, others)
     if not headers and parts:
         return _hdf5(chosen, asked)
-    return Source(
-        [path.stem for path in chosen], lambda number: read_recording(chosen[number], asked)
-    )
+    known = {".hea", *READERS}
+    names = [path.stem if path.suffix.lower() in known else path.name for path in chosen]
+    return Source(names, lambda number: read_recording(chosen[number], asked))
 
 
 def _say_unread(folder, files, headers, parts, others):

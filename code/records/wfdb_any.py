@@ -27,6 +27,7 @@ INVALID_SAMPLES = {
     "32": -(2**31),
 }
 MOST_PER_BYTE = 64  # samples that a byte may stand for: FLAC of a line without an ECG
+WIDE = 64  # samples that are summed side by side
 WHOLE_BYTES = 64 << 20  # files up to this size are read whole, so that checksums can be compared
 
 
@@ -252,8 +253,18 @@ def _read_through_wfdb(path, header, columns, start, count):
 
 
 def sums_of(digital: np.ndarray) -> np.ndarray:
-    """Sums (n,) of the columns of whole numbers (T, n), exact while below 2^53."""
-    return np.ones(len(digital)) @ digital.astype(float)
+    """Sums (n,) of the columns of whole numbers (T, n), modulo 65536.
+
+    int16 is added as it is, which wraps modulo 65536, and 64 samples of all columns at once.
+    """
+    if digital.dtype.itemsize > 2:
+        return (np.ones(len(digital)) @ digital.astype(float)).astype(np.int64) & 0xFFFF
+    n_samples, n = digital.shape
+    at_once = n_samples // WIDE * WIDE
+    sums = digital[at_once:].sum(axis=0, dtype=np.int16)
+    wide = np.ascontiguousarray(digital[:at_once]).reshape(-1, WIDE * n)
+    rows = np.add.reduce(wide, axis=0, dtype=np.int16).reshape(WIDE, n)
+    return (sums + rows.sum(axis=0, dtype=np.int16)).astype(np.int64) & 0xFFFF
 
 
 def check_sums(digital: np.ndarray, signals: list[SignalLine]) -> None:

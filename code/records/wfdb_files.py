@@ -21,7 +21,7 @@ from records.layout import Layout, read_layout
 from records.lead_names import canonical_lead
 from records.resampling import resample
 from records.stored import Room
-from records.wfdb_any import INVALID_SAMPLE, read_wfdb
+from records.wfdb_any import INVALID_SAMPLE, read_wfdb, sums_of
 from records.wfdb_header import RecordError, read_header_bytes
 
 SECONDS = 10  # length of every PTB-XL record
@@ -110,7 +110,7 @@ def _read_plain(
             "truncated", f"{data} holds {2 * len(digital)} bytes of {2 * n_samples * len(names)}"
         )
     digital = digital.reshape(n_samples, len(names))  # (T, leads)
-    _check_sums(digital.sum(axis=0, dtype=np.int64), checksums, names)
+    _check_sums(sums_of(digital), checksums, names)
     if (digital == INVALID_SAMPLE).any():
         raise _missing_samples(digital == INVALID_SAMPLE, names)
     # dividing two exactly representable float32 rounds once: within half a float32 step of wfdb's
