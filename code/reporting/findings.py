@@ -324,15 +324,21 @@ def _best_methods(compared, n, favoured, mapped):
     better = max(controls, key=share.get, default=None)
 
     def counted(name):
-        return f"{method_in_words(name)} in {wins[name]} of {chances[name]}"
+        return f"in {wins[name]} of {chances[name]}"
 
-    used = [name for name in ranked[2:] if name in mapped]
-    text = f"best, or not told from the best: {named([*map(counted, ranked[:2])])} comparisons"
-    if used:
-        text += f"; of the group maps' own methods, {named([*map(counted, used)])}"
+    first, *others = ranked[:2]
+    text = (
+        f"{method_in_words(first)} did best, or could not be told from the best, {counted(first)} "
+        "comparisons"
+    )
+    text += "".join(f", {method_in_words(name)} {counted(name)}" for name in others)
+    for name in ranked[2:]:
+        if name in mapped:
+            text += f"; {method_in_words(name)}, which draws the group maps, {counted(name)}"
     if better:
-        text += f"; the better control, {counted(better).replace(' (control)', '')}"
-    text += f". At most {n} ECGs each, none that favours the method by construction."
+        control = method_in_words(better).removesuffix(" (control)")
+        text += f"; {control}, which knows nothing of the network, {counted(better)}"
+    text += f". At most {n} ECGs each; what favours a method by construction is left out."
     kind = "yes" if better is None or share[ranked[0]] > share[better] else "no"
     return Finding("Which method:", text, "sanity", "sanity/comparisons.csv", kind)
 
@@ -385,7 +391,10 @@ def _labels_said(wide, found):
     if not labelled:
         return ""
     by = named([_described(name) for name in labelled])
-    text = f" Cut into clusters all the same, by {by} they go with the hidden labels"
+    text = (
+        f" Cut into clusters all the same, by {by} they go with the diagnoses, which the "
+        "clustering did not see"
+    )
     of_network = [name for name in labelled if name != "signal"]
     rows = found[found["metric"] == "ari"].set_index("representation")
     held = _column(rows, "p_control_corrected").reindex(of_network)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ecg.segments import SEGMENTS
-from reporting.page import ASSETS, PageSection, page, viewer
+from reporting.page import ASSETS, PageSection, join, page, paragraph, viewer
 from reporting.viewer import ViewedMap, ViewedRecord, book, prediction_table
 
 HOSTILE = "</script><script>window.bad = 1</script>"
@@ -111,7 +111,8 @@ def open_page(chromium, tmp_path_factory):
     """open_page(width, height, dark) -> a browser that shows a page with two ECGs."""
     file = tmp_path_factory.mktemp("page") / "page.html"
     records = [make_record("ECG 1: AMI"), make_record(f"ECG 2: {HOSTILE}")]
-    inner = viewer(book(records), "ECGs")
+    long_name = paragraph(f"1 figure for print is in {'lenet_subdiagnostic_of_' * 5}/")
+    inner = join([viewer(book(records), "ECGs"), long_name])
     table = pd.DataFrame(
         {"name": ["b", "a", "c", *"defgh"], "value": [2.0, 10.0, 1.0, *range(3, 8)]}
     )
@@ -211,6 +212,25 @@ def test_pointing_at_the_paper_reads_lead_time_voltage_relevance_and_segment(ope
     expected = f"V1 · 1.00 s · {record.signal[100, 6]:.2f} mV · relevance"
     assert words.startswith(expected)
     assert words.endswith(f"segment {SEGMENTS[record.segments[100, 6]]}")
+
+
+def test_arrow_keys_read_the_trace(open_page):
+    browser = open_page()
+    press = (
+        "document.querySelector('.paper').dispatchEvent(new KeyboardEvent('keydown',"
+        " {key: '%s', shiftKey: %s}))"
+    )
+    said = "return document.querySelector('.hover').textContent"
+    plain = picture_of(browser)
+    for key, shift in (("ArrowRight", "true"), ("ArrowDown", "false"), ("ArrowRight", "false")):
+        browser.execute_script(press % (key, shift))
+    value = make_record().signal[22, 1]
+    assert browser.execute_script(said).startswith(f"II · 0.22 s · {value:.2f} mV · relevance")
+    assert picture_of(browser) != plain
+    browser.execute_script(press % ("Escape", "false"))
+    assert picture_of(browser) == plain
+    live = "return document.querySelector('.hover').getAttribute('aria-live')"
+    assert browser.execute_script(live) == "polite"
 
 
 def test_tables_sort_by_number_and_filter(open_page):
