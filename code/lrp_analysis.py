@@ -501,7 +501,13 @@ def write_neighbours(args: argparse.Namespace, job: Job) -> list[Path]:
         return []
     facts = f"{sha256(checkpoint)} {content_hash(home, info.sampling_rate)}"
     kept = neighbours.Kept(job.model, pool, job.folder.parent / "neighbours", facts, args.window)
-    table = neighbours.neighbours_table(kept, job.data, job.targets, wanted, bool(args.record))
+    try:
+        held = neighbours.pool_of(whole, info.folds.get("validation") or [9], args.seed)
+    except UserError:
+        held = None  # no alarm can be set
+    alarm = neighbours.watch_of(kept, held)
+    own = bool(args.record)
+    table = neighbours.neighbours_table(kept, job.data, job.targets, alarm, wanted, own)
     write_csv(job.folder / neighbours.FILE, table)
     print(neighbours.in_words(table))
     return [job.folder / neighbours.FILE]

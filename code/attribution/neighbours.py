@@ -5,11 +5,10 @@ layer) and by attribution cells (lead x segment densities of saliency for one ou
 centred and divided by the training records' standard deviation; distance is 1 - cosine, 0 for the
 same direction. A record's own patient is kept apart.
 
-Is the record like anything that the network has seen? Its mean distance to the K nearest training
-records is held against the same of the training records among each other: p is the share of these
-that lie as far from the others, and a record with p < ALARM is out of distribution. Training
-records are those that the network was fitted on, so that fresh records of the same kind may lie a
-little farther: tests/benchmarks/bench_neighbours.py measures how often these raise the flag.
+How far is it from them? Its mean distance to the K nearest training records is held against the
+same of the training records among each other: p is the share of these that lie as far from the
+others. Whether the record is like anything that the network has seen is judged by more than these
+distances (unlike.py): `unlike_p`, `out_of_distribution`, `because`.
 """
 
 import hashlib
@@ -25,6 +24,7 @@ from torch import nn
 from attribution.cells import cell_maps, relative_density
 from attribution.methods import explain_records
 from attribution.plan import Target
+from attribution.unlike import ALARM, Signs, Watch, signs_of, watch
 from common.files import UserError, read_npz, write_npz
 from networks.features import features_of
 from records.dataset import Dataset
@@ -33,7 +33,6 @@ from records.segmentations import load_segments
 FILE = "neighbours.csv"
 K = 5
 MOST = 2000  # training records that neighbours are looked for among
-ALARM = 0.01
 METHOD = "saliency"  # of the attribution cells: one gradient a window
 CHUNK = 64  # records explained at a time
 COLUMNS = (
@@ -46,7 +45,9 @@ COLUMNS = (
     "mean_distance",
     "typical_distance",
     "p",
+    "unlike_p",
     "out_of_distribution",
+    "because",
 )
 
 
@@ -186,16 +187,44 @@ class Kept:
             write_npz(path, vectors=found, ecg_id=self.pool.ecg_id)
         return read_npz(path)["vectors"]
 
+    def signs(self) -> Signs:
+        """The signs by which a record is unlike (unlike.py)."""
+        digest = hashlib.sha256(f"{self.facts} {self.window}".encode())
+        digest.update(np.ascontiguousarray(self.pool.ecg_id))
+        path = self.folder / f"signs_{digest.hexdigest()[:16]}.npz"
+        if not path.is_file():
+            rate = self.pool.sampling_rate
+            write_npz(path, **signs_of(self.model, self.pool.signals, rate, self.window))
+        return read_npz(path)
+
+
+def watch_of(kept: Kept, validation: Dataset | None) -> Watch:
+    """The alarm set by the training records and those of `validation`, drawn as pool_of does."""
+    training = kept.signs()
+    if validation is None:
+        none = {name: vectors[:0] for name, vectors in training.items()}
+        return watch(training, none, kept.model.info.leads)
+    held = Kept(kept.model, validation, kept.folder, kept.facts, kept.window)
+    return watch(training, held.signs(), kept.model.info.leads)
+
 
 def neighbours_table(
-    kept: Kept, data: Dataset, targets: Sequence[Target], k: int = K, own: bool = False
+    kept: Kept,
+    data: Dataset,
+    targets: Sequence[Target],
+    alarm: Watch,
+    k: int = K,
+    own: bool = False,
 ) -> pd.DataFrame:
     """neighbours.csv: the k nearest training records of every explained record of `data`, by
-    features and by the cells of each target.
+    features and by the cells of each target, and whether it is like any, by `alarm`.
 
     `own`: the records are of a patient unknown to the data set, nobody is kept apart.
     """
     everyone = np.unique(np.concatenate([target.rows for target in targets]))
+    unlike = dict(
+        zip(data.ecg_id[everyone], _unlike(kept, data.rows(everyone), alarm), strict=True)
+    )
     kinds = [("features", None, everyone)]
     kinds += [(f"cells {target.name}", target.index, target.rows) for target in targets]
     rows = []
@@ -206,15 +235,25 @@ def neighbours_table(
         found = nearest(home, vectors, None if own else asked.patient_id, k)
         for row, ecg_id in enumerate(asked.ecg_id):
             facts = [part[row] for part in found]
-            rows += _rows_of(kept, alike_by, ecg_id, facts, float(np.nanmedian(home.typical)))
+            typical = float(np.nanmedian(home.typical))
+            rows += _rows_of(kept, alike_by, ecg_id, facts, typical, unlike[ecg_id])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _rows_of(kept, alike_by, ecg_id, found, typical):
+def _unlike(kept, data, alarm):
+    """(p, whether that is an alarm, why) of each record."""
+    signs = signs_of(kept.model, data.signals, data.sampling_rate, kept.window)
+    return [
+        (float(f"{p:.3g}"), bool(p < ALARM), because)
+        for p, because in zip(alarm.p(signs), alarm.because(signs), strict=True)
+    ]
+
+
+def _rows_of(kept, alike_by, ecg_id, found, typical, unlike):
     """Rows of one record: its neighbours in their order."""
     places, distances, mean, p = found
     labels = kept.model.info.labels
-    shared = (round(float(mean), 4), round(typical, 4), float(f"{p:.3g}"), bool(p < ALARM))
+    shared = (round(float(mean), 4), round(typical, 4), float(f"{p:.3g}"), *unlike)
     for rank, (place, distance) in enumerate(zip(places, distances, strict=True), start=1):
         if np.isfinite(distance):
             present = np.flatnonzero(kept.pool.labels[place] > 0)
@@ -229,6 +268,6 @@ def in_words(table: pd.DataFrame) -> str:
     strange = first.loc[first["out_of_distribution"].astype(bool), "ecg_id"]
     named = f": {', '.join(map(str, strange[:10]))}" if len(strange) else ""
     return (
-        f"{len(strange)} of {len(first)} explained records are like no training record "
-        f"(p < {ALARM} by the network's features){named}"
+        f"{len(strange)} of {len(first)} explained records are unlike the training records (fewer "
+        f"than {ALARM:.0%} of the validation records are as far off){named}"
     )

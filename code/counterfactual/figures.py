@@ -67,11 +67,10 @@ def record_figure(
     first, last = start / data.sampling_rate, piece.stop / data.sampling_rate
     answer = lines["counterfactuals"].iloc[0]
     foot = [
-        in_plain_words(answer),
+        " · ".join(part for part in who if part),
         f"{info.run_folder_name}; {first:.2f} to {last:.2f} s of the record",
     ]
-    subtitle = " · ".join(part for part in who if part)
-    title = _wrapped(answer["sentence"])
+    title, subtitle = in_plain_words(answer), _wrapped(answer["sentence"])
     record = Record(before[piece], data.sampling_rate, title, subtitle, foot, begins=first)
     marks = _marks(lines["edits"], before[piece], edited[piece])
     return before_after(record, edited[piece].astype(float), marks)
@@ -79,18 +78,17 @@ def record_figure(
 
 def in_plain_words(answer: pd.Series) -> str:
     """What a line of counterfactuals.csv means, for someone who sees the figure first."""
-    verb = "find" if answer["direction"] == "remove" else "miss"
-    if answer["turned"]:
-        return (
-            f"had the ECG been like the dark trace, the network would no longer {verb} "
-            f"{answer['pathology']}"
-        )
-    return f"even like the dark trace, the network would still {verb} {answer['pathology']}"
+    name = answer["pathology"]
+    if not answer["turned"]:
+        verb = "find" if answer["direction"] == "remove" else "miss"
+        return f"Even if the ECG were like the dark line, the network would still {verb} {name}"
+    outcome = "no longer find" if answer["direction"] == "remove" else "find"
+    return f"If the ECG were like the dark line, the network would {outcome} {name}"
 
 
-def _wrapped(title, most=118):
-    """A title that fits the page; the csv has the whole sentence."""
-    return title if len(title) <= most else f"{title[: most - 4]} ..."
+def _wrapped(sentence, most=170):
+    """A sentence that fits the page; the csv has it whole."""
+    return sentence if len(sentence) <= most else f"{sentence[: most - 4]} ..."
 
 
 def _start(data, row, signal):

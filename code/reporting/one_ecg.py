@@ -139,7 +139,7 @@ def prediction_in_words(prediction: pd.DataFrame, most: int = 3) -> str:
 
 def alike_in_words(rows: pd.DataFrame) -> str:
     """A sentence on the neighbours of one record by one way of being alike (their rows of
-    neighbours.csv): how many have which label, and whether the record is like any.
+    neighbours.csv): how many have which label, and how far they are.
     """
     labels = rows["labels"].fillna("").astype(str).str.split().explode().dropna()
     counts = labels[labels != ""].value_counts(sort=True)
@@ -155,20 +155,31 @@ def alike_in_words(rows: pd.DataFrame) -> str:
         f"from their own nearest ones (distance {first['mean_distance']:.2f}, usually "
         f"{first['typical_distance']:.2f})"
     )
-    verdict = (
-        ": out of distribution, the network has seen nothing like it, and what it says of this "
+    return f"By {by}, its {len(rows)} nearest training records are labelled {said}. {far}."
+
+
+def unlike_in_words(first: pd.Series) -> str:
+    """A sentence on whether a record (one of its rows of neighbours.csv) is like any that the
+    network was trained on.
+    """
+    p = pd.to_numeric(first["unlike_p"], errors="coerce")
+    if pd.isna(p):
+        return "Whether it is like the training records is not known: too few were held out."
+    share = f"{100 * p:.1f} %"
+    if not first["out_of_distribution"]:
+        return f"Nothing says that it is unlike the training records ({share} are as far off)."
+    return (
+        f"Out of distribution: only {share} of the records held out from training are as far off, "
+        f"by its {first['because']}. The network has seen little like it, and what it says of this "
         "record has not been tested."
-        if first["out_of_distribution"]
-        else "."
     )
-    return f"By {by}, its {len(rows)} nearest training records are labelled {said}. {far}{verdict}"
 
 
 def patients_alike(table_of: pd.DataFrame) -> Markup:
     """The section on the training records that one record resembles."""
-    parts = []
+    parts = [paragraph(unlike_in_words(table_of.iloc[0]), _tone(table_of))]
     for _, rows in table_of.groupby("alike_by", sort=False):
-        parts.append(paragraph(alike_in_words(rows), _tone(rows)))
+        parts.append(paragraph(alike_in_words(rows)))
         parts.append(table(rows[["rank", "neighbour", "labels", "distance"]]))
     return join(parts)
 
@@ -201,7 +212,8 @@ def sentences(run: Run, folder: Path) -> Iterator[Finding]:
         alike = read_csv(folder / NEIGHBOURS, keep_default_na=False)
         first = alike[alike["alike_by"] == alike["alike_by"].iloc[0]]
         kind = _tone(first) or "no"
-        yield Finding("Resembles:", alike_in_words(first), "alike", NEIGHBOURS, kind)
+        text = f"{alike_in_words(first)} {unlike_in_words(first.iloc[0])}"
+        yield Finding("Resembles:", text, "alike", NEIGHBOURS, kind)
 
 
 def how_sure(run: Run, prediction: pd.DataFrame, most: int = 3) -> str:

@@ -7,7 +7,6 @@ import torch
 
 from attribution import neighbours
 from attribution.neighbours import (
-    ALARM,
     COLUMNS,
     Kept,
     in_words,
@@ -15,8 +14,10 @@ from attribution.neighbours import (
     neighbours_table,
     pool_of,
     settle_in,
+    watch_of,
 )
 from attribution.plan import Target
+from attribution.unlike import ALARM
 from common.files import UserError
 from networks.features import features_of
 from networks.models import get_model
@@ -56,8 +57,8 @@ def test_alarms_are_at_their_level_on_like_records_and_sound_on_others():
     like = nearest(home, draw(1500, 10, centres), None)[3]
     other = nearest(home, draw(200, 20, 2 * rng(6).normal(size=(6, 30))), None)[3]
     assert (like < 0.1).mean() == pytest.approx(0.1, abs=0.03)
-    assert (like < ALARM).mean() < 0.02
-    assert (other < ALARM).mean() > 0.95
+    assert (like < 0.01).mean() < 0.02
+    assert (other < 0.01).mean() > 0.95
 
 
 def test_records_of_one_patient_do_not_vouch_for_each_other():
@@ -101,14 +102,19 @@ def test_the_table_is_kept_and_holds_every_record(made, tmp_path, monkeypatch):
         Target("C", 0, np.array([0, 3]), np.zeros(2)),
         Target("N", 3, np.array([3]), np.ones(1)),
     ]
-    table = neighbours_table(kept, data, asked, k=2)
+    alarm = watch_of(kept, pool_of(data, [9], most=30))
+    table = neighbours_table(kept, data, asked, alarm, k=2)
     assert tuple(table) == COLUMNS
     assert set(table["alike_by"]) == {"features", "cells C", "cells N"}
     assert table.groupby(["ecg_id", "alike_by"]).size().eq(2).all()
     mine = dict(zip(data.ecg_id, data.patient_id, strict=True))
     assert all(mine[one] != mine[other] for one, other in table[["ecg_id", "neighbour"]].to_numpy())
     assert table["p"].between(0, 1).all()
-    assert (table["out_of_distribution"] == (table["p"] < ALARM)).all()
+    assert (table["out_of_distribution"] == (table["unlike_p"] < ALARM)).all()
+    assert table.groupby("ecg_id")["because"].nunique().eq(1).all()
+    silent = neighbours_table(kept, data, asked, watch_of(kept, None), k=2)
+    assert silent["unlike_p"].isna().all()
+    assert not silent["out_of_distribution"].any()
 
     def refuse(*_):
         raise AssertionError("computed again")
@@ -118,7 +124,7 @@ def test_the_table_is_kept_and_holds_every_record(made, tmp_path, monkeypatch):
     assert np.array_equal(kept.vectors(None), before)
     with pytest.raises(AssertionError, match="again"):
         Kept(model, pool, tmp_path, "another network", "centre_crop").vectors(None)
-    assert "of 2 explained records are like no training record" in in_words(table)
+    assert "of 2 explained records are unlike the training records" in in_words(table)
     with pytest.raises(UserError, match="no two patients in the training folds"):
         pool_of(data.in_folds([10]), range(1, 9))
 
@@ -144,14 +150,19 @@ def test_sentences_count_labels_and_say_what_is_strange():
         "mean_distance": 0.4,
         "typical_distance": 0.1,
         "p": 0.002,
+        "unlike_p": 0.004,
         "out_of_distribution": True,
+        "because": "measurements (irregular beats)",
     }
     table = pd.DataFrame([row, {**row, "labels": np.nan}, {**row, "labels": "AMI"}])
     said = alike_in_words(table)
     assert "By what the map marks for AMI, its 3 nearest" in said
     assert "labelled AMI 2, IMI 1" in said
-    assert "out of distribution" in said
-    calm = alike_in_words(table.assign(out_of_distribution=False, p=0.5))
-    assert "farther from them than 50 %" in calm
-    assert "out of distribution" not in calm
+    assert "farther from them than 100 %" in said
+    warned = str(patients_alike(table))
+    assert "Out of distribution: only 0.4 %" in warned
+    assert "measurements (irregular beats)" in warned
+    calm = str(patients_alike(table.assign(out_of_distribution=False, unlike_p=0.5)))
+    assert "Nothing says that it is unlike" in calm
+    assert "not known" in str(patients_alike(table.assign(unlike_p=np.nan)))
     assert "Patients" not in patients_alike(table)

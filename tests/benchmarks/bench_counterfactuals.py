@@ -10,7 +10,9 @@ einthoven  largest breach of I + III = II, aVR, aVL and aVF by what was changed 
 doses      what our own measurement of the edited record says against the stated dose
 random     share that as many random edits of the same size turn
 records    area under the ROC curve of a classifier of edited against real beats, by patient:
-           against the same records before, and against records that the network judges alike
+           against the same records before, other patients' records with the same label, and other
+           patients' records that the network judges alike; beside the two last the same of the
+           records before: what sets patients and classes apart without any edit
 transfer   of the decisions turned that a second network shares, the share that it gives up too
 planted    (simulated) are the chosen waves the planted ones more often than chance, and does the
            dose agree with the same heart without the cause?
@@ -221,36 +223,48 @@ def separable(real, edited, sampling_rate, peaks_real, peaks_edited, groups_real
     return {name: f"{a:.3f} [{b:.3f}, {c:.3f}]" for name, (a, b, c) in answers.items()}, len(y)
 
 
-def records(model, data, logits, results):
+def records(model, data, logits, results, seed=0):
     turned = [one for one in results if one["turned"]]
     rows = np.array([one["row"] for one in turned])
     edited = np.stack([one["edited"] for one in turned])
-    peaks = [data.r_peaks(row) for row in rows]
+    patients = data.patient_id[rows]
     after = measure_all(edited, data.sampling_rate, progress=False)["r_peaks"]
     moved = [np.array([int(word) for word in text.split()]) for text in after]
     moved = [found * data.sampling_rate // 100 for found in moved]
-    patients = data.patient_id[rows]
-    answer, n = separable(
-        data.signals[rows], edited, data.sampling_rate, peaks, moved, patients, patients
-    )
-    print(f"edited against the same records before: AUC {answer}, n = {n} beats (bar .65)")
+    edited = (edited, moved, patients)
+    before = real_records(data, rows)
     positive = predicted_positive(logits, model.info.thresholds)
-    rng = np.random.default_rng(0)
-    alike = []
+    rng = np.random.default_rng(seed)
+    alike = others(turned, data, ~positive, rng)
+    labelled = others(turned, data, data.labels > 0, rng)
+    say_separable("edited against the same records before", before, edited, data, "(bar .65)")
+    say_separable("edited against others of the same label", labelled, edited, data, "(bar .65)")
+    say_separable("  before the edit against these", labelled, before, data)
+    say_separable("edited against others judged alike", alike, edited, data)
+    say_separable("  before the edit against these", alike, before, data)
+
+
+def real_records(data, rows):
+    """Signals, R-peaks and patients of rows."""
+    return data.signals[rows], [data.r_peaks(row) for row in rows], data.patient_id[rows]
+
+
+def others(turned, data, wanted, rng):
+    """For each turned decision a record of another patient for which `wanted` (records, classes)
+    holds, drawn at random.
+    """
+    drawn = []
     for one in turned:
-        free = np.flatnonzero(~positive[:, one["class"]] & (data.patient_id != one["patient"]))
-        alike.append(rng.choice(free))
-    alike = np.array(alike)
-    answer, n = separable(
-        data.signals[alike],
-        edited,
-        data.sampling_rate,
-        [data.r_peaks(row) for row in alike],
-        moved,
-        data.patient_id[alike],
-        patients,
-    )
-    print(f"edited against other records judged alike: AUC {answer}, n = {n} beats")
+        others_patients = data.patient_id != one["patient"]
+        drawn.append(rng.choice(np.flatnonzero(wanted[:, one["class"]] & others_patients)))
+    return real_records(data, np.array(drawn))
+
+
+def say_separable(what, real, edited, data, bar=""):
+    """One line: AUC of both classifiers between two sets of records."""
+    (first, peaks, people), (second, moved, patients) = real, edited
+    answer, n = separable(first, second, data.sampling_rate, peaks, moved, people, patients)
+    print(f"{what}: AUC {answer}, n = {n} beats {bar}")
 
 
 def transfer(other, data, results):

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from attribution.neighbours import ALARM, K, nearest, pool_of, settle_in, vectors_of
+from attribution.neighbours import K, nearest, pool_of, settle_in, vectors_of
+from attribution.unlike import ALARM, signs_of, watch
 from common.files import UserError
 from common.intervals import mean_with_interval
 from common.labels import LABEL_MAPPINGS, LEADS
@@ -90,7 +91,7 @@ def main():
     print(f"{args.modelname}, {args.epochs} epochs, {len(pool)} training records, {len(held)} held")
     home = settle_in(vectors_of(model, pool, "windows", None), pool.patient_id)
     vectors = vectors_of(model, held, "windows", None)
-    order, _, _, p = nearest(home, vectors, held.patient_id)
+    order = nearest(home, vectors, held.patient_id)[0]
     agreement("features", held.labels, pool, order)
     by_cells = np.zeros_like(order)
     chosen = predict(model, held.signals).argmax(axis=1)
@@ -102,24 +103,52 @@ def main():
     agreement("attribution cells", held.labels, pool, by_cells)
     at_random = np.random.default_rng(args.seed).integers(0, len(pool), (len(held), K))
     agreement("chance: training records at random", held.labels, pool, at_random)
-    print(f"called out of distribution (p < {ALARM}):")
-    rate("usual records of folds 9 and 10", p < ALARM)
+    strangers = {}
     for name, place in column.items():
         others = data.rows(np.flatnonzero(statements[:, place] > 0))
         if len(others):
-            found = nearest(home, vectors_of(model, others, "windows", None), others.patient_id)
-            rate(f"{name} (none in training)", found[3] < ALARM)
+            strangers[f"{name} (none in training)"] = others.signals
     if args.recordings:
-        signals = of_others(args.recordings)
-        foreign = vectors_of(model, _as_dataset(data, signals), "windows", None)
-        rate("recordings of other sources", nearest(home, foreign, None)[3] < ALARM)
+        strangers["recordings of other sources"] = of_others(args.recordings).astype(np.float32)
+    alarms(model, pool, usual, strangers)
 
 
-def _as_dataset(data, signals):
-    """Signals in the place of a data set's, for what looks at nothing else."""
-    from types import SimpleNamespace
+def alarms(model, pool, usual, strangers):
+    """How often the alarm is raised: set by fold 9, asked of fold 10, of strangers and of fold 10
+    disturbed.
+    """
+    rate_in = pool.sampling_rate
+    training = signs_of(model, pool.signals, rate_in)
+    alarm = watch(training, signs_of(model, usual.in_folds([9]).signals, rate_in), LEADS)
+    tenth = np.array(usual.in_folds([10]).signals)
+    asked = {"usual records of fold 10": tenth, **strangers, **disturbed(tenth)}
+    print(f"called out of distribution (p < {ALARM}, set by {len(alarm.scores)} of fold 9):")
+    for name, signals in asked.items():
+        signs = signs_of(model, signals, rate_in)
+        rate(name, alarm.p(signs) < ALARM)
+        beyond = {sign: np.mean(ratio > 1) for sign, ratio in alarm.ratios(signs).items()}
+        print(f"    beyond the usual: {', '.join(f'{s} {v:.2f}' for s, v in beyond.items())}")
 
-    return SimpleNamespace(signals=signals.astype(np.float32))
+
+def disturbed(signals, seed=0):
+    """Records as they should not be: name -> (n, T, 12)."""
+    noise = 0.2 * np.random.default_rng(seed).normal(size=signals.shape).astype(np.float32)
+    arms = signals.copy()
+    arms[..., [0, 1, 2, 3, 4]] = signals[..., [0, 2, 1, 4, 3]]
+    arms[..., 0] *= -1
+    exchanged, flat = signals.copy(), signals.copy()
+    exchanged[..., [6, 8]] = signals[..., [8, 6]]
+    flat[..., 9] = 0
+    return {
+        "noise of .2 mV": signals + noise,
+        "arms exchanged": arms,
+        "V1 and V3 exchanged": exchanged,
+        "V4 flat": flat,
+        "twice the voltage": 2 * signals,
+        "half the voltage": signals / 2,
+        "ten times the voltage": 10 * signals,
+        "half the sampling rate": np.repeat(signals, 2, axis=1)[:, : signals.shape[1]],
+    }
 
 
 if __name__ == "__main__":

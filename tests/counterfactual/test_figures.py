@@ -49,7 +49,7 @@ def test_plain_words_say_what_the_figure_means():
     answer = pd.Series({"direction": "remove", "turned": True, "pathology": "LVH"})
     assert in_plain_words(answer).endswith("would no longer find LVH")
     answer["direction"] = "add"
-    assert in_plain_words(answer).endswith("would no longer miss LVH")
+    assert in_plain_words(answer).endswith("would find LVH")
     answer["turned"] = False
     assert in_plain_words(answer).endswith("would still miss LVH")
 
