@@ -96,6 +96,7 @@ OWN_FILES = (
     "prediction.csv",
     "notes.csv",
     "neighbours.csv",
+    "counterfactuals.csv",
     "ecg.html",
 )  # of a record of one's own
 
@@ -497,7 +498,7 @@ def write_neighbours(args: argparse.Namespace, job: Job) -> list[Path]:
     except UserError as error:
         if not args.record:
             raise
-        say_left_out({"the patients it resembles": str(error)})
+        say_left_out({"the patients it resembles and what would turn the answer": str(error)})
         return []
     facts = f"{sha256(checkpoint)} {content_hash(home, info.sampling_rate)}"
     kept = neighbours.Kept(job.model, pool, job.folder.parent / "neighbours", facts, args.window)
@@ -510,7 +511,12 @@ def write_neighbours(args: argparse.Namespace, job: Job) -> list[Path]:
     table = neighbours.neighbours_table(kept, job.data, job.targets, alarm, wanted, own)
     write_csv(job.folder / neighbours.FILE, table)
     print(neighbours.in_words(table))
-    return [job.folder / neighbours.FILE]
+    written = [job.folder / neighbours.FILE]
+    if own:
+        from counterfactual.own import answers
+
+        written += answers(job.model, job.data, job.targets, whole.table, args.window, job.folder)
+    return written
 
 
 def write_own_page(args: argparse.Namespace, job: Job, name: str) -> list[Path]:

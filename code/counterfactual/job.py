@@ -120,7 +120,7 @@ def _chunk(job, target, rows):
     for place, row in enumerate(rows):
         ecg_id, body, answer = job.data.ecg_id[row], bodies[place], found[place]
         if body is None:
-            tables[RECORDS].append(_without_body(job, target, ecg_id, signals[place]))
+            tables[RECORDS].append(without_body(job, target, ecg_id, signals[place]))
             continue
         tables[RECORDS].append(record_row(job, target, ecg_id, body, answer))
         tables[EDITS_MADE] += edit_rows(target.name, ecg_id, body, answer, after.iloc[place])
@@ -159,7 +159,8 @@ def record_row(job: Job, target: Target, ecg_id: int, body: Body, found: Found) 
     return (ecg_id, target.name, direction, found.turned, *logits, *probabilities, *size, words)
 
 
-def _without_body(job, target, ecg_id, signal):
+def without_body(job: Job, target: Target, ecg_id: int, signal: np.ndarray) -> tuple:
+    """The line of a record (T, 12) with nothing to change."""
     logit = float(predict(job.model, signal[None], job.window)[0, target.index])
     threshold = threshold_logit(job.model.info, target.index)
     before, limit = float(sigmoid(logit)), float(sigmoid(threshold))

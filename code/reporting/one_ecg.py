@@ -30,7 +30,7 @@ LIMITS = {
     "QRS_Axis_Global": ("QRS axis", "degrees", -30, 90),
 }
 PREDICTION, NOTES, PAGE = "prediction.csv", "notes.csv", "ecg.html"
-NEIGHBOURS = "neighbours.csv"
+NEIGHBOURS, TURNED = "neighbours.csv", "counterfactuals.csv"
 
 
 def measurements(signal: np.ndarray, sampling_rate: int) -> pd.DataFrame:
@@ -208,12 +208,23 @@ def sentences(run: Run, folder: Path) -> Iterator[Finding]:
         yield Finding("Signal quality:", text, "ecg", NOTES, "warn" if flagged.any() else "yes")
     text, kind = measured_in_words(notes)
     yield Finding("Measured:", text, "ecg", NOTES, kind)
+    if (folder / TURNED).is_file():
+        yield Finding("What would turn it:", turned_in_words(folder), "ecg", TURNED)
     if (folder / NEIGHBOURS).is_file():
         alike = read_csv(folder / NEIGHBOURS, keep_default_na=False)
         first = alike[alike["alike_by"] == alike["alike_by"].iloc[0]]
         kind = _tone(first) or "no"
         text = f"{alike_in_words(first)} {unlike_in_words(first.iloc[0])}"
         yield Finding("Resembles:", text, "alike", NEIGHBOURS, kind)
+
+
+def turned_in_words(folder: Path) -> str:
+    """The smallest changes of waves that would turn the answers, one sentence a class."""
+    answers = read_csv(folder / TURNED)
+    return (
+        f"{'; '.join(answers['sentence'])}. (Probability before -> after; a change of the ECG, "
+        "no advice.)"
+    )
 
 
 def how_sure(run: Run, prediction: pd.DataFrame, most: int = 3) -> str:
