@@ -157,7 +157,7 @@ def test_sentences_count_labels_and_say_what_is_strange():
     table = pd.DataFrame([row, {**row, "labels": np.nan}, {**row, "labels": "AMI"}])
     said = alike_in_words(table)
     assert "By what the map marks for AMI, its 3 nearest" in said
-    assert "labelled AMI 2, IMI 1" in said
+    assert "labelled AMI (2), IMI (1)" in said
     assert "farther from them than 100 %" in said
     warned = str(patients_alike(table))
     assert "Out of distribution: only 0.4 %" in warned

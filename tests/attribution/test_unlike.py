@@ -46,7 +46,7 @@ def test_the_alarm_keeps_its_level_and_is_raised_by_each_sign(alarm):
 
 
 def test_the_reason_names_the_sign_and_what_is_farthest_off(alarm):
-    said = alarm.because(drawn(50, 4, shift=9.0))
+    said = alarm.because(drawn(50, 4, shift=9.0, unknown=0))
     assert all(text.startswith("measurements (irregular beats)") for text in said)
     quiet = {name: 0 * vectors for name, vectors in drawn(5, 6, unknown=0).items()}
     assert alarm.because(quiet) == [""] * 5
