@@ -58,6 +58,27 @@ def _muse_leads(data, names, unit, per_bit):
     return "".join(leads)
 
 
+def cardiosoft(signals, names, rate=500, step=5) -> bytes:
+    """GE CardioSoft: whole numbers separated by commas, behind a median beat of other values."""
+
+    def leads(rows):
+        return "".join(
+            f'<WaveformData lead="{name}">\n\t{",".join(map(str, row))}</WaveformData>'
+            for name, row in zip(names, rows, strict=True)
+        )
+
+    text = (
+        '<?xml version="1.0" encoding="ISO-8859-1"?>\n<CardiologyXML>'
+        "<ObservationType>RestECG</ObservationType><PatientInfo><PID>77</PID>"
+        '<Age units="years">52</Age><Gender>MALE</Gender></PatientInfo><MedianSamples>'
+        f'<SampleRate units="Hz">{rate}</SampleRate>{leads(np.full((len(names), 600), 3))}'
+        f"</MedianSamples><StripData><NumberOfLeads>{len(names)}</NumberOfLeads>"
+        f'<SampleRate units="Hz">{rate}</SampleRate><Resolution units="uVperLsb">{step}'
+        f"</Resolution>{leads(np.asarray(signals))}</StripData></CardiologyXML>"
+    )
+    return text.encode("latin-1")
+
+
 # ---------------------------------------------------------------- HL7 aECG (PORT_MT020001)
 
 

@@ -1,5 +1,5 @@
 """Files of electrocardiographs, through ecgdatakit: Philips XML, GE MUSE XML, HL7 aECG, SCP-ECG,
-DICOM, ISHNE, MFER, EDF.
+DICOM, ISHNE, MFER, EDF; GE CardioSoft's XML by records/cardiosoft.py.
 
 Its amplitudes, leads and rates were compared with the files' own numbers on the files named in
 docs/data.md, and with files made from the formats' specifications (tests/made_files.py). What it
@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from common.files import UserError, need_file, need_memory
-from records.lead_names import canonical_lead
+from records.cardiosoft import is_cardiosoft, read_cardiosoft
+from records.lead_names import canonical_lead, check_lead_names
 from records.recording import Asked, Columns, Recording, from_columns
 from records.stretches import stretch_of
 
@@ -50,6 +51,8 @@ MAGIC = (b"ISHNE1.0", b"0       ", b"\xffBIOSEMI", b"<?xml", b"\xef\xbb\xbf<?xml
 def read_vendor_recording(path: str | Path, asked: Asked) -> Recording:
     """Read the rhythm strip of a vendor's file; UserError where it cannot be read."""
     path = need_file(path)
+    if is_cardiosoft(path):
+        return read_cardiosoft(path, asked)
     part = None if asked.seconds is None else stretch_of(path, asked.start, asked.seconds)
     if part is None:
         _check_size(path)
@@ -76,15 +79,13 @@ def looks_like_one(path: str | Path) -> bool:
 
 def _recording(record, path, asked):
     """What ecgdatakit read, as a recording in mV."""
-    leads = [lead for lead in record.leads if asked.lead_names or canonical_lead(lead.label)]
+    leads, names = _chosen(record, path, asked)
     if not leads:
         raise UserError(
             f"{path} has no lead that is known by name; it has "
             f"{', '.join(lead.label for lead in record.leads) or 'no signals'}: --lead_names says "
             "what they are"
         )
-    if not asked.lead_names:
-        _check_once(record, path)
     exact = _exact_rates(record)
     rates = {exact.get(lead.label, float(lead.sampling_rate)) for lead in leads}
     lengths = {len(lead.samples) for lead in leads}
@@ -100,12 +101,23 @@ def _recording(record, path, asked):
         values = _without_faults(values, leads)
     columns = Columns(
         values,
-        [lead.label for lead in leads],
+        names,
         asked.rate or rates.pop(),
         [lead.units or None for lead in leads],
         _facts(record),
     )
-    return from_columns(columns, path, asked)
+    return from_columns(columns, path, replace(asked, lead_names=None))
+
+
+def _chosen(record, path, asked):
+    """The leads to read and their names: those that are known by name, or as --lead_names says."""
+    if not asked.lead_names:
+        _check_once(record, path)
+        leads = [lead for lead in record.leads if canonical_lead(lead.label)]
+        return leads, [lead.label for lead in leads]
+    given = check_lead_names(asked.lead_names, len(record.leads), path)
+    kept = [k for k, name in enumerate(given) if name != "-"]
+    return [record.leads[k] for k in kept], [given[k] for k in kept]
 
 
 def _check_once(record, path):

@@ -42,6 +42,7 @@ FILES = {
         made.muse(counts(0.001, EIGHT), unit="MILLIVOLTS", per_bit=".001"),
         0.001,
     ),
+    "GE CardioSoft XML": ("a.xml", made.cardiosoft(counts(0.005, ORDER), ORDER), 0.005),
     "aECG": ("a.xml", made.aecg(COUNTS, ORDER), 0.0025),
     "aECG with prefixes": ("a.aecg", made.aecg(COUNTS, ORDER, prefix="hl7"), 0.0025),
     "aECG in UTF-16": ("a.xml", made.aecg(COUNTS, ORDER, encoding="UTF-16"), 0.0025),
@@ -151,6 +152,16 @@ REFUSED = {
     ),
     "BioSemi": ("a.bdf", b"\xffBIOSEMI" + made.edf(FINE, ORDER)[8:], "BDF"),
     "no data": ("a.edf", made.edf(FINE, ORDER)[:3300], "header truncated"),
+    "CardioSoft without a strip": (
+        "a.xml",
+        made.cardiosoft(counts(0.005), LEADS).replace(b"StripData", b"Other"),
+        "no rhythm strip",
+    ),
+    "CardioSoft without a rate": (
+        "a.xml",
+        made.cardiosoft(counts(0.005), LEADS, rate="?"),
+        "does not say its SampleRate",
+    ),
     "half a MUSE file": ("a.xml", made.muse(MUSE)[:9000], "not a file that is read"),
 }
 
@@ -182,6 +193,16 @@ def test_lost_samples_have_no_value(tmp_path):
         gaps = np.isnan(read_recording(tmp_path / name).signal)
         assert gaps[100:120, LEADS.index("V1")].all()
         assert gaps.sum() == 20
+
+
+def test_names_can_be_given_beside_signals_of_other_rates(tmp_path):
+    """A Holter recorder that calls its lead ECG, with its motion beside it."""
+    content = made.edf([FINE[ORDER.index("II")], np.zeros(250, int)], ["ECG", "Motion"], [500, 25])
+    (tmp_path / "a.edf").write_bytes(content)
+    read = read_recording(tmp_path / "a.edf", Asked(lead_names=("II", "-")))
+    assert np.abs(read.signal - SIGNAL)[:, 1].max() < 1e-4
+    with pytest.raises(UserError, match="gives 1 names"):
+        read_recording(tmp_path / "a.edf", Asked(lead_names=("II",)))
 
 
 def test_a_wrong_checksum_is_said(tmp_path, capsys):

@@ -1,0 +1,95 @@
+"""GE CardioSoft's XML (`CardiologyXML`, as UK Biobank has it): the rhythm strip of 12 leads.
+
+StripData has SampleRate (Hz), Resolution (uVperLsb) and, for each lead, whole numbers separated by
+commas. The median beat beside it (MedianSamples) is not read.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from common.files import UserError, need_memory
+from records.recording import Asked, Columns, Recording, from_columns
+from records.units import mv_per
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+HEAD_BYTES = 4096
+PER_BYTE = 20  # bytes of memory for each of a file
+UNIT_PER_STEP = {"uvperlsb": "uV", "mvperlsb": "mV", "nvperlsb": "nV"}
+
+
+def is_cardiosoft(path: str | Path) -> bool:
+    """Whether a file begins as CardioSoft's XML."""
+    with open(path, "rb") as file:
+        head = file.read(HEAD_BYTES).replace(b"\0", b"")  # of UTF-16 every second byte
+    return re.search(rb"<CardiologyXML[\s>]", head) is not None
+
+
+def read_cardiosoft(path: str | Path, asked: Asked) -> Recording:
+    """Read the rhythm strip; UserError where there is none, or a lead has another length."""
+    need_memory(PER_BYTE * Path(path).stat().st_size, path, "take a shorter recording")
+    root = _parse(path)
+    strip = root.find(".//StripData")
+    leads = [] if strip is None else strip.findall("WaveformData")
+    if not leads:
+        raise UserError(f"{path} has no rhythm strip (StripData)")
+    rate, step = _number(strip, "SampleRate", path), _number(strip, "Resolution", path)
+    unit = UNIT_PER_STEP.get((strip.find("Resolution").get("units") or "").lower())
+    rows = [_samples(lead, path) for lead in leads]
+    if len({len(row) for row in rows}) > 1:
+        raise UserError(f"{path} has leads of different lengths, which are not read")
+    names = [lead.get("lead") or "" for lead in leads]
+    values = np.stack(rows, axis=1) * step * (mv_per(unit) or 1)
+    said = ["mV" if unit else None] * len(names)
+    columns = Columns(values, names, asked.rate or rate, said, _facts(root))
+    return from_columns(columns, path, asked)
+
+
+def _parse(path) -> "Element":
+    """The root; entities, which may hide a bomb, are refused."""
+    try:
+        from ecgdatakit.parsing.helpers.xml import parse_xml_root
+    except ImportError:
+        raise UserError(
+            f"{path} needs the package ecgdatakit: pip install -r requirements.txt"
+        ) from None
+    try:
+        return parse_xml_root(Path(path).read_bytes())
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path} is not a file that is read ({type(error).__name__}: {reason})"
+        ) from None
+
+
+def _number(strip, name, path):
+    try:
+        return float(strip.findtext(name, ""))
+    except ValueError:
+        raise UserError(f"{path} does not say its {name}") from None
+
+
+def _samples(lead, path):
+    try:
+        return np.array(re.split(r"[\s,]+", (lead.text or "").strip(" \t\r\n,")), dtype=float)
+    except ValueError:
+        raise UserError(f"{path}: lead {lead.get('lead')} holds what is no number") from None
+
+
+def _facts(root):
+    """Age, sex and patient, where the file says them."""
+    patient = root.find(".//PatientInfo")
+    if patient is None:
+        return {}
+    found = {
+        "age": patient.findtext("Age", "").strip(),
+        "sex": patient.findtext("Gender", "").strip(),
+        "patient_id": patient.findtext("PID", "").strip(),
+    }
+    return {name: value for name, value in found.items() if value}
