@@ -438,7 +438,7 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
     rows = np.concatenate([target.rows for target in job.targets])
     kept = write_records(job.folder, job.data, rows)
     alike = write_neighbours(args, job)
-    pages = [] if not args.record else write_own_page(args, job, name)
+    pages = [] if not args.record else write_own_page(args, job)
     counts = {target.name: len(target.rows) for target in job.targets}
     inputs = [find_checkpoint(args.model_path), *([] if args.record else [job.data.path / TABLE])]
     outputs = [*written, quality, kept, *alike, *pages, *figures]
@@ -519,7 +519,7 @@ def write_neighbours(args: argparse.Namespace, job: Job) -> list[Path]:
     return written
 
 
-def write_own_page(args: argparse.Namespace, job: Job, name: str) -> list[Path]:
+def write_own_page(args: argparse.Namespace, job: Job) -> list[Path]:
     """ecg.html of a record of one's own, with the tables it is made from."""
     from reporting import one_ecg
     from reporting.run import Run
@@ -527,7 +527,7 @@ def write_own_page(args: argparse.Namespace, job: Job, name: str) -> list[Path]:
     info = job.model.info
     if is_regression(info.task):
         return []
-    page = one_ecg.write_page(Run(job.folder.parent, info), job.folder, name)
+    page = one_ecg.write_page(Run(job.folder.parent, info), job.folder, Path(args.record).stem)
     return [page, job.folder / one_ecg.PREDICTION, job.folder / one_ecg.NOTES]
 
 

@@ -5,6 +5,7 @@ broke.
 import re
 import shutil
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -18,6 +19,7 @@ from networks.checkpoints import ModelInfo, save_checkpoint
 from networks.models import get_model
 from records.quality import count_flags
 from reporting.explanations import _flagged
+from reporting.local import _names
 from reporting.page import cell, table
 from reporting.run import Run, broken_links
 from reporting.sections import SECTIONS
@@ -356,3 +358,12 @@ def test_the_report_is_written_beside_its_checkpoint_from_any_directory(run_fold
     run_script("report.py", "--model_path", run_folder, cwd=other)
     assert (run_folder / "report.html").is_file()
     assert not list(other.rglob("report.html"))
+
+
+def test_maps_of_classes_with_odd_names_keep_their_method(tmp_path):
+    """lrp__AVB.npz is LRP for _AVB, saliency_ISC_.npz saliency for ISC_."""
+    run = SimpleNamespace(info=SimpleNamespace(labels=("_AVB", "ISC_", "LAFB/LPFB", "a_b")))
+    for number, name in enumerate(("lrp__AVB", "saliency_ISC_", "lrp-epsilon_LAFB-LPFB", "ig_a_b")):
+        method = name.split("_")[0].replace("lrp-", "lrp:")
+        found = _names(tmp_path / f"{name}.npz", {"target": number}, run)
+        assert found == (run.info.labels[number], method)

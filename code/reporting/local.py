@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from common.files import UserError, read_csv, read_npz
-from common.labels import is_regression
+from common.labels import is_regression, slug
 from common.words import CLASSES, METHODS
 from reporting.run import Run
 from reporting.viewer import ViewedMap, ViewedRecord, prediction_table
@@ -60,8 +60,9 @@ def _names(path, arrays, run):
     targets = np.atleast_1d(arrays["target"])
     if not len(targets) or not 0 <= int(targets[0]) < len(run.info.labels):
         raise UserError(f"{path} does not name an output of the model: run lrp_analysis.py again")
-    method = path.stem.rsplit("_", 1)[0].replace("lrp-", "lrp:")
-    return run.info.labels[int(targets[0])], method
+    pathology = run.info.labels[int(targets[0])]
+    method = path.stem.removesuffix(f"_{slug(pathology)}")  # a class may be called _AVB
+    return pathology, method.replace("lrp-", "lrp:")
 
 
 def _in_turn(maps):

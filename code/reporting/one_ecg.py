@@ -8,6 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from common.files import read_csv, write_csv, write_text
+from common.labels import LEADS
 from common.words import SEGMENTS, class_in_words, method_in_words
 from ecg import measure
 from networks.checkpoints import ModelInfo
@@ -29,6 +30,7 @@ LIMITS = {
     "QTc": ("QT interval corrected by Fridericia", "ms", 360, 450),
     "QRS_Axis_Global": ("QRS axis", "degrees", -30, 90),
 }
+AXIS_LEADS = ("I", "aVF")  # without them there is no axis
 PREDICTION, NOTES, PAGE = "prediction.csv", "notes.csv", "ecg.html"
 NEIGHBOURS, TURNED = "neighbours.csv", "counterfactuals.csv"
 
@@ -39,6 +41,12 @@ def measurements(signal: np.ndarray, sampling_rate: int) -> pd.DataFrame:
     rr = found["RR_Mean_Global"]
     found["heart_rate"] = 60_000 / rr
     found["QTc"] = found["QT_Int_Global"] / np.cbrt(rr / 1000)
+    silent = np.nan_to_num(np.ptp(signal, axis=0)) == 0
+    if silent[[LEADS.index(name) for name in AXIS_LEADS]].any():
+        found["QRS_Axis_Global"] = np.nan
+    for name, (_, unit, *_) in LIMITS.items():
+        if unit == "ms" and found[name] <= 0:  # of a record of few leads: no wave was found
+            found[name] = np.nan
     rows = [
         (
             words,
@@ -130,11 +138,13 @@ def prediction_in_words(prediction: pd.DataFrame, most: int = 3) -> str:
             f"; and {left} more above {'its' if left == 1 else 'their'} threshold" if left else ""
         )
         return f"the network says {'; '.join(said)}{more}"
+    tested = (prediction["positive"] != "no threshold").any()
+    none = "none of its classes" if tested else "nothing for sure, as no threshold is known"
     likely = [
         f"{row['class']} {row['probability']:.2f}{_range_of(row)}"
         for _, row in prediction.head(most).iterrows()
     ]
-    return f"the network says none of its classes; the most probable are {', '.join(likely)}"
+    return f"the network says {none}; the most probable are {', '.join(likely)}"
 
 
 def alike_in_words(rows: pd.DataFrame) -> str:

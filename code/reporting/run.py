@@ -64,7 +64,8 @@ class Run:
     def data_in_words(self) -> str:
         """The data sets that the stages read."""
         said = [_in_words(path) for path in data_files(self.folder)]
-        return " and ".join(said) or "a data set that no stage has named"
+        own = "records of one's own" if self.folders("local_*") else "not named by any stage"
+        return " and ".join(said) or own
 
     def foreign_data(self) -> list[str]:
         """One line per data set beyond training's: explained there, trained elsewhere."""

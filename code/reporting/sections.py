@@ -135,7 +135,8 @@ def build(run: Run, name: str) -> Markup:
             "again"
         ) from None
     if not fragments:
-        command = f"python code/{section.stage}.py --model_path {run.folder}"
+        test = " --test_only" if section.stage == "train_model" else ""
+        command = f"python code/{section.stage}.py{test} --model_path {run.folder}"
         missing = paragraph("This stage has not been run yet. To run it:", "soft")
         return join([missing, code_block(command)])
     how = [paragraph(section.how, "how")] if section.how else []

@@ -54,8 +54,23 @@ def test_the_sentence_names_what_is_above_its_threshold_else_the_most_probable()
         "the network says AMI (anterior myocardial infarction): probability 0.80, threshold "
         "0.50; and 1 more above its threshold"
     )
+    unknown = prediction_in_words(table.assign(positive="no threshold"), most=1)
+    assert unknown == (
+        "the network says nothing for sure, as no threshold is known; the most probable are AMI "
+        "0.80"
+    )
     said = prediction_in_words(table.assign(positive="no"), most=2)
     assert said.endswith("the most probable are AMI 0.80, NORM 0.30")
+
+
+def test_what_one_lead_cannot_say_is_not_said():
+    signal = known_ecg(regular(75, 10.0, 500), 100, 10.0)
+    alone = np.zeros_like(signal)
+    alone[:, 1] = signal[:, 1]
+    found = measurements(alone, 100).set_index("what")
+    assert found.loc["QRS axis", "value"] == "not measurable"
+    assert found.loc["heart rate", "value"] == "75 per minute"
+    assert not found["value"].str.startswith("-").any()
 
 
 def test_the_range_over_seeds_is_that_of_the_networks():

@@ -209,9 +209,10 @@ class Viewer {
     const record = this.current(), layout = this.part("layout").value;
     const step = layout === "12x1" ? this.rowHeight() : 1.25 * this.rowHeight();
     if (layout === "12x1") {
-      this.height = 12 * step + TOP_MM + 3;
-      return LEADS.map((_, lead) => ({
-        lead, from: 0, to: record.n, x: LABEL_MM, y: TOP_MM + (lead + 0.5) * step,
+      const leads = this.recorded();
+      this.height = leads.length * step + TOP_MM + 3;
+      return leads.map((lead, row) => ({
+        lead, from: 0, to: record.n, x: LABEL_MM, y: TOP_MM + (row + 0.5) * step,
       }));
     }
     const quarter = Math.floor(record.n / 4), strips = [];
@@ -225,6 +226,15 @@ class Viewer {
     strips.push({ lead: 1, from: 0, to: record.n, x: LABEL_MM, y: TOP_MM + 3.5 * step });
     this.height = 4 * step + TOP_MM + 3;
     return strips;
+  }
+
+  // leads that hold a signal; all where none does
+  recorded() {
+    const record = this.current(), signal = this.array(record.signal, Int16Array);
+    const all = LEADS.map((_, lead) => lead);
+    const found = all.filter(lead => signal.subarray(lead * record.n, (lead + 1) * record.n)
+      .some(value => value !== 0 && value !== UNSEEN_MV));
+    return found.length ? found : all;
   }
 
   rowHeight() {
