@@ -23,6 +23,7 @@ from networks.metrics import sigmoid
 from records.dataset import Dataset
 from records.quality import UNAVAILABLE, flag_in_words, flags_of
 
+MOST_BLANK = 3  # flags that were not judged and are named below the title
 NEARLY_ALL = 0.9  # of a record: the rest of it is drawn too, bare
 
 
@@ -58,11 +59,12 @@ def quality_note(row: pd.Series) -> str:
     if flags.isna().all():
         return UNAVAILABLE.split(":")[0]
     raised = ", ".join(flag_in_words(name) for name in flags.index if flags[name] == 1)
-    blank = ", ".join(
+    names = [
         flag_in_words(name)
         for name in flags.index
         if np.isnan(flags[name]) and f"quality_{name}" in row
-    )
+    ]
+    blank = ", ".join(names) if len(names) <= MOST_BLANK else f"{len(names)} quality flags"
     notes = (raised and f"signal: {raised}", blank and f"{blank} not judged")
     return "; ".join(note for note in notes if note)
 

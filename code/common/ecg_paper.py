@@ -266,7 +266,7 @@ def twelve_leads(record: Record, heat: Heat, layout: str = LAYOUTS[0]) -> Figure
 
     layout  one of LAYOUTS; up to 2.5 s the leads always stand in four columns of three
     """
-    rows = _rows(record, layout)
+    rows = _rows(record, layout, _shown(record, heat))
     leads = [[strip.lead for strip in row] for row in rows]
     paper = _paper(record, leads)
     top = paper[3]
@@ -297,8 +297,17 @@ def twelve_leads(record: Record, heat: Heat, layout: str = LAYOUTS[0]) -> Figure
     return ax.figure
 
 
-def _rows(record, layout):
-    """Strips of each row, from the top."""
+def _shown(record, heat):
+    """Leads that were recorded or that the network reads; all where it is none. A line at 0 mV in
+    the others would look like a heart that stands still.
+    """
+    silent = ~np.nan_to_num(record.signal).any(axis=0)
+    unread = np.isnan(heat.values).all(axis=0)
+    return np.flatnonzero(~(silent & unread)).tolist() or list(range(12))
+
+
+def _rows(record, layout, leads):
+    """Strips of each row, from the top; in rows of their own only `leads`."""
     n, left, column = len(record.signal), PAPER[0] + MARGIN, 2.5 * MM_PER_SECOND
     names = [list(row) for row in zip(*FOUR_COLUMNS.tolist(), strict=True)]
     if record.seconds <= 2.5:  # all columns show the same time
@@ -307,7 +316,7 @@ def _rows(record, layout):
             for row in names
         ]
     if layout == "12x1":
-        return [[Strip(lead, 0, n, left)] for lead in range(12)]
+        return [[Strip(lead, 0, n, left)] for lead in leads]
     edges = np.linspace(0, n, 5).astype(int)  # one column takes over where the last one ends
     offsets = left + edges * MM_PER_SECOND / record.sampling_rate
     rows = [

@@ -7,6 +7,7 @@ import pytest
 from common import plotting
 from common.ecg_paper import PAGE, PAPER, Heat, Record, baselines, comparison, twelve_leads
 from common.files import set_up_figures, write_figure
+from common.labels import LEADS
 from common.plotting import (
     ABSOLUTE_CMAP,
     MM,
@@ -308,3 +309,20 @@ def test_columns_that_show_the_same_time_have_an_axis_each_without_a_collision()
     times = [text.get_window_extent() for text in labels if text.get_fontsize() == 6]
     assert len(times) >= 16
     assert not any(one.overlaps(two) for n, one in enumerate(times) for two in times[n + 1 :])
+
+
+def test_leads_that_were_not_recorded_are_not_drawn_as_flat_lines():
+    signal = np.zeros_like(ecg_like())
+    signal[:, 1] = ecg_like()[:, 1]
+    values = np.full(signal.shape, np.nan)
+    values[:, 1] = 1.0
+
+    def leads(heat):
+        figure = twelve_leads(Record(signal, 100), Heat(heat, True, "lrp"))
+        names = {text.get_text() for text in figure.axes[0].texts}
+        plt.close(figure)
+        return names & set(LEADS)
+
+    assert leads(values) == {"II"}
+    values[:, 4] = 0.0  # a flat lead that the network reads
+    assert leads(values) == {"II", "aVL"}

@@ -228,12 +228,15 @@ class Viewer {
     return strips;
   }
 
-  // leads that hold a signal; all where none does
+  // leads that were recorded or that the network reads; all where it is none
   recorded() {
     const record = this.current(), signal = this.array(record.signal, Int16Array);
+    const of = (array, lead) => array.subarray(lead * record.n, (lead + 1) * record.n);
+    const maps = record.maps.map(map => this.array(map.values, Int8Array));
     const all = LEADS.map((_, lead) => lead);
-    const found = all.filter(lead => signal.subarray(lead * record.n, (lead + 1) * record.n)
-      .some(value => value !== 0 && value !== UNSEEN_MV));
+    const found = all.filter(lead =>
+      of(signal, lead).some(value => value !== 0 && value !== UNSEEN_MV)
+      || !maps.length || maps.some(map => of(map, lead).some(value => value !== UNSEEN_MAP)));
     return found.length ? found : all;
   }
 
