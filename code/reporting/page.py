@@ -147,7 +147,8 @@ def figure(path: Path, caption: str, max_width: int = 1600) -> Markup:
 
     try:
         with Image.open(path) as image:
-            inches = image.width / image.info["dpi"][0] if "dpi" in image.info else None
+            dpi = float(image.info.get("dpi", (0,))[0])
+            inches = image.width / dpi if dpi > 1 else None
             picture = image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return paragraph(f"{path.name} is no readable picture ({type(error).__name__}).", "warn")
