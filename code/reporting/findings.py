@@ -72,7 +72,12 @@ def performance(run: Run) -> Iterator[Finding]:
     if is_regression(run.info.task):
         fit = windows.get("r2")
         if fit:
-            text = f"R2 {interval(fit['value'], fit['low'], fit['high'])} on {fit['n']} ECGs."
+            text = f"R2 {interval(fit['value'], fit['low'], fit['high'])}"
+            error = windows.get("mae")
+            if error and error["value"] is not None:
+                mean = interval(error["value"], error.get("low"), error.get("high"), 3)
+                text += f", mean error {mean} mV"
+            text += f", on {fit['n']} ECGs it was not trained on."
             yield Finding("How well it predicts:", text, "performance", "metrics.json", "yes")
         return
     macro = windows.get("macro_auc")
@@ -561,8 +566,11 @@ def findings(run: Run) -> list[Finding]:
 def asked_of(run: Run) -> str:
     """One sentence: of which network, on which data, about which classes."""
     info = run.info
-    classes = named([class_in_words(name) for name in info.labels], 3)
+    if is_regression(info.task):
+        asked = f"measures {info.task.replace('_', ' ')} in {named(list(info.labels))}"
+    else:
+        asked = f"reads an ECG for {named([class_in_words(name) for name in info.labels], 3)}"
     return (
         f"What the network {info.run_folder_name} ({info.modelname}) uses and looks at when it "
-        f"reads an ECG for {classes}. Data: {run.data_in_words()}."
+        f"{asked}. Data: {run.data_in_words()}."
     )

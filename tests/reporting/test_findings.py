@@ -10,7 +10,14 @@ import pytest
 
 from common.labels import LEADS
 from common.words import CONCEPTS
-from reporting.findings import CHANCE, FEW_CLASS_RECORDS, FEW_POSITIVES, TOP_CELLS, findings
+from reporting.findings import (
+    CHANCE,
+    FEW_CLASS_RECORDS,
+    FEW_POSITIVES,
+    TOP_CELLS,
+    asked_of,
+    findings,
+)
 from reporting.run import Run
 
 CLASSES = ("NORM", "AMI", "LVH", "CLBBB")
@@ -308,3 +315,21 @@ def test_too_few_patients_are_said_instead_of_judged(tmp_path):
     card.assign(n_patients=2).to_csv(path, index=False)
     said = [one.text for one in findings(run) if one.topic == "Maps and criteria:"]
     assert said[0] == "LRP: not enough patients to say for AMI (2 patients) and LVH (2 patients)."
+
+
+def test_a_network_that_measures_says_what_and_how_far_off(tmp_path):
+    one = {"value": 0.91, "low": 0.88, "high": 0.93, "n": 61}
+    error = {"value": 0.0571, "low": 0.049, "high": 0.067, "n": 61}
+    content = {"windows": {"r2": one, "mae": error}}
+    (tmp_path / "metrics.json").write_text(json.dumps(content))
+    name = "lenet_T_Wave_Amplitude"
+    info = SimpleNamespace(
+        task="T_Wave_Amplitude", labels=tuple(LEADS), modelname="lenet", run_folder_name=name
+    )
+    run = Run(tmp_path, info)
+    (said,) = findings(run)
+    assert said.text == (
+        "R2 0.91 [0.88, 0.93], mean error 0.057 [0.049, 0.067] mV, on 61 ECGs it was not trained "
+        "on."
+    )
+    assert "measures T Wave Amplitude in I, II, III, aVR, aVL, aVF and 6 more." in asked_of(run)
