@@ -22,7 +22,10 @@ Every rule books what goes to biases, stabilisers and nonlinearity from its own 
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from attribution import lrp_attention, lrp_normalising, lrp_weighted
@@ -69,6 +72,33 @@ class _Moving(Local):
         return run.compute(step.node, marks, constants=1.0)
 
 
+class _MaxPool(Rule):
+    """Maximum over windows in time: relevance to the first of a window's largest values.
+
+    Without the places of the maxima, which PyTorch finds at ten times the cost of their values.
+    """
+
+    def backward(self, step, run, relevance):
+        (name,) = step.dependent
+        x, top = run.values[name], run.values[step.name]
+        width, stride, padding, dilation = (
+            int(step.named[key][0] if step.named[key] else step.named["kernel_size"][0])
+            for key in ("kernel_size", "stride", "padding", "dilation")
+        )
+        reach = (top.shape[-1] - 1) * stride
+        beyond = max(0, reach + (width - 1) * dilation + 1 - x.shape[-1] - padding)
+        longer = F.pad(x, (padding, beyond), value=-math.inf) if padding or beyond else x
+        given = torch.zeros_like(longer)
+        for start in range(0, (width - 1) * dilation, dilation):
+            window = (..., slice(start, start + reach + 1, stride))
+            share = (longer[window] == top) * relevance
+            given[window] += share
+            relevance = relevance - share  # what is left for the later ones
+        start = (width - 1) * dilation
+        given[..., start : start + reach + 1 : stride] += relevance
+        return [(name, given[..., padding : padding + x.shape[-1]])]
+
+
 class _Winning(Local):
     """Elementwise maximum or minimum: relevance to the one that was taken."""
 
@@ -103,6 +133,24 @@ class _Proportional(Local):
         pulled = self.pulled(step, run, s)
         given = [(name, run.values[name] * found) for name, found in pulled.items()]
         return given if self.part == 1 else [(name, share.mul_(self.part)) for name, share in given]
+
+
+class _Averaging(_Proportional):
+    """Mean or sum over axes: the terms' parts without autograd's graph."""
+
+    def forward(self, step, run):
+        return Rule.forward(self, step, run)
+
+    def pulled(self, step, run, upper):
+        (name,) = step.dependent
+        x, dims = run.values[name], step.named.get("dim")
+        dims = [dims] if isinstance(dims, int) else list(dims or range(x.ndim))
+        if not step.named.get("keepdim", False):
+            for dim in sorted(dim % x.ndim for dim in dims):
+                upper = upper.unsqueeze(dim)
+        if step.node.kind == "mean":
+            upper = upper / math.prod(x.shape[dim] for dim in dims)
+        return {name: upper.to(x.dtype)}
 
 
 class _SecondDegree(_Proportional):
@@ -200,17 +248,18 @@ OPERATION_RULES: dict[str, Rule] = {
         hstack split split_with_sizes chunk tensor_split unbind flip roll pad constant_pad_nd
         reflection_pad1d replication_pad1d reflection_pad2d replication_pad2d index index_select
         gather take_along_dim masked_fill where slice_scatter select_scatter unfold diagonal
-        view_as reshape_as _unsafe_view tril triu pixel_shuffle channel_shuffle max_pool1d
-        max_pool2d max_pool1d_with_indices max_pool2d_with_indices adaptive_max_pool1d
+        view_as reshape_as _unsafe_view tril triu pixel_shuffle channel_shuffle max_pool2d max_pool1d_with_indices max_pool2d_with_indices adaptive_max_pool1d
         adaptive_max_pool2d amax amin max min topk sort median upsample_nearest1d
         upsample_nearest2d""",
         _Moving(),
     ),
     **kinds(
-        """mean sum avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d cumsum diff
+        """avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d cumsum diff
         upsample_linear1d upsample_bilinear2d upsample_bicubic2d std norm linalg_vector_norm""",
         _Proportional(),
     ),
+    **kinds("mean sum", _Averaging()),
+    "max_pool1d": _MaxPool(),
     "var": _SecondDegree(),
     "add": _Summing(1, 1),
     "sub": _Summing(1, -1),
