@@ -248,9 +248,9 @@ OPERATION_RULES: dict[str, Rule] = {
         hstack split split_with_sizes chunk tensor_split unbind flip roll pad constant_pad_nd
         reflection_pad1d replication_pad1d reflection_pad2d replication_pad2d index index_select
         gather take_along_dim masked_fill where slice_scatter select_scatter unfold diagonal
-        view_as reshape_as _unsafe_view tril triu pixel_shuffle channel_shuffle max_pool2d max_pool1d_with_indices max_pool2d_with_indices adaptive_max_pool1d
-        adaptive_max_pool2d amax amin max min topk sort median upsample_nearest1d
-        upsample_nearest2d""",
+        view_as reshape_as _unsafe_view tril triu pixel_shuffle channel_shuffle max_pool2d
+        max_pool1d_with_indices max_pool2d_with_indices adaptive_max_pool1d adaptive_max_pool2d amax
+        amin max min topk sort median upsample_nearest1d upsample_nearest2d""",
         _Moving(),
     ),
     **kinds(

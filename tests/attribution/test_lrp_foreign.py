@@ -554,3 +554,22 @@ def test_a_softmax_that_books_nothing_is_caught(x, monkeypatch):
     )
     with pytest.raises(UserError, match="ledger misses"):
         attribution.explain(foreign("vit").double(), x, TARGET, "lrp")
+
+
+POOLS = ((2, 2, 0, 1, False), (3, 2, 1, 1, False), (3, 1, 1, 1, False), (4, 3, 2, 1, True),
+         (3, 2, 1, 2, False), (5, 5, 0, 1, True))  # fmt: skip
+
+
+@pytest.mark.parametrize("options", POOLS)
+def test_a_maximum_pool_hands_relevance_to_the_places_that_pytorch_takes(options):
+    """Ties too: the first of a window's largest values, as its gradient has it."""
+    pool = nn.MaxPool1d(*options[:4], ceil_mode=options[4])
+    network = nn.Sequential(nn.ReLU(), pool, nn.Flatten(), nn.LazyLinear(3)).double()
+    x = torch.randint(-2, 3, (3, 2, 23), generator=torch.Generator().manual_seed(0)).double()
+    network(x)
+    tiny = Preset(Epsilon(1e-12), Epsilon(1e-12))
+    found, ledger = lrp.lrp(network.eval(), x, torch.tensor([0, 1, 2]), tiny)
+    leaf = x.clone().requires_grad_(True)
+    network(leaf).gather(1, torch.tensor([[0], [1], [2]])).sum().backward()
+    assert torch.allclose(found, x * leaf.grad, atol=1e-9)
+    assert ledger.gap.abs().max() <= 1e-9
