@@ -96,6 +96,7 @@ FIRST = {
 }
 # passes per record from which a method is left to those who name it: hundreds of maps are made
 COSTLY = 500
+LONG = 1800  # s from which the estimate says what less would take half an hour
 USUAL = (*(name for name in METHODS if METHODS[name].passes < COSTLY), "lrp:epsilon")
 
 
@@ -451,13 +452,23 @@ def beside_controls(args: argparse.Namespace, job: Job) -> pd.DataFrame:
 
 
 def say_estimate(seconds: float, subjects: Subjects, methods: Sequence[str]) -> None:
-    """What is coming, before it starts."""
+    """What is coming, before it starts; of a costly network also how much less takes half an
+    hour.
+    """
     shown = f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
     counts = [
         f"{len(subject)} records of {subject.name}"
         for subject in (*subjects["model"], *subjects["amplitude"])
     ]
-    print(f"{len(methods)} methods on {', '.join(counts)}: about {shown}", file=sys.stderr)
+    advice = ""
+    if seconds > LONG:
+        own, few = (len(subjects[kind][0]) for kind in ("model", "few"))
+        fitting = [max(1, int(n * LONG / seconds)) for n in (own, few)]
+        advice = (
+            f"; --n_samples {fitting[0]} --n_few {fitting[1]}, or fewer --methods and --checks, "
+            f"take about {LONG / 60:.0f} min"
+        )
+    print(f"{len(methods)} methods on {', '.join(counts)}: about {shown}{advice}", file=sys.stderr)
 
 
 if __name__ == "__main__":

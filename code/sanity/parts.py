@@ -27,6 +27,8 @@ from networks.inference import read_samples
 from sanity.subject import Measured, Subject, target_logits
 
 PROBE = 4  # records that the estimate is timed on
+LONGEST_PROBE = 2.0  # s that timing one method may take
+FORWARDS_A_PASS = 3  # forward passes that one forward and backward costs
 
 
 MEASURED = [
@@ -150,10 +152,10 @@ def estimate_maps(subject: Subject, explainers: dict, n_models: int) -> float:
     few records.
     """
     probe, total = subject.rows(np.arange(min(PROBE, len(subject)))), 0.0
-    for explain in explainers.values():
-        start = time.perf_counter()
-        explain(probe.model, probe.signals, probe.target)
-        total += (time.perf_counter() - start) / len(probe) * len(subject) * n_models
+    per_forward = _forward_seconds(probe)
+    for method, explain in explainers.items():
+        per_map = _map_seconds(explain, method, probe, per_forward)
+        total += per_map * len(subject) * n_models
     return total
 
 
@@ -167,14 +169,11 @@ def estimate(checks: dict[str, Check], work: Work, explainers: dict, store: Stor
             continue
         check, probe = checks[name], subject.rows(np.arange(min(PROBE, len(subject))))
         kind = "quick" if check.quick else "full"
-        if (subject.name, method, kind) not in per_map:
-            start = time.perf_counter()
-            explainers[kind][method](probe.model, probe.signals, probe.target)
-            per_map[subject.name, method, kind] = (time.perf_counter() - start) / len(probe)
         if subject.name not in per_forward:
-            start = time.perf_counter()
-            target_logits(probe, torch.from_numpy(probe.signals))
-            per_forward[subject.name] = (time.perf_counter() - start) / len(probe)
+            per_forward[subject.name] = _forward_seconds(probe)
+        if (subject.name, method, kind) not in per_map:
+            explain, forward = explainers[kind][method], per_forward[subject.name]
+            per_map[subject.name, method, kind] = _map_seconds(explain, method, probe, forward)
         once = 0 if (name, subject.name) in prepared else check.prepared(subject.model)
         prepared.add((name, subject.name))
         total += len(subject) * (
@@ -182,6 +181,23 @@ def estimate(checks: dict[str, Check], work: Work, explainers: dict, store: Stor
             + (check.evaluated(subject.model) + once) * per_forward[subject.name]
         )
     return total
+
+
+def _forward_seconds(probe):
+    """Seconds of a forward pass of one record."""
+    start = time.perf_counter()
+    target_logits(probe, torch.from_numpy(probe.signals))
+    return (time.perf_counter() - start) / len(probe)
+
+
+def _map_seconds(explain, method, probe, per_forward):
+    """Seconds of a map: timed, where that takes no long time itself, else from its passes."""
+    expected = get_method(method).passes * FORWARDS_A_PASS * per_forward
+    if expected * len(probe) > LONGEST_PROBE:
+        return expected
+    start = time.perf_counter()
+    explain(probe.model, probe.signals, probe.target)
+    return (time.perf_counter() - start) / len(probe)
 
 
 def files_of(checks: dict[str, Check], work: Work, store: Store) -> list[Path]:
