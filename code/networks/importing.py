@@ -52,8 +52,10 @@ class Source:
 
 def from_onnx(path: str) -> Source:
     """A network of an ONNX file."""
+    from networks.file_kinds import check_kind
     from networks.onnx_files import described, read_onnx  # where there is such a file
 
+    check_kind(path, "onnx")
     file = read_onnx(path)
     facts = {"way": "onnx", "file": Path(path).name, "sha256": sha256(path)}
     return Source(file.network, file.shape, described(file.metadata), facts)
@@ -62,7 +64,9 @@ def from_onnx(path: str) -> Source:
 def from_exported(path: str) -> Source:
     """A network that torch.export.save wrote."""
     from networks.exported import read_exported  # where there is such a file
+    from networks.file_kinds import check_kind
 
+    check_kind(path, "exported")
     file = read_exported(path)
     facts = {"way": "exported", "file": Path(path).name, "sha256": sha256(path)}
     return Source(file.network, file.shape, facts=facts)
@@ -225,15 +229,20 @@ def _where(error):
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
-    """The weights of a .pt file into a network, all of them and no others; nothing is unpickled.
+    """The weights of a .pt or .safetensors file into a network, all of them and no others; nothing
+    is unpickled.
 
     They may lie inside a dict (`state_dict`, `model`, ...) and be named with a prefix (`module.`).
     """
     from networks.checkpoints import read_torch_file  # where there are weights
+    from networks.file_kinds import SAFETENSORS, check_kind, read_safetensors
 
     path = need_file(path, "--weights names a state dict that torch.save wrote")
     remedy = "save it with torch.save(model.state_dict(), ...)"
-    content = read_torch_file(path, "a state dict of plain tensors", remedy)
+    if check_kind(path, "weights") == SAFETENSORS:
+        content = read_safetensors(path)
+    else:
+        content = read_torch_file(path, "a state dict of plain tensors", remedy)
     state = state_of(content)
     if state is None:
         raise UserError(f"{path} holds no state dict: save one with torch.save(model.state_dict())")
@@ -258,7 +267,13 @@ def state_of(content: object) -> dict[str, Tensor] | None:
     if content and all(isinstance(value, Tensor) for value in content.values()):
         return dict(content)
     inside = (state_of(content[key]) for key in STATE_KEYS if key in content)
-    return next((state for state in inside if state), None)
+    if known := next((state for state in inside if state), None):
+        return known
+    others = [state for state in map(state_of, content.values()) if state]
+    if len(others) == 1:
+        return others[0]
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    return tensors if tensors and not others else None  # beside numbers like the epoch
 
 
 def _renamed(state, wanted):
