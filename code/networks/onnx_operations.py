@@ -13,6 +13,7 @@ from torch import Tensor
 
 from common.files import UserError
 from networks.onnx_layers import LAYERS
+from networks.onnx_rarer import RARER
 from networks.onnx_shapes import SHAPES
 from networks.onnx_values import (
     OnnxNode,
@@ -163,6 +164,7 @@ def _reduce(in_torch: Callable, in_numpy: Callable) -> Callable:
 # operation -> function (node, *values) -> value or tuple of values
 OPERATIONS: dict[str, Callable[..., object]] = {
     **LAYERS,
+    **RARER,
     **SHAPES,
     "Abs": _unary(torch.abs, np.abs),
     "Add": _elementwise(torch.add, np.add),

@@ -1,0 +1,152 @@
+"""ONNX operations that few networks have, in PyTorch's operations: other scales, orders, rarer
+functions of one number.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from networks.onnx_values import as_ints, as_tensor, axes_of, axis_of, is_static, word
+
+
+def _of_one_number(function: Callable[..., Tensor], *names: tuple[str, float]) -> Callable:
+    """function(x, attributes by name with their defaults)."""
+
+    def run(node, x):
+        return function(x, *(node.get(name, default) for name, default in names))
+
+    return run
+
+
+def _reduce(function: Callable[[Tensor, list[int], bool], Tensor]) -> Callable:
+    def run(node, x, extra=None):
+        axes = axes_of(node, extra)
+        if not axes and node.get("noop_with_empty_axes", 0):
+            return x
+        return function(x, axes or list(range(x.ndim)), bool(node.get("keepdims", 1)))
+
+    return run
+
+
+def _arg(function: Callable) -> Callable:
+    def run(node, x):
+        if node.get("select_last_index", 0):
+            raise node.refuse("of the last index is not known")
+        return function(x, axis_of(node, x), bool(node.get("keepdims", 1)))
+
+    return run
+
+
+def _top(node, x, count=None):
+    k = node.get("k") if count is None else as_ints(count, node)[0]
+    axis = axis_of(node, x, -1)
+    return tuple(torch.topk(x, k, axis, bool(node.get("largest", 1)), True))
+
+
+def _cumulated(node, x, axis):
+    (dim,) = as_ints(axis, node)
+    if node.get("exclusive", 0):
+        raise node.refuse("without the number itself is not known")
+    if node.get("reverse", 0):
+        return x.flip(dim).cumsum(dim).flip(dim)
+    return x.cumsum(dim)
+
+
+def _gather_elements(node, x, indices):
+    axis = axis_of(node, x)
+    places = as_tensor(indices, x).long()
+    if len(places) == 1 < len(x) and axis != 0:
+        places = places.expand(len(x), *places.shape[1:])
+    return torch.gather(x, axis, torch.where(places < 0, places + x.shape[axis], places))
+
+
+def _triangle(node, x, diagonal=None):
+    k = 0 if diagonal is None else as_ints(diagonal, node)[0]
+    if is_static(x):
+        return np.triu(x, k) if node.get("upper", 1) else np.tril(x, k)
+    return torch.triu(x, k) if node.get("upper", 1) else torch.tril(x, k)
+
+
+def _normalised(node, x):
+    size = torch.linalg.vector_norm(x, node.get("p", 2), axis_of(node, x, -1), keepdim=True)
+    return x / size
+
+
+def _numbers(value, node):
+    """A constant of the file as a list; with several numbers it is kept as a weight."""
+    if isinstance(value, nn.Parameter):
+        value = value.detach().cpu().numpy()
+    if not is_static(value):
+        raise node.refuse("takes numbers that depend on the signals")
+    return [float(one) for one in np.asarray(value).reshape(-1)]
+
+
+def _resize(node, x, *more):
+    """Upsample and Resize, as far as PyTorch's interpolation is the same."""
+    sizes = as_ints(more[2], node)[2:] if len(more) > 2 and more[2] is not None else None
+    given = more[1] if len(more) > 1 else more[0] if more else node.get("scales")
+    if sizes is None:
+        scales = _numbers(given, node)
+        if scales[:2] != [1, 1]:
+            raise node.refuse("of records or channels is not known")
+        sizes = [int(size * one) for size, one in zip(x.shape[2:], scales[2:], strict=True)]
+    mode = word(node.get("mode", "nearest"))
+    how = word(node.get("coordinate_transformation_mode", "half_pixel"))
+    if mode == "nearest":
+        whole = all(new % old == 0 for new, old in zip(sizes, x.shape[2:], strict=True))
+        floored = word(node.get("nearest_mode", "round_prefer_floor")) == "floor"
+        if not whole and not (how == "asymmetric" and floored):
+            raise node.refuse("to sizes that are no multiple, in this mode, is not known")
+        return F.interpolate(x, size=sizes, mode="nearest")
+    if mode != "linear" or how not in ("half_pixel", "pytorch_half_pixel", "align_corners"):
+        raise node.refuse(f"by {mode} with {how} is not known")
+    names = {1: "linear", 2: "bilinear"}
+    return F.interpolate(
+        x, size=sizes, mode=names[len(sizes)], align_corners=how == "align_corners"
+    )
+
+
+def _upsample(node, x, scales=None):
+    """Resize of opsets before 10."""
+    return _resize(node, x, None, scales if scales is not None else np.array(node.get("scales")))
+
+
+# operation -> function (node, *values) -> value or tuple of values
+RARER: dict[str, Callable[..., object]] = {
+    "Acos": _of_one_number(torch.acos),
+    "ArgMax": _arg(torch.argmax),
+    "ArgMin": _arg(torch.argmin),
+    "Asin": _of_one_number(torch.asin),
+    "Asinh": _of_one_number(torch.asinh),
+    "Atan": _of_one_number(torch.atan),
+    "Cosh": _of_one_number(torch.cosh),
+    "CumSum": _cumulated,
+    "GatherElements": _gather_elements,
+    "IsNaN": _of_one_number(torch.isnan),
+    "LpNormalization": _normalised,
+    "ReduceL1": _reduce(lambda x, axes, keep: x.abs().sum(axes, keep)),
+    "ReduceLogSum": _reduce(lambda x, axes, keep: x.sum(axes, keep).log()),
+    "ReduceLogSumExp": _reduce(torch.logsumexp),
+    "Resize": _resize,
+    "Round": _of_one_number(torch.round),
+    "Shrink": _of_one_number(
+        lambda x, reach, bias: torch.where(
+            x > reach, x - bias, torch.where(x < -reach, x + bias, torch.zeros_like(x))
+        ),
+        ("lambd", 0.5),
+        ("bias", 0.0),
+    ),
+    "Sinh": _of_one_number(torch.sinh),
+    "Softsign": _of_one_number(F.softsign),
+    "Swish": _of_one_number(lambda x, alpha: x * torch.sigmoid(alpha * x), ("alpha", 1.0)),
+    "Tan": _of_one_number(torch.tan),
+    "ThresholdedRelu": _of_one_number(
+        lambda x, level: torch.where(x > level, x, torch.zeros_like(x)), ("alpha", 1.0)
+    ),
+    "TopK": _top,
+    "Trilu": _triangle,
+    "Upsample": _upsample,
+}
