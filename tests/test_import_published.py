@@ -144,8 +144,9 @@ def test_chapman_as_csv_in_microvolts(tmp_path):
         "PatientAge": 85,
         "Gender": ["MALE", "FEMALE"] * 3,
     }
-    pd.DataFrame(columns).to_csv(tmp_path / "Diagnostics.csv", index=False)
-    words = ["--records", folder, "--table", tmp_path / "Diagnostics.csv", "--signal_rate", 500]
+    pd.DataFrame(columns).to_csv(folder / "Diagnostics.csv", index=False)
+    (folder / "LICENSE.txt").write_text("The data are free.")
+    words = ["--records", folder, "--table", folder / "Diagnostics.csv", "--signal_rate", 500]
     with pytest.raises(UserError, match="give its unit with --unit"):
         stage(tmp_path, *words, "--label_columns", "Rhythm")
     table, signals = stage(tmp_path, *words, "--label_columns", "Rhythm", "--unit", "uV")

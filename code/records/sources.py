@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.files import UserError, read_npy
-from records import hdf5_files
+from records import csv_files, hdf5_files
 from records.array_files import read_array, standard_leads
 from records.readers import READERS, read_recording
 from records.recording import Asked, Columns, Recording, from_columns
 from records.stored_arrays import StoredArray
 from records.vendor_files import looks_like_one
+
+NOTES = ("readme", "license", "copying", "records", "sha256sums", "index", "changelog")
 
 
 class Source(NamedTuple):
@@ -60,7 +62,7 @@ def open_source(
 def _folder(folder, asked, match, table):
     """WFDB records by their headers; else HDF5 files together; else files by themselves."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    files = [path for path in files if path.resolve() != table]
+    files = [path for path in files if path.resolve() != table and not _is_note(path)]
     headers = [path for path in files if path.suffix == ".hea"]
     parts = [path for path in files if path.suffix.lower() in hdf5_files.SUFFIXES]
     others = [path for path in files if path.suffix.lower() in READERS and path not in parts]
@@ -81,11 +83,19 @@ def _folder(folder, asked, match, table):
     return Source(names, lambda number: read_recording(chosen[number], asked))
 
 
+def _is_note(path):
+    """Whether a file is what publishers put beside recordings: README.txt, LICENSE.txt, ..."""
+    return path.suffix.lower() in (".txt", ".csv", "") and path.stem.lower() in NOTES
+
+
 def _say_unread(folder, files, headers, parts, others):
-    """Recordings of other formats beside those that are read: one kind is read at a time."""
+    """Recordings of other formats beside those that are read: one kind is read at a time. Text
+    beside records is taken for tables.
+    """
     records = {path.with_suffix("") for path in headers}
     left = parts + others if headers else others if parts else []
     left = [path for path in left if path.with_suffix("") not in records]
+    left = [path for path in left if path.suffix.lower() not in csv_files.SUFFIXES]
     if left:
         kind = "WFDB records" if headers else "HDF5 files"
         print(
