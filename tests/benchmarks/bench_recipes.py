@@ -31,6 +31,7 @@ RECIPES = {
     "one_cycle_30": ["--epochs", "30", *ONE_CYCLE],
     "one_cycle_15": ["--epochs", "15", *ONE_CYCLE],
     "one_cycle_8": ["--epochs", "8", *ONE_CYCLE],
+    "one_cycle_5": ["--epochs", "5", *ONE_CYCLE],
 }
 
 
