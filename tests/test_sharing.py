@@ -17,7 +17,10 @@ from small_subjects import make_subject
 TEXTS = (".csv", ".npz", ".png", ".pdf")
 # stage -> its options, and the folder of its results
 STAGES = {
-    "tcav_analysis": ("--n_runs 2 --n_null 20 --min_positives 5 --control 2", "tcav"),
+    "tcav_analysis": (
+        "--n_runs 2 --n_null 20 --concepts SLI-LVH --min_positives 5 --control 2",
+        "tcav",
+    ),
     "lrp_analysis": (
         "--methods saliency lrp --strategy all --n_samples 70 --max_figures 1",
         "local",
