@@ -191,6 +191,7 @@ def test_scripts_parse_and_can_be_run(script):
     [
         "--nonsense",
         "--models",
+        "--processes 0",
         "--data_path",
         "--models --demo",
         "--models lenet alexnet",
@@ -219,6 +220,7 @@ def reproduce(words, tmp_path, at_the_end=""):
     stub(
         tmp_path / "stubs",
         "python",
+        f'[[ "$*" != "-m torch.distributed.run "* ]] || while [[ $1 != code/* ]]; do shift; done; '
         f'case "$*" in *sys.executable*) echo "$0" ;; code/*) {notes} ;; esac',
     )
     done = bash(
@@ -255,6 +257,7 @@ def reproduce(words, tmp_path, at_the_end=""):
             2,
         ),
         ("--models lenet --tasks all rhythm", ["lenet_all", "lenet_rhythm"], 3, 2),
+        ("--demo --processes 2", ["lenet_subdiagnostic"], 1, 1),
     ],
 )
 def test_reproduce_results_runs_every_stage_of_every_model_and_task(
@@ -283,9 +286,9 @@ def test_reproduce_results_runs_every_stage_of_every_model_and_task(
         "tcav_analysis",
         "lrp_analysis",
         "glocal_analysis",
+        "counterfactuals",
         "sanity_checks",
         "discovery",
-        "counterfactuals",
         "report",
     ]
     names = [
@@ -308,6 +311,15 @@ def test_reproduce_results_runs_every_stage_of_every_model_and_task(
     models = {run.split("_")[0] for run in runs}
     assert len(trained) == sum(script == "train_model" for script, _ in stages)
     assert len(trained) == len(runs) * (1 + seeds) + amplitudes * len(models)
+
+
+def test_processes_share_what_explains_and_nothing_else(tmp_path):
+    done, _ = reproduce("--demo --processes 3", tmp_path)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("$ ")]
+    together = [line for line in lines if line.startswith("$ torchrun --nproc_per_node=3 code/")]
+    assert len(together) == 5
+    assert all("train_model" not in line and "tcav" not in line for line in together)
+    assert done.stdout.count("Time per stage") == 1
 
 
 @pytest.mark.parametrize(
