@@ -13,13 +13,13 @@ source .venv/bin/activate
 
 data=data/ptbxl
 run=output/xresnet_superdiagnostic
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 port=$((20000 + SLURM_JOB_ID % 20000))
 
 # together PROCESSES STAGE [options]: a stage in so many processes on every node (one torchrun on each)
 together() {
   srun torchrun --nnodes="$SLURM_NNODES" --nproc_per_node="$1" --rdzv_backend=c10d \
-    --rdzv_id="$SLURM_JOB_ID" --rdzv_endpoint="$first:$port" "code/$2.py" "${@:3}"
+    --rdzv_id="$SLURM_JOB_ID" --rdzv_endpoint="${nodes[0]}:$port" "code/$2.py" "${@:3}"
 }
 
 # once, on one node
@@ -33,7 +33,7 @@ export OMP_NUM_THREADS=1
 together 16 tcav_analysis --model_path "$run" --control 20
 together 16 lrp_analysis --model_path "$run" --strategy best_n --n_samples 100
 together 16 glocal_analysis --model_path "$run" --control 20
+together 16 counterfactuals --model_path "$run"
 together 16 sanity_checks --model_path "$run"
 together 16 discovery --model_path "$run" --cohort "AMI or IMI" --control 20
-together 16 counterfactuals --model_path "$run"
 python code/report.py --model_path "$run"

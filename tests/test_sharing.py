@@ -30,6 +30,11 @@ STAGES = {
         "--contrast LVH NORM --control 2 --folds 8 9 10",
         "glocal",
     ),
+    "counterfactuals": (
+        "--n_samples 10 --strategy all --pathologies LVH --max_edits 2 --max_figures 1 "
+        "--add_concept SLI-LVH",
+        "counterfactual",
+    ),
     "sanity_checks": (
         "--n_samples 6 --n_few 4 --methods saliency random lrp "
         "--checks randomisation axioms localisation agreement seeds --control 2",
@@ -39,11 +44,6 @@ STAGES = {
         "--cohort MI CD --level superdiagnostic --representations signal segments features "
         "--n_halvings 3 --n_resamples 9 --k_max 2 --min_records 5 --control 2",
         "discovery_MI_or_CD",
-    ),
-    "counterfactuals": (
-        "--n_samples 10 --strategy all --pathologies LVH --max_edits 2 --max_figures 1 "
-        "--add_concept SLI-LVH",
-        "counterfactual",
     ),
 }
 
