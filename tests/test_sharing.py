@@ -41,9 +41,9 @@ STAGES = {
         "sanity",
     ),
     "discovery": (
-        "--cohort MI CD --level superdiagnostic --representations signal segments features "
+        "--cohort AMI IMI --representations signal segments features "
         "--n_halvings 3 --n_resamples 9 --k_max 2 --min_records 5 --control 2",
-        "discovery_MI_or_CD",
+        "discovery",
     ),
 }
 
