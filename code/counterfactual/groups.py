@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from attribution.cards import Card
-from common.intervals import mean_with_interval
+from common.intervals import mean_with_interval, median_interval
 from common.labels import LEADS
-from common.stats import patient_weights, percentile_interval, permutation_p
+from common.stats import permutation_p
 from counterfactual.edits import EDITS
 from ecg.segments import SEGMENTS, WAVES
 
@@ -47,7 +47,6 @@ CARD_COLUMNS = (
     "n_records",
     "n_patients",
 )
-N_RESAMPLES = 1000
 
 
 def group_table(
@@ -71,7 +70,7 @@ def group_table(
             doses = own[own["edit"] == edit].set_index("ecg_id")["dose"]
             turns = group["ecg_id"].isin(doses.index).to_numpy(float)
             shares = mean_with_interval(turns, of_patient, seed)
-            dose = _median(doses, patients, seed)
+            dose = _median(doses, patients)
             sizes = (int(counts.get(edit, 0)), len(group), len(np.unique(of_patient)))
             unit = EDITS[edit].unit
             rows.append((pathology, direction, edit, *shares, *dose, unit, *sizes))
@@ -80,20 +79,14 @@ def group_table(
     return table.sort_values(["pathology", *order], ascending=[True, False, False], kind="stable")
 
 
-def _median(doses, patients, seed):
-    """Median and its 95 % percentile interval over patients; NaN without a dose, no interval from
-    fewer than five patients.
+def _median(doses, patients):
+    """Median and its 95 % interval over patients; NaN without a dose, no interval from fewer than
+    five patients.
     """
     if not len(doses):
         return np.nan, np.nan, np.nan
     of_patient = doses.index.map(patients).to_numpy()
-    middle = float(doses.median())
-    if len(np.unique(of_patient)) < 5:
-        return middle, np.nan, np.nan
-    weights = patient_weights(of_patient, N_RESAMPLES, seed)
-    values = doses.to_numpy()
-    drawn = np.array([np.median(np.repeat(values, row)) for row in weights if row.any()])
-    return middle, *map(float, percentile_interval(drawn))
+    return float(doses.median()), *median_interval(doses.to_numpy(), of_patient)
 
 
 def cost_map(edits: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from common.intervals import NOTHING, auc_interval, mean_intervals, r2_interval, share_interval
-from common.stats import patient_weights, percentile_interval
+from common.intervals import (
+    NOTHING,
+    auc_interval,
+    macro_auc_interval,
+    mean_intervals,
+    r2_interval,
+    share_interval,
+)
+from common.stats import patient_weights
 
 FMAX_THRESHOLDS = np.linspace(0, 1, 101)
 CHUNK = 8_000_000  # elements of the largest intermediate array
@@ -132,12 +139,6 @@ def fmax(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> 
     return score.max(axis=1)
 
 
-def _weighted_mean(values, weights):
-    """Mean over records (N, ...) per resample: (R, ...)."""
-    total = weights.sum(axis=1)
-    return weights @ values / (total if values.ndim == 1 else total[:, None])
-
-
 # ---------------------------------------------------------------- probabilities
 
 
@@ -189,10 +190,9 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, n_bins: int
 # ---------------------------------------------------------------- summaries with intervals
 
 
-def _with_interval(values, n, **more):
-    """The estimate (row 0) and the interval of the resamples (the other rows)."""
-    interval = percentile_interval(values[1:]) if len(values) > 1 else NOTHING
-    return _entry(values[0], interval, n, **more)
+def _share(values, n_patients, n, **more):
+    """The estimate (row 0) of a share, its interval from the resamples (the other rows)."""
+    return _entry(values[0], share_interval(values[0], values[1:], n_patients), n, **more)
 
 
 def _entry(value, interval, n, **more):
@@ -220,10 +220,11 @@ def classification_metrics(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> dict:
-    """All scores of a classification task, each as {value, low, high, n}; intervals over patients,
-    of single classes by common.intervals, of the others by percentiles of the bootstrap.
+    """All scores of a classification task, each as {value, low, high, n}; intervals over patients
+    by common.intervals.
 
     Fewer than 5 patients with (or without) a class give it no interval: low and high are NaN.
+    Without resamples (0) the averages over classes have none either.
     logits, labels (N, C); names (C,); patients (N,). Classes without a positive (or a negative)
     among the records are listed in `classes_left_out`, have no AUC and take no part in the macro
     averages.
@@ -255,16 +256,28 @@ def classification_metrics(
         for row, patients_with in zip(precisions, found, strict=True)
     ]
     squares = np.square(probabilities - labels)
-    brier = _weighted_mean(squares.mean(axis=1), weights.astype(np.float64))
-    brier_intervals = _mean_intervals(squares, patients, n_resamples, seed)
+    per_record = np.column_stack([squares, squares.mean(axis=1)])  # the classes, then their mean
+    *brier_intervals, brier_interval = _mean_intervals(per_record, patients, n_resamples, seed)
+    with_any = len(np.unique(patients[labels[:, known].any(axis=1)]))
+    everyone = len(np.unique(patients))
+    flat, owners = logits.ravel(), np.repeat(patients, len(names))
+
+    def average(value, interval, **more):
+        return _entry(value, interval if n_resamples else NOTHING, n, **more)
 
     return {
         # a resample may lack a rare class: its macro average is over the classes it has
-        "macro_auc": _with_interval(_mean_over_classes(areas), n, **counts),
-        "micro_auc": _with_interval(micro_auc(logits, labels, weights), n, **counts),
-        "macro_average_precision": _with_interval(_mean_over_classes(precisions), n, **counts),
-        "fmax": _with_interval(fmax(probabilities, labels, weights.astype(np.float64)), n),
-        "brier": _with_interval(brier, n),
+        "macro_auc": average(
+            _mean_over_classes(areas)[0], macro_auc_interval(logits, labels, patients), **counts
+        ),
+        "micro_auc": average(
+            micro_auc(logits, labels, weights[:1])[0],
+            auc_interval(flat, labels.ravel(), owners),
+            **counts,
+        ),
+        "macro_average_precision": _share(_mean_over_classes(precisions), with_any, n, **counts),
+        "fmax": _share(fmax(probabilities, labels, weights.astype(np.float64)), everyone, n),
+        "brier": average(squares.mean(), brier_interval),
         "calibration_error": calibration_error(probabilities, labels),
         "per_class_auc": per_class(areas[:, 0], area_intervals),
         "per_class_average_precision": per_class(precisions[:, 0], precision_intervals),

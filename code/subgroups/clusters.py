@@ -18,8 +18,8 @@ from sklearn.metrics.cluster import expected_mutual_information
 from sklearn.mixture import GaussianMixture
 
 from common.files import UserError
-from common.intervals import share_interval
-from common.stats import patient_weights, percentile_interval, permutation_p
+from common.intervals import difference_interval, share_interval
+from common.stats import patient_weights, permutation_p
 from subgroups.dip import dip_p
 
 Assign = Callable[[np.ndarray], np.ndarray]  # points (n, d) -> cluster of each (n,)
@@ -321,10 +321,12 @@ def paired_difference(
     differences = METRICS[metric](contingency(first, labels, weights)) - METRICS[metric](
         contingency(second, labels, weights)
     )
-    low, high = percentile_interval(differences)
+    value = score(metric, first, labels) - score(metric, second, labels)
+    step = 1 if metric == "accuracy" else 2  # indices from -1 to 1 move twice as far
+    low, high = difference_interval(value, differences, len(np.unique(patients)), step)
     return {
         "metric": f"{metric} difference",
-        "value": score(metric, first, labels) - score(metric, second, labels),
+        "value": value,
         "low": low,
         "high": high,
         "chance": 0.0,
@@ -471,6 +473,7 @@ def replication(
         "value": float(np.mean(values)),
         "low": low,
         "high": high,
+        "note": "low, high: 95 % of the halvings",
         "chance": 0.0,
         "n": len(points),
         "n_patients": len(np.unique(patients)),

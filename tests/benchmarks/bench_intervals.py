@@ -1,27 +1,37 @@
 """How often do intervals of nominal 95 % hold the truth? Before (percentiles of a bootstrap over
 patients) and after (common/intervals.py), for n = 5, 10, 20, 50, 100.
 
-    python tests/benchmarks/bench_intervals.py [auc precision mean r2] [--trials 1000]
+    python tests/benchmarks/bench_intervals.py [STUDY ...] [--trials 1000] [--sizes 5 10 20 50 100]
 
 auc        n positives among 192 records or more, true AUC .6 to .99, normal and skewed scores, a
            fifth of the records in pairs of one patient
 precision  average precision of the same scores
 mean       n patients; values normal, exponential, chi-square with 1 degree, lognormal(0, 1)
 r2         n patients; predictions with normal errors, R2 .2 to .9, normal truths and skewed ones
+averages   five classes of n positives each, true AUC .6 to .99: macro and micro AUC, macro average
+           precision, F-max, as classification_metrics gives them
+agreement  clusters that give .6 to .9 of n patients their label: accuracy, adjusted Rand index,
+           adjusted mutual information
+difference of two such clusterings, one right in .6, the other in .6 to .9 of the patients
+median     of a value of each of n patients
+correlation  rank correlation of two mean maps of n patients (seeds); now without an interval
 """
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "code"))
 
 from common import intervals
 from common.stats import patient_weights, percentile_interval
-from networks.metrics import _r2, ranking
+from networks.metrics import _r2, classification_metrics, fmax, micro_auc, ranking, sigmoid
+from sanity.agreement import rank_correlation
+from subgroups.clusters import METRICS, agreement, contingency, paired_difference, score
 
 SIZES = (5, 10, 20, 50, 100)
 RESAMPLES = 500
@@ -93,7 +103,7 @@ def mean_trial(kind, _, n, rng):
     """Interval before and after, of a mean over n patients."""
     draw, truth = VALUES[kind]
     values, patients, seed = draw(rng, n), np.arange(n), int(rng.integers(2**31))
-    weights = patient_weights(patients, RESAMPLES, seed)
+    weights = patient_weights(patients, RESAMPLES // 8, seed)
     before = percentile_interval(weights @ values / n)
     return truth, before, intervals.mean_intervals(values, patients, RESAMPLES, seed)
 
@@ -108,12 +118,126 @@ def r2_trial(kind, share, n, rng):
     return share, before, intervals.r2_interval(truth, error, np.arange(n))
 
 
+# ---------------------------------------------------------------- averages over classes
+
+AREAS = (0.6, 0.7, 0.8, 0.9, 0.99)  # of five classes
+
+
+def classes_of(n_positive: int, rng: np.random.Generator) -> tuple:
+    """Logits, labels (N, 5) and patients: the classes share a part of their noise."""
+    n = max(192, 2 * n_positive)
+    patients = paired_patients(n, rng)
+    noise = 0.5 * rng.normal(size=(n, 1)) + np.sqrt(0.75) * rng.normal(size=(n, len(AREAS)))
+    labels = np.zeros((n, len(AREAS)), dtype=int)
+    for c in range(len(AREAS)):
+        labels[rng.permutation(n)[:n_positive], c] = 1
+    return noise + np.sqrt(2) * norm.ppf(AREAS) * labels - 1, labels, patients
+
+
+@functools.cache
+def true_average(kind, n):
+    """Mean of a score over 400 samples; the macro AUC is known."""
+    if kind == "macro_auc":
+        return float(np.mean(AREAS))
+    rng = np.random.default_rng(1)
+    names = [str(c) for c in range(len(AREAS))]
+    drawn = [classes_of(n, rng) for _ in range(400)]
+    found = [classification_metrics(x, y, names, who, 0)[kind]["value"] for x, y, who in drawn]
+    return float(np.mean(found))
+
+
+def average_trial(kind, _, n, rng):
+    """Interval before and after, of an average over classes."""
+    logits, labels, patients = classes_of(n, rng)
+    names, seed = [str(c) for c in range(len(AREAS))], int(rng.integers(2**31))
+    found = classification_metrics(logits, labels, names, patients, RESAMPLES // 2, seed)[kind]
+    weights = patient_weights(patients, RESAMPLES // 2, seed).astype(np.float32)
+    both = [ranking(logits[:, c], labels[:, c], weights) for c in range(len(AREAS))]
+    before = {
+        "macro_auc": lambda: np.nanmean([one[0] for one in both], axis=0),
+        "macro_average_precision": lambda: np.nanmean([one[1] for one in both], axis=0),
+        "micro_auc": lambda: micro_auc(logits, labels, weights),
+        "fmax": lambda: fmax(sigmoid(logits), labels, weights),
+    }[kind]()
+    return true_average(kind, n), percentile_interval(before), (found["low"], found["high"])
+
+
+# ---------------------------------------------------------------- clusters, medians, correlations
+
+
+def clustering(right, labels, rng):
+    """Clusters that give a share `right` of the records their label."""
+    return np.where(rng.random(len(labels)) < right, labels, 1 - labels)
+
+
+@functools.cache
+def true_agreement(metric, right):
+    """Of 400,000 records."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random(400_000) < 0.45).astype(int)
+    return score(metric, clustering(right, labels, rng), labels)
+
+
+def agreement_trial(metric, right, n, rng):
+    """Interval before and after, of the agreement of clusters with labels."""
+    labels = (rng.random(n) < 0.45).astype(int)
+    clusters, seed = clustering(right, labels, rng), int(rng.integers(2**31))
+    rows = agreement(clusters, labels, np.arange(n), RESAMPLES // 8, seed)
+    row = next(row for row in rows if row["metric"] == metric)
+    tables = contingency(clusters, labels, patient_weights(np.arange(n), RESAMPLES // 8, seed))
+    before = percentile_interval(METRICS[metric](tables))
+    return true_agreement(metric, right), before, (row["low"], row["high"])
+
+
+def difference_trial(metric, right, n, rng):
+    """Interval before and after, of the difference to clusters that are right in .6."""
+    labels = (rng.random(n) < 0.45).astype(int)
+    first, second = clustering(right, labels, rng), clustering(0.6, labels, rng)
+    seed, patients = int(rng.integers(2**31)), np.arange(n)
+    row = paired_difference(first, second, labels, patients, metric, RESAMPLES // 8, seed)
+    weights = patient_weights(patients, RESAMPLES // 8, seed)
+    tables = [METRICS[metric](contingency(one, labels, weights)) for one in (first, second)]
+    truth = true_agreement(metric, right) - true_agreement(metric, 0.6)
+    return truth, percentile_interval(tables[0] - tables[1]), (row["low"], row["high"])
+
+
+MEDIANS = {"normal": 3.0, "exponential": np.log(2), "chi-square": chi2.ppf(0.5, 1), "lognormal": 1}
+
+
+def median_trial(kind, _, n, rng):
+    """Interval before and after, of a median over n patients."""
+    values, patients = VALUES[kind][0](rng, n), np.arange(n)
+    drawn = np.median(values[rng.integers(n, size=(RESAMPLES, n))], axis=1)
+    return MEDIANS[kind], percentile_interval(drawn), intervals.median_interval(values, patients)
+
+
+def correlation_trial(_, shared, n, rng):
+    """Percentiles of the rank correlation of two mean maps (288 cells) over n patients."""
+    common, *own = np.random.default_rng(3).normal(size=(3, 288))
+    true_maps = [np.exp(np.sqrt(shared) * common + np.sqrt(1 - shared) * one) for one in own]
+    noise = rng.lognormal(0, 0.8, (2, n, 288))
+    maps = [one * part for one, part in zip(true_maps, noise, strict=True)]
+    weights = patient_weights(np.arange(n), RESAMPLES // 2, int(rng.integers(2**31)))
+    resampled = rank_correlation(weights @ maps[0], weights @ maps[1])
+    truth = float(rank_correlation(true_maps[0][None], true_maps[1][None])[0])
+    return truth, percentile_interval(resampled), intervals.NOTHING
+
+
 # name -> (trial, kinds, true values)
 STUDIES = {
     "auc": (auc_trial, ("normal", "skewed"), (0.6, 0.8, 0.9, 0.99)),
     "precision": (precision_trial, ("normal", "skewed"), (0.6, 0.8, 0.9, 0.99)),
     "mean": (mean_trial, tuple(VALUES), (None,)),
     "r2": (r2_trial, ("normal", "skewed"), (0.2, 0.6, 0.9)),
+    "averages": (
+        average_trial,
+        ("macro_auc", "micro_auc", "macro_average_precision", "fmax"),
+        (None,),
+    ),
+    "agreement": (agreement_trial, tuple(METRICS), (0.6, 0.75, 0.9)),
+    "difference": (difference_trial, tuple(METRICS), (0.6, 0.75, 0.9)),
+    "median": (median_trial, tuple(VALUES), (None,)),
+    "correlation": (correlation_trial, ("maps",), (0.5, 0.9)),
 }
 
 
@@ -130,8 +254,12 @@ def coverage(name: str, kind: str, value: float | None, n: int, trials: int) -> 
         truth, *both = trial(kind, value, n, rng, **more)
         held[number] = [low <= truth <= high if low == low else np.nan for low, high in both]
         width[number] = [high - low for low, high in both]
-    before, after = np.nanmean(held, axis=0)  # none given, none that can miss
-    return {"before": before, "after": after, "widths": np.nanmedian(width, axis=0)}
+    known = np.isfinite(held)  # none given, none that can miss
+    shares, widths = np.full((2, 2), np.nan)
+    for side in np.flatnonzero(known.any(axis=0)):
+        shares[side] = held[known[:, side], side].mean()
+        widths[side] = np.median(width[known[:, side], side])
+    return {"before": shares[0], "after": shares[1], "widths": widths}
 
 
 def main(words: list[str] | None = None) -> bool:
@@ -151,7 +279,7 @@ def main(words: list[str] | None = None) -> bool:
             found = coverage(name, kind, value, n, args.trials)
             wide = found["widths"]
             print(
-                f"  {kind:11} {'' if value is None else value:4} n {n:3}: before "
+                f"  {kind:23} {'' if value is None else value:4} n {n:3}: before "
                 f"{found['before']:.3f} ({wide[0]:.2f}), after {found['after']:.3f} "
                 f"({wide[1]:.2f})",
                 flush=True,

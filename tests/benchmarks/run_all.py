@@ -1,5 +1,5 @@
 """Runs the timed benchmarks one after the other and prints machine, date, each command and, at the
-end, a table of all results.
+end, a table of all results; with --results it writes sections of docs/results.md (results.py).
 
 Reads:  real records in PTB-XL's layout for `records` (--ptbxl; left out without); the others make
         their own data, or share one simulated cohort and the runs trained on it.
@@ -24,6 +24,7 @@ from pathlib import Path
 
 from bench_stages import measure, stages
 from ratios import row_of
+from results import SECTIONS, run_step, write_section
 
 FOLDER = Path(__file__).resolve().parent
 N_RECORDS = 2200  # of the shared cohort: the sanity checks find 200 in its fold 10
@@ -91,6 +92,21 @@ def run(name: str, places: dict[str, str | Path]) -> tuple[list[list[str]], bool
     return rows, process.returncode == 0
 
 
+def write_results(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Run the steps behind the sections asked for, and write each when its steps have ended."""
+    unknown = [name for name in args.results if name not in SECTIONS]
+    if unknown:
+        parser.error(f"unknown section {', '.join(unknown)}: accepted are {', '.join(SECTIONS)}")
+    if not args.ptbxl:
+        parser.error("--results needs --ptbxl, a folder of records in PTB-XL's layout")
+    args.work.mkdir(parents=True, exist_ok=True)
+    for name in args.results or SECTIONS:
+        for step in SECTIONS[name].steps:
+            run_step(step, args.work.resolve(), args.ptbxl)
+        write_section(name, SECTIONS[name], args.work.resolve())
+        print(f"docs/results.md: {name} written")
+
+
 def main() -> None:
     """Run what was asked for; exit 1 where one failed."""
     parser = argparse.ArgumentParser(
@@ -100,7 +116,23 @@ def main() -> None:
         "names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)} (default: all)"
     )
     parser.add_argument("--ptbxl", help="real records in PTB-XL's layout")
+    parser.add_argument(
+        "--results",
+        nargs="*",
+        metavar="SECTION",
+        help=f"write these sections of docs/results.md ({', '.join(SECTIONS)}; none named: all) in "
+        "place of the benchmarks; needs --ptbxl",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("output/results"),
+        help="folder of the runs behind --results; what has ended there stays "
+        "(default: %(default)s)",
+    )
     args = parser.parse_args()
+    if args.results is not None:
+        return write_results(parser, args)
     names = args.names or [name for name in BENCHMARKS if args.ptbxl or not needs(name, "ptbxl")]
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:

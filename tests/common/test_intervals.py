@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
+from common import intervals
 from common.intervals import (
     auc_interval,
     mean_intervals,
@@ -117,3 +118,35 @@ def test_a_share_from_resamples_is_no_narrower_than_one_record_a_patient_gives()
     assert low < wilson_interval(8, 8)[0]
     assert np.isnan(share_interval(0.5, np.full(100, 0.5), 4)).all()
     assert np.isnan(share_interval(0.5, np.array([]), 40)).all()
+
+
+def test_an_average_over_classes_is_as_wide_as_its_patients_and_its_rare_classes_say():
+    rng = np.random.default_rng(0)
+    labels = np.zeros((200, 3), dtype=int)
+    labels[:40, 0], labels[40:80, 1], labels[:100, 2] = 1, 1, 1
+    scores = rng.normal(size=labels.shape) + 1.5 * labels
+    patients = np.arange(200)
+    low, high = intervals.macro_auc_interval(scores, labels, patients)
+    assert low < 0.86 < high
+    assert high - low < 0.1
+    twice = [np.concatenate([part, part]) for part in (scores, labels, patients)]
+    assert intervals.macro_auc_interval(*twice) == pytest.approx((low, high), abs=0.005)
+    rare = labels.copy()
+    rare[5:40, 0] = 0
+    assert np.ptp(intervals.macro_auc_interval(scores, rare, patients)) > 1.5 * (high - low)
+    assert np.isnan(intervals.macro_auc_interval(scores[:4], labels[:4], patients[:4])).all()
+
+
+def test_a_median_lies_between_order_statistics_of_patients():
+    values = np.arange(1.0, 11)
+    assert intervals.median_interval(values, np.arange(10)) == (2, 9)  # binomial: .979
+    assert intervals.median_interval(values[:5], np.arange(5)) == (1, 5)
+    doubled = np.repeat(values, 2), np.repeat(np.arange(10), 2)
+    assert intervals.median_interval(*doubled) == (2, 9)
+    assert np.isnan(intervals.median_interval(values[:4], np.arange(4))).all()
+
+
+def test_a_paired_difference_has_no_zero_width_and_none_for_few():
+    low, high = intervals.difference_interval(0.0, np.zeros(50), 20)
+    assert -high == low == pytest.approx(-2.093 / 20 * 1.1, rel=1e-3)
+    assert np.isnan(intervals.difference_interval(0.0, np.zeros(50), 4)).all()

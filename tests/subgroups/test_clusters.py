@@ -118,7 +118,8 @@ def test_paired_difference_covers_zero_for_equals_and_not_for_better():
     better = paired_difference(good, bad, labels, patients, n_resamples=200)
     assert better["low"] > 0
     equal = paired_difference(good, 1 - good, labels, patients, n_resamples=50)
-    assert (equal["low"], equal["value"], equal["high"]) == (0, 0, 0)
+    assert equal["value"] == 0
+    assert -0.1 < equal["low"] < 0 < equal["high"] < 0.1  # not known to be the same beyond these
 
 
 def test_shuffling_moves_whole_patients():
