@@ -1,5 +1,5 @@
-"""5. Glocal analysis: what the model looks at for a whole patient group, by beat and by lead x
-segment, against the textbook.
+"""5. Glocal analysis: where the maps of a whole patient group lie, by beat and by lead x segment,
+against the textbook.
 
 Reads:   <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv, multihot_<task>.npy,
          ptbxl_segmentations/ where present (else segments from our own fiducials), a checkpoint

@@ -21,14 +21,19 @@ def counterfactuals(run: Run) -> Iterator[Markup]:
     if found is None:
         return
     turned = int(found["turned"].sum())
-    yield paragraph(f"{turned} of {len(found)} decisions were turned within what hearts show.")
+    yield paragraph(
+        f"{turned} of {len(found)} decisions were turned within what hearts show. A network that "
+        "has learnt nothing can be turned as well: this says what the network follows, not that it "
+        "has learnt it."
+    )
     yield from quality_lines(run, "counterfactual")
     card = run.csv("counterfactual/card.csv")
     if card is not None:
         yield paragraph(
             "Inside: share of the changes (in standard deviations) that lie in the leads and waves "
             "of the pathology's card; p: how often a card with permuted lead names holds as much; "
-            "sign agreement: changes in the direction of the card (.5 is chance)."
+            "sign agreement: changes in the direction of the card (.5 is chance). Networks that "
+            "have learnt nothing were not compared."
         )
         yield table(card, 40)
     for picture in run.files("counterfactual/groups.png"):

@@ -1,4 +1,4 @@
-"""Sections of the report on what the network uses: concepts, single records, groups of patients."""
+"""Sections of the report on explanations: concepts, single records, groups of patients."""
 
 from collections.abc import Iterator
 

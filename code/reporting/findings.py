@@ -103,7 +103,7 @@ def performance(run: Run) -> Iterator[Finding]:
         yield Finding("Few positives:", text, "performance", "metrics.json", "warn")
 
 
-# ---------------------------------------------------------------- which concepts it uses
+# ---------------------------------------------------------------- which concepts stand out
 
 
 def concepts(run: Run) -> Iterator[Finding]:
@@ -277,7 +277,7 @@ def _column(rows, name):
     return rows[name] if name in rows else pd.Series(float("nan"), index=rows.index)
 
 
-# ---------------------------------------------------------------- which method to believe
+# ---------------------------------------------------------------- which method does best
 
 
 def methods(run: Run) -> Iterator[Finding]:
@@ -571,6 +571,6 @@ def asked_of(run: Run) -> str:
     else:
         asked = f"reads an ECG for {named([class_in_words(name) for name in info.labels], 3)}"
     return (
-        f"What the network {info.run_folder_name} ({info.modelname}) uses and looks at when it "
-        f"{asked}. Data: {run.data_in_words()}."
+        f"Explanations of the network {info.run_folder_name} ({info.modelname}), which {asked}, "
+        f"and what tests say of them. Data: {run.data_in_words()}."
     )

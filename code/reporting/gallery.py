@@ -185,7 +185,7 @@ KINDS = {
     "clusters": Kind(
         "discovery*/clusters_attribution.png",
         "Subgroups: the clusters' beats",
-        "Median beat of each cluster in twelve leads, coloured by what the network finds relevant.",
+        "Median beat of each cluster in twelve leads, coloured by the relevance of the maps.",
     ),
     "counterfactual": Kind(
         "counterfactual/LVH_*.png",

@@ -68,7 +68,7 @@ SECTIONS = {
         concepts,
     ),
     "local": Section(
-        "Local: what does it look at in single records?",
+        "Local: where do the methods put a decision in single records?",
         "Heat on the trace is the relevance for the logit of one class. Signed maps run from blue "
         "(against) to vermillion "
         "(for). The ledger beside a map says how much of the logit the map accounts for.",
@@ -76,20 +76,20 @@ SECTIONS = {
         local,
     ),
     "glocal": Section(
-        "Glocal: what does it look at in a patient group?",
+        "Glocal: where do the maps of a patient group lie?",
         "Beats of many records, aligned on the R-peak and coloured by mean relevance, and the same "
         "relevance by lead and "
         "wave segment. The scorecard holds this against the textbook's criteria; compare each "
-        "score with chance and with "
-        "plain signal amplitude.",
+        "score with chance, with "
+        "plain signal amplitude, and with networks that have learnt nothing (--control).",
         "glocal_analysis",
         glocal,
     ),
     "counterfactuals": Section(
         "Counterfactuals: what would have to change for another decision?",
-        "The fewest and smallest changes of waves and intervals that take the network across its "
-        "threshold, within what the data set's records show, measured again on the edited record. "
-        "It says what the network would follow, not what a treatment would do.",
+        "Few and small changes of waves and intervals, found by a search, that take the network "
+        "across its threshold, within what the data set's records show, measured again on the "
+        "edited record. It says what the network would follow, not what a treatment would do.",
         "counterfactuals",
         counterfactuals,
     ),

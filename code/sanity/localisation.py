@@ -14,7 +14,7 @@ top-k (Arras et al., Information Fusion 81 (2022) 14); ROC AUC as in saliency be
 Localisation against known causes: on a simulated cohort the truth is planted, and the
 intervention gate says where it counts.
 
-A record counts when the model demonstrably uses the cause there: undoing the planted change (same
+A record counts when the model answers to the cause there: undoing the planted change (same
 patient, noise and beats) lowers the logit by at least MIN_EFFECT, and undoing a decoy (a visible
 change without a label) moves it by no more than DECOY_SHARE of that. The truth is the lead x
 segment cells that planted_causes.csv names, as far as the cause changes them by at least CORE of

@@ -214,7 +214,7 @@ def draw_clusters(
     )
     figure.suptitle(
         f"Clusters in {TITLES.get(name, name)}: median beats, "
-        f"coloured by what {material.method} finds relevant for {target}"
+        f"coloured by the relevance of {material.method} for {target}"
     )
     return figure
 
