@@ -168,7 +168,10 @@ def _verdict_on(pathology, group):
         open_ones = [name for name in [*raising, *other] if name not in learnt]
         return Verdict(said, pathology, n, learnt, against, open_ones, "yes")
     if raising:
-        said = f"the answer follows {{}}, more than made-up concepts; {_held_against(group)}."
+        said = (
+            "special in this network: the answer follows {}, more than made-up concepts; "
+            f"{_held_against(group)}."
+        )
         return Verdict(said, pathology, n, raising, against, other)
     return Verdict("none of its criteria is followed for {}.", pathology, n, [], against, [])
 

@@ -15,10 +15,10 @@ sys.path[:0] = [str(ROOT / "code"), str(Path(__file__).parent)]
 
 from bench_glocal import CAUSES, PAPER_TOP5, names_of
 
+from attribution.cards import planted_cards
 from common.labels import LABEL_MAPPINGS, LEADS
 from common.words import method_in_words
 from ecg.segments import SEGMENTS
-from glocal.scorecard import planted_cards
 from glocal.tables import cells_of
 
 WHERE = {"real": "real", "sim": "simulated"}

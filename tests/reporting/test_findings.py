@@ -22,6 +22,7 @@ from reporting.run import Run
 
 CLASSES = ("NORM", "AMI", "LVH", "CLBBB")
 NAMES = (*CONCEPTS, *CLASSES, *LEADS, "R2", "T-Peak", "R-Peak")
+SPECIAL = "special in this network: the answer follows"
 LIMITS = {FEW_POSITIVES, FEW_CLASS_RECORDS, TOP_CELLS, CHANCE}  # said as limits, not as results
 
 
@@ -291,7 +292,7 @@ def test_a_criterion_that_lowers_its_class_is_not_said_to_raise_it(tmp_path):
     )
     scores.to_csv(tmp_path / "tcav/scores.csv", index=False)
     (said,) = [one for one in findings(run) if one.topic == "Concepts:"]
-    assert said.text.startswith("the answer follows S12-LVH for LVH (8 ECGs), more than")
+    assert said.text.startswith(f"{SPECIAL} S12-LVH for LVH (8 ECGs), more than")
     assert said.text.endswith(
         "No evidence of LI-LVH for LVH. Against the textbook, the answer falls with SLI-LVH for "
         "LVH."
