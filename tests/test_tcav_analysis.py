@@ -276,11 +276,11 @@ def test_untrained_networks_are_held_against_controls_and_have_learnt_nothing(wo
     said = analyse(workplace, tmp_path / "out", *options, "--seeds", *seeds)
     scores = pd.read_csv(tmp_path / "out" / f"lenet_{TASK}" / "tcav" / "scores.csv")
     assert (
-        "3 trained networks against 4 of each kind of control; smallest possible p: 0.029" in said
+        "3 trained networks against 4 of each kind of control; smallest possible p: 0.057" in said
     )
     assert scores["n_trained"].eq(3).all()
     assert scores["n_controls"].eq(4).all()
-    assert scores["p_control_corrected"].between(1 / 35 - 1e-6, 1).all()
+    assert scores["p_control_corrected"].between(2 / 35 - 1e-6, 1).all()
     assert (scores["p_control_corrected"] >= scores["p_control"]).all()
     assert (scores["control_low"] <= scores["control_high"]).all()
     of_pair = scores.groupby(["concept", "pathology"])[["p_control", "learnt"]]

@@ -10,10 +10,12 @@ concept and class is called
 
 The statistic of a pair is the magnitude averaged over the upper half of the layers, and over the
 networks trained with different seeds. Against the controls of a kind: the difference of the means
-of trained networks and controls, in units of its standard deviation over all of them; max-T over
-all pairs (Westfall & Young 1993) under permutations of which networks are the trained ones, exact
-if the networks are exchangeable, as they are where nothing is learnt. The p of a pair is the larger
-of the two kinds'. A single network can hardly be told from twenty controls: MIN_SEEDS are needed.
+of trained networks and controls, in units of its standard deviation over all of them; step-down
+max-T (Westfall & Young 1993) under permutations of which networks are the trained ones, exact if
+the networks are exchangeable, as they are where nothing is learnt. Pairs of a concept and a class
+that it is a criterion of are one family, all others another, with half of the level each: what a
+reader asks first does not pay for what goes together with it. The p of a pair is the larger of the
+two kinds'. A single network can hardly be told from twenty controls: MIN_SEEDS are needed.
 """
 
 import itertools
@@ -97,11 +99,17 @@ def arrangements(n_trained: int, n_controls: int, seed: int = 0) -> np.ndarray:
 
 
 def against_controls(
-    trained: np.ndarray, controls: np.ndarray, seed: int = 0
+    trained: np.ndarray,
+    controls: np.ndarray,
+    seed: int = 0,
+    asked_first: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two-sided p of each pair alone, and max-T over all: trained (S, pairs), controls (K, pairs).
+    """Two-sided p of each pair alone, and corrected over all by step-down max-T.
 
-    The smallest possible is 1 / (S + K over S).
+    trained (S, pairs), controls (K, pairs)
+
+    asked_first  (pairs,) bool: these and the others are two families of half the level each
+    The smallest possible is 1 / (S + K over S), twice that with two families.
     """
     together = np.concatenate([trained, controls]).astype(np.float64)
     spread = together.std(axis=0)
@@ -109,9 +117,26 @@ def against_controls(
     weights = arrangements(len(trained), len(controls), seed)
     deviation = np.round(np.abs(weights @ together), 9)  # ties within rounding count as reached
     p = (deviation >= deviation[0]).mean(axis=0)
-    largest = np.sort(deviation.max(axis=1))
-    reached = len(largest) - np.searchsorted(largest, deviation[0], side="left")
-    return p, reached / len(largest)
+    first = np.zeros(len(p), dtype=bool) if asked_first is None else asked_first
+    families = [rows for rows in (np.flatnonzero(first), np.flatnonzero(~first)) if len(rows)]
+    corrected = np.ones(len(p))
+    for rows in families:
+        corrected[rows] = np.minimum(len(families) * _step_down(deviation[:, rows]), 1)
+    return p, corrected
+
+
+def _step_down(deviation):
+    """Corrected p (pairs,): the k-th largest deviation is held against the maximum over itself and
+    the smaller ones in each arrangement (arrangements, pairs), the first row being the true one.
+    """
+    ascending = np.argsort(deviation[0], kind="stable")
+    largest, p = np.zeros(len(deviation)), np.empty(deviation.shape[1])
+    for pair in ascending:
+        largest = np.maximum(largest, deviation[:, pair])
+        p[pair] = (largest >= deviation[0, pair]).mean()
+    descending = ascending[::-1]
+    p[descending] = np.maximum.accumulate(p[descending])
+    return p
 
 
 def special_p(observed: np.ndarray, null: np.ndarray) -> np.ndarray:
@@ -128,6 +153,7 @@ def judge(
     controls: dict[str, np.ndarray],
     n_class: Sequence[int],
     seed: int = 0,
+    asked_first: np.ndarray | None = None,
 ) -> Verdicts:
     """Verdicts on one family of concepts.
 
@@ -135,6 +161,7 @@ def judge(
     null      # (n_null, concepts, classes), mean over the networks; None without pseudo-concepts
     controls  # per kind (K, concepts, layers, classes); "learnt" needs every kind
     n_class   # records of each class; below MIN_CLASS it is not tested
+    asked_first  # (concepts, classes) bool: the concept is a criterion of the class
     """
     from networks.controls import CONTROLS  # alone where there are control networks
 
@@ -147,7 +174,8 @@ def judge(
         tests = []
         for values in controls.values():
             of_kind = values[:, :, chosen].mean(axis=2)
-            tests.append(_one_kind(pairs[..., tested], of_kind[..., tested], seed))
+            first = None if asked_first is None else asked_first[:, tested].ravel()
+            tests.append(_one_kind(pairs[..., tested], of_kind[..., tested], seed, first))
             shift = pairs.mean(axis=0) - of_kind.mean(axis=0)
             beyond &= np.sign(shift) == np.sign(pairs.mean(axis=0))
         p[:, tested] = np.max([test[0] for test in tests], axis=0)
@@ -164,10 +192,10 @@ def judge(
     return Verdicts(p, corrected, words, low, high, len(trained), n_controls)
 
 
-def _one_kind(trained, controls, seed):
+def _one_kind(trained, controls, seed, first):
     """p and corrected p of one kind of control, (concepts, classes) each."""
     flat = [values.reshape(len(values), -1) for values in (trained, controls)]
-    return [values.reshape(trained.shape[1:]) for values in against_controls(*flat, seed)]
+    return [values.reshape(trained.shape[1:]) for values in against_controls(*flat, seed, first)]
 
 
 def _band(untrained, shape):
@@ -226,10 +254,15 @@ def beside(
 
 
 def compare(
-    outcomes: Sequence[Outcome], against: Beside, plan: Plan, n_class: Sequence[int]
+    outcomes: Sequence[Outcome],
+    against: Beside,
+    plan: Plan,
+    n_class: Sequence[int],
+    asked_first: np.ndarray | None = None,
 ) -> dict[str, Verdicts]:
     """Verdicts per family of concepts ("random", "others": what the negatives are) on the outcomes
-    of the explained network.
+    of the explained network. asked_first (outcomes, classes) bool: the concept is a criterion of
+    the class.
     """
     trained = [cell_magnitudes(outcomes, plan), *against.trained]
     null = [pseudo_magnitudes(outcomes), *against.null] if plan.n_null else []
@@ -243,6 +276,7 @@ def compare(
             {kind: np.stack(values)[:, rows] for kind, values in against.controls.items()},
             n_class,
             plan.seed,
+            None if asked_first is None else asked_first[rows],
         )
     return verdicts
 
@@ -273,7 +307,7 @@ def floor_in_words(n_trained: int, n_controls: int) -> str:
             f"{n_trained} trained network: nothing can be called learnt, the band of untrained "
             f"networks is written beside each cell; give {MIN_SEEDS - n_trained} more with --seeds"
         )
-    smallest = 1 / min(comb(n_trained + n_controls, n_trained), EXACT)
+    smallest = 2 / min(comb(n_trained + n_controls, n_trained), EXACT)  # two families
     return (
         f"{n_trained} trained networks against {n_controls} of each kind of control; smallest "
         f"possible p: {smallest:.2g}"

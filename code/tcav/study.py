@@ -12,6 +12,7 @@ from torch import nn
 
 from common.cli import say_results
 from common.files import sha256, write_csv
+from common.labels import associated
 from common.stage import Stage
 from ecg.concepts import CONCEPTS
 from networks import distributed
@@ -89,7 +90,9 @@ def answer(
         against = beside_of(args, model, data, place, question)
         if not distributed.is_main():
             return
-        verdicts = compare(outcomes, against, question.plan, question.classes.counts)
+        criteria = criteria_of(outcomes, question.classes.labels, model.info.task)
+        n_class = question.classes.counts
+        verdicts = compare(outcomes, against, question.plan, n_class, criteria)
         scores = scores_of(model.info, question, outcomes, verdicts)
         paths = write_tables(args, folder, question, scores, outcomes, means)
         evaluated, classes = question.evaluated, question.classes
@@ -147,6 +150,20 @@ def beside_of(
         lambda network, plan: explain(args, network, question, plan)[0],
         question.plan,
         device,
+    )
+
+
+def criteria_of(outcomes: list[Outcome], labels: list[str], task: str) -> np.ndarray:
+    """(outcomes, labels) bool: the outcome's concept is a criterion of the label."""
+    concepts = [CONCEPTS.get(outcome.concept.name) for outcome in outcomes]
+    return np.array(
+        [
+            [
+                concept is not None and associated(concept.pathologies, label, task)
+                for label in labels
+            ]
+            for concept in concepts
+        ]
     )
 
 

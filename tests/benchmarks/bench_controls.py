@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from bench_tcav_validity import PLANTED, TASK, Prepared, simulate
 
-from common.labels import LABEL_MAPPINGS, LEADS
+from common.labels import LABEL_MAPPINGS, LEADS, associated
 from ecg.concepts import CONCEPTS
 from networks.checkpoints import ModelInfo
 from networks.controls import CONTROLS, _trained, make_control, training_records
@@ -164,7 +164,17 @@ def verdicts_on(study: dict, kind: str, n_group: int, rng: np.random.Generator, 
         return None
     controls = {name: networks[name][0][order[name][:n_controls]] for name in CONTROLS}
     cells, null = (values[group] for values in networks[kind])
-    return judge_group(cells, null.mean(axis=0), controls, study["n_class"]).words
+    criteria = np.array(
+        [
+            [
+                concept in CONCEPTS and associated(CONCEPTS[concept].pathologies, label, TASK)
+                for label in study["labels"]
+            ]
+            for concept in study["concepts"]
+        ]
+    )
+    n_class = study["n_class"]
+    return judge_group(cells, null.mean(axis=0), controls, n_class, asked_first=criteria).words
 
 
 def judge(args):
