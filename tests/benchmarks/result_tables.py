@@ -40,9 +40,11 @@ def interval(row: pd.Series | dict, digits: int = 2) -> str:
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table."""
+    """A table, without columns that hold nothing but dashes."""
+    rows = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    kept = [k for k in range(len(head)) if not rows or any(row[k] != "–" for row in rows)]
     lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(map(str, line))} |" for line in lines]
+    return [f"| {' | '.join(line[k] for k in kept)} |" for line in lines]
 
 
 def run_of(work: Path, where: str, name: str) -> Path:
@@ -69,6 +71,8 @@ def discovery(work: Path) -> list[str]:
     lines = []
     for where, words in WHERE.items():
         run = run_of(work, where, "lenet_superdiagnostic")
+        if not (run / "discovery/discovery.json").is_file():
+            continue
         table = pd.read_csv(run / "discovery/table.csv")
         n = table.loc[table["metric"] == "ari"].iloc[0]
         lines += [
@@ -118,7 +122,7 @@ SCORES = {
     "dose, +1 % (0)": "dose_percent_signed",
     "T: right chest lead": "amplitude_chest",
     "T: right wave": "amplitude_window_T",
-    "this cause (AUC, .50)": "localisation_specific_auc",
+    "this cause (AUC, .50)": "localisation_specific_auc_absolute",
     "seeds, cells": "agreement_seeds_cells",
 }
 
@@ -130,6 +134,8 @@ def sanity(work: Path) -> list[str]:
     lines = []
     for where, words in WHERE.items():
         run = run_of(work, where, "lenet_subdiagnostic_s0")
+        if not (run / "sanity/sanity.json").is_file():
+            continue
         checks = pd.read_csv(run / "sanity/checks.csv")
         ties = _ties(pd.read_csv(run / "sanity/comparisons.csv"))
         favoured = set(checks.loc[checks["favoured"], ["check", "method"]].itertuples(index=False))
@@ -141,7 +147,10 @@ def sanity(work: Path) -> list[str]:
             *markdown(("method", *SCORES), _sanity_rows(checks, ties, favoured)),
             "",
         ]
-    table = pd.read_csv(run_of(work, "sim", "lenet_subdiagnostic_s0") / "sanity/controls.csv")
+    path = run_of(work, "sim", "lenet_subdiagnostic_s0") / "sanity/controls.csv"
+    if not path.is_file():
+        return lines
+    table = pd.read_csv(path)
     n = f"{int(table['n_controls'].max())} untrained networks and as many on permuted labels"
     lines += [
         f"Localisation on the simulated records beside {n}; {int(table['n'].max())} records; "
@@ -179,10 +188,8 @@ def _sanity_rows(checks, ties, favoured):
 
 
 def _control_rows(table):
-    shown = table[
-        table["check"].isin(("localisation_specific_auc", "localisation_auc_cell_signed"))
-    ]
-    shown = shown if len(shown) else table
+    named = ("localisation_specific_auc_absolute", "localisation_auc_cell_absolute")
+    shown = table[table["check"].isin(named)].sort_values("check", kind="stable")
     for row in shown.itertuples():
         yield (
             row.check.removeprefix("localisation_").replace("_", " "),

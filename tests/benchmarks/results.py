@@ -230,9 +230,15 @@ def run_step(name: str, work: Path, ptbxl: str | None) -> None:
 def ran(work: Path, steps: Sequence[str]) -> str:
     """When and by which commits the steps of a section ran."""
     done = json.loads((work / "steps.json").read_text())
+    missing = [name for name in steps if name not in done]
+    steps = [name for name in steps if name in done]
+    if not steps:
+        sys.exit(f"no step of this section has ended in {work}: run it without --only_write")
     dates = sorted({done[name]["date"] for name in steps})
     commits = sorted({done[name]["commit"] for name in steps})
-    return f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}, commit {', '.join(commits)}"
+    days = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    without = f" (not run: {', '.join(missing)})" if missing else ""
+    return f"{days}, commit {', '.join(commits)}{without}"
 
 
 # ---------------------------------------------------------------- writing

@@ -97,11 +97,11 @@ def write_results(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     unknown = [name for name in args.results if name not in SECTIONS]
     if unknown:
         parser.error(f"unknown section {', '.join(unknown)}: accepted are {', '.join(SECTIONS)}")
-    if not args.ptbxl:
+    if not args.ptbxl and not args.only_write:
         parser.error("--results needs --ptbxl, a folder of records in PTB-XL's layout")
     args.work.mkdir(parents=True, exist_ok=True)
     for name in args.results or SECTIONS:
-        for step in SECTIONS[name].steps:
+        for step in () if args.only_write else SECTIONS[name].steps:
             run_step(step, args.work.resolve(), args.ptbxl)
         write_section(name, SECTIONS[name], args.work.resolve())
         print(f"docs/results.md: {name} written")
@@ -129,6 +129,12 @@ def main() -> None:
         default=Path("output/results"),
         help="folder of the runs behind --results; what has ended there stays "
         "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--only_write",
+        action="store_true",
+        help="with --results: run nothing, make the tables from what lies in --work; steps that "
+        "have not ended are named",
     )
     args = parser.parse_args()
     if args.results is not None:
