@@ -236,8 +236,6 @@ def classification_metrics(
     for c in np.flatnonzero(evaluable(labels)):
         areas[c], precisions[c] = ranking(logits[:, c], labels[:, c], weights)
     n, n_positive, known = len(labels), labels.sum(axis=0), evaluable(labels)
-    counts = {"n_positive": int(n_positive.sum()), "n_classes": int(known.sum())}
-
     found = [len(np.unique(patients[positive])) for positive in labels.T]  # patients with a class
 
     def per_class(values, intervals):
@@ -258,31 +256,37 @@ def classification_metrics(
     squares = np.square(probabilities - labels)
     per_record = np.column_stack([squares, squares.mean(axis=1)])  # the classes, then their mean
     *brier_intervals, brier_interval = _mean_intervals(per_record, patients, n_resamples, seed)
-    with_any = len(np.unique(patients[labels[:, known].any(axis=1)]))
-    everyone = len(np.unique(patients))
-    flat, owners = logits.ravel(), np.repeat(patients, len(names))
-
-    def average(value, interval, **more):
-        return _entry(value, interval if n_resamples else NOTHING, n, **more)
-
+    of_each = (_mean_over_classes(areas), _mean_over_classes(precisions))
     return {
-        # a resample may lack a rare class: its macro average is over the classes it has
-        "macro_auc": average(
-            _mean_over_classes(areas)[0], macro_auc_interval(logits, labels, patients), **counts
-        ),
-        "micro_auc": average(
-            micro_auc(logits, labels, weights[:1])[0],
-            auc_interval(flat, labels.ravel(), owners),
-            **counts,
-        ),
-        "macro_average_precision": _share(_mean_over_classes(precisions), with_any, n, **counts),
-        "fmax": _share(fmax(probabilities, labels, weights.astype(np.float64)), everyone, n),
-        "brier": average(squares.mean(), brier_interval),
+        **_averages(logits, labels, patients, weights, of_each),
+        "brier": _entry(squares.mean(), brier_interval, n),
         "calibration_error": calibration_error(probabilities, labels),
         "per_class_auc": per_class(areas[:, 0], area_intervals),
         "per_class_average_precision": per_class(precisions[:, 0], precision_intervals),
         "per_class_brier": per_class(squares.mean(axis=0), brier_intervals),
         "classes_left_out": [name for name, scored in zip(names, known, strict=True) if not scored],
+    }
+
+
+def _averages(logits, labels, patients, weights, of_each):
+    """What is said of all classes together; `of_each`: mean area and precision over the classes per
+    resample (a resample may lack a rare class: its average is over the classes it has).
+    """
+    known, n = evaluable(labels), len(labels)
+    counts = {"n_positive": int(labels.sum()), "n_classes": int(known.sum())}
+    with_any = len(np.unique(patients[labels[:, known].any(axis=1)]))
+    owners = np.repeat(patients, labels.shape[1])
+    intervals = [NOTHING, NOTHING]
+    if len(weights) > 1:  # resamples were asked for
+        intervals[0] = macro_auc_interval(logits, labels, patients)
+        intervals[1] = auc_interval(logits.ravel(), labels.ravel(), owners)
+    micro = micro_auc(logits, labels, weights[:1])[0]
+    best = fmax(sigmoid(logits), labels, weights.astype(np.float64))
+    return {
+        "macro_auc": _entry(of_each[0][0], intervals[0], n, **counts),
+        "micro_auc": _entry(micro, intervals[1], n, **counts),
+        "macro_average_precision": _share(of_each[1], with_any, n, **counts),
+        "fmax": _share(best, len(np.unique(patients)), n),
     }
 
 
