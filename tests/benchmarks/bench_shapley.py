@@ -9,10 +9,15 @@ summing up, and the correlation over players' samples with shares of other draws
 """
 
 import argparse
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests")]
 
 from attribution.methods import explain
 from networks.checkpoints import load_model
