@@ -12,9 +12,13 @@ a strange statement (all folds: the network has seen none), and of recordings of
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "code"), str(ROOT / "tests")]
 
 from attribution.neighbours import K, nearest, pool_of, settle_in, vectors_of
 from attribution.unlike import ALARM, signs_of, watch
