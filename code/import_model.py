@@ -400,8 +400,9 @@ def try_analyses(network: nn.Module, program: Program, x: Tensor) -> list[str]:
     from utils import layer_in_words
 
     with torch.no_grad():
-        target = network(x).argmax(dim=1)
-    lines = layer_lines(network, program, x)
+        logits = network(x)
+    target = logits.argmax(dim=1)
+    lines = [*range_lines(network, logits), *layer_lines(network, program, x)]
     for method in TRIED:
         try:
             with warnings.catch_warnings():
@@ -413,6 +414,17 @@ def try_analyses(network: nn.Module, program: Program, x: Tensor) -> list[str]:
         read = layer_in_words(network, x, network.info.sampling_rate) if "cam" in method else ""
         lines.append(f"{method}: yes{read and f', at {read}'}{quality_of(done, len(x))}")
     return lines
+
+
+def range_lines(network: nn.Module, logits: Tensor) -> list[str]:
+    """A line where what is taken for logits lies between 0 and 1 throughout."""
+    inside = bool(((logits >= 0) & (logits <= 1)).all())
+    if network.info.origin["outputs"] != "logits" or not inside:
+        return []
+    return [
+        f"outputs lie between 0 and 1 on all {len(logits)} records and are explained as they are: "
+        "if they are probabilities, let the network return the logits behind them"
+    ]
 
 
 def quality_of(done: Explanation, n_records: int) -> str:

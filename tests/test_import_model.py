@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conftest import run_script
-from import_model import tried_records
+from import_model import range_lines, tried_records
 from networks.checkpoints import load_model
 from networks.foreign import wrap
 from own_files import dense_model
@@ -133,3 +133,19 @@ def test_without_a_data_set_the_analyses_are_tried_on_millivolts():
     signals = tried_records(info, None)
     assert signals.shape[::2] == (8, 12)
     assert 0.5 < abs(signals).max() < 20
+
+
+def test_outputs_that_look_like_probabilities_are_said():
+    """A sigmoid by hand is no last operation that could be taken off."""
+
+    class ByHand(torch.nn.Sequential):
+        def forward(self, x):
+            return 1 / (1 + torch.exp(-super().forward(x)))
+
+    layers = torch.nn.Flatten(), torch.nn.Linear(12 * 250, 2)
+    x = torch.randn(4, 12, 250)
+    for kind, said in ((ByHand, 1), (torch.nn.Sequential, 0)):
+        network = wrap(kind(*layers), ["A", "B"], seconds=2.5)
+        lines = range_lines(network, network(x))
+        assert len(lines) == said
+        assert all("between 0 and 1" in line for line in lines)
