@@ -8,6 +8,7 @@ ecg.measure_all(signals, 100)                        # one row per record
 ecg.segment(signal, 100)                             # (T, 12, 24)
 """
 
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,7 @@ def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
     """R-peaks, median beats and fiducials of a few records (n, T, 12) in mV; see `measure_all` for
     many.
     """
-    signals = _checked(signals, sampling_rate)
+    signals, sampling_rate = _checked(signals, sampling_rate)
     fine = rpeaks.at_rate(rpeaks.clean(signals), sampling_rate, RATE)
     peaks = [found * RATE // sampling_rate for found in rpeaks.detect_all(signals, sampling_rate)]
     stride = max(RATE // sampling_rate, 1)
@@ -94,13 +95,23 @@ def single_beats(
 
 def _checked(signals, sampling_rate):
     signals = np.asarray(signals)
-    if signals.ndim != 3 or signals.shape[2] != len(LEADS):
+    if signals.ndim != 3 or signals.shape[2] != len(LEADS) or not signals.shape[1]:
         raise UserError(
             f"signals of shape {signals.shape}: (records, samples, {len(LEADS)} leads) is needed"
         )
-    if not 50 <= sampling_rate <= 2000:
-        raise UserError(f"sampling rate {sampling_rate} Hz: between 50 and 2000 is needed")
-    return signals
+    return signals, whole_rate(sampling_rate)
+
+
+def whole_rate(sampling_rate: float) -> int:
+    """The rate as an int; UserError for anything but a whole number of Hz between 50 and 2000."""
+    whole = isinstance(sampling_rate, numbers.Real) and sampling_rate == int(
+        np.nan_to_num(sampling_rate)
+    )
+    if not whole or not 50 <= sampling_rate <= 2000:
+        raise UserError(
+            f"sampling rate {sampling_rate} Hz: a whole number between 50 and 2000 is needed"
+        )
+    return int(sampling_rate)
 
 
 def _rhythm(centres, length):
@@ -153,7 +164,7 @@ def measure_all(signals: np.ndarray, sampling_rate: int, progress: bool = True) 
     NaN where they cannot be made. Memory is bounded by chunks whatever N is. Raises UserError for
     signals of another shape.
     """
-    _checked(signals[:1], sampling_rate)
+    _, sampling_rate = _checked(signals[:1], sampling_rate)
     tables = []
     for start in tqdm(
         range(0, len(signals), CHUNK),

@@ -2,52 +2,88 @@
 
 import ecg
 marks = ecg.delineate(signal, sampling_rate=500)     # one row per lead, beat and wave
+marks = ecg.delineate(signal, 250, leads=("I", "II"))  # of two leads
 write_annotations(marks, folder, "00001_hr", 500)    # 00001_hr.i to 00001_hr.v6
 """
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from common.files import UserError
 from common.labels import LEADS
 from ecg import analysis
 from ecg.lead_marks import LeadWave, find_in_leads
 from ecg.median_beat import CENTRE, RATE
+from ecg.rpeaks import INDEPENDENT
 
 COLUMNS = ("lead", "beat", "wave", "onset", "peak", "offset", "confidence")
 WAVES = ("P", "QRS", "T")
 SIDES = ("onset", "peak", "offset")
 SYMBOLS = {"P": "p", "QRS": "N", "T": "t"}  # of WFDB; onsets are ( and offsets )
 GAP = 0.004  # s: waves that follow each other in a lead stay that far apart
+FLAT = 0.01  # mV: a lead whose beat is not taller shows no wave
+TALLEST = 50.0  # mV: no beat is, so that the signal is in other units
 OF_ONE_BEAT = 0.8  # share of the confidence that a beat has which no others support
 
 
-def delineate(signal: np.ndarray, sampling_rate: int) -> pd.DataFrame:
+def delineate(signal: np.ndarray, sampling_rate: int, leads: Sequence[str] = LEADS) -> pd.DataFrame:
     """P, QRS and T of every beat and lead of one record.
 
-    signal         # (T, 12) mV in the order of labels.LEADS
-    sampling_rate  Hz, 50 to 2000
+    signal         # (T, leads) mV, any length from half a second on
+    sampling_rate  Hz, a whole number from 50 to 2000
+    leads          what the columns of the signal are, of labels.LEADS in any order
 
     Returns a table in the order of leads, beats and waves: lead, beat (0 is the record's first),
     wave (P, QRS, T), onset, peak and offset in s from the record's start, and confidence (0 to 1):
     the share that the wave has in its lead beside what differs from beat to beat. A beat without a
-    P has the row with NaN and confidence 0; so has what lies outside of the record. Beats that are
-    alike share their marks' places relative to the QRS. Raises UserError for other shapes.
+    P has the row with NaN and confidence 0; so has what lies outside of the record, and every wave
+    of a lead that is flat. Beats that are alike share their marks' places relative to the QRS.
+    Raises UserError for other shapes, leads and rates, and for signals that cannot be mV.
     """
-    signal = np.asarray(signal)
+    sampling_rate = analysis.whole_rate(sampling_rate)
+    signal = _twelve_leads(signal, leads)
     found = analysis.analyse(signal[None], sampling_rate)
     centres = found.beats.centres[0]
     centres = centres[centres >= 0]
     if not len(centres) or not np.isfinite(found.fiducials.QRS_on[0]):
         return pd.DataFrame(columns=COLUMNS)
+    height = np.ptp(found.beats.beats[0], axis=1)  # (12,) mV
+    if height.max() > TALLEST:
+        raise UserError(f"a beat is {height.max():.0f} mV tall: the signal has to be in mV")
     waves = _waves_of_beats(signal, sampling_rate, found, centres)
     marks = [getattr(waves[wave], side) for wave, side in product(WAVES, SIDES)]
     times = np.stack(marks).reshape(len(WAVES), len(SIDES), *marks[0].shape)
     times = (times + (centres - CENTRE)[:, None]) / RATE  # (waves, sides, beats, leads)
+    times[..., height < FLAT] = np.nan
     times = _in_turn(times, (len(signal) - 1) / sampling_rate)
-    return _table(times, _confidence(waves, found))
+    table = _table(times, _confidence(waves, found))
+    return table[table["lead"].isin(leads)].reset_index(drop=True)
+
+
+def _twelve_leads(signal, leads):
+    """Signal (T, 12) float32 in the order of LEADS from columns `leads`; 0 where a lead is not
+    given. Without I, II and chest leads, beats are found in the first that is given.
+    """
+    leads = list(leads)
+    unknown = [lead for lead in leads if lead not in LEADS]
+    if unknown or not leads or len(set(leads)) < len(leads):
+        raise UserError(f"leads {leads}: each once, of {', '.join(LEADS)}")
+    signal = np.asarray(signal)
+    if signal.ndim != 2 or signal.shape[1] != len(leads) or not len(signal):
+        raise UserError(
+            f"a signal of shape {signal.shape}: (samples, {len(leads)} leads) is needed"
+        )
+    if leads == list(LEADS):
+        return signal
+    whole = np.zeros((len(signal), len(LEADS)), np.float32)
+    whole[:, [LEADS.index(lead) for lead in leads]] = signal
+    if not whole[:, INDEPENDENT].any():
+        whole[:, LEADS.index("II")] = signal[:, 0]
+    return whole
 
 
 def _waves_of_beats(signal, sampling_rate, found, centres):

@@ -10,10 +10,10 @@ import numpy as np
 from scipy import ndimage
 
 from ecg.median_beat import CENTRE, RATE, WIDTH, MedianBeats, between
+from ecg.rpeaks import INDEPENDENT
 
 J_DELAY = 10  # ms from QRS offset to the J-point
 SILENCE = 0.02  # mV: a median beat that stays below it in every lead is none
-INDEPENDENT = [0, 1, 6, 7, 8, 9, 10, 11]  # I, II, V1-V6: the other four are sums of I and II
 
 
 @dataclass
@@ -275,7 +275,10 @@ def over_leads(waves: dict[str, np.ndarray], side: str) -> np.ndarray:
     count the less.
     """
     positions, size = waves[side], waves["size"]
-    weights = np.minimum(size, np.median(size, axis=1, keepdims=True)) + 1e-9
+    seen = np.sort(np.where(size > 0, size, np.inf), axis=1)  # a flat lead has no say
+    count = np.maximum((size > 0).sum(axis=1, keepdims=True), 1)
+    middle = [np.take_along_axis(seen, place, axis=1) for place in ((count - 1) // 2, count // 2)]
+    weights = np.minimum(size, np.nan_to_num(sum(middle) / 2)) + 1e-9
     order = np.argsort(positions, axis=1)
     reached = np.take_along_axis(weights, order, axis=1).cumsum(axis=1)
     middle = (reached >= reached[:, -1:] / 2).argmax(axis=1)

@@ -1,9 +1,11 @@
 """R-peaks from all leads at once, vectorised over records.
 
-The QRS is where all leads change fast together: the band-passed leads are squared, summed and
-smoothed into one activity curve per record, whose local maxima above a threshold of the record's
-own are the beats.
+The QRS is where all leads change fast together: the sizes of the band-passed leads, none counted
+beyond what is usual at its beats, are summed to one activity curve per record, whose local maxima
+above a threshold of the record's own are the beats. A blunt one that follows another is its T.
 """
+
+import functools
 
 import numpy as np
 
@@ -13,12 +15,14 @@ import scipy
 from scipy import ndimage
 
 RATE = 100  # Hz; detection runs at this rate whatever the record's own
-BAND = (6.0, 18.0)  # Hz: where QRS stands out most over P, T and muscle noise
+INDEPENDENT = [0, 1, 6, 7, 8, 9, 10, 11]  # I, II, V1-V6: the other four are sums of I and II
+BAND = (8.0, 20.0)  # Hz: where QRS stands out most over P, T and muscle noise
 SMOOTHING = 0.09  # s
 REFRACTORY = 0.20  # s: no heart beats twice within it (300 beats per minute)
+AROUND = 0.05  # s to both sides of a peak in which a lead's largest values are looked for
+MOST = 2.0  # times a lead's typical QRS: more of one lead is an artefact and counts no further
 T_DELAY = 0.42  # s: the peak of T follows R within it
-T_SHARPNESS = 0.25  # of the R before: a peak that bends less is its T
-AROUND = 0.05  # s to both sides of a peak in which its sharpest bend is looked for
+T_SHARPNESS = 0.4  # of the R before: a peak that bends less is its T
 THRESHOLD = 0.35  # share of the record's typical maximum
 SHARE_OF_LARGEST = 0.05  # the same of its largest, which may be an artefact
 
@@ -31,28 +35,65 @@ def detect_all(signals: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
 
     Returns N int arrays of sample numbers at `sampling_rate`; empty where nothing beats.
     """
-    leads = at_rate(clean(signals), sampling_rate, RATE)  # (N, 12, T at 100 Hz)
+    signals = np.asarray(signals)
+    leads = at_rate(clean(signals[..., INDEPENDENT]), sampling_rate, RATE)  # (N, 8, T at 100 Hz)
     if leads.shape[2] < RATE // 2:  # shorter than half a second: no beat can be told from noise
         return [np.array([], dtype=int)] * len(signals)
-    sections = scipy.signal.butter(2, BAND, "bandpass", fs=RATE, output="sos")
-    filtered = scipy.signal.sosfiltfilt(sections, leads, axis=2, padlen=min(50, leads.shape[2] - 1))
-    power = ndimage.uniform_filter1d((filtered**2).sum(axis=1), int(SMOOTHING * RATE), axis=1)
-    activity = np.sqrt(np.maximum(power, 0))  # a running sum may end a little below 0
-    reach = int(REFRACTORY * RATE)
-    crest = activity == ndimage.maximum_filter1d(activity, 2 * reach + 1, axis=1)
+    courses = _courses(leads)
+    first = np.sqrt((courses**2).sum(axis=1))
+    likely = _crests(first)
+    activity = _up_to_typical(courses, likely).sum(axis=1)
+    beats = _crests(activity)
+    bends = np.sqrt((_up_to_typical(_bends(leads), beats) ** 2).sum(axis=1))
+    sharpness = _largest_near(bends)
     peaks = [
-        np.flatnonzero(row) for row in crest & (activity > _thresholds(activity, crest)[:, None])
+        _without_t(np.flatnonzero(row), sharp) for row, sharp in zip(beats, sharpness, strict=True)
     ]
-    sharpness = ndimage.maximum_filter1d(_bends(leads), 2 * int(AROUND * RATE) + 1, axis=1)
-    peaks = [_without_t(found, row) for found, row in zip(peaks, sharpness, strict=True)]
     last = signals.shape[1] - 1
     return [np.minimum(np.round(found * sampling_rate / RATE).astype(int), last) for found in peaks]
 
 
+@functools.cache
+def _qrs_band():
+    """The filter of BAND: its design takes as long as filtering ten records."""
+    return scipy.signal.butter(2, BAND, "bandpass", fs=RATE, output="sos")
+
+
+def _courses(leads):
+    """Size of the QRS band in every lead (n, leads, T), smoothed over time."""
+    padding = min(50, leads.shape[2] - 1)
+    filtered = scipy.signal.sosfiltfilt(_qrs_band(), leads, axis=2, padlen=padding)
+    power = ndimage.uniform_filter1d(filtered**2, int(SMOOTHING * RATE), axis=2)
+    return np.sqrt(np.maximum(power, 0))  # a running sum may end a little below 0
+
+
+def _crests(activity):
+    """The local maxima (n, T) of activity that are high enough to be beats."""
+    reach = 2 * int(REFRACTORY * RATE) + 1
+    crest = activity == ndimage.maximum_filter1d(activity, reach, axis=1)
+    return crest & (activity > _thresholds(activity, crest)[:, None])
+
+
+def _up_to_typical(values, beats):
+    """Values (n, leads, T) cut off at MOST times what a lead typically reaches at beats (n, T): a
+    loose electrode makes one lead jump, a beat is seen in all.
+    """
+    near = _largest_near(values)
+    limits = np.full(values.shape[:2], np.inf)
+    for row, found in enumerate(beats):
+        if found.any():
+            limits[row] = MOST * np.median(near[row][:, found], axis=1)
+    return np.minimum(values, limits[..., None])
+
+
+def _largest_near(values):
+    return ndimage.maximum_filter1d(values, 2 * int(AROUND * RATE) + 1, axis=-1)
+
+
 def _bends(leads):
-    """How sharply the leads (n, 12, T) bend, (n, T): a T wave never does, however tall it is."""
-    bends = np.zeros((len(leads), leads.shape[2]), np.float32)
-    bends[:, 1:-1] = np.sqrt((np.diff(leads, 2, axis=2) ** 2).sum(axis=1))
+    """How sharply the leads (n, leads, T) bend: a T wave never does, however tall it is."""
+    bends = np.zeros_like(leads)
+    bends[..., 1:-1] = np.abs(np.diff(leads, 2, axis=2))
     return bends
 
 
@@ -71,18 +112,17 @@ def _thresholds(activity, crest):
     that are fewer than a tenth of the maxima leave noise as the median. Silence (under 5 uV) is
     never a beat.
     """
-    heights = np.where(crest, activity, np.nan)
-    large = np.nanquantile(
-        heights, 0.9, axis=1, keepdims=True
-    )  # a row's largest value is always a crest
-    typical = np.nanmedian(np.where(heights >= 0.5 * large, heights, np.nan), axis=1)
+    typical = np.empty(len(activity))
+    for row, (values, where) in enumerate(zip(activity, crest, strict=True)):
+        heights = values[where]  # a row's largest value is always a crest
+        typical[row] = np.median(heights[heights >= 0.5 * np.quantile(heights, 0.9)])
     return np.maximum.reduce(
         [THRESHOLD * typical, SHARE_OF_LARGEST * activity.max(axis=1), np.full(len(typical), 0.005)]
     )
 
 
 def clean(signals: np.ndarray) -> np.ndarray:
-    """Signals (N, T, 12) as (N, 12, T) float32, missing samples as 0."""
+    """Signals (N, T, leads) as (N, leads, T) float32, missing samples as 0."""
     leads = np.ascontiguousarray(np.asarray(signals, dtype=np.float32).transpose(0, 2, 1))
     return (
         leads if np.isfinite(leads).all() else np.nan_to_num(leads, nan=0.0, posinf=0.0, neginf=0.0)

@@ -102,3 +102,52 @@ def test_a_p_before_a_beat_of_another_kind_is_not_made_up():
     has_p = marked[marked["wave"] == "P"].groupby("beat")["onset"].apply(lambda x: x.notna().any())
     assert not has_p[[3, 7]].any()
     assert has_p[[2, 4, 5, 6]].all()
+
+
+def test_two_leads_are_enough():
+    """Leads I and II alone, in any order, give the marks that they have among twelve."""
+    whole = known_ecg(regular(60), 250, noise=0.005)
+    marks = ecg.delineate(whole[:, [1, 0]], 250, leads=("II", "I"))
+    assert set(marks["lead"]) == {"I", "II"}
+    among = ecg.delineate(whole, 250)
+    among = among[among["lead"].isin(["I", "II"])].reset_index(drop=True)
+    for wave, tolerance in (("P", 0.02), ("QRS", 0.012), ("T", 0.03)):
+        rows = (marks["wave"] == wave) & marks["onset"].notna() & among["onset"].notna()
+        assert rows.sum() > 0.9 * (marks["wave"] == wave).sum()
+        moved = (marks[rows][["onset", "offset"]] - among[rows][["onset", "offset"]]).abs()
+        assert moved.to_numpy().max() <= tolerance, wave
+
+
+@pytest.mark.parametrize("lead", ["II", "aVF", "V5"])
+def test_a_single_lead(lead):
+    beats = regular(70)
+    signal = known_ecg(beats, 128, noise=0.005)[:, [LEADS.index(lead)]]
+    marks = ecg.delineate(signal, 128, leads=(lead,))
+    for wave in ("P", "QRS", "T"):
+        assert marks[marks["wave"] == wave]["onset"].notna().sum() == len(beats), wave
+
+
+def test_a_flat_lead_has_no_marks():
+    signal = known_ecg(regular(70), 500, noise=0.005)
+    signal[:, 3], signal[:, 8] = np.nan, 0.4
+    marks = ecg.delineate(signal, 500)
+    flat = marks["lead"].isin([LEADS[3], LEADS[8]])
+    assert marks[flat]["onset"].isna().all()
+    assert (marks[flat]["confidence"] == 0).all()
+    assert marks[~flat & (marks["wave"] != "P")]["onset"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("factor", "rate", "leads", "says"),
+    [
+        (1000, 500, LEADS, "has to be in mV"),
+        (1, 500.5, LEADS, "whole number"),
+        (1, "500", LEADS, "whole number"),
+        (1, float("nan"), LEADS, "whole number"),
+        (1, 500, (*LEADS[:11], "X"), "each once"),
+        (1, 500, LEADS[:11], "11 leads"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(factor, rate, leads, says):
+    with pytest.raises(UserError, match=says):
+        ecg.delineate(known_ecg(regular(70), 500) * factor, rate, leads)

@@ -148,3 +148,17 @@ def test_a_tall_t_is_no_beat():
     found = detect_all(signal[None], 100)[0]
     assert len(found) == len(beats)
     assert np.abs(found * 10 - beats).max() <= 40
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+@pytest.mark.parametrize("ahead", [500, 170])  # ms before a beat: in between, and in its way
+def test_a_lead_that_jumps_is_no_beat_and_hides_none(rate, ahead):
+    """A loose chest electrode: many times a beat's height, in one lead alone."""
+    beats = regular(65)
+    signal = known_ecg(beats, rate, noise=0.01)
+    for beat in beats[3:6]:
+        start = round((beat - ahead) * rate / 1000)
+        signal[start : start + rate // 20, 7] += 6.0
+    found = positions(signal, rate)
+    assert len(found) == len(beats)
+    assert np.abs(found - beats).max() <= 20
