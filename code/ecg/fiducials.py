@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import ndimage
 
+from ecg.atria import differing, repeated, without_line
 from ecg.median_beat import CENTRE, RATE, WIDTH, MedianBeats, between
 from ecg.rpeaks import INDEPENDENT
 
@@ -63,6 +64,8 @@ def find(
         np.abs(leads).max(axis=(1, 2)) < SILENCE
     )
     no_p = _no_p(leads, median, p_on, p_off, irregularity)
+    no_p |= differing(median, p_on, p_off, ~no_p & (irregularity > IRREGULAR))
+    no_p |= repeated(leads, p_on, p_off, t_off - (rr if before is None else before))
     for field in fields(found):
         absent = silent | no_p if field.name.startswith("P_") else silent
         setattr(found, field.name, np.where(absent, np.nan, getattr(found, field.name)))
@@ -359,7 +362,7 @@ def p_of_single_beats(
         return np.full(len(beats), np.nan)
     first_sample = max(int(at.P_on[0]) - ms_to_samples(P_MARGIN), 0)
     width = int(at.P_off[0]) + ms_to_samples(P_MARGIN) - first_sample
-    pattern = _without_line(typical[INDEPENDENT, first_sample : first_sample + width])
+    pattern = without_line(typical[INDEPENDENT, first_sample : first_sample + width])
     power = (pattern**2).sum()
     shifts = np.full(len(beats), np.nan)
     for number, beat in enumerate(beats[:, INDEPENDENT]):
@@ -368,7 +371,7 @@ def p_of_single_beats(
         if stop <= start:
             continue
         windows = np.lib.stride_tricks.sliding_window_view(beat, width, axis=1)[:, start:stop]
-        windows = _without_line(np.moveaxis(windows, 0, 1))  # (places, leads, width)
+        windows = without_line(np.moveaxis(windows, 0, 1))  # (places, leads, width)
         match = (windows * pattern).sum(axis=(1, 2))
         likeness = match / np.sqrt((windows**2).sum(axis=(1, 2)) * power + 1e-12)
         best = likeness.argmax()
@@ -376,10 +379,3 @@ def p_of_single_beats(
         if likeness[best] > P_LIKE and fits:
             shifts[number] = start + best - first_sample
     return shifts
-
-
-def _without_line(windows):
-    """Windows (..., w) without the straight line between their ends."""
-    share = np.linspace(0, 1, windows.shape[-1])
-    begin, end = windows[..., :1], windows[..., -1:]
-    return windows - begin - (end - begin) * share

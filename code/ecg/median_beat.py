@@ -35,6 +35,8 @@ class MedianBeats:
                there is no beat
     dominant   # (n, B) bool: the beat is of the class that was averaged
     r_shift    # (n,) position of R relative to CENTRE
+    windows    # (n, 12, W, B) mV: all beats, at the record's rate; NaN beyond the record's ends;
+               None where the beats stand for themselves alone
     """
 
     beats: np.ndarray
@@ -42,6 +44,7 @@ class MedianBeats:
     centres: np.ndarray
     dominant: np.ndarray
     r_shift: np.ndarray
+    windows: np.ndarray | None = None
 
     @property
     def r_peaks(self) -> np.ndarray:
@@ -61,15 +64,14 @@ def aligned_median_beats(fine: np.ndarray, peaks: list[np.ndarray], stride: int)
         nothing = np.full((len(fine), 12, WIDTH), np.nan, np.float32)
         return MedianBeats(nothing, nothing, table, table >= 0, np.zeros(len(fine), int))
     table, dominant = _align(fine, table, stride)
-    low, coarse, high = _quantiles(
-        _windows(fine, table, dominant, stride), dominant, (0.25, 0.5, 0.75)
-    )
+    windows = _windows(fine, table, dominant, stride)
+    low, coarse, high = _quantiles(windows, dominant, (0.25, 0.5, 0.75))
     empty = ~dominant.any(axis=1)[:, None, None]
     coarse = np.where(
         empty, np.nan, np.nan_to_num(coarse)
     )  # 0 (the baseline) where no beat reaches, at the record's ends
     beats = at_rate(coarse, RATE // stride, RATE)
-    return MedianBeats(beats, (high - low) / 1.349, table, dominant, _r_shift(beats))
+    return MedianBeats(beats, (high - low) / 1.349, table, dominant, _r_shift(beats), windows)
 
 
 def _r_shift(beats):
