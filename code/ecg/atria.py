@@ -12,6 +12,7 @@ from ecg.rpeaks import INDEPENDENT
 
 MARGIN = 0.01  # s to both sides of P that are compared too
 ALIKE = 0.83  # correlation with the other beats' P: of beats that come irregularly, less is no P
+VARYING = 0.12  # change from one interval to the next, as a share: breathing changes them less
 FEWEST_BEATS = 3  # of which it can be said
 REPEATED = 0.6  # share of P that a wave shortly before it has: as much is flutter
 APART = 0.12, 0.32  # s between the two: 190 to 500 waves per minute
@@ -30,9 +31,17 @@ def differing(median: MedianBeats, p_on: np.ndarray, p_off: np.ndarray, rows: np
         windows = median.windows[row, INDEPENDENT, part][..., median.dominant[row]]
         windows = without_line(np.moveaxis(windows, -1, 0))  # (beats, leads, samples)
         windows = windows[np.isfinite(windows).all(axis=(1, 2))]
-        if len(windows) >= FEWEST_BEATS:
+        if len(windows) >= FEWEST_BEATS and _varying(median.centres[row]):
             found[row] = np.median(_likeness(windows)) < ALIKE
     return found
+
+
+def _varying(centres):
+    """Whether the intervals between beats (n,) change as they do when atria fibrillate: the root
+    mean square of their changes, as a share of their mean.
+    """
+    gaps = np.diff(centres[centres >= 0])
+    return len(gaps) > 1 and np.sqrt((np.diff(gaps) ** 2).mean()) > VARYING * gaps.mean()
 
 
 def _likeness(windows):
