@@ -18,7 +18,9 @@ REPEATED = 0.6  # share of P that a wave shortly before it has: as much is flutt
 APART = 0.12, 0.32  # s between the two: 190 to 500 waves per minute
 
 
-def differing(median: MedianBeats, p_on: np.ndarray, p_off: np.ndarray, rows: np.ndarray):
+def differing(
+    median: MedianBeats, p_on: np.ndarray, p_off: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
     """Whether what precedes the QRS of records `rows` (n,) bool differs from beat to beat: (n,)
     bool. Each beat is compared over all leads with the mean of the others.
     """

@@ -1,0 +1,48 @@
+"""P is not drawn where atria fibrillate or flutter, and stays where beats come irregularly."""
+
+import numpy as np
+import pytest
+
+import ecg
+from known_ecg import LIMB, WAVES, known_ecg, regular
+
+
+def atrial_waves(at_ms, rate, heights, width, seconds=10.0):
+    """Waves in all leads as P has them, each `heights` times as tall and `width` ms wide (SD)."""
+    time = np.arange(int(seconds * rate)) * 1000 / rate
+    waves = np.exp(-0.5 * ((time[:, None] - np.asarray(at_ms)) / width) ** 2) @ heights
+    eight = waves[:, None] * np.array(WAVES["P"][2])
+    return np.concatenate([eight[:, :2] @ LIMB.T, eight[:, 2:]], axis=1)
+
+
+def p_marked(signal, rate):
+    table = ecg.delineate(signal, rate)
+    return table[(table["wave"] == "P") & (table["lead"] == "II")]["onset"].notna().sum()
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+def test_no_p_in_fibrillation(rate):
+    random = np.random.default_rng(4)
+    beats = 400 + np.cumsum(random.uniform(480, 1050, 11))
+    waves = np.cumsum(random.uniform(120, 190, 70))
+    fibrillation = atrial_waves(waves, rate, random.uniform(0.3, 1.0, 70), 22)
+    signal = known_ecg(beats, rate, without="P", noise=0.01) + fibrillation
+    assert p_marked(signal, rate) == 0
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+def test_no_p_in_flutter_with_a_constant_ratio(rate):
+    """Flutter at 280 per minute, every fifth wave conducted 200 ms later."""
+    waves = np.arange(-800, 11_000, 214.0)
+    beats = waves[::5] + 200
+    signal = known_ecg(beats[(beats > 300) & (beats < 9500)], rate, without="PT", noise=0.005)
+    signal = signal + atrial_waves(waves, rate, np.ones(len(waves)), 30)
+    assert p_marked(signal, rate) == 0
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+def test_irregular_sinus_beats_keep_their_p(rate):
+    beats = 400 + np.cumsum(np.random.default_rng(5).uniform(600, 1100, 10))
+    signal = known_ecg(beats, rate, noise=0.01)
+    assert p_marked(signal, rate) >= len(beats) - 1
+    assert p_marked(known_ecg(regular(75), rate, noise=0.01), rate) == len(regular(75))
