@@ -149,10 +149,12 @@ class StageParser(argparse.ArgumentParser):
 
     def _close_option(self, wrong):
         """The option that was meant: --model is --model_path rather than --modelname."""
-        known = list(chain.from_iterable(action.option_strings for action in self._actions))
+        known = {name.removeprefix("--"): name for name in self._option_string_actions}
+        wrong = wrong.removeprefix("--")
         if f"{wrong}_path" in known:
-            return f"{wrong}_path"
-        return next(iter(difflib.get_close_matches(wrong, known, n=1)), None)
+            return known[f"{wrong}_path"]
+        close = difflib.get_close_matches(wrong, known.keys() - {"help", "-h"}, n=1)
+        return known[close[0]] if close else None
 
 
 def _join_brackets(words):

@@ -69,11 +69,6 @@ class Edit:
         return " ".join((self.wave, *self.leads))
 
     @property
-    def is_interval(self) -> bool:
-        """Whether times are changed, in all leads at once."""
-        return not self.leads
-
-    @property
     def shown_in(self) -> tuple[str, ...]:
         """The leads that change by the same millivolts: of I aVL too, of II III and aVF."""
         more = [follower for lead in self.leads for follower in FOLLOWERS.get(lead, ())]

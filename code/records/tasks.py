@@ -7,6 +7,7 @@ multihot_<task>.npy's columns; a superclass of each may be given.
 from pathlib import Path
 from typing import NamedTuple
 
+from common.cli import check_names
 from common.files import UserError, read_json, write_json
 from common.labels import STATEMENTS, TASKS, slug, superclass
 
@@ -39,8 +40,7 @@ def own_tasks(*folders: str | Path) -> dict[str, Task]:
 def classes_of(data_path: str | Path, task: str) -> list[str]:
     """The classes of a task of a data set, or UserError that names its tasks."""
     tasks = read_tasks(data_path)
-    if task not in tasks:
-        raise UserError(f"unknown task {task}: accepted are {', '.join(tasks)}")
+    check_names("task", [task], tasks)
     return list(tasks[task].classes)
 
 

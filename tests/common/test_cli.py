@@ -11,6 +11,8 @@ from common.files import UserError
 from common.options import EXPLAINING, fraction
 from conftest import ROOT
 
+STAGES = sorted(path.stem for path in (ROOT / "code").glob("*.py") if path.stem != "utils")
+
 
 def parser():
     made = stage_parser(
@@ -102,6 +104,21 @@ def test_a_mistyped_option_is_told_what_was_meant(wrong, meant, capsys):
     assert f"did you mean {meant}?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_tells_the_paths_that_were_meant_and_never_help(stage, capsys):
+    parser = importlib.import_module(stage).get_args_parser()
+    for action in parser._actions:
+        action.required = False
+    for wrong in ("--model", "--data", "--output", "--epoch"):
+        with pytest.raises(SystemExit):
+            parser.parse_args([wrong, "x"])
+        said, meant = capsys.readouterr().err, f"{wrong}_path"
+        assert f"unrecognized arguments: {wrong} x" in said
+        assert "--help?" not in said
+        if meant in parser._option_string_actions:
+            assert f"did you mean {meant}?" in said
+
+
 def test_a_name_in_another_case_is_told_the_right_one():
     with pytest.raises(UserError, match=r"unknown label ami: .*did you mean AMI\?"):
         check_names("label", ["ami"], ["AMI", "IMI"])
@@ -135,9 +152,6 @@ def test_an_option_that_has_no_counterpart_is_explained(capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "unig_features.csv" in said
-
-
-STAGES = sorted(path.stem for path in (ROOT / "code").glob("*.py") if path.stem != "utils")
 
 
 @pytest.mark.parametrize("stage", STAGES)
