@@ -5,6 +5,8 @@ colour-blind), absolute heat from cream to magenta. Heat lies behind the trace, 
 it hides it: an ECG is read by its line.
 """
 
+from collections.abc import Iterable
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -20,6 +22,20 @@ INK = "#1a1a1a"
 COLUMN = 85 / 25.4  # inches: the width of a journal's column
 # Okabe and Ito's colours, told apart by the colour-blind
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a1f5c", "#5b8c00")
+# classes that stand side by side in figures -> place in COLOURS, the same in every figure
+CLASS_COLOURS = {
+    "AMI": 0,
+    "MI": 0,
+    "IMI": 1,
+    "NORM": 2,
+    "LVH": 3,
+    "HYP": 3,
+    "CLBBB": 4,
+    "CD": 4,
+    "CRBBB": 5,
+    "LAFB/LPFB": 6,
+    "STTC": 7,
+}
 POSITIVE, NEUTRAL, NEGATIVE = "#d55e00", "#f4f1ec", "#0072b2"
 
 # for signed relevance: blue speaks against the class, vermillion for it
@@ -30,6 +46,17 @@ SIGNED_CMAP = LinearSegmentedColormap.from_list(
 ABSOLUTE_CMAP = LinearSegmentedColormap.from_list(
     "xai_absolute", [NEUTRAL, "#fde08a", "#fbb04c", "#f2713a", "#d63a5a", "#a6228c"]
 )
+
+
+def class_colours(names: Iterable[str]) -> dict[str, str]:
+    """Colour of each class: of CLASS_COLOURS the same one in every figure; the others take, in
+    turn, what those leave.
+    """
+    names = list(dict.fromkeys(names))
+    fixed = {name: COLOURS[CLASS_COLOURS[name]] for name in names if name in CLASS_COLOURS}
+    free = [colour for colour in COLOURS if colour not in fixed.values()] or list(COLOURS)
+    others = [name for name in names if name not in fixed]
+    return {**fixed, **{name: free[place % len(free)] for place, name in enumerate(others)}}
 
 
 def style() -> None:

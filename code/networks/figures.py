@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from common.plotting import COLOURS, COLUMN, style
+from common.plotting import COLOURS, COLUMN, class_colours, style
 from networks.metrics import reliability
 
 MANY = 8  # classes that can be told apart by colour and named in a legend
@@ -41,10 +41,11 @@ def roc_figure(
     )
     for _, _, name in pale:
         ax.plot(*_roc(scores, labels, names, name), color=PALE, lw=0.7, zorder=1)
-    for colour, (n_positive, area, name) in zip(COLOURS, strong, strict=False):
+    colours = class_colours(name for _, _, name in strong)
+    for n_positive, area, name in strong:
         ax.plot(
             *_roc(scores, labels, names, name),
-            color=colour,
+            color=colours[name],
             lw=1.3,
             label=f" {name} {area:.3f} ({n_positive})",
         )  # the space: matplotlib hides labels that begin with _

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from common.labels import LEADS
-from common.plotting import ABSOLUTE_CMAP, COLOURS, heat_line, heat_norm, style
+from common.plotting import ABSOLUTE_CMAP, COLOURS, class_colours, heat_line, heat_norm, style
 from ecg.beats import mean_beats, median_beats, window_times
 from subgroups.clusters import fit_space
 from subgroups.cohort import Cohort
@@ -34,8 +34,9 @@ def group_styles(names: Sequence[str], cohort: Cohort) -> dict[str, tuple[str, s
     every panel and figure, other names take those that are left.
     """
     order = [*cohort.names, *(name for name in names if name not in cohort.names)]
+    colours = class_colours(order)
     return {
-        name: (COLOURS[place % len(COLOURS)], LABEL_MARKERS[place % len(LABEL_MARKERS)])
+        name: (colours[name], LABEL_MARKERS[place % len(LABEL_MARKERS)])
         for place, name in enumerate(order)
     }
 

@@ -326,3 +326,15 @@ def test_leads_that_were_not_recorded_are_not_drawn_as_flat_lines():
     assert leads(values) == {"II"}
     values[:, 4] = 0.0  # a flat lead that the network reads
     assert leads(values) == {"II", "aVL"}
+
+
+def test_a_class_has_one_colour_in_every_figure():
+    alone, together = (
+        plotting.class_colours(["NORM"]),
+        plotting.class_colours(["IMI", "AMI", "NORM"]),
+    )
+    assert alone["NORM"] == together["NORM"]
+    many = plotting.class_colours(["X", "AMI", "Y", "IMI", "Z"])
+    assert len(set(many.values())) == 5
+    assert many["AMI"] == together["AMI"]
+    assert set(plotting.class_colours(map(str, range(20))).values()) == set(plotting.COLOURS)
