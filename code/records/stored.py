@@ -6,6 +6,7 @@ array as before; a choice of records (`pick`) is a list of rows and no copy.
 """
 
 import math
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,10 @@ class Room:
         self._on_disk = scratch is not None and n_bytes > IN_MEMORY
         if self._on_disk:
             with tempfile.TemporaryFile(dir=scratch) as file:
+                if hasattr(
+                    os, "posix_fallocate"
+                ):  # a full disk is an error now, not a signal later
+                    os.posix_fallocate(file.fileno(), 0, n_bytes)
                 self._values = np.memmap(file, np.float32, "w+", shape=shape)
         else:
             # an empty array takes memory only when it is filled: too late for an error in words

@@ -1,6 +1,7 @@
 """Signals that stay on disk give what the array in memory gives, and take no memory."""
 
 import pickle
+import resource
 
 import numpy as np
 import pytest
@@ -91,6 +92,18 @@ def test_room_in_memory_or_in_a_file_without_a_name(tmp_path, monkeypatch, in_me
     np.testing.assert_array_equal(read_pickle(tmp_path / "x.pkl"), signals)
     rows = np.array([5, 1])
     np.testing.assert_array_equal(whole(pick(found, rows)), signals[rows])
+
+
+def test_no_room_on_disk_is_an_error_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "IN_MEMORY", 1000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            Room((310, 7, 12), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_data_set_on_disk_is_the_data_set(tmp_path, monkeypatch):
