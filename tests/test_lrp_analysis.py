@@ -555,6 +555,21 @@ def test_own_csv(own, run_path, tmp_path):
     assert "Record mine: AMI" in page
 
 
+def test_an_own_record_beside_the_data_set(own, cohort, run_path, tmp_path):
+    """Its page says whom it resembles, whether it is like any, and what would turn the answer."""
+    path, _ = own
+    asked = ("--record", str(path), "--methods", "saliency", "--max_figures", "0")
+    folder = analyse(cohort, run_path, tmp_path, *asked, "--pathologies", "NORM")
+    alike = pd.read_csv(folder / "neighbours.csv")
+    assert set(alike["alike_by"]) == {"features", "cells NORM"}
+    assert alike["unlike_p"].dropna().between(0, 1).all()
+    [answer] = pd.read_csv(folder / "counterfactuals.csv").itertuples()
+    page = (folder / "ecg.html").read_text()
+    assert "What would turn it" in page
+    assert answer.pathology == "NORM"
+    assert "training records" in page
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
