@@ -166,8 +166,8 @@ def glocal_agreement(subject: Subject, maps: list[np.ndarray], method: str) -> p
     classes and pairs of models.
 
     No interval: the correlation of mean maps falls with the noise of the means, and resampled means
-    are noisier than the whole, so that their range holds neither this value nor that of more
-    records (coverage near 0, tests/benchmarks/bench_intervals.py).
+    are noisier than the whole, so that their range may hold neither this value nor that of more
+    records (tests/benchmarks/bench_intervals.py correlation).
     """
     classes = [
         target
