@@ -213,3 +213,37 @@ def test_a_wrong_checksum_is_said(tmp_path, capsys):
     read_recording(tmp_path / "a.xml")
     (line,) = capsys.readouterr().err.splitlines()
     assert "CRC32 mismatch in lead V6" in line
+
+
+def broken(content, random):
+    """A copy with bytes exchanged, cut out or put in, more often near its head."""
+    made_worse = bytearray(content)
+    for _ in range(random.integers(1, 8)):
+        place = int(random.integers(0, min(len(made_worse), random.choice([1500, 10**9]))))
+        kind = random.integers(0, 4)
+        if kind == 0:
+            made_worse[place : place + 4] = bytes(random.integers(0, 256, 4, dtype=np.uint8))
+        elif kind == 1:
+            del made_worse[place : place + int(random.integers(1, 50))]
+        elif kind == 2:
+            made_worse[place : place + 4] = b"9999"
+        else:
+            made_worse = made_worse[: place + 200]
+    return bytes(made_worse)
+
+
+@pytest.mark.parametrize("n_files", [40, pytest.param(2000, marks=pytest.mark.slow)])
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, n_files):
+    random = np.random.default_rng(n_files)
+    kinds = [kind for kind in FILES if not callable(FILES[kind][1])]
+    messages = []
+    for number in range(n_files):
+        name, content, _ = FILES[kinds[number % len(kinds)]]
+        (tmp_path / name).write_bytes(broken(content, random))
+        asked = Asked(start=1, seconds=1) if number % 2 else Asked()
+        try:
+            read_recording(tmp_path / name, asked)
+        except UserError as error:
+            messages.append(str(error))
+    assert messages
+    assert not [message for message in messages if "\n" in message]
