@@ -57,11 +57,28 @@ class Written:
     flags: dict[str, list[str]] = field(default_factory=dict)
 
 
+@dataclass
+class Waiting:
+    """Records that are judged together: names, and signals # (CHUNK, T, 12) float32 mV in memory
+    that is used again and again.
+    """
+
+    names: list[str] = field(default_factory=list)
+    signals: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
+
+    def add(self, name: str, signal: np.ndarray) -> None:
+        """Keep a record (T, 12) until it is judged; all have one length."""
+        if not len(self.signals):
+            self.signals = np.empty((CHUNK, *signal.shape), np.float32)
+        self.signals[len(self.names)] = signal
+        self.names.append(name)
+
+
 def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted) -> Written:
     """Read, check, bring to one rate and length, and write every recording. They are written aside
     and moved into place at the end: an import that is refused leaves what was there before.
     """
-    written, waiting = Written(wanted.sampling_rate or 0), []
+    written, waiting = Written(wanted.sampling_rate or 0), Waiting()
     aside = folder / ASIDE
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -79,8 +96,8 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
             _write(aside, int(ids[number]), signal, written.sampling_rate)
             written.kept.append(number)
             written.facts.append(recording.facts)
-            waiting.append((name, signal.astype(np.float32)))
-            if len(waiting) == CHUNK:
+            waiting.add(name, signal)
+            if len(waiting.names) == CHUNK:
                 _judge(waiting, written)
         _judge(waiting, written)
         if not written.kept:
@@ -171,15 +188,15 @@ def gain_for(signal: np.ndarray) -> float:
 
 def _judge(waiting, written):
     """Note which of the waiting records raise a flag, and forget them."""
-    if not waiting:
+    names = waiting.names
+    if not names:
         return
-    names, signals = zip(*waiting, strict=True)
-    waiting.clear()
-    verdict = plausibility.judge(np.stack(signals), written.sampling_rate)
+    verdict = plausibility.judge(waiting.signals[: len(names)], written.sampling_rate)
     for check, flags in verdict.items():
         found = [name for name, flag in zip(names, flags, strict=True) if flag]
         if found:
             written.flags.setdefault(check, []).extend(found)
+    names.clear()
 
 
 def print_summary(written: Written, n_asked: int) -> None:

@@ -8,7 +8,7 @@ from records.lead_names import arrange, lead_positions
 from records.recording import Asked, Recording
 from records.resampling import check_rate
 from records.wfdb_any import read_wfdb, record_path
-from records.wfdb_header import RecordError, said_in_comments
+from records.wfdb_header import SEGMENTED, RecordError, said_in_comments
 from records.wfdb_segments import read_segments, read_segments_header
 
 NOTHING = Asked()  # nothing beside what the file says
@@ -41,17 +41,9 @@ def read_recording(path: str | Path, asked: Asked = NOTHING) -> Recording:
 def read_wfdb_recording(path: Path, asked: Asked) -> Recording:
     """Read the WFDB record `path` (no suffix), which may be in several segments."""
     try:
-        segments = read_segments_header(path)
-        if segments is not None:
-            check_rate(segments.rate, path)
-            return read_segments(path, segments, asked)
-        read = read_wfdb(
-            path,
-            asked.start,
-            asked.seconds,
-            list(asked.lead_names) if asked.lead_names else None,
-            asked.unit,
-        )
+        read = _read_whole(path, asked)
+        if isinstance(read, Recording):
+            return read
     except RecordError as error:
         raise UserError(f"{path} cannot be used ({error})") from None
     check_rate(asked.rate or read.rate, path)
@@ -67,3 +59,16 @@ def read_wfdb_recording(path: Path, asked: Asked) -> Recording:
         said_in_comments(read.header.comments),
         tuple(read.names),
     )
+
+
+def _read_whole(path, asked):
+    """The signals of an ordinary record, or the recording that several segments make."""
+    names = list(asked.lead_names) if asked.lead_names else None
+    try:
+        return read_wfdb(path, asked.start, asked.seconds, names, asked.unit)
+    except RecordError as error:
+        segments = read_segments_header(path) if error.kind == SEGMENTED else None
+        if segments is None:
+            raise
+    check_rate(segments.rate, path)
+    return read_segments(path, segments, asked)

@@ -64,6 +64,7 @@ _SIGNAL = re.compile(
 )
 LARGEST = 2**40  # no count of samples, no number of a converter is larger
 MAX_BYTES = 10_000_000  # of a header
+SEGMENTED = "several segments"  # the kind of error of a record that wfdb_segments.py reads
 DEFAULT_RATE = 250.0  # WFDB's, where a header gives none
 
 
@@ -93,7 +94,7 @@ def parse_header(text: str, path: str | Path) -> Header:
     if top is None:
         raise RecordError("unreadable", f"{path}.hea is not a WFDB header")
     if "/" in top["name"]:
-        raise RecordError("unreadable", f"{path} is in several segments, which are not read")
+        raise RecordError(SEGMENTED, f"{path} is in several segments, which are not read here")
     found = [_SIGNAL.match(line) for line in lines[1:]]
     if not found or None in found or str(len(found)) != top["signals"].lstrip("0"):
         raise RecordError(
