@@ -24,6 +24,7 @@ from ecg import rpeaks
 RATE = 500  # Hz
 SYMBOLS = {"p": "P", "N": "QRS", "t": "T"}
 TOLERANCE = 0.15  # s (ANSI/AAMI EC57) within which two marks are of the same wave
+ONE_BEAT = 0.2  # s: peaks of a wide QRS lie up to 90 ms apart in different leads
 FEWEST_LEADS = 4  # that have to show a wave before it counts over all leads
 BOUNDARIES = tuple((wave, side) for wave in ("P", "QRS", "T") for side in ("onset", "offset"))
 
@@ -168,12 +169,12 @@ def compare_over_leads(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame
     return pd.DataFrame(rows, columns=["wave", "side", "error", "at"])
 
 
-def _over_leads(marks, side):
-    """Medians over the leads of the marks that lie together."""
+def _over_leads(marks, side, gap=TOLERANCE / 3):
+    """Medians over the leads of the marks that lie together: nowhere `gap` s apart."""
     values = np.sort(marks[side].dropna().to_numpy())
     if not len(values):
         return values
-    clusters = np.split(values, np.flatnonzero(np.diff(values) > TOLERANCE / 3) + 1)
+    clusters = np.split(values, np.flatnonzero(np.diff(values) > gap) + 1)
     return np.array([np.median(group) for group in clusters if len(group) >= FEWEST_LEADS])
 
 
@@ -292,7 +293,7 @@ def _xqrs(signal):
 
 
 def _beat_counts(found, record):
-    true = _over_leads(record.marks[record.marks["wave"] == "QRS"], "peak")
+    true = _over_leads(record.marks[record.marks["wave"] == "QRS"], "peak", ONE_BEAT)
     counts = []
     for tolerance in (TOLERANCE, 0.05):
         matched = pairs(found, true, tolerance)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import ecg
+from ecg.atria import differing
+from ecg.median_beat import WIDTH, MedianBeats
 from known_ecg import LIMB, WAVES, known_ecg, regular
 
 
@@ -46,3 +48,27 @@ def test_irregular_sinus_beats_keep_their_p(rate):
     signal = known_ecg(beats, rate, noise=0.01)
     assert p_marked(signal, rate) >= len(beats) - 1
     assert p_marked(known_ecg(regular(75), rate, noise=0.01), rate) == len(regular(75))
+
+
+@pytest.mark.parametrize(
+    ("alike", "gaps", "expected"),
+    [
+        (True, (300, 450, 380, 290, 410, 350), False),
+        (False, (300, 450, 380, 290, 410, 350), True),
+        (False, (380, 382, 381, 383, 380, 382), False),  # regular: noise, not fibrillation
+    ],
+)
+def test_waves_that_differ_are_no_p_where_intervals_vary(alike, gaps, expected):
+    random = np.random.default_rng(0)
+    centres = np.cumsum((250, *gaps))[None]
+    shape = (1, 12, WIDTH, centres.shape[1])
+    bump = np.hanning(60)[:, None]
+    windows = np.zeros(shape, np.float32)
+    for lead in range(12):
+        heights = np.full(shape[3], 0.1) if alike else random.normal(0, 0.1, shape[3])
+        windows[0, lead, 150:210] = bump * heights
+    median = MedianBeats(
+        np.zeros(shape[:3]), np.zeros(shape[:3]), centres, centres >= 0, np.zeros(1, int), windows
+    )
+    found = differing(median, np.array([150.0]), np.array([210.0]), np.array([True]))
+    assert found.tolist() == [expected]
