@@ -17,6 +17,8 @@ from scipy import ndimage
 RATE = 100  # Hz; detection runs at this rate whatever the record's own
 INDEPENDENT = [0, 1, 6, 7, 8, 9, 10, 11]  # I, II, V1-V6: the other four are sums of I and II
 BAND = (8.0, 20.0)  # Hz: where QRS stands out most over P, T and muscle noise
+PLACE_BAND = (6.0, 18.0)  # Hz: where the middle of a QRS is read, wide ones too
+PLACE_REACH = 0.06  # s to both sides of a peak in which that middle lies
 SMOOTHING = 0.09  # s
 REFRACTORY = 0.20  # s: no heart beats twice within it (300 beats per minute)
 AROUND = 0.05  # s to both sides of a peak in which a lead's largest values are looked for
@@ -39,30 +41,33 @@ def detect_all(signals: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
     leads = at_rate(clean(signals[..., INDEPENDENT]), sampling_rate, RATE)  # (N, 8, T at 100 Hz)
     if leads.shape[2] < RATE // 2:  # shorter than half a second: no beat can be told from noise
         return [np.array([], dtype=int)] * len(signals)
-    courses = _courses(leads)
+    courses = _courses(leads, BAND)
     first = np.sqrt((courses**2).sum(axis=1))
     likely = _crests(first)
     activity = _up_to_typical(courses, likely).sum(axis=1)
     beats = _crests(activity)
     bends = np.sqrt((_up_to_typical(_bends(leads), beats) ** 2).sum(axis=1))
     sharpness = _largest_near(bends)
+    places = _up_to_typical(_courses(leads, PLACE_BAND), beats)
+    places = np.sqrt((places**2).sum(axis=1))
     peaks = [
-        _without_t(np.flatnonzero(row), sharp) for row, sharp in zip(beats, sharpness, strict=True)
+        _in_the_middle(_without_t(np.flatnonzero(row), sharp), place)
+        for row, sharp, place in zip(beats, sharpness, places, strict=True)
     ]
     last = signals.shape[1] - 1
     return [np.minimum(np.round(found * sampling_rate / RATE).astype(int), last) for found in peaks]
 
 
 @functools.cache
-def _qrs_band():
-    """The filter of BAND: its design takes as long as filtering ten records."""
-    return scipy.signal.butter(2, BAND, "bandpass", fs=RATE, output="sos")
+def _filter_of(band):
+    """The filter of a band: its design takes as long as filtering ten records."""
+    return scipy.signal.butter(2, band, "bandpass", fs=RATE, output="sos")
 
 
-def _courses(leads):
-    """Size of the QRS band in every lead (n, leads, T), smoothed over time."""
+def _courses(leads, band):
+    """Size of a band (Hz) in every lead (n, leads, T), smoothed over time."""
     padding = min(50, leads.shape[2] - 1)
-    filtered = scipy.signal.sosfiltfilt(_qrs_band(), leads, axis=2, padlen=padding)
+    filtered = scipy.signal.sosfiltfilt(_filter_of(band), leads, axis=2, padlen=padding)
     power = ndimage.uniform_filter1d(filtered**2, int(SMOOTHING * RATE), axis=2)
     return np.sqrt(np.maximum(power, 0))  # a running sum may end a little below 0
 
@@ -105,6 +110,13 @@ def _without_t(found, sharpness):
         if not after or sharpness[peak] > T_SHARPNESS * sharpness[kept[-1]]:
             kept.append(peak)
     return np.array(kept, dtype=int)
+
+
+def _in_the_middle(found, activity):
+    """Peaks moved to where activity (T,) is largest nearby."""
+    reach = int(PLACE_REACH * RATE)
+    index = np.clip(found[:, None] + np.arange(-reach, reach + 1), 0, len(activity) - 1)
+    return np.unique(np.take_along_axis(index, activity[index].argmax(axis=1)[:, None], axis=1))
 
 
 def _thresholds(activity, crest):
