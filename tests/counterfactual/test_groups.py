@@ -77,7 +77,7 @@ def test_a_change_of_a_limb_lead_counts_for_those_that_follow_it():
 
 def test_groups_count_each_edit_that_suffices():
     table, lines = records(20), edit_lines(["R V5"] * 20)
-    own = [(number, "LVH", "R V5", -0.1 * (number + 1)) for number in range(10)]
+    own = [(number, "LVH", "R V5", -0.1 * (number + 1), 1.0) for number in range(10)]
     alone = pd.DataFrame(own, columns=ALONE_COLUMNS)
     line = group_table(table, lines, alone, PATIENTS).iloc[0]
     assert (line["edit"], line["chosen"], line["n_patients"]) == ("R V5", 20, 10)
