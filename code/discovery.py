@@ -247,6 +247,7 @@ def main(args: argparse.Namespace) -> None:
             args.data_path, args.cohort, args.level, model.info.sampling_rate, args.limit
         )
         target = args.target or default_target(cohort.names, model.info.labels)
+        model.info.index(target)  # an unknown label is said before a folder is asked
         if args.control:
             from subgroups.controls import check_control
 

@@ -100,14 +100,13 @@ class Room:
         self._on_disk = scratch is not None and n_bytes > IN_MEMORY
         if self._on_disk:
             with tempfile.TemporaryFile(dir=scratch) as file:
-                if hasattr(
-                    os, "posix_fallocate"
-                ):  # a full disk is an error now, not a signal later
+                if hasattr(os, "posix_fallocate"):
+                    # a full disk is an error now, not a signal later
                     os.posix_fallocate(file.fileno(), 0, n_bytes)
                 self._values = np.memmap(file, np.float32, "w+", shape=shape)
         else:
             # an empty array takes memory only when it is filled: too late for an error in words
-            need_memory(n_bytes, f"{shape[0]} records", "give --limit N")
+            need_memory(n_bytes, f"an array of {shape[0]} records", "give --limit N")
             self._values = np.empty(shape, dtype=np.float32)
 
     def put(self, row: int, signal: np.ndarray) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from common.files import UserError, read_csv, read_npz
 from common.labels import is_regression, slug
-from common.words import CLASSES, METHODS
+from common.words import METHODS
 from reporting.run import Run
 from reporting.viewer import ViewedMap, ViewedRecord, prediction_table
 
@@ -174,8 +174,3 @@ def condensed(notes: pd.DataFrame) -> pd.DataFrame:
         "note": f"not judged: {', '.join(blank)}" if blank else "",
     }
     return pd.concat([notes[~is_flag], pd.DataFrame([line])], ignore_index=True)
-
-
-def class_words(names: list[str]) -> list[tuple[str, str]]:
-    """(class, what it means) of those that have a meaning."""
-    return [(name, CLASSES[name]) for name in names if name in CLASSES]

@@ -3,11 +3,15 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import bench_intervals
+
+SHARES = (0, 1 / 3, 2 / 3, 1)  # of three trials
+WITHOUT = ("correlation",)  # no interval is given any more
 
 
 @pytest.mark.slow
@@ -21,4 +25,5 @@ def test_areas_of_few_positives_are_covered():
 def test_every_study_gives_two_coverages():
     for name, (_, kinds, values) in bench_intervals.STUDIES.items():
         found = bench_intervals.coverage(name, kinds[-1], values[0], 20, 3)
-        assert {found["before"], found["after"]} <= {0, 1 / 3, 2 / 3, 1}
+        assert found["before"] in SHARES
+        assert found["after"] in SHARES or (name in WITHOUT and np.isnan(found["after"]))

@@ -116,7 +116,7 @@ def test_too_little_memory_is_said_before_anything_is_read(tmp_path, monkeypatch
     line = attempt(lambda _: load_dataset(folder))[1]
     assert "raw100.pkl needs 0.0 GB of memory and 0.0 GB are free: give --limit" in line
     line = run(preprocessing, "--data_path", folder, "--overwrite")
-    assert "6 records of" in line
+    assert "an array of 6 records needs 0.0 GB of memory" in line
     assert "give --limit N" in line
     assert read_stage(folder / "preprocessing.json")["status"] == "finished"
 
