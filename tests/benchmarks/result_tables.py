@@ -370,6 +370,14 @@ def _learnt(scores):
 # ---------------------------------------------------------------- local
 
 
+def closing(ledger: np.ndarray) -> str:
+    """How ledgers (N, 5: logit, input, bias, stabiliser, nonlinear) close, in words."""
+    logit, shares = ledger[:, 0], ledger[:, 1:]
+    rest = np.abs(logit - shares.sum(axis=1)).max()
+    biases = np.median(np.abs(shares[:, 1]))
+    return f"ledger closes to {rest:.1e} logit; biases keep {number(biases, 2)} logit (median)"
+
+
 def local(work: Path) -> list[str]:
     """How far the maps of single records sum to what they explain."""
     folder, rows = run_of(work, "real", "lenet_subdiagnostic_s0") / "local", []
@@ -384,11 +392,6 @@ def local(work: Path) -> list[str]:
                 most = number(gap.max(), 3)
                 said = f"gap, logit: median {number(np.median(gap), 3)}, largest {most}"
             if "ledger" in file:
-                shares = file["ledger"].reshape(n, -1)
-                rest = np.abs(shares.sum(axis=1) - file["logit"])
-                said = (
-                    f"ledger closes to {rest.max():.1e} logit; share of the biases, median "
-                    f"{number(np.median(np.abs(shares[:, 1])), 2)}"
-                )
+                said = closing(file["ledger"])
         rows.append((pathology, method_in_words(method), n, said))
     return markdown(("class", "method", "records", "what the sum is"), rows)

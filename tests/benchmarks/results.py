@@ -138,7 +138,7 @@ STEPS: dict[str, Step] = {
         "local",
         "real",
         "lenet_subdiagnostic_s0",
-        "--pathologies LVH IMI AMI --methods saliency ig lrp --n_samples 20",
+        "--pathologies LVH IMI AMI --methods saliency ig lrp --strategy best_n --n_samples 20",
     ),
 }
 

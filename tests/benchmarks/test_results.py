@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -60,6 +61,13 @@ def test_a_wrong_section_or_no_records_are_refused(words, monkeypatch, capsys):
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert ("accepted are tcav" in said) or ("--results needs --ptbxl" in said)
+
+
+def test_a_ledgers_shares_are_held_against_the_logit():
+    ledger = np.array([[3.5, 2.5, 1.0, 0.0, 0.0], [-2.0, -3.0, 0.5, 0.25, 0.25]])
+    words = "ledger closes to 0.0e+00 logit; biases keep .75 logit (median)"
+    assert result_tables.closing(ledger) == words
+    assert "closes to 1.0e+00 logit" in result_tables.closing(ledger + [[1, 0, 0, 0, 0]] * 2)
 
 
 def test_numbers_are_written_short_and_a_missing_interval_is_left_out():
