@@ -6,101 +6,22 @@ to the section with the evidence. Where there is too little to test, that is the
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from common.labels import is_regression
 from common.stats import STABLE, holm
 from common.words import REPRESENTATIONS, SEGMENTS, class_in_words, method_in_words
+from reporting.predicting import beats_chance, performance
 from reporting.run import Run
+from reporting.sentences import Finding, interval, named
 
 ALPHA = 0.05
-CHANCE = 0.5  # AUC of guessing
-FEW_POSITIVES = 10  # below that a class's AUC says little
 FEW_RECORDS = 10  # below that a comparison of methods cannot reach significance after correction
 FEW_CLASS_RECORDS = 5  # ECGs of a class below which no concept is judged for it
 TOP_CELLS = 5  # of a map that the report names
 CONTROLS = ("random", "input_magnitude")
-MOST_NAMED = 6  # names in one sentence; the table has the rest
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One sentence.
-
-    kind     yes (found), no (tested and not found, or not testable), warn
-    section  anchor of the evidence; source: the table it was read from, under the run folder
-    """
-
-    topic: str
-    text: str
-    section: str
-    source: str
-    kind: str = "no"
-
-    @property
-    def link(self) -> str:
-        """Names of the tables without their folders, each once."""
-        return ", ".join(dict.fromkeys(name.rsplit("/")[-1] for name in self.source.split(", ")))
-
-
-def interval(value: float, low: float, high: float, digits: int = 2) -> str:
-    """value [low, high]; without an interval, so said."""
-    if pd.isna(low) or pd.isna(high):
-        return f"{value:.{digits}f} (no interval)"
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def named(names: list[str], most: int = MOST_NAMED) -> str:
-    """a, b and c; beyond `most` names, how many more."""
-    shown, more = names[:most], len(names) - most
-    if more > 0:
-        return f"{', '.join(shown)} and {more} more"
-    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
-
-
-# ---------------------------------------------------------------- how well it predicts
-
-
-def performance(run: Run) -> Iterator[Finding]:
-    """Discrimination on the test fold, and the classes of which it says little."""
-    metrics = run.json("metrics.json")
-    if not metrics:
-        return
-    windows = metrics.get("windows") or metrics.get("centre_crop") or {}
-    if is_regression(run.info.task):
-        fit = windows.get("r2")
-        if fit:
-            text = f"R2 {interval(fit['value'], fit['low'], fit['high'])}"
-            error = windows.get("mae")
-            if error and error["value"] is not None:
-                mean = interval(error["value"], error.get("low"), error.get("high"), 3)
-                text += f", mean error {mean} mV"
-            text += f", on {fit['n']} ECGs it was not trained on."
-            yield Finding("How well it predicts:", text, "performance", "metrics.json", "yes")
-        return
-    macro = windows.get("macro_auc")
-    if macro and macro["value"] is not None:
-        better = macro.get("low") is not None and macro["low"] > CHANCE
-        classes = f" over {macro['n_classes']} classes" if "n_classes" in macro else ""
-        records = f", on {macro['n']} ECGs it was not trained on" if "n" in macro else ""
-        auc = interval(macro["value"], macro.get("low"), macro.get("high"))
-        text = f"mean AUC{classes} {auc} (chance: {CHANCE}){records}."
-        kind = "yes" if better else "warn"
-        yield Finding("How well it predicts:", text, "performance", "metrics.json", kind)
-    per_class = windows.get("per_class_auc", {})
-    few = [name for name, one in per_class.items() if 0 < one["n_positive"] < FEW_POSITIVES]
-    none = [name for name, one in per_class.items() if one["n_positive"] == 0]
-    parts = [
-        f"fewer than {FEW_POSITIVES} ECGs of {named(few)}, so their AUC and maps rest on little"
-        if few
-        else "",
-        f"none of {named(none)}, of which nothing can be said" if none else "",
-    ]
-    if few or none:
-        text = f"the test fold has {'; '.join(filter(None, parts))}."
-        yield Finding("Few positives:", text, "performance", "metrics.json", "warn")
 
 
 # ---------------------------------------------------------------- which concepts stand out
@@ -173,7 +94,12 @@ def _verdict_on(pathology, group):
             f"{_held_against(group)}."
         )
         return Verdict(said, pathology, n, raising, against, other)
-    return Verdict("none of its criteria is followed for {}.", pathology, n, [], against, [])
+    return Verdict(
+        "no criterion is shown to raise the answer for {}.", pathology, n, [], against, []
+    )
+
+
+AGAINST = "Against the textbook (not shown to be learnt), the answer falls with"
 
 
 def _concepts_said(verdicts):
@@ -181,7 +107,7 @@ def _concepts_said(verdicts):
     text = verdicts[0].said.format("; ".join(map(str, verdicts)))
     for words, lists in (
         ("No evidence of", [one.other for one in verdicts]),
-        ("Against the textbook, the answer falls with", [one.against for one in verdicts]),
+        (AGAINST, [one.against for one in verdicts]),
     ):
         pairs = zip(lists, verdicts, strict=True)
         parts = [f"{named(names)} for {one.pathology}" for names, one in pairs if names]
@@ -386,7 +312,9 @@ def subgroups(run: Run) -> Iterator[Finding]:
             by = named([_described(name) for name in grouped])
             text = f"described by {by}, {n} ECGs fall into more than one group."
         else:
-            text = f"{n} ECGs do not fall into separate groups, however they are described."
+            text = (
+                f"no evidence that {n} ECGs fall into separate groups, however they are described."
+            )
         text += _labels_said(wide, found)
         yield Finding("Subgroups:", text, "discovery", source, "yes" if grouped else "no")
 
@@ -548,6 +476,8 @@ TOPICS: tuple[Callable[[Run], Iterator[Finding]], ...] = (
 def findings(run: Run) -> list[Finding]:
     """All sentences, in the order of the questions."""
     found = list(itertools.chain.from_iterable(topic(run) for topic in TOPICS))
+    if not beats_chance(run):
+        found = [replace(one, kind="no") if one.kind == "yes" else one for one in found]
     asked = {one.section for one in found}
     missing = [
         title

@@ -11,13 +11,13 @@ import pytest
 from common.labels import LEADS
 from common.words import CONCEPTS
 from reporting.findings import (
-    CHANCE,
+    AGAINST,
     FEW_CLASS_RECORDS,
-    FEW_POSITIVES,
     TOP_CELLS,
     asked_of,
     findings,
 )
+from reporting.predicting import CHANCE, FEW_POSITIVES, NOTHING
 from reporting.run import Run
 
 CLASSES = ("NORM", "AMI", "LVH", "CLBBB")
@@ -293,10 +293,7 @@ def test_a_criterion_that_lowers_its_class_is_not_said_to_raise_it(tmp_path):
     scores.to_csv(tmp_path / "tcav/scores.csv", index=False)
     (said,) = [one for one in findings(run) if one.topic == "Concepts:"]
     assert said.text.startswith(f"{SPECIAL} S12-LVH for LVH (8 ECGs), more than")
-    assert said.text.endswith(
-        "No evidence of LI-LVH for LVH. Against the textbook, the answer falls with SLI-LVH for "
-        "LVH."
-    )
+    assert said.text.endswith(f"No evidence of LI-LVH for LVH. {AGAINST} SLI-LVH for LVH.")
     scores.assign(n_class=FEW_CLASS_RECORDS - 1).to_csv(tmp_path / "tcav/scores.csv", index=False)
     (said,) = [one for one in findings(run) if one.topic == "Concepts:"]
     assert said.text == f"not enough ECGs to judge any for LVH ({FEW_CLASS_RECORDS - 1} ECGs)."
@@ -334,3 +331,60 @@ def test_a_network_that_measures_says_what_and_how_far_off(tmp_path):
         "on."
     )
     assert "measures T Wave Amplitude in I, II, III, aVR, aVL, aVF and 6 more," in asked_of(run)
+
+
+# ---------------------------------------------------------------- a network that knows nothing
+
+
+def with_auc(folder, macro=(0.7, 0.6, 0.8), norm=(0.7, 0.6, 0.8)):
+    names = ("value", "low", "high")
+    macro = {**dict(zip(names, macro, strict=True)), "n": 61, "n_classes": 2}
+    per_class = {
+        "NORM": {**dict(zip(names, norm, strict=True)), "n": 61, "n_positive": 33},
+        "AMI": {"value": 0.8, "low": 0.7, "high": 0.9, "n": 61, "n_positive": 20},
+    }
+    content = {"windows": {"macro_auc": macro, "per_class_auc": per_class}}
+    (folder / "metrics.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("macro", [(0.52, 0.46, 0.58), (0.9, None, None), (0.4, 0.3, 0.45)])
+def test_of_a_network_that_guesses_this_is_said_first_and_nothing_is_found(tmp_path, macro):
+    """Whatever the stages' tests say of it: they ask about the network, not about patients."""
+    run = run_of(tmp_path, 0)
+    for name, column in (("glocal/scorecard.csv", "p_holm"), ("discovery/table.csv", "p")):
+        pd.read_csv(tmp_path / name).assign(**{column: 0.001}).to_csv(tmp_path / name, index=False)
+        with_controls(tmp_path, name, 0.01)
+    with_auc(tmp_path)
+    assert sum(one.kind == "yes" for one in findings(run)) > 2
+    with_auc(tmp_path, macro)
+    first, *others = findings(run)
+    assert first.text.startswith("not shown to predict better than chance")
+    assert first.kind == "warn"
+    assert NOTHING in first.text
+    assert {one.kind for one in others} <= {"no", "warn"}
+
+
+def test_a_network_whose_scores_were_not_measured_is_not_taken_for_a_good_one(tmp_path):
+    run = run_of(tmp_path, 0)
+    (tmp_path / "metrics.json").unlink()
+    first, *others = findings(run)
+    assert first.text.startswith("not measured")
+    assert first.kind == "warn"
+    assert "yes" not in {one.kind for one in others}
+
+
+def test_a_class_that_is_guessed_is_named_where_there_are_enough_of_it(tmp_path):
+    run = run_of(tmp_path, 0)
+    with_auc(tmp_path, norm=(0.55, 0.37, 0.72))
+    (said,) = [one.text for one in findings(run) if one.topic == "No better than chance:"]
+    assert said.startswith("NORM (AUC 0.55 [0.37, 0.72]): not shown to be recognised")
+    assert "AMI" not in said
+    with_auc(tmp_path)
+    assert not [one for one in findings(run) if one.topic == "No better than chance:"]
+
+
+def test_a_measurement_that_is_no_better_than_the_mean_is_no_finding(tmp_path):
+    info = SimpleNamespace(task="T_Wave_Amplitude", labels=tuple(LEADS), modelname="lenet")
+    fit = {"value": 0.03, "low": -0.05, "high": 0.09, "n": 61}
+    (tmp_path / "metrics.json").write_text(json.dumps({"windows": {"r2": fit}}))
+    assert findings(Run(tmp_path, info))[0].kind == "warn"
