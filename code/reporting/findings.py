@@ -13,9 +13,9 @@ import pandas as pd
 from common.labels import is_regression
 from common.stats import STABLE, holm
 from common.words import REPRESENTATIONS, SEGMENTS, class_in_words, method_in_words
-from reporting.predicting import beats_chance, performance
+from reporting.fragments import Finding, interval, named
+from reporting.performance import beats_chance, how_well
 from reporting.run import Run
-from reporting.sentences import Finding, interval, named
 
 ALPHA = 0.05
 FEW_RECORDS = 10  # below that a comparison of methods cannot reach significance after correction
@@ -463,7 +463,7 @@ def _unstable_cells(run):
 
 
 TOPICS: tuple[Callable[[Run], Iterator[Finding]], ...] = (
-    performance,
+    how_well,
     concepts,
     maps,
     methods,

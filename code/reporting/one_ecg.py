@@ -14,10 +14,10 @@ from ecg import measure
 from networks.checkpoints import ModelInfo
 from records.dataset import Dataset
 from records.quality import flag_in_words, flags_of
+from reporting.fragments import Finding, interval, named
 from reporting.local import AS_TEXT, SIGNAL, condensed, viewed_records
 from reporting.page import PageSection, findings_list, join, page, paragraph, table, viewer
 from reporting.run import Run
-from reporting.sentences import Finding, interval, named
 from reporting.viewer import book, prediction_table
 
 # measurement -> (in words, unit, lower and upper normal limit of adults)

@@ -1,4 +1,8 @@
-"""Section of the report on how well the network predicts."""
+"""How well the network predicts: a section of the report, and the first sentences of its findings.
+
+An explanation of a network that does not predict better than chance describes its weights; it says
+nothing about patients. The findings that follow are held against this one.
+"""
 
 from collections.abc import Iterator
 
@@ -6,8 +10,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from common.files import read_json
-from common.labels import WINDOWS
-from reporting.fragments import caption_of, interval_of, is_score
+from common.labels import WINDOWS, is_regression
+from reporting.fragments import Finding, caption_of, interval, interval_of, is_score, named
 from reporting.page import (
     figure,
     paragraph,
@@ -15,7 +19,10 @@ from reporting.page import (
 )
 from reporting.run import Run
 
+CHANCE = 0.5  # AUC of guessing
 FEW_POSITIVES = 10  # below that a class's AUC says little
+TOPIC = "How well it predicts:"
+NOTHING = "so nothing below says anything about patients"
 
 
 def performance(run: Run) -> Iterator[Markup]:
@@ -109,3 +116,88 @@ def _external(run):
             )
         if told["classes_not_compared"]:
             yield paragraph(f"Not compared: {', '.join(told['classes_not_compared'])}.")
+
+
+# ---------------------------------------------------------------- in sentences
+
+
+def scores_of(run: Run) -> dict:
+    """Scores on the test fold, empty where none were measured."""
+    metrics = run.json("metrics.json")
+    return metrics.get("windows") or metrics.get("centre_crop") or {}
+
+
+def beats_chance(run: Run) -> bool:
+    """Whether the interval of the mean AUC (of R2) lies above chance; False where there is none."""
+    scores = scores_of(run)
+    if is_regression(run.info.task):
+        return _above(scores.get("r2"), 0)
+    return _above(scores.get("macro_auc"), CHANCE)
+
+
+def _above(score, chance):
+    low = (score or {}).get("low")
+    return low is not None and low > chance
+
+
+def how_well(run: Run) -> Iterator[Finding]:
+    """Scores on the test fold, first of all whether they are better than chance, and the classes
+    of which they say little.
+    """
+    scores = scores_of(run)
+    score = scores.get("r2" if is_regression(run.info.task) else "macro_auc")
+    if not score or score["value"] is None:
+        text = "not measured, so whether anything below is about patients is open."
+        yield Finding(TOPIC, text, "performance", "the run folder", "warn")
+        return
+    said = _fit_said(scores) if is_regression(run.info.task) else _discrimination_said(score)
+    if beats_chance(run):
+        yield Finding(TOPIC, f"{said}.", "performance", "metrics.json", "yes")
+    else:
+        text = f"not shown to predict better than chance, {NOTHING}: {said}."
+        yield Finding(TOPIC, text, "performance", "metrics.json", "warn")
+    yield from _classes_of_which_little_is_said(scores.get("per_class_auc", {}))
+
+
+def _fit_said(scores):
+    fit, error = scores["r2"], scores.get("mae")
+    text = f"R2 {interval(fit['value'], fit.get('low'), fit.get('high'))}"
+    if error and error["value"] is not None:
+        mean = interval(error["value"], error.get("low"), error.get("high"), 3)
+        text += f", mean error {mean} mV"
+    return f"{text}, on {fit['n']} ECGs it was not trained on"
+
+
+def _discrimination_said(macro):
+    classes = f" over {macro['n_classes']} classes" if "n_classes" in macro else ""
+    records = f", on {macro['n']} ECGs it was not trained on" if "n" in macro else ""
+    auc = interval(macro["value"], macro.get("low"), macro.get("high"))
+    return f"mean AUC{classes} {auc} (chance: {CHANCE}){records}"
+
+
+def _classes_of_which_little_is_said(per_class):
+    """Classes that are not told from chance although there are enough of them, and rare ones."""
+    guessed = [
+        f"{name} (AUC {interval(one['value'], one.get('low'), one.get('high'))})"
+        for name, one in per_class.items()
+        if one["n_positive"] >= FEW_POSITIVES
+        and one["value"] is not None
+        and not _above(one, CHANCE)
+    ]
+    if guessed:
+        text = (
+            f"{named(guessed)}: not shown to be recognised better than by chance, so what is said "
+            "of them below describes the network, not patients."
+        )
+        yield Finding("No better than chance:", text, "performance", "metrics.json", "warn")
+    few = [name for name, one in per_class.items() if 0 < one["n_positive"] < FEW_POSITIVES]
+    none = [name for name, one in per_class.items() if one["n_positive"] == 0]
+    parts = [
+        f"fewer than {FEW_POSITIVES} ECGs of {named(few)}, so their AUC and maps rest on little"
+        if few
+        else "",
+        f"none of {named(none)}, of which nothing can be said" if none else "",
+    ]
+    if few or none:
+        text = f"the test fold has {'; '.join(filter(None, parts))}."
+        yield Finding("Few positives:", text, "performance", "metrics.json", "warn")

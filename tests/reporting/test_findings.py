@@ -17,7 +17,7 @@ from reporting.findings import (
     asked_of,
     findings,
 )
-from reporting.predicting import CHANCE, FEW_POSITIVES, NOTHING
+from reporting.performance import CHANCE, FEW_POSITIVES, NOTHING
 from reporting.run import Run
 
 CLASSES = ("NORM", "AMI", "LVH", "CLBBB")
