@@ -309,6 +309,13 @@ def data_hash(args: argparse.Namespace, info: ModelInfo) -> str | None:
     return content_hash(args.data_path, info.sampling_rate) if args.data_path else None
 
 
+def _interval_in_words(area: dict) -> str:
+    """An area's interval, or why there is none."""
+    if np.isnan(area["low"]):
+        return "without an interval: too few records"
+    return f"[{area['low']:.3f}, {area['high']:.3f}]"
+
+
 def measure(
     args: argparse.Namespace, folder: Path, network: nn.Module, data: Dataset
 ) -> list[Path]:
@@ -327,7 +334,7 @@ def measure(
     metrics, written = write_test(folder, network, info, test, asked, overwrite=True)
     areas = metrics["windows"]["per_class_auc"]
     shown = [
-        f"{name} {area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}]"
+        f"{name} {area['value']:.3f} {_interval_in_words(area)}"
         f" (n {int(test.labels[:, info.index(name)].sum())})"
         for name, area in areas.items()
         if name not in metrics["windows"]["classes_left_out"]

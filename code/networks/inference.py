@@ -40,7 +40,8 @@ def load_dataset_for(info: ModelInfo, data_path: str | Path, limit: int | None =
     if data.unknown:
         print(
             f"note: {data_path} has no labels for {', '.join(data.unknown)}: records of "
-            "these classes cannot be told from others",
+            "these classes cannot be told from others (a column True/False of that name in "
+            "ptbxl_database.csv says it; then preprocessing.py --overwrite)",
             file=sys.stderr,
         )
     return data

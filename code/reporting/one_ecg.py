@@ -285,6 +285,17 @@ def measured_in_words(notes: pd.DataFrame) -> tuple[str, str]:
     return text, "warn" if parts or blank else "yes"
 
 
+def subtitle(run: Run) -> str:
+    """Which network reads the ECG, and whether it has ever been held against a real one."""
+    reader = f"Read by {run.info.modelname} ({run.info.run_folder_name}). "
+    known = (
+        "Its run knows simulated ECGs alone: what it says of a patient's ECG has not been tested. "
+        if run.only_simulated()
+        else ""
+    )
+    return f"{reader}{known}For research; not a medical device."
+
+
 def write_page(run: Run, folder: Path, name: str) -> Path:
     """Write <folder>/ecg.html: what the network says of one record of one's own, the ECG to look
     at, the records it resembles, all classes.
@@ -299,10 +310,6 @@ def write_page(run: Run, folder: Path, name: str) -> Path:
     if (folder / NEIGHBOURS).is_file():
         alike = read_csv(folder / NEIGHBOURS, keep_default_na=False)
         sections.insert(2, PageSection("alike", "Patients it resembles", patients_alike(alike)))
-    subtitle = (
-        f"Read by {run.info.modelname} ({run.info.run_folder_name}). "
-        "For research; not a medical device."
-    )
     path = folder / PAGE
-    write_text(path, page(f"ECG {name}", subtitle, sections))
+    write_text(path, page(f"ECG {name}", subtitle(run), sections))
     return path

@@ -61,6 +61,11 @@ class Run:
         """Whether any data set that the stages read was simulated."""
         return any(is_simulated(path.parent) for path in data_files(self.folder))
 
+    def only_simulated(self) -> bool:
+        """Whether the stages read data sets, and every one of them was simulated."""
+        files = data_files(self.folder)
+        return bool(files) and all(is_simulated(path.parent) for path in files)
+
     def data_in_words(self) -> str:
         """The data sets that the stages read."""
         said = [_in_words(path) for path in data_files(self.folder)]

@@ -15,8 +15,10 @@ from reporting.one_ecg import (
     measurements,
     prediction_in_words,
     strongest_cells,
+    subtitle,
     with_range,
 )
+from reporting.run import Run
 from reporting.viewer import prediction_table
 
 
@@ -152,3 +154,22 @@ def test_how_sure_and_why_are_read_from_the_tables():
     assert strongest_cells(cells, table) == (
         "For AMI, Integrated Gradients is densest in V2 (peak of R) and V3 (ST segment)."
     )
+
+
+@pytest.mark.parametrize(("simulated", "said"), [(True, True), (False, False)])
+def test_a_network_that_knows_simulated_ecgs_alone_says_so_above_every_page(simulated, said):
+    info = SimpleNamespace(modelname="lenet", run_folder_name="lenet_own")
+    run = SimpleNamespace(info=info, only_simulated=lambda: simulated)
+    assert ("simulated ECGs alone" in subtitle(run)) is said
+    assert subtitle(run).endswith("not a medical device.")
+
+
+def test_one_real_data_set_is_enough_not_to_be_called_simulated_alone(tmp_path, monkeypatch):
+    files = [tmp_path / name / "preprocessing.json" for name in ("made", "real")]
+    for path in files:
+        path.parent.mkdir()
+    (tmp_path / "made" / "planted_causes.csv").touch()
+    run = SimpleNamespace(folder=tmp_path)
+    for read, alone in (([], False), (files[:1], True), (files, False)):
+        monkeypatch.setattr("reporting.run.data_files", lambda folder, read=read: read)
+        assert Run.only_simulated(run) is alone
