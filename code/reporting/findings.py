@@ -41,7 +41,8 @@ def concepts(run: Run) -> Iterator[Finding]:
         yield Finding("Concepts:", text, "concepts", "tcav/scores.csv")
         return
     groups = tested.groupby("pathology", sort=False)
-    verdicts = [_verdict_on(str(pathology), group) for pathology, group in groups]
+    knows = beats_chance(run)
+    verdicts = [_verdict_on(str(pathology), group, knows) for pathology, group in groups]
     for said in dict.fromkeys(one.said for one in verdicts):
         yield _concepts_said([one for one in verdicts if one.said == said])
 
@@ -70,7 +71,7 @@ class Verdict:
         return f"{concepts}{self.pathology} ({self.n} ECG{'s' * (self.n != 1)})"
 
 
-def _verdict_on(pathology, group):
+def _verdict_on(pathology, group, knows):
     best = group.loc[group.groupby("concept", sort=False)["p_corrected"].idxmin()]
     special = best["p_corrected"] < ALPHA
     lowering = special & _column(best, "magnitude").lt(0)
@@ -83,8 +84,8 @@ def _verdict_on(pathology, group):
         return Verdict("not enough ECGs to judge any for {}.", pathology, n, [], [], [])
     if learnt:
         said = (
-            "learnt: the answer follows {}, further than in networks that have learnt nothing of "
-            "the labels."
+            f"{'learnt' if knows else 'in this network'}: the answer follows {{}}, further than in "
+            "networks that have learnt nothing of the labels."
         )
         open_ones = [name for name in [*raising, *other] if name not in learnt]
         return Verdict(said, pathology, n, learnt, against, open_ones, "yes")

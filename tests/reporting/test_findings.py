@@ -354,7 +354,10 @@ def test_of_a_network_that_guesses_this_is_said_first_and_nothing_is_found(tmp_p
     for name, column in (("glocal/scorecard.csv", "p_holm"), ("discovery/table.csv", "p")):
         pd.read_csv(tmp_path / name).assign(**{column: 0.001}).to_csv(tmp_path / name, index=False)
         with_controls(tmp_path, name, 0.01)
+    path = tmp_path / "tcav/scores.csv"
+    pd.read_csv(path).assign(learnt="learnt", magnitude=0.4).to_csv(path, index=False)
     with_auc(tmp_path)
+    assert any(one.text.startswith("learnt") for one in findings(run))
     assert sum(one.kind == "yes" for one in findings(run)) > 2
     with_auc(tmp_path, macro)
     first, *others = findings(run)
@@ -362,6 +365,7 @@ def test_of_a_network_that_guesses_this_is_said_first_and_nothing_is_found(tmp_p
     assert first.kind == "warn"
     assert NOTHING in first.text
     assert {one.kind for one in others} <= {"no", "warn"}
+    assert not any(one.text.startswith("learnt") for one in others)
 
 
 def test_a_network_whose_scores_were_not_measured_is_not_taken_for_a_good_one(tmp_path):
