@@ -32,7 +32,7 @@ from common.cli import say_left_out
 from common.files import UserError
 from common.labels import is_regression
 from networks.checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint
-from networks.distributed import dealt
+from networks.distributed import alone, dealt
 from networks.models import MODELS, get_model
 from networks.program import Program
 from networks.training import Learner, Recipe, TrainingSet, train_one_epoch
@@ -115,9 +115,10 @@ def _permuted(info, training, recipe, device, graph):
 def _trained(info, training, recipe, device):
     model = _fresh(info, device)
     data = TrainingSet.of(training, info.leads, info.crop, device)
-    learner = Learner.of(model, info.task, recipe, torch.device(device))
-    for epoch in range(recipe.epochs):
-        train_one_epoch(learner, data, epoch)
+    with alone():  # each process trains networks of its own
+        learner = Learner.of(model, info.task, recipe, torch.device(device))
+        for epoch in range(recipe.epochs):
+            train_one_epoch(learner, data, epoch)
     return model.eval()
 
 

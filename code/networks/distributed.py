@@ -5,6 +5,7 @@ path. Started by torchrun, which sets RANK, LOCAL_RANK and WORLD_SIZE: gloo on C
 """
 
 import contextlib
+import contextvars
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -24,14 +25,31 @@ PATIENCE = timedelta(days=7)
 Unit, Result = TypeVar("Unit"), TypeVar("Result")
 
 
+_working_alone = contextvars.ContextVar("working alone", default=False)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """What is computed inside is this process's own work: no other one is waited for or asked."""
+    before = _working_alone.set(True)
+    try:
+        yield
+    finally:
+        _working_alone.reset(before)
+
+
+def _joined() -> bool:
+    return dist.is_initialized() and not _working_alone.get()
+
+
 def rank() -> int:
     """Number of this process, 0 for the one that writes."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if _joined() else 0
 
 
 def world() -> int:
-    """Number of processes."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    """Number of processes that work together."""
+    return dist.get_world_size() if _joined() else 1
 
 
 def is_main() -> bool:

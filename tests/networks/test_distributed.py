@@ -208,3 +208,16 @@ def test_synchronised_batch_norm_keeps_names_tensors_and_evaluation(name):
     assert list(model.state_dict()) == keys
     assert [p.data_ptr() for p in model.parameters()] == tensors
     assert torch.equal(model(x), before)
+
+
+def test_what_a_process_trains_alone_asks_no_other(monkeypatch):
+    """Controls are dealt out: a network's gradients must not be added to those of another."""
+    monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 3)
+    monkeypatch.setattr(distributed.dist, "get_rank", lambda: 2)
+    assert (distributed.world(), distributed.rank()) == (3, 2)
+    model = torch.nn.Linear(2, 1)
+    with distributed.alone():
+        assert (distributed.world(), distributed.rank()) == (1, 0)
+        assert distributed.wrap(model, torch.device("cpu")) is model
+    assert (distributed.world(), distributed.rank()) == (3, 2)
