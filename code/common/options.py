@@ -273,6 +273,9 @@ OLDER_SPELLINGS = {
     "--protocol": "--window",
     "--selection": "--strategy",
     "--method": "--methods",
+    # one record has a --record_rate, an array of many a --signal_rate: either word is understood
+    "--signal_rate": "--record_rate",
+    "--record_rate": "--signal_rate",
 }
 # options of the original code that have no counterpart
 EXPLAINED = {

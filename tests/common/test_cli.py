@@ -134,6 +134,8 @@ def test_a_name_in_another_case_is_told_the_right_one():
         ("--addon_dir", "addons"),
         ("--data_dir", "data_path"),
         ("--checkpoint_path", "model_path"),
+        ("--signal_rate", "record_rate"),
+        ("--record_rate", "signal_rate"),
     ],
 )
 def test_older_spellings_are_accepted_and_not_shown(older, newer):
