@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import ndimage
 
-from ecg.atria import differing, repeated, without_line
+from ecg.atria import differing, inverted, repeated, spread_in_time, without_line
 from ecg.median_beat import CENTRE, RATE, WIDTH, MedianBeats, between
 from ecg.rpeaks import INDEPENDENT
 
@@ -65,6 +65,7 @@ def find(
     )
     no_p = _no_p(leads, median, p_on, p_off, irregularity)
     no_p |= differing(median, p_on, p_off, ~no_p & (irregularity > IRREGULAR))
+    no_p |= inverted(leads, p_on, p_off, rr)
     no_p |= repeated(leads, p_on, p_off, t_off - (rr if before is None else before))
     for field in fields(found):
         absent = silent | no_p if field.name.startswith("P_") else silent
@@ -333,13 +334,18 @@ def _no_p(leads, median, p_on, p_off, irregularity):
     wave = np.where(inside, leads[..., ::stride] - level[..., None], 0)
     spread = np.where(inside, np.nan_to_num(median.spread[:, INDEPENDENT]), 0)
     size = np.sqrt((wave**2).sum(axis=1)).max(axis=1)
+    irregular = irregularity > IRREGULAR
+    for row in np.flatnonzero(irregular):
+        of_beats = spread_in_time(median, row)
+        if of_beats is not None:
+            middle, apart = of_beats
+            wave[row] = np.where(inside[row], middle - level[row][:, None], 0)
+            spread[row] = np.where(inside[row], np.nan_to_num(apart), 0)
     steadiness = np.sqrt((wave**2).sum(axis=(1, 2))) / np.maximum(
         np.sqrt((spread**2).sum(axis=(1, 2))), 1e-6
     )
     too_small = (size < P_SIZE) | (p_off - p_on < ms_to_samples(P_SHORTEST))
-    return too_small | (
-        steadiness < np.where(irregularity > IRREGULAR, P_STEADY_IF_IRREGULAR, P_STEADY)
-    )
+    return too_small | (steadiness < np.where(irregular, P_STEADY_IF_IRREGULAR, P_STEADY))
 
 
 P_LIKE = 0.7  # correlation over all leads with the record's P that makes a wave of one beat a P

@@ -65,7 +65,7 @@ def aligned_median_beats(fine: np.ndarray, peaks: list[np.ndarray], stride: int)
         return MedianBeats(nothing, nothing, table, table >= 0, np.zeros(len(fine), int))
     table, dominant = _align(fine, table, stride)
     windows = _windows(fine, table, dominant, stride)
-    low, coarse, high = _quantiles(windows, dominant, (0.25, 0.5, 0.75))
+    low, coarse, high = quantiles(windows, dominant, (0.25, 0.5, 0.75))
     empty = ~dominant.any(axis=1)[:, None, None]
     coarse = np.where(
         empty, np.nan, np.nan_to_num(coarse)
@@ -126,7 +126,7 @@ def _align(fine, table, stride):
         likeness, shift = _best_lag(around, template, lag, stride)
         dominant = present & (likeness > SAME_BEAT)
         aligned = _shifted(around, shift + lag, middle.shape[-1], stride)
-        (template,) = _quantiles(np.moveaxis(aligned, 1, -1), dominant, (0.5,))
+        (template,) = quantiles(np.moveaxis(aligned, 1, -1), dominant, (0.5,))
     return np.where(dominant, table + shift, table), dominant
 
 
@@ -208,7 +208,9 @@ def _baseline(levels, table, dominant, offsets):
     return lines
 
 
-def _quantiles(beats, dominant, shares):
+def quantiles(
+    beats: np.ndarray, dominant: np.ndarray, shares: tuple[float, ...]
+) -> list[np.ndarray]:
     """Quantiles over the last axis of (n, 12, W, B), of the beats that are dominant and have a
     value there.
     """

@@ -50,6 +50,28 @@ def test_irregular_sinus_beats_keep_their_p(rate):
     assert p_marked(known_ecg(regular(75), rate, noise=0.01), rate) == len(regular(75))
 
 
+def test_premature_beats_do_not_take_the_p_of_the_others():
+    """Almost every second beat comes early, with a P from elsewhere in the atria."""
+    gaps = np.array([900, 520, 1180, 910, 540, 1150, 500, 1200, 560, 1100])
+    beats = 400 + np.cumsum(gaps)
+    early = np.flatnonzero(gaps < 600)
+    on_time = np.delete(beats, early)
+    signal = known_ecg(on_time, 100, noise=0.008, without="T") + known_ecg(
+        beats[early], 100, without="T", scale={"P": -1.0}
+    )
+    assert p_marked(signal, 100) >= len(on_time) - 1
+
+
+@pytest.mark.parametrize(("height", "expected"), [(-1.2, False), (1.2, True)])
+def test_at_fast_rates_a_trough_in_the_inferior_leads_is_no_p(height, expected):
+    """Flutter at 300 per minute, every second wave conducted; upright the same may be P."""
+    beats = np.arange(400, 9800, 400.0)
+    each = np.array([height] * len(beats))
+    signal = known_ecg(beats, 100, without="PT", noise=0.005)
+    signal = signal + atrial_waves(beats - 130, 100, each, 18)
+    assert (p_marked(signal, 100) > 0) == expected
+
+
 @pytest.mark.parametrize(
     ("alike", "gaps", "expected"),
     [

@@ -68,7 +68,7 @@ def test_quantiles_against_numpy():
     beats[0, :, :2, 3] = np.nan
     dominant = rng.random((4, 7)) < 0.6
     dominant[:, 0] = True
-    found = median_beat._quantiles(beats, dominant, (0.25, 0.5, 0.75))
+    found = median_beat.quantiles(beats, dominant, (0.25, 0.5, 0.75))
     expected = np.nanquantile(
         np.where(dominant[:, None, None], beats, np.nan), [0.25, 0.5, 0.75], axis=-1
     )
