@@ -188,7 +188,7 @@ def measure_beats(found: Analysis, row: int, beats: np.ndarray) -> pd.DataFrame:
     variants = MedianBeats(beats.astype(np.float32), spread, centres, dominant, shift)
     rr = np.full(n, found.rr[row])
     points = fiducials.find(variants, rr, np.zeros(n))
-    qrs = waves.deflections(variants.beats, points.QRS_on, points.QRS_off)
+    qrs = waves.deflections(variants.beats, points.measured_from, points.QRS_off)
     return waves.measure(variants.beats, points, qrs, rr)
 
 

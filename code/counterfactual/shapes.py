@@ -54,7 +54,7 @@ def anatomy_of(found: Analysis, row: int) -> Anatomy | None:
     if not np.isfinite(at["QRS_on"]) or not len(dominant):
         return None
     beats = found.beats.beats[row : row + 1]
-    beat = (beats - onset_level(beats, points.QRS_on)[..., None])[0][COLUMNS]
+    beat = (beats - onset_level(beats, points.measured_from)[..., None])[0][COLUMNS]
     peaks = {wave: found.qrs.peak[wave][row][COLUMNS] for wave in "QRS"}
     heights = {wave: found.qrs.amplitude[wave][row][COLUMNS] for wave in "QRS"}
     return Anatomy(beat, peaks, heights, at, dominant)

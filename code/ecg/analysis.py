@@ -61,7 +61,11 @@ def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
     rr, irregularity = _rhythm(beats.centres, fine.shape[2])
     found = fiducials.find(beats, rr, irregularity)
     return Analysis(
-        beats, found, deflections(beats.beats, found.QRS_on, found.QRS_off), rr, fine.shape[2]
+        beats,
+        found,
+        deflections(beats.beats, found.measured_from, found.QRS_off),
+        rr,
+        fine.shape[2],
     )
 
 
@@ -90,7 +94,7 @@ def single_beats(
     at.P_on, at.P_peak, at.P_off = (
         position + shift for position in (typical.P_on, typical.P_peak, typical.P_off)
     )
-    return beats, at, deflections(beats, at.QRS_on, at.QRS_off)
+    return beats, at, deflections(beats, at.measured_from, at.QRS_off)
 
 
 def _checked(signals, sampling_rate):

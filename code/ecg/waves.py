@@ -137,7 +137,7 @@ def measure(beats: np.ndarray, at: Fiducials, qrs: Deflections, rr: np.ndarray) 
     at  fiducials of the beats;  qrs  waves of their QRS;  rr  (n,) typical RR interval in samples
         at RATE
     """
-    beats = beats - onset_level(beats, at.QRS_on)[..., None]
+    beats = beats - onset_level(beats, at.measured_from)[..., None]
     columns = {
         **_qrs(qrs),
         **_st(beats, at),
@@ -146,7 +146,7 @@ def measure(beats: np.ndarray, at: Fiducials, qrs: Deflections, rr: np.ndarray) 
         **_global(beats, at, rr),
     }
     values = np.stack(list(columns.values()), axis=1)
-    values[~np.isfinite(at.QRS_on)] = np.nan
+    values[~np.isfinite(at.measured_from)] = np.nan
     return pd.DataFrame(values.astype(np.float32), columns=list(columns))
 
 
@@ -207,14 +207,14 @@ def _p_wave(beats, at):
 
 def _global(beats, at, rr):
     to_ms = 1000 / RATE
-    inside = between(at.QRS_on, at.QRS_off, beats.shape[2])[:, None, :]
+    inside = between(at.measured_from, at.QRS_off, beats.shape[2])[:, None, :]
     area = np.where(inside, beats, 0).sum(axis=2)
     return {
         "P_Found_Global": np.isfinite(at.P_on).astype(float),
         "P_Dur_Global": (at.P_off - at.P_on) * to_ms,
-        "PR_Int_Global": (at.QRS_on - at.P_on) * to_ms,
-        "QRS_Dur_Global": (at.QRS_off - at.QRS_on) * to_ms,
-        "QT_Int_Global": (at.T_off - at.QRS_on) * to_ms,
+        "PR_Int_Global": (at.measured_from - at.P_on) * to_ms,
+        "QRS_Dur_Global": (at.QRS_off - at.measured_from) * to_ms,
+        "QT_Int_Global": (at.T_off - at.measured_from) * to_ms,
         "ST_Dur_Global": (at.T_on - at.QRS_off) * to_ms,
         "T_Dur_Global": (at.T_off - at.T_on) * to_ms,
         "RR_Mean_Global": rr * to_ms,

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ecg import rpeaks
 from ecg.analysis import analyse
 from ecg.fiducials import first_true, last_true, ms_to_samples
 from ecg.median_beat import CENTRE, RATE
@@ -30,6 +31,7 @@ def test_waves_are_found_where_they_are(sampling_rate, rate):
 
 def test_they_are_in_order():
     at = found_in(known_ecg(regular(80), noise=0.01))
+    assert at.pop("measured_from") == at["QRS_on"]
     assert list(at) == ["P_on", "P_peak", "P_off", "QRS_on", "QRS_off", "T_on", "T_peak", "T_off"]
     assert list(at.values()) == sorted(at.values())
 
@@ -62,6 +64,25 @@ def sum_of_p(wave, times):
     shape = sum(np.exp(-0.5 * ((time - at - delay) / width) ** 2) for at in times)
     one = known_ecg([500], without="QRST", seconds=1)  # the leads' proportions of P
     return shape[:, None] * one[34] / np.abs(one[34]).max() * 0.15
+
+
+@pytest.mark.parametrize("rate", [100, 250, 500])
+def test_qrs_of_paced_beats_begins_after_the_spike(rate):
+    """Spikes of 2 ms that a recorder's filter has made 20 ms wide at 100 Hz, before a wide QRS."""
+    beats = regular(70)
+    signal = known_ecg([(at, "PVC") for at in beats], 500, noise=0.002, without="P")
+    for at in beats:
+        signal[round((at - 90) / 2)] += 3.0
+    fine = np.ascontiguousarray(signal.T)
+    signal = np.ascontiguousarray(rpeaks.at_rate(fine, 500, rate).T)
+    found = analyse(signal[None], rate)
+    assert found.beats.dominant.sum() == len(beats)
+    at = found.fiducials
+    centres = found.beats.centres[0] * 1000 / RATE
+    onset = centres + (at.QRS_on[0] - CENTRE) * 1000 / RATE - beats
+    assert (np.abs(onset - -60) <= 12).all()
+    begins = centres + (at.measured_from[0] - CENTRE) * 1000 / RATE - beats
+    assert (begins < -85).all() if rate < 500 else (begins == onset).all()
 
 
 def test_wider_qrs_measures_wider():
