@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import ecg
+from ecg import rpeaks
 from known_ecg import LIMB, WAVES, known_ecg, regular
 
 TOLERANCE = 50  # ms
@@ -70,6 +71,42 @@ def test_leads_one_and_two_alone(rate):
     signal = known_ecg(truth, rate, noise=0.01)
     signal[:, 6:] = 0
     assert_found(signal, rate, truth)
+
+
+def noise_of(kind, rate, seed, seconds=10.0):
+    """A record (T, 12) in mV in which no heart beats."""
+    random = np.random.default_rng(seed)
+    n = int(seconds * rate)
+    time = np.arange(n) / rate
+    if kind == "ventricular fibrillation":
+        pace = np.interp(time, np.arange(12), random.uniform(3.5, 6.5, 12))  # Hz
+        size = np.interp(time, np.arange(0, 12, 0.7), random.uniform(0.3, 1.0, 18))
+        phase = 2 * np.pi * np.cumsum(pace) / rate
+        turning = np.interp(time, np.arange(0, 12, 0.5), random.uniform(0, 1, 24))
+        courses = np.stack([np.sin(phase), turning * np.sin(1.3 * phase), np.sin(2 * phase) / 3])
+        eight = (size * courses).T @ random.standard_normal((3, 8)) * 0.4
+    else:
+        eight = random.standard_normal((n, 8)) * 0.1
+        if kind == "wandering":
+            eight = np.cumsum(eight, axis=0) * 0.1
+    return np.concatenate([eight[:, :2] @ LIMB.T, eight[:, 2:]], axis=1)
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+@pytest.mark.parametrize("kind", ["white", "wandering", "ventricular fibrillation"])
+def test_nothing_beats_in_noise(kind, rate):
+    signals = np.stack([noise_of(kind, rate, seed) for seed in range(10)])
+    with_beats = sum(len(found) > 0 for found in rpeaks.detect_all(signals, rate))
+    assert with_beats <= (4 if kind == "ventricular fibrillation" else 0)
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+def test_beats_are_found_in_much_noise_and_in_ventricular_tachycardia(rate):
+    truth = regular(75)
+    assert_found(known_ecg(truth, rate, noise=0.2), rate, truth)
+    fast = regular(190)
+    found = beats_of(known_ecg([(at, "PVC") for at in fast], rate, noise=0.02), rate)
+    assert abs(len(found) - len(fast)) <= 1
 
 
 # ---------------------------------------------------------------- P waves of their own
