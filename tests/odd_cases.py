@@ -45,6 +45,7 @@ PIECEWISE_LINEAR = (
     "bare",
     "softmax_end",
     "log_softmax_end",
+    "sigmoid_by_hand",
     "ensemble",
     "windows_of_the_record",
     "scaled_by_temperature",
@@ -69,6 +70,7 @@ LABELS = {"one_class": ["a"], "bare": ["a"], "probability_of_one_minus": ["n", "
 SQUASHED = {
     "softmax_end": lambda z: z.softmax(1),
     "log_softmax_end": lambda z: z.log_softmax(1),
+    "sigmoid_by_hand": lambda z: z.sigmoid(),
 }
 
 

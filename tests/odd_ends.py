@@ -99,6 +99,19 @@ def padding_mask():
     return Odd(forward, encoder=nn.TransformerEncoder(layer, 1))
 
 
+def additive_mask():
+    """Causal attention whose mask of minus infinity is added to the scores."""
+
+    def forward(self, y):
+        tokens = y[..., ::6].transpose(1, 2)
+        steps = tokens.shape[1]
+        mask = torch.triu(torch.full((steps, steps), float("-inf")), diagonal=1)
+        scores = tokens @ tokens.transpose(1, 2) / 8**0.5 + mask
+        return self.head((scores.softmax(-1) @ tokens).mean(1))
+
+    return Odd(forward)
+
+
 def state_space_scan():
     """A selective scan written as a loop over time (Mamba's reference form)."""
 
@@ -371,6 +384,7 @@ ENDS = {
     "relative_positions": relative_positions,
     "conformer": conformer,
     "padding_mask": padding_mask,
+    "additive_mask": additive_mask,
     "state_space_scan": state_space_scan,
     "long_convolution": long_convolution,
     "gru_attention": gru_attention,

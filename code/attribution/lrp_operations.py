@@ -175,10 +175,13 @@ class _Summing(Rule):
         s, lost = quotient(relevance, value)
         shares = {"stabiliser": step.totals(lost)}
         given = []
+        masking = len(step.dependent) < 2  # a constant term may be a mask of minus infinity
         for key, sign in self.signs.items():
             factor = sign * step.named.get("alpha", 1) if key == self.scaled else sign
             reference = step.named[key]
             term = run.argument(reference)
+            if masking and isinstance(term, Tensor):
+                term = torch.where(torch.isfinite(term), term, 0.0)
             share = torch.mul(term, s, out=lost) if _alike(term, lost) else term * s
             lost = s if share is lost else lost  # the memory that is free for the second term
             share = share if factor == 1 else share * factor

@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.files import UserError
+from networks.batches import SIZES, merged
+from networks.fusing import fused
 from networks.models import sharing_copy
 from networks.operations import OPERATIONS
-from networks.program import INPUT, Batch, Dtype, Node, Program, Ref, Stored, rebuilt, references
+from networks.program import INPUT, Dtype, Node, Program, Ref, Stored, rebuilt, references
 from networks.rewriting import FILLED_LIKE, MADE, PIECES, RENAMED, plainer
 
-SIZES = (2, 3)  # records of the two batches that are watched
 CHECKED = 5  # records of the batch that program and network are compared on
 TOLERANCE = 1e-4  # of the largest output
 # same values as their first argument: the value is taken instead
@@ -144,7 +145,7 @@ def _watched(model, x):
     twin = model if scripted else sharing_copy(model)  # what it stores in itself stays there
     with _evaluation(twin), _buffers_kept(model), torch.inference_mode():
         first, second = (_Watch(twin, _noise(x, n, seed=n)) for n in SIZES)
-        program = _merged(first, second)
+        program = fused(merged(first, second))
         _compare(twin, program, x, first)
     return program
 
@@ -182,54 +183,6 @@ def _flat(value):
     if isinstance(value, dict):
         return _flat(list(value.values()))
     return []
-
-
-def _merged(first, second):
-    """One program of two watches: numbers that differ follow the number of records."""
-    if [(node.name, node.op) for node in first.nodes] != [
-        (node.name, node.op) for node in second.nodes
-    ]:
-        raise UserError("the network computes other operations for another number of records")
-    nodes = []
-    for one, other in zip(first.nodes, second.nodes, strict=True):
-        args = _united(one.args, other.args, one)
-        kwargs = _united(one.kwargs, other.kwargs, one)
-        nodes.append(Node(one.name, one.op, args, kwargs, one.place))
-    for name, tensor in first.stored.items():
-        if not _same_tensor(tensor, second.stored.get(name)):
-            raise UserError(
-                "the network puts something together beside PyTorch's operations on tensors that "
-                f"differs from batch to batch (a tensor of shape {tuple(tensor.shape)})"
-            )
-    with torch.inference_mode(False):  # constants are read by autograd later
-        stored = {
-            name: tensor.clone() if tensor.is_inference() else tensor
-            for name, tensor in first.stored.items()
-        }
-    program = Program(nodes, stored, first.output, first.calls)
-    returned = [ref.name for ref in references(first.output) if isinstance(ref, Ref)]
-    if not program.dependent.intersection(returned):
-        raise UserError("the network returns no tensor that it computed from its signals")
-    return program
-
-
-def _same_tensor(one, other):
-    return other is not None and (one is other or torch.equal(one, other))
-
-
-def _united(one, other, node):
-    """Nested arguments of the two watches as those of any number of records."""
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        if len(one) == len(other):
-            return type(one)(_united(a, b, node) for a, b in zip(one, other, strict=True))
-    elif isinstance(one, dict) and isinstance(other, dict):
-        return {name: _united(one[name], other[name], node) for name in one}
-    elif one == other:
-        return one
-    elif type(one) is int and type(other) is int:
-        step = (other - one) // (SIZES[1] - SIZES[0])
-        return Batch(step, one - step * SIZES[0])
-    raise UserError(f"the network computes {node.described()} otherwise for more records")
 
 
 class MisfitError(UserError):

@@ -23,13 +23,15 @@ from torch import Tensor, nn
 from common.files import UserError, check_archive, need_file
 from networks.operations import OPERATIONS
 from networks.parts import Parts
+from networks.rewriting import ONE_TO_ONE, PIECES
 
 MAX_JSON = 200_000_000
 SCHEMA = 8
 # numbers of the schema -> formats
 DTYPES = {
     1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64,
-    6: torch.float16, 7: torch.float32, 8: torch.float64, 12: torch.bool, 13: torch.bfloat16,
+    6: torch.float16, 7: torch.float32, 8: torch.float64, 10: torch.complex64,
+    11: torch.complex128, 12: torch.bool, 13: torch.bfloat16,
 }  # fmt: skip
 WITHOUT_TRAINING = {"dropout", "feature_dropout", "alpha_dropout", "native_dropout"}
 COPIES = {"lift_fresh_copy", "detach", "alias", "clone", "contiguous"}
@@ -57,12 +59,68 @@ def _group_norm(x, weight, bias, _records, _channels, _rest, groups, eps):
     return (F.group_norm(x, groups, weight, bias, eps), None, None)
 
 
+def _batch_norm_of_itself(x, weight, bias, training, momentum, eps):
+    """What an instance norm decomposes to: all records and channels lie side by side as channels
+    of one record.
+    """
+    if len(x) != 1 or weight is not None:
+        raise UserError(
+            "a BatchNorm (_native_batch_norm_legit) takes the statistics of its batch: export the "
+            "network after network.eval()"
+        )
+    return (F.layer_norm(x, x.shape[2:], None, None, eps), None, None)
+
+
+def _spectrum(x, dims, normalisation, onesided):
+    if len(dims) != 1 or normalisation or not onesided:
+        raise UserError("_fft_r2c over several axes, scaled or two-sided, is not known")
+    return torch.fft.rfft(x, dim=dims[0])
+
+
+def _signal_of(x, dims, normalisation, size):
+    if len(dims) != 1 or normalisation != 2:
+        raise UserError("_fft_c2r over several axes, or scaled otherwise, is not known")
+    return torch.fft.irfft(x, n=size, dim=dims[0])
+
+
+def _addmm(bias, x, matrix, beta=1, alpha=1):
+    if (beta, alpha, bias.ndim) != (1, 1, 1):
+        return torch.addmm(bias, x, matrix, beta=beta, alpha=alpha)
+    return F.linear(x, matrix.t(), bias)  # what it was before
+
+
+def _pool(in_one: Callable, in_two: Callable, several: bool = False) -> Callable:
+    """A pool over (1, time), which decomposed graphs have for one over time, as the latter."""
+
+    def run(x, sizes, *rest):
+        if x.ndim != 4 or x.shape[2] != 1 or sizes[0] != 1:
+            found = in_two(x, sizes, *rest)
+        else:
+            rest = [one[-1:] if isinstance(one, (list, tuple)) else one for one in rest]
+            found = in_one(x.squeeze(2), list(sizes[-1:]), *rest).unsqueeze(2)
+        return (found, None) if several else found
+
+    return run
+
+
 # operations of decomposed graphs, as what they were decomposed from
 REWRITTEN: dict[str, Callable] = {
     "_native_batch_norm_legit_no_training": _batch_norm,
     "native_layer_norm": _layer_norm,
     "native_group_norm": _group_norm,
+    "_native_batch_norm_legit": _batch_norm_of_itself,
+    "_fft_r2c": _spectrum,
+    "_fft_c2r": _signal_of,
+    "addmm": _addmm,
+    "max_pool2d_with_indices": _pool(torch.max_pool1d, torch.max_pool2d, several=True),
+    "adaptive_max_pool2d": _pool(F.adaptive_max_pool1d, F.adaptive_max_pool2d, several=True),
+    "avg_pool2d": _pool(F.avg_pool1d, F.avg_pool2d),
+    "adaptive_avg_pool2d": _pool(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d),
+    "_adaptive_avg_pool2d": _pool(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d),
+    "copy": lambda x, source, _=False: source.expand_as(x).to(x.dtype),
+    "fill": lambda x, number: torch.zeros_like(x) + number,
 }
+OVERWRITING = ("copy_", "fill_", "zero_")  # what capture() makes values of
 WITH_SIZES = ("view", "reshape", "_unsafe_view", "expand")
 
 
@@ -178,7 +236,7 @@ def _read(path, archive):
         run = _operation(path, node, shape[0] if shape else None)
         if run is not None:
             operations.append((_path_of(node), run))
-    outputs = _outputs(path, module["signature"])
+    outputs = _outputs(path, module["signature"], graph["nodes"])
     return ExportedFile(ExportedNetwork(signals, tensors, operations, outputs), shape)
 
 
@@ -202,20 +260,47 @@ def _inputs(path, signature, stored):
     return tensors, signals[0]
 
 
-def _outputs(path, signature):
+def _outputs(path, signature, nodes):
     """Names of what the network returns."""
-    names = []
+    names, changed = [], set()
+    buffers = {
+        spec["buffer"]["buffer_name"]: spec["buffer"]["arg"]["name"]
+        for spec in signature["input_specs"]
+        if "buffer" in spec
+    }
     for spec in signature["output_specs"]:
         ((kind, content),) = spec.items()
-        if kind != "user_output":
+        if kind == "buffer_mutation":  # counts its calls, say: of no consequence unless read
+            changed.add(buffers.get(content["buffer_name"]))
+        elif kind != "user_output":
             raise UserError(
                 f"{path} changes its own tensors ({kind}): export it in evaluation mode"
             )
-        if "as_tensor" in content["arg"]:
+        elif "as_tensor" in content["arg"]:
             names.append(content["arg"]["as_tensor"]["name"])
     if not names:
         raise UserError(f"{path} returns no tensor")
+    if changed & _read_by(names, nodes):
+        raise UserError(f"{path} changes its own tensors and reads them: export it after eval()")
     return names
+
+
+def _read_by(names, nodes):
+    """All values that some are computed from."""
+    found = set(names)
+    for node in reversed(nodes):
+        if found & _named(node["outputs"]):
+            found |= _named(node["inputs"])
+    return found
+
+
+def _named(content):
+    """Every text of nested data: among them the names of the values."""
+    if isinstance(content, dict):
+        return set().union(*map(_named, content.values()))
+    if isinstance(content, list):
+        return set().union(*map(_named, content))
+    return {content} if isinstance(content, str) else set()
 
 
 def _shape(value):
@@ -288,8 +373,11 @@ def _function(path, target):
     if kind in COPIES:
         return kind, lambda x, **_: x.clone()
     plain = kind.removesuffix("_") if not kind.startswith("_") else kind
-    if plain not in OPERATIONS | WITHOUT_TRAINING:
-        raise UserError(f"{path} has an operation that is not known: {target[:100]}")
+    known = OPERATIONS | WITHOUT_TRAINING | ONE_TO_ONE.keys() | PIECES.keys()
+    if plain not in known and kind not in OVERWRITING:
+        in_training = "batch_norm" in kind or "dropout" in kind
+        advice = ": export the network after network.eval()" if in_training else ""
+        raise UserError(f"{path} has an operation that is not known: {target[:100]}{advice}")
     function = getattr(getattr(torch.ops.aten, kind, None), overload, None)
     if function is None:
         raise UserError(f"{path} has an operation that this PyTorch has not: {target[:100]}")
@@ -336,6 +424,8 @@ def _argument(value, values):
     if tag == "as_scalar_type":
         dtype = DTYPES[content]
         return torch.float32 if dtype.is_floating_point else dtype
+    if tag == "as_complex":
+        return complex(content["real"], content["imag"])
     if tag == "as_device":
         return values["x device"]
     if tag in ("as_int", "as_float", "as_bool", "as_string"):

@@ -239,6 +239,7 @@ def foreign(
     if weight.dtype != torch.float32:  # records come in single precision
         program = copy.deepcopy(program).float()
     program, squashed = without_squashing(program, outputs)
+    _check_rows(program, example.float())
     facts = {
         **(origin or {}),
         "outputs": squashed or "logits",
@@ -262,6 +263,18 @@ def foreign(
         origin=facts,
     )
     return program.eval()
+
+
+def _check_rows(program, example):
+    """UserError where the network does not give a row per record."""
+    with torch.no_grad():
+        for n in (1, 2):
+            rows = len(program(example.expand(n, -1, -1)))
+            if rows != n:
+                raise UserError(
+                    f"the network gives {rows} rows for {n} records: it holds the number of "
+                    "records that it was exported with; export it for a single one"
+                )
 
 
 def _captured(whole, example, expected):

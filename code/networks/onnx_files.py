@@ -6,7 +6,7 @@ import ast
 import functools
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,11 +64,15 @@ def read_onnx(path: str | Path) -> OnnxFile:
         raise UserError(f"{path} has {len(inputs)} inputs ({names}): one is needed, the signals")
     shape = _sizes(inputs[0])
     nodes = [_node(path, node, index, opset, shape) for index, node in enumerate(graph.node)]
+    nodes = _without_aliases(nodes, weights)
     if unknown := sorted({node.kind for node in nodes} - set(OPERATIONS)):
         places = ", ".join(
             f"{node.kind} ({node.name})" for node in nodes if node.kind in unknown[:3]
         )
-        raise UserError(f"{path} has operations that are not known: {places[:300]}")
+        raise UserError(
+            f"{path} has operations that are not known: {places[:300]}; its "
+            "Python code can come in by --network"
+        )
     outputs = tuple(one.name for one in graph.output)
     _check_names(path, inputs[0].name, weights, nodes, outputs)
     network = OnnxNetwork(inputs[0].name, weights, nodes, outputs)
@@ -198,6 +202,21 @@ def _node(path, node, index, opset, shape):
     return OnnxNode(node.op_type, name, inputs, outputs, attributes, opset, batch)
 
 
+def _without_aliases(nodes, weights):
+    """The nodes without those that only give a weight another name (exporters keep equal weights
+    once), the others reading it by its own.
+    """
+    own = {}
+    kept = []
+    for node in nodes:
+        node = replace(node, inputs=tuple(own.get(name, name) for name in node.inputs))
+        if node.kind == "Identity" and node.inputs[0] in weights:
+            own[node.outputs[0]] = node.inputs[0]
+        else:
+            kept.append(node)
+    return kept
+
+
 def _check_names(path, signals, weights, nodes, outputs):
     """UserError where an operation reads what nothing before it gives."""
     known = {"", signals, *weights}
@@ -279,10 +298,12 @@ class OnnxNetwork(nn.Module):
         self.constants: dict[str, np.ndarray] = {}
         self.names: dict[str, str] = {}  # of the file -> of the parameter
         self.weights = nn.Module()
-        measured = set()  # means and variances
-        for node in nodes:
+        measured = set()  # means and variances, and what these are put together from
+        for node in reversed(nodes):
             if node.kind == "BatchNormalization":
                 measured |= set(node.inputs[3:5])
+            elif measured.intersection(node.outputs) - {""}:
+                measured |= set(node.inputs)
         for name, array in weights.items():
             if array.dtype.kind not in "fV" or array.ndim == 0 or array.size == 1:
                 self.constants[name] = array

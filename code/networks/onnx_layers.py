@@ -166,47 +166,63 @@ def _einsum(node, *values):
 
 
 def _recurrent(kind: str) -> Callable:
-    """LSTM and GRU of one layer, time first as in ONNX; gates put into PyTorch's order."""
-    orders = {
-        "lstm": (0, 2, 3, 1),
-        "gru": (1, 0, 2),
-    }  # ONNX: i o f c; z r h. PyTorch: i f g o; r z n
+    """LSTM, GRU and RNN of one layer, time first as in ONNX; gates put into PyTorch's order."""
 
     def run(node, x, weights, recurrent, bias=None, lengths=None, *states):
-        if lengths is not None or any(state is not None for state in states[2:]):
-            raise node.refuse("with lengths or peepholes is not known")
-        if node.get("activations") or node.get("clip") or node.get("layout", 0):
-            raise node.refuse("with activations of its own is not known")
-        if kind == "gru" and not node.get("linear_before_reset", 0):
-            raise node.refuse("with linear_before_reset=0 is not known")
-        direction = word(node.get("direction", "forward"))
-        if direction == "reverse":
-            raise node.refuse("in reverse is not known")
+        _check_recurrent(node, kind, lengths, states)
         weights, recurrent = as_tensor(weights, x), as_tensor(recurrent, x)
-        both = direction == "bidirectional"
+        sides = 2 if word(node.get("direction", "forward")) == "bidirectional" else 1
         size = node.get("hidden_size")
         parts = []
-        for index in range(2 if both else 1):
+        for index in range(sides):
             found = [weights[index], recurrent[index]]
             if bias is not None:
                 values = as_tensor(bias, x)[index]
                 found += [values[: len(values) // 2], values[len(values) // 2 :]]
-            parts += [_gates(value, orders[kind], size) for value in found]
-        zeros = x.new_zeros(2 if both else 1, x.shape[1], size)
-        given = [zeros if state is None else as_tensor(state, x) for state in states[:2]]
-        if kind == "lstm":
-            given += [zeros] * (2 - len(given))
-            settings = (parts, bias is not None, 1, 0.0, False, both, False)
-            output, *last = torch.lstm(x, given, *settings)
+            parts += [_gates(value, ORDERS[kind], size) for value in found]
+        n_states = 2 if kind == "lstm" else 1
+        zeros = x.new_zeros(sides, x.shape[1], size)
+        given = [_state(state, zeros) for state in [*states, None, None][:n_states]]
+        settings = (parts, bias is not None, 1, 0.0, False, sides == 2, False)
+        if kind == "rnn":
+            function = {"Tanh": torch.rnn_tanh, "Relu": torch.rnn_relu}[_activations(node)[0]]
         else:
-            first = given[0] if given else zeros
-            settings = (parts, bias is not None, 1, 0.0, False, both, False)
-            output, *last = torch.gru(x, first, *settings)
-        steps, records, width = output.shape
-        sides = width // size
+            function = {"lstm": torch.lstm, "gru": torch.gru}[kind]
+        output, *last = function(x, given if kind == "lstm" else given[0], *settings)
+        steps, records, _ = output.shape
         return (output.reshape(steps, records, sides, size).transpose(1, 2), *last)
 
     return run
+
+
+# gates of ONNX in PyTorch's order. ONNX: i o f c; z r h. PyTorch: i f g o; r z n
+ORDERS = {"lstm": (0, 2, 3, 1), "gru": (1, 0, 2), "rnn": (0,)}
+
+
+def _activations(node):
+    """What a plain recurrent layer's states go through, per direction."""
+    return [word(one) for one in node.get("activations", ["Tanh"])]
+
+
+def _check_recurrent(node, kind, lengths, states):
+    """UserError for a variant that PyTorch has not."""
+    if lengths is not None or any(state is not None for state in states[2:]):
+        raise node.refuse("with lengths or peepholes is not known")
+    own = node.get("activations") and kind != "rnn"
+    odd = kind == "rnn" and _activations(node)[0] not in ("Tanh", "Relu")
+    if own or odd or len(set(_activations(node))) > 1 or node.get("clip") or node.get("layout", 0):
+        raise node.refuse("with activations of its own is not known")
+    if kind == "gru" and not node.get("linear_before_reset", 0):
+        raise node.refuse("with linear_before_reset=0 is not known")
+    if word(node.get("direction", "forward")) == "reverse":
+        raise node.refuse("in reverse is not known")
+
+
+def _state(state, zeros):
+    """The state that a recurrent layer begins with, of as many records as there are."""
+    if state is None or (is_static(state) and not np.any(state)):
+        return zeros
+    return as_tensor(state, zeros).expand_as(zeros)
 
 
 def _gates(value, order, size):
@@ -230,4 +246,5 @@ LAYERS: dict[str, Callable[..., object]] = {
     "LayerNormalization": _layer_norm,
     "MatMul": _matmul,
     "MaxPool": _max_pool,
+    "RNN": _recurrent("rnn"),
 }

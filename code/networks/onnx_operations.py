@@ -4,6 +4,7 @@ in numpy.
 Source: the operator specification of ONNX, opsets 7 to 25.
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -133,7 +134,11 @@ def _where(node, condition, one, other):
 
 
 def _hard_sigmoid(node, x):
-    return torch.clamp(x * node.get("alpha", 0.2) + node.get("beta", 0.5), 0.0, 1.0)
+    """alpha x + beta between 0 and 1; PyTorch's has alpha 1 / 6 and beta 1 / 2."""
+    alpha, beta = node.get("alpha", 0.2), node.get("beta", 0.5)
+    if beta != 0.5:
+        return torch.clamp(x * alpha + beta, 0.0, 1.0)
+    return F.hardsigmoid(x if abs(6 * alpha - 1) < 1e-5 else x * (6 * alpha))
 
 
 def _prelu(node, x, slope):
@@ -230,6 +235,15 @@ OPERATIONS: dict[str, Callable[..., object]] = {
 }
 
 
+def _advice(error):
+    """What to do where sizes do not fit together: files often hold the number of records that they
+    were exported with.
+    """
+    if isinstance(error, (RuntimeError, ValueError)) and re.search(r"shape|size", str(error)):
+        return "; where the file was exported for several records at once: export it for one"
+    return ""
+
+
 def run_operation(node: OnnxNode, values: Sequence[Value]) -> tuple:
     """The outputs of one operation; UserError, with operation and place, where it has no rule or
     cannot be computed.
@@ -242,7 +256,7 @@ def run_operation(node: OnnxNode, values: Sequence[Value]) -> tuple:
     except UserError:
         raise
     except Exception as error:  # whatever does not fit together in a file
-        reason = str(error).strip().split("\n")[0]
-        raise node.refuse(f"fails: {reason or type(error).__name__}") from None
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise node.refuse(f"fails: {reason}{_advice(error)}") from None
     results = result if isinstance(result, tuple) else (result,)
     return tuple(one if isinstance(one, Tensor) else np.asarray(one) for one in results)

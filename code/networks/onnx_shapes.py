@@ -1,5 +1,6 @@
 """ONNX operations that move, cut and repeat values, in PyTorch's operations; on shapes in numpy."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -170,15 +171,24 @@ def _tile(node, x, repeats):
     return np.tile(x, times) if is_static(x) else x.repeat(times)
 
 
+# modes of padding -> PyTorch's
+PAD_MODES = {
+    "constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular",
+}  # fmt: skip
+
+
 def _pad(node, x, pads=None, value=None, axes=None):
     sides = list(node.get("pads")) if pads is None else as_ints(pads, node)
     places = list(range(x.ndim)) if axes is None else [at % x.ndim for at in as_ints(axes, node)]
     before, after = [0] * x.ndim, [0] * x.ndim
     for position, axis in enumerate(places):
         before[axis], after[axis] = sides[position], sides[position + len(places)]
-    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}.get(
-        word(node.get("mode", "constant"))
-    )
+    mode = {
+        "constant": "constant",
+        "reflect": "reflect",
+        "edge": "replicate",
+        "wrap": "circular",
+    }.get(word(node.get("mode", "constant")))
     if mode is None:
         raise node.refuse("in this mode is not known")
     used = [axis for axis in range(x.ndim) if before[axis] or after[axis]]
@@ -194,6 +204,76 @@ def _pad(node, x, pads=None, value=None, axes=None):
     if used[0] < first:
         raise node.refuse("of records or channels by their own values is not known")
     return F.pad(x, flat, mode=mode)
+
+
+def _gather_nd(node, x, indices):
+    """Values at places that are known without any signal: a place per row of the last axis."""
+    if node.get("batch_dims", 0):
+        raise node.refuse("within records is not known")
+    places = _places(node, x, indices)
+    return x[tuple(places)] if is_static(x) else torch.ops.aten.index.Tensor(x, places)
+
+
+def _places(node, x, indices):
+    """One tensor (or array) of places for each of the first axes, none below zero."""
+    if not is_static(indices):
+        raise node.refuse("takes places that depend on the signals")
+    columns = np.moveaxis(np.asarray(indices).astype(np.int64), -1, 0)
+    columns = [np.where(one < 0, one + x.shape[at], one) for at, one in enumerate(columns)]
+    if is_static(x):
+        return columns
+    return [torch.from_numpy(np.ascontiguousarray(one)).to(x.device) for one in columns]
+
+
+def _scatter_nd(node, x, indices, updates):
+    """x with other values at places that are known without any signal, the same in each record."""
+    if word(node.get("reduction", "none")) != "none":
+        raise node.refuse("that adds up is not known")
+    if not is_static(indices):
+        raise node.refuse("takes places that depend on the signals")
+    at = tuple(np.moveaxis(np.asarray(indices).astype(np.int64), -1, 0))
+    if is_static(x) and is_static(updates):
+        whole = np.array(x)
+        whole[at] = updates
+        return whole
+    like = first_tensor((x, updates))
+    mask = np.zeros(tuple(x.shape), bool)
+    mask[at] = True
+    if not np.array_equal(mask, np.broadcast_to(mask[:1], mask.shape)):
+        if len(at) == 1 and at[0].ndim == 1:
+            return _rows_replaced(at[0], as_tensor(x, like), as_tensor(updates, like))
+        raise node.refuse("writes other places in other records")
+    chosen = _scattered(node, mask, at, updates, like)
+    return torch.where(torch.from_numpy(mask[:1]).to(like.device), chosen, as_tensor(x, like))
+
+
+def _rows_replaced(rows, x, updates):
+    """x, whose first axis is not the records, with some of its rows replaced."""
+    order, mask = np.zeros(len(x), np.int64), np.zeros(len(x), bool)
+    order[rows], mask[rows] = np.arange(len(rows)), True
+    chosen = updates.index_select(0, torch.from_numpy(order).to(x.device))
+    where = torch.from_numpy(mask).to(x.device).reshape(-1, *[1] * (x.ndim - 1))
+    return torch.where(where, chosen, x)
+
+
+def _scattered(node, mask, at, updates, like):
+    """The values to be written, as large as what they are written into."""
+    records = len(mask)
+    source = np.zeros(mask.shape, dtype=np.int64)  # where in the flat updates each comes from
+    source[at] = np.arange(math.prod(updates.shape)).reshape(tuple(updates.shape))
+    if is_static(updates):
+        values = np.where(mask, np.asarray(updates).reshape(-1)[source], 0)
+        if not np.array_equal(values, np.broadcast_to(values[:1], values.shape)):
+            raise node.refuse("writes other numbers into other records")
+        return as_tensor(values[:1], like)
+    per_record = math.prod(updates.shape) // records
+    first = np.arange(records).reshape(-1, *[1] * (mask.ndim - 1)) * per_record
+    rows = np.where(mask, source - first, 0)
+    alike = np.array_equal(rows, np.broadcast_to(rows[:1], rows.shape))
+    if len(updates) != records or not alike or rows.min() < 0 or rows.max() >= per_record:
+        raise node.refuse("takes values of one record into another")
+    picked = torch.from_numpy(np.ascontiguousarray(rows[0]).reshape(-1)).to(like.device)
+    return updates.flatten(1).index_select(1, picked).unflatten(1, mask.shape[1:])
 
 
 def _check_size(node, sizes):
@@ -214,10 +294,12 @@ SHAPES: dict[str, Callable[..., object]] = {
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
+    "GatherND": _gather_nd,
     "Identity": _identity,
     "Pad": _pad,
     "Range": _range,
     "Reshape": _reshape,
+    "ScatterND": _scatter_nd,
     "Shape": _shape,
     "Slice": _slice,
     "Split": _split,

@@ -41,6 +41,7 @@ STEEP = ("instance_normed", "fourier_by_convolution")  # at signals of 0 mV: the
 QUICK = (
     "cross_attention", "rectifiers", "tracked_instance_norm", "max_of_all", "linear_attention",
     "recurrence_by_hand", "last_image", "leads_as_channels", "traced", "bare", "two_inputs",
+    "additive_mask",
 )  # fmt: skip
 
 

@@ -169,6 +169,15 @@ CASES = {
         {"hidden_size": 3, "direction": "bidirectional"},
         {"w": weights(2, 12, 20), "r": weights(2, 12, 3)},
     ),
+    "RNN": (
+        {"hidden_size": 3},
+        {"w": weights(1, 3, 20), "r": weights(1, 3, 3), "b": weights(1, 6)},
+    ),
+    "RNN both": (
+        {"hidden_size": 3, "direction": "bidirectional"},
+        {"w": weights(2, 3, 20), "r": weights(2, 3, 3)},
+    ),
+    "GatherND": ({}, {"i": np.array([[[0, 3], [0, -1]], [[0, 0], [0, 2]]])}, (4, 20)),
     "GRU": (
         {"hidden_size": 3, "linear_before_reset": 1},
         {"w": weights(1, 9, 20), "r": weights(1, 9, 3), "b": weights(1, 18)},
@@ -182,7 +191,7 @@ def test_operation_is_that_of_onnxruntime(case, tmp_path):
     sizes = rest[0] if rest else (4, 20)
     opset = rest[1] if len(rest) > 1 else 17
     kind = case.split()[0]
-    recurrent = kind in ("LSTM", "GRU")
+    recurrent = kind in ("LSTM", "GRU", "RNN")
     first = "turned" if recurrent else "x"  # these take the time first
     nodes = [("Transpose", ["x"], ["turned"], {"perm": [1, 0, 2]})] if recurrent else []
     nodes.append((kind, [first, *constants], ["y"], attributes))
@@ -194,6 +203,42 @@ def test_operation_is_that_of_onnxruntime(case, tmp_path):
         with torch.no_grad():
             got = network(torch.from_numpy(x)).numpy()
         assert np.allclose(got, expected_of(path, x, case), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("updates", ["numbers", "values"])
+def test_values_are_written_at_places_that_are_known(updates, tmp_path):
+    """As exporters write y[:, 1:3, 5] = ...; the places follow the number of records."""
+    nodes = [
+        ("Shape", ["x"], ["shape"], {}),
+        ("Gather", ["shape", "zero"], ["n"], {"axis": 0}),
+        ("Range", ["zero", "n", "one"], ["rows"], {}),
+        ("Reshape", ["rows", "column"], ["all_rows"], {}),
+        ("Concat", ["n1", "two_one"], ["sizes"], {"axis": 0}),
+        ("Expand", ["all_rows", "sizes"], ["first"], {}),
+        ("Expand", ["channels", "sizes"], ["second"], {}),
+        ("Expand", ["sample", "sizes"], ["third"], {}),
+        ("Concat", ["first", "second", "third"], ["places"], {"axis": 2}),
+        ("Expand", ["number", "n2"], ["numbers"], {}),
+        ("Slice", ["x", "from", "to", "axes"], ["cut"], {}),
+        ("Squeeze", ["cut", "last"], ["values"], {}),
+        ("ScatterND", ["x", "places", updates], ["y"], {}),
+    ]
+    nodes.insert(4, ("Unsqueeze", ["n", "zeros"], ["n1"], {}))
+    nodes.insert(5, ("Concat", ["n1", "two"], ["n2"], {"axis": 0}))
+    constants = {
+        "zero": np.int64(0), "one": np.int64(1), "zeros": ints(0), "column": ints(-1, 1, 1),
+        "two_one": ints(2, 1), "two": ints(2), "channels": np.array([[[1], [2]]]),
+        "sample": np.array([[[5]]]), "number": np.float32(0.5), "from": ints(0, 9),
+        "to": ints(2, 10), "axes": ints(1, 2), "last": ints(2),
+    }  # fmt: skip
+    path = tmp_path / "scatter.onnx"
+    onnx.save(model_of(nodes, constants), path)
+    program = capture(read_onnx(path).network, torch.zeros(1, 4, 20))
+    for n in (1, 4):
+        x = weights(n, 4, 20)
+        expected = x.copy()
+        expected[:, 1:3, 5] = 0.5 if updates == "numbers" else x[:, :2, 9]
+        assert np.array_equal(program(torch.from_numpy(x)).detach().numpy(), expected)
 
 
 def test_what_follows_from_shapes_follows_the_number_of_records(tmp_path):
@@ -397,7 +442,7 @@ def test_every_operation_has_a_case():
     by_shapes = {
         "Cast", "Constant", "ConstantOfShape", "Dropout", "Equal", "Greater", "GreaterOrEqual",
         "GroupNormalization", "Identity", "Less", "LessOrEqual", "Log", "Mod", "Not", "And", "Or",
-        "Range", "ReduceProd", "Shape", "Split", "Sqrt", "Where",
+        "Range", "ReduceProd", "ScatterND", "Shape", "Split", "Sqrt", "Where",
     }  # fmt: skip
     assert set(OPERATIONS) == tried | by_shapes | set(RARER)  # these: test_onnx_rarer.py
 
