@@ -21,8 +21,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.files import UserError
-from networks.batches import SIZES, merged
-from networks.fusing import fused
 from networks.models import sharing_copy
 from networks.operations import OPERATIONS
 from networks.program import INPUT, Dtype, Node, Program, Ref, Stored, rebuilt, references
@@ -141,6 +139,9 @@ def _noise(x, n, seed):
 
 def _watched(model, x):
     """The program of a network by watching it on two batches."""
+    from networks.batches import SIZES, merged  # where a network is watched, once
+    from networks.fusing import fused
+
     scripted = isinstance(model, torch.jit.ScriptModule)
     twin = model if scripted else sharing_copy(model)  # what it stores in itself stays there
     with _evaluation(twin), _buffers_kept(model), torch.inference_mode():
