@@ -17,7 +17,7 @@ import pandas as pd
 CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
 # Leads in which the universal definition of MI counts a Q wave, by contiguous group. The groups
 # also hold V1-V3 and III, where a QS is often normal: counted there too, kappa with the published
-# flags is .24, without them .65 (n = 1,482).
+# flags is .26, without them .72 (n = 1,482).
 Q_GROUPS = (("I", "aVL"), ("V4", "V5", "V6"), ("II", "aVF"))
 NEIGHBOURS = (("aVL", "I"), ("II", "aVF"), ("aVF", "III"), *itertools.pairwise(CHEST))
 
@@ -124,7 +124,11 @@ def _qs(c, lead):
 
 
 def _pathological_q(c, lead):
-    return _qs(c, lead) | ((c[f"Q_Dur_{lead}"] >= 30) & (c[f"Q_Amp_{lead}"] <= -0.1))
+    """A QS, or a Q longer than 30 ms. The universal definition says 30 ms or more; but durations
+    come in steps of 2 ms, many harmless Q waves measure 30, and the published flags follow the
+    longer ones (half A of the patients: kappa .81 instead of .74).
+    """
+    return _qs(c, lead) | ((c[f"Q_Dur_{lead}"] > 30) & (c[f"Q_Amp_{lead}"] <= -0.1))
 
 
 def _q_in_two_of(c, group):
@@ -177,7 +181,9 @@ CONCEPTS = {
         MI,
     ),
     "MI-QPeak": Concept(
-        _mi_q_peak, "Q of 30 ms and 0.1 mV, or QS, in I and aVL, II and aVF, or two of V4-V6", MI
+        _mi_q_peak,
+        "Q over 30 ms and of 0.1 mV, or QS, in I and aVL, II and aVF, or two of V4-V6",
+        MI,
     ),
     "MI-V2V3": Concept(_mi_v2v3, "Q longer than 20 ms or QS in V2 and V3", MI),
     "MI-RPeak": Concept(

@@ -368,7 +368,7 @@ def explanations(cohort, measured, reference):
             int((wrong & known).sum()),
         )
     q = {
-        lead: ((measured[f"Q_Dur_{lead}"] >= 30) & (measured[f"Q_Amp_{lead}"] <= -0.1))
+        lead: ((measured[f"Q_Dur_{lead}"] > 30) & (measured[f"Q_Amp_{lead}"] <= -0.1))
         | ((measured[f"R_Amp_{lead}"] == 0) & (measured[f"Q_Amp_{lead}"] < 0))
         for lead in LEADS
     }

@@ -103,13 +103,14 @@ def test_st_depression_or_inverted_t():
 
 
 def test_q_waves():
-    q = {"Q_Dur_{}": 30.0, "Q_Amp_{}": -0.1}
+    q = {"Q_Dur_{}": 32.0, "Q_Amp_{}": -0.1}
 
     def q_in(*leads, **changes):
         return {name.format(lead): value for lead in leads for name, value in (q | changes).items()}
 
     assert verdict("MI-QPeak", **q_in("II", "aVF")) is True
     assert verdict("MI-QPeak", **q_in("V4", "V6")) is True  # two of the group, neighbours or not
+    assert verdict("MI-QPeak", **q_in("V4", "V6", **{"Q_Dur_{}": 30.0})) is False
     assert verdict("MI-QPeak", **q_in("aVF", "V6")) is False
     assert (
         verdict("MI-QPeak", **q_in("III", "aVF")) is False
