@@ -175,14 +175,16 @@ def _spread(model, x, cam, layer):
 
 def grad_cam(model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None) -> Explanation:
     """Grad-CAM, one value per sample, the same for every lead."""
-    cam, logit = grad_cam_map(model, x, target, layer)
-    return Explanation(_spread(model, x, cam, layer), logit)
+    program = capture(model, x)  # looked up once: every step below takes a program as it is
+    cam, logit = grad_cam_map(program, x, target, layer)
+    return Explanation(_spread(program, x, cam, layer), logit)
 
 
 def hires_cam(model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None) -> Explanation:
     """HiResCAM, one value per sample, the same for every lead; signed."""
-    cam, logit = hires_cam_map(model, x, target, layer)
-    return Explanation(_spread(model, x, cam, layer), logit)
+    program = capture(model, x)
+    cam, logit = hires_cam_map(program, x, target, layer)
+    return Explanation(_spread(program, x, cam, layer), logit)
 
 
 class _GuidedReLU(torch.autograd.Function):
@@ -218,6 +220,7 @@ def guided_grad_cam(
     model: nn.Module, x: Tensor, target: Tensor, layer: str | None = None
 ) -> Explanation:
     """Guided backpropagation times Grad-CAM: the lead axis comes from the first factor alone."""
-    cam, logit = grad_cam_map(model, x, target, layer)
-    guided, _ = gradient(Guided(model), x, target)
-    return Explanation(guided * _spread(model, x, cam, layer), logit)
+    program = capture(model, x)
+    cam, logit = grad_cam_map(program, x, target, layer)
+    guided, _ = gradient(Guided(program), x, target)
+    return Explanation(guided * _spread(program, x, cam, layer), logit)
