@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.files import UserError, check_archive, need_file
+from networks.fixed_batch import expanded, resized
 from networks.operations import OPERATIONS
 from networks.parts import Parts
 from networks.rewriting import ONE_TO_ONE, PIECES
@@ -121,7 +122,7 @@ REWRITTEN: dict[str, Callable] = {
     "fill": lambda x, number: torch.zeros_like(x) + number,
 }
 OVERWRITING = ("copy_", "fill_", "zero_")  # what capture() makes values of
-WITH_SIZES = ("view", "reshape", "_unsafe_view", "expand")
+WITH_SIZES = ("view", "reshape", "_unsafe_view", "expand", "repeat")
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ def _read(path, archive):
     shape = _shape(graph["tensor_values"][signals])
     operations = []
     for node in graph["nodes"]:
-        run = _operation(path, node, shape[0] if shape else None)
+        run = _operation(path, node, graph["tensor_values"], shape[0] if shape else None)
         if run is not None:
             operations.append((_path_of(node), run))
     outputs = _outputs(path, module["signature"], graph["nodes"])
@@ -319,8 +320,11 @@ def _path_of(node):
 # ---------------------------------------------------------------- operations
 
 
-def _operation(path, node, batch):
-    """A function that computes a node from the values so far; None where there is nothing to do."""
+def _operation(path, node, declared, batch):
+    """A function that computes a node from the values so far; None where there is nothing to do.
+
+    declared  what the file says of its values
+    """
     target = str(node["target"])
     kind, function = _function(path, target)
     if function is None:
@@ -333,12 +337,17 @@ def _operation(path, node, batch):
         if entry.get("kind", 1) != 1 and not set(entry["arg"]) & set(LEFT_OUT)
     }
 
+    first = positional[0].get("as_tensor") if positional else None
+    then = _shape(declared[first["name"]]) if first and kind in WITH_SIZES else ()
+
     def run(values):
         try:
             args = [_argument(value, values) for value in positional]
+            blocks = values["x blocks"].get(first["name"], 1) if first else 1
             kwargs = {key: _argument(value, values) for key, value in named.items()}
             if kind in WITH_SIZES and batch is not None:
-                args = _for_any_batch(kind, args, batch, values["x records"])
+                args, blocks = _for_any_batch(kind, args, then, batch, values, blocks)
+            _note_blocks(node["outputs"], blocks, values)
             return _bind(node["outputs"], function(*args, **kwargs), values)
         except UserError:
             raise
@@ -384,24 +393,33 @@ def _function(path, target):
     return kind, function
 
 
-def _for_any_batch(kind, args, batch, records):
-    """Sizes that were written for `batch` records, for the number that there is.
+def _for_any_batch(kind, args, then, batch, values, blocks):
+    """Sizes that were written for `batch` records, for the number that there is; and the blocks of
+    records in the result's record axis (fixed_batch.py).
 
-    Records lie along the first size that is a multiple of their number; where that is a mistake,
-    records mix, which capture() notices.
+    then  shape that the value had with `batch` records
     """
     x, sizes, *rest = args
-    if not isinstance(sizes, list) or not sizes or records == batch:
-        return args
-    if kind == "expand" or -1 in sizes:
-        return [x, [records, *sizes[1:]] if sizes[0] == batch else sizes, *rest]
-    if math.prod(sizes) == x.numel():
-        return args
-    for index, size in enumerate(sizes):
-        if size and size % batch == 0:
-            scaled = [*sizes[:index], size // batch * records, *sizes[index + 1 :]]
-            return [x, scaled, *rest]
-    return args
+    records = values["x records"]
+    if not isinstance(sizes, list) or not sizes or records == batch or len(then) != x.ndim:
+        return args, blocks
+    now = tuple(x.shape)
+    if kind in ("expand", "repeat"):
+        constant = now == then and now[0] == 1 and len(sizes) == len(now)
+        if constant and sizes[0] == batch:
+            sizes = [records, *sizes[1:]]
+        elif kind == "expand":
+            sizes = expanded(sizes, then, now)
+        return [x, sizes, *rest], blocks
+    sizes, blocks = resized(sizes, then, now, blocks)
+    return [x, sizes, *rest], blocks
+
+
+def _note_blocks(outputs, blocks, values):
+    """Keeps how many blocks of records a result has in its record axis, where it is not one."""
+    if blocks != 1:
+        names = [one["as_tensor"]["name"] for one in outputs if "as_tensor" in one]
+        values["x blocks"].update(dict.fromkeys(names, blocks))
 
 
 def _argument(value, values):
@@ -474,7 +492,7 @@ class ExportedNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """What the file's network returns for its input."""
-        values = {self.signals: x, "x device": x.device, "x records": len(x)}
+        values = {self.signals: x, "x device": x.device, "x records": len(x), "x blocks": {}}
         for index, name in enumerate(self.names):
             values[name] = getattr(self.weights, f"weight_{index}")
         self.parts(values)

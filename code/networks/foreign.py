@@ -234,6 +234,8 @@ def foreign(
     weight = next(module.parameters(), torch.zeros(1))
     whole = Whole(preprocessing.to(weight), module, logits)
     example = torch.zeros(1, len(leads), n_samples, dtype=weight.dtype, device=weight.device)
+    if hasattr(module, "learn_shapes"):  # of a file
+        module.learn_shapes(whole.preprocessing(example))
     inner = getattr(module, "places_in", "")
     program = own_places(_captured(whole, example, expected), f"network.{inner}".rstrip("."))
     if weight.dtype != torch.float32:  # records come in single precision

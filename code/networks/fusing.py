@@ -284,8 +284,7 @@ def fused(program: Program) -> Program:
     The last piece keeps its name and place; pieces that nothing reads any more go.
     """
     program = _with_quotients(program)
-    pieces = Pieces(program)
-    wholes = {}
+    pieces, wholes = Pieces(program), {}
     for node in program.nodes:
         if found := _whole(pieces, node):
             wholes[node.name] = found
@@ -303,26 +302,41 @@ def fused(program: Program) -> Program:
 
 
 def _with_quotients(program):
-    """The program with x rsqrt(z) as x / sqrt(z), so that a normalisation by hand is one whichever
-    of the two was written.
+    """The program with x times 1 / sqrt(z) as x / sqrt(z), so that a normalisation by hand is one
+    whichever of the two was written.
     """
-    readers = {}
+    pieces = Pieces(program)
+    readers, below = {}, {}
     for node in program.nodes:
         for ref in inputs_of(node):
             readers.setdefault(ref.name, []).append(node)
+        if node.name in program.dependent and (root := _root_below(pieces, node, below)):
+            below[node.name] = root
     returned = {ref.name for ref in references(program.output)}
-    roots = {
-        node.name
-        for node in program.nodes
-        if node.kind == "rsqrt"
-        and node.name in program.dependent - returned
-        and all(_scales(program, one, node.name) for one in readers.get(node.name, ()))
-    }
-    if not roots:
+    for name in reversed(list(below)):
+        fine = (one.name in below or _scales(program, one, name) for one in readers.get(name, ()))
+        if name in returned or not all(fine):
+            del below[name]
+    if not below:
         return program
-    nodes = [_as_quotient(node, roots) for node in program.nodes]
-    calls = {place: ref for place, ref in program.calls.items() if ref.name not in roots}
+    nodes = [_as_quotient(node, below) for node in program.nodes]
+    calls = {place: ref for place, ref in program.calls.items() if ref.name not in below}
     return Program(nodes, program.tensors, program.output, calls)
+
+
+def _root_below(pieces, node, below):
+    """The root that a node is 1 over: itself, where it is to become the root."""
+    if node.kind == "rsqrt":
+        return Ref(node.name)
+    if node.kind == "reciprocal" and pieces.node(node.args[0], "sqrt"):
+        return node.args[0]
+    if node.kind == "div" and pieces.number(node.args[0]) == 1.0:
+        return node.args[1] if pieces.node(node.args[1], "sqrt") else None
+    if node.kind == "mul":
+        number, values = pieces.factors(Ref(node.name))
+        if number == 1.0 and len(values) == 1 and isinstance(values[0], Ref):
+            return below.get(values[0].name)
+    return None
 
 
 def _scales(program, node, name):
@@ -332,14 +346,15 @@ def _scales(program, node, name):
     return single and others[0].name in program.dependent
 
 
-def _as_quotient(node, roots):
-    if node.name in roots:
-        return replace(node, op="sqrt")
-    below = [one for one in node.args[:2] if isinstance(one, Ref) and one.name in roots]
-    if node.kind != "mul" or not below:
+def _as_quotient(node, below):
+    """The node as it stands where the values of `below` are roots."""
+    if node.name in below:
+        return replace(node, op="sqrt") if node.kind == "rsqrt" else node
+    found = [one for one in node.args[:2] if isinstance(one, Ref) and one.name in below]
+    if node.kind != "mul" or not found:
         return node
-    above = next(one for one in node.args[:2] if one != below[0])
-    return replace(node, op="div", args=(above, below[0]), kwargs={})
+    above = next(one for one in node.args[:2] if one != found[0])
+    return replace(node, op="div", args=(above, below[found[0].name]), kwargs={})
 
 
 def _whole(pieces, node):

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from common.files import UserError, need_file
+from networks.fixed_batch import resized
 from networks.onnx_operations import OPERATIONS, run_operation
-from networks.onnx_values import OnnxNode
+from networks.onnx_values import OnnxNode, is_static
 from networks.parts import Parts
 from networks.preprocessing import UNIT_NAMES, UNITS
 
 OPSETS = range(7, 26)
 MAX_BYTES = 4_000_000_000  # of a file and of each tensor
+TRIED_RECORDS = (1, 2, 3, 4, 8, 16, 32, 64)  # numbers that a file may have been written for
 # metadata of ExChanGeAI and others -> what it says, by the names of import_model.py's options
 LABEL_KEYS = ("target_keys", "labels", "classes", "class_names")
 UNIT_KEYS = ("scale", "unit", "units")
@@ -63,7 +65,7 @@ def read_onnx(path: str | Path) -> OnnxFile:
         names = ", ".join(one.name for one in inputs) or "none"
         raise UserError(f"{path} has {len(inputs)} inputs ({names}): one is needed, the signals")
     shape = _sizes(inputs[0])
-    nodes = [_node(path, node, index, opset, shape) for index, node in enumerate(graph.node)]
+    nodes = [_node(path, node, index, opset) for index, node in enumerate(graph.node)]
     nodes = _without_aliases(nodes, weights)
     if unknown := sorted({node.kind for node in nodes} - set(OPERATIONS)):
         places = ", ".join(
@@ -182,7 +184,7 @@ def _sizes(value):
     return tuple(one.dim_value if one.HasField("dim_value") else None for one in dims)
 
 
-def _node(path, node, index, opset, shape):
+def _node(path, node, index, opset):
     """A node of the file as plain data."""
     from onnx import AttributeProto, helper
 
@@ -197,9 +199,8 @@ def _node(path, node, index, opset, shape):
         else:
             attributes[one.name] = helper.get_attribute_value(one)
     name = node.name or f"{node.op_type.lower()}_{index}"
-    batch = shape[0] if shape else None
     inputs, outputs = tuple(node.input), tuple(node.output)
-    return OnnxNode(node.op_type, name, inputs, outputs, attributes, opset, batch)
+    return OnnxNode(node.op_type, name, inputs, outputs, attributes, opset)
 
 
 def _without_aliases(nodes, weights):
@@ -314,23 +315,76 @@ class OnnxNetwork(nn.Module):
                 self.weights.register_buffer(known, values)
             else:
                 self.weights.register_parameter(known, nn.Parameter(values))
-        self.parts = Parts((path_of(node), functools.partial(_compute, node)) for node in nodes)
+        self.reshaping = [node for node in nodes if node.kind == "Reshape"]
+        # name of a Reshape -> shape of its value, and sizes that it is given, for some records
+        self.then: dict[str, tuple[tuple[int, ...], list[int]]] = {}
+        self.parts = Parts(
+            (path_of(node), functools.partial(_compute, node, self.then)) for node in nodes
+        )
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """What the file's network returns for its input."""
-        values = {"": None, self.signals: x, **self.constants}
-        for name, known in self.names.items():
-            values[name] = getattr(self.weights, known)
-        self.parts(values)
+        values = self._values(x)
         returned = [values[name] for name in self.outputs]
         return returned[0] if len(returned) == 1 else returned
 
+    def _values(self, x):
+        """All values, by their names in the file."""
+        values = {"": None, BLOCKS: {}, self.signals: x, **self.constants}
+        for name, known in self.names.items():
+            values[name] = getattr(self.weights, known)
+        self.parts(values)
+        return values
 
-def _compute(node, values):
+    @torch.no_grad()
+    def learn_shapes(self, x: Tensor) -> None:
+        """Looks at the shapes of one record's values (or of as many records as the file takes), so
+        that numbers which were written for these are known as such. x: any input.
+        """
+        if not self.reshaping:
+            return
+        self.then.clear()
+        for n in TRIED_RECORDS:
+            try:
+                values = self._values(x.new_zeros(n, *x.shape[1:]))
+            except UserError:
+                continue
+            for node in self.reshaping:
+                value, sizes = (values[name] for name in node.inputs[:2])
+                if isinstance(value, Tensor) and is_static(sizes):
+                    self.then[node.name] = tuple(value.shape), [int(one) for one in sizes]
+            return
+
+
+def _compute(node, then, values):
     """Adds a node's outputs to the values; the last one that is a tensor."""
-    results = run_operation(node, [values[name] for name in node.inputs])
+    given = [values[name] for name in node.inputs]
+    blocks = max([1, *(values[BLOCKS].get(name, 1) for name in node.inputs)])
+    if node.name in then and is_static(given[1]):
+        given[1], blocks = _sizes_now(node, given[0], given[1], *then[node.name], blocks)
+    results = run_operation(node, given)
     values.update(zip(node.outputs, results, strict=False))
+    if blocks != 1:
+        values[BLOCKS].update(dict.fromkeys(node.outputs, blocks))
     return next((one for one in reversed(results) if isinstance(one, Tensor)), None)
+
+
+BLOCKS = " blocks of records"  # among the values; no name of a file's
+
+
+def _sizes_now(node, x, sizes, shape, written, blocks):
+    """Sizes of a Reshape, those that do not follow the number of records for the present one; and
+    the blocks of records in the result's record axis (fixed_batch.py).
+    """
+    given = [int(one) for one in np.asarray(sizes).reshape(-1)]
+    if given != written or not isinstance(x, Tensor) or len(shape) != x.ndim:
+        return sizes, 1
+    if not node.get("allowzero", 0):
+        given = [shape[at] if size == 0 and at < x.ndim else size for at, size in enumerate(given)]
+    if tuple(x.shape) == shape or 0 in given:
+        return sizes, 1
+    given, blocks = resized(given, shape, tuple(x.shape), blocks)
+    return np.array(given, dtype=np.int64), blocks
 
 
 def path_of(node: OnnxNode) -> str:

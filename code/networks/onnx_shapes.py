@@ -52,9 +52,6 @@ def _reshape(node, x, shape):
         sizes = [x.shape[at] if size == 0 else size for at, size in enumerate(sizes)]
     if is_static(x):
         return x.reshape(sizes)
-    if node.batch is not None and sizes and sizes[0] == node.batch:
-        # written for a fixed number of records: any other number reshapes alike
-        sizes[0] = x.shape[0]
     return x.reshape(sizes)
 
 

@@ -22,7 +22,6 @@ class OnnxNode:
 
     attributes  plain values, arrays for tensors
     opset       version of the specification
-    batch       number of records that the file fixes, None where it leaves it open
     """
 
     kind: str
@@ -31,7 +30,6 @@ class OnnxNode:
     outputs: tuple[str, ...]
     attributes: dict = field(default_factory=dict)
     opset: int = 17
-    batch: int | None = None
 
     def get(self, name: str, default: object = None) -> object:
         """An attribute."""

@@ -268,6 +268,7 @@ def test_a_file_for_one_record_takes_any_number(tmp_path):
     path = tmp_path / "one_record.onnx"
     onnx.save(model_of(nodes, constants, (1, 4, 20)), path)
     network = read_onnx(path).network
+    network.learn_shapes(torch.zeros(1, 4, 20))
     x = weights(5, 4, 20)
     alone = [expected_of(path, record[None]) for record in x]
     assert np.allclose(network(torch.from_numpy(x)).detach(), np.concatenate(alone), atol=1e-5)

@@ -26,8 +26,9 @@ from networks.importing import from_exported, from_onnx
 from networks.preprocessing import Axes, Expected, layout_of
 
 TINY = Preset(Epsilon(1e-12), Epsilon(1e-12))
-WAYS = ("exported", "onnx", "dynamo")
-QUICK = (("net1d", "exported"), ("transformer_batch_first", "onnx"), ("bi_lstm", "onnx"))
+# one: written for a single record
+WAYS = ("exported", "exported_one", "onnx", "onnx_one", "dynamo")
+QUICK = (("transformer", "exported_one"), ("transformer", "onnx_one"), ("bi_lstm", "onnx"))
 # half of the way in bfloat16: files hold it in single precision, and LRP may say that it misses
 COARSE = ("float_inside", "autocast_inside", "half_precision", "brain_float")
 # files say nothing of these: what the exporter saw once is all that there is
@@ -57,7 +58,11 @@ def write(way, network, x, path):
         with warnings.catch_warnings(), contextlib.redirect_stdout(None):
             warnings.simplefilter("ignore")
             logging.disable(logging.CRITICAL)
-            if way == "exported":
+            if way == "exported_one":
+                torch.export.save(torch.export.export(network, (x[:1],)), path)
+            elif way == "onnx_one":
+                torch.onnx.export(network, (x[:1],), path, dynamo=False, opset_version=17)
+            elif way == "exported":
                 program = torch.export.export(network, (x,), dynamic_shapes=(count,))
                 torch.export.save(program, path)
             elif way == "onnx":
@@ -76,7 +81,7 @@ def through(way, name, tmp_path):
     """(from Python code, from a file) as programs, signals, and why one was refused."""
     network, labels, options, samples = network_of(name)
     x = torch.randn(3, 12, samples, generator=torch.Generator().manual_seed(1))
-    path = tmp_path / ("mine.pt2" if way == "exported" else "mine.onnx")
+    path = tmp_path / ("mine.pt2" if way.startswith("exported") else "mine.onnx")
     write(way, network, Axes(options.get("layout", "leads_time"))(x), str(path))
     try:
         own = wrap(network_of(name)[0], labels, seconds=samples / 100, **options)
@@ -87,7 +92,7 @@ def through(way, name, tmp_path):
 
 def read(way, path, labels, options, samples):
     """A file as a program."""
-    source = from_exported(path) if way == "exported" else from_onnx(path)
+    source = from_exported(path) if way.startswith("exported") else from_onnx(path)
     layout, _ = layout_of(source.shape, 12, options.get("layout"))
     expected = Expected(100, samples / 100, layout=layout)
     logits = Logits(options.get("output_index"), options.get("columns"), len(labels))
