@@ -152,16 +152,25 @@ def _best_lag(around, template, lag, stride):
     """
     width = template.shape[-1]
     target = _unit(template).reshape(template.shape)
-    match = np.stack(
-        [
-            np.einsum("nblw,nlw->nb", around[..., step : step + width * stride : stride], target)
-            for step in range(2 * lag + 1)
-        ],
-        axis=2,
-    )
+    match = np.empty((*around.shape[:2], 2 * lag + 1), np.float32)
+    for phase in range(min(stride, 2 * lag + 1)):  # lags a whole step apart: one matrix product
+        steps = len(range(phase, 2 * lag + 1, stride))
+        match[..., phase::stride] = _correlations(around[..., phase::stride], target, steps)
     best = match.argmax(axis=2)
     picked = _shifted(around, best, width, stride)
     return np.einsum("nbf,nf->nb", _unit(picked), target.reshape(len(target), -1)), best - lag
+
+
+def _correlations(beats, target, steps):
+    """Sums of products of beats (n, B, 12, w) with the target (n, 12, v), moved by 0 to steps - 1
+    samples: (n, B, steps).
+    """
+    width = target.shape[2] + steps - 1
+    moved = np.zeros((*target.shape[:2], width, steps), target.dtype)
+    for step in range(steps):
+        moved[:, :, step : step + target.shape[2], step] = target
+    flat = beats[..., :width].reshape(*beats.shape[:2], -1)
+    return flat @ moved.reshape(len(target), -1, steps)
 
 
 def _shifted(around, first, width, stride):
