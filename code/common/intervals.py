@@ -255,19 +255,19 @@ def share_interval(
 
 
 def difference_interval(
-    value: float, resampled: np.ndarray, n_patients: int, step: float = 1, level: float = 0.95
+    value: float, resampled: np.ndarray, n_patients: int, level: float = 0.95
 ) -> tuple[float, float]:
     """Interval of a paired difference of two shares from its value and bootstrap values (R,);
     (NaN, NaN) for fewer than MIN_PATIENTS or no resamples.
 
     Student's t with the resamples' variance and that of one more patient who differs (after Agresti
-    & Min, Stat Med 24 (2005) 729: no zero width where all agree), `step` / `n_patients` squared;
-    wider by 1 + 2 / n. `step`: how far one patient moves the share, in units of 1 / n_patients.
+    & Min, Stat Med 24 (2005) 729: no zero width where all agree), 1 / n_patients squared; wider by
+    1 + 2 / n.
     """
     resampled = resampled[np.isfinite(resampled)]
     if n_patients < MIN_PATIENTS or len(resampled) < 2:
         return NOTHING
-    error = np.sqrt(resampled.var() + (step / n_patients) ** 2)
+    error = np.sqrt(resampled.var() + 1 / n_patients**2)
     half = student.ppf((1 + level) / 2, n_patients - 1) * error * (1 + 2 / n_patients)
     return float(value - half), float(value + half)
 

@@ -322,8 +322,8 @@ def paired_difference(
         contingency(second, labels, weights)
     )
     value = score(metric, first, labels) - score(metric, second, labels)
-    step = 1 if metric == "accuracy" else 2  # indices from -1 to 1 move twice as far
-    low, high = difference_interval(value, differences, len(np.unique(patients)), step)
+    independent = len(np.unique(patients)) // (1 if metric == "accuracy" else 2)  # see _interval
+    low, high = difference_interval(value, differences, independent)
     return {
         "metric": f"{metric} difference",
         "value": value,
