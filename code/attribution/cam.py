@@ -154,12 +154,15 @@ def step_centres(model: nn.Module, x: Tensor, layer: str | None = None) -> Tenso
 
 def upsample(cam: Tensor, centres: Tensor, n_samples: int) -> Tensor:
     """A map (N, steps) at its steps' centres, linear between them and constant beyond: (N,
-    n_samples). Steps without a centre are left out.
+    n_samples). Steps without a centre are left out; steps at one place (of branches side by side)
+    add up.
     """
     placed = centres.isfinite()
-    order = torch.argsort(centres[placed])
-    centres = centres[placed][order].to(cam.device)
-    cam = cam[:, placed.to(cam.device)][:, order.to(cam.device)]
+    centres, place = torch.unique(centres[placed].to(cam.device), return_inverse=True)
+    steps = cam[:, placed.to(cam.device)]
+    cam = cam.new_zeros(len(cam), len(centres)).index_add(1, place, steps)
+    if len(centres) == 1:
+        return cam.expand(-1, n_samples)
     times = torch.arange(n_samples, dtype=centres.dtype, device=cam.device)
     right = torch.searchsorted(centres, times).clamp(1, len(centres) - 1)
     left = right - 1

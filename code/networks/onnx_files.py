@@ -71,10 +71,8 @@ def read_onnx(path: str | Path) -> OnnxFile:
         places = ", ".join(
             f"{node.kind} ({node.name})" for node in nodes if node.kind in unknown[:3]
         )
-        raise UserError(
-            f"{path} has operations that are not known: {places[:300]}; its "
-            "Python code can come in by --network"
-        )
+        advice = _advice(unknown)
+        raise UserError(f"{path} has operations that are not known: {places[:200]}; {advice}")
     outputs = tuple(one.name for one in graph.output)
     _check_names(path, inputs[0].name, weights, nodes, outputs)
     network = OnnxNetwork(inputs[0].name, weights, nodes, outputs)
@@ -108,7 +106,9 @@ def _opset(path, model):
     foreign = sorted({node.domain for node in model.graph.node} - {"", "ai.onnx"})
     if foreign:
         kinds = sorted({node.op_type for node in model.graph.node if node.domain in foreign})
-        raise UserError(f"{path} has operations of {', '.join(foreign)}: {', '.join(kinds)[:200]}")
+        advice = _advice(kinds)
+        where = ", ".join(foreign)
+        raise UserError(f"{path} has operations of {where}: {', '.join(kinds)[:200]}; {advice}")
     version = versions.get("", versions.get("ai.onnx", 0))
     if version not in OPSETS:
         raise UserError(
@@ -205,7 +205,8 @@ def _node(path, node, index, opset):
 
 def _without_aliases(nodes, weights):
     """The nodes without those that only give a weight another name (exporters keep equal weights
-    once), the others reading it by its own.
+    once) or another number format (weights kept as whole numbers), the others reading it by its
+    own.
     """
     own = {}
     kept = []
@@ -213,9 +214,34 @@ def _without_aliases(nodes, weights):
         node = replace(node, inputs=tuple(own.get(name, name) for name in node.inputs))
         if node.kind == "Identity" and node.inputs[0] in weights:
             own[node.outputs[0]] = node.inputs[0]
+        elif node.kind == "DequantizeLinear" and set(node.inputs) <= {*weights, ""}:
+            weights[node.outputs[0]] = _dequantised(node, *(weights[one] for one in node.inputs))
         else:
             kept.append(node)
     return kept
+
+
+def _dequantised(node, whole, scale, zero=None):
+    """(whole number - zero) * scale; both per weight or along one axis."""
+    axis = node.get("axis", 1)
+    if node.get("block_size", 0) or (scale.size > 1 and not -whole.ndim <= axis < whole.ndim):
+        raise node.refuse("in blocks is not known")
+    shape = [1] * whole.ndim
+    if scale.size > 1:
+        shape[axis] = -1
+    try:
+        shifted = whole.astype(np.float32)
+        shifted = shifted - (0 if zero is None else zero.astype(np.float32).reshape(shape))
+        return shifted * scale.astype(np.float32).reshape(shape)
+    except ValueError:
+        raise node.refuse("has scales that do not fit its numbers") from None
+
+
+def _advice(kinds):
+    """What to do about operations that are not known."""
+    if any("Quantize" in kind or "Integer" in kind or "QLinear" in kind for kind in kinds):
+        return "it computes with whole numbers: import the network as it was before quantisation"
+    return "its Python code can come in by --network"
 
 
 def _check_names(path, signals, weights, nodes, outputs):

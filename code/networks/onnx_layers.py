@@ -82,7 +82,7 @@ def _conv_transpose(node, x, weight, bias=None):
 
 def _batch_norm(node, x, weight, bias, mean, variance):
     if node.get("training_mode", 0):
-        raise node.refuse("is in training mode: export the network in evaluation mode")
+        raise node.refuse("is in training mode: export the network after network.eval()")
     weight, bias, mean, variance = (as_tensor(value, x) for value in (weight, bias, mean, variance))
     return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, node.get("epsilon", 1e-5))
 

@@ -362,6 +362,16 @@ def test_steps_stand_at_the_centre_of_what_they_see(model):
         assert abs(float(centres[step] - seen)) <= 32 / 3
 
 
+def test_steps_at_one_place_add_up():
+    """Branches side by side along time."""
+    nowhere = float("nan")
+    centres = torch.tensor([0.0, 4.0, nowhere, 4.0, 0.0])
+    map_ = cam.upsample(torch.tensor([[1.0, 2.0, 9.0, 3.0, -1.0]]), centres, 6)
+    assert torch.allclose(map_, torch.tensor([[0.0, 1.25, 2.5, 3.75, 5.0, 5.0]]))
+    alone = cam.upsample(torch.tensor([[1.0, 2.0]]), torch.tensor([3.0, 3.0]), 4)
+    assert torch.equal(alone, torch.full((1, 4), 3.0))
+
+
 def test_upsampling_passes_through_the_steps():
     result = cam.upsample(
         torch.tensor([[0.0, 4.0, 2.0]]), torch.tensor([2.0, 6.0, 8.0], dtype=torch.float64), 11

@@ -391,6 +391,24 @@ def test_what_is_no_onnx_file_is_refused(content, tmp_path):
         read_onnx(path)
 
 
+def test_weights_kept_as_whole_numbers_are_read(tmp_path):
+    whole = RNG.integers(-127, 127, size=(20, 3)).astype(np.int8)
+    scale, zero = np.float32([0.1, 0.2, 0.05]), np.int8([0, 3, -2])
+    nodes = [
+        ("DequantizeLinear", ["whole", "scale", "zero"], ["w"], {"axis": 1}),
+        ("MatMul", ["x", "w"], ["y"], {}),
+    ]
+    path = tmp_path / "whole.onnx"
+    onnx.save(model_of(nodes, {"whole": whole, "scale": scale, "zero": zero}), path)
+    network, x = read_onnx(path).network, weights(2, 4, 20)
+    assert np.allclose(network(torch.from_numpy(x)).detach(), expected_of(path, x), atol=1e-4)
+    assert sum(one.numel() for one in network.parameters()) == 60
+    nodes = [("DynamicQuantizeLinear", ["x"], ["y", "s", "z"], {})]
+    onnx.save(model_of(nodes, {}), path)
+    with pytest.raises(UserError, match="before quantisation"):
+        read_onnx(path)
+
+
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
     folder = tmp_path / "inner"
     folder.mkdir()
