@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from common.cli import StageParser, run, say_results, stage_parser
-from common.files import UserError, read_csv, sha256, write_csv
+from common.files import UserError, sha256, write_csv
 from common.labels import OWN_TASK, STATEMENTS
 from common.options import positive_int
 from common.stage import Stage
@@ -40,6 +40,7 @@ from records.ptbxl import write_database, write_statements
 from records.recording import Asked
 from records.resampling import check_rate
 from records.sources import Source, open_source
+from records.table_files import read_cohort_table, rows_by_name
 from records.tasks import task_of_labels, write_tasks
 
 FIRST = {
@@ -48,6 +49,15 @@ FIRST = {
     "tasks.json": "the classes that are no SCP statements",
 }
 SPARE_SECONDS = 1.0  # read beyond --seconds, so that resampling has no end there
+NAMING_COLUMNS = (
+    "record_id",
+    "filename",
+    "file_name",
+    "filename_hr",
+    "filename_lr",
+    "file",
+    "path",
+)
 WITHOUT_EFFECT = ("output_path", "overwrite", "bare")
 
 
@@ -219,7 +229,7 @@ def read_table(args: argparse.Namespace, source: Source) -> tuple[pd.DataFrame, 
             raise UserError("--table is needed: a csv with one row per recording and its labels")
         ids, texts = cohort_table.number_ids(source.names, args.records)
         return pd.DataFrame({"ecg_id": ids, "record_id": texts}), source, []
-    table = cohort_table.with_our_names(read_csv(args.table, low_memory=False))
+    table = read_cohort_table(args.table)
     if not len(table):
         raise UserError(f"{args.table} has no rows")
     table, source, without = _in_order(table, source, args)
@@ -251,13 +261,14 @@ def _in_order(table, source, args):
     """
     array = Path(args.records).suffix.lower() in (".npy", ".npz", ".mat")
     columns = [name for name in cohort_table.ID_COLUMNS if name in table]
-    rows, without = ({}, []) if array else _rows_by_name(table, columns, source.names)
+    rows, without = ({}, []) if array else rows_by_name(table, columns, source.names)
     if rows and without and not args.skip_bad:
         raise UserError(
             f"{args.table} has no row for {len(without)} of the {len(source.names)} recordings of "
             f"{args.records}, the first: {without[0]}; --skip_bad leaves them out"
         )
     if not rows:
+        _refuse_other_names(table, source, args, array)
         if len(table) != len(source.names):
             raise UserError(
                 f"{args.records} has {len(source.names)} recordings and {args.table} has "
@@ -273,19 +284,15 @@ def _in_order(table, source, args):
     return table.assign(ecg_id=ids, record_id=texts), source, without
 
 
-def _rows_by_name(table, columns, names):
-    """Name -> row by the column that names most recordings, and the names it lacks."""
-    best: dict[str, int] = {}
-    for column in columns:
-        texts = [Path(str(value)).name.removesuffix(".0") for value in table[column]]
-        rows = {text.partition(".")[0]: row for row, text in enumerate(texts)}
-        rows |= {text: row for row, text in enumerate(texts)}
-        found = {name: rows[name] for name in names if name in rows}
-        if len(found) > len(best):
-            best = found
-        if len(best) == len(names):
-            break
-    return best, [name for name in names if name not in best]
+def _refuse_other_names(table, source, args, array):
+    """UserError where a column of the table names recordings, and none of those that there are."""
+    column = next((name for name in NAMING_COLUMNS if name in table), None)
+    if column is None or array or Path(args.records).is_file():
+        return
+    raise UserError(
+        f"{args.table} names none of the recordings of {args.records} in its column {column}: it "
+        f"has {table[column].iloc[0]}, the first recording is {source.names[0]}"
+    )
 
 
 def from_headers(table: pd.DataFrame, facts: list[dict], where: object) -> pd.DataFrame:

@@ -5,12 +5,14 @@ before anything is written.
 """
 
 import re
+import sys
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from common.files import UserError
+from records import label_words
 
 SEXES = {
     **dict.fromkeys(("m", "male", "man", "0", "0.0"), 0.0),
@@ -29,6 +31,10 @@ ALIASES = {
     **dict.fromkeys(("stratfold", "fold"), "strat_fold"),
     **{name.replace("_", ""): name for name in ID_COLUMNS},
 }
+_AGE = re.compile(
+    r"(?:>\s*)?(\d+(?:[.,]\d+)?)\s*(\+?)\s*((?:y|yrs?|years?|m|months?|w|weeks?|d|days?)?)"
+)
+YEARS = {"": 1, "y": 1, "m": 12, "w": 52.18, "d": 365.25}  # how many make a year
 MASKED_AGE = 90.0  # "90+", or PTB-XL's 300 for everybody above 89
 # names of CODE-15 %'s columns of 0 and 1 -> SCP statements
 CODE_LABELS = {
@@ -56,27 +62,34 @@ def row_error(where: object, row: int, what: str) -> UserError:
     return UserError(f"{where}, line {row + 2}: {what}")
 
 
+def our_name(name: object) -> str | None:
+    """What we call a column of a table; None for one that we do not know."""
+    return ALIASES.get(re.sub(r"[\s_]+", "", str(name).lower()))
+
+
 def with_our_names(table: pd.DataFrame) -> pd.DataFrame:
     """The table with the columns that we know by other names (Gender, PatientAge, subject_id)
     under ours; a column that is there under our name stays.
     """
     renamed = {}
     for name in table:
-        ours = ALIASES.get(re.sub(r"[\s_]+", "", str(name).lower()))
+        ours = our_name(name)
         if ours and ours not in table and ours not in renamed.values():
             renamed[name] = ours
     return table.rename(columns=renamed)
 
 
 def read_ages(column: Sequence[object], where: object) -> np.ndarray:
-    """Years; "90+" and 300 (PTB-XL's mask for above 89) are 90, "56 y" is 56, "NaN" is unknown."""
+    """Years; "90+" and 300 (PTB-XL's mask for above 89) are 90, "56 y" and DICOM's "056Y" are 56,
+    "6 months" is .5, "NaN" is unknown.
+    """
     ages = np.full(len(column), np.nan)
     for row, value in enumerate(column):
         text = str(value).strip().lower()
         if text in UNKNOWN:
             continue
-        match = re.fullmatch(r"(?:>\s*)?(\d+(?:\.\d+)?)\s*(\+?)\s*(?:y|yrs?|years?)?", text)
-        age = float(match[1]) if match else np.nan
+        match = _AGE.fullmatch(text)
+        age = float(match[1].replace(",", ".")) / YEARS[match[3][:1]] if match else np.nan
         if match is None or not (age <= 130 or age == 300):
             raise row_error(where, row, f"age {value!r} is no age in years")
         ages[row] = MASKED_AGE if match[2] or age == 300 else age
@@ -147,14 +160,31 @@ def read_labels(table: pd.DataFrame, where: object, columns: Sequence[str] = ())
         return _labels_of_columns(table, where, columns)
     if "labels" in table:
         texts = table["labels"].fillna("").astype(str)
-        return [list(dict.fromkeys(re.findall(r"[^\s,;]+", text))) for text in texts]
+        if sentence := label_words.torn(texts):
+            print(
+                f"warning: {where}: the labels are parted at blanks, as in {sentence!r}; if that "
+                "is one name, give --label_columns labels, and ; between names",
+                file=sys.stderr,
+            )
+        found = [list(dict.fromkeys(label_words.codes_in(text))) for text in texts]
+        return label_words.translated(found)
     if "scp_codes" in table:
         return [re.findall(r"'([^']+)'\s*:", str(text)) for text in table["scp_codes"]]
     raise UserError(
         f"{where} lacks the column labels: class names, separated by spaces (SCP statements as "
         "NORM, IMI, LVH, SR, or any others); or name columns of 0 and 1, or of names, with "
-        "--label_columns"
+        f"--label_columns{_candidates(table)}"
     )
+
+
+def _candidates(table):
+    """The columns of 0 and 1, as --label_columns would name them."""
+    found = []
+    for name in table:
+        values = set(table[name].astype(str).str.lower())
+        if our_name(name) is None and values & {"1", "1.0", "true"} and values <= set(BINARY):
+            found.append(str(name))
+    return " " + " ".join(found[:20]) if found else ""
 
 
 def _labels_of_columns(table, where, columns):
@@ -175,15 +205,13 @@ def _labels_of_columns(table, where, columns):
                 raise row_error(where, row, f"{name} is {value!r}, neither 0 nor 1")
             if text.lower() in ("1", "1.0", "true"):
                 labels[row].append(CODE_LABELS.get(name, name))
-    return [list(dict.fromkeys(row)) for row in labels]
+    return label_words.translated([list(dict.fromkeys(row)) for row in labels])
 
 
 def _names_in(text):
     """'Sinus rhythm; AV block' -> Sinus_rhythm, AV_block; CPSC 2018's numbers by their meaning."""
-    if text.lower() in UNKNOWN:
-        return []
-    words = (re.sub(r"\s+", "_", part.strip()) for part in re.split(r"[;,|\n]+", text))
-    return [CPSC_LABELS.get(re.sub(r"\.0$", "", word), word) for word in words if word]
+    words = label_words.names_in(text)
+    return [CPSC_LABELS.get(re.sub(r"\.0$", "", word), word) for word in words]
 
 
 def deal_folds(patients: np.ndarray, labels: Sequence[Sequence[str]], seed: int) -> np.ndarray:

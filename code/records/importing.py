@@ -101,7 +101,10 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
                 _judge(waiting, written)
         _judge(waiting, written)
         if not written.kept:
-            raise UserError(f"none of the {len(source.names)} recordings can be used")
+            why = next(iter(written.skipped.values()), "all are shorter than --seconds")
+            raise UserError(
+                f"none of the {len(source.names)} recordings can be used; of the first: {why}"
+            )
         _into_place(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -17,6 +17,7 @@ from records.readers import READERS, read_recording
 from records.recording import Asked, Columns, Recording, from_columns
 from records.stored_arrays import StoredArray
 from records.vendor_files import looks_like_one
+from records.wfdb_segments import whole_records
 
 NOTES = ("readme", "license", "copying", "records", "sha256sums", "index", "changelog")
 
@@ -63,7 +64,7 @@ def _folder(folder, asked, match, table):
     """WFDB records by their headers; else HDF5 files together; else files by themselves."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     files = [path for path in files if path.resolve() != table and not _is_note(path)]
-    headers = [path for path in files if path.suffix == ".hea"]
+    headers = whole_records([path for path in files if path.suffix == ".hea"])
     parts = [path for path in files if path.suffix.lower() in hdf5_files.SUFFIXES]
     others = [path for path in files if path.suffix.lower() in READERS and path not in parts]
     if not (headers or parts or others):  # DICOM often has no suffix
@@ -80,6 +81,11 @@ def _folder(folder, asked, match, table):
         return _hdf5(chosen, asked)
     known = {".hea", *READERS}
     names = [path.stem if path.suffix.lower() in known else path.name for path in chosen]
+    if len(set(names)) < len(names):  # ecg.csv in many folders: with the folder
+        whole = [path.relative_to(folder) for path in chosen]
+        names = [str(one.with_suffix("") if one.suffix.lower() in known else one) for one in whole]
+    if len(set(names)) < len(names):
+        names = [str(path.relative_to(folder)) for path in chosen]
     return Source(names, lambda number: read_recording(chosen[number], asked))
 
 

@@ -5,6 +5,7 @@ Format: https://physionet.org/physiotools/wag/header-5.htm, "multi-segment recor
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ _TOP = re.compile(
     r"^(?P<name>\S+)/(?P<segments>\d+)\s+\d+\s+(?P<rate>[\d.]+)(?:/\S+)?(?:\s+(?P<frames>\d+))?"
 )
 _SEGMENT = re.compile(r"^(\S+)\s+(\d+)\s*$")
+_MANY = re.compile(rb"^[^#\s/]\S*/\d+\s", re.M)  # a line `name/number of segments`
+TOP_BYTES = 4096
 GAP = "~"
 
 
@@ -57,6 +60,25 @@ def read_segments_header(path: str | Path) -> Segments | None:
             f"{path}.hea names the segment {outside[0]!r}, which is not in its folder",
         )
     return Segments(float(top["rate"]), parts, comments)
+
+
+def whole_records(headers: Sequence[Path]) -> list[Path]:
+    """The headers without those of segments of another record among them, and without those that
+    say of segments which leads there are (no samples).
+    """
+    parts: set[Path] = set()
+    for header in headers:
+        with open(header, "rb") as file:
+            head = file.read(TOP_BYTES)
+        if not _MANY.search(head):
+            continue
+        try:
+            found = read_segments_header(header.with_suffix(""))
+        except RecordError:
+            continue  # refused when it is read, by its name
+        names = [name for name, _ in found.parts if name != GAP] if found else []
+        parts.update(header.with_name(f"{name}.hea") for name in names)
+    return [header for header in headers if header not in parts]
 
 
 def read_segments(path: Path, segments: Segments, asked: Asked) -> Recording:

@@ -1,0 +1,86 @@
+"""Class names in a cell of a table: codes or names, separated in any way, lists, SNOMED CT codes."""
+
+import re
+from collections.abc import Iterable
+
+from records import snomed
+
+NONE = ("", "nan", "none", "na", "n/a", "unknown", "u", "?", "-1", "[]", "{}", "()")
+_SEPARATORS = re.compile(r"[;,|\n]+")
+_CODE = re.compile(r"[^a-z\s]+")  # IMI, SR, I48.0, 426783006
+_KEYS = re.compile(r"""(['"])(.*?)\1\s*:""")
+_QUOTED = re.compile(r"""(['"])(.*?)\1""")
+
+
+def names_listed(text: str) -> list[str] | None:
+    """The names of a list or a dict written out, "['NORM', 'SR']" or "{'NORM': 100.0}"; None for
+    other text.
+    """
+    text = text.strip()
+    if text[:1] + text[-1:] not in ("[]", "{}", "()"):
+        return None
+    pattern = _KEYS if text[0] == "{" else _QUOTED
+    quoted = [match[1] for match in pattern.findall(text)]
+    return [_joined(name) for name in quoted or _SEPARATORS.split(text[1:-1]) if name.strip()]
+
+
+def names_in(text: str) -> list[str]:
+    """'Sinus rhythm; AV block' -> Sinus_rhythm, AV_block."""
+    if text.lower() in NONE:
+        return []
+    listed = names_listed(text)
+    if listed is not None:
+        return listed
+    return [_joined(part) for part in _SEPARATORS.split(text) if part.strip()]
+
+
+def codes_in(text: str) -> list[str]:
+    """'IMI SR' -> IMI, SR; beside other separators, blanks part codes alone: 'sinus rhythm, AV
+    block' -> sinus_rhythm, AV_block.
+    """
+    text = text.strip()
+    if text.lower() in NONE:
+        return []
+    listed = names_listed(text)
+    if listed is not None:
+        return listed
+    parts = [part for part in _SEPARATORS.split(text) if part.strip()]
+    if len(parts) == 1:
+        return parts[0].split()
+    found: list[str] = []
+    for part in parts:
+        words = part.split()
+        found += words if all(map(_CODE.fullmatch, words)) else [_joined(part)]
+    return found
+
+
+def torn(texts: Iterable[str]) -> str | None:
+    """The first cell whose blanks rather join words of a name than part names: three words, none
+    of them a code; None where there is none.
+    """
+    for text in texts:
+        words = text.split()
+        plain = not _SEPARATORS.search(text) and names_listed(text) is None
+        if plain and len(words) > 2 and not any(map(_CODE.fullmatch, words)):
+            return text
+    return None
+
+
+def translated(labels: list[list[str]]) -> list[list[str]]:
+    """With SNOMED CT codes as SCP statements, where some of the numbers are known codes."""
+    known = snomed.mapping()
+    plain = [
+        [re.sub(r"\.0$", "", name) if name[:1].isdigit() else name for name in row]
+        for row in labels
+    ]
+    if not any(name in known for row in plain for name in row):
+        return labels
+    return [list(dict.fromkeys(sum(map(_statement, row), []))) for row in plain]
+
+
+def _statement(name):
+    return snomed.labels_of(name) if re.fullmatch(r"\d{5,18}", name) else [name]
+
+
+def _joined(text):
+    return "_".join(text.split())
