@@ -67,13 +67,15 @@ def read_onnx(path: str | Path) -> OnnxFile:
     shape = _sizes(inputs[0])
     nodes = [_node(path, node, index, opset) for index, node in enumerate(graph.node)]
     nodes = _without_aliases(nodes, weights)
+    outputs = tuple(one.name for one in graph.output)
+    read = {*outputs, *(name for node in nodes for name in node.inputs)}
+    weights = {name: value for name, value in weights.items() if name in read}
     if unknown := sorted({node.kind for node in nodes} - set(OPERATIONS)):
         places = ", ".join(
             f"{node.kind} ({node.name})" for node in nodes if node.kind in unknown[:3]
         )
         advice = _advice(unknown)
         raise UserError(f"{path} has operations that are not known: {places[:200]}; {advice}")
-    outputs = tuple(one.name for one in graph.output)
     _check_names(path, inputs[0].name, weights, nodes, outputs)
     network = OnnxNetwork(inputs[0].name, weights, nodes, outputs)
     metadata = {one.key: one.value for one in model.metadata_props}

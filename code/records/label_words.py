@@ -1,4 +1,4 @@
-"""Class names in a cell of a table: codes or names, separated in any way, lists, SNOMED CT codes."""
+"""Class names in a cell of a table: codes, names or lists of them, however they are separated."""
 
 import re
 from collections.abc import Iterable
@@ -75,11 +75,14 @@ def translated(labels: list[list[str]]) -> list[list[str]]:
     ]
     if not any(name in known for row in plain for name in row):
         return labels
-    return [list(dict.fromkeys(sum(map(_statement, row), []))) for row in plain]
+    return [_statements(row) for row in plain]
 
 
-def _statement(name):
-    return snomed.labels_of(name) if re.fullmatch(r"\d{5,18}", name) else [name]
+def _statements(names):
+    found: list[str] = []
+    for name in names:
+        found += snomed.labels_of(name) if re.fullmatch(r"\d{5,18}", name) else [name]
+    return list(dict.fromkeys(found))
 
 
 def _joined(text):

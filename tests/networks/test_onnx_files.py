@@ -399,7 +399,8 @@ def test_weights_kept_as_whole_numbers_are_read(tmp_path):
         ("MatMul", ["x", "w"], ["y"], {}),
     ]
     path = tmp_path / "whole.onnx"
-    onnx.save(model_of(nodes, {"whole": whole, "scale": scale, "zero": zero}), path)
+    constants = {"whole": whole, "scale": scale, "zero": zero}
+    onnx.save(model_of(nodes, constants, opset=19), path)
     network, x = read_onnx(path).network, weights(2, 4, 20)
     assert np.allclose(network(torch.from_numpy(x)).detach(), expected_of(path, x), atol=1e-4)
     assert sum(one.numel() for one in network.parameters()) == 60
