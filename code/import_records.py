@@ -40,7 +40,6 @@ from records.ptbxl import write_database, write_statements
 from records.recording import Asked
 from records.resampling import check_rate
 from records.sources import Source, open_source
-from records.table_files import read_cohort_table, rows_by_name
 from records.tasks import task_of_labels, write_tasks
 
 FIRST = {
@@ -229,7 +228,7 @@ def read_table(args: argparse.Namespace, source: Source) -> tuple[pd.DataFrame, 
             raise UserError("--table is needed: a csv with one row per recording and its labels")
         ids, texts = cohort_table.number_ids(source.names, args.records)
         return pd.DataFrame({"ecg_id": ids, "record_id": texts}), source, []
-    table = read_cohort_table(args.table)
+    table = cohort_table.read_cohort_table(args.table, args.label_columns or ())
     if not len(table):
         raise UserError(f"{args.table} has no rows")
     table, source, without = _in_order(table, source, args)
@@ -261,7 +260,7 @@ def _in_order(table, source, args):
     """
     array = Path(args.records).suffix.lower() in (".npy", ".npz", ".mat")
     columns = [name for name in cohort_table.ID_COLUMNS if name in table]
-    rows, without = ({}, []) if array else rows_by_name(table, columns, source.names)
+    rows, without = ({}, []) if array else cohort_table.rows_by_name(table, columns, source.names)
     if rows and without and not args.skip_bad:
         raise UserError(
             f"{args.table} has no row for {len(without)} of the {len(source.names)} recordings of "

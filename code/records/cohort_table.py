@@ -4,15 +4,18 @@ What is understood is brought to PTB-XL's way of writing; what is not is refused
 before anything is written.
 """
 
+import csv
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from common.files import UserError
+from common.files import UserError, need_file, read_csv
 from records import label_words
+from records.csv_layout import encoding_of
 
 SEXES = {
     **dict.fromkeys(("m", "male", "man", "0", "0.0"), 0.0),
@@ -35,6 +38,9 @@ _AGE = re.compile(
     r"(?:>\s*)?(\d+(?:[.,]\d+)?)\s*(\+?)\s*((?:y|yrs?|years?|m|months?|w|weeks?|d|days?)?)"
 )
 YEARS = {"": 1, "y": 1, "m": 12, "w": 52.18, "d": 365.25}  # how many make a year
+SEPARATORS = ",;\t|"  # of a table's cells
+HEAD_BYTES = 1 << 16
+AS_TEXT = (*ID_COLUMNS, "patient_id", "labels", "scp_codes")  # 007 stays 007
 MASKED_AGE = 90.0  # "90+", or PTB-XL's 300 for everybody above 89
 # names of CODE-15 %'s columns of 0 and 1 -> SCP statements
 CODE_LABELS = {
@@ -243,3 +249,79 @@ def deal_folds(patients: np.ndarray, labels: Sequence[Sequence[str]], seed: int)
         for name in members[one] or {""}:
             held[name][fold] += 1
     return fold_of[patient]
+
+
+# ---------------------------------------------------------------- the file
+
+
+def read_cohort_table(path: str | Path, label_columns: Sequence[str] = ()) -> pd.DataFrame:
+    """The table under our names of columns (with_our_names); UserError where it is missing or none.
+    Ids and labels stay as they are written.
+    """
+    with open(need_file(path), "rb") as file:
+        raw = file.read(HEAD_BYTES)
+    encoding = encoding_of(raw)
+    head = raw.decode(encoding, "replace").lstrip("\ufeff").splitlines()
+    first = head[0] if head else ""
+    separator = max(SEPARATORS, key=lambda mark: _cells(first, mark))
+    names = next(csv.reader([first], delimiter=separator), [])
+    known = {*AS_TEXT, *label_columns}
+    text = [name for name in names if name in known or our_name(name) in known]
+    table = read_csv(
+        path,
+        low_memory=False,
+        sep=separator,
+        encoding=encoding,
+        decimal="," if separator == ";" else ".",
+        dtype=dict.fromkeys(text, str),
+    )
+    return with_our_names(table)
+
+
+def _cells(line, separator):
+    """Cells of a line; what stands in quotes is one."""
+    return len(next(csv.reader([line], delimiter=separator), []))
+
+
+def rows_by_name(
+    table: pd.DataFrame, columns: Iterable[str], names: Sequence[str]
+) -> tuple[dict[str, int], list[str]]:
+    """Name of a recording -> row, by the column that names most of them, and the names it lacks.
+
+    A cell names a recording with or without folders in front and a suffix behind.
+    """
+    best: dict[str, int] = {}
+    for column in columns:
+        rows = _rows_of(table[column])
+        found = {name: rows[name] for name in names if name in rows}
+        if len(found) > len(best):
+            best = found
+        if len(best) == len(names):
+            break
+    return best, [name for name in names if name not in best]
+
+
+def _rows_of(cells):
+    """Every name that a cell may stand for -> its row; shorter ones of two different cells are
+    left out.
+    """
+    rows: dict[str, int] = {}
+    texts = [str(value).strip().replace("\\", "/").removesuffix(".0") for value in cells]
+    doubtful = set()
+    for row, text in enumerate(texts):
+        for name in _names_of(text):
+            if name in rows and texts[rows[name]] != text:
+                doubtful.add(name)
+            rows[name] = row
+    whole = {text: row for row, text in enumerate(texts)}
+    return {name: row for name, row in rows.items() if name not in doubtful} | whole
+
+
+def _names_of(text):
+    """data/p1/ecg.csv -> ecg.csv, ecg, p1/ecg.csv, p1/ecg, ..."""
+    parts = PurePosixPath(text).parts
+    for k in range(len(parts)):
+        name = "/".join(parts[k:])
+        folder, slash, file = name.rpartition("/")
+        yield name
+        yield folder + slash + (file.partition(".")[0] or file)
