@@ -8,9 +8,9 @@ and the peak of its memory, sampled every 50 ms. Pages of a file that is mapped 
 apart: the system takes them back when others need room.
 
 With --reproduction the records are simulated one by one, and the stages are those of
-./reproduce_results.sh for one network and one task, with its own options, but trainings of --epochs
-epochs: hours of a full run are these seconds, the trainings' multiplied. What has ended in --folder
-is not run again.
+./reproduce_results.sh for one network and one task, with its options but for the trainings, which
+take --epochs epochs at a constant rate: hours of a full run are these seconds, the trainings'
+multiplied. What has ended in --folder is not run again.
 
 Examples: python tests/benchmarks/bench_size.py --sizes 1000 5000
           python tests/benchmarks/bench_size.py --sizes 21837 --reproduction lenet --epochs 10
