@@ -32,6 +32,11 @@ def number(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"
 
 
+def p_value(p: float) -> str:
+    """.013; < .001 below that."""
+    return "< .001" if p < 0.001 else number(p, 3)
+
+
 def interval(row: pd.Series | dict, digits: int = 2) -> str:
     """Value with its interval, where it has one."""
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
@@ -102,15 +107,15 @@ def _discovery_rows(table):
         rows = table[table["representation"] == name].set_index("metric")
         ari, groups = rows.loc["ari"], rows.loc["subgroups"]
         band = f"{number(ari['control_low'])} to {number(ari['control_high'])}"
-        p = f"{number(ari['p_control'], 3)} ({number(ari['p_control_corrected'], 3)})"
+        p = f"{p_value(ari['p_control'])} ({p_value(ari['p_control_corrected'])})"
         yield (
             name.replace("_", ", "),
             interval(rows.loc["accuracy"]),
             interval(ari),
-            number(ari["p"], 3),
+            p_value(ari["p"]),
             band if ari["control_low"] == ari["control_low"] else "–",
             p if ari["p_control"] == ari["p_control"] else "–",
-            f"{int(groups['value'])} ({number(groups['p'], 3)})",
+            f"{int(groups['value'])} ({p_value(groups['p'])})",
         )
 
 
@@ -196,8 +201,8 @@ def _control_rows(table):
             method_in_words(row.method),
             number(row.value),
             f"{number(row.control_low)} to {number(row.control_high)}",
-            number(row.p_control, 3),
-            number(row.p_control_corrected, 3),
+            p_value(row.p_control),
+            p_value(row.p_control_corrected),
         )
 
 
@@ -274,7 +279,7 @@ def _card_table(card, columns, band=False):
         if band:
             lift += f"; untrained {number(row['control_low'])} to {number(row['control_high'])}"
         sizes = f"{row['n_records']}, {row['n_patients']}"
-        p = [number(row[name], 3) for name in columns]
+        p = [p_value(row[name]) for name in columns]
         rows.append((row["pathology"], method_in_words(row["method"]), sizes, lift, *p))
     return markdown(head, rows)
 
@@ -322,7 +327,7 @@ def tcav(work: Path) -> list[str]:
                 f"{best['layer']} ({number(best['cav_accuracy'])})",
                 f"{number(best['score'])}, {number(best['magnitude'])}",
                 f"{int((own['p_corrected'] < 0.05).sum())} of {len(own)}",
-                number(own["p_corrected"].min(), 3),
+                p_value(own["p_corrected"].min()),
             )
         )
     head = (
@@ -355,9 +360,7 @@ def _learnt(scores):
     counted = tested["learnt"].value_counts()
     words = ", ".join(f"{counted.get(word, 0)} {word}" for word in ("learnt", "special", "neither"))
     own = tested[(tested["pathology"] == "LVH") & tested["concept"].isin(LVH)]
-    rows = [
-        (row.concept, row.learnt, number(row.p_control_corrected, 3)) for row in own.itertuples()
-    ]
+    rows = [(row.concept, row.learnt, p_value(row.p_control_corrected)) for row in own.itertuples()]
     return [
         f"{int(scores['n_trained'].max())} networks (seeds 0-4) against "
         f"{int(scores['n_controls'].max())} controls of each kind: of {len(tested)} pairs of "
