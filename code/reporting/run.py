@@ -59,16 +59,16 @@ class Run:
 
     def simulated(self) -> bool:
         """Whether any data set that the stages read was simulated."""
-        return any(is_simulated(path.parent) for path in data_files(self.folder))
+        return any(simulated_sets(self.folder).values())
 
     def only_simulated(self) -> bool:
         """Whether the stages read data sets, and every one of them was simulated."""
-        files = data_files(self.folder)
-        return bool(files) and all(is_simulated(path.parent) for path in files)
+        sets = simulated_sets(self.folder)
+        return bool(sets) and all(sets.values())
 
     def data_in_words(self) -> str:
         """The data sets that the stages read."""
-        said = [_in_words(path) for path in data_files(self.folder)]
+        said = [_in_words(path, made) for path, made in simulated_sets(self.folder).items()]
         own = "records of one's own" if self.folders("local_*") else "not named by any stage"
         return " and ".join(said) or own
 
@@ -96,18 +96,12 @@ def is_linked(path: Path, folder: Path) -> bool:
     return any(step.is_symlink() for step in steps[: steps.index(folder)])
 
 
-def _in_words(path):
+def _in_words(path, simulated):
     """A data set as its preprocessing.json names it, with its folder."""
-    folder = path.parent
     named = read_json(path).get("counts", {}).get("version") if path.is_file() else None
-    kind = "a simulated cohort" if is_simulated(folder) else "a data set"
+    kind = "a simulated cohort" if simulated else "a data set"
     name = str(named or kind).partition(" (")[0]  # the numbers of whole versions are in provenance
-    return f"{name} (folder {folder.name})"
-
-
-def is_simulated(folder: Path) -> bool:
-    """Whether a data set's folder holds the truth that only a simulation knows."""
-    return (folder / PLANTED).is_file()
+    return f"{name} (folder {path.parent.name})"
 
 
 def stage_files(folder: Path) -> list[Path]:
@@ -130,6 +124,22 @@ def data_files(folder: Path) -> list[Path]:
     """preprocessing.json of the data sets that the stages have read, training's first."""
     tables = chain.from_iterable(map(tables_read, stage_files(folder)))
     return list(dict.fromkeys(table.parent / "preprocessing.json" for table in tables))
+
+
+def simulated_sets(folder: Path) -> dict[Path, bool]:
+    """data_files -> whether the data set was simulated: its folder holds the truth that only a
+    simulation knows, or, where the folder is no more there, a stage has noted it.
+    """
+    noted = set()
+    for path in stage_files(folder):
+        used = (read_json(path).get("data_set") or {}).get("used") or {}
+        if used.get("simulated"):
+            noted.add(Path(str(used.get("folder"))).name)
+    return {
+        path: (path.parent / PLANTED).is_file()
+        or (not path.parent.is_dir() and path.parent.name in noted)
+        for path in data_files(folder)
+    }
 
 
 def tables_read(stage_file: Path) -> list[Path]:

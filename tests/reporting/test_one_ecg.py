@@ -1,5 +1,6 @@
 """One ECG on one page: measurements against an ECG that was drawn, sentences, refusals."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -173,3 +174,16 @@ def test_one_real_data_set_is_enough_not_to_be_called_simulated_alone(tmp_path, 
     for read, alone in (([], False), (files[:1], True), (files, False)):
         monkeypatch.setattr("reporting.run.data_files", lambda folder, read=read: read)
         assert Run.only_simulated(run) is alone
+
+
+def test_a_cohort_that_is_no_more_there_was_simulated_all_the_same(tmp_path, monkeypatch):
+    gone = tmp_path / "cohort" / "preprocessing.json"
+    monkeypatch.setattr("reporting.run.data_files", lambda folder: [gone])
+    run = SimpleNamespace(folder=tmp_path)
+    assert Run.only_simulated(run) is False
+    used = {"folder": "somewhere/cohort", "simulated": True}
+    stage = {"stage": "train", "status": "finished", "data_set": {"used": used}}
+    (tmp_path / "train.json").write_text(json.dumps(stage))
+    assert Run.only_simulated(run) is True
+    said = Run.data_in_words(SimpleNamespace(folder=tmp_path, folders=lambda pattern: []))
+    assert said == "a simulated cohort (folder cohort)"
