@@ -109,6 +109,8 @@ def test_every_text_has_the_contrast_that_wcag_aa_asks_for(scheme, ink, ground):
 @pytest.fixture(scope="module")
 def open_page(chromium, tmp_path_factory):
     """open_page(width, height, dark) -> a browser that shows a page with two ECGs."""
+    from selenium.webdriver.support.ui import WebDriverWait  # there where `chromium` is
+
     file = tmp_path_factory.mktemp("page") / "page.html"
     records = [make_record("ECG 1: AMI"), make_record(f"ECG 2: {HOSTILE}")]
     long_name = paragraph(f"1 figure for print is in {'lenet_subdiagnostic_of_' * 5}/")
@@ -132,6 +134,11 @@ def open_page(chromium, tmp_path_factory):
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         chromium.get(file.as_uri())
+        # viewers are built when they come near the screen
+        chromium.execute_script("document.querySelector('.viewer').scrollIntoView()")
+        built = "return Boolean(document.querySelector('.viewer').viewer)"
+        WebDriverWait(chromium, 10, 0.02).until(lambda browser: browser.execute_script(built))
+        chromium.execute_script("window.scrollTo(0, 0)")
         return chromium
 
     return show
@@ -246,7 +253,7 @@ def test_tables_sort_by_number_and_filter(open_page):
     assert browser.execute_script(column) == values[::-1]
     browser.execute_script(
         "const f = document.querySelector('input.filter'); f.value = 'a';"
-        "f.dispatchEvent(new Event('input'))"
+        "f.dispatchEvent(new Event('input', {bubbles: true}))"
     )
     assert browser.execute_script(column) == [10.0, 10.0]
 

@@ -388,7 +388,19 @@ class Viewer {
   }
 }
 
+// a viewer unpacks and draws when it comes near the screen, or when the page is printed
 window.addEventListener("DOMContentLoaded", () => {
-  document.querySelectorAll(".viewer").forEach(root => { root.viewer = new Viewer(root); });
+  const roots = [...document.querySelectorAll(".viewer")];
+  const near = new IntersectionObserver(entries => entries.forEach(entry => {
+    if (entry.isIntersecting) build(entry.target);
+  }), { rootMargin: "800px" });
+  const build = root => {
+    near.unobserve(root);
+    if (!root.viewer) root.viewer = new Viewer(root);
+  };
+  const all = () => roots.forEach(build);
+  roots.forEach(root => near.observe(root));
+  window.addEventListener("beforeprint", all);
+  window.matchMedia("print").addEventListener("change", all);
 });
 })();
