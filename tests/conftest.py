@@ -2,6 +2,7 @@
 trained LeNet.
 """
 
+import functools
 import os
 import shutil
 
@@ -10,11 +11,12 @@ import shutil
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from launcher import Command, Launcher
 
 ROOT = Path(__file__).resolve().parent.parent
 PTBXL = Path(os.environ.get("XAI4ECG_PTBXL", ROOT.parent / "shared" / "ptbxl"))
@@ -22,15 +24,15 @@ PTBXL = Path(os.environ.get("XAI4ECG_PTBXL", ROOT.parent / "shared" / "ptbxl"))
 torch.set_num_threads(1)
 
 
-def run_script(script, *arguments, check=True, **options):
-    """Run `python code/<script>` as a user would; returns the CompletedProcess (text)."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "code" / script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=options.pop("cwd", ROOT),
-        **options,
-    )
+launcher = functools.cache(Launcher)
+
+
+def run_script(script, *arguments, check=True, cwd=ROOT):
+    """Run `python code/<script>` as a user would, in a process of its own; returns the
+    CompletedProcess (text).
+    """
+    words = [str(ROOT / "code" / script), *map(str, arguments)]
+    [done] = launcher().run(Command(words, cwd))
     assert not check or done.returncode == 0, (
         f"{script} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     )

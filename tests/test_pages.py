@@ -7,13 +7,12 @@ import importlib
 import re
 import runpy
 import shlex
-import subprocess
-import sys
 
 import pytest
 
-from conftest import ROOT, run_script
+from conftest import ROOT, launcher, run_script
 from known_ecg import write_recordings
+from launcher import Command
 from own_files import write_own_networks
 from pages import (
     PAGES,
@@ -287,9 +286,8 @@ def test_every_python_example_runs_where_a_reader_stands(block, cohort, tmp_path
     for name in ("ptbxl", "simulated"):
         (root / "data" / name).symlink_to(cohort)
     [true] = [true for part, true in TRUE_AFTER.items() if part in block]
-    done = subprocess.run(
-        [sys.executable, "-c", f"{block}\nassert {true}"], cwd=root, capture_output=True, text=True
-    )
+    (root / "example.py").write_text(f"{block}\nassert {true}\n")
+    [done] = launcher().run(Command(["example.py"], root))
     assert done.returncode == 0, done.stderr
 
 

@@ -2,15 +2,13 @@
 and a representation are added to a copy of the code, and every stage runs with them.
 """
 
-import os
 import shutil
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, launcher
+from launcher import Command
 
 # file -> what is appended to it: one entry each, and the function or class that the entry names
 ENTRIES = {
@@ -108,14 +106,7 @@ def house(tmp_path_factory):
 
 def run_stage(house, stage, words):
     """Output of a stage of the copy, run in its folder; AssertionError where it fails."""
-    done = subprocess.run(
-        [sys.executable, f"code/{stage}.py", *words.split()],
-        cwd=house,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=200,
-    )
+    [done] = launcher().run(Command([f"code/{stage}.py", *words.split()], house))
     assert done.returncode == 0, f"{stage}: {done.stdout[-2000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from common.files import UserError
-from conftest import ROOT
+from conftest import ROOT, launcher
+from launcher import Command
 from networks import distributed
 from networks.distributed import SynchronisedBatchNorm1d, synchronise_batch_norm
 from networks.models import MODELS, get_model
@@ -31,27 +32,19 @@ def _processes(command, n):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = [
-        subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "WORLD_SIZE": str(n),
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-            },
+    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(n)}
+    finished = launcher().run(
+        *(
+            Command(
+                [*map(str, command)],
+                ROOT,
+                {**os.environ, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(n)
         )
-        for rank in range(n)
-    ]
-    outputs = [process.communicate(timeout=300) for process in started]
-    assert all(process.returncode == 0 for process in started), outputs
-    return outputs
+    )
+    assert all(process.returncode == 0 for process in finished), finished
+    return [(process.stdout, process.stderr) for process in finished]
 
 
 def _train_command(data, output):
