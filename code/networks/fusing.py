@@ -11,6 +11,7 @@ was stored. So these are put together again, whoever took them apart:
 | sigmoid | 1 / (1 + exp(-x)) |
 | softplus, log1p | log(1 + exp(x)), log(1 + x) |
 | softmax | exp(x) / sum exp(x), with or without the maximum taken off |
+| softshrink | x - l sign(x) where abs(x) > l, else 0 |
 | div | x times 1 / sqrt(z), of a normalisation by hand |
 
 Values stay the same (capture() compares them). Products of functions of one number that hold no
@@ -263,6 +264,23 @@ def _is_maximum(pieces, value, x, dim):
     return node.args[1] in (dim, [dim], (dim,))
 
 
+def _softshrink(pieces, node):
+    """x - l sign(x) where abs(x) > l, else 0 (or x times 0)."""
+    condition, shifted, otherwise = node.args[:3]
+    above = pieces.node(condition, "gt")
+    size = pieces.node(above.args[0], "abs") if above is not None else None
+    below = pieces.node(shifted, "sub")
+    if size is None or below is None or below.kwargs.get("alpha", 1) != 1:
+        return None
+    x, limit = size.args[0], pieces.number(above.args[1])
+    number, of = pieces.times(below.args[1])
+    sign = pieces.node(of, "sign")
+    nothing = pieces.factors(otherwise)[0] == 0.0
+    if limit is None or sign is None or not nothing or {below.args[0], sign.args[0]} != {x}:
+        return None
+    return Found("softshrink", (x, limit)) if _near(number, limit) else None
+
+
 # kind of the last piece -> what it may be the last piece of
 WHOLES: dict[str, tuple[Callable[[Pieces, Node], Found | None], ...]] = {
     "mul": (_gelu, _hard, _sigmoid),
@@ -272,6 +290,7 @@ WHOLES: dict[str, tuple[Callable[[Pieces, Node], Found | None], ...]] = {
     "hardtanh": (_hard,),
     "reciprocal": (_sigmoid,),
     "log": (_log,),
+    "where": (_softshrink,),
 }
 
 

@@ -217,7 +217,8 @@ def _without_aliases(nodes, weights):
         if node.kind == "Identity" and node.inputs[0] in weights:
             own[node.outputs[0]] = node.inputs[0]
         elif node.kind == "DequantizeLinear" and set(node.inputs) <= {*weights, ""}:
-            weights[node.outputs[0]] = _dequantised(node, *(weights[one] for one in node.inputs))
+            given = (weights.get(one) for one in node.inputs)  # a name left blank is no zero point
+            weights[node.outputs[0]] = _dequantised(node, *given)
         else:
             kept.append(node)
     return kept

@@ -50,8 +50,6 @@ def _reshape(node, x, shape):
     sizes = as_ints(shape, node)
     if not node.get("allowzero", 0):
         sizes = [x.shape[at] if size == 0 else size for at, size in enumerate(sizes)]
-    if is_static(x):
-        return x.reshape(sizes)
     return x.reshape(sizes)
 
 
@@ -180,12 +178,7 @@ def _pad(node, x, pads=None, value=None, axes=None):
     before, after = [0] * x.ndim, [0] * x.ndim
     for position, axis in enumerate(places):
         before[axis], after[axis] = sides[position], sides[position + len(places)]
-    mode = {
-        "constant": "constant",
-        "reflect": "reflect",
-        "edge": "replicate",
-        "wrap": "circular",
-    }.get(word(node.get("mode", "constant")))
+    mode = PAD_MODES.get(word(node.get("mode", "constant")))
     if mode is None:
         raise node.refuse("in this mode is not known")
     used = [axis for axis in range(x.ndim) if before[axis] or after[axis]]

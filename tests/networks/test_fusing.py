@@ -43,6 +43,11 @@ SPELLED = {
     "softplus": (F.softplus, lambda x: torch.log(1 + torch.exp(x))),
     "log1p": (lambda x: torch.log1p(x.abs()), lambda x: torch.log(x.abs() + 1)),
     "softmax": (lambda x: x.softmax(-1), by_maximum),
+    "softshrink": (
+        F.softshrink,
+        lambda x: torch.where(x.abs() > 0.5, x - torch.sign(x) * 0.5, x * 0),
+        lambda x: torch.where(x.abs() > 0.5, x - 0.5 * torch.sign(x), 0.0),
+    ),
 }
 CASES = [(name, way) for name, (_, *ways) in SPELLED.items() for way in range(len(ways))]
 # one constant is another one
@@ -53,6 +58,7 @@ ALIKE = {
     "cubic": lambda x: 0.5 * x * (1 + torch.tanh(ROOT * (x + 0.05 * x**3))),
     "another bound": lambda x: torch.clamp(x + 3, 0, 5) / 6,
     "one below": lambda x: 1 / (2 + torch.exp(-x)),
+    "another threshold": lambda x: torch.where(x.abs() > 0.5, x - torch.sign(x) * 0.4, x * 0),
     "sum over others": lambda x: torch.exp(x) / torch.exp(x).sum(1, keepdim=True),
 }
 
@@ -96,7 +102,7 @@ def test_a_function_in_pieces_has_the_map_of_the_operation(name, way, x):
 @pytest.mark.parametrize("name", ALIKE)
 def test_what_looks_alike_stays_in_pieces(name, x):
     kinds, _, _ = mapped(ALIKE[name], x)
-    wholes = {"gelu", "hardsigmoid", "hardswish", "sigmoid", "softplus", "softmax"}
+    wholes = {"gelu", "hardsigmoid", "hardswish", "sigmoid", "softplus", "softmax", "softshrink"}
     assert not wholes.intersection(kinds)
 
 

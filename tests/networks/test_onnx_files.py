@@ -391,11 +391,12 @@ def test_what_is_no_onnx_file_is_refused(content, tmp_path):
         read_onnx(path)
 
 
-def test_weights_kept_as_whole_numbers_are_read(tmp_path):
+@pytest.mark.parametrize("zero_point", ["zero", ""])
+def test_weights_kept_as_whole_numbers_are_read(zero_point, tmp_path):
     whole = RNG.integers(-127, 127, size=(20, 3)).astype(np.int8)
     scale, zero = np.float32([0.1, 0.2, 0.05]), np.int8([0, 3, -2])
     nodes = [
-        ("DequantizeLinear", ["whole", "scale", "zero"], ["w"], {"axis": 1}),
+        ("DequantizeLinear", ["whole", "scale", zero_point], ["w"], {"axis": 1}),
         ("MatMul", ["x", "w"], ["y"], {}),
     ]
     path = tmp_path / "whole.onnx"
