@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import time
 
 import numpy as np
 import pandas as pd
@@ -123,6 +124,7 @@ def open_page(chromium, tmp_path_factory):
     sections = [
         PageSection("one", "One", html_table(pd.concat([table, table]))),
         PageSection("two", "Two", inner),
+        PageSection("three", "Three", join([paragraph("long")] * 99)),
     ]
     file.write_text(page("A page", "with <b>text</b>", sections), encoding="utf-8")
 
@@ -256,6 +258,16 @@ def test_tables_sort_by_number_and_filter(open_page):
         "f.dispatchEvent(new Event('input', {bubbles: true}))"
     )
     assert browser.execute_script(column) == [10.0, 10.0]
+
+
+def test_a_link_lands_on_its_section_though_an_ecg_above_is_not_drawn_yet(open_page):
+    browser = open_page()
+    browser.refresh()  # the page anew, at its top
+    link = "document.querySelector(\"nav.contents a[href='#three']\").click()"
+    browser.execute_script(link)
+    place = "return document.getElementById('three').getBoundingClientRect().top"
+    time.sleep(1)  # for what may still move
+    assert 0 <= browser.execute_script(place) < 40
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
