@@ -48,15 +48,6 @@ FIRST = {
     "tasks.json": "the classes that are no SCP statements",
 }
 SPARE_SECONDS = 1.0  # read beyond --seconds, so that resampling has no end there
-NAMING_COLUMNS = (
-    "record_id",
-    "filename",
-    "file_name",
-    "filename_hr",
-    "filename_lr",
-    "file",
-    "path",
-)
 WITHOUT_EFFECT = ("output_path", "overwrite", "bare")
 
 
@@ -285,12 +276,14 @@ def _in_order(table, source, args):
 
 def _refuse_other_names(table, source, args, array):
     """UserError where a column of the table names recordings, and none of those that there are."""
-    column = next((name for name in NAMING_COLUMNS if name in table), None)
+    naming = ("record_id", *cohort_table.FILE_COLUMNS)
+    column = next((name for name in naming if name in table), None)
     if column is None or array or Path(args.records).is_file():
         return
     raise UserError(
         f"{args.table} names none of the recordings of {args.records} in its column {column}: it "
-        f"has {table[column].iloc[0]}, the first recording is {source.names[0]}"
+        f"has {table[column].iloc[0]}, the first recording is {source.names[0]}; without that "
+        "column rows are taken in the recordings' order"
     )
 
 

@@ -14,6 +14,7 @@ from common.labels import LEADS
 from conftest import run_script
 from records import cohort_table, snomed
 from records.tasks import read_tasks
+from records.wfdb_segments import whole_records
 from tiny_ptbxl import ecg_like, fitting_limbs, header
 
 
@@ -184,3 +185,67 @@ def test_records_whose_bytes_changed_are_noticed(tmp_path):
     done = run_script("preprocessing.py", "--data_path", out, check=False)
     assert done.returncode == 2
     assert "have changed since" in done.stderr
+
+
+def csv_folder(folder, names):
+    """Recordings as csv, a column per lead in mV."""
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(signal(number, rate=100), columns=list(LEADS)).to_csv(path, index=False)
+    return folder
+
+
+def imported(tmp_path, folder, rows, check=True):
+    """Import csv recordings with the table of rows (the head first); the process."""
+    table = tmp_path / "mine.csv"
+    table.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    words = ("--records", folder, "--table", table, "--signal_rate", 100)
+    return import_records(*words, "--output_path", tmp_path / "data", check=check)
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    folder = csv_folder(tmp_path / "records", ["p1/ecg.csv", "p2/ecg.csv"])
+    rows = ["path;labels;age", r"records\p2\ecg.csv;IMI;34,5", r"records\p1\ecg.csv;NORM SR;60"]
+    imported(tmp_path, folder, rows)
+    table = pd.read_csv(tmp_path / "data" / "ptbxl_database.csv")
+    assert table["record_id"].tolist() == [r"records\p1\ecg.csv", r"records\p2\ecg.csv"]
+    assert table["age"].tolist() == [60, 34.5]
+    codes = [list(ast.literal_eval(text)) for text in table["scp_codes"]]
+    assert codes == [["NORM", "SR"], ["IMI"]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["filename,labels", "b1,NORM", "b2,IMI"], "names none of the recordings"),
+        (["id,scar,fever,age", "a1,1,0,50", "a2,0,1,60"], "--label_columns scar fever"),
+    ],
+    ids=["other names", "columns of 0 and 1"],
+)
+def test_a_table_that_does_not_fit_says_what_would(tmp_path, rows, message):
+    folder = csv_folder(tmp_path / "records", ["a1.csv", "a2.csv"])
+    done = imported(tmp_path, folder, rows, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.strip().count("\n") == 0
+    assert not (tmp_path / "data").exists()
+
+
+def test_labels_that_blanks_tear_apart_are_said(tmp_path):
+    folder = csv_folder(tmp_path / "records", ["a1.csv", "a2.csv"])
+    done = imported(tmp_path, folder, ["id,labels", "a1,old inferior infarct", "a2,NORM"])
+    assert "parted at blanks, as in 'old inferior infarct'" in done.stderr
+
+
+def test_segments_of_a_record_are_no_records_of_their_own(tmp_path):
+    folder = tmp_path / "records"
+    folder.mkdir()
+    for name in ("whole", "part_1", "part_2"):
+        (folder / f"{name}.hea").touch()
+    (folder / "whole.hea").write_text("whole/2 12 500 5000\npart_1 2500\npart_2 2500\n")
+    (folder / "part_1.hea").write_text("part_1 12 500 2500\n")
+    headers = sorted(folder.glob("*.hea"))
+    assert whole_records(headers) == [folder / "whole.hea"]
+    (folder / "whole.hea").unlink()
+    assert whole_records(headers[:2]) == headers[:2]

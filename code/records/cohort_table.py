@@ -21,10 +21,11 @@ SEXES = {
     **dict.fromkeys(("m", "male", "man", "0", "0.0"), 0.0),
     **dict.fromkeys(("f", "female", "woman", "w", "1", "1.0"), 1.0),
 }
-UNKNOWN = ("", "nan", "none", "na", "n/a", "unknown", "u", "?", "-1")
+# columns that can only mean the recordings, and all that may
+FILE_COLUMNS = ("filename", "file_name", "filename_hr", "filename_lr", "file", "path")
 ID_COLUMNS = (
-    *("record_id", "record", "recording", "exam_id", "study_id", "ecg_id", "id", "filename"),
-    *("file_name", "filename_hr", "filename_lr", "file", "name", "path"),
+    *("record_id", "record", "recording", "exam_id", "study_id", "ecg_id", "id", "name"),
+    *FILE_COLUMNS,
 )
 # other names of a table's columns, in small and without _ and blanks -> ours
 ALIASES = {
@@ -92,7 +93,7 @@ def read_ages(column: Sequence[object], where: object) -> np.ndarray:
     ages = np.full(len(column), np.nan)
     for row, value in enumerate(column):
         text = str(value).strip().lower()
-        if text in UNKNOWN:
+        if text in label_words.UNKNOWN:
             continue
         match = _AGE.fullmatch(text)
         age = float(match[1].replace(",", ".")) / YEARS[match[3][:1]] if match else np.nan
@@ -107,7 +108,7 @@ def read_sexes(column: Sequence[object], where: object) -> np.ndarray:
     sexes = np.full(len(column), np.nan)
     for row, value in enumerate(column):
         text = str(value).strip().lower()
-        if text in UNKNOWN and text not in SEXES:
+        if text in label_words.UNKNOWN and text not in SEXES:
             continue
         if text not in SEXES:
             raise row_error(where, row, f"sex {value!r} is not one of M, F, male, female, 0, 1")
@@ -132,7 +133,7 @@ def number_ids(ids: Sequence[object], where: object) -> tuple[np.ndarray, list[s
     texts = [re.sub(r"\.0$", "", str(value).strip()) for value in ids]
     seen: dict[str, int] = {}
     for row, text in enumerate(texts):
-        if text.lower() in UNKNOWN:
+        if text.lower() in label_words.UNKNOWN:
             raise row_error(where, row, "the id is blank")
         if text in seen:
             raise row_error(where, row, f"the id {text} stands in line {seen[text] + 2} too")
@@ -146,7 +147,7 @@ def number_patients(column: Sequence[object], where: object) -> np.ndarray:
     """Whole numbers as they are; other names numbered in the order of their first appearance."""
     texts = [re.sub(r"\.0$", "", str(value).strip()) for value in column]
     for row, text in enumerate(texts):
-        if text.lower() in UNKNOWN:
+        if text.lower() in label_words.UNKNOWN:
             raise row_error(where, row, "patient_id is blank")
     if all(re.fullmatch(r"\d{1,15}", text) for text in texts):
         return np.array([int(text) for text in texts])
@@ -156,7 +157,8 @@ def number_patients(column: Sequence[object], where: object) -> np.ndarray:
 
 def read_labels(table: pd.DataFrame, where: object, columns: Sequence[str] = ()) -> list[list[str]]:
     """Labels of each row: of `columns`, else of those of CODE-15 % or CPSC 2018, else of the column
-    `labels` (names separated by blanks, commas or semicolons), else of PTB-XL's scp_codes.
+    `labels` (names separated by blanks, commas or semicolons, or lists of them), else of PTB-XL's
+    scp_codes. SNOMED CT codes become SCP statements.
     """
     columns = list(columns)
     if not columns and "labels" not in table:

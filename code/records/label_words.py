@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from records import snomed
 
-NONE = ("", "nan", "none", "na", "n/a", "unknown", "u", "?", "-1", "[]", "{}", "()")
+UNKNOWN = ("", "nan", "none", "na", "n/a", "unknown", "u", "?", "-1")  # a cell without a value
 _SEPARATORS = re.compile(r"[;,|\n]+")
 _CODE = re.compile(r"[^a-z\s]+")  # IMI, SR, I48.0, 426783006
 _KEYS = re.compile(r"""(['"])(.*?)\1\s*:""")
@@ -26,7 +26,7 @@ def names_listed(text: str) -> list[str] | None:
 
 def names_in(text: str) -> list[str]:
     """'Sinus rhythm; AV block' -> Sinus_rhythm, AV_block."""
-    if text.lower() in NONE:
+    if text.lower() in UNKNOWN:
         return []
     listed = names_listed(text)
     if listed is not None:
@@ -39,7 +39,7 @@ def codes_in(text: str) -> list[str]:
     block' -> sinus_rhythm, AV_block.
     """
     text = text.strip()
-    if text.lower() in NONE:
+    if text.lower() in UNKNOWN:
         return []
     listed = names_listed(text)
     if listed is not None:
