@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,11 +42,14 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Command:
-    """[script, word, ...], the folder that it is given in, and what it finds in the environment."""
+    """[script, word, ...], the folder that it is given in, what it finds in the environment, and
+    how long it may take (then it ends with -SIGALRM).
+    """
 
     words: list[str]
     cwd: Path
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    seconds: int = 3600
 
 
 class Launcher:
@@ -89,6 +93,7 @@ def _code_of(ending: SystemExit) -> int:
 
 def _be(request: dict) -> int:
     """Run the script of a request in this process; its exit code."""
+    signal.alarm(request["seconds"])
     script, *words = request["words"]
     os.chdir(request["cwd"])
     os.environ.clear()

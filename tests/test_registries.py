@@ -106,7 +106,7 @@ def house(tmp_path_factory):
 
 def run_stage(house, stage, words):
     """Output of a stage of the copy, run in its folder; AssertionError where it fails."""
-    [done] = launcher().run(Command([f"code/{stage}.py", *words.split()], house))
+    [done] = launcher().run(Command([f"code/{stage}.py", *words.split()], house, seconds=200))
     assert done.returncode == 0, f"{stage}: {done.stdout[-2000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 

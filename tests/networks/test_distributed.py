@@ -39,6 +39,7 @@ def _processes(command, n):
                 [*map(str, command)],
                 ROOT,
                 {**os.environ, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                seconds=300,
             )
             for rank in range(n)
         )
