@@ -24,6 +24,7 @@ from common.files import UserError, check_archive, need_file
 from networks.fixed_batch import expanded, resized
 from networks.operations import OPERATIONS
 from networks.parts import Parts
+from networks.recurrent import lstm, states_for
 from networks.rewriting import ONE_TO_ONE, PIECES
 
 MAX_JSON = 200_000_000
@@ -84,6 +85,18 @@ def _signal_of(x, dims, normalisation, size):
     return torch.fft.irfft(x, n=size, dim=dims[0])
 
 
+def _recurrent(function: Callable) -> Callable:
+    """A recurrent layer whose states may have been written for one record."""
+
+    def run(x, states, weights, *settings):
+        records = x.shape[0 if settings[-1] else 1]  # settings end with batch_first
+        if isinstance(states, list):
+            return function(x, states_for(states, records), weights, *settings)
+        return function(x, states_for([states], records)[0], weights, *settings)
+
+    return run
+
+
 def _addmm(bias, x, matrix, beta=1, alpha=1):
     if (beta, alpha, bias.ndim) != (1, 1, 1):
         return torch.addmm(bias, x, matrix, beta=beta, alpha=alpha)
@@ -113,6 +126,10 @@ REWRITTEN: dict[str, Callable] = {
     "_fft_r2c": _spectrum,
     "_fft_c2r": _signal_of,
     "addmm": _addmm,
+    "lstm": _recurrent(lstm),
+    "gru": _recurrent(torch.gru),
+    "rnn_tanh": _recurrent(torch.rnn_tanh),
+    "rnn_relu": _recurrent(torch.rnn_relu),
     "max_pool2d_with_indices": _pool(torch.max_pool1d, torch.max_pool2d, several=True),
     "adaptive_max_pool2d": _pool(F.adaptive_max_pool1d, F.adaptive_max_pool2d, several=True),
     "avg_pool2d": _pool(F.avg_pool1d, F.avg_pool2d),

@@ -15,6 +15,7 @@ from networks.onnx_values import (
     is_static,
     word,
 )
+from networks.recurrent import lstm
 
 
 def _spatial_pads(node, x, kernel, stride, dilation):
@@ -187,7 +188,7 @@ def _recurrent(kind: str) -> Callable:
         if kind == "rnn":
             function = {"Tanh": torch.rnn_tanh, "Relu": torch.rnn_relu}[_activations(node)[0]]
         else:
-            function = {"lstm": torch.lstm, "gru": torch.gru}[kind]
+            function = {"lstm": lstm, "gru": torch.gru}[kind]
         output, *last = function(x, given if kind == "lstm" else given[0], *settings)
         steps, records, _ = output.shape
         return (output.reshape(steps, records, sides, size).transpose(1, 2), *last)

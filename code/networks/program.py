@@ -321,6 +321,10 @@ def _function(op: str) -> Callable:
         raise UserError(f"the network's graph has an unknown operation {op!r}")
     if kind == "getitem":
         return operator.getitem
+    if kind == "lstm":
+        from networks.recurrent import lstm  # few networks have one
+
+        return lstm
     packet = getattr(torch.ops.aten, kind, None)
     if packet is None or (overload and overload not in packet.overloads()):
         raise UserError(f"this version of PyTorch has no operation {op!r}")
