@@ -458,7 +458,7 @@ FIELD_OPTIONS = {
     "time_first": {"layout": "time_leads"},
     "several_tasks": {"output_index": 2},
 }
-FIELD_WITHOUT_RULE = {"bi_lstm": "lstm", "bi_gru": "gru", "elman": "rnn_tanh", "s4d": "fft_rfft"}
+FIELD_WITHOUT_RULE = {"bi_lstm": "lstm", "bi_gru": "gru", "elman": "rnn_tanh", "s4d": "fft_irfft"}
 FIELD_PIECEWISE_LINEAR = (
     "ribeiro", "xresnet1d", "inception_time", "xception_time", "tcn", "lead_by_lead",
     "several_tasks", "several_heads",

@@ -280,7 +280,9 @@ def _check_rows(program, example):
 
 
 def _captured(whole, example, expected):
-    """The graph of a Whole; where it fails, what other axes of its input it takes."""
+    """The graph of a Whole; where it fails, what other axes of its input it takes, or, of a file,
+    what else can be tried.
+    """
     try:
         return capture(whole, example)
     except MisfitError as error:
@@ -289,6 +291,13 @@ def _captured(whole, example, expected):
             raise
         said = f"{error}".split("; its length")[0]
         raise UserError(f"{said}; it runs with --layout {' or '.join(fitting)}") from None
+    except UserError as error:
+        if not hasattr(whole.network, "places_in") or "export" in str(error):
+            raise
+        raise UserError(
+            f"{error}; export the network after network.eval() for one record or any number, or "
+            "give its Python code (--network)"
+        ) from None
 
 
 def _fitting_layouts(whole, example, expected):

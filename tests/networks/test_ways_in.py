@@ -38,7 +38,11 @@ FROZEN = (
 )  # fmt: skip
 # a refusal says what to do
 NEXT_STEP = re.compile(r"export (it|the network)|are not known|is not known|not known")
-UNLIKE = ("log_mel",)  # PyTorch's exporter writes another network (so says onnxruntime)
+# PyTorch's older exporter writes another network: onnxruntime (log_mel) and onnx's own interpreter
+# (windows_of_the_record) agree with what is read here, to 6e-8
+UNLIKE = {
+    (name, way) for name in ("log_mel", "windows_of_the_record") for way in ("onnx", "onnx_one")
+}
 
 
 def network_of(name):
@@ -130,7 +134,7 @@ def marked(names):
 def test_a_file_has_the_logits_and_maps_of_the_code(name, way, tmp_path):
     if way == "dynamo" and importlib.util.find_spec("onnxscript") is None:
         pytest.skip("PyTorch's newer exporter needs onnxscript")
-    if name in FROZEN or name in COARSE or name in UNLIKE:
+    if name in FROZEN or name in COARSE or (name, way) in UNLIKE:
         pytest.skip("the file holds another network than the code")
     own, file, x, refusal = through(way, name, tmp_path)
     if refusal is not None:
