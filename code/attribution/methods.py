@@ -279,12 +279,14 @@ def workable(
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode while the context lasts; each module's own mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    if any(training for _, training in modes):
+        model.eval()
     try:
         yield
     finally:
         for module, training in modes:
-            module.training = training
+            if module.training != training:
+                module.training = training
 
 
 def explain(
@@ -310,7 +312,8 @@ def explain(
     else:
         function = method.function
     target = _targets(x, target)
-    if not torch.isfinite(x).all():
+    # a sum is finite only where all of its terms are, and asked in a tenth of the time
+    if not x.sum().isfinite() and not x.isfinite().all():
         raise UserError(
             "the input has values that are not finite (NaN or infinite): it cannot be explained"
         )

@@ -23,7 +23,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from common.files import UserError
 from networks.models import sharing_copy
 from networks.operations import OPERATIONS
-from networks.program import INPUT, Dtype, Node, Program, Ref, Stored, rebuilt, references
+from networks.program import (
+    INPUT,
+    Dtype,
+    Node,
+    Program,
+    Ref,
+    Stored,
+    rebuilt,
+    references,
+    tensors_of,
+)
 from networks.rewriting import FILLED_LIKE, MADE, PIECES, RENAMED, plainer
 
 CHECKED = 5  # records of the batch that program and network are compared on
@@ -48,11 +58,11 @@ def capture(model: nn.Module, x: Tensor) -> Program:
         return model
     key = (tuple(x.shape[1:]), x.dtype, x.device)
     known = _PROGRAMS.setdefault(model, {})
-    state, tensors = _state(model), _tensors(model)
+    state = _state(model)
     if key not in known or known[key].state != state:
         known[key] = _Known(state, _watched(model, x[:1]))
     program = known[key].program
-    _follow(program, tensors)
+    _follow(program, tensors_of(model))
     return program
 
 
@@ -81,22 +91,15 @@ def _state(model):
     return found
 
 
-def _tensors(model):
-    """Parameters and buffers by name, each under all of its names."""
-    parameters = model.named_parameters(remove_duplicate=False)
-    return {**dict(parameters), **dict(model.named_buffers(remove_duplicate=False))}
-
-
 def _follow(program, tensors):
     """Puts the model's present tensors into a program: training may have exchanged them."""
-    for name in program.tensors_by_name:
-        if name not in tensors:
+    for name, own in tensors_of(program).items():
+        if tensors.get(name, own) is own:
             continue
         path, _, last = name.rpartition(".")
         holder = program.get_submodule(path)
         place = holder._parameters if last in holder._parameters else holder._buffers
-        if place[last] is not tensors[name]:
-            place[last] = tensors[name]
+        place[last] = tensors[name]
 
 
 # ---------------------------------------------------------------- watching
@@ -239,7 +242,7 @@ class _Recorder(TorchDispatchMode):
         self.alive = [x]  # ids are of use as long as the tensors live
         self.views: dict[int, _View] = {}
         self.refusal: UserError | None = None
-        own = _tensors(model).items()
+        own = tensors_of(model).items()
         self.known = {_place_of(one): name for name, one in own if one.layout == torch.strided}
 
     # ------------------------------------------------ places
