@@ -5,9 +5,9 @@ Reads:   a checkpoint, checkpoints of the amplitude tasks (--amplitude_models) a
          it has been there; on a simulated cohort (simulate_ptbxl.py) also its planted causes.
 Writes:  <run>/sanity/ checks.csv (check, method, model, task, value, low, high, chance, n),
          details.csv (single leads, layers and moments), comparisons.csv (paired differences to the
-         best method), axioms.csv, and where they apply dose_response.csv, localisation_gate.csv,
-         agreement_pairs.csv; quality.csv (flagged records); ranking.png and one figure per kind of
-         check.
+         best method), best.csv and standings.csv (what is told from the best), axioms.csv, and
+         where they apply dose_response.csv, localisation_gate.csv, agreement_pairs.csv;
+         quality.csv (flagged records); ranking.png and one figure per kind of check.
 
 Example: python code/sanity_checks.py --model_path=output/lenet_subdiagnostic
 --data_path=data/simulated/ --strict \\

@@ -135,6 +135,8 @@ def test_figures_and_tables_beside_it(finished):
     assert {
         "details.csv",
         "comparisons.csv",
+        "best.csv",
+        "standings.csv",
         "axioms.csv",
         "dose_response.csv",
         "favours.csv",

@@ -79,6 +79,7 @@ COLUMNS = {
     "associated": "whether the concept is a criterion of the class",
     "cards": "criteria",
     "chance": "what a result that knows nothing would reach",
+    "comparisons": "scores, each on each network it was measured on, that may count for the method",
     "control_high": "upper end of the band that networks without knowledge reach",
     "control_low": "lower end of the band that networks without knowledge reach",
     "cost": "size of all changes together, in standard deviations of the data set",
@@ -90,7 +91,9 @@ COLUMNS = {
     "low": "lower end of the 95 % interval",
     "lowest": "smallest probability over networks of several seeds",
     "magnitude": "mean cosine of the class's gradients with the concept: above 0 it raises it",
+    "left_out": "methods that the score favours by construction",
     "n": "records",
+    "not_told_from_best": "not shown to be worse than the best method",
     "p": "how often chance does as well",
     "p_control": "how often networks without knowledge do as well",
     "p_corrected": "p after correction for everything that was tested with it",
@@ -104,6 +107,7 @@ COLUMNS = {
     "sign_agreement": "changes in the direction of the criteria; .5 is chance",
     "signed_density": "mean relevance per sample: above 0 for the class, below 0 against it",
     "significant": "layers in which the concept stands out",
+    "told_from_best": "shown to be worse than the best method (p < .05)",
     "turned": "share of records whose decision was turned",
 }
 

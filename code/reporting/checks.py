@@ -5,10 +5,12 @@ from collections.abc import Iterator
 import pandas as pd
 from markupsafe import Markup
 
+from common.words import method_in_words
 from reporting.fragments import caption_of, columns_of, quality_lines
 from reporting.page import (
     details,
     figure,
+    heading,
     paragraph,
     table,
 )
@@ -33,6 +35,7 @@ def sanity(run: Run) -> Iterator[Markup]:
         run.files("sanity/*.png"), key=lambda path: not path.stem.startswith("ranking")
     ):
         yield figure(picture, caption_of(picture))
+    yield from _standings(run)
     favours = run.csv("sanity/favours.csv")
     if favours is not None and len(favours):
         yield paragraph(
@@ -53,6 +56,29 @@ def sanity(run: Run) -> Iterator[Markup]:
         )
         yield details("Localisation beside networks that have learnt nothing", table(controls, 200))
     yield details("All checks", table(checks, 300))
+
+
+def _standings(run):
+    """How often each method is the best or not told from it, and score by score."""
+    counts, best = run.csv("sanity/standings.csv"), run.csv("sanity/best.csv")
+    if counts is None or best is None:
+        return
+    yield heading("How often is each method told from the best?", "standings")
+    yield paragraph(
+        "A method is told from the best of a score where p < .05 (range of all methods, their "
+        "names dealt out anew within each patient). Scores that favour a method by construction "
+        "count neither for nor against it; not being told from the best is no proof of being as "
+        "good, least of all with few ECGs.",
+        "how",
+    )
+    yield table(counts)
+    named = ["best", "not_told_from_best", "told_from_best", "left_out"]
+    words = (
+        best[named]
+        .fillna("")
+        .map(lambda names: ", ".join(map(method_in_words, names.split())) or "none")
+    )
+    yield details("Score by score", table(best.assign(**words)))
 
 
 SHOWN_METRICS = (

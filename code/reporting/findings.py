@@ -18,7 +18,6 @@ from reporting.performance import beats_chance, how_well
 from reporting.run import Run
 
 ALPHA = 0.05
-FEW_RECORDS = 10  # below that a comparison of methods cannot reach significance after correction
 FEW_CLASS_RECORDS = 5  # ECGs of a class below which no concept is judged for it
 TOP_CELLS = 5  # of a map that the report names
 CONTROLS = ("random", "input_magnitude")
@@ -212,70 +211,80 @@ def _column(rows, name):
 
 def methods(run: Run) -> Iterator[Finding]:
     """Methods that are the best, or not told from the best, in most comparisons."""
-    compared = run.csv("sanity/comparisons.csv")
-    if compared is None:
+    if run.csv("sanity/comparisons.csv") is None:
         return
-    # layer_ compares one CAM's layers with each other, axiom_ is said below
-    compared = compared[~compared["check"].str.startswith(("axiom_", "layer_"))]
-    n = int(compared["n"].max()) if len(compared) else 0
-    if n < FEW_RECORDS:
-        text = f"not enough records to tell the methods apart ({n} at most)."
+    tables = run.csv("sanity/best.csv"), run.csv("sanity/standings.csv")
+    if any(table is None for table in tables):
+        text = "compared by an older version: sanity_checks.py --overwrite counts it anew."
         yield Finding("Which method:", text, "sanity", "sanity/comparisons.csv")
     else:
-        yield _best_methods(compared, n, _favoured(run), _mapped(run))
+        yield _best_methods(*tables, _mapped(run))
     axioms = run.csv("sanity/axioms.csv")
     if axioms is not None:
         yield from _broken(axioms)
 
 
-def _favoured(run):
-    """(check, method) of the scores that favour the method by construction."""
-    checks = run.csv("sanity/checks.csv")
-    if checks is None or "favoured" not in checks:
-        return set()
-    rows = checks[checks["favoured"].astype(bool)]
-    return set(zip(rows["check"], rows["method"], strict=True))
+STANDINGS = "sanity/standings.csv, sanity/best.csv"
 
 
-def _best_methods(compared, n, favoured, mapped):
+def _best_methods(best, standings, mapped):
     """Of the comparisons that favour a method by no construction, in how many it is the best or not
     told from it.
     """
-    column = "p_corrected" if "p_corrected" in compared else "p_holm"  # of older runs
-    wins, chances = {}, {}
-    for (check, _), rows in compared.groupby(["check", "model"], sort=False):
-        best = rows["best"].iloc[0]
-        equal = {best, *rows.loc[~(rows[column] < ALPHA), "method"]}
-        for method in {best, *rows["method"]}:
-            if (check, method) not in favoured:
-                chances[method] = chances.get(method, 0) + 1
-                wins[method] = wins.get(method, 0) + (method in equal)
-    share = {name: wins[name] / chances[name] for name in wins}
-    ranked = sorted(share.keys() - set(CONTROLS), key=lambda name: (-share[name], name))
+    counted = best[best["counted"].astype(bool)]
+    rows = {row.method: row for row in standings.itertuples()}
+    ranked = [name for name in rows if name not in CONTROLS]
     if not ranked:
-        text = "every comparison favours its methods by construction."
-        return Finding("Which method:", text, "sanity", "sanity/favours.csv")
-    controls = [name for name in CONTROLS if name in share]
-    better = max(controls, key=share.get, default=None)
-
-    def counted(name):
-        return f"in {wins[name]} of {chances[name]}"
-
-    first, *others = ranked[:2]
-    text = (
-        f"{method_in_words(first)} did best, or could not be told from the best, {counted(first)} "
-        "comparisons"
-    )
-    text += "".join(f", {method_in_words(name)} {counted(name)}" for name in others)
-    for name in ranked[2:]:
-        if name in mapped:
-            text += f"; {method_in_words(name)}, which draws the group maps, {counted(name)}"
+        few = len(best) and not len(counted)
+        text = (
+            f"not enough patients to tell the methods apart ({_range_of(best['n'])} ECGs)."
+            if few
+            else "every comparison favours its methods by construction."
+        )
+        return Finding("Which method:", text, "sanity", STANDINGS, place="standings")
+    first = rows[ranked[0]]
+    level = [name for name in ranked if _standing(rows[name]) == _standing(first)]
+    others = [name for name in ranked if name not in level]
+    parts = [
+        f"{named([method_in_words(name) for name in level], 3)} did best ({first.best}) or could "
+        f"not be told from the best ({first.not_told_from_best}) in {_held(first)} comparisons",
+        *(f"{method_in_words(name)} in {_held(rows[name])}" for name in others[:1]),
+        *(
+            f"{method_in_words(name)}, which draws the group maps, in {_held(rows[name])}"
+            for name in others[1:]
+            if name in mapped
+        ),
+    ]
+    controls = [name for name in CONTROLS if name in rows]
+    better = min(controls, key=lambda name: _share(rows[name]), default=None)
     if better:
         control = method_in_words(better).removesuffix(" (control)")
-        text += f"; {control}, which knows nothing of the network, {counted(better)}"
-    text += f". At most {n} ECGs each; what favours a method by construction is left out."
-    kind = "yes" if better is None or share[ranked[0]] > share[better] else "no"
-    return Finding("Which method:", text, "sanity", "sanity/comparisons.csv", kind)
+        parts.append(f"{control}, which knows nothing of the network, in {_held(rows[better])}")
+    silent = int(counted["told_from_best"].fillna("").eq("").sum())
+    text = (
+        f"{'; '.join(parts)}. In {silent} of all {len(counted)} no method is told from the best. "
+        f"{_range_of(counted['n'])} ECGs each; what favours a method by construction is left out."
+    )
+    kind = "yes" if better is None or _share(first) < _share(rows[better]) else "no"
+    return Finding("Which method:", text, "sanity", STANDINGS, kind, "standings")
+
+
+def _standing(row):
+    return tuple(row)[2:]  # without its place and its name
+
+
+def _share(row):
+    """Of its comparisons, those in which a method is told from the best."""
+    return row.told_from_best / row.comparisons
+
+
+def _held(row):
+    return f"{row.comparisons - row.told_from_best} of {row.comparisons}"
+
+
+def _range_of(counts):
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _mapped(run):

@@ -111,7 +111,8 @@ class Finding:
     """One sentence.
 
     kind     yes (found), no (tested and not found, or not testable), warn
-    section  anchor of the evidence; source: the table it was read from, under the run folder
+    section  of the evidence; source: the table it was read from, under the run folder
+    place    anchor of the evidence, where it is not the whole section
     """
 
     topic: str
@@ -119,6 +120,7 @@ class Finding:
     section: str
     source: str
     kind: str = "no"
+    place: str = ""
 
     @property
     def link(self) -> str:

@@ -65,9 +65,9 @@ def paragraph(text: str, kind: str = "") -> Markup:
     return _PARTS.paragraph(text, kind)
 
 
-def heading(text: str) -> Markup:
-    """Heading of a part of a section."""
-    return _PARTS.heading(text)
+def heading(text: str, name: str = "") -> Markup:
+    """Heading of a part of a section; `name`: its anchor."""
+    return _PARTS.heading(text, name)
 
 
 def tiles(values: dict[str, str]) -> Markup:

@@ -278,8 +278,10 @@ def range_p(
     behind = _distance(known.mean(), goal)
     behind -= behind[best]
     reached = (spread[:, None] >= behind.to_numpy() - 1e-12).sum(axis=0)
-    p = pd.Series((1 + reached) / (1 + N_FLIPS), index=wide.columns)
-    return p.where(behind.notna()), max(1 / (1 + N_FLIPS), float(k * (k - 1)) ** (1 - n))
+    floor = max(1 / (1 + N_FLIPS), float(k * (k - 1)) ** (1 - n))
+    # a control, which is no part of the range, may lie beyond all that few patients can show
+    p = pd.Series((1 + reached) / (1 + N_FLIPS), index=wide.columns).clip(lower=floor)
+    return p.where(behind.notna()), floor
 
 
 def _distance(scores, goal):

@@ -15,6 +15,7 @@ from networks.inference import predict
 from records.dataset import Dataset
 from sanity.agreement import glocal_agreement, measure_between_methods, measure_between_seeds
 from sanity.parts import Check, Store
+from sanity.standings import best_table, standings
 from sanity.subject import COLUMNS, Subject, compare_to_best, summarise
 
 Subjects = dict[str, list[Subject]]  # "model", "few" (of its records), "amplitude"
@@ -137,6 +138,8 @@ def build(
     tables["favours"] = favours_table(tables["checks"])
     tables["details"] = summarise(everything[detail], seed)
     tables["comparisons"] = compare_to_best(everything[~detail], seed)
+    tables["best"] = best_table(tables["comparisons"], tables["checks"])
+    tables["standings"] = standings(tables["best"])
     return tables | tables_of_checks(everything, checks, subject, explainers, store)
 
 

@@ -19,6 +19,8 @@ from reporting.findings import (
 )
 from reporting.performance import CHANCE, FEW_POSITIVES, NOTHING
 from reporting.run import Run
+from reporting.sections import SECTIONS
+from sanity.standings import best_table, standings
 
 CLASSES = ("NORM", "AMI", "LVH", "CLBBB")
 NAMES = (*CONCEPTS, *CLASSES, *LEADS, "R2", "T-Peak", "R-Peak")
@@ -81,11 +83,24 @@ def write_sanity(folder, rng):
     methods = ["lrp", "ig", "saliency", "random", "input_magnitude"]
     for number in range(int(rng.integers(3, 12))):
         best = methods[rng.integers(3)]
+        floor = rng.choice([0.0005, 0.06], p=[0.8, 0.2])  # of too few patients
         for method in methods:
             if method != best:
-                rows.append((f"check{number}", "lenet", best, method, rng.choice([0.01, 0.5]), 19))
-    names = ["check", "model", "best", "method", "p_corrected", "n"]
-    pd.DataFrame(rows, columns=names).to_csv(folder / "sanity/comparisons.csv", index=False)
+                p = max(floor, rng.choice([0.01, 0.5]))
+                rows.append((f"check{number}", "lenet", best, method, p, floor, 19 + number))
+    favoured = [(f"check{number}", "ig", True) for number in (1, 4)]
+    write_standings(folder, rows, favoured)
+
+
+def write_standings(folder, rows, favoured):
+    """The stage's tables from rows of comparisons and from (check, method, favoured)."""
+    names = ["check", "model", "best", "method", "p_corrected", "p_floor", "n"]
+    comparisons = pd.DataFrame(rows, columns=names)
+    checks = pd.DataFrame(favoured, columns=["check", "method", "favoured"])
+    best = best_table(comparisons, checks)
+    tables = {"comparisons": comparisons, "checks": checks, "best": best}
+    for name, table in {**tables, "standings": standings(best)}.items():
+        table.to_csv(folder / f"sanity/{name}.csv", index=False)
 
 
 def write_discovery(folder, rng):
@@ -157,21 +172,13 @@ def is_in(word, values):
     return any(f"{value:.{digits}f}" == word for value in values if np.isfinite(value))
 
 
-def wins(folder):
-    """How often each method is the best or not told from it, and of how many, counted anew."""
-    table = pd.read_csv(folder / "sanity/comparisons.csv")
-    counted = []
-    for method in {*table["method"], *table["best"]}:
-        compared = won = 0
-        for check in table["check"].unique():
-            rows = table[table["check"] == check]
-            mine = rows[rows["method"] == method]
-            if rows["best"].iloc[0] == method:
-                compared, won = compared + 1, won + 1
-            elif len(mine):
-                compared, won = compared + 1, won + int(mine["p_corrected"].iloc[0] >= 0.05)
-        counted += [compared, won]
-    return counted
+def counted_from(folder):
+    """What the sentence on methods counts in its two tables: scores held, and rows of best.csv."""
+    table = pd.read_csv(folder / "sanity/standings.csv")
+    best = pd.read_csv(folder / "sanity/best.csv")
+    best = best[best["counted"]]
+    held = table["best"] + table["not_told_from_best"]
+    return [*held, len(best), best["told_from_best"].isna().sum()]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -183,8 +190,8 @@ def test_every_number_in_a_sentence_is_in_its_table(tmp_path, seed):
         if one.source == "the run folder":
             continue
         values = [value for name in one.source.split(", ") for value in values_of(tmp_path, name)]
-        if one.source == "sanity/comparisons.csv":
-            values += wins(tmp_path)
+        if one.place == "standings":
+            values += counted_from(tmp_path)
         if one.section == "counterfactuals":
             values += turned(tmp_path)
         for word in numbers_in(one.text):
@@ -234,20 +241,24 @@ def test_results_on_data_that_the_network_was_not_trained_on_are_a_warning(tmp_p
 
 def test_what_favours_a_method_by_construction_is_not_counted_for_or_against_it(tmp_path):
     run = run_of(tmp_path, 0)
-    names = ["check", "model", "best", "method", "p_corrected", "n"]
     rows = []
     for number in range(4):  # lrp wins all, ig loses the last two
-        rows.append((f"check{number}", "lenet", "lrp", "ig", 0.01 if number > 1 else 0.5, 19))
-        rows.append((f"check{number}", "lenet", "lrp", "random", 0.01, 19))
-    pd.DataFrame(rows, columns=names).to_csv(tmp_path / "sanity/comparisons.csv", index=False)
+        p = 0.01 if number > 1 else 0.5
+        rows.append((f"check{number}", "lenet", "lrp", "ig", p, 0.0005, 19))
+        rows.append((f"check{number}", "lenet", "lrp", "random", 0.01, 0.0005, 19))
+    rows.append(("check4", "lenet", "lrp", "ig", 0.5, 0.05, 2))  # of two patients: tells nothing
     favoured = [("check2", "ig", True), ("check3", "ig", True), ("check0", "lrp", True)]
-    checks = pd.DataFrame(favoured, columns=["check", "method", "favoured"])
-    checks.to_csv(tmp_path / "sanity/checks.csv", index=False)
+    write_standings(tmp_path, rows, favoured)
     (said,) = [one for one in findings(run) if one.topic == "Which method:"]
-    assert said.text.startswith(
-        "Integrated Gradients did best, or could not be told from the best, in 2 of 2 comparisons, "
-        "LRP in 3 of 3; noise, which knows nothing of the network, in 0 of 4."
+    assert said.text == (
+        "LRP did best (3) or could not be told from the best (0) in 3 of 3 comparisons; Integrated "
+        "Gradients in 2 of 2; noise, which knows nothing of the network, in 0 of 4. In 0 of all 4 "
+        "no method is told from the best. 19 ECGs each; what favours a method by construction is "
+        "left out."
     )
+    shown = "".join(SECTIONS["sanity"].build(run))
+    assert 'id="standings"' in shown
+    assert "<td>check4</td>" in shown
     assert said.kind == "yes"
 
 
