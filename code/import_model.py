@@ -74,6 +74,7 @@ from utils import (
 
 N_TRIED = 8  # records that the analyses are tried on
 TRIED = ("saliency", "ig", "lrp", "gradcam", "hirescam", "guided_gradcam")
+WIDE_GAP = 0.1  # of the difference that is shared out, with a floor of one logit
 QUICK = {"ig": {"steps": 20, "max_steps": 80}}  # options that make a try short
 
 
@@ -396,8 +397,8 @@ def describe(network: nn.Module, program: Program, expected: Expected) -> list[s
         lines.append(f"ends in a {info.origin['outputs']}: the logit before it is explained")
     if what := record_dependence(expected):
         lines.append(
-            f"the normalisation depends on the record ({what}): gradients and Integrated Gradients "
-            "go through it, LRP's ledger books its share"
+            f"the normalisation depends on the record ({what}): gradients go through it, "
+            "Integrated Gradients hold it at the record's own, LRP's ledger books its share"
         )
     return lines
 
@@ -419,7 +420,8 @@ def try_analyses(network: nn.Module, program: Program, x: Tensor) -> list[str]:
             lines.append(f"{method}: no, {error}")
             continue
         read = layer_in_words(network, x, network.info.sampling_rate) if "cam" in method else ""
-        lines.append(f"{method}: yes{read and f', at {read}'}{quality_of(done, len(x))}")
+        word = "with a gap" if wide_gap(done).any() else "yes"
+        lines.append(f"{method}: {word}{read and f', at {read}'}{quality_of(done, len(x))}")
     return lines
 
 
@@ -434,14 +436,32 @@ def range_lines(network: nn.Module, logits: Tensor) -> list[str]:
     ]
 
 
+def wide_gap(done: Explanation) -> Tensor:
+    """Whether a map leaves out more than a tenth of what it shares out, (N,); none where nothing is
+    shared out.
+    """
+    if done.gap is None:
+        return torch.zeros(len(done.logit), dtype=torch.bool)
+    return done.gap.abs() > WIDE_GAP * done.difference.abs().clamp(min=1)
+
+
 def quality_of(done: Explanation, n_records: int) -> str:
     """How well a map's sum adds up, in words."""
     if done.ledger is not None:
         gap = float(done.ledger.gap.abs().max())
         return f", ledger closes to {gap:.1g} of the shares on {n_records} records"
-    if done.gap is not None:
-        return f", completeness gap {float(done.gap.abs().max()):.2g} logit on {n_records} records"
-    return ""
+    if done.gap is None:
+        return ""
+    largest = int(done.gap.abs().argmax())
+    gap, shared = (float(values.abs()[largest]) for values in (done.gap, done.difference))
+    if wide := int(wide_gap(done).sum()):
+        return (
+            f": on {wide} of {n_records} records the map leaves out more than a tenth of what it "
+            f"shares out (at most {gap:.2g} of {shared:.2g} logit): the logit leaps on the way "
+            "from 0 mV to the record, as where a network normalises inside; lrp, occlusion or "
+            "shapley instead"
+        )
+    return f", completeness gap {gap:.2g} of {shared:.2g} logit on {n_records} records"
 
 
 def layer_lines(network: nn.Module, program: Program, x: Tensor) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution.explanation import CompletenessWarning, Explanation
+from attribution.record_scale import HeldScales
 from networks.outputs import chosen_logit, logits_of
 
 # records x steps per pass: 128 costs XResNet 1.2x per record on a CPU, caches being what they are
@@ -93,6 +94,17 @@ def path_gradient(
     return total / steps
 
 
+def start_logit(scales: HeldScales, x: Tensor, baseline: Tensor, target: Tensor) -> Tensor:
+    """Logit (N,) of each record's target at its baseline, a number or (N, leads, T); one pass of
+    one record where all start alike.
+    """
+    alike = baseline.ndim < 3 and not scales.values
+    rows = torch.arange(1 if alike else len(x), device=x.device)
+    start = baseline.expand_as(x[: len(rows)])
+    logits = logits_of(scales.network(rows), start)
+    return logits.expand(len(x), -1).gather(1, target[:, None])[:, 0]
+
+
 def integrated_gradients(
     model: nn.Module,
     x: Tensor,
@@ -108,17 +120,14 @@ def integrated_gradients(
 
     The steps are doubled, for the records that need it, until sum(attribution) misses f(x) -
     f(baseline) by less than max(relative * |f(x) - f(baseline)|, absolute logit) or `max_steps` is
-    reached (then a warning says how many are left).
+    reached (then a warning says how many are left). Where f divides each record by a size of its
+    own, that size is held along the way, in f(baseline) too (attribution/record_scale.py).
     """
+    scales = HeldScales(model, x)
     baseline = torch.as_tensor(baseline, dtype=x.dtype, device=x.device)
     with torch.no_grad():
         logit = target_logit(model, x, target)
-        start = (
-            baseline if baseline.ndim == 3 else baseline.expand_as(x[:1])
-        )  # one pass where all records start alike
-        difference = (
-            logit - logits_of(model, start).expand(len(x), -1).gather(1, target[:, None])[:, 0]
-        ).double()
+        difference = (logit - start_logit(scales, x, baseline, target)).double()
     baseline = baseline.expand_as(x)
     tolerance = (relative * difference.abs()).clamp(min=absolute)
     result, used = torch.zeros_like(x), torch.zeros(len(x), dtype=torch.long, device=x.device)
@@ -128,7 +137,7 @@ def integrated_gradients(
     while len(open_rows):
         rows = (x[open_rows], baseline[open_rows])
         result[open_rows] = (rows[0] - rows[1]) * path_gradient(
-            model, *rows, target[open_rows], steps
+            scales.network(open_rows), *rows, target[open_rows], steps
         )
         gap[open_rows] = difference[open_rows] - result[open_rows].flatten(1).sum(
             dim=1, dtype=torch.float64

@@ -29,8 +29,9 @@ import torch
 from torch import nn
 
 from attribution.cam import step_centres
-from attribution.gradients import target_logit
+from attribution.gradients import start_logit, target_logit
 from attribution.players import PLAYER_FILLS, without
+from attribution.record_scale import HeldScales
 from common.cli import say_left_out
 from common.files import UserError
 from networks.capture import capture
@@ -68,10 +69,15 @@ def deviation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def completeness(subject: Subject, maps: np.ndarray) -> np.ndarray:
-    """(n,) completeness gap against a baseline of zeros, relative with a floor of one logit."""
-    signals = torch.from_numpy(subject.signals)
-    difference = target_logits(subject, signals) - target_logits(subject, torch.zeros_like(signals))
-    return _gap(maps, difference)
+    """(n,) completeness gap against a baseline of zeros, relative with a floor of one logit; sizes
+    by which the network divides a record are held (attribution/record_scale.py).
+    """
+    x = input_of(subject.model, subject.signals)
+    target = torch.as_tensor(subject.target, device=x.device)
+    with torch.no_grad():
+        full = target_logit(subject.model, x, target)
+        empty = start_logit(HeldScales(subject.model, x), x, x.new_zeros(()), target)
+    return _gap(maps, (full - empty).double().cpu().numpy())
 
 
 def _gap(maps, difference):
