@@ -52,8 +52,10 @@ def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
     many.
     """
     signals, sampling_rate = _checked(signals, sampling_rate)
-    fine = rpeaks.at_rate(rpeaks.clean(signals), sampling_rate, RATE)
-    peaks = [found * RATE // sampling_rate for found in rpeaks.detect_all(signals, sampling_rate)]
+    leads = rpeaks.clean(signals)
+    peaks = rpeaks.detect_in(leads[:, rpeaks.INDEPENDENT], sampling_rate)
+    fine = rpeaks.at_rate(leads, sampling_rate, RATE)
+    peaks = [found * RATE // sampling_rate for found in peaks]
     stride = max(RATE // sampling_rate, 1)
     beats = median_beat.aligned_median_beats(
         fine, peaks, stride if stride * sampling_rate == RATE else 1
@@ -133,10 +135,12 @@ def _rhythm(centres, length):
 
 def _median_of_row(values):
     """Median of each row's finite values, NaN for a row without any."""
-    padded = np.concatenate([values, np.full((len(values), 1), np.nan)], axis=1)
-    empty = np.isnan(padded).all(axis=1)
-    padded[empty] = 0
-    return np.where(empty, np.nan, np.nanmedian(padded, axis=1))
+    if not values.shape[1]:
+        return np.full(len(values), np.nan)
+    ordered = np.sort(values, axis=1)  # NaN last
+    last = np.maximum(np.isfinite(values).sum(axis=1) - 1, 0)
+    middle = [np.take_along_axis(ordered, at[:, None], axis=1) for at in (last // 2, -(-last // 2))]
+    return (middle[0] + middle[1])[:, 0] / 2
 
 
 def detect_r_peaks(signal: np.ndarray, sampling_rate: int) -> np.ndarray:

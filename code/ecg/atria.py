@@ -6,6 +6,8 @@ from below upwards at a fast rate. Limits were set on half of PTB-XL's and LUDB'
 (docs/results.md, "Marks of cardiologists").
 """
 
+import functools
+
 import numpy as np
 
 from ecg.median_beat import RATE, MedianBeats, between, quantiles
@@ -32,11 +34,12 @@ def differing(
     found = np.zeros(len(rows), bool)
     if median.windows is None:
         return found
-    stride = median.beats.shape[2] // median.windows.shape[2]
     for row in np.flatnonzero(rows):
+        windows = median.windows[row]
+        stride = median.beats.shape[2] // windows.shape[2]
         part = _samples(p_on[row], p_off[row], stride, MARGIN)
-        windows = median.windows[row, INDEPENDENT, part][..., in_time(median, row)]
-        windows = without_line(np.moveaxis(windows, -1, 0))  # (beats, leads, samples)
+        chosen = in_time(median, row)[: len(windows)]
+        windows = without_line(windows[chosen, :, part][:, INDEPENDENT])  # (beats, leads, samples)
         windows = windows[np.isfinite(windows).all(axis=(1, 2))]
         if len(windows) >= FEWEST_BEATS and _varying(median.centres[row]):
             found[row] = np.median(_likeness(windows)) < ALIKE
@@ -60,10 +63,10 @@ def spread_in_time(median: MedianBeats, row: int) -> tuple[np.ndarray, np.ndarra
     chosen = in_time(median, row)
     if median.windows is None or chosen.sum() < FEWEST_BEATS:
         return None
-    windows = median.windows[row, INDEPENDENT][..., chosen]
-    everyone = np.ones((1, chosen.sum()), bool)
-    low, middle, high = quantiles(windows[None], everyone, (0.25, 0.5, 0.75))
-    return middle[0], (high[0] - low[0]) / 1.349
+    windows = median.windows[row]
+    windows = windows[chosen[: len(windows)]][:, INDEPENDENT]
+    low, middle, high = quantiles(windows, (0.25, 0.5, 0.75))
+    return middle, (high - low) / 1.349
 
 
 def inverted(leads: np.ndarray, p_on: np.ndarray, p_off: np.ndarray, rr: np.ndarray) -> np.ndarray:
@@ -117,10 +120,10 @@ def repeated(
         if last <= first:
             continue
         pattern = without_line(leads[:, part])
-        windows = np.lib.stride_tricks.sliding_window_view(leads, width, axis=1)[:, first:last]
-        windows = without_line(np.moveaxis(windows, 0, 1))  # (places, leads, width)
-        own, power = (pattern**2).sum(), (windows**2).sum(axis=(1, 2))
-        match = (windows * pattern).sum(axis=(1, 2))
+        places = np.arange(first, last)[:, None] + np.arange(width)
+        windows = without_line(leads.take(places, axis=1))  # (leads, places, width)
+        own, power = (pattern**2).sum(), np.einsum("lpw,lpw->p", windows, windows)
+        match = np.einsum("lpw,lw->p", windows, pattern)
         found[row] = (match > REPEATED * np.sqrt(own * np.maximum(own, power)) + 1e-9).any()
     return found
 
@@ -133,6 +136,12 @@ def _samples(begin, end, step, margin):
 
 def without_line(windows: np.ndarray) -> np.ndarray:
     """Windows (..., w) without the straight line between their ends."""
-    share = np.linspace(0, 1, windows.shape[-1])
+    share = _shares(windows.shape[-1])
     begin, end = windows[..., :1], windows[..., -1:]
     return windows - begin - (end - begin) * share
+
+
+@functools.cache
+def _shares(count):
+    """0 to 1 in so many steps."""
+    return np.linspace(0, 1, count)

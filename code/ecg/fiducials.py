@@ -237,7 +237,7 @@ def foot(
     side = np.where(limit < peak, -1, 1)
     begin = peak + side * nearest
     limit = np.where(side < 0, np.minimum(limit, begin), np.maximum(limit, begin)).clip(
-        0, WIDTH - 1
+        0, leads.shape[2] - 1
     )
     quiet = masked(speed, np.minimum(begin, limit), np.maximum(begin, limit), np.inf).argmin(axis=1)
     size = np.sqrt(((leads - at_position(leads, quiet)[..., None]) ** 2).sum(axis=1))
@@ -264,13 +264,15 @@ P_FAR = (
 
 def _t_wave(slow, speed, qrs_off, rr):
     """Onset, peak and offset of T, the largest wave between QRS and where the next P may begin."""
+    slow, speed = slow[..., CENTRE:], speed[:, CENTRE:]
     start, stop = _t_window(qrs_off, rr)
-    peak = above_line(slow, start, stop).argmax(axis=1).astype(float)
-    return (
-        foot(slow, speed, peak, qrs_off + ms_to_samples(10), T_SHARE, ms_to_samples(50)),
-        peak,
-        foot(slow, speed, peak, _t_limit(peak, rr), T_SHARE, ms_to_samples(50)),
+    peak = above_line(slow, start - CENTRE, stop - CENTRE).argmax(axis=1).astype(float)
+    begin, end = qrs_off + ms_to_samples(10), _t_limit(peak + CENTRE, rr)
+    onset, offset = (
+        foot(slow, speed, peak, limit - CENTRE, T_SHARE, ms_to_samples(50)) + CENTRE
+        for limit in (begin, end)
     )
+    return onset, peak + CENTRE, offset
 
 
 def _t_window(qrs_off, rr):
@@ -291,6 +293,7 @@ def _t_limit(peak, rr):
 
 
 T_SHARES_OF_LEAD = 0.12, 0.08  # of the wave's size in a lead: where T begins and ends there
+T_FROM = CENTRE - ms_to_samples(40)  # before it nothing of T is looked for
 T_NEAR = 80  # ms: the peaks of T in single leads lie that near to the peak over all leads
 
 
@@ -306,18 +309,19 @@ def t_waves_of_leads(
     t_peak  # (n,) peak over all leads
     """
     n, count, _ = slow.shape
-    alone = slow.reshape(n * count, 1, -1)
-    qrs_off, t_peak, rr = (np.repeat(values, count) for values in (qrs_off, t_peak, rr))
-    height = above_line(alone, *_t_window(qrs_off, rr))
-    height = masked(height, t_peak - ms_to_samples(T_NEAR), t_peak + ms_to_samples(T_NEAR), 0)
+    alone = slow[..., T_FROM:].reshape(n * count, 1, -1)
+    window = [np.repeat(values - T_FROM, count) for values in _t_window(qrs_off, rr)]
+    near = [np.repeat(t_peak - T_FROM + side * ms_to_samples(T_NEAR), count) for side in (-1, 1)]
+    height = masked(above_line(alone, *window), *near, 0)
     peak = height.argmax(axis=1).astype(float)
     speed = activity(alone, ms_to_samples(40))
-    onset = foot(
-        alone, speed, peak, qrs_off + ms_to_samples(10), T_SHARES_OF_LEAD[0], ms_to_samples(50)
-    )
-    offset = foot(alone, speed, peak, _t_limit(peak, rr), T_SHARES_OF_LEAD[1], ms_to_samples(50))
-    found = {"onset": onset, "peak": peak, "offset": offset, "size": height.max(axis=1)}
-    return {name: values.reshape(n, count) for name, values in found.items()}
+    begin = np.repeat(qrs_off + ms_to_samples(10) - T_FROM, count)
+    end = _t_limit(peak + T_FROM, np.repeat(rr, count)) - T_FROM
+    onset = foot(alone, speed, peak, begin, T_SHARES_OF_LEAD[0], ms_to_samples(50))
+    offset = foot(alone, speed, peak, end, T_SHARES_OF_LEAD[1], ms_to_samples(50))
+    found = {"onset": onset, "peak": peak, "offset": offset}
+    found = {name: values.reshape(n, count) + T_FROM for name, values in found.items()}
+    return found | {"size": height.max(axis=1).reshape(n, count)}
 
 
 def over_leads(waves: dict[str, np.ndarray], side: str) -> np.ndarray:
@@ -339,6 +343,7 @@ def _p_wave(slow, speed, qrs_on, t_off, rr):
     """Onset, peak and offset of P, the largest wave between the T before and the QRS; to be judged
     by `_no_p`.
     """
+    slow, speed = slow[..., :CENTRE], speed[:, :CENTRE]
     stop = qrs_on - ms_to_samples(16)  # before the smoothed QRS begins
     start = np.clip(
         np.maximum(t_off - rr, stop - ms_to_samples(P_REACH)), 0, stop - ms_to_samples(60)
@@ -346,7 +351,7 @@ def _p_wave(slow, speed, qrs_on, t_off, rr):
     size = masked(
         above_line(slow, start, stop), start + ms_to_samples(10), stop - ms_to_samples(16), 0
     )
-    ahead = (qrs_on[:, None] - np.arange(WIDTH)) / ms_to_samples(P_REACH)
+    ahead = (qrs_on[:, None] - np.arange(CENTRE)) / ms_to_samples(P_REACH)
     peak = (size * np.clip(P_FAR[0] - P_FAR[1] * ahead, 0, 1)).argmax(axis=1).astype(float)
     limit = np.maximum(np.maximum(peak - ms_to_samples(110), t_off - rr), 0)
     found = (

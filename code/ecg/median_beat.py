@@ -35,8 +35,8 @@ class MedianBeats:
                there is no beat
     dominant   # (n, B) bool: the beat is of the class that was averaged
     r_shift    # (n,) position of R relative to CENTRE
-    windows    # (n, 12, W, B) mV: all beats, at the record's rate; NaN beyond the record's ends;
-               None where the beats stand for themselves alone
+    windows    per record (b, 12, W) mV: all its beats, at its own rate; NaN beyond its ends; None
+               where the beats stand for themselves alone
     """
 
     beats: np.ndarray
@@ -44,7 +44,7 @@ class MedianBeats:
     centres: np.ndarray
     dominant: np.ndarray
     r_shift: np.ndarray
-    windows: np.ndarray | None = None
+    windows: list[np.ndarray] | None = None
 
     @property
     def r_peaks(self) -> np.ndarray:
@@ -64,8 +64,11 @@ def aligned_median_beats(fine: np.ndarray, peaks: list[np.ndarray], stride: int)
         nothing = np.full((len(fine), 12, WIDTH), np.nan, np.float32)
         return MedianBeats(nothing, nothing, table, table >= 0, np.zeros(len(fine), int))
     table, dominant = _align(fine, table, stride)
-    windows = _windows(fine, table, dominant, stride)
-    low, coarse, high = quantiles(windows, dominant, (0.25, 0.5, 0.75))
+    windows = [
+        _windows(record, centres[centres >= 0], chosen[centres >= 0], stride)
+        for record, centres, chosen in zip(fine, table, dominant, strict=True)
+    ]
+    low, coarse, high = _over_beats(windows, dominant, (0.25, 0.5, 0.75))
     empty = ~dominant.any(axis=1)[:, None, None]
     coarse = np.where(
         empty, np.nan, np.nan_to_num(coarse)
@@ -126,7 +129,7 @@ def _align(fine, table, stride):
         likeness, shift = _best_lag(around, template, lag, stride)
         dominant = present & (likeness > SAME_BEAT)
         aligned = _shifted(around, shift + lag, middle.shape[-1], stride)
-        (template,) = quantiles(np.moveaxis(aligned, 1, -1), dominant, (0.5,))
+        (template,) = _over_beats(aligned, dominant, (0.5,))
     return np.where(dominant, table + shift, table), dominant
 
 
@@ -181,33 +184,32 @@ def _shifted(around, first, width, stride):
     return around.ravel().take(steps)
 
 
-def _windows(fine, table, dominant, stride):
-    """Beats (n, 12, W, B) at the record's own rate, without baseline; NaN beyond the
+def _windows(record, centres, dominant, stride):
+    """Beats (b, 12, W) of one record (12, T) at its own rate, without baseline; NaN beyond the
     record's ends.
     """
     offsets = np.arange(-CENTRE, WIDTH - CENTRE, stride)
-    beats = gather(fine, table, offsets)  # (n, B, 12, W)
-    levels = gather(fine, table, -np.arange(int(PQ[1] * RATE), int(PQ[0] * RATE))).mean(
-        axis=3
-    )  # (n, B, 12)
-    beats -= _baseline(levels, table, dominant, offsets)
-    where = table[:, :, None] + offsets
-    outside = (where < 0) | (where >= fine.shape[2])
-    for row, beat in np.argwhere(outside.any(axis=2)):  # few: the record's first and last
-        beats[row, beat][:, outside[row, beat]] = np.nan
-    return np.moveaxis(beats, 1, -1)
+    beats = gather(record[None], centres[None], offsets)[0]
+    before = -np.arange(int(PQ[1] * RATE), int(PQ[0] * RATE))
+    levels = gather(record[None], centres[None], before)[0].mean(axis=2)  # (b, 12)
+    beats -= _baseline(levels, centres, dominant, offsets)
+    where = centres[:, None] + offsets
+    outside = (where < 0) | (where >= record.shape[1])
+    for beat in np.flatnonzero(outside.any(axis=1)):  # few: the record's first and last
+        beats[beat][:, outside[beat]] = np.nan
+    return beats
 
 
-def _baseline(levels, table, dominant, offsets):
-    """Straight lines from each beat's PQ level to the neighbours' (n, B, 12, W); level where a
+def _baseline(levels, centres, dominant, offsets):
+    """Straight lines from each beat's PQ level to the neighbours' (b, 12, W); level where a
     neighbour is no dominant beat.
     """
     knot = -int((PQ[0] + PQ[1]) / 2 * RATE)
     slope = np.zeros(levels.shape, np.float32)  # of the line to the next beat
-    linked = dominant[:, :-1] & dominant[:, 1:]
-    gap = np.where(linked, table[:, 1:] - table[:, :-1], 1)
-    slope[:, :-1] = np.where(linked[..., None], np.diff(levels, axis=1) / gap[..., None], 0)
-    before = np.concatenate([np.zeros_like(slope[:, :1]), slope[:, :-1]], axis=1)
+    linked = dominant[:-1] & dominant[1:]
+    gap = np.where(linked, np.diff(centres), 1)
+    slope[:-1] = np.where(linked[:, None], np.diff(levels, axis=0) / gap[:, None], 0)
+    before = np.concatenate([np.zeros_like(slope[:1]), slope[:-1]])
     distance = (offsets - knot).astype(np.float32)
     ahead = np.searchsorted(distance, 0)
     lines = np.empty((*levels.shape, len(offsets)), np.float32)
@@ -217,24 +219,36 @@ def _baseline(levels, table, dominant, offsets):
     return lines
 
 
-def quantiles(
-    beats: np.ndarray, dominant: np.ndarray, shares: tuple[float, ...]
-) -> list[np.ndarray]:
-    """Quantiles over the last axis of (n, 12, W, B), of the beats that are dominant and have a
-    value there.
+def _over_beats(windows, dominant, shares):
+    """Quantiles (shares, n, 12, W) over the dominant beats (n, B) bool of n windows (b, 12, W)
+    each; NaN where there is none.
     """
-    values = np.where(dominant[:, None, None, :], beats, np.nan)
-    values.sort(axis=-1)  # NaN last
-    top = np.maximum(np.isfinite(values).sum(axis=-1) - 1, 0)
-    first = np.arange(top.size).reshape(top.shape) * values.shape[-1]  # of each point's values
-    flat = values.ravel()
+    found = np.full((len(shares), len(windows), *windows[0].shape[1:]), np.nan, np.float32)
+    for row, (beats, chosen) in enumerate(zip(windows, dominant, strict=True)):
+        if chosen.any():
+            found[:, row] = quantiles(beats[chosen[: len(beats)]], shares)
+    return found
+
+
+def quantiles(beats: np.ndarray, shares: tuple[float, ...]) -> list[np.ndarray]:
+    """Quantiles over the first axis of (b, ...), of the values that are not NaN."""
+    ordered = np.ascontiguousarray(np.moveaxis(beats, 0, -1))
+    ordered.sort(axis=-1)  # NaN last
+    top = ordered.shape[-1] - 1
+    cut = np.isnan(ordered[..., -1])  # where some beats have no value
+    some = ordered[cut]
+    last = np.maximum(np.isfinite(some).sum(axis=-1) - 1, 0)
     found = []
     for share in shares:
-        place = top * share
-        whole = place.astype(int)
-        below = flat.take(first + whole)
-        above = flat.take(first + np.ceil(place).astype(int))
-        found.append(below + (above - below) * (place - whole).astype(np.float32))
+        whole = int(top * share)
+        below, above = ordered[..., whole], ordered[..., min(whole + 1, top)]
+        found.append(below + (above - below) * np.float32(top * share - whole))
+        if len(some):
+            place = last * share
+            index = np.stack([place, np.ceil(place)], axis=-1).astype(int)
+            below, above = np.take_along_axis(some, index, axis=-1).T
+            part = (place - index[:, 0]).astype(np.float32)
+            found[-1][cut] = below + (above - below) * part
     return found
 
 
@@ -244,8 +258,18 @@ def between(start: np.ndarray, stop: np.ndarray, width: int) -> np.ndarray:
     return (time >= start[:, None]) & (time <= stop[:, None])
 
 
+def span(start: np.ndarray, stop: np.ndarray, width: int) -> slice:
+    """The part of `width` samples in which start..stop (n,) of all records lie."""
+    known = np.isfinite(start) & np.isfinite(stop)
+    if not known.any():
+        return slice(0, 1)
+    first = int(np.clip(start[known].min(), 0, width - 1))
+    return slice(first, max(int(min(stop[known].max(), width - 1)), first) + 1)
+
+
 def level(beats: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
     """Mean of each lead (n, 12) between two positions (n,); NaN where either is."""
-    mask = between(start, stop, beats.shape[2])[:, None, :]
+    part = span(start, stop, beats.shape[2])
+    mask = between(start - part.start, stop - part.start, part.stop - part.start)[:, None, :]
     with np.errstate(invalid="ignore"):
-        return np.where(mask, beats, 0).sum(axis=2) / mask.sum(axis=2)
+        return np.where(mask, beats[..., part], 0).sum(axis=2) / mask.sum(axis=2)

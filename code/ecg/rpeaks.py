@@ -6,6 +6,7 @@ above a threshold of the record's own are the beats. A blunt one that follows an
 """
 
 import functools
+import itertools
 
 import numpy as np
 
@@ -43,10 +44,15 @@ def detect_all(signals: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
 
     Returns N int arrays of sample numbers at `sampling_rate`; empty where nothing beats.
     """
-    signals = np.asarray(signals)
-    leads = at_rate(clean(signals[..., INDEPENDENT]), sampling_rate, RATE)  # (N, 8, T at 100 Hz)
+    return detect_in(clean(np.asarray(signals)[..., INDEPENDENT]), sampling_rate)
+
+
+def detect_in(leads: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
+    """`detect_all` of leads INDEPENDENT (N, 8, T) without missing samples."""
+    last = leads.shape[2] - 1
+    leads = at_rate(leads, sampling_rate, RATE)  # (N, 8, T at 100 Hz)
     if leads.shape[2] < RATE // 2:  # shorter than half a second: no beat can be told from noise
-        return [np.array([], dtype=int)] * len(signals)
+        return [np.array([], dtype=int)] * len(leads)
     courses = _courses(leads, BAND)
     first = np.sqrt((courses**2).sum(axis=1))
     likely = _crests(first)
@@ -56,14 +62,19 @@ def detect_all(signals: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
     sharpness = _largest_near(bends)
     places = _up_to_typical(_courses(leads, PLACE_BAND), beats)
     places = np.sqrt((places**2).sum(axis=1))
+    typical = _median_of_sorted(np.sort(activity, axis=1))
     peaks = []
-    for row, sharp, place, size, signal in zip(
-        beats, sharpness, places, activity, leads, strict=True
-    ):
-        found = _in_the_middle(_without_t(np.flatnonzero(row), sharp), place)
-        peaks.append(found if _beating(found, size, signal) else found[:0])
-    last = signals.shape[1] - 1
+    for row, found in enumerate(_places_in_rows(beats)):
+        found = _in_the_middle(_without_t(found, sharpness[row]), places[row])
+        beating = _beating(found, activity[row], typical[row], leads[row])
+        peaks.append(found if beating else found[:0])
     return [np.minimum(np.round(found * sampling_rate / RATE).astype(int), last) for found in peaks]
+
+
+def _places_in_rows(mask):
+    """Where each row of a mask (n, T) is True: n int arrays."""
+    rows, places = np.nonzero(mask)
+    return np.split(places, np.searchsorted(rows, np.arange(1, len(mask))))
 
 
 @functools.cache
@@ -91,13 +102,15 @@ def _up_to_typical(values, beats):
     """Values (n, leads, T) cut off at MOST times what a lead typically reaches at beats (n, T): a
     loose electrode makes one lead jump, a beat is seen in all.
     """
-    limits = np.full(values.shape[:2], np.inf)
+    rows, places = np.nonzero(beats)
     reach = np.arange(-int(AROUND * RATE), int(AROUND * RATE) + 1)
-    for row, found in enumerate(beats):
-        if found.any():
-            near = np.clip(np.flatnonzero(found)[:, None] + reach, 0, values.shape[2] - 1)
-            largest = values[row].take(near, axis=1).max(axis=2)  # (leads, beats)
-            limits[row] = MOST * _median_of_sorted(np.sort(largest, axis=1))
+    near = np.clip(places[:, None] + reach, 0, values.shape[2] - 1)
+    largest = values[rows[:, None], :, near].max(axis=1)  # (beats of all rows, leads)
+    limits = np.full(values.shape[:2], np.inf)
+    first = np.searchsorted(rows, np.arange(len(values) + 1))
+    for row, (begin, end) in enumerate(itertools.pairwise(first)):
+        if end > begin:
+            limits[row] = MOST * _median_of_sorted(np.sort(largest[begin:end].T))
     return np.minimum(values, limits[..., None])
 
 
@@ -120,26 +133,31 @@ def _bends(leads):
 
 def _without_t(found, sharpness):
     """Peaks without those that follow another as T follows R, and are blunt beside it."""
-    kept = []
-    for peak in found:
-        after = kept and peak - kept[-1] <= T_DELAY * RATE
-        if not after or sharpness[peak] > T_SHARPNESS * sharpness[kept[-1]]:
-            kept.append(peak)
-    return np.array(kept, dtype=int)
+    kept, before = [], None
+    for place, (peak, sharp) in enumerate(
+        zip(found.tolist(), sharpness[found].tolist(), strict=True)
+    ):
+        blunt = before and peak - before[0] <= T_DELAY * RATE and sharp <= T_SHARPNESS * before[1]
+        if not blunt:
+            before = peak, sharp
+            kept.append(place)
+    return found[kept]
 
 
 def _in_the_middle(found, activity):
     """Peaks moved to where activity (T,) is largest nearby."""
     reach = int(PLACE_REACH * RATE)
-    index = np.clip(found[:, None] + np.arange(-reach, reach + 1), 0, len(activity) - 1)
-    return np.unique(np.take_along_axis(index, activity[index].argmax(axis=1)[:, None], axis=1))
+    index = found[:, None] + np.arange(-reach, reach + 1)
+    around = activity.take(index, mode="clip")
+    moved = (found - reach + around.argmax(axis=1)).clip(0, len(activity) - 1)
+    return moved[np.diff(moved, prepend=-1) > 0]
 
 
-def _beating(found, activity, leads):
+def _beating(found, activity, typical, leads):
     """Whether peaks of one record are beats and not the maxima of noise: its activity (T,) stands
-    out at them, or its leads (leads, T) are alike around them.
+    out at them over what is `typical` of it, or its leads (leads, T) are alike around them.
     """
-    if len(found) < 3 or np.median(activity[found]) > STANDS_OUT * np.median(activity):
+    if len(found) < 3 or _median_of_sorted(np.sort(activity[found])) > STANDS_OUT * typical:
         return True
     reach = int(QRS_REACH * RATE)
     inside = found[(found >= reach) & (found < len(activity) - reach)]

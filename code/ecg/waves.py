@@ -14,7 +14,7 @@ import pandas as pd
 
 from common.labels import LEADS
 from ecg.fiducials import J_DELAY, Fiducials, ms_to_samples
-from ecg.median_beat import CENTRE, RATE, between, level
+from ecg.median_beat import CENTRE, RATE, between, level, span
 
 SILENT = 0.005  # mV: below it a sample belongs to no deflection
 SMALLEST = 0.018, 10, 0.3  # mV, ms, mV x ms: a deflection has to reach all three to count as a wave
@@ -44,26 +44,75 @@ class Deflections:
     peak: dict
 
 
+@dataclass(frozen=True)
+class _Runs:
+    """Runs of samples of one sign, lane by lane (a lane is one lead of one beat), each (runs,).
+
+    height, peak  # the largest size in mV, and at which sample it is first reached
+    length        # samples
+    """
+
+    lane: np.ndarray
+    sign: np.ndarray
+    height: np.ndarray
+    length: np.ndarray
+    peak: np.ndarray
+
+    def keep(self, chosen: np.ndarray) -> "_Runs":
+        """Those that are chosen (runs,) bool; what is left of one sign side by side is one run."""
+        lane, sign, height, length, peak = (values[chosen] for values in vars(self).values())
+        if not len(lane):
+            return _Runs(lane, sign, height, length, peak)
+        new = np.ones(len(lane), bool)
+        new[1:] = (lane[1:] != lane[:-1]) | (sign[1:] != sign[:-1])
+        starts = np.flatnonzero(new)
+        tallest = np.maximum.reduceat(height, starts)
+        is_tallest = height == np.repeat(tallest, np.diff(starts, append=len(lane)))
+        first = np.minimum.reduceat(np.where(is_tallest, peak, np.iinfo(peak.dtype).max), starts)
+        return _Runs(lane[new], sign[new], tallest, np.add.reduceat(length, starts), first)
+
+    @property
+    def number(self) -> np.ndarray:
+        """0 for the first run of a lane that is negative (Q), then R, S, R', S' = 1, 2, 3, 4."""
+        new = np.ones(len(self.lane), bool)
+        new[1:] = self.lane[1:] != self.lane[:-1]
+        place = np.arange(len(new))
+        first = np.maximum.accumulate(np.where(new, place, 0))
+        return place - first + (self.sign[first] > 0)
+
+    def by_lane(self, values: np.ndarray, number: int, lanes: int) -> np.ndarray:
+        """Values (runs,) of the runs of one number as (lanes,): 0 where a lane has none."""
+        found = np.zeros(lanes, values.dtype)
+        chosen = self.number == number
+        found[self.lane[chosen]] = values[chosen]
+        return found
+
+
 def deflections(beats: np.ndarray, onset: np.ndarray, offset: np.ndarray) -> Deflections:
     """Waves of the QRS between `onset` and `offset` (n,) of median beats (n, 12, WIDTH) in mV."""
-    beats = (beats - onset_level(beats, onset)[..., None])[..., FROM:TO]
+    beats = beats[..., FROM:TO] - onset_level(beats, onset)[..., None]
     inside = between(onset - FROM, offset - FROM, beats.shape[2])[:, None, :]
-    size = np.where(inside, np.abs(beats), 0)
-    signs = np.where(size >= SILENT, np.sign(beats), 0).astype(np.int8)
+    runs = _runs(np.where(inside, beats, 0))
     for _ in range(2):  # what is dropped may join its neighbours to one wave
-        signs = _without_small(signs, size)
-    signs = _without_ringing(signs, size)
-    signs = _without_st(signs, size, beats, offset - FROM)
-    run = _runs(signs)
+        length = runs.length * 1000 / RATE
+        area = runs.height * length
+        large = (runs.height >= SMALLEST[0]) & (length >= SMALLEST[1]) & (area >= SMALLEST[2])
+        runs = runs.keep(large)
+    lanes = beats.shape[0] * beats.shape[1]
+    runs = runs.keep(~_ringing(runs, lanes))
+    at_offset = np.nan_to_num(offset - FROM).astype(int)[:, None, None]
+    runs = runs.keep(~_st_slope(runs, np.take_along_axis(beats, at_offset, axis=2).ravel()))
     found = Deflections({}, {}, {})
+    measured = np.isfinite(onset)[:, None]
     for number, wave in enumerate(QRS_WAVES):
-        part = np.where((run == number) & (signs != 0), size, 0)
-        amplitude = part.max(axis=2)
-        found.amplitude[wave] = np.where(
-            np.isfinite(onset)[:, None], amplitude * (-1 if number % 2 == 0 else 1) + 0.0, np.nan
+        amplitude, length, peak = (
+            runs.by_lane(values, number, lanes).reshape(beats.shape[:2])
+            for values in (runs.height, runs.length, runs.peak)
         )
-        found.duration[wave] = (part > 0).sum(axis=2) * 1000 / RATE
-        found.peak[wave] = np.where(amplitude > 0, part.argmax(axis=2) + FROM, np.nan)
+        signed = amplitude * (-1 if number % 2 == 0 else 1) + 0.0
+        found.amplitude[wave] = np.where(measured, signed, np.nan)
+        found.duration[wave] = length * 1000 / RATE
+        found.peak[wave] = np.where(amplitude > 0, peak + FROM, np.nan)
     return found
 
 
@@ -72,60 +121,43 @@ def onset_level(beats: np.ndarray, onset: np.ndarray) -> np.ndarray:
     return level(beats, onset - 6, onset - 3)
 
 
-def _without_small(signs, size):
-    """Signs with the runs set to 0 that are too small to be waves."""
-    run = _runs(signs)
-    new = np.ones(run.shape, bool)
-    new[..., 1:] = run[..., 1:] != run[..., :-1]
+def _runs(values):
+    """The runs of (n, leads, w) mV that are not silent."""
+    lanes = values.reshape(-1, values.shape[2])
+    size = np.abs(lanes)
+    signs = np.where(size >= SILENT, np.sign(lanes), 0).astype(np.int8)
+    new = np.ones(signs.shape, bool)
+    new[:, 1:] = signs[:, 1:] != signs[:, :-1]
     starts = np.flatnonzero(new)  # runs lie one after the other in memory
-    height = np.maximum.reduceat(np.where(signs != 0, size, 0).ravel(), starts)
-    length = np.add.reduceat((signs != 0).ravel(), starts, dtype=np.int32) * 1000 / RATE
-    wave = (height >= SMALLEST[0]) & (length >= SMALLEST[1]) & (height * length >= SMALLEST[2])
-    return np.where(np.repeat(wave, np.diff(starts, append=run.size)).reshape(run.shape), signs, 0)
+    length = np.diff(starts, append=signs.size)
+    height = np.maximum.reduceat(size.ravel(), starts)
+    tallest = np.flatnonzero(size.ravel() == np.repeat(height, length))
+    peak = tallest[np.searchsorted(tallest, starts)] % signs.shape[1]
+    runs = _Runs(starts // signs.shape[1], signs.ravel()[starts], height, length, peak)
+    return runs.keep(runs.sign != 0)
 
 
-def _without_ringing(signs, size):
-    """Signs without a first r that is the ringing of a steep R behind it: 100 Hz records are cut
-    off sharply at 45 Hz.
+def _ringing(runs, lanes):
+    """A first r that is the ringing of a steep R behind it: 100 Hz records are cut off sharply at
+    45 Hz.
     """
-    run = _runs(signs)
-    heights = [
-        np.where((run == number) & (signs != 0), size, 0).max(axis=2) for number in (0, 1, 3)
-    ]
-    brief = ((run == 1) & (signs != 0)).sum(axis=2) * 1000 / RATE <= RINGING[1]
-    ringing = brief & (heights[0] == 0) & (heights[1] < RINGING[0] * heights[2])
-    return np.where((run == 1) & ringing[..., None], 0, signs)
+    q, r, rp = (runs.by_lane(runs.height, number, lanes) for number in (0, 1, 3))
+    ringing = (q == 0) & (r < RINGING[0] * rp)
+    brief = runs.length * 1000 / RATE <= RINGING[1]
+    return (runs.number == 1) & brief & ringing[runs.lane]
 
 
-def _without_st(signs, size, beats, offset):
-    """Signs without a last run (from S on) that is no wave of its own but the beginning of a raised
-    or lowered ST segment.
+def _st_slope(runs, at_offset):
+    """A last run (from S on) that is no wave of its own but the beginning of a raised or lowered ST
+    segment.
+
+    at_offset  # (lanes,) mV where QRS ends
     """
-    run = _runs(signs)
-    final = np.where(signs != 0, run, -1).max(axis=2)
-    part = (run == final[..., None]) & (signs != 0)
-    height = np.where(part, size, 0).max(axis=2)
-    position = np.nan_to_num(offset).astype(int)[:, None, None]
-    st = np.take_along_axis(beats, position, axis=2)[..., 0] * np.where(final % 2 == 1, 1, -1)
-    slope = (st > 0) & (height - st < OWN_PEAK[0] + OWN_PEAK[1] * height) & (final >= 2)
-    return np.where(part & slope[..., None], 0, signs)
-
-
-def _runs(signs):
-    """Number of the deflection each sample belongs to: 0 before the first positive one (Q), then R,
-    S, R', S' = 1, 2, 3, 4.
-    """
-    state = _carry(signs)
-    changes = (state[..., 1:] != state[..., :-1]) & (state[..., :-1] != 0)
-    first_positive = (state[..., 1:] == 1) & (state[..., :-1] == 0)
-    counted = np.cumsum(changes | first_positive, axis=-1, dtype=np.int8)
-    return np.concatenate([np.zeros_like(state[..., :1]), counted], axis=-1)
-
-
-def _carry(signs):
-    """Signs with the zeros between deflections taking the sign before them."""
-    position = np.where(signs != 0, np.arange(signs.shape[-1]), 0)
-    return np.take_along_axis(signs, np.maximum.accumulate(position, axis=-1), axis=-1)
+    last = np.ones(len(runs.lane), bool)
+    last[:-1] = runs.lane[1:] != runs.lane[:-1]
+    st = at_offset[runs.lane] * np.where(runs.number % 2 == 1, 1, -1)
+    low = runs.height - st < OWN_PEAK[0] + OWN_PEAK[1] * runs.height
+    return last & (st > 0) & low & (runs.number >= 2)
 
 
 # ---------------------------------------------------------------- measurements
@@ -179,12 +211,19 @@ def _st(beats, at):
     return columns
 
 
-def _deflections(beats, mask, wave):
-    """Positive part, negative part and the larger of both with its sign, of the samples in mask (n,
-    W).
+def _inside(beats, start, stop):
+    """Beats (n, 12, w) with 0 outside of start..stop (n,): the part of them that is needed."""
+    part = span(start, stop, beats.shape[2])
+    inside = between(start - part.start, stop - part.start, part.stop - part.start)
+    return np.where(inside[:, None, :], beats[..., part], 0)
+
+
+def _deflections(beats, start, stop, wave):
+    """Positive part, negative part and the larger of both with its sign, from start to stop (n,);
+    0 where the wave does not leave the zero.
     """
-    values = np.where(mask[:, None, :], beats, 0)
-    positive, negative = values.max(axis=2), values.min(axis=2)
+    values = _inside(beats, start, stop)
+    positive, negative = values.max(axis=2, initial=0), values.min(axis=2, initial=0)
     larger = np.where(positive >= -negative, positive, negative)
     return (
         _per_lead(wave, "Amp", larger)
@@ -194,12 +233,12 @@ def _deflections(beats, mask, wave):
 
 
 def _t_wave(beats, at):
-    return _deflections(beats, between(at.T_on, at.T_off, beats.shape[2]), "T")
+    return _deflections(beats, at.T_on, at.T_off, "T")
 
 
 def _p_wave(beats, at):
     """NaN where there is no P wave: an amplitude of 0 would be a measurement."""
-    columns = _deflections(beats, between(at.P_on, at.P_off, beats.shape[2]), "P")
+    columns = _deflections(beats, at.P_on, at.P_off, "P")
     return {
         name: np.where(np.isfinite(at.P_on), values, np.nan) for name, values in columns.items()
     }
@@ -207,8 +246,7 @@ def _p_wave(beats, at):
 
 def _global(beats, at, rr):
     to_ms = 1000 / RATE
-    inside = between(at.measured_from, at.QRS_off, beats.shape[2])[:, None, :]
-    area = np.where(inside, beats, 0).sum(axis=2)
+    area = _inside(beats, at.measured_from, at.QRS_off).sum(axis=2)
     return {
         "P_Found_Global": np.isfinite(at.P_on).astype(float),
         "P_Dur_Global": (at.P_off - at.P_on) * to_ms,

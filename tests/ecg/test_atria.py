@@ -83,14 +83,12 @@ def test_at_fast_rates_a_trough_in_the_inferior_leads_is_no_p(height, expected):
 def test_waves_that_differ_are_no_p_where_intervals_vary(alike, gaps, expected):
     random = np.random.default_rng(0)
     centres = np.cumsum((250, *gaps))[None]
-    shape = (1, 12, WIDTH, centres.shape[1])
-    bump = np.hanning(60)[:, None]
-    windows = np.zeros(shape, np.float32)
+    count = centres.shape[1]
+    windows = np.zeros((count, 12, WIDTH), np.float32)
     for lead in range(12):
-        heights = np.full(shape[3], 0.1) if alike else random.normal(0, 0.1, shape[3])
-        windows[0, lead, 150:210] = bump * heights
-    median = MedianBeats(
-        np.zeros(shape[:3]), np.zeros(shape[:3]), centres, centres >= 0, np.zeros(1, int), windows
-    )
+        heights = np.full(count, 0.1) if alike else random.normal(0, 0.1, count)
+        windows[:, lead, 150:210] = heights[:, None] * np.hanning(60)
+    beat = np.zeros((1, 12, WIDTH))
+    median = MedianBeats(beat, beat, centres, centres >= 0, np.zeros(1, int), [windows])
     found = differing(median, np.array([150.0]), np.array([210.0]), np.array([True]))
     assert found.tolist() == [expected]

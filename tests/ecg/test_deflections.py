@@ -117,12 +117,14 @@ def test_runs_against_a_slow_count():
 
     signs = np.random.default_rng(0).integers(-1, 2, (50, 12, 30)).astype(np.int8)
     signs[..., 0] = 0  # a QRS begins after the first sample looked at
-    found = _runs(signs)
-    for record in range(50):
-        for lead in range(12):
-            number, state = 0, 0
-            for sample, sign in enumerate(signs[record, lead]):
-                if sign and sign != state:
-                    number += 1 if state or sign > 0 else 0
-                    state = sign
-                assert found[record, lead, sample] == number
+    found = _runs(signs.astype(float))
+    expected = []
+    for lane, samples in enumerate(signs.reshape(-1, 30)):
+        number, state = 0, 0
+        for sign in samples:
+            if sign and sign != state:
+                number += 1 if state or sign > 0 else 0
+                state = sign
+                expected.append((lane, sign, number))
+    numbers = zip(found.lane, found.sign, found.number, strict=True)
+    assert list(numbers) == expected
