@@ -452,15 +452,21 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
 def say_prediction(args: argparse.Namespace, model: nn.Module, job: Job) -> None:
     """Write and print first what the network says of a record of one's own."""
     from reporting import one_ecg
+    from reporting.run import Run, unseen_classes
 
     if is_regression(model.info.task):
         return
     logits = predict(model, job.data.signals, args.window)
     job.folder.mkdir(parents=True, exist_ok=True)
     others = [predict(one, job.data.signals, args.window) for one in other_seeds(args, model)]
-    one_ecg.write_tables(job.folder, job.data, model.info, np.concatenate([logits, *others]))
+    home = find_checkpoint(args.model_path).resolve().parents[1]
+    unseen = unseen_classes(home)
+    one_ecg.write_tables(
+        job.folder, job.data, model.info, np.concatenate([logits, *others]), unseen
+    )
     prediction = read_csv(job.folder / one_ecg.PREDICTION)
-    print_once(one_ecg.prediction_in_words(prediction))
+    doubt = one_ecg.doubt_in_words(Run(home, model.info))
+    print_once(f"{doubt} {one_ecg.prediction_in_words(prediction)}".strip())
 
 
 def other_seeds(args: argparse.Namespace, model: nn.Module) -> list[nn.Module]:

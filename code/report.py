@@ -85,7 +85,9 @@ def main(args: argparse.Namespace) -> None:
         say_gallery(found, Path(args.gallery))
         return
     with tqdm(SECTIONS.items(), desc="report") as sections:  # closed before an error is printed
-        inner = [PageSection(name, one.title, build(found, name)) for name, one in sections]
+        inner = [
+            PageSection(name, one.title, build(found, name), one.short) for name, one in sections
+        ]
     simulated = "SIMULATED: " if found.simulated() else ""
     title = f"{simulated}{found.info.modelname} on {found.info.task}"
     path = found.folder / "report.html"

@@ -290,7 +290,8 @@ def main(args: argparse.Namespace) -> None:
     with process_group(select_device(args)) as device, contextlib.ExitStack() as stack:
         check_methods(args.methods)
         model, others, amplitude = load_models(args, device)
-        check_names("pathology", args.pathologies or [], model.info.labels)
+        if args.pathologies:
+            args.pathologies = check_names("pathology", args.pathologies, model.info.labels)
         args.methods = workable_on_all(args.methods, [model, *others, *amplitude])
         explainers = {
             "full": make_explainers(args.methods),

@@ -189,9 +189,25 @@ def stage_parser(doc: str, *shared: str, **changes: dict) -> StageParser:
     return parser
 
 
+def whole_names(words: Iterable, known: Iterable) -> list:
+    """Names of a list: words that together, and not alone, are one of the `known` names, which may
+    hold blanks (a list is split at them), are put together.
+    """
+    words, known, names = list(words), set(known), []
+    while words:
+        ends = [n for n in range(len(words), 1, -1) if " ".join(map(str, words[:n])) in known]
+        n = 1 if words[0] in known or not ends else ends[0]
+        names.append(words[0] if n == 1 else " ".join(words[:n]))
+        words = words[n:]
+    return names
+
+
 def check_names(kind: str, asked: Iterable, known: Iterable) -> list:
-    """`asked` as a list, or UserError that names the unknown ones and what is accepted."""
-    known, asked = list(known), list(asked)
+    """`asked` as a list (whole_names), or UserError that names the unknown ones and what is
+    accepted.
+    """
+    known = list(known)
+    asked = whole_names(asked, known)
     unknown = [name for name in asked if name not in known]
     if unknown:
         meant = list(chain.from_iterable(_close_names(str(one), known) for one in unknown))

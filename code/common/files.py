@@ -217,6 +217,9 @@ def write_figure(
     return written
 
 
+INSIDE = 2  # lines that a figure without a layout engine leaves room for
+
+
 def _write_foot(figure, about, below):
     """Write caption line, note and mark at the lower edge, or in a strip `below` it; returns the
     canvas to save, in inches (None: the figure as it is).
@@ -235,6 +238,7 @@ def _write_foot(figure, about, below):
     if not n_lines:
         return None
     depth = 0.08 + n_lines * line_height
+    below = below or n_lines > INSIDE
     bottom = 0.04 - depth * below
     style = {"fontsize": FOOT_SIZE, "va": "bottom", "parse_math": False}
     for number, (line, colour) in enumerate(reversed(lines)):

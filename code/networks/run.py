@@ -242,7 +242,10 @@ def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
         stage.finish(
             inputs=[Path(args.data_path) / TABLE],
             outputs=[*checkpoint_paths(folder), *written],
-            counts={name: len(part) for name, part in splits.items()},
+            counts={
+                **{name: len(part) for name, part in splits.items()},
+                "positives": positives_of(splits["train"], info),
+            },
         )
     best = max(history, key=lambda row: row["score"])["epoch"]
     words = (
@@ -308,6 +311,14 @@ def restore_threads(stored: dict | None, asked: int | None) -> None:
             "bit-identical to those of an uninterrupted run",
             file=sys.stderr,
         )
+
+
+def positives_of(training: Dataset, info: ModelInfo) -> dict[str, int]:
+    """Label -> records that the network was trained on and that have it; empty for amplitudes."""
+    if is_regression(info.task):
+        return {}
+    counts = training.labels.sum(axis=0)
+    return {name: int(count) for name, count in zip(info.labels, counts, strict=True)}
 
 
 def keep_best(

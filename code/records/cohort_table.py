@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from common.cli import whole_names
 from common.files import UserError, need_file, read_csv
 from records import label_words
 from records.csv_layout import encoding_of
@@ -160,7 +161,7 @@ def read_labels(table: pd.DataFrame, where: object, columns: Sequence[str] = ())
     `labels` (names separated by blanks, commas or semicolons, or lists of them), else of PTB-XL's
     scp_codes. SNOMED CT codes become SCP statements.
     """
-    columns = list(columns)
+    columns = whole_names(columns, table)
     if not columns and "labels" not in table:
         columns = [name for name in CODE_LABELS if name in table]
         columns = columns or [name for name in CPSC_COLUMNS if name in table]
@@ -267,7 +268,7 @@ def read_cohort_table(path: str | Path, label_columns: Sequence[str] = ()) -> pd
     first = head[0] if head else ""
     separator = max(SEPARATORS, key=lambda mark: _cells(first, mark))
     names = next(csv.reader([first], delimiter=separator), [])
-    known = {*AS_TEXT, *label_columns}
+    known = {*AS_TEXT, *whole_names(label_columns, names)}
     text = [name for name in names if name in known or our_name(name) in known]
     table = read_csv(
         path,

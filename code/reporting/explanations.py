@@ -22,6 +22,7 @@ from reporting.page import (
 from reporting.run import Run, tables_read
 from reporting.viewer import book
 
+FEW_CLASS_RECORDS = 5  # ECGs of a class below which no concept is judged for it
 MOST_PICTURES = 12  # of a local analysis that kept no signals for the viewer
 
 
@@ -58,11 +59,17 @@ def concepts(run: Run) -> Iterator[Markup]:
             "no better than random ones: those cells are greyed.",
             "warn",
         )
+    enough = found["n_class"] >= FEW_CLASS_RECORDS
+    few = found.loc[~enough, "pathology"].unique()
+    found = found[enough]
+    if len(few):
+        yield paragraph(
+            f"Not judged, with fewer than {FEW_CLASS_RECORDS} records: {', '.join(map(str, few))}."
+        )
     if len(found):
         yield paragraph(
             "Per concept and pathology the layer of largest magnitude among the significant ones; "
-            "n: records of the "
-            "pathology.",
+            "n: records of the pathology.",
             "soft",
         )
         yield table(_strongest_layers(found, scores["layer"].nunique()), 40)

@@ -13,12 +13,12 @@ import pandas as pd
 from common.labels import is_regression
 from common.stats import STABLE, holm
 from common.words import REPRESENTATIONS, SEGMENTS, class_in_words, method_in_words
+from reporting.explanations import FEW_CLASS_RECORDS
 from reporting.fragments import Finding, interval, named
 from reporting.performance import beats_chance, how_well
 from reporting.run import Run
 
 ALPHA = 0.05
-FEW_CLASS_RECORDS = 5  # ECGs of a class below which no concept is judged for it
 TOP_CELLS = 5  # of a map that the report names
 CONTROLS = ("random", "input_magnitude")
 
@@ -260,9 +260,9 @@ def _best_methods(best, standings, mapped):
     if better:
         control = method_in_words(better).removesuffix(" (control)")
         parts.append(f"{control}, which knows nothing of the network, in {_held(rows[better])}")
-    silent = int(counted["told_from_best"].fillna("").eq("").sum())
+    telling = int(counted["told_from_best"].fillna("").ne("").sum())
     text = (
-        f"{'; '.join(parts)}. In {silent} of all {len(counted)} no method is told from the best. "
+        f"{'; '.join(parts)}. {telling} of all {len(counted)} tell some method from their best. "
         f"{_range_of(counted['n'])} ECGs each; what favours a method by construction is left out."
     )
     kind = "yes" if better is None or _share(first) < _share(rows[better]) else "no"
@@ -415,6 +415,10 @@ def warnings(run: Run) -> Iterator[Finding]:
     """Flagged signals, data other than the network was trained on, cells that are not stable."""
     yield from _flagged_signals(run)
     yield from _unstable_cells(run)
+    own = run.info.dataset if hasattr(run.info, "dataset") else None
+    if own and own.get("simulated") and not run.simulated():
+        line = f"the network was trained on simulated ECGs ({own['name']}), and these are others."
+        yield Finding("Other data:", line, "provenance", "the checkpoint", "warn")
     for line in run.foreign_data():
         yield Finding("Other data:", line, "provenance", "the stages' json", "warn")
 

@@ -24,7 +24,7 @@ CAPTIONS = {
     "scorecard": "Left: how much the leads of a card stand out (1: no more than others). Right: "
     "lift of the own cards.",
     "ranking": "Skill of each method per check: 0 is chance, 1 perfect; a dot where a method is "
-    "not worse than the best.",
+    "the best or not told from it.",
     "amplitude_boxes": "Share of the attribution in the right lead, by method and amplitude task.",
     "amplitude_curves": "Where in the beat the attribution of an amplitude lies.",
     "randomisation": "Likeness to the original map as more layers are drawn anew; a map that stays "
@@ -81,10 +81,7 @@ def interval_of(entry: dict | None) -> str:
     """`.912 [.850, .960]` of an entry of metrics.json; a dash where there is none."""
     if not is_score(entry):
         return "–"
-    text = f"{entry['value']:.3f}"
-    if entry.get("low") is not None and entry.get("high") is not None:
-        text += f" [{entry['low']:.3f}, {entry['high']:.3f}]"
-    return text
+    return interval(entry["value"], entry.get("low"), entry.get("high"), 3)
 
 
 def quality_lines(run: Run, folder: str) -> Iterator[Markup]:

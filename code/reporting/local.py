@@ -10,7 +10,7 @@ from common.files import UserError, read_csv, read_npz
 from common.labels import is_regression, slug
 from common.words import METHODS
 from reporting.run import Run
-from reporting.viewer import ViewedMap, ViewedRecord, prediction_table
+from reporting.viewer import UNSEEN, ViewedMap, ViewedRecord, prediction_table
 
 MOST_VIEWED = 40  # ECGs in the viewer: in turn over the classes, the first of each first
 # how tables with names of classes are read: a class may be called 1, NA or null
@@ -133,7 +133,8 @@ def _prediction(run, place, ecg_id):
     """What the network says of an ECG, and its labels, as far as a stage has written them."""
     stored = place / "prediction.csv"
     if run.holds(stored):
-        return read_csv(stored, **AS_TEXT).head(PREDICTED), ""
+        table = read_csv(stored, **AS_TEXT)
+        return table[table["positive"] != UNSEEN].head(PREDICTED), ""
     path = run.folder / "predictions.npz"
     if is_regression(run.info.task) or not run.holds(path):
         return pd.DataFrame(), ""
@@ -141,12 +142,14 @@ def _prediction(run, place, ecg_id):
     rows = np.flatnonzero(arrays["ecg_id"] == ecg_id)
     if not len(rows):
         return pd.DataFrame(), ""
-    table = prediction_table(run.info.labels, arrays["logits"][rows[0]], run.info.thresholds)
+    logits = arrays["logits"][rows[0]]
+    table = prediction_table(run.info.labels, logits, run.info.thresholds, run.unseen())
     labels = [
         name for name, one in zip(run.info.labels, arrays["labels"][rows[0]], strict=True) if one
     ]
     table.insert(2, "label", ["yes" if name in labels else "no" for name in table["class"]])
-    return table.head(PREDICTED), f" (labelled {', '.join(labels) or 'none of the classes'})"
+    seen = table[table["positive"] != UNSEEN]
+    return seen.head(PREDICTED), f" (labelled {', '.join(labels) or 'none of the classes'})"
 
 
 def _notes(place: Path) -> pd.DataFrame:

@@ -14,11 +14,12 @@ from ecg import measure
 from networks.checkpoints import ModelInfo
 from records.dataset import Dataset
 from records.quality import flag_in_words, flags_of
-from reporting.fragments import Finding, interval, named
+from reporting.fragments import Finding, interval, is_score, named
 from reporting.local import AS_TEXT, SIGNAL, condensed, viewed_records
-from reporting.page import PageSection, findings_list, join, page, paragraph, table, viewer
+from reporting.page import PageSection, details, findings_list, join, page, paragraph, table, viewer
+from reporting.performance import CHANCE, beats_chance, scores_of
 from reporting.run import Run
-from reporting.viewer import book, prediction_table
+from reporting.viewer import UNSEEN, book, prediction_table
 
 # measurement -> (in words, unit, lower and upper normal limit of adults)
 # PR, QRS, axis: Surawicz et al. (2009), doi:10.1161/CIRCULATIONAHA.108.191095; QTc: Rautaharju et
@@ -85,13 +86,14 @@ def write_tables(
     data: Dataset,
     info: ModelInfo,
     logits: np.ndarray,
+    unseen: Sequence[str] = (),
 ) -> list[Path]:
     """Write prediction.csv and notes.csv of the only record of `data` into `folder`.
 
-    info    of the network: names and thresholds of its outputs
+    info    of the network: names and thresholds of its outputs; unseen: those not in its training
     logits  # (networks, outputs), the network's own first, then those of other seeds
     """
-    prediction = prediction_table(info.labels, logits[0], info.thresholds)
+    prediction = prediction_table(info.labels, logits[0], info.thresholds, unseen)
     if len(logits) > 1:
         prediction = with_range(prediction, info.labels, logits)
     noted = pd.concat(
@@ -138,6 +140,7 @@ def prediction_in_words(prediction: pd.DataFrame, most: int = 3) -> str:
             f"; and {left} more above {'its' if left == 1 else 'their'} threshold" if left else ""
         )
         return f"the network says {'; '.join(said)}{more}"
+    prediction = prediction[prediction["positive"] != UNSEEN]
     tested = (prediction["positive"] != "no threshold").any()
     none = "none of its classes" if tested else "nothing for sure, as no threshold is known"
     likely = [
@@ -204,7 +207,10 @@ def sentences(run: Run, folder: Path) -> Iterator[Finding]:
     """
     prediction = read_csv(folder / PREDICTION, **AS_TEXT)
     said = prediction_in_words(prediction)
-    yield Finding("", f"{said[:1].upper()}{said[1:]}.", "prediction", "all classes", "yes")
+    said = f"{said[:1].upper()}{said[1:]}."
+    doubt = doubt_in_words(run)
+    kind = "warn" if doubt else "yes"
+    yield Finding("", f"{doubt} {said}".strip(), "prediction", "all classes", kind)
     text = how_sure(run, prediction)
     if text:
         yield Finding("How sure:", text, "prediction", "metrics.json")
@@ -228,6 +234,18 @@ def sentences(run: Run, folder: Path) -> Iterator[Finding]:
         yield Finding("Resembles:", text, "alike", NEIGHBOURS, kind)
 
 
+def doubt_in_words(run: Run) -> str:
+    """What comes before the answer of a network that is not shown to predict better than chance."""
+    if beats_chance(run):
+        return ""
+    score = scores_of(run).get("macro_auc")
+    rest = "so what it says describes the network, not the patient."
+    if not is_score(score):
+        return f"How well this network predicts has not been measured, {rest}"
+    auc = interval(score["value"], score.get("low"), score.get("high"))
+    return f"This network is not shown to predict better than chance (mean AUC {auc}), {rest}"
+
+
 def turned_in_words(folder: Path) -> str:
     """The smallest changes of waves that would turn the answers, one sentence a class."""
     answers = read_csv(folder / TURNED)
@@ -248,8 +266,10 @@ def how_sure(run: Run, prediction: pd.DataFrame, most: int = 3) -> str:
         if one.get("value") is None:
             parts.append(f"{name} could not be tested")
             continue
-        auc = interval(one["value"], one.get("low"), one.get("high"))
-        parts.append(f"{name} AUC {auc} ({one['n_positive']} ECGs with it)")
+        low = one.get("low")
+        auc = interval(one["value"], low, one.get("high"))
+        doubt = "" if low is not None and low > CHANCE else ", not shown to be better than chance"
+        parts.append(f"{name} AUC {auc} ({one['n_positive']} ECGs with it{doubt})")
     return f"on ECGs it was not trained on: {'; '.join(parts)}." if metrics and parts else ""
 
 
@@ -296,6 +316,31 @@ def subtitle(run: Run) -> str:
     return f"{reader}{known}For research; not a medical device."
 
 
+def all_classes(run: Run, folder: Path) -> Markup:
+    """The section with every output: where thresholds come from, and apart from the others those
+    classes of which the network has seen no record.
+    """
+    prediction = read_csv(folder / PREDICTION, **AS_TEXT)
+    strange = prediction["positive"] == UNSEEN
+    folds = ", ".join(map(str, run.info.folds.get("validation") or [])) or "not known"
+    parts = [
+        paragraph(
+            "Threshold: the probability from which on calling the class gave the best F1 on the "
+            f"validation records (fold {folds}). No threshold: none of these records had the class."
+        ),
+        table(prediction[~strange]),
+    ]
+    if strange.any():
+        names = list(prediction.loc[strange, "class"])
+        few = f"{len(names)} class{'es' * (len(names) != 1)}"
+        text = f"The network saw no ECG of {few} in training: its numbers for them mean nothing."
+        parts += [
+            paragraph(text, "soft"),
+            details(f"What it puts out for {few} it never saw", table(prediction[strange])),
+        ]
+    return join(parts)
+
+
 def write_page(run: Run, folder: Path, name: str) -> Path:
     """Write <folder>/ecg.html: what the network says of one record of one's own, the ECG to look
     at, the records it resembles, all classes.
@@ -305,7 +350,7 @@ def write_page(run: Run, folder: Path, name: str) -> Path:
     sections = [
         PageSection("findings", "What the network says", findings_list(said)),
         PageSection("ecg", "The ECG", viewer(book(records), f"ECG {name}")),
-        PageSection("prediction", "All classes", table(read_csv(folder / PREDICTION, **AS_TEXT))),
+        PageSection("prediction", "All classes", all_classes(run, folder)),
     ]
     if (folder / NEIGHBOURS).is_file():
         alike = read_csv(folder / NEIGHBOURS, keep_default_na=False)

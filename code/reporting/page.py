@@ -33,11 +33,14 @@ PX_PER_INCH = 144  # of a figure on the page; CSS has 96 an inch
 
 @dataclass(frozen=True)
 class PageSection:
-    """One section of a page: its anchor, its heading and its inner HTML."""
+    """One section of a page: its anchor, its heading, its inner HTML, and how the contents call it
+    (else as the heading).
+    """
 
     name: str
     title: str
     inner: Markup
+    short: str = ""
 
 
 def page(title: str, subtitle: str, sections: list[PageSection]) -> str:

@@ -98,8 +98,9 @@ def _external(run):
         entries = metrics["windows"]["per_class_auc"]
         yield paragraph(
             f"External test on {told['data_set']}: {told['records']} records of "
-            f"{told['patients']} patients, {len(told['classes_compared'])} classes in common. "
-            + ". ".join(told["differences"])
+            f"{told['patients']} patients have a label of the task, "
+            f"{len(told['classes_compared'])} classes are in common. "
+            + ". ".join(line[:1].upper() + line[1:] for line in told["differences"])
             + "."
         )
         if told["classes_compared"]:
@@ -108,7 +109,7 @@ def _external(run):
                     {
                         "class": label,
                         "own test, AUC": interval_of(own.get(label)),
-                        f"{told['data_set']}, AUC": interval_of(entries[label]),
+                        "external test, AUC": interval_of(entries[label]),
                         "positives there": entries[label]["n_positive"],
                     }
                     for label in told["classes_compared"]
@@ -157,6 +158,32 @@ def how_well(run: Run) -> Iterator[Finding]:
         text = f"not shown to predict better than chance, {NOTHING}: {said}."
         yield Finding(TOPIC, text, "performance", "metrics.json", "warn")
     yield from _classes_of_which_little_is_said(scores.get("per_class_auc", {}))
+    yield from _elsewhere(run)
+
+
+def _elsewhere(run):
+    """What is left of it on other data sets, class by class."""
+    for path in run.files("external/*/metrics.json"):
+        metrics = read_json(path)
+        told, entries = metrics["external"], metrics["windows"]["per_class_auc"]
+        source = str(path.relative_to(run.folder))
+        held, lost, few = [], [], []
+        for name in told["classes_compared"]:
+            one = entries[name]
+            said = f"{name} (AUC {interval(one['value'], one.get('low'), one.get('high'))})"
+            group = (
+                few if one["n_positive"] < FEW_POSITIVES else held if _above(one, CHANCE) else lost
+            )
+            group.append(said)
+        parts = [
+            f"better than chance for {named(held)}" if held else "",
+            f"not shown to be better than chance for {named(lost)}" if lost else "",
+            f"fewer than {FEW_POSITIVES} ECGs of {named(few)}" if few else "",
+        ]
+        what = "; ".join(filter(None, parts)) or "no class in common"
+        text = f"on {told['records']} ECGs of {told['data_set']}: {what}."
+        kind = "yes" if held and not lost else "warn"
+        yield Finding("On other data:", text, "performance", source, kind)
 
 
 def _fit_said(scores):

@@ -66,6 +66,10 @@ class Run:
         sets = simulated_sets(self.folder)
         return bool(sets) and all(sets.values())
 
+    def unseen(self) -> list[str]:
+        """Classes of which the network was trained on no record, as far as its training says."""
+        return unseen_classes(self.folder)
+
     def data_in_words(self) -> str:
         """The data sets that the stages read."""
         said = [_in_words(path, made) for path, made in simulated_sets(self.folder).items()]
@@ -88,6 +92,14 @@ def find_run(args: argparse.Namespace) -> Run:
     info = load_checkpoint(checkpoint)[1]
     check_against(args, info)
     return Run(results_folder(args.output_path, info, checkpoint), info)
+
+
+def unseen_classes(folder: Path) -> list[str]:
+    """Classes without a record in the training that train.json of a run folder tells of."""
+    path = folder / "train.json"
+    told = read_json(path) if path.is_file() and not path.is_symlink() else {}
+    counts = told.get("counts", {}).get("positives") or {}
+    return [name for name, count in counts.items() if count == 0]
 
 
 def is_linked(path: Path, folder: Path) -> bool:

@@ -28,8 +28,11 @@ from reporting.run import Run, broken_links
 
 @dataclass(frozen=True)
 class Section:
-    """One section: where it reads, how it is read, and the stage that has to run for it."""
+    """One section: its name in the contents, its heading, how it is read, and the stage that has
+    to run for it.
+    """
 
+    short: str
     title: str
     how: str
     stage: str
@@ -45,19 +48,22 @@ def findings(run: Run) -> Iterator[Markup]:
 SECTIONS = {
     "findings": Section(
         "Findings",
+        "Findings",
         "",
         "train_model",
         findings,
     ),
     "performance": Section(
         "Performance",
-        "Discrimination and calibration on the test fold, with 95 % intervals from a bootstrap "
-        "over patients. Explanations "
-        "of a class that the model cannot recognise explain nothing.",
+        "Performance",
+        "Discrimination and calibration on the test fold, with 95 % intervals over patients. "
+        "Explanations of a class that the network cannot recognise describe the network, not "
+        "patients.",
         "train_model",
         performance,
     ),
     "concepts": Section(
+        "Concepts",
         "Global: which clinical concepts are learnt, which merely special?",
         "A cell asks whether moving a record's inner representation towards a concept raises or "
         "lowers a class's logit. The "
@@ -68,6 +74,7 @@ SECTIONS = {
         concepts,
     ),
     "local": Section(
+        "Single ECGs",
         "Local: where do the methods put a decision in single records?",
         "Heat on the trace is the relevance for the logit of one class. Signed maps run from blue "
         "(against) to vermillion "
@@ -76,6 +83,7 @@ SECTIONS = {
         local,
     ),
     "glocal": Section(
+        "Groups",
         "Glocal: where do the maps of a patient group lie?",
         "Beats of many records, aligned on the R-peak and coloured by mean relevance, and the same "
         "relevance by lead and "
@@ -86,6 +94,7 @@ SECTIONS = {
         glocal,
     ),
     "counterfactuals": Section(
+        "Counterfactuals",
         "Counterfactuals: what would have to change for another decision?",
         "Few and small changes of waves and intervals, found by a search, that take the network "
         "across its threshold, within what the data set's records show, measured again on the "
@@ -94,14 +103,16 @@ SECTIONS = {
         counterfactuals,
     ),
     "sanity": Section(
+        "Sanity checks",
         "Sanity: how attribution methods do in each check",
-        "Every method and two controls (noise, signal amplitude) under the same checks. A method "
-        "that does not beat the "
-        "controls says nothing about the model.",
+        "Every method and two controls (noise, signal amplitude) under the same checks. Where a "
+        "method does no better than the controls, that check does not show that its maps depend on "
+        "the network.",
         "sanity_checks",
         sanity,
     ),
     "discovery": Section(
+        "Subgroups",
         "Discovery: are there subgroups?",
         "Clusters found without labels and then held against them on records they were not fitted "
         "on. 'No subgroups' is an "
@@ -109,8 +120,9 @@ SECTIONS = {
         "discovery",
         discovery,
     ),
-    "glossary": Section("Glossary", "", "train_model", words),
+    "glossary": Section("Glossary", "Glossary", "", "train_model", words),
     "provenance": Section(
+        "Provenance",
         "Provenance",
         "What made these results: data, model, commands, versions and the hashes of every file. A "
         "warning here means that a "

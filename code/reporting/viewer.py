@@ -138,10 +138,16 @@ def _segment_words(name):
     return SEGMENT_WORDS.get(name, str(name))
 
 
+UNSEEN = "never seen"  # in training: what the network puts out for such a class says nothing
+
+
 def prediction_table(
-    labels: Sequence[str], logits: np.ndarray, thresholds: Sequence[float] | None
+    labels: Sequence[str],
+    logits: np.ndarray,
+    thresholds: Sequence[float] | None,
+    unseen: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Classes by falling probability, those above their threshold first said.
+    """Classes by falling probability, those of which training had no record (`unseen`) last.
 
     logits  # (classes,) of one record
     """
@@ -149,16 +155,18 @@ def prediction_table(
     limits = np.full(len(labels), np.nan)
     if thresholds is not None:
         limits[:] = thresholds
-    order = np.argsort(-probability, kind="stable")
+    strange = np.isin(labels, list(unseen))
+    order = np.lexsort((-probability, strange))
     above = probability >= limits
     answers = np.where(above, "yes", "no")
-    known = np.isfinite(limits)
+    answers = np.where(np.isfinite(limits), answers, "no threshold")
+    answers = np.where(strange, UNSEEN, answers)
     return pd.DataFrame(
         {
             "class": [labels[k] for k in order],
             "in words": [CLASSES.get(labels[k], "") for k in order],
             "probability": [round(float(probability[k]), 3) for k in order],
             "threshold": [round(float(limits[k]), 3) for k in order],
-            "positive": [answers[k] if known[k] else "no threshold" for k in order],
+            "positive": [str(answers[k]) for k in order],
         }
     )

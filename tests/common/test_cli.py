@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from common.cli import check_names, say_left_out, say_results, stage_parser
+from common.cli import check_names, say_left_out, say_results, stage_parser, whole_names
 from common.files import UserError
 from common.options import EXPLAINING, fraction
 from conftest import ROOT
@@ -55,6 +55,16 @@ def test_a_wrong_option_is_one_line_and_code_2(words, capsys):
     message = capsys.readouterr().err
     assert message.startswith("error: ")
     assert message.count("\n") == 1
+
+
+def test_names_that_hold_blanks_are_put_together_where_they_are_known():
+    known = ["thick wall (echo)", "thick", "EF < 40 %", "died"]
+    words = ["thick", "wall", "(echo)", "EF", "<", "40", "%", "thick", "died"]
+    # a word that is a name by itself stays one
+    assert whole_names(words, known[:1] + known[2:])[:2] == ["thick wall (echo)", "EF < 40 %"]
+    assert whole_names(["EF", "<", "40", "%", "died"], known) == ["EF < 40 %", "died"]
+    assert whole_names(["AMI", "IMI"], known) == ["AMI", "IMI"]
+    assert check_names("pathology", ["EF", "<", "40", "%"], known) == ["EF < 40 %"]
 
 
 def test_check_names_says_what_is_accepted():

@@ -178,7 +178,7 @@ def counted_from(folder):
     best = pd.read_csv(folder / "sanity/best.csv")
     best = best[best["counted"]]
     held = table["best"] + table["not_told_from_best"]
-    return [*held, len(best), best["told_from_best"].isna().sum()]
+    return [*held, len(best), best["told_from_best"].notna().sum()]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -252,8 +252,8 @@ def test_what_favours_a_method_by_construction_is_not_counted_for_or_against_it(
     (said,) = [one for one in findings(run) if one.topic == "Which method:"]
     assert said.text == (
         "LRP did best (3) or could not be told from the best (0) in 3 of 3 comparisons; Integrated "
-        "Gradients in 2 of 2; noise, which knows nothing of the network, in 0 of 4. In 0 of all 4 "
-        "no method is told from the best. 19 ECGs each; what favours a method by construction is "
+        "Gradients in 2 of 2; noise, which knows nothing of the network, in 0 of 4. 4 of all 4 "
+        "tell some method from their best. 19 ECGs each; what favours a method by construction is "
         "left out."
     )
     shown = "".join(SECTIONS["sanity"].build(run))
@@ -403,3 +403,32 @@ def test_a_measurement_that_is_no_better_than_the_mean_is_no_finding(tmp_path):
     fit = {"value": 0.03, "low": -0.05, "high": 0.09, "n": 61}
     (tmp_path / "metrics.json").write_text(json.dumps({"windows": {"r2": fit}}))
     assert findings(Run(tmp_path, info))[0].kind == "warn"
+
+
+def test_what_is_left_of_it_on_other_data_is_a_finding(tmp_path):
+    run = run_of(tmp_path, 0)
+    entries = {
+        "NORM": {"value": 0.81, "low": 0.71, "high": 0.88, "n_positive": 20},
+        "AMI": {"value": 0.52, "low": 0.31, "high": 0.74, "n_positive": 14},
+        "LVH": {"value": 0.93, "low": 0.71, "high": 0.99, "n_positive": 6},
+    }
+    told = {"data_set": "clinic", "records": 39, "classes_compared": list(entries)}
+    folder = tmp_path / "external/clinic"
+    folder.mkdir(parents=True)
+    content = {"windows": {"per_class_auc": entries}, "external": told}
+    (folder / "metrics.json").write_text(json.dumps(content))
+    (said,) = [one for one in findings(run) if one.topic == "On other data:"]
+    assert said.kind == "warn"
+    assert said.text == (
+        "on 39 ECGs of clinic: better than chance for NORM (AUC 0.81 [0.71, 0.88]); not shown to "
+        "be better than chance for AMI (AUC 0.52 [0.31, 0.74]); fewer than 10 ECGs of LVH (AUC "
+        "0.93 [0.71, 0.99])."
+    )
+
+
+def test_a_network_of_simulated_ecgs_on_others_is_a_warning(tmp_path):
+    run = run_of(tmp_path, 0)
+    run.info.dataset = {"simulated": True, "name": "a simulated cohort of 600 records"}
+    said = [one for one in findings(run) if one.topic == "Other data:"]
+    assert [one.kind for one in said] == ["warn"]
+    assert "trained on simulated ECGs (a simulated cohort of 600 records)" in said[0].text

@@ -11,6 +11,8 @@ from known_ecg import known_ecg, regular
 from networks.seeds import runs_beside
 from reporting.local import AS_TEXT, condensed
 from reporting.one_ecg import (
+    all_classes,
+    doubt_in_words,
     how_sure,
     measured_in_words,
     measurements,
@@ -19,8 +21,8 @@ from reporting.one_ecg import (
     subtitle,
     with_range,
 )
-from reporting.run import Run
-from reporting.viewer import prediction_table
+from reporting.run import Run, unseen_classes
+from reporting.viewer import UNSEEN, prediction_table
 
 
 @pytest.mark.parametrize("rate", [100, 500])
@@ -187,3 +189,38 @@ def test_a_cohort_that_is_no_more_there_was_simulated_all_the_same(tmp_path, mon
     assert Run.only_simulated(run) is True
     said = Run.data_in_words(SimpleNamespace(folder=tmp_path, folders=lambda pattern: []))
     assert said == "a simulated cohort (folder cohort)"
+
+
+def test_classes_that_training_had_no_record_of_stand_apart(tmp_path):
+    counts = {"train": 20, "positives": {"AMI": 9, "RVH": 0, "NORM": 11}}
+    (tmp_path / "train.json").write_text(json.dumps({"counts": counts}))
+    unseen = unseen_classes(tmp_path)
+    assert unseen == ["RVH"]
+    logits = np.array([-1.0, 5.0, 1.0])
+    table = prediction_table(["AMI", "RVH", "NORM"], logits, [0.5, np.nan, np.nan], unseen)
+    assert table["class"].tolist() == ["NORM", "AMI", "RVH"]
+    assert table["positive"].tolist() == ["no threshold", "no", UNSEEN]
+    assert "RVH" not in prediction_in_words(table)
+    table.to_csv(tmp_path / "prediction.csv", index=False)
+    run = SimpleNamespace(info=SimpleNamespace(folds={"validation": [9]}))
+    shown = str(all_classes(run, tmp_path))
+    assert "validation records (fold 9)" in shown
+    seen, strange = shown.split("The network saw no ECG of 1 class in training")
+    assert "RVH" not in seen
+    assert "RVH" in strange
+    assert unseen_classes(tmp_path / "elsewhere") == []
+
+
+def run_with(macro):
+    metrics = {"windows": {"macro_auc": macro}} if macro else {}
+    info = SimpleNamespace(task="subdiagnostic")
+    return SimpleNamespace(json=lambda _: metrics, info=info)
+
+
+def test_an_answer_of_a_network_that_does_not_predict_is_doubted_first():
+    better = {"value": 0.8, "low": 0.7, "high": 0.9}
+    assert doubt_in_words(run_with(better)) == ""
+    guessing = doubt_in_words(run_with({"value": 0.5, "low": 0.4, "high": 0.6}))
+    assert guessing.startswith("This network is not shown to predict better than chance")
+    assert "0.50 [0.40, 0.60]" in guessing
+    assert "has not been measured" in doubt_in_words(run_with(None))
