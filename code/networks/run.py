@@ -31,7 +31,7 @@ from networks.importing import ORIGINS
 from networks.metrics import evaluable
 from networks.models import get_model, last_layer
 from networks.splits import FOLDS, describe, fingerprint, load_splits
-from networks.testing import summary_line, thresholds_of, write_test
+from networks.testing import counts_of, summary_line, thresholds_of, write_test
 from networks.training import Learner, Recipe, TrainingLog, TrainingSet, checkpoint_paths, fit
 from records.dataset import TABLE, Dataset
 from records.tasks import classes_of
@@ -242,10 +242,7 @@ def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
         stage.finish(
             inputs=[Path(args.data_path) / TABLE],
             outputs=[*checkpoint_paths(folder), *written],
-            counts={
-                **{name: len(part) for name, part in splits.items()},
-                "positives": positives_of(splits["train"], info),
-            },
+            counts=counts_of(splits, info),
         )
     best = max(history, key=lambda row: row["score"])["epoch"]
     words = (
@@ -311,14 +308,6 @@ def restore_threads(stored: dict | None, asked: int | None) -> None:
             "bit-identical to those of an uninterrupted run",
             file=sys.stderr,
         )
-
-
-def positives_of(training: Dataset, info: ModelInfo) -> dict[str, int]:
-    """Label -> records that the network was trained on and that have it; empty for amplitudes."""
-    if is_regression(info.task):
-        return {}
-    counts = training.labels.sum(axis=0)
-    return {name: int(count) for name, count in zip(info.labels, counts, strict=True)}
 
 
 def keep_best(

@@ -69,6 +69,15 @@ def write_test(
     return metrics, written
 
 
+def counts_of(splits: dict[str, Dataset], info: ModelInfo) -> dict:
+    """Records of each split, and `positives`: label -> records of training that have it (empty for
+    amplitudes).
+    """
+    counts = [] if is_regression(info.task) else splits["train"].labels.sum(axis=0)
+    positives = {name: int(one) for name, one in zip(info.labels, counts, strict=False)}
+    return {**{name: len(part) for name, part in splits.items()}, "positives": positives}
+
+
 def thresholds_of(model: nn.Module, validation: Dataset) -> tuple[float, ...] | None:
     """Per class the probability of best F1 on the validation records (windows protocol); None for
     amplitudes.
