@@ -1,4 +1,5 @@
-"""Bring your own 12-lead recordings into the layout that every stage reads.
+"""Bring your own recordings, of 12 leads or with --leads of fewer, into the layout that every
+stage reads.
 
 Reads:  --records, a folder of WFDB records (CinC 2020/2021: age, sex and #Dx are taken from the
         headers), of HDF5 files (CODE-15 %), of csv or of vendors' files, an HDF5 file, or an array
@@ -33,7 +34,7 @@ from common.files import UserError, sha256, write_csv
 from common.labels import OWN_TASK, STATEMENTS
 from common.options import positive_int
 from common.stage import Stage
-from records import cohort_table, importing, snomed
+from records import cohort_table, importing, label_words, snomed
 from records.dataset import parse_r_peaks
 from records.layout import write_layout
 from records.ptbxl import write_database, write_statements
@@ -87,6 +88,11 @@ def _source_options(parser):
         "the column labels)",
     )
     parser.add_argument(
+        "--join_labels",
+        action="store_true",
+        help="names of classes that differ in capitals, blanks, _ or - alone are one (AF, af)",
+    )
+    parser.add_argument(
         "--match",
         default="*",
         metavar="PATTERN",
@@ -114,6 +120,11 @@ def _signal_options(parser):
         default=None,
         help="what the signals are, in the files' order, - for one to leave out (default: their "
         "own names, or I II III aVR aVL aVF V1 ... V6)",
+    )
+    parser.add_list_argument(
+        "--leads",
+        default=None,
+        help="what every recording has and the data set is made of, e.g. II V5 (default: all 12)",
     )
     parser.add_argument(
         "--sampling_rate",
@@ -345,13 +356,14 @@ def make(
 
     without  names of recordings that the table has no row for
     """
-    wanted = importing.Wanted(args.sampling_rate, args.seconds, args.short, args.skip_bad)
+    leads = importing.chosen_leads(args.leads)
+    wanted = importing.Wanted(args.sampling_rate, args.seconds, args.short, args.skip_bad, leads)
     written = importing.write_records(folder, source, table["ecg_id"].to_numpy(), wanted)
     written.skipped |= dict.fromkeys(without, "the table has no row for it")
     table = table.iloc[written.kept].reset_index(drop=True)
     table = from_headers(table, written.facts, args.records)
     importing.print_summary(written, len(source.names) + len(without))
-    labels = table["labels"].tolist()
+    labels = label_words.settle_alike(table["labels"].tolist(), args.join_labels)
     table = _with_folds(table, written.facts, labels, args.seed)
     table["scp_codes"] = [str(dict.fromkeys(row, 100.0)) for row in labels]
     rate = written.sampling_rate
@@ -366,6 +378,7 @@ def make(
         folder,
         rate,
         written.n_samples,
+        leads=leads,
         source=Path(args.records).resolve().name,
         label_source=label_source(args),
     )

@@ -352,6 +352,9 @@ def make(
     outputs = [raw, *(folder / name for name in (*SHARED, *files_of(own)))]
     rows = rows_digest(read_csv(folder / TABLE, usecols=["ecg_id", "patient_id", "strat_fold"]))
     facts = {"headers_sha256": usable.digest, "rows_sha256": rows, origin.KEY: usable.read}
+    leads = read_layout(data_path).leads
+    if len(leads) < len(LEADS):
+        facts["leads"] = leads
     inputs = input_tables(args, data_path)
     stage.finish(inputs=inputs, outputs=outputs, counts={**counts, **facts})
     print(f"{counts['records']} records of {counts['patients']} patients")
@@ -522,10 +525,17 @@ def print_summary(counts: dict, problems: list[Problem]) -> None:
         )
     print_wrapped(
         "concepts: "
-        + ", ".join(f"{name} {count['true']}" for name, count in counts["concepts"].items())
+        + ", ".join(
+            f"{name} {count['true'] if count['true'] + count['false'] else 'not judged'}"
+            for name, count in counts["concepts"].items()
+        )
     )
     print_wrapped(
-        "quality: " + ", ".join(f"{name} {count}" for name, count in counts["quality"].items())
+        "quality: "
+        + ", ".join(
+            f"{name} {'not judged' if count is None else count}"
+            for name, count in counts["quality"].items()
+        )
     )
     for what, source in counts["sources"].items():
         print_wrapped(

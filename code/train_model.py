@@ -83,7 +83,8 @@ def _data_options(parser):
             help=f"default {' '.join(map(str, folds))}",
         )
     parser.add_list_argument(
-        "--leads", help="input leads and their order, e.g. I II V2 (default: all 12)"
+        "--leads",
+        help="input leads and their order, e.g. I II V2 (default: all that the data set has)",
     )
     data.add_argument(
         "--crop_seconds",

@@ -195,7 +195,7 @@ def normal_beat(whole: Dataset) -> np.ndarray:
             "--baseline"
         )
     per_record = mean_beats(whole.signals[rows], beats)
-    beat = np.nanmean(per_record, axis=0)
+    beat = per_record[np.isfinite(per_record).any(axis=(1, 2))].mean(axis=0)
     ends = np.linspace(beat[0], beat[-1], len(beat))
     return beat - ends
 

@@ -168,8 +168,9 @@ def _needed(signal, rows, gain, clearance=2.0):
 
 def _extent(signal, rows):
     """Least distances (mV) from the top to the first row, from row to row, and from the last row to
-    the bottom.
+    the bottom. A lead that is not there (NaN) needs no room.
     """
+    signal = np.nan_to_num(signal)
     level = np.median(signal, axis=0)
     up = np.array([(signal.max(axis=0) - level)[row].max() for row in rows])
     down = np.array([(level - signal.min(axis=0))[row].max() for row in rows])
@@ -329,8 +330,8 @@ def _rows(record, layout, leads):
 def _early_peak(record, strip):
     """Height (mV) of a strip's first 8 mm above its isoelectric line: its name goes above that."""
     stop = strip.start + round(8 / MM_PER_SECOND * record.sampling_rate)
-    early = record.signal[strip.start : stop, strip.lead]
-    return max(early.max() - np.median(record.signal[:, strip.lead]), 0)
+    lead = np.nan_to_num(record.signal[:, strip.lead])
+    return max(lead[strip.start : stop].max() - np.median(lead), 0)
 
 
 def comparison(record: Record, heats: list[Heat], centre: int | None = None) -> Figure:

@@ -95,7 +95,8 @@ def _body(signal, sampling_rate, found, row, before, limits):
         return None
     names, shapes, room = _amplitude_edits(found, row, anatomy, before, limits)
     added = laid_out(shapes, anatomy.centres, len(signal), sampling_rate)
-    timing = timing_of(signal[:, COLUMNS], sampling_rate, found, row, anatomy)
+    moving = np.nan_to_num(signal[:, COLUMNS])  # what is stretched adds nothing to absent leads
+    timing = timing_of(moving, sampling_rate, found, row, anatomy)
     body = _assembled(signal, names, added, room, before, timing, sampling_rate, limits)
     if timing is not None:
         moved = _interval_room(body, before, limits)

@@ -52,7 +52,7 @@ def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
     many.
     """
     signals, sampling_rate = _checked(signals, sampling_rate)
-    leads = rpeaks.clean(signals)
+    leads = rpeaks.clean(_with_a_lead_to_detect(signals))
     peaks = rpeaks.detect_in(leads[:, rpeaks.INDEPENDENT], sampling_rate)
     fine = rpeaks.at_rate(leads, sampling_rate, RATE)
     peaks = [found * RATE // sampling_rate for found in peaks]
@@ -106,6 +106,32 @@ def _checked(signals, sampling_rate):
             f"signals of shape {signals.shape}: (records, samples, {len(LEADS)} leads) is needed"
         )
     return signals, whole_rate(sampling_rate)
+
+
+def _with_a_lead_to_detect(signals):
+    """Signals whose leads beats are found in (I, II, chest leads) are not all absent: lead II is
+    the first that is there where they are.
+    """
+    absent = np.isnan(signals).all(axis=1)  # (n, 12)
+    blind = absent[:, rpeaks.INDEPENDENT].all(axis=1) & ~absent.all(axis=1)
+    if not blind.any():
+        return signals
+    signals = signals.copy()
+    for row in np.flatnonzero(blind):
+        signals[row, :, LEADS.index("II")] = signals[row, :, absent[row].argmin()]
+    return signals
+
+
+def _without_absent(table, signals):
+    """Measurements without those of leads that are NaN throughout."""
+    absent = np.isnan(signals).all(axis=1)
+    for column, lead in enumerate(LEADS):
+        if not absent[:, column].any():
+            continue
+        names = [name for name in table if name.endswith(f"_{lead}")]
+        names += ["QRS_Axis_Global"] if lead in waves.AXIS_LEADS else []
+        table.loc[absent[:, column], names] = np.nan
+    return table
 
 
 def whole_rate(sampling_rate: float) -> int:
@@ -169,8 +195,8 @@ def measure_all(signals: np.ndarray, sampling_rate: int, progress: bool = True) 
     sampling_rate  Hz
 
     Returns one row per record: `r_peaks` (text, samples at 100 Hz) and the measurements of `waves`,
-    NaN where they cannot be made. Memory is bounded by chunks whatever N is. Raises UserError for
-    signals of another shape.
+    NaN where they cannot be made, as those of a lead that is NaN throughout. Memory is bounded by
+    chunks whatever N is. Raises UserError for signals of another shape.
     """
     _, sampling_rate = _checked(signals[:1], sampling_rate)
     tables = []
@@ -183,6 +209,7 @@ def measure_all(signals: np.ndarray, sampling_rate: int, progress: bool = True) 
     ):
         found = analyse(signals[start : start + CHUNK], sampling_rate)
         table = waves.measure(found.beats.beats, found.fiducials, found.qrs, found.rr)
+        table = _without_absent(table, signals[start : start + CHUNK])
         n_samples = found.length * 100 // RATE
         texts = [
             " ".join(map(str, _in_samples(row, 100, n_samples))) for row in found.beats.r_peaks

@@ -18,7 +18,6 @@ from common.labels import LEADS
 from ecg import analysis
 from ecg.lead_marks import LeadWave, find_in_leads
 from ecg.median_beat import CENTRE, RATE
-from ecg.rpeaks import INDEPENDENT
 
 COLUMNS = ("lead", "beat", "wave", "onset", "peak", "offset", "confidence")
 WAVES = ("P", "QRS", "T")
@@ -65,8 +64,8 @@ def delineate(signal: np.ndarray, sampling_rate: int, leads: Sequence[str] = LEA
 
 
 def _twelve_leads(signal, leads):
-    """Signal (T, 12) float32 in the order of LEADS from columns `leads`; 0 where a lead is not
-    given. Without I, II and chest leads, beats are found in the first that is given.
+    """Signal (T, 12) float32 in the order of LEADS from columns `leads`; NaN where a lead is not
+    given.
     """
     leads = list(leads)
     unknown = [lead for lead in leads if lead not in LEADS]
@@ -79,10 +78,8 @@ def _twelve_leads(signal, leads):
         )
     if leads == list(LEADS):
         return signal
-    whole = np.zeros((len(signal), len(LEADS)), np.float32)
+    whole = np.full((len(signal), len(LEADS)), np.nan, np.float32)
     whole[:, [LEADS.index(lead) for lead in leads]] = signal
-    if not whole[:, INDEPENDENT].any():
-        whole[:, LEADS.index("II")] = signal[:, 0]
     return whole
 
 

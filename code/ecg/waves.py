@@ -30,6 +30,7 @@ OWN_PEAK = (
     0.2,
 )  # mV, share: by how much the last wave must stand out from the ST level it ends at
 QRS_WAVES = ("Q", "R", "S", "Rp", "Sp")  # by number of the run; odd ones are positive
+AXIS_LEADS = ("I", "aVF")  # without them there is no axis
 FROM, TO = CENTRE - int(0.17 * RATE), CENTRE + int(0.18 * RATE)  # no QRS reaches further
 
 

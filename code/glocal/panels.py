@@ -55,11 +55,12 @@ def displayed(cells: np.ndarray, signed: bool = False) -> np.ndarray:
 
 def row_offsets(groups: Sequence[Group]) -> np.ndarray:
     """Baselines of the six rows in mV, top to bottom, such that no group's median beats run into
-    the next lead.
+    the next lead; one that is not there (NaN) needs no room.
     """
     medians = np.concatenate(
         [displayed(group.median_beat()[0].T, signed=True) for group in groups], axis=1
     )
+    medians = np.nan_to_num(medians)
     highest = np.maximum(*np.split(medians.max(axis=1), 2))  # limb and chest leads share the rows
     lowest = np.minimum(*np.split(medians.min(axis=1), 2))
     steps = np.maximum(0.8, highest[1:] - lowest[:-1] + 0.2)

@@ -37,6 +37,12 @@ def load_dataset_for(info: ModelInfo, data_path: str | Path, limit: int | None =
     their order; what the data set says nothing of is named.
     """
     data = load_dataset(data_path, info.task, info.sampling_rate, limit, info.labels)
+    if absent := [lead for lead in info.leads if lead not in data.leads]:
+        raise UserError(
+            f"the records of {data_path} have the leads {', '.join(data.leads)}, not "
+            f"{', '.join(absent)}, which the network reads: train one with --leads "
+            f"{' '.join(data.leads)}"
+        )
     if data.unknown:
         print(
             f"note: {data_path} has no labels for {', '.join(data.unknown)}: records of "

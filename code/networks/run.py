@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from common.files import UserError, sha256, write_figure
-from common.labels import LEADS, is_regression
+from common.labels import is_regression
 from common.stage import Stage
 from networks import distributed
 from networks.capture import capture
@@ -33,7 +33,7 @@ from networks.models import get_model, last_layer
 from networks.splits import FOLDS, describe, fingerprint, load_splits
 from networks.testing import counts_of, summary_line, thresholds_of, write_test
 from networks.training import Learner, Recipe, TrainingLog, TrainingSet, checkpoint_paths, fit
-from records.dataset import TABLE, Dataset
+from records.dataset import TABLE, Dataset, leads_of
 from records.tasks import classes_of
 
 OUTPUT_PATH = "output"
@@ -74,7 +74,7 @@ def info_of(args: argparse.Namespace) -> ModelInfo:
     chosen = list(chain.from_iterable(folds.values()))
     if len(set(chosen)) < len(chosen) or not set(chosen) <= set(range(1, 11)):
         raise UserError(f"folds are numbers from 1 to 10, each in one split: got {folds}")
-    leads = tuple(args.leads or LEADS)
+    leads = tuple(args.leads or leads_of(args.data_path or DATA_PATH, args.sampling_rate or 100))
     if len(set(leads)) < len(leads):
         raise UserError(f"--leads names a lead twice: {' '.join(leads)}")
     task = args.task or "subdiagnostic"

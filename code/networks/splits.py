@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from common.files import UserError
-from common.labels import is_regression
+from common.labels import LEADS, is_regression
 from networks import distributed
 from networks.checkpoints import ModelInfo
 from networks.inference import load_dataset_for
@@ -34,6 +34,7 @@ def load_splits(
         raise UserError(
             f"records of {data.signals.shape[1]} samples are shorter than the crop of {info.crop}"
         )
+    leads = [LEADS.index(lead) for lead in info.leads]
     usable = data.labelled | args.keep_unlabelled
     # one selection per split: the signals of the whole of PTB-XL are copied once, not twice
     splits = {name: data.rows(usable & np.isin(data.fold, info.folds[name])) for name in names}
@@ -44,7 +45,7 @@ def load_splits(
                 f"{args.data_path} hold none with "
                 f"a label of {info.task}" + (f" among the first {args.limit}" if args.limit else "")
             )
-        finite = [np.isfinite(some).all(axis=(1, 2)) for some in pieces(part.signals)]
+        finite = [np.isfinite(some[:, :, leads]).all(axis=(1, 2)) for some in pieces(part.signals)]
         bad = part.ecg_id[~np.concatenate(finite)]
         if len(bad):
             raise UserError(

@@ -26,6 +26,7 @@ from common.files import (
 from common.labels import LEADS, OWN_TASK, REGRESSION_TASKS, TASKS
 from common.stage import data_folders, read_stage
 from records import stored
+from records.lead_names import leads_there
 from records.tasks import classes_of, own_tasks
 
 Signals = TypeVar("Signals")  # (N, T, leads): an array or a tensor
@@ -42,7 +43,8 @@ class Dataset:
     """Records of one data set; every array and the table share one row order.
 
     table          enriched table, indexed by ecg_id
-    signals        # (N, T, 12) float32 mV; those of a large cohort stay on disk (records/stored.py)
+    signals        # (N, T, 12) float32 mV, NaN for leads that the cohort does not have; those of a
+                   large cohort stay on disk (records/stored.py)
     sampling_rate  Hz
     task           name of the task or None; then `labels` and `labelled` are None too
     labels         # (N, classes) 0/1, or (N, 12) mV for a regression task (NaN where not measured)
@@ -70,6 +72,12 @@ class Dataset:
     def ecg_id(self) -> np.ndarray:
         """(N,) int"""
         return self.table.index.to_numpy()
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """Those that the records have, in the order of LEADS."""
+        there = leads_there(self.signals[:1])
+        return tuple(lead for lead, has in zip(LEADS, there, strict=True) if has)
 
     @property
     def patient_id(self) -> np.ndarray:
@@ -208,6 +216,11 @@ def load_dataset(
     columns = label_columns(data_path, task, table, label_names) if task else {}
     data = Dataset(table, signals, sampling_rate, data_path, task, **columns)
     return data.rows(np.arange(min(limit, len(data)))) if limit else data
+
+
+def leads_of(data_path: str | Path, sampling_rate: int = 100) -> tuple[str, ...]:
+    """The leads that a data set's records have, as preprocessing.py noted them; else all 12."""
+    return tuple(_made_by(Path(data_path), sampling_rate).get("counts", {}).get("leads", LEADS))
 
 
 def content_hash(data_path: str | Path, sampling_rate: int = 100) -> str | None:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from records.lead_names import leads_there
+
 MIN_LEADS = 2  # equal in all samples: no two recordings have that by chance
 CHUNK = 64  # records at a time
 MIN_STEPS = 20  # different steps that a lead must take: a flat lead is like any other
@@ -25,6 +27,7 @@ def same_recordings(signals: np.ndarray) -> list[list[int]]:
     """
     weights = np.random.default_rng(0).integers(1, 2**63, signals.shape[1] - 1, dtype=np.uint64)
     sums = np.zeros((len(signals), signals.shape[2]), dtype=np.uint64)
+    needed = min(MIN_LEADS, int(leads_there(signals[:1]).sum()))
     for first in range(0, len(signals), CHUNK):
         sums[first : first + CHUNK] = _sums(signals[first : first + CHUNK], weights)
     shared = defaultdict(int)
@@ -32,12 +35,12 @@ def same_recordings(signals: np.ndarray) -> list[list[int]]:
         for one, two in _neighbours(column):
             if _moves_alike(signals[one, :, lead], signals[two, :, lead]):
                 shared[one, two] += 1
-    return _joined(pair for pair, leads in shared.items() if leads >= MIN_LEADS)
+    return _joined(pair for pair, leads in shared.items() if leads >= needed)
 
 
 def _steps(signals):
-    """Differences of neighbouring samples, whole microvolts."""
-    return np.diff(np.rint(1000 * signals).astype(np.int32), axis=-2)
+    """Differences of neighbouring samples, whole microvolts; 0 in a lead that is not there."""
+    return np.diff(np.rint(1000 * np.nan_to_num(signals)).astype(np.int32), axis=-2)
 
 
 def _sums(signals, weights):

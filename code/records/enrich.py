@@ -97,7 +97,10 @@ def enrich(
         "amplitudes_clipped": n_clipped,
         "not_measured_at_500_hz": describe_problems(problems) if problems else "",
         "concepts": {name: _tally(concepts[name]) for name in concepts},
-        "quality": {name.removeprefix("quality_"): int(quality[name].sum()) for name in quality},
+        "quality": {
+            name.removeprefix("quality_"): int(column.sum()) if column.notna().any() else None
+            for name, column in quality.items()
+        },
     }
     return Enriched(
         pd.concat([table.drop(columns=added.columns, errors="ignore"), added], axis=1), counts

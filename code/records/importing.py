@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from common.files import UserError
 from common.labels import LEADS
 from records import plausibility
 from records.layout import file_column
+from records.lead_names import canonical_lead, spread
 from records.ptbxl import record_name, write_record
 from records.recording import Recording
 from records.resampling import resample
@@ -28,16 +30,41 @@ RECORD_FILE = re.compile(r"\d{5,}_(lr|hr|\d+)\.(hea|dat)")  # what record_name m
 CHUNK = 64  # records judged at a time
 
 
+def chosen_leads(names: Sequence[str] | None) -> tuple[str, ...]:
+    """`--leads` in the order of LEADS, all 12 by default; UserError for what is no lead. Says what
+    fewer leads cannot tell.
+    """
+    if not names:
+        return LEADS
+    chosen = {name: canonical_lead(name) for name in names}
+    if unknown := [name for name, lead in chosen.items() if lead is None]:
+        raise UserError(
+            f"--leads: {', '.join(unknown)} is no lead; accepted are {', '.join(LEADS)}; "
+            "--lead_names says which lead each of the files' signals is"
+        )
+    leads = tuple(lead for lead in LEADS if lead in chosen.values())
+    judged = [check for check in plausibility.CHECKS.values() if set(check.leads) <= set(leads)]
+    if len(judged) < len(plausibility.CHECKS):
+        left_out = [name for name, check in plausibility.CHECKS.items() if check not in judged]
+        print(
+            f"with {', '.join(leads)} alone {', '.join(f'quality_{name}' for name in left_out)} "
+            "cannot be judged; concepts and measurements that need other leads stay blank"
+        )
+    return leads
+
+
 @dataclass
 class Wanted:
     """sampling_rate  Hz (None: the first recording's);  seconds  length (None: all equal)
     short  pad, drop or refuse recordings that are shorter;  skip_bad  leave out what cannot be used
+    leads  that every recording must have, in the order of LEADS; others are left out
     """
 
     sampling_rate: int | None = None
     seconds: float | None = None
     short: str = "refuse"
     skip_bad: bool = False
+    leads: tuple[str, ...] = LEADS
 
 
 @dataclass
@@ -93,10 +120,10 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
                     raise
                 written.skipped[name] = str(error)
                 continue
-            _write(aside, int(ids[number]), signal, written.sampling_rate)
+            _write(aside, int(ids[number]), signal, written.sampling_rate, wanted.leads)
             written.kept.append(number)
             written.facts.append(recording.facts)
-            waiting.add(name, signal)
+            waiting.add(name, spread(signal, wanted.leads))
             if len(waiting.names) == CHUNK:
                 _judge(waiting, written)
         _judge(waiting, written)
@@ -128,15 +155,15 @@ def _into_place(aside, folder):
 
 
 def _brought(recording: Recording, name: str, wanted: Wanted, written: Written) -> np.ndarray:
-    """(T, 12) mV at the data set's rate and of its length."""
+    """(T, leads) mV at the data set's rate and of its length."""
     if not written.sampling_rate:
         written.sampling_rate = max(round(recording.rate), 100)
     rate, signal = written.sampling_rate, recording.signal
+    if len(wanted.leads) < len(LEADS):
+        signal = signal[:, [LEADS.index(lead) for lead in wanted.leads]]
     peak = max(signal.max(), -signal.min())  # NaN where there is one
     if np.isnan(peak):
-        gaps = np.isnan(signal).any(axis=0)
-        missing = [lead for lead, gap in zip(LEADS, gaps, strict=True) if gap]
-        raise UserError(f"recording {name} has gaps, or no value, in {', '.join(missing)}")
+        _refuse_gaps(recording, signal, name, wanted.leads)
     if peak > MAX_MV:
         raise UserError(f"recording {name} reaches {peak:g} mV: give its unit with --unit")
     if recording.unit is None:
@@ -145,6 +172,25 @@ def _brought(recording: Recording, name: str, wanted: Wanted, written: Written) 
         signal = resample(signal, recording.rate, rate)
         written.counts["resampled"] += 1
     return _of_length(signal, name, wanted, written)
+
+
+def _refuse_gaps(recording, signal, name, leads):
+    """UserError for leads that a recording does not have, or where it has gaps."""
+    absent = [lead for lead, gap in zip(leads, np.isnan(signal).all(axis=0), strict=True) if gap]
+    if not absent:
+        gaps = np.isnan(signal).any(axis=0)
+        where = [lead for lead, gap in zip(leads, gaps, strict=True) if gap]
+        raise UserError(f"recording {name} has gaps in {', '.join(where)}")
+    there = [
+        lead
+        for lead, empty in zip(LEADS, np.isnan(recording.signal).all(axis=0), strict=True)
+        if not empty
+    ]
+    raise UserError(
+        f"recording {name} has {', '.join(recording.names)}, and no lead {', '.join(absent)}: "
+        f"--leads {' '.join(there)} makes a data set of these alone, --skip_bad leaves out "
+        "recordings without the leads asked for"
+    )
 
 
 def _of_length(signal, name, wanted, written):
@@ -174,11 +220,12 @@ class _Dropped(UserError):
     """A recording that is left out as asked."""
 
 
-def _write(folder, ecg_id, signal, rate):
+def _write(folder, ecg_id, signal, rate, leads):
     name = record_name(ecg_id, rate)
     gain = gain_for(signal)
     samples = signal * gain
-    write_record(folder, name, np.rint(samples, out=samples).astype("<i2"), rate, gain)
+    samples = np.rint(samples, out=samples).astype("<i2")
+    write_record(folder, name, samples, rate, gain, leads)
 
 
 def gain_for(signal: np.ndarray) -> float:

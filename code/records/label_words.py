@@ -1,8 +1,11 @@
 """Class names in a cell of a table: codes, names or lists of them, however they are separated."""
 
 import re
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from common.labels import STATEMENTS
 from records import snomed
 
 UNKNOWN = ("", "nan", "none", "na", "n/a", "unknown", "u", "?", "-1")  # a cell without a value
@@ -64,6 +67,37 @@ def torn(texts: Iterable[str]) -> str | None:
         if plain and len(words) > 2 and not any(map(_CODE.fullmatch, words)):
             return text
     return None
+
+
+def alike(labels: Iterable[Iterable[str]]) -> list[dict[str, int]]:
+    """Groups of names that differ in capitals, blanks, _ and - alone, each name with its count;
+    the spelling to keep is first: an SCP statement's, else the most frequent one.
+    """
+    counts = Counter(name for row in labels for name in row)
+    groups = defaultdict(dict)
+    for name in sorted(counts, key=lambda name: (name not in STATEMENTS, -counts[name], name)):
+        groups[re.sub(r"[\s_-]+", "", name).casefold()][name] = counts[name]
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def settle_alike(labels: list[list[str]], join: bool) -> list[list[str]]:
+    """Say which names are all but the same, and write them in one way where asked for."""
+    groups = alike(labels)
+    if not groups:
+        return labels
+    named = "; ".join(
+        " = ".join(f"{name} ({count})" for name, count in group.items()) for group in groups
+    )
+    if not join:
+        print(
+            "warning: names that differ in capitals, blanks, _ or - alone are classes of their "
+            f"own: {named}; --join_labels makes them one",
+            file=sys.stderr,
+        )
+        return labels
+    print(f"joined under the first of their names: {named}")
+    kept = {name: next(iter(group)) for group in groups for name in group}
+    return [list(dict.fromkeys(kept.get(name, name) for name in row)) for row in labels]
 
 
 def translated(labels: list[list[str]]) -> list[list[str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.files import UserError, read_json, write_json
+from common.labels import LEADS
 
 FILE = "dataset.json"
 SECONDS = 10  # of PTB-XL's records
@@ -27,6 +28,11 @@ class Layout(NamedTuple):
         """Samples of a record at a rate that it is stored at or resampled to."""
         stored = self.stored_rate(sampling_rate)
         return -(-self.rates[stored] * sampling_rate // stored)
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """Those that every record has, in the order of LEADS."""
+        return tuple(self.facts.get("leads", LEADS))
 
 
 def file_column(rate: int) -> str:

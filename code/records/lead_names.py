@@ -82,6 +82,24 @@ def check_lead_names(names: Sequence[str], n_columns: int, where: object) -> lis
     return list(names)
 
 
+def leads_there(signals: np.ndarray) -> np.ndarray:
+    """(12,) bool: which leads the records (n, T, 12) have; one that is NaN throughout is not
+    there.
+    """
+    return ~np.isnan(signals).all(axis=(0, 1))
+
+
+def spread(signal: np.ndarray, leads: Sequence[str]) -> np.ndarray:
+    """A signal (T, n) of `leads`, in the order of LEADS, as (T, 12): NaN where a lead is not
+    there.
+    """
+    if len(leads) == len(LEADS):
+        return signal
+    whole = np.full((len(signal), len(LEADS)), np.nan, dtype=signal.dtype)
+    whole[:, [LEADS.index(lead) for lead in leads]] = signal
+    return whole
+
+
 def arrange(signal: np.ndarray, positions: dict[str, int]) -> np.ndarray:
     """Columns of `signal` (T, n) in the order of LEADS, (T, 12); NaN where a lead is not there.
 

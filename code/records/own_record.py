@@ -98,20 +98,11 @@ def _check_leads(signal, leads, path, names):
 def own_quality(own: Own) -> pd.DataFrame:
     """One row of columns `quality_<flag>`: True, False, or blank where a flag cannot be judged."""
     there = np.isfinite(own.signal).all(axis=0)
-    signal, recorded = (
-        np.where(there, values, values[:, [there.argmax()]])[
-            None
-        ]  # a lead again raises no flag of its own
-        for values in (own.signal, own.recorded)
-    )
+    signal = np.where(there, own.signal, np.nan)[None]  # of a lead with gaps nothing is judged
     measured = measure_all(signal, own.sampling_rate, progress=False).assign(scp_codes="")
     flags = judge_quality(signal, own.sampling_rate, measured).astype(object)
+    recorded = own.recorded[None, :, there]
     for name in AS_RECORDED:
         flags[f"quality_{name}"] = FLAGS[name].judge(recorded, round(own.rate), measured)
     flags["quality_pacemaker"] = None
-    for name, check in plausibility.CHECKS.items():
-        if not all(there[LEADS.index(lead)] for lead in check.leads):
-            flags[f"quality_{name}"] = None
-    if not all(there[LEADS.index(lead)] for lead in ("I", "II", "V6")):
-        flags["quality_limb_reversal"] = None
     return flags

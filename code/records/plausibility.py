@@ -15,6 +15,7 @@ import numpy as np
 
 from common.files import UserError
 from common.labels import LEADS
+from records.lead_names import leads_there
 
 # typical height: geometric mean over leads of the 0.5 to 99.5 percentile span
 HEIGHT_MV = (0.45, 3.2)
@@ -34,7 +35,8 @@ STEPS = np.arange(6) - 2.5
 
 @dataclass(frozen=True)
 class Judged:
-    """Records (n, T, 12) in mV, with what several checks read of them, each computed once.
+    """Records (n, T, 12) in mV, or the leads that are there, with what several checks read of them,
+    each computed once.
 
     All but `spans_as_recorded` are of means of neighbouring samples, about 100 a second.
     """
@@ -209,9 +211,15 @@ def judge(
     signals: np.ndarray, sampling_rate: int, names: Iterable[str] = tuple(CHECKS)
 ) -> dict[str, np.ndarray]:
     """Name of each check -> (n,) bool: whether it finds fault with signals # (n, T, 12) mV of any
-    rate. What has no heartbeat is found by `no_beat` alone.
+    rate. What has no heartbeat is found by `no_beat` alone. Leads that no record has (NaN) are left
+    out, and so are the checks that need them.
     """
-    records = Judged(np.asarray(signals, dtype=np.float32), sampling_rate)
+    signals = np.asarray(signals, dtype=np.float32)
+    there = leads_there(signals)
+    if not there.all():
+        names = [name for name in names if all(there[ORDER[lead]] for lead in CHECKS[name].leads)]
+        signals = signals[..., there]
+    records = Judged(signals, sampling_rate)
     found = {}
     for name in names:
         fault = CHECKS[name].judge(records)

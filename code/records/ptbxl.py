@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from common.files import sync_all, write_csv
-from common.labels import LABEL_MAPPINGS, STATEMENTS, labels_of_statement
+from common.labels import LABEL_MAPPINGS, LEADS, STATEMENTS, labels_of_statement
 from records.wfdb_any import sums_of
 from records.wfdb_files import Problem
 
@@ -58,20 +58,6 @@ STATEMENT_COLUMNS = (
     "CDISC Code",
     "DICOM Code",
 )
-RECORD_LEADS = (
-    "I",
-    "II",
-    "III",
-    "AVR",
-    "AVL",
-    "AVF",
-    "V1",
-    "V2",
-    "V3",
-    "V4",
-    "V5",
-    "V6",
-)  # as PTB-XL spells them
 SUFFIX = {100: "lr", 500: "hr"}
 
 
@@ -84,18 +70,24 @@ def record_name(ecg_id: int, sampling_rate: int) -> str:
 
 
 def write_record(
-    folder: str | Path, name: str, signal: np.ndarray, sampling_rate: int, gain: float = 1000.0
+    folder: str | Path,
+    name: str,
+    signal: np.ndarray,
+    sampling_rate: int,
+    gain: float = 1000.0,
+    leads: Sequence[str] = LEADS,
 ) -> None:
-    """Write # (T, 12) int16, `gain` units per mV, as WFDB format 16 with its header and
+    """Write # (T, leads) int16, `gain` units per mV, as WFDB format 16 with its header and
     checksums; the header last, so that an interrupted record is none.
     """
     path = Path(folder) / name
+    names = [lead.upper() for lead in leads]  # as PTB-XL spells them
     samples = np.ascontiguousarray(signal, dtype="<i2")
     checksums = sums_of(samples)
     lines = [f"{path.name} {samples.shape[1]} {sampling_rate} {len(samples)}"]
     lines += [
         f"{path.name}.dat 16 {gain}(0)/mV 16 0 {first} {checksum} 0 {lead}"
-        for first, checksum, lead in zip(samples[0], checksums, RECORD_LEADS, strict=True)
+        for first, checksum, lead in zip(samples[0], checksums, names, strict=True)
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     data, header = path.with_suffix(".dat"), path.with_suffix(".hea")

@@ -18,6 +18,7 @@ from common.files import write_csv
 from common.labels import LEADS
 from records import plausibility
 from records.dataset import parse_flags
+from records.lead_names import leads_there
 
 CHUNK = 512  # records at a time: bounds the memory
 FLAT_MV, FLAT_S = 0.005, 2.0
@@ -29,12 +30,13 @@ OPPOSED = -0.3  # correlation of a limb lead with V6
 
 class Flag(NamedTuple):
     """`judge`: (signals (n, T, 12) mV, Hz, their rows of the table) -> (n,) bool; `needs`: without
-    what it is left blank.
+    what it is left blank; `leads` among it. Without them `judge` gets the leads that are there.
     """
 
     judge: Callable
     description: str
     needs: str = ""
+    leads: tuple[str, ...] = ()
 
 
 def flat(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
@@ -116,7 +118,7 @@ def _of_check(name: str) -> Flag:
         return plausibility.judge(signals, sampling_rate, [name])[name]
 
     check = plausibility.CHECKS[name]
-    return Flag(judge, check.description, needs=_spoken_leads(check.leads))
+    return Flag(judge, check.description, _spoken_leads(check.leads), check.leads)
 
 
 def _spoken_leads(leads):
@@ -130,7 +132,9 @@ FLAGS = {
     ),
     "noise": Flag(noisy, f"a lead with more than {NOISE_MV} mV of noise (standard deviation)"),
     "drift": Flag(drifting, f"a lead whose level wanders by more than {DRIFT_MV} mV"),
-    "limb_reversal": Flag(limb_reversal, "likely exchanged limb electrodes", needs="I, II and V6"),
+    "limb_reversal": Flag(
+        limb_reversal, "likely exchanged limb electrodes", "I, II and V6", ("I", "II", "V6")
+    ),
     "pacemaker": Flag(
         pacemaker, "a pacemaker, as the data base has it", needs="the data base's word"
     ),
@@ -139,18 +143,29 @@ FLAGS = {
 
 
 def judge_quality(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> pd.DataFrame:
-    """One True/False column `quality_<flag>` per flag.
+    """One True/False column `quality_<flag>` per flag; blank where it needs a lead that the records
+    do not have.
 
     signals  # (N, T, 12) mV;  table  their rows: the data base's columns and the measurements
     """
-    columns = {f"quality_{name}": np.zeros(len(table), dtype=bool) for name in FLAGS}
+    there = leads_there(signals[:CHUNK])
+    judged = [
+        name for name, flag in FLAGS.items() if all(there[LEADS.index(one)] for one in flag.leads)
+    ]
+    columns = {
+        f"quality_{name}": np.zeros(len(table), dtype=bool) if name in judged else None
+        for name in FLAGS
+    }
     for start in range(0, len(table), CHUNK):
         rows = slice(start, start + CHUNK)
-        together = plausibility.judge(signals[rows], sampling_rate)
-        for name, flag in FLAGS.items():
+        some = signals[rows]
+        together = plausibility.judge(some, sampling_rate)
+        for name in judged:
+            flag = FLAGS[name]
             found = together.get(name)
             if found is None:
-                found = flag.judge(signals[rows], sampling_rate, table.iloc[rows])
+                used = some if flag.leads or there.all() else some[..., there]
+                found = flag.judge(used, sampling_rate, table.iloc[rows])
             columns[f"quality_{name}"][rows] = found
     return pd.DataFrame(columns, index=table.index)
 

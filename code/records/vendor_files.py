@@ -43,7 +43,10 @@ MISLEADING = {  # in a warning of the parser -> why the samples cannot be used
     "without a gap": "is interrupted: its parts do not follow each other",
     "redefine the channels": "changes its leads, rate or scale within the recording",
 }
-WORTH_SAYING = ("mismatch", "truncated", "missing sample", "only the first is read", "not loaded")
+WORTH_SAYING = (
+    *("mismatch", "truncated", "missing sample", "only the first is read", "not loaded"),
+    *("not applied", "ignored", "experimental", "raw counts"),
+)
 NUMBERED = re.compile(r"_\d+$")  # ecgdatakit numbers leads of one name
 MAGIC = (b"ISHNE1.0", b"0       ", b"\xffBIOSEMI", b"<?xml", b"\xef\xbb\xbf<?xml")
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from common.files import UserError, is_inside
 from common.labels import LEADS
 from records.layout import Layout, read_layout
-from records.lead_names import canonical_lead
+from records.lead_names import canonical_lead, spread
 from records.resampling import resample
 from records.stored import Room
 from records.wfdb_any import INVALID_SAMPLE, read_wfdb, sums_of
@@ -47,17 +47,23 @@ class Problem(NamedTuple):
 # ---------------------------------------------------------------- one record
 
 
-def read_record(path: str | Path, sampling_rate: int, n_samples: int | None = None) -> np.ndarray:
-    """Read the record `path` (no suffix) as float32 (T, 12) in mV, leads in the order of LEADS.
+def read_record(
+    path: str | Path,
+    sampling_rate: int,
+    n_samples: int | None = None,
+    leads: Sequence[str] = LEADS,
+) -> np.ndarray:
+    """Read the record `path` (no suffix) as float32 (T, leads) in mV, in the order of `leads`.
 
-    Raises RecordError where it is missing, damaged, or not `n_samples` (None: 10 s) of the 12 leads
+    Raises RecordError where it is missing, damaged, or not `n_samples` (None: 10 s) of these leads
     at `sampling_rate` Hz.
     """
-    signal, _ = _read_with_header(str(path), sampling_rate, n_samples or SECONDS * sampling_rate)
+    n_samples = n_samples or SECONDS * sampling_rate
+    signal, _ = _read_with_header(str(path), sampling_rate, n_samples, leads)
     return signal
 
 
-def _read_with_header(path, sampling_rate, n_samples):
+def _read_with_header(path, sampling_rate, n_samples, leads=LEADS):
     """The signal and the header's bytes."""
     try:
         header = read_header_bytes(path + ".hea")
@@ -65,8 +71,8 @@ def _read_with_header(path, sampling_rate, n_samples):
         raise RecordError("header missing", f"{path}.hea cannot be opened") from None
     plain = _parse_plain(header)
     if plain is None:
-        return _read_any(path, sampling_rate, n_samples), header
-    return _read_plain(path, sampling_rate, n_samples, *plain), header
+        return _read_any(path, sampling_rate, n_samples, leads), header
+    return _read_plain(path, sampling_rate, n_samples, leads, *plain), header
 
 
 def _parse_plain(header):
@@ -91,11 +97,11 @@ def _parse_plain(header):
 
 
 def _read_plain(
-    path, sampling_rate, wanted, rate, n_samples, file, gains, baselines, checksums, names
+    path, sampling_rate, wanted, leads, rate, n_samples, file, gains, baselines, checksums, names
 ):
     """Interleaved little-endian int16, all leads in one file."""
     _check_shape(rate, n_samples, sampling_rate, wanted)
-    columns = lead_columns(names)
+    columns = lead_columns(names, leads)
     if not is_inside(file):
         raise RecordError("outside the folder", f"{path}.hea names the data file {file!r}")
     data = f"{os.path.dirname(path)}/{file}"
@@ -122,37 +128,37 @@ def _read_plain(
     return physical[:, columns] if columns is not None else physical
 
 
-def _read_any(path, sampling_rate, n_samples=None):
+def _read_any(path, sampling_rate, n_samples=None, leads=LEADS):
     """Whatever is not plain format 16 (other formats, several files, offsets, other units), as
-    float32 (T, 12) mV.
+    float32 (T, leads) mV.
     """
     read = read_wfdb(path)
-    lead_columns(read.names)
+    lead_columns(read.names, leads)
     _check_shape(read.rate, read.n_samples, sampling_rate, n_samples or SECONDS * sampling_rate)
     physical = read.millivolts()
     if np.isnan(physical).any():
         raise _missing_samples(np.isnan(physical), read.names)
-    columns = lead_columns(read.names)
+    columns = lead_columns(read.names, leads)
     return (physical if columns is None else physical[:, columns]).astype(np.float32)
 
 
-def lead_columns(names: Sequence[str]) -> list[int] | None:
-    """Which column of a record holds each lead of LEADS (None: they are in that order already).
+def lead_columns(names: Sequence[str], leads: Sequence[str] = LEADS) -> list[int] | None:
+    """Which column of a record holds each of `leads` (None: they are in that order already).
 
-    Raises RecordError where the names are not the 12 leads, each once (AVR and aVR are the same).
+    Raises RecordError where the names are not these leads, each once (AVR and aVR are the same).
     """
     found = [canonical_lead(name) for name in names]
-    if len(found) != len(LEADS):
+    if len(found) != len(leads):
         raise RecordError(
             "wrong number of leads",
-            f"{len(found)} leads ({', '.join(names)}) instead of {len(LEADS)}",
+            f"{len(found)} leads ({', '.join(names)}) instead of {len(leads)}",
         )
-    if set(found) != set(LEADS):
+    if set(found) != set(leads):
         raise RecordError(
-            "wrong leads", f"{', '.join(names)} are not the leads {', '.join(LEADS)}, each once"
+            "wrong leads", f"{', '.join(names)} are not the leads {', '.join(leads)}, each once"
         )
-    order = [found.index(lead) for lead in LEADS]
-    return None if order == list(range(len(LEADS))) else order
+    order = [found.index(lead) for lead in leads]
+    return None if order == list(range(len(leads))) else order
 
 
 def _check_shape(rate, n_samples, sampling_rate, wanted):
@@ -193,7 +199,8 @@ def _missing_samples(missing, names):
 class Records(NamedTuple):
     """What `read_records` found.
 
-    signals   # (kept, T, 12) float32 mV, only the records without a problem, in the order asked for
+    signals   # (kept, T, 12) float32 mV, only the records without a problem, in the order asked
+              for; NaN for leads that the data set does not have
     kept      # (N,) bool: which of the records asked for these are
     problems  one per record that is left out
     digest    sha256 over the headers read: names the signals, whose checksums the headers hold
@@ -242,8 +249,10 @@ def read_records(
                 raise RecordError(
                     "outside the folder", f"the table names {name!r}, which is not in {root}"
                 )
-            signal, header = _read_with_header(f"{root}/{name}", stored, layout.rates[stored])
-            room.put(row, resample(signal, stored, sampling_rate))
+            signal, header = _read_with_header(
+                f"{root}/{name}", stored, layout.rates[stored], layout.leads
+            )
+            room.put(row, spread(resample(signal, stored, sampling_rate), layout.leads))
         except RecordError as error:
             problems.append(Problem(int(ecg_ids[position]), error.kind, error.detail))
             continue

@@ -11,6 +11,7 @@ from common.files import read_csv, write_csv, write_text
 from common.labels import LEADS
 from common.words import SEGMENTS, class_in_words, method_in_words
 from ecg import measure
+from ecg.waves import AXIS_LEADS
 from networks.checkpoints import ModelInfo
 from records.dataset import Dataset
 from records.quality import flag_in_words, flags_of
@@ -31,7 +32,6 @@ LIMITS = {
     "QTc": ("QT interval corrected by Fridericia", "ms", 360, 450),
     "QRS_Axis_Global": ("QRS axis", "degrees", -30, 90),
 }
-AXIS_LEADS = ("I", "aVF")  # without them there is no axis
 PREDICTION, NOTES, PAGE = "prediction.csv", "notes.csv", "ecg.html"
 NEIGHBOURS, TURNED = "neighbours.csv", "counterfactuals.csv"
 

@@ -29,6 +29,7 @@ from ecg.fills import isoelectric_line
 from ecg.segments import SEGMENTS
 from networks.inference import predict
 from records.dataset import Dataset, centre_crop
+from records.lead_names import leads_there
 from records.segmentations import load_segments
 
 CONTROLS = ("random", "input_magnitude")
@@ -377,6 +378,7 @@ def subject_of(
     crop = model.info.crop
     start = (data.signals.shape[1] - crop) // 2
     signals = np.ascontiguousarray(centre_crop(data.signals[rows], crop))
+    signals[:, :, ~leads_there(signals)] = 0  # no network reads them, and checks move all leads
     segments = np.concatenate(
         [
             load_segments(data, rows[first : first + CHUNK])[:, start : start + crop]

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from attribution.cells import cell_maps, relative_density
 from attribution.methods import explain_records
+from common.labels import LEADS
 from ecg.beats import Beats, find_beats, mean_beats, median_beats
 from networks.distributed import shared
 from networks.inference import coverage_of
@@ -87,8 +88,9 @@ class Material:
 
 
 def _signal(material: Material):
-    """Median beat in mV."""
-    return _flat(median_beats(material.data.signals, material.beats))
+    """Median beat in mV, of the leads that there are."""
+    columns = [LEADS.index(lead) for lead in material.data.leads]
+    return _flat(median_beats(material.data.signals, material.beats)[..., columns])
 
 
 def _features(material: Material):

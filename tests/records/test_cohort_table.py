@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from records import cohort_table
+from records import cohort_table, label_words
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,14 @@ def test_a_cohorts_table_with_any_separator(separator, tmp_path):
     table = cohort_table.read_cohort_table(path)
     assert table["id"].tolist() == ["007"]
     assert table["labels"].tolist() == ["426783006,164889003"]
+
+
+def test_names_that_are_all_but_the_same_are_named_and_joined_where_told(capsys):
+    labels = [["AF", "SR"], ["af"], ["AF"], ["Af", "AF"], ["ISC"], ["ISC_"], ["AV_block"]]
+    assert label_words.settle_alike(labels, join=False) == labels
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "AF (3) = Af (1) = af (1); ISC_ (1) = ISC (1); --join_labels makes them one" in line
+    joined = label_words.settle_alike(labels, join=True)
+    assert joined == [["AF", "SR"], ["AF"], ["AF"], ["AF"], ["ISC_"], ["ISC_"], ["AV_block"]]
+    assert label_words.settle_alike([["AF"], ["SR"]], join=False) == [["AF"], ["SR"]]
+    assert capsys.readouterr().err == ""

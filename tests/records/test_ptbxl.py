@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import wfdb
 
-from common.labels import STATEMENTS
-from records.ptbxl import RECORD_LEADS, record_name, write_database, write_record, write_statements
+from common.labels import LEADS, STATEMENTS
+from records.ptbxl import record_name, write_database, write_record, write_statements
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_wfdb_reads_a_record_back_with_its_checksums(tmp_path):
     assert record.init_value == signal[0].tolist()
     assert (record.fs, record.sig_name, set(record.adc_gain), set(record.units)) == (
         100,
-        list(RECORD_LEADS),
+        [lead.upper() for lead in LEADS],
         {1000.0},
         {"mV"},
     )
