@@ -20,7 +20,7 @@ from networks.run import info_of
 from records.dataset import load_dataset
 from tiny_ptbxl import ecg_like, fitting_limbs, write_record
 
-N, RATE = 24, 250
+N, RATE = 12, 250
 
 
 def holter(seed, seconds=30):

@@ -108,11 +108,19 @@ def _checked(signals, sampling_rate):
     return signals, whole_rate(sampling_rate)
 
 
+def _absent(signals):
+    """(n, 12) bool: leads that are NaN throughout."""
+    absent = np.isnan(signals[:, 0])
+    if absent.any():
+        absent &= np.isnan(signals).all(axis=1)
+    return absent
+
+
 def _with_a_lead_to_detect(signals):
     """Signals whose leads beats are found in (I, II, chest leads) are not all absent: lead II is
     the first that is there where they are.
     """
-    absent = np.isnan(signals).all(axis=1)  # (n, 12)
+    absent = _absent(signals)
     blind = absent[:, rpeaks.INDEPENDENT].all(axis=1) & ~absent.all(axis=1)
     if not blind.any():
         return signals
@@ -124,7 +132,7 @@ def _with_a_lead_to_detect(signals):
 
 def _without_absent(table, signals):
     """Measurements without those of leads that are NaN throughout."""
-    absent = np.isnan(signals).all(axis=1)
+    absent = _absent(signals)
     for column, lead in enumerate(LEADS):
         if not absent[:, column].any():
             continue

@@ -86,7 +86,10 @@ def leads_there(signals: np.ndarray) -> np.ndarray:
     """(12,) bool: which leads the records (n, T, 12) have; one that is NaN throughout is not
     there.
     """
-    return ~np.isnan(signals).all(axis=(0, 1))
+    absent = np.isnan(signals[:1, 0]).any(axis=0)  # most records have all: one sample says it
+    if absent.any():
+        absent[absent] = np.isnan(signals[..., absent]).all(axis=(0, 1))
+    return ~absent
 
 
 def spread(signal: np.ndarray, leads: Sequence[str]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """PTB-XL's own layout on disk: the two tables and WFDB records in format 16."""
 
 import ast
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,27 +81,36 @@ def write_record(
     """Write # (T, leads) int16, `gain` units per mV, as WFDB format 16 with its header and
     checksums; the header last, so that an interrupted record is none.
     """
-    path = Path(folder) / name
+    path = os.path.join(folder, name)  # strings: an import writes many, and a Path takes longer
+    short = os.path.basename(path)
     names = [lead.upper() for lead in leads]  # as PTB-XL spells them
     samples = np.ascontiguousarray(signal, dtype="<i2")
-    checksums = sums_of(samples)
-    lines = [f"{path.name} {samples.shape[1]} {sampling_rate} {len(samples)}"]
+    checksums = sums_of(samples).tolist()
+    lines = [f"{short} {samples.shape[1]} {sampling_rate} {len(samples)}"]
     lines += [
-        f"{path.name}.dat 16 {gain}(0)/mV 16 0 {first} {checksum} 0 {lead}"
-        for first, checksum, lead in zip(samples[0], checksums, names, strict=True)
+        f"{short}.dat 16 {gain}(0)/mV 16 0 {first} {checksum} 0 {lead}"
+        for first, checksum, lead in zip(samples[0].tolist(), checksums, names, strict=True)
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data, header = path.with_suffix(".dat"), path.with_suffix(".hea")
-    header.unlink(missing_ok=True)  # a record without a header is none, whatever becomes of it
-    data.unlink(missing_ok=True)  # nothing is written through a link
+    data, header = f"{path}.dat", f"{path}.hea"
+    _remove(header)  # a record without a header is none, whatever becomes of it
+    _remove(data)  # nothing is written through a link
+    if not os.path.isdir(os.path.dirname(path)):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
         with open(data, "xb") as file:
             file.write(samples.data)
-        header.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with open(header, "x", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
     except OSError:
-        data.unlink(missing_ok=True)
-        header.unlink(missing_ok=True)
+        _remove(data)
+        _remove(header)
         raise
+
+
+def _remove(path):
+    """Remove a file that may not be there."""
+    if os.path.lexists(path):
+        os.unlink(path)
 
 
 def write_statements(folder: str | Path) -> Path:

@@ -43,7 +43,7 @@ def test_names_that_are_all_but_the_same_are_named_and_joined_where_told(capsys)
     labels = [["AF", "SR"], ["af"], ["AF"], ["Af", "AF"], ["ISC"], ["ISC_"], ["AV_block"]]
     assert label_words.settle_alike(labels, join=False) == labels
     (line,) = capsys.readouterr().err.splitlines()
-    assert "AF (3) = Af (1) = af (1); ISC_ (1) = ISC (1); --join_labels makes them one" in line
+    assert "ISC_ (1) = ISC (1); AF (3) = Af (1) = af (1); --join_labels makes them one" in line
     joined = label_words.settle_alike(labels, join=True)
     assert joined == [["AF", "SR"], ["AF"], ["AF"], ["AF"], ["ISC_"], ["ISC_"], ["AV_block"]]
     assert label_words.settle_alike([["AF"], ["SR"]], join=False) == [["AF"], ["SR"]]
