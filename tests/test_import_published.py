@@ -237,3 +237,37 @@ def test_recordings_without_a_row_are_named_and_left_out_only_when_asked(tmp_pat
     assert table["record_id"].tolist() == ["case0", "case2"]
     skipped = pd.read_csv(tmp_path / "out" / "skipped_imports.csv")
     assert skipped["record_id"].tolist() == ["case1", "case3"]
+
+
+# ---------------------------------------------------------------- Shandong (SPH)
+
+
+def test_sph_goes_in_by_file_with_codes_as_names(tmp_path):
+    """One HDF5 file each, (12, T) half precision; codes such as 22;23, some of them plain numbers
+    that elsewhere mean other things.
+    """
+    (tmp_path / "records").mkdir()
+    names = [f"A{number + 1:05d}" for number in range(N)]
+    for number, name in enumerate(names):
+        with h5py.File(tmp_path / "records" / f"{name}.h5", "w") as file:
+            file["ecg"] = signal(number).T.astype(np.float16)
+    codes = ["22", "1", "22;23", "5", "1", "105"]
+    table = pd.DataFrame({"ECG_ID": names, "AHA_Code": codes, "Patient_ID": names, "Sex": "M"})
+    table[::-1].to_csv(tmp_path / "metadata.csv", index=False)
+    table, signals = stage(
+        tmp_path, "--records", tmp_path / "records", "--table", tmp_path / "metadata.csv",
+        "--label_columns", "AHA_Code", "--signal_rate", 500,
+    )  # fmt: skip
+    assert table["record_id"].tolist() == names
+    assert table["labels"].tolist() == [code.replace(";", " ") for code in codes]
+    expected = np.stack([signal(number) for number in range(N)])
+    assert np.abs(signals - expected).max() < 2e-3
+
+
+def test_recordings_of_one_name_are_not_taken_for_each_other(tmp_path):
+    (tmp_path / "parts").mkdir()
+    for name in ("a", "b"):
+        code_part(tmp_path / "parts" / f"{name}.h5", [7, 8])
+    exams(tmp_path / "exams.csv", [7, 8])
+    with pytest.raises(UserError, match="has the recording 7 twice"):
+        stage(tmp_path, "--records", tmp_path / "parts", "--table", tmp_path / "exams.csv")

@@ -28,6 +28,8 @@ def read_array_recording(path: str | Path, asked: Asked) -> Recording:
     if values.dtype.kind not in "iuf":
         raise UserError(f"{path} holds {values.dtype}: expected numbers (samples in mV)")
     values = values.as_signals() if isinstance(values, StoredArray) else np.squeeze(values)
+    if values.ndim == 1 and len(asked.lead_names or ()) == 1:
+        values = values[:, None]
     if values.ndim != 2:
         raise UserError(
             f"{path} holds an array of shape {values.shape}, not one recording (T, leads): "

@@ -204,9 +204,11 @@ def _labels_of_columns(table, where, columns):
     for name in columns:
         texts = [str(value).strip() for value in table[name]]
         numbers = [text for text in texts if re.fullmatch(r"[-\d.]+", text)]
-        if name in CPSC_COLUMNS or (not numbers and not all(t.lower() in BINARY for t in texts)):
+        n_binary = sum(text.lower() in BINARY for text in texts)
+        named = n_binary < len(texts) if not numbers else 2 * n_binary < len(texts)
+        if name in CPSC_COLUMNS or named:  # of numbers, codes as SPH's 22;23: most are neither
             for row, text in enumerate(texts):
-                labels[row] += _names_in(text)
+                labels[row] += _names_in(text, name in CPSC_COLUMNS)
             continue
         for row, text in enumerate(texts):
             if text.lower() not in BINARY:
@@ -217,10 +219,10 @@ def _labels_of_columns(table, where, columns):
     return label_words.translated([list(dict.fromkeys(row)) for row in labels])
 
 
-def _names_in(text):
-    """'Sinus rhythm; AV block' -> Sinus_rhythm, AV_block; CPSC 2018's numbers by their meaning."""
+def _names_in(text, cpsc):
+    """'Sinus rhythm; AV block' -> Sinus_rhythm, AV_block; of CPSC 2018's columns the meaning."""
     words = label_words.names_in(text)
-    return [CPSC_LABELS.get(re.sub(r"\.0$", "", word), word) for word in words]
+    return [CPSC_LABELS.get(re.sub(r"\.0$", "", word), word) if cpsc else word for word in words]
 
 
 def deal_folds(patients: np.ndarray, labels: Sequence[Sequence[str]], seed: int) -> np.ndarray:

@@ -32,7 +32,8 @@ CODE_UNITS = ("1e-4V", "mV")
 
 class Tracings(NamedTuple):
     """Where the recordings of a file lie: name of the data set, its shape, the ids (N,) as text,
-    the rate (Hz) where it is known, and whether it is laid out as CODE-15 % is.
+    the rate (Hz) where it is known, whether it is laid out as CODE-15 % is, and whether the file
+    itself says the ids.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Tracings(NamedTuple):
     ids: list[str]
     rate: float | None
     is_code: bool = False
+    named: bool = True
 
 
 def open_hdf5(path: str | Path) -> "h5py.File":
@@ -71,16 +73,15 @@ def describe(path: str | Path) -> Tracings:
         name = max(signals, key=lambda name: sets[name].size)
         n = sets[name].shape[0] if sets[name].ndim == 3 else 1
         by_name = {key.rsplit("/", 1)[-1].lower(): item for key, item in sets.items()}
-        ids = next(
-            (by_name[key][()] for key in ID_NAMES if key in by_name and by_name[key].shape == (n,)),
-            np.arange(1, n + 1),
-        )
+        said = [key for key in ID_NAMES if key in by_name and by_name[key].shape == (n,)]
+        ids = by_name[said[0]][()] if said else np.arange(1, n + 1)
         rate, shape = _rate(file, sets[name], by_name), tuple(sets[name].shape)
         is_code = name.rsplit("/", 1)[-1] == "tracings" and shape[-2:] == (CODE_SAMPLES, 12)
         texts = [word.decode() if isinstance(word, bytes) else str(word) for word in ids]
         while is_code and len(texts) > 1 and texts[-1] == "0":
             texts.pop()  # each part of CODE-15 % ends in a row of zeros that is no exam
-        return Tracings(name, shape, texts, rate or (CODE_RATE if is_code else None), is_code)
+        rate = rate or (CODE_RATE if is_code else None)
+        return Tracings(name, shape, texts, rate, is_code, bool(said))
 
 
 def find_unit(path: str | Path, found: Tracings, asked: Asked) -> str | None:

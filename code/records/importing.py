@@ -17,7 +17,7 @@ from common.files import UserError
 from common.labels import LEADS
 from records import plausibility
 from records.layout import file_column
-from records.lead_names import canonical_lead, spread
+from records.lead_names import canonical_lead, leads_there, spread
 from records.ptbxl import record_name, write_record
 from records.recording import Recording
 from records.resampling import resample
@@ -183,16 +183,14 @@ def _brought(recording: Recording, name: str, wanted: Wanted, written: Written) 
 
 def _refuse_gaps(recording, signal, name, leads):
     """UserError for leads that a recording does not have, or where it has gaps."""
-    absent = [lead for lead, gap in zip(leads, np.isnan(signal).all(axis=0), strict=True) if gap]
-    if not absent:
+    there = [
+        lead for lead, has in zip(LEADS, leads_there(recording.signal[None]), strict=True) if has
+    ]
+    absent = [lead for lead in leads if lead not in there]
+    if not there or not absent:
         gaps = np.isnan(signal).any(axis=0)
         where = [lead for lead, gap in zip(leads, gaps, strict=True) if gap]
         raise UserError(f"recording {name} has gaps in {', '.join(where)}")
-    there = [
-        lead
-        for lead, empty in zip(LEADS, np.isnan(recording.signal).all(axis=0), strict=True)
-        if not empty
-    ]
     raise UserError(
         f"recording {name} has {', '.join(recording.names)}, and no lead {', '.join(absent)}: "
         f"--leads {' '.join(there)} makes a data set of these alone, --skip_bad leaves out "

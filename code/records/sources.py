@@ -5,6 +5,7 @@ Each source names its recordings and reads one at a time, so that memory is boun
 
 import fnmatch
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,9 @@ def open_source(
         source = _hdf5([path], asked)
     else:
         source = _array(path, asked)
+
+    if twice := [name for name, count in Counter(source.names).items() if count > 1]:
+        raise UserError(f"{path} has the recording {twice[0]} twice")
 
     def read(number: int) -> Recording:
         try:
@@ -119,8 +123,15 @@ def _hdf5(paths, asked):
         unit = asked.unit or hdf5_files.find_unit(path, found, asked)
         opened.append((path, found, replace(asked, unit=unit)))
         places += [(len(opened) - 1, row) for row in range(len(found.ids))]
-        names += found.ids
+        names += _names_of(path, found, len(paths))
     return Source(names, lambda number: _read_row(opened, *places[number]))
+
+
+def _names_of(path, found, n_files):
+    """What a file calls its recordings, else by the file's own name: Shandong's have one each."""
+    if found.named or len(found.ids) > 1 == n_files:
+        return found.ids
+    return [path.stem if len(found.ids) == 1 else f"{path.stem}/{number}" for number in found.ids]
 
 
 def _read_row(opened, part, row):
@@ -137,7 +148,8 @@ def _array(path, asked):
         values = values[0 : len(values)]
     if values.dtype.kind not in "iuf":
         raise UserError(f"{path} holds {values.dtype}: expected numbers (samples in mV)")
-    values = values[None] if values.ndim == 2 else values
+    if values.ndim == 2:  # recordings of the one lead that is named, or one recording
+        values = values[..., None] if len(asked.lead_names or ()) == 1 else values[None]
     rate = asked.rate or said.get("rate")
     if rate is None:
         raise UserError(f"{path} does not say its sampling rate: give --signal_rate in Hz")

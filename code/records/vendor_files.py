@@ -45,8 +45,11 @@ MISLEADING = {  # in a warning of the parser -> why the samples cannot be used
 }
 WORTH_SAYING = (
     *("mismatch", "truncated", "missing sample", "only the first is read", "not loaded"),
-    *("not applied", "ignored", "experimental", "raw counts"),
+    *("not applied", "ignored", "experimental", "rounded to"),
 )
+REFERENCE = re.compile(r"[;,]? ?\(?see raw_metadata\[[^]]*\]\)?")
+LISTED = re.compile(r"\[([^],]*),[^]]*\]")
+SKEW_S = 0.001  # channels that begin further apart are not simultaneous
 NUMBERED = re.compile(r"_\d+$")  # ecgdatakit numbers leads of one name
 MAGIC = (b"ISHNE1.0", b"0       ", b"\xffBIOSEMI", b"<?xml", b"\xef\xbb\xbf<?xml")
 
@@ -92,7 +95,10 @@ def _recording(record, path, asked):
     exact = _exact_rates(record)
     rates = {exact.get(lead.label, float(lead.sampling_rate)) for lead in leads}
     lengths = {len(lead.samples) for lead in leads}
-    starts = {lead.annotations.get("start_sample") for lead in leads}
+    starts = {
+        (lead.annotations.get("start_sample"), lead.annotations.get("LeadTimeOffset"))
+        for lead in leads
+    }
     if len(rates) > 1 or len(lengths) > 1 or len(starts) > 1:
         raise UserError(
             f"{path} has leads of different rates, lengths or starts, which are not read"
@@ -159,7 +165,8 @@ def _parse(path, shown=None):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             record = FileParser().parse(path)
-    except MemoryError:
+            _check_skew(path)
+    except (MemoryError, UserError):
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
@@ -178,7 +185,13 @@ def _heed(messages, path):
                 raise UserError(f"{path} {why}")
     for message in dict.fromkeys(messages):
         if any(sign in message for sign in WORTH_SAYING):
-            print(f"warning: {path}: {' '.join(message.split())}", file=sys.stderr)
+            print(f"warning: {path}: {_shorter(message)}", file=sys.stderr)
+
+
+def _shorter(message):
+    """A parser's warning in one line: of a list the first, nothing of where it keeps the rest."""
+    message = REFERENCE.sub("", " ".join(message.split()))
+    return LISTED.sub(r"\1, ...", message)
 
 
 def _check_size(path):
@@ -200,6 +213,26 @@ def _check_size(path):
         raise UserError(f"{path} is not a file that is read ({type(error).__name__})") from None
     if syntax == DeflatedExplicitVRLittleEndian:
         raise UserError(f"{path} is compressed as a whole, which is not unpacked: save it plain")
+
+
+def _check_skew(path):
+    """UserError where the channels of a DICOM group do not begin together (C.10.9.1.4.5)."""
+    import pydicom
+
+    with open(path, "rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return
+    data = pydicom.dcmread(path, force=True, specific_tags=["WaveformSequence"])
+    for group in data.get("WaveformSequence", []):
+        skews = [
+            float(channel.get("ChannelTimeSkew") or 0) + float(channel.get("ChannelOffset") or 0)
+            for channel in group.get("ChannelDefinitionSequence", [])
+        ]
+        if skews and max(skews) - min(skews) > SKEW_S:
+            raise UserError(
+                f"{path} has channels that begin up to {max(skews) - min(skews):g} s apart, which "
+                "are not read"
+            )
 
 
 def _physical(lead, path):

@@ -134,6 +134,11 @@ REFUSED = {
         made.scp(counts(0.0025, EIGHT), starts=[1] * 4 + [1251] * 4),
         "different rates, lengths or starts",
     ),
+    "MUSE leads that begin at other times": (
+        "a.xml",
+        made.muse(MUSE).replace(b"Offset>0<", b"Offset>1250<", 12),
+        "different rates, lengths or starts",
+    ),
     "a gap": (
         "a.edf",
         made.edf(FINE, ORDER, onsets=[0, 1, 2, 3, 4, 15, 16, 17, 18, 19]),
@@ -247,3 +252,26 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, n_files):
             messages.append(str(error))
     assert messages
     assert not [message for message in messages if "\n" in message]
+
+
+def test_what_a_parser_leaves_out_is_said_in_a_short_line(tmp_path, capsys):
+    content = made.muse(MUSE).replace(
+        b"<LeadSampleSize>", b"<FirstSampleBaseline>9</FirstSampleBaseline><LeadSampleSize>"
+    )
+    (tmp_path / "a.xml").write_bytes(content)
+    read_recording(tmp_path / "a.xml")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "FirstSampleBaseline is non-zero for 'I (median)', ... and was not applied" in line
+    assert "raw_metadata" not in line
+
+
+@pytest.mark.parametrize("attribute", ["ChannelTimeSkew", "ChannelOffset"])
+def test_dicom_channels_that_begin_apart_are_refused(tmp_path, attribute):
+    pydicom = pytest.importorskip("pydicom")
+    made.dicom(tmp_path / "a.dcm", [(COUNTS, ORDER, 500, 2.5, 0, "RHYTHM")])
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    for number, channel in enumerate(data.WaveformSequence[0].ChannelDefinitionSequence):
+        setattr(channel, attribute, 0.002 * number)
+    data.save_as(tmp_path / "a.dcm")
+    with pytest.raises(UserError, match=r"begin up to 0\.022 s apart"):
+        read_recording(tmp_path / "a.dcm")
