@@ -40,8 +40,8 @@ def load_dataset_for(info: ModelInfo, data_path: str | Path, limit: int | None =
     if absent := [lead for lead in info.leads if lead not in data.leads]:
         raise UserError(
             f"the records of {data_path} have the leads {', '.join(data.leads)}, not "
-            f"{', '.join(absent)}, which the network reads: train one with --leads "
-            f"{' '.join(data.leads)}"
+            f"{', '.join(absent)}, which the network reads: one of --leads "
+            f"{' '.join(data.leads)} is needed"
         )
     if data.unknown:
         print(
