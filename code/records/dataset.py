@@ -26,7 +26,7 @@ from common.files import (
 from common.labels import LEADS, OWN_TASK, REGRESSION_TASKS, TASKS
 from common.stage import data_folders, read_stage
 from records import stored
-from records.lead_names import leads_there
+from records.stored import leads_there
 from records.tasks import classes_of, own_tasks
 
 Signals = TypeVar("Signals")  # (N, T, leads): an array or a tensor

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from records.lead_names import leads_there
+from records.stored import leads_there
 
 MIN_LEADS = 2  # equal in all samples: no two recordings have that by chance
 CHUNK = 64  # records at a time

@@ -17,11 +17,12 @@ from common.files import UserError
 from common.labels import LEADS
 from records import plausibility
 from records.layout import file_column
-from records.lead_names import canonical_lead, leads_there, spread
+from records.lead_names import canonical_lead, spread
 from records.ptbxl import record_name, write_record
 from records.recording import Recording
 from records.resampling import resample
 from records.sources import Source
+from records.stored import leads_there
 
 MIN_SECONDS = 2.5
 MAX_MV = 50.0  # no ECG reaches it: the unit is wrong

@@ -4,6 +4,7 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from itertools import chain
 
 from common.labels import STATEMENTS
 from records import snomed
@@ -73,7 +74,7 @@ def alike(labels: Iterable[Iterable[str]]) -> list[dict[str, int]]:
     """Groups of names that differ in capitals, blanks, _ and - alone, each name with its count;
     the spelling to keep is first: an SCP statement's, else the most frequent one.
     """
-    counts = Counter(name for row in labels for name in row)
+    counts = Counter(chain.from_iterable(labels))
     groups = defaultdict(dict)
     for name in sorted(counts, key=lambda name: (name not in STATEMENTS, -counts[name], name)):
         groups[re.sub(r"[\s_-]+", "", name).casefold()][name] = counts[name]
@@ -85,9 +86,7 @@ def settle_alike(labels: list[list[str]], join: bool) -> list[list[str]]:
     groups = alike(labels)
     if not groups:
         return labels
-    named = "; ".join(
-        " = ".join(f"{name} ({count})" for name, count in group.items()) for group in groups
-    )
+    named = "; ".join(map(_counted, groups))
     if not join:
         print(
             "warning: names that differ in capitals, blanks, _ or - alone are classes of their "
@@ -96,8 +95,14 @@ def settle_alike(labels: list[list[str]], join: bool) -> list[list[str]]:
         )
         return labels
     print(f"joined under the first of their names: {named}")
-    kept = {name: next(iter(group)) for group in groups for name in group}
-    return [list(dict.fromkeys(kept.get(name, name) for name in row)) for row in labels]
+    kept = {}
+    for group in groups:
+        kept |= dict.fromkeys(group, next(iter(group)))
+    return [list(dict.fromkeys(map(lambda name: kept.get(name, name), row))) for row in labels]
+
+
+def _counted(group):
+    return " = ".join(f"{name} ({count})" for name, count in group.items())
 
 
 def translated(labels: list[list[str]]) -> list[list[str]]:

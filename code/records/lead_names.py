@@ -82,16 +82,6 @@ def check_lead_names(names: Sequence[str], n_columns: int, where: object) -> lis
     return list(names)
 
 
-def leads_there(signals: np.ndarray) -> np.ndarray:
-    """(12,) bool: which leads the records (n, T, 12) have; one that is NaN throughout is not
-    there.
-    """
-    absent = np.isnan(signals[:1, 0]).any(axis=0)  # most records have all: one sample says it
-    if absent.any():
-        absent[absent] = np.isnan(signals[..., absent]).all(axis=(0, 1))
-    return ~absent
-
-
 def spread(signal: np.ndarray, leads: Sequence[str]) -> np.ndarray:
     """A signal (T, n) of `leads`, in the order of LEADS, as (T, 12): NaN where a lead is not
     there.

@@ -15,7 +15,7 @@ import numpy as np
 
 from common.files import UserError
 from common.labels import LEADS
-from records.lead_names import leads_there
+from records.stored import leads_there
 
 # typical height: geometric mean over leads of the 0.5 to 99.5 percentile span
 HEIGHT_MV = (0.45, 3.2)
@@ -217,7 +217,8 @@ def judge(
     signals = np.asarray(signals, dtype=np.float32)
     there = leads_there(signals)
     if not there.all():
-        names = [name for name in names if all(there[ORDER[lead]] for lead in CHECKS[name].leads)]
+        known = {lead for lead, has in zip(LEADS, there, strict=True) if has}
+        names = [name for name in names if known.issuperset(CHECKS[name].leads)]
         signals = signals[..., there]
     records = Judged(signals, sampling_rate)
     found = {}

@@ -18,7 +18,7 @@ from common.files import write_csv
 from common.labels import LEADS
 from records import plausibility
 from records.dataset import parse_flags
-from records.lead_names import leads_there
+from records.stored import leads_there
 
 CHUNK = 512  # records at a time: bounds the memory
 FLAT_MV, FLAT_S = 0.005, 2.0
@@ -149,9 +149,8 @@ def judge_quality(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) 
     signals  # (N, T, 12) mV;  table  their rows: the data base's columns and the measurements
     """
     there = leads_there(signals[:CHUNK])
-    judged = [
-        name for name, flag in FLAGS.items() if all(there[LEADS.index(one)] for one in flag.leads)
-    ]
+    known = {lead for lead, has in zip(LEADS, there, strict=True) if has}
+    judged = [name for name, flag in FLAGS.items() if known.issuperset(flag.leads)]
     columns = {
         f"quality_{name}": np.zeros(len(table), dtype=bool) if name in judged else None
         for name in FLAGS

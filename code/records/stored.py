@@ -133,6 +133,16 @@ def pieces(signals: Sequence, at_once: int = AT_ONCE) -> Iterator[np.ndarray]:
         yield signals[start : start + at_once]
 
 
+def leads_there(signals: np.ndarray) -> np.ndarray:
+    """(12,) bool: which leads the records (n, T, 12) have; one that is NaN throughout is not
+    there.
+    """
+    absent = np.isnan(signals[:1, 0]).any(axis=0)  # most records have all: one sample says it
+    if absent.any():
+        absent[absent] = np.isnan(signals[..., absent]).all(axis=(0, 1))
+    return ~absent
+
+
 def whole(signals: "np.ndarray | StoredSignals") -> np.ndarray:
     """All records as one array: mapped, not read, where they lie one after the other on disk."""
     if not isinstance(signals, StoredSignals):

@@ -29,8 +29,8 @@ from ecg.fills import isoelectric_line
 from ecg.segments import SEGMENTS
 from networks.inference import predict
 from records.dataset import Dataset, centre_crop
-from records.lead_names import leads_there
 from records.segmentations import load_segments
+from records.stored import leads_there
 
 CONTROLS = ("random", "input_magnitude")
 N_RESAMPLES = 1000
