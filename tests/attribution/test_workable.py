@@ -53,3 +53,11 @@ def test_nothing_left_is_an_error():
     with pytest.raises(UserError, match="LRP has no rule for lstm"):
         workable(["lrp"], wrapped(foreign("lstm")))
     assert torch.is_grad_enabled()
+
+
+def test_deeplift_is_tried_on_records_that_a_normalisation_does_not_make_flat():
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(3000, 4), nn.ReLU(), nn.Linear(4, 3))
+    network = wrap(layers, ["A", "B", "C"], seconds=2.5, normalisation="zscore")
+    kept, left_out = workable(["deeplift", "ig"], network)
+    assert kept == ["ig"]
+    assert left_out["deeplift"].startswith("deeplift: captum's map misses")
