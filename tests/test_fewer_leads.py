@@ -97,6 +97,9 @@ def test_records_without_the_leads_are_refused_with_the_way_in(tmp_path):
         stage(import_records, *words, tmp_path / "b", "--leads", "II", "V1")
     with pytest.raises(UserError, match="--leads: ECG is no lead"):
         stage(import_records, *words, tmp_path / "c", "--leads", "ECG")
+    (tmp_path / "table.csv").write_text("h000,N\nh001,A\n")  # as CinC 2017 has it
+    with pytest.raises(UserError, match="has no head, its first line is of the recording h000"):
+        stage(import_records, *words, tmp_path / "c", "--leads", "II")
 
 
 @pytest.mark.parametrize("lead", ["I", "aVF", "V4"])
@@ -114,7 +117,7 @@ def test_beats_are_found_in_any_one_lead(lead):
 
 STAGES = {
     "train_model.py": ("--epochs", 1, "--n_bootstrap", 20, "--modelname", "lenet"),
-    "tcav_analysis.py": ("--n_runs", 3, "--n_null", 50, "--min_positives", 5),
+    "tcav_analysis.py": ("--n_runs", 3, "--n_null", 100, "--min_positives", 5),
     "lrp_analysis.py": ("--n_samples", 2, "--max_figures", 1, "--methods", "saliency", "lrp"),
     "glocal_analysis.py": ("--n_samples", 4, "--n_bootstrap", 50, "--n_permutations", 200),
     "counterfactuals.py": ("--n_samples", 2, "--max_figures", 1),

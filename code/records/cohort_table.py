@@ -19,8 +19,8 @@ from records import label_words
 from records.csv_layout import encoding_of
 
 SEXES = {
-    **dict.fromkeys(("m", "male", "man", "0", "0.0"), 0.0),
-    **dict.fromkeys(("f", "female", "woman", "w", "1", "1.0"), 1.0),
+    **dict.fromkeys(("m", "male", "man", "männlich", "0", "0.0"), 0.0),
+    **dict.fromkeys(("f", "female", "woman", "w", "weiblich", "1", "1.0"), 1.0),
 }
 # columns that can only mean the recordings, and all that may
 FILE_COLUMNS = ("filename", "file_name", "filename_hr", "filename_lr", "file", "path")
