@@ -260,12 +260,12 @@ def _in_order(table, source, args):
     """The rows of the table that belong to the source's recordings, in the recordings' order, the
     recordings that have one, and the names of the others.
     """
-    if headless := [str(name) for name in table.columns if str(name) in source.names]:
-        raise UserError(
-            f"{args.table} has no head, its first line is of the recording {headless[0]}: put a "
-            "line with the columns' names above it, such as record_id,labels"
-        )
     array = Path(args.records).suffix.lower() in (".npy", ".npz", ".mat")
+    if not array and str(table.columns[0]) in source.names:
+        raise UserError(
+            f"{args.table} has no head, its first line is of the recording {table.columns[0]}: put "
+            "a line with the columns' names above it, such as record_id,labels"
+        )
     columns = [name for name in cohort_table.ID_COLUMNS if name in table]
     rows, without = ({}, []) if array else cohort_table.rows_by_name(table, columns, source.names)
     if rows and without and not args.skip_bad:
