@@ -505,7 +505,8 @@ def findings(run: Run) -> list[Finding]:
         if section not in asked
     ]
     if missing and not is_regression(run.info.task):
-        text = f"{named(missing)}: those stages have not been run."
+        stages = "that stage has" if len(missing) == 1 else "those stages have"
+        text = f"{named(missing)}: {stages} not been run."
         found.append(Finding("Not asked:", text, "provenance", "the run folder"))
     return found
 

@@ -85,13 +85,14 @@ def not_beyond(controls: pd.DataFrame | None) -> set[tuple[str, str]]:
     return set(zip(rows["check"], rows["method"], strict=True))
 
 
-def _smallest_p(tables):
-    """What the range test could find at all."""
-    floor = tables["comparisons"]["p_floor"].max() if len(tables["comparisons"]) else np.nan
-    if not np.isfinite(floor):
+def _smallest_p(tables, shown):
+    """What the range test could find at all in the scores that are `shown`."""
+    rows = tables["comparisons"]
+    floors = rows.loc[rows["check"].isin(shown), "p_floor"].dropna()
+    if not len(floors):
         return "nothing was compared"
-    blind = "; with so few patients nothing can be told apart" if floor >= 0.05 else ""
-    return f"smallest possible p {floor:.2g}{blind}"
+    blind = "" if floors.max() < 0.05 else " at most, with too few patients to tell methods apart"
+    return f"smallest possible p {floors.max():.2g}{blind}"
 
 
 def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
@@ -143,7 +144,7 @@ def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
     ax.xaxis.tick_top()
     lines = [
         "skill: 0 = chance, 1 = perfect; • best, or not distinguishable from it on most of its "
-        f"models (range test by permutation, p ≥ .05; {_smallest_p(tables)})",
+        f"models (range test by permutation, p ≥ .05; {_smallest_p(tables, list(table))})",
         "° favoured by construction (favours.csv says why): no part in the order of the methods. "
         "Maps must change with the weights, but noise does too: necessary, not sufficient",
     ]
