@@ -139,6 +139,9 @@ def draw_beats(
 # ---------------------------------------------------------------- label bars
 
 
+LONGEST = 11  # letters of a label beside its bar: more run into the panel at the left
+
+
 def draw_bars(ax: Axes, bars: Sequence[tuple[str, float, float]]) -> None:
     """Share of the group that has a label (bar) and mean predicted probability (dot)."""
     names, share, probability = zip(*bars, strict=True)
@@ -154,8 +157,9 @@ def draw_bars(ax: Axes, bars: Sequence[tuple[str, float, float]]) -> None:
         linewidth=0.5,
         clip_on=False,
     )
+    shown = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
     ax.set(
-        yticks=y, yticklabels=names, xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", ".5", "1"]
+        yticks=y, yticklabels=shown, xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", ".5", "1"]
     )
     ax.invert_yaxis()
     ax.tick_params(axis="y", length=0, pad=2, labelsize=7)

@@ -35,15 +35,19 @@ def scorecard_figure(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
+FEW_PATIENTS = 5  # of a group, below which nothing is marked: one patient is no group
+
+
 def _lead_lifts(ax, one, method):
     """Rows: groups; columns: cards; colour: log2 of the lead lift; own cards framed; * where
-    p_neighbours < .05.
+    p_neighbours < .05 and there are patients enough to say so.
     """
     groups, cards = one["pathology"].unique(), one["card"].unique()
-    values, p = (
+    values, p, patients = (
         one.pivot(index="pathology", columns="card", values=name).loc[groups, cards].to_numpy()
-        for name in ("lead_lift", "p_neighbours")
+        for name in ("lead_lift", "p_neighbours", "n_patients")
     )
+    marked = (p < 0.05) & (patients >= FEW_PATIENTS)
     logs = np.log2(np.maximum(values, 2.0**-3))
     limit = max(0.5, np.nanmax(np.abs(logs)))
     image = ax.imshow(logs, cmap=SIGNED_CMAP, vmin=-limit, vmax=limit, aspect="auto")
@@ -52,7 +56,7 @@ def _lead_lifts(ax, one, method):
         ax.text(
             column,
             row,
-            f"{value:.2f}{'*' if p[row, column] < 0.05 else ''}",
+            f"{value:.2f}{'*' if marked[row, column] else ''}",
             ha="center",
             va="center",
             fontsize=7,
@@ -152,13 +156,15 @@ def _own(ax, entry, place, lifts):
     for name, (marker, colour) in CONTROL_MARKS.items():
         if name in lifts:
             ax.scatter(lifts[name], place + 0.24, s=18, marker=marker, color=colour, zorder=2)
+    few = entry.n_patients < FEW_PATIENTS
+    tested = f"p {_short(entry.p_neighbours)}, Holm {_short(entry.p_holm)}"
     ax.annotate(
-        f"p {_short(entry.p_neighbours)}, Holm {_short(entry.p_holm)}",
+        f"n = {entry.n_patients}: not judged" if few else tested,
         (1.02, place),
         va="center",
         fontsize=7,
         xycoords=("axes fraction", "data"),
-        color=INK if entry.p_holm < 0.05 else "#777777",
+        color=INK if entry.p_holm < 0.05 and not few else "#777777",
     )
 
 

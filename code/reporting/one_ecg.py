@@ -123,7 +123,23 @@ def _range_of(row):
     """(0.40 to 0.52 over 3 networks), where there are several."""
     if "networks" not in row:
         return ""
-    return f" ({row['lowest']:.2f} to {row['highest']:.2f} over {row['networks']} seeds)"
+    words = f"{row['lowest']:.2f} to {row['highest']:.2f} over {row['networks']} seeds"
+    if row["positive"] == "yes" and row["lowest"] < row["threshold"]:
+        words += ", not above it in all of them"
+    return f" ({words})"
+
+
+def _more_probable(prediction):
+    """A class that is likelier than those above their thresholds and below its own, where there is
+    one: the network does not say it, but a reader should know.
+    """
+    likely = prediction.iloc[0]
+    if likely["positive"] != "no":
+        return ""
+    return (
+        f"; more probable, but below its threshold: {likely['class']} {likely['probability']:.2f} "
+        f"(threshold {likely['threshold']:.2f})"
+    )
 
 
 def prediction_in_words(prediction: pd.DataFrame, most: int = 3) -> str:
@@ -139,7 +155,7 @@ def prediction_in_words(prediction: pd.DataFrame, most: int = 3) -> str:
         more = (
             f"; and {left} more above {'its' if left == 1 else 'their'} threshold" if left else ""
         )
-        return f"the network says {'; '.join(said)}{more}"
+        return f"the network says {'; '.join(said)}{more}{_more_probable(prediction)}"
     prediction = prediction[prediction["positive"] != UNSEEN]
     tested = (prediction["positive"] != "no threshold").any()
     none = "none of its classes" if tested else "nothing for sure, as no threshold is known"

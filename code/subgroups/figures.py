@@ -247,7 +247,9 @@ def draw_enrichment(
         )
         ax.hlines(y, shares.min(axis=1), shares.max(axis=1), color="#bbbbbb", linewidth=1)
         styles = group_styles(sorted(names.values()), cohort)
-        for number, column in enumerate(shares):
+        shown_as = dict(enumerate(shares))
+        for number in sorted(shown_as, key=lambda one: names[one]):  # alike in all legends
+            column = shown_as[number]
             sure = rows["p_holm"] < 0.05
             colour = styles[names[number]][0]
             for mask, face in ((sure, colour), (~sure, "white")):

@@ -59,6 +59,10 @@ def test_the_sentence_names_what_is_above_its_threshold_else_the_most_probable()
         "the network says AMI (anterior myocardial infarction): probability 0.80, threshold "
         "0.50; and 1 more above its threshold"
     )
+    below = prediction_in_words(table.assign(positive=["no", "yes", "no"]))
+    assert below.endswith(
+        "threshold 0.25; more probable, but below its threshold: AMI 0.80 (threshold 0.50)"
+    )
     unknown = prediction_in_words(table.assign(positive="no threshold"), most=1)
     assert unknown == (
         "the network says nothing for sure, as no threshold is known; the most probable are AMI "
@@ -84,6 +88,8 @@ def test_the_range_over_seeds_is_that_of_the_networks():
     ranged = with_range(table, ["AMI", "NORM"], logits)
     assert ranged["lowest"].tolist() == [0.5, 0.2]
     assert ranged["highest"].tolist() == [0.9, 0.5]
+    doubtful = prediction_in_words(with_range(table.assign(threshold=0.6), ["AMI", "NORM"], logits))
+    assert "(0.50 to 0.90 over 3 seeds, not above it in all of them), threshold 0.60" in doubtful
     assert prediction_in_words(ranged) == (
         "the network says AMI (anterior myocardial infarction): probability 0.80 (0.50 to 0.90 "
         "over 3 seeds), threshold 0.50"
