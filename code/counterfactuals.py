@@ -11,9 +11,9 @@ Writes:  <output_path>/<run>/counterfactual/ counterfactuals.csv (one row per re
 
 Example: python code/counterfactuals.py --model_path=output/lenet_subdiagnostic
 
-Decisions go either way: a pathology that the network finds is removed, one that it does not find
-is added (--strategy false_negatives). That no change within what hearts show turns the decision is
-an answer too. An interrupted run goes on where it stopped when the same command is given again.
+Decisions go either way: a pathology that the network finds is removed, one that it does not find is
+added (--strategy false_negatives). That no change within what the data set shows turns the decision
+is an answer too. An interrupted run goes on where it stopped when the same command is given again.
 Several processes share the records: torchrun --nproc_per_node=2 code/counterfactuals.py ...
 (several machines too, where they share the folder).
 """

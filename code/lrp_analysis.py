@@ -1,5 +1,5 @@
-"""4. Local explanations: where in each record a network finds a pathology, by several methods, with
-figures on ECG paper.
+"""4. Local explanations: where in each record several methods put a network's answer, with figures
+on ECG paper.
 
 Reads:   the checkpoint (--model_path) and <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv,
          multihot_<task>.npy; or one record of your own (--record), and then no data set

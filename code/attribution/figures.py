@@ -70,7 +70,7 @@ def quality_note(row: pd.Series) -> str:
 
 
 def prediction(info: ModelInfo, index: int, logit: float, labelled: bool | None = None) -> str:
-    """What the model says of one target, and whether it is right where that is known.
+    """What the model says of one target, and whether the label agrees where there is one.
 
     labelled  whether the record has the label; None: not known
     """

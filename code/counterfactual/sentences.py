@@ -59,6 +59,6 @@ def sentence(
     if not doses:
         return f"no beat with a wave to change: {pathology} {share(before)} stays"
     return (
-        f"no {most} changes within what hearts show turn {pathology}; the nearest: "
+        f"no {most} changes within what the data set shows turn {pathology}; the nearest: "
         f"{edits_in_words(doses)}: {course}"
     )

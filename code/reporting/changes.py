@@ -22,7 +22,8 @@ def counterfactuals(run: Run) -> Iterator[Markup]:
         return
     turned = int(found["turned"].sum())
     yield paragraph(
-        f"{turned} of {len(found)} decisions were turned within what hearts show. A network that "
+        f"{turned} of {len(found)} decisions were turned within what the data set's records "
+        "show. A network that "
         "has learnt nothing can be turned as well: this says what the network follows, not that it "
         "has learnt it."
     )

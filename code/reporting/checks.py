@@ -1,4 +1,4 @@
-"""Sections of the report on which method to believe, and on subgroups."""
+"""Sections of the report on how the methods do, and on subgroups."""
 
 from collections.abc import Iterator
 

@@ -382,7 +382,10 @@ def changes(run: Run) -> Iterator[Finding]:
     if found is None or not len(found):
         return
     turned = int(found["turned"].astype(bool).sum())
-    text = f"changing waves within what hearts show turned {turned} of {len(found)} decisions."
+    text = (
+        f"changing waves within what the data set's records show turned {turned} of "
+        f"{len(found)} decisions."
+    )
     card = run.csv("counterfactual/card.csv")
     tested = None if card is None else card[_column(card, "p").notna()]
     sources = "counterfactual/counterfactuals.csv"
@@ -498,7 +501,7 @@ def findings(run: Run) -> list[Finding]:
         for section, title in (
             ("concepts", "concepts"),
             ("glocal", "groups of patients"),
-            ("sanity", "which method to believe"),
+            ("sanity", "how the methods do"),
             ("counterfactuals", "what would turn an answer"),
             ("discovery", "subgroups"),
         )
@@ -517,7 +520,7 @@ def asked_of(run: Run) -> str:
     if is_regression(info.task):
         asked = f"measures {info.task.replace('_', ' ')} in {named(list(info.labels))}"
     else:
-        asked = f"reads an ECG for {named([class_in_words(name) for name in info.labels], 3)}"
+        asked = f"has outputs for {named([class_in_words(name) for name in info.labels], 3)}"
     return (
         f"Explanations of the network {info.run_folder_name} ({info.modelname}), which {asked}, "
         f"and what tests say of them. Data: {run.data_in_words()}."

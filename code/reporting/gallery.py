@@ -76,15 +76,16 @@ KINDS = {
         "One ECG",
         "Twelve leads on paper at 25 mm/s; the pulse at the left of each row is 1 mV. The band "
         "behind the trace is the relevance for the class in the title: vermillion for it, blue "
-        "against it. The line below the title says what the network answered and whether it is "
-        "right. The ledger at the lower right says how much of the answer the map accounts for. "
+        "against it. The line below the title says what the network answered and whether the "
+        "label agrees. The ledger at the lower right says how much of the answer the map "
+        "accounts for. "
         "`--layout 3x4` prints three rows of four leads with a rhythm strip.",
     ),
     "compare": Kind(
         "local*/compare_*.png",
         "One ECG, methods side by side",
         "The same beats under each method (`--compare`). Every column has a colour scale of its "
-        "own, below it. Where methods disagree, look at the checks below before believing one.",
+        "own, below it. Where methods disagree, none is right by itself: see the checks below.",
     ),
     "groups": Kind(
         "glocal/groups_*.png",
@@ -106,26 +107,29 @@ KINDS = {
         "glocal/scorecard.png",
         "Scorecard: maps against criteria",
         "Left: rows are maps, columns are cards of criteria; above 1 (vermillion) the card's leads "
-        "stand out in the map. The own card is framed and should win its row. Right: the score on "
+        "stand out in the map. The own card is framed: a map that follows the criteria has its "
+        "largest value there. Right: the score on "
         "the own card with its interval, beside noise, plain signal size, and other cards.",
     ),
     "ranking": Kind(
         "sanity/ranking.png",
-        "Checks: which method to believe",
+        "Checks: how the methods do",
         "Rows are methods, columns are checks: 0 is chance, 1 perfect. A dot: best, or not told "
-        "from the best. Below the line the controls: a method that does not beat them says nothing "
-        "about the network.",
+        "from the best. Below the line the controls: where a method does no better than they, "
+        "that check does not show that its map depends on the network.",
     ),
     "amplitude_boxes": Kind(
         "sanity/amplitude_boxes.png",
         "Checks: the right lead",
-        "Networks that predict the amplitude of a wave in one lead must look at that lead. Boxes: "
+        "A network that measures a wave in one lead should need that lead (limb leads follow "
+        "from two of them: another limb lead is no wrong answer). Boxes: "
         "share of the map in the right lead over records; dashed: chance.",
     ),
     "amplitude_curves": Kind(
         "sanity/amplitude_curves.png",
         "Checks: the right wave",
-        "The same in time: a network that predicts the T wave must look after the QRS complex.",
+        "The same in time: a network that measures the T wave should need what follows the QRS "
+        "complex.",
     ),
     "randomisation": Kind(
         "sanity/randomisation.png",
@@ -138,7 +142,8 @@ KINDS = {
         "Checks: removing what matters",
         "What happens to the answer as cells are replaced by an uneventful signal, most relevant "
         "first (vermillion), least first (blue), in random order (grey). The wider the two are "
-        "apart, the more faithful the map. Bands: 95 % intervals over patients.",
+        "apart, the better the map does by this score, which favours methods that take pieces "
+        "away themselves. Bands: 95 % intervals over patients.",
     ),
     "localisation": Kind(
         "sanity/localisation.png",

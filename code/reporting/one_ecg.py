@@ -232,7 +232,7 @@ def sentences(run: Run, folder: Path) -> Iterator[Finding]:
         yield Finding("How sure:", text, "prediction", "metrics.json")
     text = strongest_cells(read_csv(folder / "cells.csv", **AS_TEXT), prediction)
     if text:
-        yield Finding("Why:", text, "ecg", "the ECG below")
+        yield Finding("Where the map is:", text, "ecg", "the ECG below")
     notes = condensed(read_csv(folder / NOTES)).fillna("")
     flagged = notes["value"].str.startswith("flagged")
     for row in notes[notes["what"] == "signal quality"].itertuples():
