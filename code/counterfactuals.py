@@ -1,4 +1,4 @@
-"""8. Counterfactuals: the smallest physiological change of an ECG that turns a network's decision.
+"""8. Counterfactuals: few and small physiological changes of an ECG that turn a network's decision.
 
 Reads:   the checkpoint (--model_path) and <data_path>/raw<Hz>.pkl, ptbxl_database_enriched.csv,
          multihot_<task>.npy

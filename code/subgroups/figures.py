@@ -247,11 +247,9 @@ def draw_enrichment(
         )
         ax.hlines(y, shares.min(axis=1), shares.max(axis=1), color="#bbbbbb", linewidth=1)
         styles = group_styles(sorted(names.values()), cohort)
-        shown_as = dict(enumerate(shares))
-        for number in sorted(shown_as, key=lambda one: names[one]):  # alike in all legends
-            column = shown_as[number]
-            sure = rows["p_holm"] < 0.05
-            colour = styles[names[number]][0]
+        clusters = map(names.get, range(shares.shape[1]))
+        for cluster, column in sorted(zip(clusters, shares, strict=True)):  # alike in all legends
+            sure, colour = rows["p_holm"] < 0.05, styles[cluster][0]
             for mask, face in ((sure, colour), (~sure, "white")):
                 ax.scatter(
                     shares[column][mask],
@@ -260,7 +258,7 @@ def draw_enrichment(
                     edgecolors=colour,
                     s=28,
                     zorder=3,
-                    label=None if face == "white" else f"cluster {names[number]}",
+                    label=None if face == "white" else f"cluster {cluster}",
                 )
         ax.set(
             yticks=y,
