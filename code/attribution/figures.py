@@ -13,7 +13,7 @@ from attribution.explanation import ledger_words
 from attribution.job import CHUNK, Job, chunk
 from attribution.methods import get_method
 from attribution.plan import Target
-from common.ecg_paper import Heat, Record, comparison, twelve_leads
+from common.ecg_paper import PAGE_SECONDS, Heat, Record, comparison, twelve_leads
 from common.files import write_figure
 from common.labels import is_regression, slug
 from common.plotting import style
@@ -213,6 +213,11 @@ def _single(job, target, position, method, absolute, name, layout):
     heat = heat_of(job, method, *_arrays(job, method, target, position), absolute)
     start, stop = _seen([heat])
     record = record_of(job, target, position, name, method_in_words(method))
+    on_a_page = int(PAGE_SECONDS * record.sampling_rate)
+    if stop - start > on_a_page:
+        stop = start + on_a_page
+        begins, ends = (place / record.sampling_rate for place in (start, stop))
+        record.foot.append(f"{begins:g} to {ends:.4g} s of {record.seconds:.4g} s")
     return twelve_leads(record.cut(start, stop), heat.cut(start, stop), layout)
 
 

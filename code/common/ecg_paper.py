@@ -44,6 +44,7 @@ MM_PER_LETTER = 1.15  # of the smallest print, on average
 MAX_SQUEEZE = 0.8  # rows may come this much closer than their leads need before the gain is halved
 PULSE_ROOM = 1.5  # mm beside its own height that a row's calibration pulse needs
 RHYTHM_LEAD = LEADS.index("II")
+PAGE_SECONDS = (PAPER[2] - PAPER[0] - MARGIN) / MM_PER_SECOND  # what a page is wide enough for
 FOUR_COLUMNS = np.arange(12).reshape(4, 3)  # I II III | aVR aVL aVF | V1 V2 V3 | V4 V5 V6
 
 
