@@ -89,7 +89,8 @@ def main(args: argparse.Namespace) -> None:
             PageSection(name, one.title, build(found, name), one.short) for name, one in sections
         ]
     simulated = "SIMULATED: " if found.simulated() else ""
-    title = f"{simulated}{found.info.modelname} on {found.info.task}"
+    name = f", {found.info.run_name}" if found.info.run_name else ""
+    title = f"{simulated}{found.info.modelname} on {found.info.task}{name}"
     path = found.folder / "report.html"
     subtitle = "XAI4ECG report. For research; not a medical device."
     remove_leftovers(found.folder)

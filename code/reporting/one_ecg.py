@@ -18,7 +18,7 @@ from records.quality import flag_in_words, flags_of
 from reporting.fragments import Finding, interval, is_score, named
 from reporting.local import AS_TEXT, SIGNAL, condensed, viewed_records
 from reporting.page import PageSection, details, findings_list, join, page, paragraph, table, viewer
-from reporting.performance import CHANCE, beats_chance, scores_of
+from reporting.performance import CHANCE, beats_chance, scores_of, unlike_training
 from reporting.run import Run
 from reporting.viewer import UNSEEN, book, prediction_table
 
@@ -286,7 +286,7 @@ def how_sure(run: Run, prediction: pd.DataFrame, most: int = 3) -> str:
         auc = interval(one["value"], low, one.get("high"))
         doubt = "" if low is not None and low > CHANCE else ", not shown to be better than chance"
         parts.append(f"{name} AUC {auc} ({one['n_positive']} ECGs with it{doubt})")
-    return f"on ECGs it was not trained on: {'; '.join(parts)}." if metrics and parts else ""
+    return f"on ECGs{unlike_training(run)}: {'; '.join(parts)}." if metrics and parts else ""
 
 
 def strongest_cells(

@@ -21,6 +21,8 @@ from reporting.run import Run
 
 CHANCE = 0.5  # AUC of guessing
 FEW_POSITIVES = 10  # below that a class's AUC says little
+UNCALIBRATED = 0.1  # mean distance of probability and observed share from which on it is warned
+IMPORTED = "imported"  # name of networks that were trained elsewhere
 TOPIC = "How well it predicts:"
 NOTHING = "so nothing below says anything about patients"
 
@@ -151,13 +153,17 @@ def how_well(run: Run) -> Iterator[Finding]:
         text = "not measured, so whether anything below is about patients is open."
         yield Finding(TOPIC, text, "performance", "the run folder", "warn")
         return
-    said = _fit_said(scores) if is_regression(run.info.task) else _discrimination_said(score)
+    measure = is_regression(run.info.task)
+    said = (
+        f"{_fit_said(scores) if measure else _discrimination_said(score)}{_tested_on(run, score)}"
+    )
     if beats_chance(run):
         yield Finding(TOPIC, f"{said}.", "performance", "metrics.json", "yes")
     else:
         text = f"not shown to predict better than chance, {NOTHING}: {said}."
         yield Finding(TOPIC, text, "performance", "metrics.json", "warn")
     yield from _classes_of_which_little_is_said(scores.get("per_class_auc", {}))
+    yield from _uncalibrated(scores)
     yield from _elsewhere(run)
 
 
@@ -192,14 +198,36 @@ def _fit_said(scores):
     if error and error["value"] is not None:
         mean = interval(error["value"], error.get("low"), error.get("high"), 3)
         text += f", mean error {mean} mV"
-    return f"{text}, on {fit['n']} ECGs it was not trained on"
+    return text
 
 
 def _discrimination_said(macro):
     classes = f" over {macro['n_classes']} classes" if "n_classes" in macro else ""
-    records = f", on {macro['n']} ECGs it was not trained on" if "n" in macro else ""
     auc = interval(macro["value"], macro.get("low"), macro.get("high"))
-    return f"mean AUC{classes} {auc} (chance: {CHANCE}){records}"
+    return f"mean AUC{classes} {auc} (chance: {CHANCE})"
+
+
+def _tested_on(run, score):
+    """How many ECGs, and what is known of whether the network was trained on them."""
+    return f", on {score['n']} ECGs{unlike_training(run)}" if "n" in score else ""
+
+
+def unlike_training(run: Run) -> str:
+    """Behind `ECGs`: that the network was not trained on them, where its training was made here."""
+    if run.info.modelname == IMPORTED:
+        return " (whether it was trained on some of them is not known)"
+    return " it was not trained on"
+
+
+def _uncalibrated(scores):
+    """A warning where probabilities are far from the share of ECGs that have the class."""
+    error = scores.get("calibration_error")
+    if error is not None and error > UNCALIBRATED:
+        text = (
+            f"probabilities are off by {error:.2f} on average (calibration error): read them as "
+            "scores, beside their thresholds."
+        )
+        yield Finding("Probabilities:", text, "performance", "metrics.json", "warn")
 
 
 def _classes_of_which_little_is_said(per_class):
@@ -216,7 +244,7 @@ def _classes_of_which_little_is_said(per_class):
             f"{named(guessed)}: not shown to be recognised better than by chance, so what is said "
             "of them below describes the network, not patients."
         )
-        yield Finding("No better than chance:", text, "performance", "metrics.json", "warn")
+        yield Finding("Not shown to beat chance:", text, "performance", "metrics.json", "warn")
     few = [name for name, one in per_class.items() if 0 < one["n_positive"] < FEW_POSITIVES]
     none = [name for name, one in per_class.items() if one["n_positive"] == 0]
     parts = [

@@ -391,11 +391,11 @@ def test_a_network_whose_scores_were_not_measured_is_not_taken_for_a_good_one(tm
 def test_a_class_that_is_guessed_is_named_where_there_are_enough_of_it(tmp_path):
     run = run_of(tmp_path, 0)
     with_auc(tmp_path, norm=(0.55, 0.37, 0.72))
-    (said,) = [one.text for one in findings(run) if one.topic == "No better than chance:"]
+    (said,) = [one.text for one in findings(run) if one.topic == "Not shown to beat chance:"]
     assert said.startswith("NORM (AUC 0.55 [0.37, 0.72]): not shown to be recognised")
     assert "AMI" not in said
     with_auc(tmp_path)
-    assert not [one for one in findings(run) if one.topic == "No better than chance:"]
+    assert not [one for one in findings(run) if one.topic == "Not shown to beat chance:"]
 
 
 def test_a_measurement_that_is_no_better_than_the_mean_is_no_finding(tmp_path):
@@ -432,3 +432,16 @@ def test_a_network_of_simulated_ecgs_on_others_is_a_warning(tmp_path):
     said = [one for one in findings(run) if one.topic == "Other data:"]
     assert [one.kind for one in said] == ["warn"]
     assert "trained on simulated ECGs (a simulated cohort of 600 records)" in said[0].text
+
+
+def test_probabilities_that_are_none_and_training_that_is_unknown_are_said(tmp_path):
+    run = run_of(tmp_path, 0)
+    path = tmp_path / "metrics.json"
+    content = json.loads(path.read_text())
+    content["windows"]["calibration_error"] = 0.604
+    path.write_text(json.dumps(content))
+    run.info.modelname = "imported"
+    first, *others = findings(run)
+    assert "ECGs (whether it was trained on some of them is not known)" in first.text
+    (said,) = [one for one in others if one.topic == "Probabilities:"]
+    assert said.text.startswith("probabilities are off by 0.60 on average")

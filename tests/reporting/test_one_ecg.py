@@ -113,7 +113,8 @@ def test_classes_may_be_called_as_numbers_and_blanks_are(tmp_path):
     assert back["class"].tolist() == ["1", "NA", "null"]
     assert np.isnan(back["threshold"].iloc[1])
     metrics = {"windows": {"per_class_auc": {"1": {"value": 0.9, "n_positive": 3}}}}
-    assert "1 AUC 0.90 (no interval)" in how_sure(SimpleNamespace(json=lambda _: metrics), back)
+    run = SimpleNamespace(json=lambda _: metrics, info=SimpleNamespace(modelname="lenet"))
+    assert "1 AUC 0.90 (no interval)" in how_sure(run, back)
 
 
 def notes_of(*rows):
@@ -147,13 +148,16 @@ def test_flags_are_one_line_and_what_is_abnormal_is_a_sentence():
 def test_how_sure_and_why_are_read_from_the_tables():
     one = {"value": 0.93, "low": 0.8, "high": 0.97, "n_positive": 12}
     metrics = {"windows": {"per_class_auc": {"AMI": one, "LVH": {"value": None}}}}
-    run = SimpleNamespace(json=lambda name: metrics)
+    info = SimpleNamespace(modelname="lenet")
+    run = SimpleNamespace(json=lambda name: metrics, info=info)
     table = pd.DataFrame({"class": ["LVH", "AMI", "NORM"], "positive": ["yes", "yes", "no"]})
     assert how_sure(run, table) == (
         "on ECGs it was not trained on: LVH could not be tested; AMI AUC 0.93 [0.80, 0.97] "
         "(12 ECGs with it)."
     )
-    assert how_sure(SimpleNamespace(json=lambda name: {}), table) == ""
+    assert how_sure(SimpleNamespace(json=lambda name: {}, info=info), table) == ""
+    info.modelname = "imported"
+    assert how_sure(run, table).startswith("on ECGs (whether it was trained on some of them is not")
     rows = [
         ("AMI", "ig", "V2", "R-Peak", 1),
         ("AMI", "ig", "V3", "jt", 2),
