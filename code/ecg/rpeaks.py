@@ -53,14 +53,14 @@ def detect_in(leads: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
     leads = at_rate(leads, sampling_rate, RATE)  # (N, 8, T at 100 Hz)
     if leads.shape[2] < RATE // 2:  # shorter than half a second: no beat can be told from noise
         return [np.array([], dtype=int)] * len(leads)
-    courses = _courses(leads, BAND)
+    courses, places = _courses(leads)
     first = np.sqrt((courses**2).sum(axis=1))
     likely = _crests(first)
     activity = _up_to_typical(courses, likely).sum(axis=1)
     beats = _crests(activity)
     bends = np.sqrt((_up_to_typical(_bends(leads), beats) ** 2).sum(axis=1))
     sharpness = _largest_near(bends)
-    places = _up_to_typical(_courses(leads, PLACE_BAND), beats)
+    places = _up_to_typical(places, beats)
     places = np.sqrt((places**2).sum(axis=1))
     typical = _median_of_sorted(np.sort(activity, axis=1))
     peaks = []
@@ -78,17 +78,33 @@ def _places_in_rows(mask):
 
 
 @functools.cache
-def _filter_of(band):
-    """The filter of a band: its design takes as long as filtering ten records."""
-    return scipy.signal.butter(2, band, "bandpass", fs=RATE, output="sos")
+def _gains(length):
+    """How much of each frequency BAND and PLACE_BAND let pass, forwards and backwards: two
+    (length // 2 + 1,).
+    """
+    frequencies = np.fft.rfftfreq(length, 1 / RATE)
+    found = []
+    for band in (BAND, PLACE_BAND):
+        filtered = scipy.signal.butter(2, band, "bandpass", fs=RATE, output="sos")
+        _, gain = scipy.signal.freqz_sos(filtered, frequencies, fs=RATE)
+        found.append((np.abs(gain) ** 2).astype(np.float32))
+    return found
 
 
-def _courses(leads, band):
-    """Size of a band (Hz) in every lead (n, leads, T), smoothed over time."""
-    padding = min(50, leads.shape[2] - 1)
-    filtered = scipy.signal.sosfiltfilt(_filter_of(band), leads, axis=2, padlen=padding)
-    power = ndimage.uniform_filter1d(filtered**2, int(SMOOTHING * RATE), axis=2)
-    return np.sqrt(np.maximum(power, 0))  # a running sum may end a little below 0
+def _courses(leads):
+    """Size of BAND and of PLACE_BAND in every lead, smoothed over time: two (n, leads, T)."""
+    n_samples = leads.shape[2]
+    edge = min(RATE, n_samples - 1)  # the ends are continued by point reflection
+    length = scipy.fft.next_fast_len(n_samples + 2 * edge, real=True)
+    padded = np.pad(leads, [(0, 0), (0, 0), (edge, edge)], mode="reflect", reflect_type="odd")
+    spectrum = scipy.fft.rfft(padded, length, axis=2)
+    inside = slice(edge, edge + n_samples)
+    found = []
+    for gain in _gains(length):
+        filtered = scipy.fft.irfft(spectrum * gain, length, axis=2)[..., inside]
+        power = ndimage.uniform_filter1d(filtered**2, int(SMOOTHING * RATE), axis=2)
+        found.append(np.sqrt(np.maximum(power, 0)))  # a running sum may end a little below 0
+    return found
 
 
 def _crests(activity):
