@@ -92,3 +92,16 @@ def test_waves_that_differ_are_no_p_where_intervals_vary(alike, gaps, expected):
     median = MedianBeats(beat, beat, centres, centres >= 0, np.zeros(1, int), [windows])
     found = differing(median, np.array([150.0]), np.array([210.0]), np.array([True]))
     assert found.tolist() == [expected]
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+@pytest.mark.parametrize(("bpm", "pr"), [(80, 300), (90, 220), (90, 260), (110, 160)])
+def test_p_on_the_flank_of_t_is_found_where_it_is(rate, bpm, pr):
+    beats = regular(bpm)
+    signal = known_ecg(beats, rate, without="P", noise=0.01)
+    signal = signal + atrial_waves(beats - pr, rate, np.full(len(beats), 0.6), 20)
+    table = ecg.delineate(signal, rate)
+    p = table[(table["wave"] == "P") & (table["lead"] == "II")].dropna(subset=["peak"])
+    assert len(p) >= len(beats) - 1
+    away = np.abs(p["peak"].to_numpy()[:, None] * 1000 - (beats - pr)).min(axis=1)
+    assert away.max() <= 20

@@ -118,3 +118,15 @@ def test_columns_are_uni_g_names_for_every_lead():
         assert all(table[f"{prefix}_{lead}"].dtype == np.float32 for lead in LEADS)
     assert isinstance(table, pd.DataFrame)
     assert table["r_peaks"].map(type).eq(str).all()
+
+
+def test_r_of_a_wide_qrs_lies_between_its_peaks():
+    from ecg.analysis import TO_MIDDLE, _r_of_wide_qrs
+    from ecg.fiducials import Fiducials
+    from ecg.median_beat import CENTRE
+
+    blank = np.full(2, np.nan)
+    on, off = np.array([CENTRE - 20.0] * 2), np.array([CENTRE + 25.0, CENTRE + 60.0])
+    at = Fiducials(blank, blank, blank, on, off, blank, blank, blank, on)  # 90 and 160 ms
+    moved = _r_of_wide_qrs(np.array([-10, -10]), at)
+    assert moved.tolist() == [-10, round(-10 + TO_MIDDLE * 30)]
