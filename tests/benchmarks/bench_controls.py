@@ -5,15 +5,17 @@ the test with control networks says of groups drawn from them.
         [--untrained 60] [--permuted 40] [--trained 10]
     python tests/benchmarks/bench_controls.py judge FOLDER... [--seeds 1 3 5 10] [--resamples 200]
     python tests/benchmarks/bench_controls.py cost --data_path D [--modelname lenet]
+        [--controls 20] [--kinds untrained permuted]
 
 collect  magnitudes of every concept, layer and class, and those of pseudo-concepts, one file per
          network in FOLDER; goes on where it stopped
 judge    rates over groups drawn at random: any pair called learnt where the group is of held-out
          untrained or label-permuted networks, planted pairs and decoys where it is of trained ones
-cost     seconds of 20 controls of each kind
+cost     seconds of --controls controls of each kind
 """
 
 import argparse
+import os
 import time
 import warnings
 from pathlib import Path
@@ -212,16 +214,21 @@ def _rates(study, learnt, kind):
 
 
 def cost(args):
-    """Seconds of 20 controls of each kind on the training records of a data set."""
+    """Seconds, by the clock and of the processor, of controls of each kind on the training records
+    of a data set, and how busy the machine was.
+    """
     info = info_of(args.modelname)
     training = training_records(info, load_dataset(args.data_path, TASK))
-    for kind in CONTROLS:
-        started = time.perf_counter()
+    for kind in args.kinds:
+        started = time.perf_counter(), time.process_time()
         for seed in range(args.controls):
             make_control(kind, info, training, seed, EPOCHS)
+        clock, processor = time.perf_counter() - started[0], time.process_time() - started[1]
         print(
             f"{args.controls} {kind} {args.modelname}, {len(training)} records, "
-            f"{torch.get_num_threads()} threads: {time.perf_counter() - started:.0f} s"
+            f"{torch.get_num_threads()} threads: {clock:.0f} s, {processor:.0f} s of processor, "
+            f"load {os.getloadavg()[0]:.1f}",
+            flush=True,
         )
 
 
@@ -244,6 +251,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 3, 5, 10])
     parser.add_argument("--resamples", type=int, default=200)
     parser.add_argument("--controls", type=int, default=20)
+    parser.add_argument("--kinds", nargs="+", choices=CONTROLS, default=list(CONTROLS))
     warnings.filterwarnings("ignore", category=RuntimeWarning)
     args = parser.parse_args()
     STUDIES[args.study](args)
