@@ -65,9 +65,8 @@ def find(
     before = rr if before is None else before
     t_before = t_off - before
     t_off = over_leads(t_waves_of_leads(slow, qrs_off, t_peak, rr), "offset")
-    p, no_p = _find_p(
-        median, leads, slow, speed, begin, (t_before, t_off - before), rr, irregularity
-    )
+    regular = (irregularity <= IRREGULAR) & (begin == qrs_on)  # and not paced
+    p, no_p = _find_p(median, leads, slow, speed, begin, (t_before, t_off - before), rr, regular)
     measured_from = qrs_on if every_sample else begin
     found = Fiducials(*p, qrs_on, qrs_off, t_on, t_peak, t_off, measured_from)
     silent = ~np.isfinite(median.beats).all(axis=(1, 2)) | (
@@ -362,16 +361,16 @@ P_STEADY, P_STEADY_IF_IRREGULAR = 0.8, 1.1
 IRREGULAR = 0.06  # RR changes by more than that from beat to beat: atrial fibrillation is likely
 
 
-def _find_p(median, leads, slow, speed, qrs_on, t_before, rr, irregularity):
+def _find_p(median, leads, slow, speed, qrs_on, t_before, rr, regular):
     """Onset, peak and offset of P, three (n,), and where there is none, (n,) bool.
 
     Where beats come regularly P is what is most of a wave by itself, since it may begin on the
     flank of T; if that is none, the largest wave, unless it is such a flank. Where they do not,
-    only the largest is asked: fibrillation has many that are waves by themselves.
+    only the largest is asked: fibrillation has many that are waves by themselves, and a pacemaker's
+    spike has one before it.
 
     t_before  where the T before ends, over all leads together and as their median, two (n,)
     """
-    regular = irregularity <= IRREGULAR
     middle, spread = _of_beats(leads, median, ~regular)
     slow, speed = slow[..., :CENTRE], speed[:, :CENTRE]
     stop = qrs_on - ms_to_samples(16)  # before the smoothed QRS begins
