@@ -45,6 +45,8 @@ from attribution.selection import STRATEGIES, strategies_in_words
 from utils import (
     EXPLAINING,
     LAYOUTS,
+    MOST_HZ,
+    MOST_SECONDS,
     QUALITY_FILE,
     TABLE,
     Dataset,
@@ -61,6 +63,7 @@ from utils import (
     is_regression,
     load_dataset_for,
     load_model,
+    number_up_to,
     on_main,
     own_data,
     path_item,
@@ -257,14 +260,14 @@ def _own_record_options(parser):
     )
     parser.add_argument(
         "--record_rate",
-        type=float,
+        type=number_up_to(MOST_HZ),
         default=None,
         metavar="HZ",
         help="sampling rate of a recording that does not say it (no default)",
     )
     parser.add_argument(
         "--record_start",
-        type=float,
+        type=number_up_to(MOST_SECONDS, zero=True),
         default=0.0,
         metavar="S",
         help="where in a longer recording the 10 s begin (default 0)",

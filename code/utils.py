@@ -111,9 +111,12 @@ FOR_STAGES = {
     ),
     "common.options": (
         "EXPLAINING",
+        "MOST_HZ",
+        "MOST_SECONDS",
         "at_least_two",
         "count",
         "fraction",
+        "number_up_to",
         "path_item",
         "positive_int",
     ),

@@ -821,6 +821,7 @@ def test_broken_own_records_are_refused(own, run_path, tmp_path, change, pattern
         (("--strategy", "false_negatives"), "finds no record for any of NORM, LVH"),
         (("--ecg_ids", "999999"), "no record with ecg_id 999999"),
         (("--record", "nowhere/mine"), r"mine\.hea does not exist"),
+        (("--record", "tests"), r"tests is a folder: name one recording in it"),
         (("--record", "x.csv", "--ecg_ids", "1"), "exclude each other"),
     ],
 )
@@ -832,14 +833,23 @@ def test_bad_options_are_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("option", [("--strategy", "worst"), ("--window", "all")])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--strategy", "worst"),
+        ("--window", "all"),
+        ("--record_rate", "0"),
+        ("--record_rate", "nan"),
+        ("--record_start", "-1"),
+    ],
+)
 def test_bad_choices_end_with_one_line(option, capsys):
     with pytest.raises(SystemExit) as ended:
         lrp_analysis.get_args_parser().parse_args(option)
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "choose from" in error
+    assert "choose from" in error or "is not a number" in error
 
 
 def test_signal_quality_stands_beside_the_record():

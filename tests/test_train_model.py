@@ -21,6 +21,7 @@ import utils
 from common.cli import run
 from common.files import UserError, read_npy, write_npy, write_pickle
 from conftest import ROOT, run_script
+from networks import models
 from networks.checkpoints import load_checkpoint
 from networks.inference import predict
 from networks.training import interrupts_held_back
@@ -393,6 +394,35 @@ def test_testing_other_data_does_not_replace_a_runs_results(finished, tmp_path):
 def test_what_cannot_work_is_said_before_anything_is_written(tiny, tmp_path, options, said):
     with pytest.raises(UserError, match=said):
         _main(tiny, tmp_path / "output", *options)
+    assert not (tmp_path / "output").exists()
+
+
+ARCHITECTURES = """
+from torch import nn
+
+def long_alone(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(12000, num_classes))
+
+def two_classes():
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(2))
+"""
+
+
+@pytest.mark.parametrize(
+    ("maker", "said"),
+    [
+        ("long_alone", r"lengths\.py fails on crops of 2\.5 s .*--crop_seconds takes the length"),
+        ("two_classes", r"lengths\.py gives \(2, 2\) for 2 crops: expected .* \(2, 5\)"),
+    ],
+)
+def test_an_architecture_of_ones_own_is_tried_before_anything_is_written(
+    tiny, tmp_path, monkeypatch, maker, said
+):
+    (tmp_path / "lengths.py").write_text(ARCHITECTURES)
+    monkeypatch.delitem(models.MODELS, "lengths", raising=False)
+    with pytest.raises(UserError, match=said):
+        _main(tiny, tmp_path / "output", "--modelname", f"{tmp_path / 'lengths.py'}:{maker}")
+    monkeypatch.delitem(models.MODELS, "lengths")
     assert not (tmp_path / "output").exists()
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from common.labels import TASKS, WINDOWS
 
+MOST_HZ, MOST_SECONDS = 10_000, 10_000_000  # of a recording: four months
 # ---------------------------------------------------------------- types of values
 
 
@@ -53,7 +54,8 @@ def number_up_to(most: float, zero: bool = False) -> Callable[[str], float]:
         with contextlib.suppress(ValueError):
             if 0 < float(text) <= most or (zero and float(text) == 0):
                 return float(text)
-        raise argparse.ArgumentTypeError(f"{text[:40]} is not a number above 0 and up to {most:g}")
+        least = "from 0" if zero else "above 0 and"
+        raise argparse.ArgumentTypeError(f"{text[:40]} is not a number {least} up to {most:g}")
 
     return read
 

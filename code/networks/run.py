@@ -161,6 +161,35 @@ def new_model(info: ModelInfo, finetune: str | None) -> torch.nn.Module:
 # ---------------------------------------------------------------- train
 
 
+def check_architecture(model: nn.Module, info: ModelInfo) -> None:
+    """UserError where an architecture of one's own fails on crops as it will be trained on, or does
+    not give one number per class of them.
+    """
+    if info.origin is None:
+        return
+    file = info.origin["file"]
+    crops = torch.zeros(2, len(info.leads), info.crop)
+    length = f"{info.crop_seconds:g} s ({info.crop} samples) of {len(info.leads)} leads"
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            output = model.eval()(crops)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"the network of {file} fails on crops of {length}: {reason}; --crop_seconds takes the "
+            "length that it is made for"
+        ) from None
+    finally:
+        model.train()
+    shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if shape != (2, len(info.labels)):
+        raise UserError(
+            f"the network of {file} gives {shape} for 2 crops: expected one number for each of the "
+            f"{len(info.labels)} classes of {info.task}, (2, {len(info.labels)}); a maker with an "
+            "argument num_classes is told how many"
+        )
+
+
 def check_trainable(splits: dict[str, Dataset], info: ModelInfo, recipe: Recipe) -> None:
     """UserError where the best epoch could not be chosen, or a batch would be too small."""
     if not is_regression(info.task) and not evaluable(splits["validation"].labels).any():
@@ -198,6 +227,7 @@ def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
     args.output_path = args.output_path or OUTPUT_PATH
     info, recipe = info_of(args), recipe_of(args)
     model = new_model(info, args.finetune)
+    check_architecture(model, info)
     splits = load_splits(args, info)
     check_trainable(splits, info, recipe)
     data = fingerprint(splits)

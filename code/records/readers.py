@@ -27,10 +27,14 @@ def read_recording(path: str | Path, asked: Asked = NOTHING) -> Recording:
     if found is not None:
         return read_wfdb_recording(found, asked)
     suffix = Path(str(path).partition("#")[0]).suffix.lower()
-    if suffix in READERS:
+    if suffix in READERS and not Path(path).is_dir():
         return READERS[suffix](path, asked)
     if Path(path).is_file() and vendor_files.looks_like_one(path):
         return vendor_files.read_vendor_recording(path, asked)
+    if Path(path).is_dir():
+        raise UserError(
+            f"{path} is a folder: name one recording in it (import_records.py takes all)"
+        )
     name = Path(path).with_suffix("") if suffix in (".dat", ".hea") else Path(path)
     raise UserError(
         f"{name}.hea does not exist: a recording is a WFDB record, or a file that ends in "
