@@ -1,5 +1,7 @@
 """Figure of the scorecard: every map on every card, and the own cards beside the controls."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -81,11 +83,9 @@ def _lead_lifts(ax, one, method):
     ax.set(xlabel="card", ylabel="map of")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    ax.set_title(
-        f"{method}: score of the card over its mean in other leads (* p < .05, neighbours kept)",
-        fontsize=8.5,
-        loc="left",
-    )
+    title = f"{method}: score of the card over its mean in other leads (* p < .05, neighbours kept)"
+    letters = int(15 * (0.6 * len(cards) + 1.2))  # of a line as wide as the panel
+    ax.set_title(textwrap.fill(title, letters), fontsize=8.5, loc="left")
 
 
 def _lifts(ax, table, method):

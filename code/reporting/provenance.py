@@ -56,7 +56,9 @@ def provenance(run: Run) -> Iterator[Markup]:
     for stage_file, what in (line.split(": ", 1) for line in broken_links(run.folder)):
         affected.setdefault(what, []).append(Path(stage_file).name)
     for what, names in affected.items():
-        found = "Cannot be checked" if what.endswith("is missing") else "Artefacts do not match"
+        found = "Artefacts do not match"
+        if what.endswith(("is missing", "not finished")):
+            found = "Cannot be checked"
         yield paragraph(f"{found}: {what} ({', '.join(names)}).", "warn")
     stages = [(path, read_stage(path)) for path in stage_files(run.folder)]
     data = [(path, read_stage(path)) for path in data_files(run.folder) if path.is_file()]
