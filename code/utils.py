@@ -30,7 +30,8 @@ OFFERED = {
     ),
     "common.words": ("class_in_words", "method_in_words"),
     # files
-    "common.files": ("UserError", "read_npz", "read_pickle", "write_figure"),
+    "common.files": ("UserError", "read_npz", "read_pickle"),
+    "common.figure_files": ("write_figure",),
     "common.stage": ("Stage",),
     # ECGs: measured and cut into segments
     "ecg.analysis": ("detect_r_peaks", "measure", "measure_all"),

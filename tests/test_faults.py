@@ -31,6 +31,7 @@ import import_records
 import preprocessing
 import report
 import sanity_checks
+from common.figure_files import write_figure
 from common.files import (
     read_json,
     read_npy,
@@ -38,7 +39,6 @@ from common.files import (
     read_pickle,
     sha256,
     write_csv,
-    write_figure,
     write_json,
     write_npy,
     write_npz,
@@ -157,7 +157,7 @@ def test_mutated_records_are_refused_or_read_as_wfdb_reads_them(source, suffix, 
 
     def judge(_):
         try:
-            found = read_record(name, 100)
+            found, _ = read_record(name, 100, 1000)
         except RecordError:
             _, error = attempt(
                 lambda _: refuse(read_records(source, [file_name(3, 100)], [3], 100).problems, 1)

@@ -11,7 +11,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from common.files import write_csv, write_figure, write_json
+from common.figure_files import write_figure
+from common.files import write_csv, write_json
 from common.labels import LEADS, TASKS
 from common.stage import Stage
 from conftest import run_script

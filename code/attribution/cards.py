@@ -180,7 +180,7 @@ def read_cards(path: str | Path, labels: Sequence[str]) -> dict[str, Card]:
     """Label -> card of a csv with a row per lead and segment: label, lead, segment and, if wanted,
     sign.
 
-    `segment` is one of the 24 segments or a stretch of STRETCHES; `sign` says which voltage there
+    `segment` is one of the 24 segments or a wave of WAVES; `sign` says which voltage there
     argues for the label: 1 higher, -1 lower, 0 or blank no direction. UserError for a name that is
     not known, and where no row speaks of any of `labels`.
     """

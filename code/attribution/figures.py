@@ -14,7 +14,7 @@ from attribution.job import CHUNK, Job, chunk
 from attribution.methods import get_method
 from attribution.plan import Target
 from common.ecg_paper import PAGE_SECONDS, Heat, Record, comparison, twelve_leads
-from common.files import write_figure
+from common.figure_files import write_figure
 from common.labels import is_regression, slug
 from common.plotting import style
 from common.words import class_in_words, method_in_words

@@ -64,10 +64,6 @@ class LinearMap:
             return s.double() @ bias.double()
         return self.totals(s * self.along_output(bias))
 
-    def extremes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Least and largest input, and 0, between which the bounded rule works."""
-        return x.clamp(max=0), x.clamp(min=0)
-
 
 class ConvMap(LinearMap):
     """A convolution in one or more dimensions: strided, dilated, grouped, transposed, padded."""
@@ -133,11 +129,6 @@ class ConvMap(LinearMap):
         if bias is not None and self.totals is per_record:
             return s.flatten(2).sum(dim=2).double() @ bias.double()
         return super().bias_share(s, bias)
-
-    def extremes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each record and channel."""
-        dims = tuple(range(2, x.ndim))
-        return x.amin(dims, keepdim=True).clamp(max=0), x.amax(dims, keepdim=True).clamp(min=0)
 
 
 def _per_dim(value, dims):

@@ -7,7 +7,7 @@ stabiliser; each of the three is computed from its own terms:
     sum_j R_j + bias + stabiliser = sum_k R_k        for every record
 
 Formulas: Bach et al., PLoS ONE 10 (2015) e0130140 (0, epsilon, alpha-beta); Montavon et al.,
-Pattern Recognit 65 (2017) 211 (z+, w2, bounded); Montavon et al., LNCS 11700 (2019) 193 (gamma);
+Pattern Recognit 65 (2017) 211 (z+); Montavon et al., LNCS 11700 (2019) 193 (gamma);
 Lapuschkin et al., Nat Commun 10 (2019) 1096 (flat). Contributions of signed inputs: c+ = x+ w+ + x-
 w- is what raises an output, c- = x+ w- + x- w+ what lowers it.
 
@@ -22,8 +22,6 @@ always 1 |
 | AlphaBeta | alpha c+_jk / z+_k - beta c-_jk / z-_k | b+ among the raising, b- among the lowering
 terms |
 | Flat | 1 / number of inputs the output sees | none |
-| WSquare | w_jk^2 / sum w^2 | none |
-| Bounded | (x_j w_jk - low_j w+_jk - high_j w-_jk) / sum | none |
 """
 
 import functools
@@ -234,39 +232,3 @@ class Flat:
 
     def __call__(self, linear, x, y, relevance):
         return _by_weights(linear, torch.ones_like(linear.weight), x, relevance)
-
-
-@dataclass(frozen=True)
-class WSquare:
-    """Inputs share by their squared weights, whatever their values."""
-
-    def __call__(self, linear, x, y, relevance):
-        return _by_weights(linear, linear.weight.square(), x, relevance)
-
-
-@dataclass(frozen=True)
-class Bounded:
-    """Rule for an input between bounds (mV); without bounds, each record's own least and largest
-    value per channel, and 0.
-    """
-
-    low: float | None = None
-    high: float | None = None
-
-    def __call__(self, linear, x, y, relevance):
-        low, high = self._bounds(x, *linear.extremes(x))
-        up, down = linear.weight.clamp(min=0), linear.weight.clamp(max=0)
-        parts = [(x, linear.weight), (-low.expand_as(x), up), (-high.expand_as(x), down)]
-        s, lost = safe_ratio(linear, relevance, contribution(linear, parts))
-        return distribute(linear, parts, s), Shares(torch.zeros_like(lost), lost)
-
-    def _bounds(self, x, low, high):
-        if self.low is not None:
-            low = torch.full_like(low, self.low)
-        if self.high is not None:
-            high = torch.full_like(high, self.high)
-        if bool((x < low).any()) or bool((x > high).any()):
-            raise UserError(
-                f"the input leaves the bounds {self.low} .. {self.high} of the bounded rule"
-            )
-        return low, high

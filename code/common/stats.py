@@ -25,17 +25,6 @@ def patient_weights(patients: np.ndarray, n_resamples: int, seed: int) -> np.nda
     return draws[:, index]
 
 
-def percentile_interval(values: np.ndarray, level: float = 0.95, axis: int = 0) -> tuple:
-    """Percentile interval of bootstrap values along `axis`, NaN values (undefined resamples) left
-    out.
-    """
-    tail = (1 - level) / 2
-    if not np.isfinite(values).any():
-        return np.nan, np.nan
-    low, high = np.nanquantile(values, [tail, 1 - tail], axis=axis)
-    return low, high
-
-
 def mean_of_known(values: ArrayLike) -> np.ndarray:
     """Mean over the first axis of what is finite there; NaN, and no warning, where nothing is."""
     values = np.asarray(values)

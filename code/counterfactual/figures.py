@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from attribution.figures import age_and_sex, quality_note, true_labels
 from attribution.plan import Target
 from common.ecg_paper import Mark, Record, before_after
-from common.files import write_figure
+from common.figure_files import write_figure
 from common.labels import LEADS, slug
 from common.plotting import INK, NEGATIVE, POSITIVE, style
 from counterfactual.edits import EDITS

@@ -11,7 +11,8 @@ from torch import nn
 from attribution.cards import cards_for
 from attribution.plan import choose_targets
 from common.cli import say_left_out, say_results
-from common.files import read_csv, read_npz, sha256, write_csv, write_figure
+from common.figure_files import write_figure
+from common.files import read_csv, read_npz, sha256, write_csv
 from common.stage import Stage
 from counterfactual import concept_job, groups
 from counterfactual.edits import limits_of

@@ -40,7 +40,6 @@ SEGMENTS = (
 )
 HALF_WIDTH = 0.02  # s: a point class fades to nothing that far from its point
 POINTS = SEGMENTS[0::2]  # each is followed by the stretch that comes next in SEGMENTS
-STRETCHES = SEGMENTS[1::2]
 
 # wave or interval -> its segments. A point that ends one and begins the next belongs to both, and
 # so do the flanks of R, which are Q's and S's as well: cells are read, not shared out, by waves.

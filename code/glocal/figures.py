@@ -14,7 +14,7 @@ from matplotlib.gridspec import GridSpecFromSubplotSpec
 
 from attribution.methods import get_method
 from common import plotting
-from common.files import write_figure
+from common.figure_files import write_figure
 from common.labels import LEADS, slug
 from common.plotting import ABSOLUTE_CMAP, INK, SIGNED_CMAP, heat_line, heat_norm, plt
 from common.words import class_in_words, method_in_words

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.cli import check_names, say_left_out
-from common.files import UserError, set_up_figures
+from common.files import UserError
 from common.labels import TASKS, is_regression
 from networks import distributed
 from networks.checkpoints import ModelInfo, find_checkpoint, run_folder
@@ -42,6 +42,8 @@ def settle(
     checkpoint = find_checkpoint(checkpoint)
     run = results_folder(args.output_path, info, checkpoint)
     if own_record:
+        from common.figure_files import set_up_figures
+
         set_up_figures("a record of one's own · " + network_in_words(info), dpi=dpi_of(args))
         return Place(run, {})
     if args.data_path is None:
@@ -56,6 +58,8 @@ def settle(
 
 def caption_figures(args: argparse.Namespace, info: ModelInfo, note: str = "") -> None:
     """Have the stage's figures name data set and network, and mark simulated data."""
+    from common.figure_files import set_up_figures  # not every stage that settles draws
+
     used = identify(args.data_path, info.sampling_rate)
     name = used["name"].partition(" (")[0]  # the numbers of whole versions are for the report
     caption = f"data: {name} · {network_in_words(info)}"

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from common.files import UserError, sha256, write_figure
+from common.figure_files import write_figure
+from common.files import UserError, sha256
 from common.labels import is_regression
 from common.stage import Stage
 from networks import distributed

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.files import sha256, write_figure, write_json, write_npz
+from common.figure_files import write_figure
+from common.files import sha256, write_json, write_npz
 from common.labels import WINDOWS, is_regression
 from common.stage import Stage
 from networks import distributed

@@ -24,7 +24,7 @@ def read_array_recording(path: str | Path, asked: Asked) -> Recording:
     """Read the one recording of a file: an array (T, n) or (n, T), n of them signals; what else
     the file holds may say rate, leads, unit, age and sex.
     """
-    values, said = read_array(path)
+    values, said = largest_array(path)
     if values.dtype.kind not in "iuf":
         raise UserError(f"{path} holds {values.dtype}: expected numbers (samples in mV)")
     values = values.as_signals() if isinstance(values, StoredArray) else np.squeeze(values)
@@ -58,7 +58,7 @@ def standard_leads(n: int, path: str | Path) -> list[str]:
     raise UserError(f"{path} has {n} signals without names: give --lead_names")
 
 
-def read_array(path: str | Path) -> tuple[np.ndarray | StoredArray, dict]:
+def largest_array(path: str | Path) -> tuple[np.ndarray | StoredArray, dict]:
     """The largest array of numbers of a file and what it says beside: rate, leads, unit, facts.
     Large arrays of .npy and of MATLAB 7.3 stay in the file until a stretch is asked for.
     """

@@ -16,11 +16,10 @@ import numpy as np
 import pandas as pd
 
 from common.files import UserError, need_file
-from common.labels import LEADS
 from records.array_files import standard_leads
 from records.csv_layout import Layout, is_index, is_time, read_layout, stated_rate
 from records.csv_times import rate_of_column
-from records.lead_names import canonical_lead, lead_positions
+from records.lead_names import canonical_lead, check_lead_names, lead_positions
 from records.recording import Asked, Columns, Recording, from_columns
 from records.units import mv_per
 
@@ -152,21 +151,12 @@ def _columns(path, layout, table, asked):
         if len(given) == len(names):
             signals = list(range(len(names)))
             time = time if time is not None and given[time] == "-" else None
+        check_lead_names(given, len(signals), path)
     elif layout.named:
         given = [names[k] for k in signals]
     else:
         given = _unnamed(path, layout, len(signals))
-    if len(given) != len(signals):
-        raise UserError(
-            f"--lead_names gives {len(given)} names, {path} has {len(signals)} signals: one name "
-            "for each, - for one to leave out"
-        )
     chosen = dict(zip(signals, given, strict=True))
-    unknown = [name for name in given if name != "-" and canonical_lead(name) is None]
-    if asked.lead_names is not None and unknown:
-        raise UserError(
-            f"--lead_names: {', '.join(unknown)} is no lead; accepted are {', '.join(LEADS)} and -"
-        )
     return [chosen.get(k, "-") for k in range(len(names))], time
 
 

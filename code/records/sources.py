@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from common.files import UserError, read_npy
 from records import csv_files, hdf5_files
-from records.array_files import read_array, standard_leads
+from records.array_files import largest_array, standard_leads
 from records.readers import READERS, read_recording
 from records.recording import Asked, Columns, Recording, from_columns
 from records.stored_arrays import StoredArray
@@ -143,7 +143,7 @@ def _array(path, asked):
     """(N, T, leads) of one file, in the usual order of the leads, or as --lead_names has it."""
     if path.suffix.lower() not in (".npy", ".npz", ".mat"):
         return Source([path.stem], lambda number: read_recording(path, asked))
-    values, said = (read_npy(path, mmap=True), {}) if path.suffix == ".npy" else read_array(path)
+    values, said = (read_npy(path, mmap=True), {}) if path.suffix == ".npy" else largest_array(path)
     if isinstance(values, StoredArray):
         values = values[0 : len(values)]
     if values.dtype.kind not in "iuf":

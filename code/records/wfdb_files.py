@@ -48,23 +48,14 @@ class Problem(NamedTuple):
 
 
 def read_record(
-    path: str | Path,
-    sampling_rate: int,
-    n_samples: int | None = None,
-    leads: Sequence[str] = LEADS,
-) -> np.ndarray:
-    """Read the record `path` (no suffix) as float32 (T, leads) in mV, in the order of `leads`.
+    path: str, sampling_rate: int, n_samples: int, leads: Sequence[str] = LEADS
+) -> tuple[np.ndarray, bytes]:
+    """The record `path` (no suffix) as float32 (T, leads) in mV, in the order of `leads`, and the
+    content of its header.
 
-    Raises RecordError where it is missing, damaged, or not `n_samples` (None: 10 s) of these leads
-    at `sampling_rate` Hz.
+    Raises RecordError where it is missing, damaged, or not `n_samples` of these leads at
+    `sampling_rate` Hz.
     """
-    n_samples = n_samples or SECONDS * sampling_rate
-    signal, _ = _read_with_header(str(path), sampling_rate, n_samples, leads)
-    return signal
-
-
-def _read_with_header(path, sampling_rate, n_samples, leads=LEADS):
-    """The signal and the header's bytes."""
     try:
         header = read_header_bytes(path + ".hea")
     except OSError:
@@ -249,7 +240,7 @@ def read_records(
                 raise RecordError(
                     "outside the folder", f"the table names {name!r}, which is not in {root}"
                 )
-            signal, header = _read_with_header(
+            signal, header = read_record(
                 f"{root}/{name}", stored, layout.rates[stored], layout.leads
             )
             room.put(row, spread(resample(signal, stored, sampling_rate), layout.leads))

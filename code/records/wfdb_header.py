@@ -85,11 +85,16 @@ def read_header_bytes(path: str) -> bytes:
         return file.read(MAX_BYTES)
 
 
-def parse_header(text: str, path: str | Path) -> Header:
-    """The content of a header; `path` is what messages call it."""
+def lines_and_comments(text: str) -> tuple[list[str], list[str]]:
+    """The lines of a header that are not blank, and the comments among them without their #."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#")]
-    lines = [line for line in lines if not line.startswith("#")]
+    return [line for line in lines if not line.startswith("#")], comments
+
+
+def parse_header(text: str, path: str | Path) -> Header:
+    """The content of a header; `path` is what messages call it."""
+    lines, comments = lines_and_comments(text)
     top = _RECORD.match(lines[0]) if lines else None
     if top is None:
         raise RecordError("unreadable", f"{path}.hea is not a WFDB header")

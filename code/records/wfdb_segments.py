@@ -16,7 +16,12 @@ from common.labels import LEADS
 from records.lead_names import arrange, lead_positions
 from records.recording import Asked, Recording
 from records.wfdb_any import read_wfdb
-from records.wfdb_header import RecordError, read_header_bytes, said_in_comments
+from records.wfdb_header import (
+    RecordError,
+    lines_and_comments,
+    read_header_bytes,
+    said_in_comments,
+)
 
 _TOP = re.compile(
     r"^(?P<name>\S+)/(?P<segments>\d+)\s+\d+\s+(?P<rate>[\d.]+)(?:/\S+)?(?:\s+(?P<frames>\d+))?"
@@ -41,9 +46,7 @@ def read_segments_header(path: str | Path) -> Segments | None:
         text = read_header_bytes(f"{path}.hea").decode("utf-8", "replace")
     except OSError:
         return None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#")]
-    lines = [line for line in lines if not line.startswith("#")]
+    lines, comments = lines_and_comments(text)
     top = _TOP.match(lines[0]) if lines else None
     if top is None:
         return None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.files import write_figure
+from common.figure_files import write_figure
 from common.plotting import style
 from sanity.amplitude_figures import draw_amplitude_boxes, draw_amplitude_curves
 from sanity.curve_figures import draw_randomisation, draw_removal

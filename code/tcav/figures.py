@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from common.files import write_figure
+from common.figure_files import write_figure
 from common.labels import slug
 from common.plotting import SIGNED_CMAP, style
 from common.words import CONCEPTS as CONCEPT_WORDS

@@ -28,7 +28,7 @@ from scipy.stats import chi2, norm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "code"))
 
 from common import intervals
-from common.stats import patient_weights, percentile_interval
+from common.stats import patient_weights
 from networks.metrics import _r2, classification_metrics, fmax, micro_auc, ranking, sigmoid
 from sanity.agreement import rank_correlation
 from subgroups.clusters import METRICS, agreement, contingency, paired_difference, score
@@ -39,6 +39,17 @@ LEAST = 0.92  # coverage that every row should reach
 
 
 # ---------------------------------------------------------------- cases
+
+
+def percentile_interval(values: np.ndarray, level: float = 0.95, axis: int = 0) -> tuple:
+    """Percentile interval of bootstrap values along `axis`, NaN values (undefined resamples) left
+    out.
+    """
+    tail = (1 - level) / 2
+    if not np.isfinite(values).any():
+        return np.nan, np.nan
+    low, high = np.nanquantile(values, [tail, 1 - tail], axis=axis)
+    return low, high
 
 
 def paired_patients(n: int, rng: np.random.Generator) -> np.ndarray:

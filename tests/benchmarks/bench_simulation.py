@@ -27,7 +27,7 @@ from real_beats import TIME, isoelectric, median_beat, normal, read_real
 
 import ecg
 from clinical_criteria import judge
-from common.files import write_figure
+from common.figure_files import write_figure
 from common.labels import LEADS, STATEMENTS
 from simulation.causes import CAUSES
 from simulation.cohort import make_hearts, make_plan, render_plan, severity_column

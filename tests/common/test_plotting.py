@@ -6,7 +6,7 @@ import pytest
 
 from common import plotting
 from common.ecg_paper import PAGE, PAPER, Heat, Record, baselines, comparison, twelve_leads
-from common.files import set_up_figures, write_figure
+from common.figure_files import set_up_figures, write_figure
 from common.labels import LEADS
 from common.plotting import (
     ABSOLUTE_CMAP,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common import files
+from common import figure_files
 from common.files import UserError, read_csv, write_csv
 from common.labels import LEADS, TASKS
 from networks.checkpoints import ModelInfo, load_checkpoint, save_checkpoint
@@ -31,7 +31,7 @@ def run(tmp_path):
     )
     save_checkpoint(folder / "checkpoints" / "best_model.ckpt", get_model("lenet", 5), info)
     yield folder
-    files.set_up_figures()
+    figure_files.set_up_figures()
 
 
 def settled(run, **options):
@@ -78,7 +78,7 @@ def test_another_data_set_is_named_in_one_line_beside_the_models_own(run, tmp_pa
     assert "simulated" in said
     assert "trained on data" in said
     assert place.facts["data_set"]["note"] in said
-    assert place.facts["data_set"]["note"] == files._FOOT.note
+    assert place.facts["data_set"]["note"] == figure_files._FOOT.note
     assert args.data_path == str(tmp_path / "other")
 
 
