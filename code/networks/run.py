@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from common.figure_files import write_figure
 from common.files import UserError, sha256
 from common.labels import is_regression
 from common.stage import Stage
@@ -263,7 +262,9 @@ def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
             metrics, written = write_test(folder, model, info, splits["test"], args, overwrite=True)
             if not distributed.is_main():
                 return None
-            from networks.figures import course_figure  # what draws is loaded when all is computed
+            # what draws is loaded when all is computed
+            from common.figure_files import write_figure
+            from networks.figures import course_figure
 
             about = (
                 f"{len(splits['train'])} training, {len(splits['validation'])} validation records"

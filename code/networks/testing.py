@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.figure_files import write_figure
 from common.files import sha256, write_json, write_npz
 from common.labels import WINDOWS, is_regression
 from common.stage import Stage
@@ -133,6 +132,8 @@ def write_scores(
         labels=test.labels,
         classes=np.array(info.labels),
     )
+    from common.figure_files import write_figure  # what draws is loaded when all is computed
+
     written = [folder / "metrics.json", folder / "predictions.npz"]
     for name, figure in result_figures(metrics["windows"], logits["windows"], test, info).items():
         about = f"{len(test)} test records"
