@@ -2,7 +2,6 @@
 trained LeNet.
 """
 
-import functools
 import os
 import shutil
 
@@ -16,15 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from launcher import Command, Launcher
+from launcher import Command, launcher
 
 ROOT = Path(__file__).resolve().parent.parent
 PTBXL = Path(os.environ.get("XAI4ECG_PTBXL", ROOT.parent / "shared" / "ptbxl"))
 
 torch.set_num_threads(1)
-
-
-launcher = functools.cache(Launcher)
 
 
 def run_script(script, *arguments, check=True, cwd=ROOT):

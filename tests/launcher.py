@@ -7,6 +7,7 @@ script takes, not the two seconds of CPU time that the imports do.
 """
 
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -77,6 +78,12 @@ class Launcher:
                 subprocess.CompletedProcess(request["words"], code, *_read(request["files"]))
                 for request, code in zip(requests, codes, strict=True)
             ]
+
+
+@functools.cache
+def launcher() -> Launcher:
+    """The one of this process, whoever asks (conftest is imported under two names)."""
+    return Launcher()
 
 
 def _read(files: list[str]) -> list[str]:

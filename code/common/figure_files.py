@@ -115,7 +115,7 @@ def _lay_out(figure, dpi):
         return False
     figure.set_dpi(dpi)
     engine.execute(figure)
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # "none" leaves one for which `savefig` draws twice
     for legend in figure.legends:  # stays with the figure where the canvas grows
         legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)
     return True
