@@ -81,6 +81,20 @@ def style() -> None:
     )
 
 
+def share_limits(axes: np.ndarray) -> None:
+    """Give all axes of a grid (rows, columns) the same limits, and numbers at its edges alone.
+
+    As `sharex` and `sharey` do, under which every change of one asks all others: 4 x 12 leads are
+    drawn in .4 of the time.
+    """
+    for name in ("xlim", "ylim"):
+        limits = np.array([getattr(ax, f"get_{name}")() for ax in axes.flat])
+        for ax in axes.flat:
+            ax.set(**{name: (limits[:, 0].min(), limits[:, 1].max())})
+    for ax in axes.flat:
+        ax.label_outer()
+
+
 def heat_norm(
     heat: np.ndarray, signed: bool, quantiles: tuple[float, float] = (0.2, 0.99)
 ) -> Normalize:

@@ -262,14 +262,7 @@ def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
             metrics, written = write_test(folder, model, info, splits["test"], args, overwrite=True)
             if not distributed.is_main():
                 return None
-            # what draws is loaded when all is computed
-            from common.figure_files import write_figure
-            from networks.figures import course_figure
-
-            about = (
-                f"{len(splits['train'])} training, {len(splits['validation'])} validation records"
-            )
-            written += write_figure(course_figure(history), folder / "course", about=about)
+            written += _write_course(folder, history, splits)
             log.results(settings, metrics["windows"], history, splits["test"])
         stage.finish(
             inputs=[Path(args.data_path) / TABLE],
@@ -396,3 +389,13 @@ def test(args: argparse.Namespace, device: torch.device) -> Outcome | None:
         return None
     words = f"{summary_line(metrics, info.task)} on {len(part)} test records"
     return Outcome(words, folder, written)
+
+
+def _write_course(folder, history, splits):
+    """Draw how training went; the paths."""
+    # what draws is loaded when all is computed
+    from common.figure_files import write_figure
+    from networks.figures import course_figure
+
+    about = f"{len(splits['train'])} training, {len(splits['validation'])} validation records"
+    return write_figure(course_figure(history), folder / "course", about=about)

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from common.labels import LEADS
-from common.plotting import INK
+from common.plotting import INK, share_limits
 from common.words import method_in_words
 from ecg.beats import window_times
 from sanity.figure_style import colours_of, dash_of, in_rows, put_legend, put_title
@@ -25,8 +25,6 @@ def draw_amplitude_boxes(
         len(methods),
         len(tasks),
         figsize=(1.4 + 3 * len(tasks), 0.7 * len(methods) + 0.9),
-        sharex=True,
-        sharey=True,
         squeeze=False,
         layout="constrained",
     )
@@ -54,6 +52,7 @@ def draw_amplitude_boxes(
         ax.set_title(task.replace("_", " "))
     for ax in axes[-1]:
         ax.set_xticks(range(1, 13), LEADS, rotation=90)
+    share_limits(axes)
     n = rows["ecg_id"].nunique()
     put_title(
         figure, f"Share of the attribution in the right lead (dashed: chance; up to {n} records)"

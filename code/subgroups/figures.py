@@ -12,7 +12,15 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from common.labels import LEADS
-from common.plotting import ABSOLUTE_CMAP, COLOURS, class_colours, heat_line, heat_norm, style
+from common.plotting import (
+    ABSOLUTE_CMAP,
+    COLOURS,
+    class_colours,
+    heat_line,
+    heat_norm,
+    share_limits,
+    style,
+)
 from ecg.beats import mean_beats, median_beats, window_times
 from subgroups.clusters import fit_space
 from subgroups.cohort import Cohort
@@ -191,8 +199,6 @@ def draw_clusters(
         result.k,
         len(LEADS),
         figsize=(15, 1.1 + 1.6 * result.k),
-        sharex=True,
-        sharey=True,
         squeeze=False,
         layout="constrained",
     )
@@ -203,6 +209,7 @@ def draw_clusters(
             ax.set(xticks=[-200, 0, 200, 400])
             ax.tick_params(axis="x", labelrotation=90)
         axes[cluster, 0].set_ylabel(f"cluster {names[cluster]}\n{group.sum()} records\nmV")
+    share_limits(axes)
     for ax, lead in zip(axes[0], LEADS, strict=True):
         ax.set_title(lead)
     figure.supxlabel("ms from the R-peak", fontsize=9)

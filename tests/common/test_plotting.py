@@ -16,6 +16,7 @@ from common.plotting import (
     SIGNED_CMAP,
     heat_line,
     heat_norm,
+    share_limits,
 )
 
 
@@ -338,3 +339,23 @@ def test_a_class_has_one_colour_in_every_figure():
     assert len(set(many.values())) == 5
     assert many["AMI"] == together["AMI"]
     assert set(plotting.class_colours(map(str, range(20))).values()) == set(plotting.COLOURS)
+
+
+def test_a_grid_that_shares_its_limits_looks_as_with_shared_axes():
+    figure, axes = plt.subplots(2, 2)
+    for number, ax in enumerate(axes.flat):
+        ax.plot([-number, 1], [0, 10 * number])
+    share_limits(axes)
+    assert len({(ax.get_xlim(), ax.get_ylim()) for ax in axes.flat}) == 1
+    assert axes[0, 1].get_xlim()[0] < -3
+    assert axes[0, 1].get_ylim()[1] > 30
+    figure.canvas.draw()
+    numbers = [
+        [
+            any(label.get_visible() for label in axis.get_ticklabels())
+            for axis in (ax.xaxis, ax.yaxis)
+        ]
+        for ax in axes.flat
+    ]
+    assert numbers == [[False, True], [False, False], [True, True], [True, False]]
+    plt.close(figure)
