@@ -136,7 +136,9 @@ def test_every_stage_takes_a_cohort_that_lacks_leads(leads, cohort, tmp_path):
 
     places = [LEADS.index(lead) for lead in leads]
     for row in table.itertuples():
-        signal = np.tile(read_record(cohort / row.filename_lr, 100)[:, places], (3, 1))
+        signal = np.tile(
+            read_record(str(cohort / row.filename_lr), 100, 1000)[0][:, places], (3, 1)
+        )
         path = tmp_path / "in" / f"h{row.ecg_id}"
         write_record(path, np.rint(1000 * signal).astype(np.int16), names=leads)
     table["labels"] = table["scp_codes"]
