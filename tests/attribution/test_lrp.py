@@ -72,26 +72,26 @@ def zero(w, x, b, r):
     return [share_out(x * w, b, 0.0, r)]
 
 
-def epsilon(w, x, b, r, _, eps=0.01):
+def epsilon(w, x, b, r, eps=0.01):
     z = (x * w).sum() + b
     return [share_out(x * w, b, eps if z >= 0 else -eps, r)]
 
 
-def z_plus(w, x, b, r, _, eps=0.01):
+def z_plus(w, x, b, r, eps=0.01):
     return [share_out(plus(x) * plus(w) + minus(x) * minus(w), plus(b), eps, r)]
 
 
-def z_plus_no_bias(w, x, b, r, _, eps=0.01):
+def z_plus_no_bias(w, x, b, r, eps=0.01):
     return [share_out(plus(x) * plus(w) + minus(x) * minus(w), 0.0, eps, r)]
 
 
-def gamma(w, x, b, r, _, g=0.4, eps=0.01):
+def gamma(w, x, b, r, g=0.4, eps=0.01):
     c, z = x * w, (x * w).sum() + b
     part, sign = (plus, 1) if z >= 0 else (minus, -1)
     return [share_out(c + g * part(c), b + g * part(b), sign * eps, r)]
 
 
-def alpha_beta(w, x, b, r, _, alpha=2, beta=1, eps=0.01):
+def alpha_beta(w, x, b, r, alpha=2, beta=1, eps=0.01):
     c = x * w
     return [
         share_out(plus(c), plus(b), eps, alpha * r),
