@@ -44,6 +44,19 @@ def import_records(*words, check=True):
     return run_script("import_records.py", *map(str, words), check=check)
 
 
+def test_a_damaged_file_among_others_is_left_out_when_asked(tmp_path):
+    folder, out = cinc_folder(tmp_path / "cinc", (10,) * 4), tmp_path / "data"
+    with open(folder / "JS00000.mat", "r+b") as file:
+        file.truncate(5000)
+    refused = import_records("--records", folder, "--output_path", out, check=False)
+    assert refused.returncode == 2
+    assert "JS00000 cannot be used (truncated" in refused.stderr
+    assert "; --skip_bad leaves out such recordings and lists them" in refused.stderr
+    done = import_records("--records", folder, "--output_path", out, "--skip_bad")
+    assert "1 of 4 recordings were left out" in done.stdout + done.stderr
+    assert pd.read_csv(out / "skipped_imports.csv")["record_id"].tolist() == ["JS00000"]
+
+
 def test_a_cinc_folder_goes_in_with_one_command(tmp_path):
     folder, out = cinc_folder(tmp_path / "cinc"), tmp_path / "data"
     done = import_records("--records", folder, "--output_path", out)

@@ -118,7 +118,7 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
                 continue
             except UserError as error:
                 if not wanted.skip_bad:
-                    raise
+                    raise _with_way_out(error, len(source.names)) from None
                 written.skipped[name] = str(error)
                 continue
             _write(aside, int(ids[number]), signal, written.sampling_rate, wanted.leads)
@@ -220,6 +220,13 @@ def _of_length(signal, name, wanted, written):
         written.counts["padded"] += 1
         return np.pad(signal, ((0, missing), (0, 0)), mode="edge")
     return signal[: written.n_samples]
+
+
+def _with_way_out(error, n_names):
+    """The error, with how to go on without that recording where it is a damaged one of several."""
+    if n_names == 1 or "cannot be used" not in str(error):
+        return error
+    return UserError(f"{error}; --skip_bad leaves out such recordings and lists them")
 
 
 class _Dropped(UserError):
