@@ -1,4 +1,6 @@
-"""All odd networks (odd_networks.py, odd_blocks.py, odd_ends.py) and what is expected of them."""
+"""All odd networks (odd_networks.py, odd_blocks.py, odd_ends.py, odd_written.py) and what is
+expected of them.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +10,9 @@ from networks.preprocessing import Axes
 from odd_blocks import BLOCKS
 from odd_ends import ENDS
 from odd_networks import CLASSES, SAMPLES, Answer
+from odd_written import WRITTEN
 
-ODD = {**odd_networks.ODD, **BLOCKS, **ENDS}
+ODD = {**odd_networks.ODD, **BLOCKS, **ENDS, **WRITTEN}
 REFUSED = {
     **odd_networks.REFUSED,
     "two_inputs": "takes 2 inputs (x, demographics): put it into a module",
@@ -23,6 +26,7 @@ WITHOUT_RULE = {
     "gru_attention": "gru",
     "recurrent_cell": "lstm_cell",
     "prototypes": "cdist",
+    "fourier_tokens": "fft_fft",
 }
 # piecewise linear, or of degree 1 in products of a value with its like: epsilon is input x gradient
 PIECEWISE_LINEAR = (
@@ -58,6 +62,10 @@ PIECEWISE_LINEAR = (
     "no_grad_inside",
     "compiled",
     "traced",
+    "without_first_lead",
+    "only_finite",
+    "einsum_of_one",
+    "unpooled",
 )
 OPTIONS = {
     **odd_networks.OPTIONS,

@@ -94,6 +94,9 @@ def path_gradient(
     return total / steps
 
 
+NOWHERE = ": the network has no finite logit at the baseline to hold the sum against"
+
+
 def start_logit(scales: HeldScales, x: Tensor, baseline: Tensor, target: Tensor) -> Tensor:
     """Logit (N,) of each record's target at its baseline, a number or (N, leads, T); one pass of
     one record where all start alike.
@@ -147,13 +150,14 @@ def integrated_gradients(
         if steps == max_steps:
             break
         steps = min(2 * steps, max_steps)
-    missed = gap.abs() > tolerance
+    missed = ~(gap.abs() <= tolerance)  # NaN too
     if missed.any():
+        at_start = "" if difference.isfinite().all() else NOWHERE
         warnings.warn(
             f"integrated gradients: {int(missed.sum())} of {len(x)} records keep a completeness "
             "gap above "
             f"{100 * relative:g} % (largest {float(gap.abs().max()):.3g} logit) at "
-            f"{int(used.max())} steps",
+            f"{int(used.max())} steps{at_start}",
             CompletenessWarning,
             stacklevel=2,
         )

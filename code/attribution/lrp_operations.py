@@ -14,7 +14,7 @@ value came from | what falls on constants is bias |
 | matrix product of two values (attention) | in proportion to the terms, half to each (ibid.) | |
 | softmax | x_i (R_i - s_i sum R): its first-order expansion (ibid.) | the rest is nonlinear |
 | layer, group, instance norm | deviation taken as a number: linear (ibid.) | shift is bias |
-| standard deviation, norm | x times gradient, which sums to the value | |
+| standard deviation, norm, quantile | x times gradient, which sums to the value | |
 | variance | half of that (it is of second degree) | |
 
 Every rule books what goes to biases, stabilisers and nonlinearity from its own terms.
@@ -252,13 +252,14 @@ OPERATION_RULES: dict[str, Rule] = {
         reflection_pad1d replication_pad1d reflection_pad2d replication_pad2d index index_select
         gather take_along_dim masked_fill where slice_scatter select_scatter unfold diagonal
         view_as reshape_as _unsafe_view tril triu pixel_shuffle channel_shuffle max_pool2d
-        max_pool1d_with_indices max_pool2d_with_indices adaptive_max_pool1d adaptive_max_pool2d amax
-        amin max min topk sort median upsample_nearest1d upsample_nearest2d""",
+        max_pool1d_with_indices max_pool2d_with_indices adaptive_max_pool1d adaptive_max_pool2d
+        max_unpool2d amax amin max min topk sort median upsample_nearest1d upsample_nearest2d""",
         _Moving(),
     ),
     **kinds(
         """avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d cumsum diff
-        upsample_linear1d upsample_bilinear2d upsample_bicubic2d std norm linalg_vector_norm""",
+        upsample_linear1d upsample_bilinear2d upsample_bicubic2d std norm linalg_vector_norm
+        quantile nanquantile""",
         _Proportional(),
     ),
     **kinds("mean sum", _Averaging()),

@@ -99,8 +99,9 @@ def _planned(program, preset, x):
         if node.name not in reached:
             continue
         if node.kind not in OPERATION_RULES:
+            described = _origin(node, program).described()
             raise UserError(
-                f"LRP has no rule for {node.described()}: other methods can explain this network"
+                f"LRP has no rule for {described}: other methods can explain this network"
             )
         step = _step(node, bearing, probe)
         reached.update(rules[node.name].inputs(step))
@@ -110,6 +111,16 @@ def _planned(program, preset, x):
     _choose_rules(steps, rules, preset)
     _label(steps)
     return Plan(constants, folds, moving, steps, rules, output)
+
+
+def _origin(node, program):
+    """The operation that gave complex numbers, of a node that only takes them apart."""
+    while node.kind in ("real", "imag", "view_as_real") and inputs_of(node):
+        source = inputs_of(node)[0].name
+        if source == INPUT:
+            break
+        node = program.node(source)
+    return node
 
 
 def output_of(program: Program) -> str:

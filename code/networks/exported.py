@@ -35,8 +35,10 @@ DTYPES = {
     6: torch.float16, 7: torch.float32, 8: torch.float64, 10: torch.complex64,
     11: torch.complex128, 12: torch.bool, 13: torch.bfloat16,
 }  # fmt: skip
-WITHOUT_TRAINING = {"dropout", "feature_dropout", "alpha_dropout", "native_dropout"}
-COPIES = {"lift_fresh_copy", "detach", "alias", "clone", "contiguous"}
+WITHOUT_TRAINING = {
+    "dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout",
+}  # fmt: skip
+COPIES = {"lift_fresh_copy", "detach", "detach_", "alias", "clone", "contiguous"}
 SKIPPED = {
     "_assert_scalar", "_assert_tensor_metadata", "_assert_async", "sym_constrain_range",
     "sym_constrain_range_for_size",
@@ -46,6 +48,7 @@ INTEGERS: dict[str, Callable] = {
     name: getattr(operator, name)
     for name in ("add", "sub", "mul", "floordiv", "mod", "neg", "ge", "gt", "le", "lt", "eq", "ne")
 } | {"sym_max": max, "sym_min": min, "sym_sum": sum}
+ELSEWHERE = "; its Python code can come in by --network"
 LEFT_OUT = ("as_memory_format", "as_layout")  # of no consequence for what is computed
 
 
@@ -74,9 +77,18 @@ def _batch_norm_of_itself(x, weight, bias, training, momentum, eps):
 
 
 def _spectrum(x, dims, normalisation, onesided):
-    if len(dims) != 1 or normalisation or not onesided:
-        raise UserError("_fft_r2c over several axes, scaled or two-sided, is not known")
-    return torch.fft.rfft(x, dim=dims[0])
+    if len(dims) != 1 or normalisation:
+        raise UserError("_fft_r2c over several axes, or scaled, is not known")
+    return torch.fft.rfft(x, dim=dims[0]) if onesided else torch.fft.fft(x, dim=dims[0])
+
+
+def _complex_spectrum(x, dims, normalisation, forward):
+    """One axis after the other; without a factor the inverse is that of "forward"."""
+    names = ("backward", "ortho", "forward") if forward else ("forward", "ortho", "backward")
+    function = torch.fft.fft if forward else torch.fft.ifft
+    for dim in dims:
+        x = function(x, dim=dim, norm=names[normalisation])
+    return x
 
 
 def _signal_of(x, dims, normalisation, size):
@@ -124,6 +136,7 @@ REWRITTEN: dict[str, Callable] = {
     "native_group_norm": _group_norm,
     "_native_batch_norm_legit": _batch_norm_of_itself,
     "_fft_r2c": _spectrum,
+    "_fft_c2c": _complex_spectrum,
     "_fft_c2r": _signal_of,
     "addmm": _addmm,
     "lstm": _recurrent(lstm),
@@ -386,7 +399,7 @@ def _function(path, target):
             return kind, operator.getitem
         if kind in INTEGERS and kind != target:
             return kind, INTEGERS[kind]
-        raise UserError(f"{path} has an operation that is not known: {target[:100]}")
+        raise UserError(f"{path} has an operation that is not known: {target[:100]}{ELSEWHERE}")
     kind, overload = found.groups()
     if kind in SKIPPED:
         return kind, None
@@ -402,7 +415,7 @@ def _function(path, target):
     known = OPERATIONS | WITHOUT_TRAINING | ONE_TO_ONE.keys() | PIECES.keys()
     if plain not in known and kind not in OVERWRITING:
         in_training = "batch_norm" in kind or "dropout" in kind
-        advice = ": export the network after network.eval()" if in_training else ""
+        advice = ": export the network after network.eval()" if in_training else ELSEWHERE
         raise UserError(f"{path} has an operation that is not known: {target[:100]}{advice}")
     function = getattr(getattr(torch.ops.aten, kind, None), overload, None)
     if function is None:

@@ -110,18 +110,32 @@ class Logits(nn.Module):
         several = _parts(returned)
         if isinstance(several, Tensor):
             raise UserError("--output_index: the network returns a single output")
-        shapes = [tuple(one.shape) if isinstance(one, Tensor) else None for one in several]
+        shapes = [_shape(one) for one in several]
         if self.index is None and len(several) != 1:
             raise UserError(
                 f"the network returns {len(several)} outputs of shapes {shapes}: --output_index "
                 "says which one holds the classes"
             )
         index = self.index or 0
-        if not 0 <= index < len(several) or shapes[index] is None:
+        if not 0 <= index < len(several) or several[index] is None:
             raise UserError(
                 f"--output_index {index}: the network returns outputs of shapes {shapes}"
             )
+        if not isinstance(several[index], Tensor):
+            raise UserError(
+                f"the network's output {index} is of several parts ({shapes[index]}): let it put "
+                "them together (torch.cat, torch.stack)"
+            )
         return several[index]
+
+
+def _shape(returned):
+    """The shape of an output; of one that has parts, a list of theirs."""
+    if isinstance(returned, Tensor):
+        return tuple(returned.shape)
+    if isinstance(returned, (tuple, list, dict)):
+        return [_shape(one) for one in _parts(returned)]
+    return None
 
 
 def _parts(returned):

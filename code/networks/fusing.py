@@ -11,6 +11,7 @@ was stored. So these are put together again, whoever took them apart:
 | sigmoid | 1 / (1 + exp(-x)) |
 | softplus, log1p | log(1 + exp(x)), log(1 + x) |
 | softmax | exp(x) / sum exp(x), with or without the maximum taken off |
+| logsumexp | log sum exp(x), or m + log sum exp(x - m) with the maximum m of x |
 | softshrink | x - l sign(x) where abs(x) > l, else 0 |
 | div | x times 1 / sqrt(z), of a normalisation by hand |
 
@@ -45,7 +46,7 @@ class Pieces:
 
     def node(self, value: object, *kinds: str) -> Node | None:
         """The node of a value if it is of one of the kinds."""
-        if not isinstance(value, Ref) or value.name not in self.program._by_name:
+        if not isinstance(value, Ref) or value.name not in self.program.by_name:
             return None
         node = self.program.node(value.name)
         return node if node.kind in kinds else None
@@ -256,12 +257,50 @@ def _softmax(pieces, node):
 
 def _is_maximum(pieces, value, x, dim):
     """Whether a value is the maximum of x along dim, kept as an axis."""
-    if item := pieces.node(value, "getitem"):
-        value = item.args[0]
-    node = pieces.node(value, "amax", "max")
+    node = _maximum(pieces, value)
     if node is None or node.args[0] != x or len(node.args) < 3 or not node.args[2]:
         return False
     return node.args[1] in (dim, [dim], (dim,))
+
+
+def _maximum(pieces, value):
+    """The maximum over an axis that a value is, whatever became of the axis; infinite ones may be
+    0, as PyTorch has it.
+    """
+    while node := pieces.node(value, "getitem", "where", "squeeze", "unsqueeze", "reshape"):
+        value = node.args[2] if node.kind == "where" else node.args[0]
+    node = pieces.node(value, "amax", "max")
+    return node if node is not None and len(node.args) > 1 else None
+
+
+def _log_sum_exp(pieces, node):
+    """log sum exp(x) over axes; m + log sum exp(x - m) with m the maximum of x over them."""
+    if node.kind == "log":
+        parts = [(node, None)]
+    else:
+        first, other = node.args[:2]
+        parts = [(pieces.node(one, "log"), two) for one, two in ((first, other), (other, first))]
+    for log, top in parts:
+        total = pieces.node(log.args[0], "sum") if log is not None else None
+        inner = pieces.node(total.args[0], "exp") if total is not None else None
+        if inner is None or len(total.args) < 2 or not total.args[1]:
+            continue
+        x, rest = inner.args[0], (total.args[1], *total.args[2:3])
+        if top is None:
+            return Found("logsumexp", (x, *rest))
+        taken_off, added = pieces.node(x, "sub"), _maximum(pieces, top)
+        if taken_off is None or added is None or node.kwargs.get("alpha", 1) != 1:
+            continue
+        both = (added, _maximum(pieces, taken_off.args[1]))
+        x = taken_off.args[0]
+        if all(one and one.args[0] == x and _axes(one) == _axes(total) for one in both):
+            return Found("logsumexp", (x, *rest))
+    return None
+
+
+def _axes(node):
+    """The axes that a reduction is over."""
+    return [node.args[1]] if isinstance(node.args[1], int) else list(node.args[1])
 
 
 def _softshrink(pieces, node):
@@ -289,7 +328,8 @@ WHOLES: dict[str, tuple[Callable[[Pieces, Node], Found | None], ...]] = {
     "clamp_max": (_hard,),
     "hardtanh": (_hard,),
     "reciprocal": (_sigmoid,),
-    "log": (_log,),
+    "add": (_log_sum_exp,),
+    "log": (_log, _log_sum_exp),
     "where": (_softshrink,),
 }
 
@@ -315,7 +355,7 @@ def fused(program: Program) -> Program:
     calls = {
         place: ref
         for place, ref in program.calls.items()
-        if ref.name in names or ref.name not in program._by_name
+        if ref.name in names or ref.name not in program.by_name
     }
     return Program(nodes, program.tensors, program.output, calls)
 

@@ -387,6 +387,8 @@ class OnnxNetwork(nn.Module):
 
 def _compute(node, then, values):
     """Adds a node's outputs to the values; the last one that is a tensor."""
+    if missing := [name for name in node.inputs if name not in values]:
+        raise node.refuse(f"reads {missing[0]!r}, which its operation does not give here")
     given = [values[name] for name in node.inputs]
     blocks = max([1, *(values[BLOCKS].get(name, 1) for name in node.inputs)])
     if node.name in then and is_static(given[1]):

@@ -2,6 +2,7 @@
 functions of one number.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -75,6 +76,26 @@ def _normalised(node, x):
     return x / size
 
 
+def _is_infinite(node, x):
+    above, below = node.get("detect_positive", 1), node.get("detect_negative", 1)
+    if above and below:
+        return torch.isinf(x)
+    return x == (math.inf if above else -math.inf if below else math.nan)
+
+
+def _scatter_elements(node, x, indices, updates):
+    """One place of an axis written anew (`x[:, 0] = ...`)."""
+    axis, places = axis_of(node, indices), np.asarray(indices) if is_static(indices) else None
+    like = x if isinstance(x, torch.Tensor) else updates
+    if places is None or is_static(like) or word(node.get("reduction", "none")) != "none":
+        raise node.refuse("at places that depend on the signals, or adding up, is not known")
+    x, updates = as_tensor(x, like), as_tensor(updates, like)
+    plane = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    if places.shape != plane or (places != places.flat[0]).any():
+        raise node.refuse("at other places than all of one index is not known")
+    return torch.select_scatter(x, updates.select(axis, 0), axis, int(places.flat[0]))
+
+
 def _numbers(value, node):
     """A constant of the file as a list; with several numbers it is kept as a weight."""
     if isinstance(value, nn.Parameter):
@@ -125,6 +146,7 @@ RARER: dict[str, Callable[..., object]] = {
     "Cosh": _of_one_number(torch.cosh),
     "CumSum": _cumulated,
     "GatherElements": _gather_elements,
+    "IsInf": _is_infinite,
     "IsNaN": _of_one_number(torch.isnan),
     "LpNormalization": _normalised,
     "ReduceL1": _reduce(lambda x, axes, keep: x.abs().sum(axes, keep)),
@@ -132,6 +154,7 @@ RARER: dict[str, Callable[..., object]] = {
     "ReduceLogSumExp": _reduce(torch.logsumexp),
     "Resize": _resize,
     "Round": _of_one_number(torch.round),
+    "ScatterElements": _scatter_elements,
     "Shrink": _of_one_number(
         lambda x, reach, bias: torch.where(
             x > reach, x - bias, torch.where(x < -reach, x + bias, torch.zeros_like(x))

@@ -19,11 +19,12 @@ COMPARISONS = """eq ne lt le gt ge logical_and logical_or logical_not logical_xo
     bitwise_or bitwise_not isnan isinf isfinite"""
 REDUCTIONS = """sum mean amax amin max min std var std_mean var_mean norm linalg_vector_norm
     logsumexp argmax argmin prod cumsum cumprod topk sort argsort median any all count_nonzero
-    nansum nanmean aminmax logcumsumexp cummax cummin kthvalue"""
+    nansum nanmean aminmax logcumsumexp cummax cummin kthvalue quantile nanquantile"""
 DISTANCES = "cdist pairwise_distance cosine_similarity cross"
 ATTENTION = "softmax _softmax log_softmax _log_softmax scaled_dot_product_attention"
 POOLS = """max_pool1d max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d
-    adaptive_max_pool1d adaptive_max_pool2d max_pool1d_with_indices max_pool2d_with_indices glu"""
+    adaptive_max_pool1d adaptive_max_pool2d max_pool1d_with_indices max_pool2d_with_indices glu
+    max_unpool2d"""
 SHAPES = """view _unsafe_view reshape view_as reshape_as flatten unflatten squeeze unsqueeze
     transpose swapaxes swapdims permute t numpy_T mT movedim expand expand_as broadcast_to repeat
     tile repeat_interleave slice select narrow cat concat stack hstack split split_with_sizes chunk

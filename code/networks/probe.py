@@ -77,12 +77,15 @@ class Probe:
             noise[1] = float("nan")
             with torch.no_grad():
                 self._patterns = self.program.run(noise, keep=self.values[0])[1]
-        spoilt = self._patterns[name].isnan().movedim(axis, 0).flatten(1).any(1)
-        if not bool(spoilt.any()) or bool(spoilt[0]):
-            return None
-        inner = int(spoilt.int().argmax())
-        expected = (torch.arange(len(spoilt)) // inner) % PROBE_SIZES[0] == 1
-        return inner if torch.equal(spoilt.cpu(), expected) else None
+        spoilt = self._patterns[name].isnan().movedim(axis, 0).flatten(1).any(1).cpu()
+        places, factor = spoilt.nonzero().flatten(), len(spoilt) // PROBE_SIZES[0]
+        # a record's constants (its class token) stay whole
+        fitting = [
+            inner
+            for inner in range(1, factor + 1)
+            if factor % inner == 0 and bool((places // inner % PROBE_SIZES[0] == 1).all())
+        ]
+        return fitting[0] if len(fitting) == 1 else None
 
 
 @dataclass

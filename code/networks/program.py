@@ -160,10 +160,11 @@ class Program(nn.Module):
 
     def node(self, name: str) -> Node:
         """The node of this name; KeyError where there is none."""
-        return self._by_name[name]
+        return self.by_name[name]
 
     @functools.cached_property
-    def _by_name(self):
+    def by_name(self) -> dict[str, Node]:
+        """All nodes by name."""
         return {node.name: node for node in self.nodes}
 
     @functools.cached_property

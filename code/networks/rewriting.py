@@ -121,6 +121,19 @@ def _with_mean(kind):
     return pieces
 
 
+def _einsum(emit, args, kwargs):
+    """Of one tensor whose axes have a letter each: sums over those that go, and a permutation."""
+    equation, tensors = args[:2]
+    before, _, after = equation.replace(" ", "").partition("->")
+    plain = len(tensors) == 1 and before.isalpha() and after.isalpha() and set(after) <= set(before)
+    if not plain or len({*before}) < len(before) or len({*after}) < len(after):
+        return emit("einsum", args, kwargs)
+    gone = [axis for axis, letter in enumerate(before) if letter not in after]
+    value = emit("sum", (tensors[0], gone), {}) if gone else tensors[0]
+    kept = [letter for letter in before if letter in after]
+    return emit("permute", (value, [kept.index(letter) for letter in after]), {})
+
+
 def _aminmax(emit, args, kwargs):
     dim = kwargs.get("dim")
     rest = ([] if dim is None else [dim], kwargs.get("keepdim", False))
@@ -137,4 +150,5 @@ PIECES: dict[str, Callable[..., Ref | list[Ref]]] = {
     "std_mean": _with_mean("std"),
     "var_mean": _with_mean("var"),
     "aminmax": _aminmax,
+    "einsum": _einsum,
 }

@@ -201,8 +201,9 @@ def _moved(node, centres, program, values, x):
     """A moving operation on the centres themselves."""
     stand_in = {}
     for reference in references([node.args, node.kwargs]):
-        if isinstance(reference, Ref) and isinstance(centres.get(reference.name), Tensor):
-            stand_in[reference.name] = centres[reference.name]
+        known = centres.get(reference.name) if isinstance(reference, Ref) else None
+        if isinstance(known, Tensor) and not _is_index(values[reference.name]):
+            stand_in[reference.name] = known
         elif reference.name in program.dependent:
             stand_in[reference.name] = values[reference.name]
         else:
@@ -210,6 +211,11 @@ def _moved(node, centres, program, values, x):
             real = isinstance(constant, Tensor) and constant.is_floating_point()
             stand_in[reference.name] = _nowhere(constant) if real else constant
     return run_node(node, stand_in, stand_in, x)
+
+
+def _is_index(value):
+    """Whether a value says where (places, a mask) and not how much."""
+    return isinstance(value, Tensor) and not (value.is_floating_point() or value.is_complex())
 
 
 def _fixed(program, reference, x):

@@ -112,6 +112,8 @@ def test_one_value_per_record_is_one_class():
     [
         (lambda z: (z, z), {}, "2 outputs of shapes .*--output_index"),
         (lambda z: (z, z), {"output_index": 2}, "--output_index 2"),
+        (lambda z: ([z, z], z), {}, "2 outputs of shapes .*\\[\\(.*--output_index"),
+        (lambda z: ([z, z], z), {"output_index": 0}, "output 0 is of several parts .*torch.cat"),
         (lambda z: z, {"output_index": 0}, "single output"),
         (lambda z: z, {"labels": ["A", "B"]}, "3 values per record, there are 2 labels"),
         (lambda z: z, {"columns": [0, 1, 3]}, "--columns must be 0 to 2"),

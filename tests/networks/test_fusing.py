@@ -19,6 +19,13 @@ def by_maximum(x):
     return e / e.sum(-1, keepdim=True)
 
 
+def by_top(x):
+    """A log-sum-exp as PyTorch decomposes it: an infinite maximum is not taken off."""
+    top = x.amax([-1], keepdim=True)
+    top = torch.where(top.abs() == math.inf, 0.0, top)
+    return torch.log(torch.sum(torch.exp(x - top), [-1])) + top.squeeze(-1)
+
+
 # what it is -> the operation, and ways to spell it
 SPELLED = {
     "gelu": (
@@ -43,6 +50,12 @@ SPELLED = {
     "softplus": (F.softplus, lambda x: torch.log(1 + torch.exp(x))),
     "log1p": (lambda x: torch.log1p(x.abs()), lambda x: torch.log(x.abs() + 1)),
     "softmax": (lambda x: x.softmax(-1), by_maximum),
+    "logsumexp": (
+        lambda x: x.logsumexp(-1),
+        lambda x: x.exp().sum(-1).log(),
+        lambda x: x.amax(-1) + (x - x.amax(-1, keepdim=True)).exp().sum(-1).log(),
+        by_top,
+    ),
     "softshrink": (
         F.softshrink,
         lambda x: torch.where(x.abs() > 0.5, x - torch.sign(x) * 0.5, x * 0),
@@ -59,6 +72,9 @@ ALIKE = {
     "another bound": lambda x: torch.clamp(x + 3, 0, 5) / 6,
     "one below": lambda x: 1 / (2 + torch.exp(-x)),
     "another threshold": lambda x: torch.where(x.abs() > 0.5, x - torch.sign(x) * 0.4, x * 0),
+    "log-sum-exp beside another maximum": lambda x: (
+        (x - x.amax(-1, keepdim=True)).exp().sum(1, keepdim=True).log() + x.amax(-1, keepdim=True)
+    ),
     "sum over others": lambda x: torch.exp(x) / torch.exp(x).sum(1, keepdim=True),
 }
 
@@ -71,7 +87,8 @@ class Between(nn.Module):
         self.conv, self.head, self.function = nn.Conv1d(12, 6, 5), nn.Linear(6, 3), function
 
     def forward(self, x):
-        return self.head(self.function(self.conv(x)).mean(-1))
+        values = self.function(self.conv(x))
+        return self.head(values if values.ndim == 2 else values.mean(-1))
 
 
 def mapped(function, x):

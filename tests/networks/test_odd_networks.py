@@ -37,7 +37,8 @@ ROUNDING = {"half_precision": 2e-3, "brain_float": 3e-2, "autocast_inside": 3e-2
 # half of the way in bfloat16 rounds what the ledger adds up: LRP may say that it does not close
 COARSE = ("float_inside", "autocast_inside")
 WITHOUT_GRADIENT = ("no_grad_inside",)  # stops its own gradient
-STEEP = ("instance_normed", "fourier_by_convolution")  # at signals of 0 mV: the gap is said
+# at signals of 0 mV: the gap is said
+STEEP = ("instance_normed", "fourier_by_convolution", "over_quantile", "between_percentiles")
 QUICK = (
     "cross_attention", "rectifiers", "tracked_instance_norm", "max_of_all", "linear_attention",
     "recurrence_by_hand", "last_image", "leads_as_channels", "traced", "bare", "two_inputs",
@@ -131,3 +132,9 @@ def test_looking_at_a_network_leaves_it_as_it_was():
     wrap(network, list("abc"), seconds=SAMPLES / 100)
     assert network.training
     assert all(torch.equal(network.state_dict()[name], before[name]) for name in before)
+
+
+def test_a_gap_that_is_no_number_is_said(x):
+    with pytest.warns(CompletenessWarning, match="no finite logit at the baseline"):
+        found = explain(wrapped("over_quantile"), x, targets("over_quantile"), "ig")
+    assert found.missed.all()

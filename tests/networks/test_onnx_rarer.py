@@ -25,6 +25,8 @@ CASES = {
     "Cosh": ({}, []),
     "CumSum": ({}, [np.int64(2)]),
     "CumSum reverse": ({"reverse": 1}, [np.int64(1)]),
+    "IsInf": ({}, []),
+    "IsInf above": ({"detect_negative": 0}, []),
     "IsNaN": ({}, []),
     "LpNormalization": ({"axis": 2, "p": 2}, []),
     "ReduceL1": ({"axes": [2]}, [], 13),

@@ -26,9 +26,19 @@ from networks.importing import from_exported, from_onnx
 from networks.preprocessing import Axes, Expected, layout_of
 
 TINY = Preset(Epsilon(1e-12), Epsilon(1e-12))
-# one: written for a single record
-WAYS = ("exported", "exported_one", "onnx", "onnx_one", "dynamo")
-QUICK = (("transformer", "onnx_one"), ("bi_lstm", "onnx"))
+# one: written for a single record; decomposed: in PyTorch's core operations alone
+WAYS = (
+    "exported", "exported_one", "decomposed", "onnx", "onnx_one", "onnx_11", "onnx_20", "dynamo",
+)  # fmt: skip
+OPSETS = {"onnx": 17, "onnx_11": 11, "onnx_20": 20}
+OF_TORCH = ("exported", "exported_one", "decomposed")
+QUICK = (
+    ("transformer", "onnx_one"),
+    ("bi_lstm", "onnx"),
+    ("last_class_token", "decomposed"),
+    ("log_sum_exp_pool", "decomposed"),
+    ("between_percentiles", "exported"),
+)
 # half of the way in bfloat16: files hold it in single precision, and LRP may say that it misses
 COARSE = ("float_inside", "autocast_inside", "half_precision", "brain_float")
 # files say nothing of these: what the exporter saw once is all that there is
@@ -41,7 +51,9 @@ NEXT_STEP = re.compile(r"export (it|the network)|are not known|is not known|not 
 # PyTorch's older exporter writes another network: onnxruntime (log_mel) and onnx's own interpreter
 # (windows_of_the_record) agree with what is read here, to 6e-8
 UNLIKE = {
-    (name, way) for name in ("log_mel", "windows_of_the_record") for way in ("onnx", "onnx_one")
+    (name, way)
+    for name in ("log_mel", "windows_of_the_record")
+    for way in ("onnx", "onnx_one", "onnx_11", "onnx_20")
 }
 
 
@@ -69,8 +81,11 @@ def write(way, network, x, path):
             elif way == "exported":
                 program = torch.export.export(network, (x,), dynamic_shapes=(count,))
                 torch.export.save(program, path)
-            elif way == "onnx":
-                torch.onnx.export(network, (x,), path, dynamo=False, opset_version=17,
+            elif way == "decomposed":
+                program = torch.export.export(network, (x,), dynamic_shapes=(count,))
+                torch.export.save(program.run_decompositions(), path)
+            elif way in OPSETS:
+                torch.onnx.export(network, (x,), path, dynamo=False, opset_version=OPSETS[way],
                                   input_names=["x"], dynamic_axes={"x": {0: "n"}})  # fmt: skip
             else:
                 torch.onnx.export(network, (x,), path, dynamo=True, opset_version=18,
@@ -85,7 +100,7 @@ def through(way, name, tmp_path):
     """(from Python code, from a file) as programs, signals, and why one was refused."""
     network, labels, options, samples = network_of(name)
     x = torch.randn(3, 12, samples, generator=torch.Generator().manual_seed(1))
-    path = tmp_path / ("mine.pt2" if way.startswith("exported") else "mine.onnx")
+    path = tmp_path / ("mine.pt2" if way in OF_TORCH else "mine.onnx")
     write(way, network, Axes(options.get("layout", "leads_time"))(x), str(path))
     try:
         own = wrap(network_of(name)[0], labels, seconds=samples / 100, **options)
@@ -96,7 +111,7 @@ def through(way, name, tmp_path):
 
 def read(way, path, labels, options, samples):
     """A file as a program."""
-    source = from_exported(path) if way.startswith("exported") else from_onnx(path)
+    source = from_exported(path) if way in OF_TORCH else from_onnx(path)
     layout, _ = layout_of(source.shape, 12, options.get("layout"))
     expected = Expected(100, samples / 100, layout=layout)
     logits = Logits(options.get("output_index"), options.get("columns"), len(labels))
