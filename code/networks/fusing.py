@@ -350,7 +350,7 @@ def fused(program: Program) -> Program:
     if not wholes:
         return program
     nodes = [_put_together(node, wholes.get(node.name)) for node in program.nodes]
-    nodes = _without_leavings(nodes, program, wholes)
+    nodes = _without_leavings(nodes, program)
     names = {node.name for node in nodes}
     calls = {
         place: ref
@@ -431,14 +431,14 @@ def _put_together(node, found):
     return replace(node, op=found.kind, args=found.args, kwargs=found.kwargs)
 
 
-def _without_leavings(nodes, program, wholes):
+def _without_leavings(nodes, program):
     """The nodes without those that only pieces read."""
     before = {ref.name for node in program.nodes for ref in inputs_of(node)}
     read = {ref.name for ref in references(program.output)}
     kept = []
     for node in reversed(nodes):
         # what nothing read before is none of ours
-        if node.name in read or node.name not in before or node.name in wholes:
+        if node.name in read or node.name not in before:
             kept.append(node)
             read |= {ref.name for ref in inputs_of(node)}
     return kept[::-1]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from attribution import lrp
+from attribution.gradients import CompletenessWarning
 from attribution.lrp import Preset
 from attribution.lrp_rules import Epsilon
 from attribution.methods import explain, workable
@@ -29,6 +30,7 @@ from odd_cases import (
 )
 from odd_ends import ENDS
 from odd_networks import SAMPLES
+from odd_written import Signals
 
 TARGET = torch.tensor([0, 1, 2])
 TINY = Preset(Epsilon(1e-12), Epsilon(1e-12))
@@ -135,6 +137,7 @@ def test_looking_at_a_network_leaves_it_as_it_was():
 
 
 def test_a_gap_that_is_no_number_is_said(x):
+    own = wrap(Signals(lambda x: x.abs().log()), list("abc"), seconds=SAMPLES / 100)
     with pytest.warns(CompletenessWarning, match="no finite logit at the baseline"):
-        found = explain(wrapped("over_quantile"), x, targets("over_quantile"), "ig")
+        found = explain(own, x, torch.zeros(len(x), dtype=torch.long), "ig")
     assert found.missed.all()

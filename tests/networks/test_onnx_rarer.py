@@ -41,6 +41,7 @@ CASES = {
     "Resize nearest": ({"mode": "nearest", **ASYMMETRIC}, [None, SCALES]),
     "Resize doubled": ({"mode": "nearest"}, [None, np.array([1, 1, 2], np.float32)]),
     "Round": ({}, []),
+    "ScatterElements": ({"axis": 1}, [np.full((3, 1, 20), 2), np.ones((3, 1, 20), np.float32)]),
     "Shrink": ({"lambd": 0.4, "bias": 0.1}, []),
     "Sinh": ({}, []),
     "Softsign": ({}, []),
@@ -105,6 +106,7 @@ def test_operation_is_that_of_onnx(case, tmp_path):
         ("Resize", {"mode": "nearest"}, [None, SCALES]),
         ("Resize", {"mode": "linear"}, [None, np.array([1, 2, 2], np.float32)]),
         ("CumSum", {"exclusive": 1}, [np.int64(2)]),
+        ("ScatterElements", {"axis": 2}, [np.array([[[0, 1]]]), np.ones((1, 1, 2), np.float32)]),
         ("ArgMax", {"axis": 1, "select_last_index": 1}, []),
     ],
 )
