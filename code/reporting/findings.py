@@ -6,7 +6,7 @@ to the section with the evidence. Where there is too little to test, that is the
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -53,7 +53,7 @@ class Verdict:
     said      the sentence's frame, `{}` for class by class
     n         ECGs of the class
     shown     concepts that stand out; against: those that lower the class's logit instead;
-              other: no evidence
+              other: no evidence; special: beside those learnt, stand out without being learnt
     kind      as Finding's
     """
 
@@ -64,6 +64,7 @@ class Verdict:
     against: list[str]
     other: list[str]
     kind: str = "no"
+    special: list[str] = field(default_factory=list)
 
     def __str__(self):
         concepts = f"{named(self.shown)} for " if self.shown else ""
@@ -86,8 +87,9 @@ def _verdict_on(pathology, group, knows):
             f"{'learnt' if knows else 'in this network'}: the answer follows {{}}, further than in "
             "networks that have learnt nothing of the labels."
         )
-        open_ones = [name for name in [*raising, *other] if name not in learnt]
-        return Verdict(said, pathology, n, learnt, against, open_ones, "yes")
+        special = [name for name in raising if name not in learnt]
+        rest = [name for name in other if name not in learnt]
+        return Verdict(said, pathology, n, learnt, against, rest, "yes", special)
     if raising:
         said = (
             "special in this network: the answer follows {}, more than made-up concepts; "
@@ -106,6 +108,7 @@ def _concepts_said(verdicts):
     """One sentence on all classes of which the same is found."""
     text = verdicts[0].said.format("; ".join(map(str, verdicts)))
     for words, lists in (
+        ("Special, but not shown to be learnt:", [one.special for one in verdicts]),
         ("No evidence of", [one.other for one in verdicts]),
         (AGAINST, [one.against for one in verdicts]),
     ):

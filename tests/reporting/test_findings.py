@@ -445,3 +445,22 @@ def test_probabilities_that_are_none_and_training_that_is_unknown_are_said(tmp_p
     assert "ECGs (whether it was trained on some of them is not known)" in first.text
     (said,) = [one for one in others if one.topic == "Probabilities:"]
     assert said.text.startswith("probabilities are off by 0.60 on average")
+
+
+def test_what_stands_out_beside_a_learnt_criterion_is_not_called_no_evidence(tmp_path):
+    run = run_of(tmp_path, 0)
+    rows = [
+        ("SLI-LVH", 0.5, 0.001, "learnt"),
+        ("S12-LVH", 0.5, 0.001, "special"),
+        ("LI-LVH", 0.1, 0.6, "neither"),
+    ]
+    scores = pd.DataFrame(rows, columns=["concept", "magnitude", "p_corrected", "learnt"])
+    scores = scores.assign(
+        run_kind="concept", layer="head", pathology="LVH", associated=True, n_class=8
+    )
+    scores.to_csv(tmp_path / "tcav/scores.csv", index=False)
+    (said,) = [one for one in findings(run) if one.topic == "Concepts:"]
+    assert said.text.startswith("learnt: the answer follows SLI-LVH for LVH (8 ECGs), further")
+    assert said.text.endswith(
+        "Special, but not shown to be learnt: S12-LVH for LVH. No evidence of LI-LVH for LVH."
+    )
