@@ -29,9 +29,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "code"))
 
 import ludb
+from bench_intervals import percentile_interval
 
 from common.labels import LEADS
-from common.stats import patient_weights, percentile_interval
+from common.stats import patient_weights
 from ecg import (
     analysis,
     concepts,
