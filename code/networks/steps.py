@@ -165,6 +165,8 @@ def _centres(node: Node, values, centres, program, x):
     if not read:
         return _nowhere(value)
     source = centres[read[0]]
+    if _is_index(value):
+        return _same_place([centres[name] for name in read], value)
     if node.kind in MOVING:
         return _moved(node, centres, program, values, x)
     if node.kind in WINDOWED and shape is not None:

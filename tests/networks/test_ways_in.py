@@ -38,6 +38,7 @@ QUICK = (
     ("last_class_token", "decomposed"),
     ("log_sum_exp_pool", "decomposed"),
     ("between_percentiles", "exported"),
+    ("between_percentiles", "decomposed"),
 )
 # half of the way in bfloat16: files hold it in single precision, and LRP may say that it misses
 COARSE = ("float_inside", "autocast_inside", "half_precision", "brain_float")
@@ -129,7 +130,7 @@ def check_same(name, own, file, x):
     assert (one - other).abs().max() <= 1e-4 * one.abs().max()
     maps = []
     for program in (own, file):
-        if "lrp" in workable(["lrp", "saliency"], program)[0]:
+        if "lrp" in workable(["lrp", "gradcam", "saliency"], program)[0]:
             double = copy.deepcopy(program).double()
             maps.append(lrp.lrp(double, x.double(), target, TINY)[0])
     if len(maps) == 2:  # a file's GRU may be unrolled, which LRP can pass
