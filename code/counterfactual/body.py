@@ -127,6 +127,8 @@ def _amplitude_edits(found, row, anatomy, before, limits):
 
 def _followed(found, row, names, shapes, room, before):
     """(edits, 2) the part of the room (low, high) in which measured changes are the stated ones."""
+    if not names:
+        return room
     doses = room[:, :, None] * PROBED  # (edits, sides, shares)
     added = np.einsum("esk,elw->esklw", doses, shapes)
     beats = found.beats.beats[row] + np.einsum("esklw,lm->eskmw", added, TO_TWELVE)

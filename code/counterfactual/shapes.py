@@ -87,7 +87,11 @@ def _qrs_shapes(anatomy, wave):
 
 
 def _own_run(beat, peak, onset, offset):
-    """The wave around `peak`, from one crossing of the line to the next, 1 at its peak."""
+    """The wave around `peak`, from one crossing of the line to the next, 1 at its peak; NaN where
+    the peak lies outside QRS, as a pacemaker's spike does: it is no wave of the heart.
+    """
+    if not onset <= peak <= offset:
+        return np.full(WIDTH, np.nan)
     same = beat * np.sign(beat[peak]) > 0
     same[: int(onset)] = same[int(offset) + 1 :] = False
     before, after = np.flatnonzero(~same[:peak]), np.flatnonzero(~same[peak:])

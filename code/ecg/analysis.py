@@ -103,7 +103,7 @@ def single_beats(
     before = np.diff(centres, prepend=centres[0] - rr)[which] - T_TAIL * RATE
     at = fiducials.find(steady, np.full(len(which), rr), np.zeros(len(which)), before)
     typical = found.fiducials.rows(slice(row, row + 1))
-    begin = np.maximum(
+    begin = np.fmax(  # a record may have no T
         typical.T_off - before, at.QRS_on - fiducials.ms_to_samples(fiducials.P_REACH)
     )
     shift = fiducials.p_of_single_beats(beats, found.beats.beats[row], typical, begin, at.QRS_on)

@@ -471,7 +471,8 @@ def p_of_single_beats(
     pattern = without_line(typical[INDEPENDENT, first_sample : first_sample + width])
     power = (pattern**2).sum()
     shifts = np.full(len(beats), np.nan)
-    for number, beat in enumerate(beats[:, INDEPENDENT]):
+    for number in np.flatnonzero(np.isfinite(begin) & np.isfinite(qrs_on)):
+        beat = beats[number, INDEPENDENT]
         start = int(max(begin[number], 0))
         stop = int(min(qrs_on[number] + ms_to_samples(P_MARGIN), WIDTH)) - width
         if stop <= start:

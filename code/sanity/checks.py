@@ -92,7 +92,7 @@ def checks_of(args: argparse.Namespace, run: Path) -> tuple[dict[str, Check], Pa
     which cannot and why.
     """
     from sanity.localisation import has_truth, planted_reference
-    from sanity.turned import turned_reference, was_written
+    from sanity.turned import turned_reference, why_no_answers
 
     folder = run / COUNTERFACTUALS
     chosen = {name: CHECKS[name] for name in check_names("check", args.checks, CHECKS)}
@@ -101,8 +101,7 @@ def checks_of(args: argparse.Namespace, run: Path) -> tuple[dict[str, Check], Pa
     missing = {
         "amplitude": not args.amplitude_models and "no --amplitude_models",
         "seeds": not args.seeds and "no --seeds",
-        "counterfactual": not was_written(folder)
-        and f"nothing in {folder}: run counterfactuals.py on this run first",
+        "counterfactual": why_no_answers(folder),
         "localisation": not truth
         and f"no planted causes in {planted}: simulate_ptbxl.py makes such cohorts",
         "layers": not (args.amplitude_models or truth)

@@ -40,9 +40,15 @@ GROUPS = {
 WAVES = tuple(DOSED)
 
 
-def was_written(folder: Path) -> bool:
-    """Whether counterfactuals.py has filled the folder."""
-    return all((folder / name).is_file() for name in FILES)
+def why_no_answers(folder: Path) -> str | None:
+    """Why there is nothing to judge maps by in the folder of counterfactuals.py; None where there
+    is.
+    """
+    if not all((folder / name).is_file() for name in FILES):
+        return f"nothing in {folder}: run counterfactuals.py on this run first"
+    if not read_csv(folder / ANSWERS)["turned"].astype(bool).any():
+        return f"counterfactuals.py turned no decision in {folder}"
+    return None
 
 
 def turned_subject(
@@ -60,7 +66,7 @@ def turned_subject(
     if not len(chosen):
         raise UserError(
             f"{folder / ANSWERS} has no turned decision on a record of folds "
-            f"{sorted(set(data.fold))}: leave counterfactual out of --checks"
+            f"{', '.join(map(str, np.unique(data.fold)))}: leave counterfactual out of --checks"
         )
     rows = data.positions(answers["ecg_id"].to_numpy()[chosen])
     return subject_of(name, model, data, rows, targets[chosen])

@@ -1,5 +1,7 @@
 """Edits: Einthoven's law, what stays untouched, and doses that our own measurement finds again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,8 @@ from common.files import UserError
 from common.labels import LEADS
 from counterfactual.body import bodies_of, measured_doses
 from counterfactual.edits import EDITS, INDEPENDENT, TO_TWELVE, limits_of
+from counterfactual.shapes import OWN_SHAPE, anatomy_of, unit_shapes
+from ecg.analysis import analyse
 from known_ecg import LIMB, known_ecg, regular
 from known_limits import limits_around
 
@@ -121,6 +125,22 @@ def test_p_edits_need_a_p_wave():
 def test_a_record_without_a_beat_has_no_body(record):
     limits = limits_around(record)
     assert bodies_of(np.zeros((1, 1000, 12), np.float32), 100, limits) == [None]
+
+
+def test_a_lead_that_follows_from_others_has_no_edit_of_its_waves_alone(record):
+    alone = np.where(np.arange(12) == LEADS.index("aVF"), record, np.nan)
+    [body] = bodies_of(alone[None], 100, limits_around(alone))
+    assert body is None or not len(body.added)
+
+
+def test_waves_of_a_spike_before_qrs_have_no_shape(record):
+    anatomy = anatomy_of(analyse(record[None], 100), 0)
+    early = {wave: np.full(8, anatomy.at["QRS_on"] - 10) for wave in "QRS"}
+    shapes = unit_shapes(replace(anatomy, peaks=early))
+    high = np.abs(anatomy.heights["R"]) >= OWN_SHAPE[0]
+    assert high.any()
+    assert np.isnan(shapes["R"][high]).all()
+    assert np.isfinite(shapes["R"][~high]).all()
 
 
 def test_limits_are_the_first_and_last_percent():

@@ -21,7 +21,7 @@ from sanity.turned import (
     strength_of,
     turned_reference,
     turned_subject,
-    was_written,
+    why_no_answers,
 )
 from small_subjects import make_subject
 
@@ -132,7 +132,7 @@ def test_turned_decisions_are_the_subject(folder, cohort, trained):
     assert found.ecg_id.tolist() == [ids[0]] * 2
     assert sorted(found.target) == [0, 1]
     assert len(turned_subject("run", model, data, folder, 9, 0, [1])) == 1
-    with pytest.raises(UserError, match="no turned decision"):
+    with pytest.raises(UserError, match=r"no turned decision on a record of folds [\d., ]+: leave"):
         turned_subject("run", model, data, folder, 9, 0, [2])
 
 
@@ -141,7 +141,12 @@ def test_it_is_in_the_registry_and_favours_none(tmp_path):
     assert CHECKS["faithfulness"].maps == "full"
     assert favour_of("counterfactual_sparsest") is None
     assert favour_of("counterfactual_alone") is None
-    assert not was_written(tmp_path)
+
+
+def test_it_is_left_out_by_name_where_nothing_was_turned(tmp_path):
+    assert why_no_answers(tmp_path).endswith("run counterfactuals.py on this run first")
     for name in FILES:
-        (tmp_path / name).touch()
-    assert was_written(tmp_path)
+        (tmp_path / name).write_text("ecg_id,turned\n1,False\n")
+    assert why_no_answers(tmp_path).startswith("counterfactuals.py turned no decision")
+    (tmp_path / ANSWERS).write_text("ecg_id,turned\n1,False\n2,True\n")
+    assert why_no_answers(tmp_path) is None
