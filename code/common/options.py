@@ -13,6 +13,7 @@ from collections.abc import Callable
 from common.labels import TASKS, WINDOWS
 
 MOST_HZ, MOST_SECONDS = 10_000, 10_000_000  # of a recording: four months
+
 # ---------------------------------------------------------------- types of values
 
 
