@@ -32,7 +32,7 @@ import pandas as pd
 from common.cli import StageParser, run, say_results, stage_parser
 from common.files import UserError, sha256, write_csv
 from common.labels import OWN_TASK, STATEMENTS
-from common.options import MOST_HZ, number_up_to, positive_int
+from common.options import positive_int
 from common.stage import Stage
 from records import cohort_table, importing, label_words, snomed
 from records.dataset import parse_r_peaks
@@ -104,7 +104,7 @@ def _signal_options(parser):
     """What the recordings do not say themselves, and what becomes of them."""
     parser.add_argument(
         "--signal_rate",
-        type=number_up_to(MOST_HZ),
+        type=float,
         default=None,
         metavar="HZ",
         help="sampling rate of recordings that do not say it (no default)",
