@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import hashlib
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +27,8 @@ import numpy as np
 from torch import nn
 
 from attribution import job as local_results
+from attribution.accounts import say_accounts
 from attribution.explained import write_records
-from attribution.explanation import ledger_words
 from attribution.job import Job
 from attribution.methods import check_methods, methods_in_words, options_taken, workable
 from attribution.plan import (
@@ -434,7 +433,7 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
         job, args.max_figures, args.absolute, args.compare, name, layout
     )
     written = local_results.assemble(job)
-    report(job)
+    say_accounts(job)
     quality = write_flag_counts(
         job.folder, job.data.table, {one.name: job.data.ecg_id[one.rows] for one in job.targets}
     )
@@ -538,60 +537,6 @@ def write_own_page(args: argparse.Namespace, job: Job) -> list[Path]:
         return []
     page = one_ecg.write_page(Run(job.folder.parent, info), job.folder, Path(args.record).stem)
     return [page, job.folder / one_ecg.PREDICTION, job.folder / one_ecg.NOTES]
-
-
-def report(job: Job) -> None:
-    """Print ledgers, gaps and standard errors: how much of the logits the maps account for."""
-    for target in job.targets:
-        for method in job.methods:
-            arrays = local_results.besides_maps(job, method, target)
-            if "ledger" in arrays:
-                report_ledger(f"{method} {target.name}", arrays)
-            if "standard_error" in arrays:
-                report_error(f"{method} {target.name}", arrays)
-            elif "gap" in arrays:
-                report_gap(f"{method} {target.name}", arrays)
-
-
-def report_ledger(name: str, arrays: dict[str, np.ndarray]) -> None:
-    """Print the mean ledger, and its layers where they were asked for."""
-    logit, *shares = arrays["ledger"].mean(axis=0)
-    sums = " + ".join(f"{word} {share:.3f}" for word, share in ledger_words(shares))
-    print(f"{name}: ledger (mean of {len(arrays['ledger'])}) logit {logit:.3f} = {sums}")
-    if "layers" in arrays:
-        for layer, opened in zip(arrays["layer_names"], arrays["layers"].mean(axis=0), strict=True):
-            pairs = ledger_words([0.0, *opened])[1:]
-            print(f"  {layer:24} " + "  ".join(f"{word} {share:8.4f}" for word, share in pairs))
-
-
-def report_gap(name: str, arrays: dict[str, np.ndarray]) -> None:
-    """Print the largest gap, and how many records keep one that is too large."""
-    print(f"{name}: largest completeness gap {np.abs(arrays['gap']).max():.4f} logit")
-    if arrays["missed"].any():
-        print(
-            f"warning: {name}: {arrays['missed'].sum()} of {len(arrays['missed'])} records keep a "
-            "gap above 1 % in some window "
-            f"at {arrays['steps'].max()} steps"
-            + (" (--max_steps raises the cap)" if name.startswith("ig ") else ""),
-            file=sys.stderr,
-        )
-
-
-def report_error(name: str, arrays: dict[str, np.ndarray]) -> None:
-    """Print how far Shapley values are from summing up, how many orders were tried, and whether
-    that was enough for the wanted error.
-    """
-    print(
-        f"{name}: shares sum up within {np.abs(arrays['gap']).max():.4f} logit; "
-        f"{arrays['steps'].min()} to {arrays['steps'].max()} orders a window"
-    )
-    if arrays["missed"].any():
-        print(
-            f"note: {name}: {arrays['missed'].sum()} of {len(arrays['missed'])} records have a "
-            "share with a standard error above the wanted one in some window (--max_permutations "
-            "raises the cap; standard_error in the file says how large)",
-            file=sys.stderr,
-        )
 
 
 def print_once(line: str) -> None:

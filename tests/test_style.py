@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 LONGEST = 60  # lines of a function
+LONGEST_FILE = 600  # a longer one has more than one subject
 FILES = sorted((ROOT / "code").rglob("*.py"))
 
 
@@ -87,3 +88,8 @@ def test_private_functions_may_be_bare():
         )
         == []
     )
+
+
+def test_files_have_one_subject():
+    counts = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in FILES}
+    assert {path: n for path, n in counts.items() if n > LONGEST_FILE} == {}

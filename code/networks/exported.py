@@ -312,7 +312,9 @@ def _outputs(path, signature, nodes):
     if not names:
         raise UserError(f"{path} returns no tensor")
     if changed & _read_by(names, nodes):
-        raise UserError(f"{path} changes its own tensors and reads them: export it after eval()")
+        raise UserError(
+            f"{path} changes its own tensors and reads them: export it in evaluation mode"
+        )
     return names
 
 
