@@ -23,6 +23,7 @@ from common.files import UserError, read_npy, write_npy, write_pickle
 from conftest import ROOT, run_script
 from networks import models
 from networks.checkpoints import load_checkpoint
+from networks.importing import ORIGINS
 from networks.inference import predict
 from networks.training import interrupts_held_back
 from records.dataset import load_table
@@ -416,13 +417,12 @@ def two_classes():
     ],
 )
 def test_an_architecture_of_ones_own_is_tried_before_anything_is_written(
-    tiny, tmp_path, monkeypatch, maker, said
+    tiny, tmp_path, maker, said
 ):
     (tmp_path / "lengths.py").write_text(ARCHITECTURES)
-    monkeypatch.delitem(models.MODELS, "lengths", raising=False)
     with pytest.raises(UserError, match=said):
         _main(tiny, tmp_path / "output", "--modelname", f"{tmp_path / 'lengths.py'}:{maker}")
-    monkeypatch.delitem(models.MODELS, "lengths")
+    del models.MODELS["lengths"], ORIGINS["lengths"]  # of this process
     assert not (tmp_path / "output").exists()
 
 
