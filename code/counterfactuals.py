@@ -18,6 +18,8 @@ Several processes share the records: torchrun --nproc_per_node=2 code/counterfac
 (several machines too, where they share the folder).
 """
 
+import utils  # isort: skip  # noqa: F401
+
 import argparse
 
 from torch import nn

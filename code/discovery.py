@@ -17,6 +17,8 @@ representations and control networks: torchrun --nproc_per_node=2 code/discovery
 machines too, where they share the folder).
 """
 
+import utils  # isort: skip  # noqa: F401
+
 import argparse
 import contextlib
 from pathlib import Path

@@ -18,6 +18,8 @@ Several processes share records and control networks: torchrun --nproc_per_node=
 code/glocal_analysis.py ... (several machines too, where they share the folder).
 """
 
+import utils  # isort: skip  # noqa: F401
+
 import argparse
 import contextlib
 import sys

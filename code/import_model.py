@@ -12,6 +12,8 @@ Example: python code/import_model.py --onnx mine.onnx --sampling_rate 100 --unit
 Says what it found, which analyses will work and which will not and why.
 """
 
+import utils  # isort: skip  # noqa: F401
+
 import argparse
 import warnings
 from collections import Counter

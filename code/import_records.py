@@ -18,6 +18,8 @@ unequal lengths need --seconds. Without `strat_fold`, patients are dealt out to 
 each class is spread evenly; without `patient_id`, every recording counts as a patient of its own.
 """
 
+import common  # isort: skip  # noqa: F401
+
 import argparse
 import hashlib
 import itertools

@@ -15,6 +15,8 @@ share the records: torchrun --nproc_per_node=2 code/lrp_analysis.py ... (several
 they share the folder).
 """
 
+import utils  # isort: skip  # noqa: F401
+
 import argparse
 import contextlib
 import hashlib
@@ -157,49 +159,50 @@ def get_args_parser() -> StageParser:
 
 def _method_options(parser):
     """How the maps of some methods are computed."""
-    parser.add_argument(
+    group = parser.add_argument_group("how maps are computed")
+    group.add_argument(
         "--open_ledger",
         action="store_true",
         help="say and store layer by layer what LRP left with biases and stabilisers",
     )
-    parser.add_argument(
+    group.add_argument(
         "--layer",
         default=None,
         help="layer of the CAM methods (default: the last convolutional map)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--steps",
         type=positive_int,
         default=50,
         help="first number of steps of Integrated Gradients",
     )
-    parser.add_argument(
+    group.add_argument(
         "--max_steps",
         type=positive_int,
         default=800,
         help="steps are doubled up to this for large gaps",
     )
-    parser.add_argument(
+    group.add_argument(
         "--baseline",
         default="zero",
         choices=("zero", "isoelectric", "normal_beat"),
         help="what Integrated Gradients, DeepLIFT and GradientSHAP start from: 0 mV, each lead's "
         "isoelectric level, the mean normal beat",
     )
-    parser.add_argument(
+    group.add_argument(
         "--occlude",
         default="segments",
         choices=("segments", "windows"),
         help="pieces that occlusion, Shapley values, KernelSHAP and LIME take away: segments of "
         "the beat, or windows of 100 ms",
     )
-    parser.add_argument(
+    group.add_argument(
         "--wanted_error",
         type=fraction,
         default=0.05,
         help="standard error at which Shapley values stop, as part of what there is to share",
     )
-    parser.add_argument(
+    group.add_argument(
         "--max_permutations",
         type=positive_int,
         default=64,
@@ -209,36 +212,37 @@ def _method_options(parser):
 
 def _output_options(parser):
     """What is drawn and written of each map."""
-    parser.add_argument(
+    group = parser.add_argument_group("what is drawn and written")
+    group.add_argument(
         "--max_figures",
         type=count,
         default=20,
         help="figures at most; best records first (0: none)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--compare", action="store_true", help="one figure per record with all methods side by side"
     )
-    parser.add_argument(
+    group.add_argument(
         "--layout",
         default=None,
         choices=LAYOUTS,
         help="12x1: one lead a row (default); 3x4: three rows of four leads and lead II below "
         "them, as most clinics print",
     )
-    parser.add_argument(
+    group.add_argument(
         "--absolute", action="store_true", help="draw |relevance| instead of signed relevance"
     )
-    parser.add_argument(
+    group.add_argument(
         "--n_cells", type=positive_int, default=20, help="cells per record in cells.csv (288: all)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--n_jitters",
         type=count,
         default=10,
         help="times that the waves' boundaries are moved by what they are uncertain by, to see "
         "which cells keep their ranks (rank_stability in cells.csv; 0: not asked)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--neighbours",
         type=count,
         default=None,
@@ -250,28 +254,29 @@ def _output_options(parser):
 
 def _own_record_options(parser):
     """A recording of one's own."""
-    parser.add_argument(
+    group = parser.add_argument_group("a recording of your own")
+    group.add_argument(
         "--record",
         default=None,
         metavar="PATH",
         help="explain this recording: a WFDB record, csv, .npy, .npz, .mat, HDF5 (file.hdf5#id) or "
         "a vendor's file, leads by name (default: the data set)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--record_rate",
         type=number_up_to(MOST_HZ),
         default=None,
         metavar="HZ",
         help="sampling rate of a recording that does not say it (no default)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--record_start",
         type=number_up_to(MOST_SECONDS, zero=True),
         default=0.0,
         metavar="S",
         help="where in a longer recording the 10 s begin (default 0)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--unit",
         default=None,
         help="unit of a recording that does not say it: mV, uV, nV, V (no default)",
@@ -279,6 +284,7 @@ def _own_record_options(parser):
     parser.add_list_argument(
         "--seeds",
         item=path_item,
+        group=group,
         default=None,
         metavar="RUN",
         help="runs of the same network from other seeds, for the range of --record's probabilities "
@@ -286,6 +292,7 @@ def _own_record_options(parser):
     )
     parser.add_list_argument(
         "--lead_names",
+        group=group,
         default=None,
         help="what the signals of the recording are, in its order: I II III aVR aVL aVF V1 ... V6, "
         "- for one to leave out (default: the file's own names)",

@@ -9,6 +9,8 @@ Writes:  <output_path>/raw100.pkl (float32 (N, 1000, 12), mV), multihot_<task>.n
 Example: python code/preprocessing.py --data_path data/ptbxl/
 """
 
+import common  # isort: skip  # noqa: F401
+
 import argparse
 import os
 import re

@@ -10,6 +10,8 @@ is named (exit code 1). With --gallery DIR, DIR/gallery.md shows one figure of e
 read it, instead of a report.
 """
 
+import common  # isort: skip  # noqa: F401
+
 import argparse
 import sys
 from pathlib import Path

@@ -23,6 +23,8 @@ share methods and control networks: torchrun --nproc_per_node=2 code/sanity_chec
 machines too, where they share the folder).
 """
 
+import utils  # isort: skip  # noqa: F401
+
 import argparse
 import contextlib
 import sys

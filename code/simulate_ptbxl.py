@@ -9,6 +9,8 @@ Example:
     python code/simulate_ptbxl.py --output_path=data/simulated/ --n_records 1000 --seed 0
 """
 
+import common  # isort: skip  # noqa: F401
+
 import argparse
 from pathlib import Path
 

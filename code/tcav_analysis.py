@@ -29,6 +29,8 @@ Example:
     --logdir=path/to/output/
 """
 
+import utils  # isort: skip  # noqa: F401
+
 import argparse
 
 from torch import nn

@@ -14,6 +14,8 @@ processes: torchrun --nproc_per_node=2 code/train_model.py ... (the batch size i
 processes together).
 """
 
+import common  # isort: skip  # noqa: F401
+
 import argparse
 
 from common.cli import StageParser, check_names, run, say_results, select_device, stage_parser

@@ -15,6 +15,8 @@ too (FOR_STAGES). Each name is loaded when it is first asked for.
 
 import importlib
 
+import common  # noqa: F401  a stage whose Python lacks a package is told here
+
 # room and module -> the names it offers here
 OFFERED = {
     # names

@@ -28,6 +28,7 @@ from common.files import UserError, forget_reads
 from common.options import (
     EXPLAINED,
     FROM_THE_MODEL,
+    GROUPS,
     OLDER_SPELLINGS,
     PLACES,
     SHARED_OPTIONS,
@@ -99,19 +100,39 @@ class StageParser(argparse.ArgumentParser):
     """argparse with list options as the README types them and one-line errors."""
 
     def add_list_argument(
-        self, *names: str, item: Callable[[str], object] = str, **keywords: object
+        self,
+        *names: str,
+        item: Callable[[str], object] = str,
+        group: argparse._ArgumentGroup | None = None,
+        **keywords: object,
     ) -> None:
-        """Add an option that takes a list: `--x=[A, B]`, `--x A B`, `--x A,B`."""
-        self.add_argument(*names, nargs="+", action=_Words, item=item, **keywords)
+        """Add an option that takes a list: `--x=[A, B]`, `--x A B`, `--x A,B`; to a group of
+        --help if there is one.
+        """
+        (group or self).add_argument(*names, nargs="+", action=_Words, item=item, **keywords)
 
     def add_shared(self, name: str, **changes: object) -> None:
         """Add one of SHARED_OPTIONS, with changed keywords (a default, a help text)."""
         names, keywords = SHARED_OPTIONS[name]
         keywords = {**keywords, **changes}
+        group = self._group_of(name)
         if keywords.pop("list", False):
-            self.add_list_argument(*names, item=keywords.pop("type"), **keywords)
+            self.add_list_argument(*names, item=keywords.pop("type"), group=group, **keywords)
         else:
-            self.add_argument(*names, **keywords)
+            group.add_argument(*names, **keywords)
+
+    def _group_of(self, name):
+        """The part of --help where a shared option stands."""
+        for title, members in GROUPS.items():
+            if name in members:
+                made = (group for group in self._action_groups if group.title == title)
+                return next(made, None) or self.add_argument_group(title)
+        return self
+
+    def format_help(self) -> str:
+        """argparse's own, what all stages have below what this one has of its own."""
+        self._action_groups.sort(key=lambda group: group.title in GROUPS)
+        return super().format_help()
 
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None

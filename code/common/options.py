@@ -246,6 +246,18 @@ SHARED_OPTIONS = {
         },
     ),
 }
+# headings of --help below what a stage has of its own -> shared options that stand there
+GROUPS = {
+    "where things are": (
+        "model_path",
+        "data_path",
+        "output_path",
+        "modelname",
+        "task",
+        "run_name",
+    ),
+    "how it runs": ("seed", "gpu", "device", "threads", "dpi", "overwrite"),
+}
 # what every stage has that explains a trained network
 EXPLAINING = (
     "data_path",

@@ -3,6 +3,8 @@
 import argparse
 import importlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -237,3 +239,23 @@ def test_every_stage_ends_in_the_same_words(stage):
 def test_a_command_is_bare_that_says_only_where_things_lie(words, bare):
     parser = stage_parser("Words.", *EXPLAINING)
     assert parser.parse_args(words).bare is bare
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_without_its_packages_says_so_in_one_line(stage):
+    # -S: without the folder of installed packages
+    command = [sys.executable, "-S", str(ROOT / "code" / f"{stage}.py"), "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: {sys.executable} has no torch, numpy, ")
+
+
+def test_what_all_stages_have_stands_last_in_the_help():
+    parser = stage_parser("Words.", *EXPLAINING)
+    parser.add_argument("--own", help="of this stage")
+    shown = parser.format_help().partition("options:")[2]
+    texts = ("--own", "where things are:", "--run_name", "how it runs:", "--threads")
+    places = [shown.index(text) for text in texts]
+    assert places == sorted(places)
