@@ -2,11 +2,13 @@
 the words that the shell makes of them.
 """
 
+import itertools
 import os
 import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from conftest import ROOT
@@ -57,6 +59,23 @@ def commands(text: str) -> list[str]:
     return [command.strip() for command in found]
 
 
+def sections(text: str) -> dict[str, list[str]]:
+    """Heading -> commands that stand between it and the next heading of any level, for headings
+    that have some; two of one name are told apart by a number.
+    """
+    outside_code = re.sub(
+        r"^```.*?^```$", lambda block: "\0" * len(block[0]), text, flags=re.DOTALL | re.MULTILINE
+    )
+    starts = [found.start() for found in re.finditer(r"^#+ .+$", outside_code, re.MULTILINE)]
+    found = {}
+    for start, end in itertools.pairwise([*starts, len(text)]):
+        heading = text[start:].splitlines()[0].lstrip("# ")
+        typed = commands(text[start:end])
+        if typed:
+            found[f"{heading} {start}" if heading in found else heading] = typed
+    return found
+
+
 def stage_calls(command: str) -> list[list[str]]:
     """[script, word, ...] of every stage that a command starts, as the shell hands them over."""
     done = subprocess.run(
@@ -88,9 +107,10 @@ def type_in(command: str, root: Path) -> None:
     """Run one command in a `make_root` as in a terminal; AssertionError with what it said where it
     fails.
     """
-    print("$", command, flush=True)
+    started = time.monotonic()
     environment = {**os.environ, "PATH": f"{root / 'bin'}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-e", "-c", command], cwd=root, env=environment, capture_output=True, text=True
     )
+    print(f"{time.monotonic() - started:4.0f} s  $ {command}", flush=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
