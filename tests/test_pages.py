@@ -4,9 +4,11 @@ the simulated cohort.
 
 import argparse
 import importlib
+import os
 import re
 import runpy
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -292,15 +294,14 @@ def test_every_python_example_runs_where_a_reader_stands(block, cohort, tmp_path
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
+def furnish(folder):
     """A copy of the repository's layout as after the download and the demo: records (simulated) in
     data/ptbxl, the demo's cohort and network, and recordings of one's own.
 
     So many records that the models trained on them have a true positive of every pathology in the
     test fold.
     """
-    folder = make_root(tmp_path_factory.mktemp("pages") / "root")
+    make_root(folder)
     ptbxl, demo = folder / "data" / "ptbxl", folder / "data" / "simulated"
     run_script("simulate_ptbxl.py", "--output_path", ptbxl, "--n_records", 800, "--seed", 7)
     run_script("simulate_ptbxl.py", "--output_path", demo, "--n_records", 600, "--seed", 0)
@@ -310,6 +311,17 @@ def workplace(tmp_path_factory):
     run_script("train_model.py", "--data_path", demo, "--output_path", output, *recipe)
     write_recordings(folder)
     write_own_networks(folder)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """Where commands are typed. XAI4ECG_WORKPLACE names a folder that is kept, so that the sections
+    of a page can be typed one after the other by several calls.
+    """
+    kept = os.environ.get("XAI4ECG_WORKPLACE")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("pages") / "root"
+    if not folder.is_dir():
+        furnish(folder)
     return folder
 
 
