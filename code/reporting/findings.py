@@ -36,8 +36,8 @@ def concepts(run: Run) -> Iterator[Finding]:
     own = scores[(scores["run_kind"] == "concept") & scores["associated"].astype(bool)]
     tested = own[own["p_corrected"].notna()]
     if not len(tested):
-        text = "no concept could be tested for the diagnosis that it belongs to."
-        yield Finding("Concepts:", text, "concepts", "tcav/scores.csv")
+        text = "no criterion could be tested for the diagnosis that it belongs to."
+        yield Finding(CRITERIA, text, "concepts", "tcav/scores.csv")
         return
     groups = tested.groupby("pathology", sort=False)
     knows = beats_chance(run)
@@ -81,53 +81,53 @@ def _verdict_on(pathology, group, knows):
     learnt = [name for name in _learnt(group) if name not in against]
     n = int(group["n_class"].max())
     if n < FEW_CLASS_RECORDS:
-        return Verdict("not enough ECGs to judge any for {}.", pathology, n, [], [], [])
+        said = "not enough ECGs to judge any for {}."
+        return Verdict(said, pathology, n, [], [], [])
     if learnt:
         said = (
-            f"{'learnt' if knows else 'in this network'}: the answer follows {{}}, further than in "
-            "networks that have learnt nothing of the labels."
+            f"{'learnt: ' if knows else ''}{RISES} {{}}, further than that of networks that have "
+            "learnt nothing of the labels."
         )
         special = [name for name in raising if name not in learnt]
         rest = [name for name in other if name not in learnt]
         return Verdict(said, pathology, n, learnt, against, rest, "yes", special)
     if raising:
-        said = (
-            "special in this network: the answer follows {}, more than made-up concepts; "
-            f"{_held_against(group)}."
-        )
+        said = f"{RISES} {{}}, more than with ECGs drawn at random. {_held_against(group)}."
         return Verdict(said, pathology, n, raising, against, other)
     return Verdict(
-        "no criterion is shown to raise the answer for {}.", pathology, n, [], against, []
+        "none is shown to raise the network's answer for {}.", pathology, n, [], against, []
     )
 
 
-AGAINST = "Against the textbook (not shown to be learnt), the answer falls with"
+CRITERIA = "Which criteria it uses:"
+RISES = "the network's answer rises with"
+AGAINST = "Against the textbook (not shown to be learnt), it falls with"
 
 
 def _concepts_said(verdicts):
     """One sentence on all classes of which the same is found."""
     text = verdicts[0].said.format("; ".join(map(str, verdicts)))
     for words, lists in (
-        ("Special, but not shown to be learnt:", [one.special for one in verdicts]),
-        ("No evidence of", [one.other for one in verdicts]),
+        ("Rises too, but not shown to be learnt:", [one.special for one in verdicts]),
+        ("No evidence that it uses", [one.other for one in verdicts]),
         (AGAINST, [one.against for one in verdicts]),
     ):
         pairs = zip(lists, verdicts, strict=True)
         parts = [f"{named(names)} for {one.pathology}" for names, one in pairs if names]
         if parts:
             text += f" {words} {'; '.join(parts)}."
-    return Finding("Concepts:", text, "concepts", "tcav/scores.csv", verdicts[0].kind)
+    return Finding(CRITERIA, text, "concepts", "tcav/scores.csv", verdicts[0].kind)
 
 
 def _held_against(group):
     """What the control networks say of concepts that are only special, in words."""
     if "p_control" in group and group["p_control"].notna().any():
-        return "so do networks that have learnt nothing: not shown to be learnt"
+        return "So do networks that have learnt nothing: it is not shown to be learnt"
     if "n_controls" in group and group["n_controls"].max() > 0:
-        return "not enough trained networks to say whether that was learnt (--seeds compares more)"
+        return "Too few trained networks to say whether this was learnt (--seeds compares more)"
     return (
-        "not compared with networks that have learnt nothing (--control), so whether it was "
-        "learnt is open"
+        "Whether this was learnt is open: networks that have learnt nothing were not compared "
+        "(--control)"
     )
 
 
@@ -151,14 +151,15 @@ def maps(run: Run) -> Iterator[Finding]:
     own = card[card["own"].astype(str).str.lower() == "true"]
     own = own[~own["method"].isin(CONTROLS)]
     if not len(own):
-        text = "none of the groups has a card of criteria to compare with."
-        yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv")
+        text = "no criteria are known of any of the groups, so their maps cannot be compared."
+        yield Finding(PLACES, text, "glocal", "glocal/scorecard.csv")
     for method, rows in own.groupby("method", sort=False):
         text, kind = _maps_said(method_in_words(str(method)), rows)
-        yield Finding("Maps and criteria:", text, "glocal", "glocal/scorecard.csv", kind)
+        yield Finding(PLACES, text, "glocal", "glocal/scorecard.csv", kind)
 
 
-HELD = ", further than those of networks that have learnt nothing"
+PLACES = "Where it looks:"
+HELD = ", further than in maps of networks that have learnt nothing"
 NOT_HELD = " (networks that have learnt nothing were not compared: --control)"
 
 
@@ -176,16 +177,17 @@ def _maps_said(words, rows):
     outside = [str(name) for name in rows.loc[~stands_out & ~untold & ~few, "pathology"]]
     open_ones = [str(name) for name in rows.loc[untold & ~few, "pathology"]]
     lifts = [
-        f"{row.pathology} (lift {interval(row.lift, row.low, row.high)}, {row.n_patients} patients)"
+        f"{row.pathology} ({interval(row.lift, row.low, row.high)} times as much relevance as on "
+        f"average, {row.n_patients} patients)"
         for row in inside.itertuples()
     ]
     compared = HELD if held[inside.index].notna().all() else NOT_HELD
     parts = []
     if lifts:
-        parts.append(f"stands out in the cells of the criteria for {named(lifts)}{compared}")
+        parts.append(f"the leads and waves of the criteria stand out for {named(lifts)}{compared}")
     if outside:
-        where = "for" if lifts else "in the cells of the criteria for"
-        parts.append(f"does not stand out {where} {named(outside)}")
+        what = "they" if lifts else "the leads and waves of the criteria"
+        parts.append(f"{what} are not shown to stand out for {named(outside)}")
     if open_ones:
         parts.append(
             f"cannot be told for {named(open_ones)} without control networks (--control), since "
@@ -193,7 +195,7 @@ def _maps_said(words, rows):
         )
     if few.any():
         parts.append(f"not enough patients to say for {named(_with_patients(rows[few]))}")
-    return f"{words}: {'; '.join(parts)}.", "yes" if lifts and compared == HELD else "no"
+    return f"in maps by {words}, {'; '.join(parts)}.", "yes" if lifts and compared == HELD else "no"
 
 
 def _with_patients(rows):
@@ -219,7 +221,7 @@ def methods(run: Run) -> Iterator[Finding]:
     tables = run.csv("sanity/best.csv"), run.csv("sanity/standings.csv")
     if any(table is None for table in tables):
         text = "compared by an older version: sanity_checks.py --overwrite counts it anew."
-        yield Finding("Which method:", text, "sanity", "sanity/comparisons.csv")
+        yield Finding(BELIEVED, text, "sanity", "sanity/comparisons.csv")
     else:
         yield _best_methods(*tables, _mapped(run))
     axioms = run.csv("sanity/axioms.csv")
@@ -227,6 +229,7 @@ def methods(run: Run) -> Iterator[Finding]:
         yield from _broken(axioms)
 
 
+BELIEVED = "Which maps to believe:"
 STANDINGS = "sanity/standings.csv, sanity/best.csv"
 
 
@@ -244,14 +247,15 @@ def _best_methods(best, standings, mapped):
             if few
             else "every comparison favours its methods by construction."
         )
-        return Finding("Which method:", text, "sanity", STANDINGS, place="standings")
+        return Finding(BELIEVED, text, "sanity", STANDINGS, place="standings")
     first = rows[ranked[0]]
     level = [name for name in ranked if _standing(rows[name]) == _standing(first)]
     others = [name for name in ranked if name not in level]
     parts = [
-        f"{named([method_in_words(name) for name in level], 3)} did best ({first.best}) or could "
-        f"not be told from the best ({first.not_told_from_best}) in {_held(first)} comparisons",
-        *(f"{method_in_words(name)} in {_held(rows[name])}" for name in others[:1]),
+        f"{named([method_in_words(name) for name in level], 3)} did best in {first.best} of "
+        f"{first.comparisons} comparisons and, as far as can be told, as well as the best in "
+        f"{first.not_told_from_best}",
+        *(f"{method_in_words(name)} best or as well in {_held(rows[name])}" for name in others[:1]),
         *(
             f"{method_in_words(name)}, which draws the group maps, in {_held(rows[name])}"
             for name in others[1:]
@@ -265,11 +269,18 @@ def _best_methods(best, standings, mapped):
         parts.append(f"{control}, which knows nothing of the network, in {_held(rows[better])}")
     telling = int(counted["told_from_best"].fillna("").ne("").sum())
     text = (
-        f"{'; '.join(parts)}. {telling} of all {len(counted)} tell some method from their best. "
+        f"{'; '.join(parts)}. {_telling_said(telling, len(counted))}. "
         f"{_range_of(counted['n'])} ECGs each; what favours a method by construction is left out."
     )
     kind = "yes" if better is None or _share(first) < _share(rows[better]) else "no"
-    return Finding("Which method:", text, "sanity", STANDINGS, kind, "standings")
+    return Finding(BELIEVED, text, "sanity", STANDINGS, kind, "standings")
+
+
+def _telling_said(telling, counted):
+    """In how many comparisons there is a difference at all."""
+    if telling == counted:
+        return f"In each of the {counted} comparisons some method is shown to be worse"
+    return f"In {telling} of the {counted} comparisons some method is shown to be worse"
 
 
 def _standing(row):
@@ -323,16 +334,16 @@ def subgroups(run: Run) -> Iterator[Finding]:
         n = int(found["n"].max())
         if grouped:
             by = named([_described(name) for name in grouped])
-            text = f"described by {by}, {n} ECGs fall into more than one group."
+            text = f"{n} ECGs fall into more than one group when they are described by {by}."
         else:
             text = (
                 f"no evidence that {n} ECGs fall into separate groups, however they are described."
             )
-        text += _labels_said(wide, found)
+        text += _labels_said(wide, found, bool(grouped))
         yield Finding("Subgroups:", text, "discovery", source, "yes" if grouped else "no")
 
 
-def _labels_said(wide, found):
+def _labels_said(wide, found, grouped):
     """Which clusters go with the hidden labels, and whether networks that have learnt nothing show
     them too.
     """
@@ -341,8 +352,8 @@ def _labels_said(wide, found):
         return ""
     by = named([_described(name) for name in labelled])
     text = (
-        f" Cut into clusters all the same, by {by} they go with the diagnoses, which the "
-        "clustering did not see"
+        f" Divided {'' if grouped else 'all the same '}by {by}, they fall into parts that agree "
+        "with the diagnoses, which the division did not see"
     )
     of_network = [name for name in labelled if name != "signal"]
     rows = found[found["metric"] == "ari"].set_index("representation")
@@ -386,8 +397,8 @@ def changes(run: Run) -> Iterator[Finding]:
         return
     turned = int(found["turned"].astype(bool).sum())
     text = (
-        f"changing waves within what the data set's records show turned {turned} of "
-        f"{len(found)} decisions."
+        f"{turned} of {len(found)} decisions turn when waves are changed no further than other "
+        "ECGs of the data set differ."
     )
     card = run.csv("counterfactual/card.csv")
     tested = None if card is None else card[_column(card, "p").notna()]
@@ -403,12 +414,15 @@ def changes(run: Run) -> Iterator[Finding]:
     ]
     outside = [str(name) for name in tested.loc[~kept & ~few, "pathology"]]
     if inside:
-        text += f" They lie in the waves and leads of the criteria for {named(inside)}."
+        text += f" These changes lie in the leads and waves of the criteria for {named(inside)}."
     if outside:
         text += f" Not shown to lie where the criteria read for {named(outside)}."
     if few.any():
         words = named(_with_patients(tested[few]))
-        text += f" Not enough patients to say whether they lie where the criteria read: {words}."
+        text += (
+            " Not enough patients to say whether these changes lie in the leads and waves of the "
+            f"criteria for {words}."
+        )
     sources += ", counterfactual/card.csv"
     kind = "yes" if inside else "no"
     yield Finding("What would turn it:", text, "counterfactuals", sources, kind)
@@ -448,7 +462,8 @@ def _flagged_signals(run):
         parts.append(f"{int(first['n_flagged'])} of {int(first['n_records'])} ({words})")
         sources.append(folder)
     if parts:
-        text = f"quality is flagged in {named(parts)} of the explained ECGs."
+        faults = "noise, another recording fault or a pacemaker"
+        text = f"{faults} is flagged in {named(parts)} of the explained ECGs."
         section = STAGES[sources[0]][0]
         source = ", ".join(f"{folder}/quality.csv" for folder in sources)
         yield Finding("Signals:", text, section, source, "warn")
@@ -466,8 +481,8 @@ def _unstable_cells(run):
         return
     if not len(unstable):
         text = (
-            f"the {TOP_CELLS} densest cells of each map stay among them when the waves' boundaries "
-            "are moved within their error."
+            f"the {TOP_CELLS} strongest places of each map stay among them when the waves' "
+            "boundaries are moved within their error."
         )
         yield Finding("Stability:", text, "glocal", "glocal/segments.csv", "yes")
         return
@@ -476,8 +491,8 @@ def _unstable_cells(run):
         for row in unstable.itertuples()
     ]
     text = (
-        f"whether {named(ones)} {'belongs' if len(ones) == 1 else 'belong'} to the {TOP_CELLS} "
-        "densest cells hangs on where exactly the waves' boundaries were put."
+        f"some of the {TOP_CELLS} strongest places of a map are among them only by where exactly "
+        f"the waves' boundaries were put: {named(ones)}."
     )
     yield Finding("Stability:", text, "glocal", "glocal/segments.csv", "warn")
 
@@ -521,10 +536,10 @@ def asked_of(run: Run) -> str:
     """One sentence: of which network, on which data, about which classes."""
     info = run.info
     if is_regression(info.task):
-        asked = f"measures {info.task.replace('_', ' ')} in {named(list(info.labels))}"
+        asked = f"measure {info.task.replace('_', ' ')} in {named(list(info.labels))}"
     else:
-        asked = f"has outputs for {named([class_in_words(name) for name in info.labels], 3)}"
+        asked = f"recognise {named([class_in_words(name) for name in info.labels], 3)}"
     return (
-        f"Explanations of the network {info.run_folder_name} ({info.modelname}), which {asked}, "
-        f"and what tests say of them. Data: {run.data_in_words()}."
+        f"What the network {info.run_folder_name} ({info.modelname}) uses to {asked}, and how far "
+        f"that can be believed. Data: {run.data_in_words()}. In brackets: 95 % intervals."
     )

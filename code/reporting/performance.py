@@ -204,7 +204,7 @@ def _fit_said(scores):
 def _discrimination_said(macro):
     classes = f" over {macro['n_classes']} classes" if "n_classes" in macro else ""
     auc = interval(macro["value"], macro.get("low"), macro.get("high"))
-    return f"mean AUC{classes} {auc} (chance: {CHANCE})"
+    return f"mean AUC{classes} {auc} (guessing: {CHANCE})"
 
 
 def _tested_on(run, score):
@@ -248,11 +248,12 @@ def _classes_of_which_little_is_said(per_class):
     few = [name for name, one in per_class.items() if 0 < one["n_positive"] < FEW_POSITIVES]
     none = [name for name, one in per_class.items() if one["n_positive"] == 0]
     parts = [
-        f"fewer than {FEW_POSITIVES} ECGs of {named(few)}, so their AUC and maps rest on little"
+        f"on fewer than {FEW_POSITIVES} ECGs each: {named(few)}, so that what is said of these "
+        "rests on little"
         if few
         else "",
-        f"none of {named(none)}, of which nothing can be said" if none else "",
+        f"on none: {named(none)}, of which nothing can be said" if none else "",
     ]
     if few or none:
-        text = f"the test fold has {'; '.join(filter(None, parts))}."
-        yield Finding("Few positives:", text, "performance", "metrics.json", "warn")
+        text = f"tested {'; '.join(filter(None, parts))}."
+        yield Finding("Few ECGs:", text, "performance", "metrics.json", "warn")

@@ -12,7 +12,11 @@ from common.labels import LEADS
 from common.words import CONCEPTS
 from reporting.findings import (
     AGAINST,
+    BELIEVED,
+    CRITERIA,
     FEW_CLASS_RECORDS,
+    PLACES,
+    RISES,
     TOP_CELLS,
     asked_of,
     findings,
@@ -24,7 +28,6 @@ from sanity.standings import best_table, standings
 
 CLASSES = ("NORM", "AMI", "LVH", "CLBBB")
 NAMES = (*CONCEPTS, *CLASSES, *LEADS, "R2", "T-Peak", "R-Peak")
-SPECIAL = "special in this network: the answer follows"
 LIMITS = {FEW_POSITIVES, FEW_CLASS_RECORDS, TOP_CELLS, CHANCE}  # said as limits, not as results
 
 
@@ -225,7 +228,8 @@ def test_cells_that_hang_on_boundaries_are_named_and_their_absence_is_said(tmp_p
     said = [one for one in findings(run) if one.topic == "Stability:"]
     assert [one.kind for one in said] == ["warn"]
     cell = f"{stable.loc[first, 'lead'].iloc[0]} (peak of T) for LVH"
-    assert said[0].text.startswith(f"whether {cell} belongs to the {TOP_CELLS} densest cells ")
+    assert said[0].text.startswith(f"some of the {TOP_CELLS} strongest places of a map")
+    assert said[0].text.endswith(f": {cell}.")
     cells.drop(columns="rank_stability").to_csv(path, index=False)
     assert not [one for one in findings(run) if one.topic == "Stability:"]
 
@@ -249,12 +253,12 @@ def test_what_favours_a_method_by_construction_is_not_counted_for_or_against_it(
     rows.append(("check4", "lenet", "lrp", "ig", 0.5, 0.05, 2))  # of two patients: tells nothing
     favoured = [("check2", "ig", True), ("check3", "ig", True), ("check0", "lrp", True)]
     write_standings(tmp_path, rows, favoured)
-    (said,) = [one for one in findings(run) if one.topic == "Which method:"]
+    (said,) = [one for one in findings(run) if one.topic == BELIEVED]
     assert said.text == (
-        "LRP did best (3) or could not be told from the best (0) in 3 of 3 comparisons; Integrated "
-        "Gradients in 2 of 2; noise, which knows nothing of the network, in 0 of 4. 4 of all 4 "
-        "tell some method from their best. 19 ECGs each; what favours a method by construction is "
-        "left out."
+        "LRP did best in 3 of 3 comparisons and, as far as can be told, as well as the best in 0; "
+        "Integrated Gradients best or as well in 2 of 2; noise, which knows nothing of the "
+        "network, in 0 of 4. In each of the 4 comparisons some method is shown to be worse. 19 "
+        "ECGs each; what favours a method by construction is left out."
     )
     shown = "".join(SECTIONS["sanity"].build(run))
     assert 'id="standings"' in shown
@@ -281,14 +285,14 @@ def test_maps_and_clusters_are_findings_only_beyond_networks_that_have_learnt_no
     def said(topic):
         return [one for one in findings(run) if one.topic == topic]
 
-    assert all("were not compared" in one.text for one in said("Maps and criteria:"))
-    assert {one.kind for one in said("Maps and criteria:")} == {"no"}
+    assert all("were not compared" in one.text for one in said(PLACES))
+    assert {one.kind for one in said(PLACES)} == {"no"}
     assert "were not compared" in said("Subgroups:")[0].text
     with_controls(tmp_path, card, corrected)
     with_controls(tmp_path, clusters, corrected)
-    maps, [groups] = said("Maps and criteria:"), said("Subgroups:")
+    maps, [groups] = said(PLACES), said("Subgroups:")
     assert {one.kind for one in maps} == {kind}
-    beyond = "further than those of networks that have learnt nothing"
+    beyond = "further than in maps of networks that have learnt nothing"
     assert all((beyond in one.text) == (kind == "yes") for one in maps)
     not_so = "but not further than in networks that have learnt nothing"
     assert (not_so in groups.text) == (kind == "no")
@@ -302,11 +306,13 @@ def test_a_criterion_that_lowers_its_class_is_not_said_to_raise_it(tmp_path):
         run_kind="concept", layer="head", pathology="LVH", associated=True, n_class=8
     )
     scores.to_csv(tmp_path / "tcav/scores.csv", index=False)
-    (said,) = [one for one in findings(run) if one.topic == "Concepts:"]
-    assert said.text.startswith(f"{SPECIAL} S12-LVH for LVH (8 ECGs), more than")
-    assert said.text.endswith(f"No evidence of LI-LVH for LVH. {AGAINST} SLI-LVH for LVH.")
+    (said,) = [one for one in findings(run) if one.topic == CRITERIA]
+    assert said.text.startswith(f"{RISES} S12-LVH for LVH (8 ECGs), more than")
+    assert said.text.endswith(
+        f"No evidence that it uses LI-LVH for LVH. {AGAINST} SLI-LVH for LVH."
+    )
     scores.assign(n_class=FEW_CLASS_RECORDS - 1).to_csv(tmp_path / "tcav/scores.csv", index=False)
-    (said,) = [one for one in findings(run) if one.topic == "Concepts:"]
+    (said,) = [one for one in findings(run) if one.topic == CRITERIA]
     assert said.text == f"not enough ECGs to judge any for LVH ({FEW_CLASS_RECORDS - 1} ECGs)."
 
 
@@ -316,14 +322,17 @@ def test_too_few_patients_are_said_instead_of_judged(tmp_path):
     card = pd.read_csv(path).assign(p=0.001, p_holm=0.001, lead_lift=1.4)
     card.loc[card["pathology"] == "LVH", "n_patients"] = 1
     card.to_csv(path, index=False)
-    said = [one.text for one in findings(run) if one.topic == "Maps and criteria:"]
+    said = [one.text for one in findings(run) if one.topic == PLACES]
     assert len(said) == 2
     for text in said:
-        assert "for AMI (lift" in text
+        assert "stand out for AMI (" in text
         assert text.endswith("; not enough patients to say for LVH (1 patient).")
     card.assign(n_patients=2).to_csv(path, index=False)
-    said = [one.text for one in findings(run) if one.topic == "Maps and criteria:"]
-    assert said[0] == "LRP: not enough patients to say for AMI (2 patients) and LVH (2 patients)."
+    said = [one.text for one in findings(run) if one.topic == PLACES]
+    assert (
+        said[0]
+        == "in maps by LRP, not enough patients to say for AMI (2 patients) and LVH (2 patients)."
+    )
 
 
 def test_a_network_that_measures_says_what_and_how_far_off(tmp_path):
@@ -341,7 +350,9 @@ def test_a_network_that_measures_says_what_and_how_far_off(tmp_path):
         "R2 0.91 [0.88, 0.93], mean error 0.057 [0.049, 0.067] mV, on 61 ECGs it was not trained "
         "on."
     )
-    assert "measures T Wave Amplitude in I, II, III, aVR, aVL, aVF and 6 more," in asked_of(run)
+    assert "to measure T Wave Amplitude in I, II, III, aVR, aVL, aVF and 6 more, and" in asked_of(
+        run
+    )
 
 
 # ---------------------------------------------------------------- a network that knows nothing
@@ -459,8 +470,9 @@ def test_what_stands_out_beside_a_learnt_criterion_is_not_called_no_evidence(tmp
         run_kind="concept", layer="head", pathology="LVH", associated=True, n_class=8
     )
     scores.to_csv(tmp_path / "tcav/scores.csv", index=False)
-    (said,) = [one for one in findings(run) if one.topic == "Concepts:"]
-    assert said.text.startswith("learnt: the answer follows SLI-LVH for LVH (8 ECGs), further")
+    (said,) = [one for one in findings(run) if one.topic == CRITERIA]
+    assert said.text.startswith(f"learnt: {RISES} SLI-LVH for LVH (8 ECGs), further")
     assert said.text.endswith(
-        "Special, but not shown to be learnt: S12-LVH for LVH. No evidence of LI-LVH for LVH."
+        "Rises too, but not shown to be learnt: S12-LVH for LVH. No evidence that it uses LI-LVH "
+        "for LVH."
     )
