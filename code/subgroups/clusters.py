@@ -6,7 +6,7 @@ variance), clusters are fitted on one set of records and assigned to another, an
 more than one group at all is tested on patients that the clusters were not fitted to.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 
@@ -39,9 +39,12 @@ def fit_space(features: np.ndarray, variance: float = 0.8, max_components: int =
     # both exact; whichever of records and features are fewer decides which is quicker, by an order
     solver = "full" if len(features) < features.shape[1] else "covariance_eigh"
     most = min(max_components, len(features) - 1, features.shape[1])
-    space = PCA(variance if variance < 1 else most, svd_solver=solver).fit(features)
-    if space.n_components_ > most:
-        space = PCA(most, svd_solver=solver).fit(features)
+    space = PCA(most, svd_solver=solver).fit(features)
+    held = np.cumsum(space.explained_variance_ratio_)
+    needed = min(int(np.searchsorted(held, variance, side="right")) + 1, most)
+    space.components_ = space.components_[:needed]
+    space.explained_variance_ = space.explained_variance_[:needed]
+    space.n_components_ = needed
     return space
 
 
@@ -377,10 +380,8 @@ def find_structure(
             f"{len(points)} records are too few to look for subgroups: widen the cohort or the "
             "folds"
         )
-    p_by_k = {
-        k: min(1.0, len(tried) * split_half_p(features, patients, k, n_halvings, seed, variance))
-        for k in tried
-    }
+    p_of = split_half_p(features, patients, tried, n_halvings, seed, variance)
+    p_by_k = {k: min(1.0, len(tried) * p_of[k]) for k in tried}
     stability = {k: resampling_stability(points, patients, k, seed=seed) for k in tried}
     significant = [k for k in tried if p_by_k[k] <= alpha]
     chosen = max(significant, key=lambda k: stability[k]) if significant else 1
@@ -390,12 +391,13 @@ def find_structure(
 def split_half_p(
     features: np.ndarray,
     patients: np.ndarray,
-    k: int,
+    tried: Sequence[int],
     n_halvings: int = 20,
     seed: int = 0,
     variance: float = 0.8,
-) -> float:
-    """p of there being fewer than k separate groups among features (n, d).
+) -> dict[int, float]:
+    """For each k of `tried` the p of there being fewer than k separate groups among features
+    (n, d).
 
     Space and k-means come from one half of the patients. Of the other half, the records of each
     pair of clusters, a patient's as their mean, are laid along the line between the two centres: a
@@ -404,31 +406,29 @@ def split_half_p(
     Stat Assoc 104 (2009) 1671), where values are even; of bell-shaped, long-tailed and bowed clouds
     tests/subgroups/test_clusters.py (slow) found none.
     """
-    found = []
+    found = {k: [] for k in tried}
     for number, halves in enumerate(_patient_subsets(patients, n_halvings, 0.5, seed)):
         for fitted, tested in (halves, halves[::-1]):
-            if fitted.sum() <= 2 * k:
-                return 1.0
-            found.append(
-                _least_parted(
-                    features[fitted], features[tested], patients[tested], k, seed + number, variance
-                )
-            )
-    return float(np.median(found))
+            if fitted.sum() <= 2:  # too few for a space, and for any k
+                return dict.fromkeys(tried, 1.0)
+            space = fit_space(features[fitted], variance)
+            points = space.transform(features[fitted])
+            others = patient_means(space.transform(features[tested]), patients[tested])
+            for k in tried:
+                enough = len(points) > 2 * k
+                p = _least_parted(points, others, k, seed + number) if enough else 1.0
+                found[k].append(p)
+    return {k: float(np.median(values)) for k, values in found.items()}
 
 
-def _least_parted(fitted, tested, patients, k, seed, variance):
-    """Largest p of the dip over the pairs of clusters that `fitted` gives, on `tested`."""
-    space = fit_space(fitted, variance)
-    points = space.transform(fitted)
+def _least_parted(points, others, k, seed):
+    """Largest p of the dip over the pairs of clusters that `points` give, on `others`."""
     centres = lloyd(points[None], k, np.random.default_rng(seed))[0][0]
-    by_patient = patient_means(space.transform(tested), patients)
-    nearest = _to_centres(centres)(by_patient)
+    nearest = _to_centres(centres)(others)
     largest = 0.0
     for first, second in combinations(range(k), 2):
         axis = centres[second] - centres[first]
-        along = by_patient[np.isin(nearest, (first, second))] @ axis
-        largest = max(largest, dip_p(along))
+        largest = max(largest, dip_p(others[np.isin(nearest, (first, second))] @ axis))
     return largest
 
 

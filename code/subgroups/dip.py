@@ -5,13 +5,17 @@ one (Hartigan & Hartigan, Ann Stat 13 (1985) 70), found as in Hartigan's algorit
 Soc C 34 (1985) 320): the greatest convex minorant and the least concave majorant are followed
 inwards until they are closer than the deviations met on the way. p is the share of uniform samples
 of the same size with a larger dip: among unimodal distributions the uniform one has the largest.
+That share is read from a table (tests/benchmarks/fit_dip_table.py makes it): drawn anew for the
+hundreds of sizes that a large cohort's halves have, it took hours.
 """
 
 import functools
+from pathlib import Path
 
 import numpy as np
 
-N_UNIFORM = 1000
+TABLE = Path(__file__).with_name("dip_uniform.csv")
+FLOOR = 0.001  # where the table ends
 
 
 def dip(values: np.ndarray) -> float:
@@ -46,14 +50,14 @@ def _hull(x, y, low, high, lower):
     """Positions low ... high where the greatest convex minorant (or least concave majorant) of the
     points touches them.
     """
-    sign = 1 if lower else -1
+    # plain numbers: elements of arrays are several times as slow to compute with
+    x, y = x.tolist(), (y if lower else -y).tolist()
     kept = []
     for position in range(low, high + 1):
         while len(kept) > 1:
             first, last = kept[-2], kept[-1]
             run, rise = x[last] - x[first], y[last] - y[first]
-            bend = (y[position] - y[first]) * run - rise * (x[position] - x[first])
-            if sign * bend > 0:
+            if (y[position] - y[first]) * run > rise * (x[position] - x[first]):
                 break
             kept.pop()
         kept.append(position)
@@ -73,17 +77,24 @@ def _widest(x, below, above, convex, concave):
     return convex[np.searchsorted(convex, best, side="right") - 1], best, over_concave.max()
 
 
-@functools.lru_cache(maxsize=256)
-def uniform_dips(n: int) -> np.ndarray:
-    """Sorted dips of N_UNIFORM uniform samples of n values."""
-    rng = np.random.default_rng((n, 17))
-    return np.sort([dip(rng.random(n)) for _ in range(N_UNIFORM)])
+@functools.cache
+def _uniform() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sizes (S,), shares (Q,) and quantiles (S, Q) of the dip of uniform samples times the root of
+    their size.
+    """
+    head, *lines = TABLE.read_text().split()
+    table = np.array([line.split(",") for line in lines], dtype=float)
+    return table[:, 0], np.array(head.split(",")[1:], dtype=float), table[:, 1:]
 
 
 def dip_p(values: np.ndarray) -> float:
-    """p of one mode: at least 1 / (1 + N_UNIFORM); 1 for fewer than 4 values."""
-    if len(values) < 4:
+    """p of one mode, not below FLOOR; 1 for fewer than 4 values."""
+    n = len(values)
+    if n < 4:
         return 1.0
-    null = uniform_dips(len(values))
-    reached = N_UNIFORM - np.searchsorted(null, dip(values) - 1e-12, side="left")
-    return float((1 + reached) / (1 + N_UNIFORM))
+    sizes, shares, quantiles = _uniform()
+    # the root of n times the dip changes slowly with n: between two sizes, straight in log n
+    own = [np.interp(np.log(n), np.log(sizes), column) for column in quantiles.T]
+    # small samples often have the least dip possible: those are as large, not smaller
+    smaller = np.interp(dip(values) * np.sqrt(n) - 1e-5, own, shares)
+    return max(float(1 - smaller), FLOOR)

@@ -37,3 +37,20 @@ def test_p_is_uniform_for_even_values_and_large_for_a_bell():
     assert np.mean(bells < 0.1) < 0.08
     assert dip_p(np.r_[rng.normal(size=20), rng.normal(7, 1, 20)]) < 0.01
     assert dip_p([1.0, 2.0]) == 1
+
+
+@pytest.mark.parametrize("n", [4, 11, 70, 300])
+def test_the_table_says_what_uniform_samples_of_any_size_do(n):
+    rng = np.random.default_rng((n, 3))
+    drawn = [rng.random(n) for _ in range(400)]
+    dips = np.array([dip(values) for values in drawn])
+    for share in (0.5, 0.9):
+        values = drawn[np.argsort(dips, kind="stable")[int(400 * share)]]
+        as_large = np.mean(dips >= dip(values) - 1e-12)
+        assert dip_p(values) == pytest.approx(as_large, abs=0.06)
+
+
+def test_large_samples_need_no_drawing():
+    rng = np.random.default_rng(4)
+    assert dip_p(rng.normal(size=20_000)) > 0.5
+    assert dip_p(np.r_[rng.normal(size=9_000), rng.normal(6, 1, 9_000)]) == pytest.approx(0.001)
