@@ -2,15 +2,19 @@
 what the report's first page says of them.
 
     python tests/benchmarks/bench_null.py prepare FOLDER [--n_records 600] [--seed 0]
-    python tests/benchmarks/bench_null.py permuted FOLDER [--seed 0] [--stages tcav_analysis ...]
-    python tests/benchmarks/bench_null.py untrained FOLDER [--seed 0] [--stages ...]
+    python tests/benchmarks/bench_null.py permuted FOLDER [--control 20] [--stages ...]
+    python tests/benchmarks/bench_null.py untrained FOLDER [--control 20] [--stages ...]
     python tests/benchmarks/bench_null.py read FOLDER
 
 prepare    simulates a cohort into FOLDER/true and gives its labels to other patients in
            FOLDER/permuted (a seeded permutation of patients), both preprocessed
 permuted   trains LeNet on the permuted labels and runs every stage on it
-untrained  runs every stage on a LeNet with random weights, and the true labels
+untrained  runs every stage on a LeNet with random weights (trained at a rate of 1e-12, so that its
+           BatchNorm statistics are those of the data), and the true labels
 read       prints the sentences of section "findings" of both reports
+
+--control K holds each network, of five seeds, against K control networks of each kind in the stages
+that can.
 """
 
 import argparse
@@ -22,25 +26,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-
-from common.labels import LABEL_MAPPINGS
-from networks.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 TASK = "subdiagnostic"
-RUNS = {
-    "permuted": f"output/permuted/lenet_{TASK}",
-    "untrained": f"output/untrained/imported_{TASK}_untrained",
-}
+RUNS = {kind: f"output/{kind}/lenet_{TASK}" for kind in ("permuted", "untrained")}
 DATA = {"permuted": "permuted", "untrained": "true"}
-CHECKS = {  # what the demo gives to the sanity checks beside the network
-    "permuted": (
-        *("--amplitude_models", "output/permuted/lenet_T_Wave_Amplitude"),
-        *("--seeds", f"output/permuted/lenet_{TASK}_seed1"),
-    ),
-    "untrained": (),
+RECIPES = {
+    "permuted": ("--epochs", "30"),
+    "untrained": ("--epochs", "20", "--lr", "1e-12", "--weight_decay", "0"),
 }
+SEEDS = (1, 2, 3, 4)  # of networks beside the one of seed 0
 # as `./reproduce_results.sh --demo` calls them
 STAGES = {
     "tcav_analysis": ("--n_runs", "10", "--n_null", "400"),
@@ -51,6 +46,7 @@ STAGES = {
     "discovery": ("--cohort", "AMI or IMI"),
     "report": (),
 }
+CONTROLLED = ("tcav_analysis", "glocal_analysis", "sanity_checks", "discovery")
 
 
 def stage(folder: Path, name: str, *words: str) -> None:
@@ -93,42 +89,38 @@ def permute_labels(table: pd.DataFrame, seed: int) -> pd.DataFrame:
 # ---------------------------------------------------------------- networks
 
 
-def make_network(folder: Path, kind: str, seed: int) -> None:
-    """One of the two, as a run folder."""
-    train(folder) if kind == "permuted" else import_untrained(folder, seed)
-
-
-def train(folder: Path) -> None:
-    """LeNet on the permuted labels, a second seed, and the demo's regression of T waves."""
-    output = "output/permuted"
-    shared = ("--data_path", "permuted", "--logdir", output, "--modelname", "lenet")
-    shared += ("--epochs", "30")
+def train(folder: Path, kind: str, control: int) -> None:
+    """LeNet of seed 0 on the labels of the null, further seeds, and the demo's regression of T
+    waves.
+    """
+    shared = ("--data_path", DATA[kind], "--logdir", f"output/{kind}", "--modelname", "lenet")
+    shared += RECIPES[kind]
     stage(folder, "train_model", *shared, "--task", TASK)
-    stage(folder, "train_model", *shared, "--task", TASK, "--seed", "1", "--run_name", "seed1")
+    for seed in SEEDS if control else SEEDS[:1]:
+        more = ("--task", TASK, "--seed", str(seed), "--run_name", f"seed{seed}")
+        stage(folder, "train_model", *shared, *more)
     stage(folder, "train_model", *shared, "--task", "T_Wave_Amplitude")
 
 
-def import_untrained(folder: Path, seed: int) -> None:
-    """A LeNet with random weights as a run folder, measured on the true cohort."""
-    labels = LABEL_MAPPINGS[TASK]
-    torch.manual_seed(seed)
-    model = MODELS["lenet"](len(labels), 12).eval()
-    exported = torch.export.export(model, (torch.zeros(2, 12, 250),))
-    torch.export.save(exported, folder / "untrained.pt2")
-    words = ("--exported", "untrained.pt2", "--task", TASK, "--labels", *labels)
-    words += ("--sampling_rate", "100", "--seconds", "2.5", "--unit", "mV")
-    words += ("--run_name", "untrained", "--data_path", "true", "--output_path", "output/untrained")
-    stage(folder, "import_model", *words)
+def beside(kind: str, name: str, control: int) -> tuple[str, ...]:
+    """What a stage is given beside the network: other seeds, and how many controls."""
+    seeds = [f"output/{kind}/lenet_{TASK}_seed{seed}" for seed in SEEDS]
+    words = ("--control", str(control)) if control and name in CONTROLLED else ()
+    if name == "sanity_checks":
+        amplitudes = f"output/{kind}/lenet_T_Wave_Amplitude"
+        words += ("--amplitude_models", amplitudes, "--seeds", seeds[0])
+    if name == "tcav_analysis" and control:
+        words += ("--seeds", *seeds)
+    return words
 
 
-def explain(folder: Path, kind: str, names: list[str]) -> None:
+def explain(folder: Path, kind: str, names: list[str], control: int) -> None:
     """Stages 3 to 9 of one network."""
     run = RUNS[kind]
     where = ("--model_path", run, "--output_path", str(Path(run).parent))
     for name in names:
         data = () if name == "report" else ("--data_path", DATA[kind])
-        more = CHECKS[kind] if name == "sanity_checks" else ()
-        stage(folder, name, *where, *data, *STAGES[name], *more)
+        stage(folder, name, *where, *data, *STAGES[name], *beside(kind, name, control))
 
 
 # ---------------------------------------------------------------- sentences
@@ -163,8 +155,8 @@ def main(args: argparse.Namespace) -> None:
     else:
         names = args.stages or ["train", *STAGES]
         if "train" in names:
-            make_network(folder, args.what, args.seed)
-        explain(folder, args.what, [name for name in names if name in STAGES])
+            train(folder, args.what, args.control)
+        explain(folder, args.what, [name for name in names if name in STAGES], args.control)
 
 
 if __name__ == "__main__":
@@ -175,6 +167,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--n_records", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--control", type=int, default=0, metavar="K")
     parser.add_argument(
         "--stages", nargs="+", help="only these, on a network that is there; `train` makes it"
     )
