@@ -20,6 +20,23 @@ def patient_codes(patients: np.ndarray) -> np.ndarray:
     return np.unique(patients, return_inverse=True)[1]
 
 
+def effective_patients(patients: np.ndarray) -> float:
+    """How many patients with equally many records are as good as those of the records `patients`
+    (N,); see _effective.
+    """
+    return float(_effective(np.bincount(patient_codes(patients))[:, None])[0])
+
+
+def _effective(sizes):
+    """Kish's effective number (Survey Sampling, 1965) of patients with `sizes` (patients, cells)
+    records, (cells,): one with half of all records leaves it below four. Never below MIN_PATIENTS
+    where there are as many.
+    """
+    total, squares = sizes.sum(axis=0), np.square(sizes.astype(float)).sum(axis=0)
+    even = np.divide(total**2, squares, out=np.zeros_like(squares), where=squares > 0)
+    return np.maximum(even, np.minimum((sizes > 0).sum(axis=0), MIN_PATIENTS))
+
+
 # ---------------------------------------------------------------- area under the ROC curve
 
 
@@ -36,9 +53,10 @@ def auc_interval(
     the smaller side.
     """
     positive = positive.astype(bool)
+    if positive.all() or not positive.any():
+        return NOTHING
     codes = patient_codes(patients)
-    n_with = len(np.unique(codes[positive]))
-    n_without = len(np.unique(codes[~positive]))
+    n_with, n_without = (effective_patients(codes[side]) for side in (positive, ~positive))
     fewest = min(n_with, n_without)
     if fewest < MIN_PATIENTS:
         return NOTHING
@@ -75,7 +93,7 @@ def macro_auc_interval(
         above, below = _placements(scores[:, c], positive)
         areas[place] = above.mean()
         together += sum(_deviations(above, below, codes, positive))
-        sizes = [len(np.unique(codes[side])) for side in (positive, ~positive)]
+        sizes = [effective_patients(codes[side]) for side in (positive, ~positive)]
         floors[place], smaller[place] = _hanley_mcneil(areas[place], *sizes), min(sizes)
     n = len(together)
     between = together @ together * n / max(n - 1, 1) / len(known) ** 2
@@ -103,7 +121,7 @@ def _placements(scores, positive):
 def _area_variance(above, below, codes, positive):
     """Variance of the area between patients: deviations of a patient's records add up."""
     with_it, without = _deviations(above, below, codes, positive)
-    n_with, n_without = len(np.unique(codes[positive])), len(np.unique(codes[~positive]))
+    n_with, n_without = (len(np.unique(codes[side])) for side in (positive, ~positive))
     return (
         with_it @ with_it * n_with / (n_with - 1)
         + without @ without * n_without / (n_without - 1)
@@ -173,7 +191,7 @@ def mean_intervals(
 
 def _binary_interval(hits, trials, level):
     """Of a share, from hits and trials of each patient."""
-    n = int((trials > 0).sum())
+    n = float(_effective(trials[:, None])[0])
     once = np.ones((1, len(hits)))
     share, error = (float(part[0, 0]) for part in _ratio(hits[:, None], trials[:, None], once))
     effective = share * (1 - share) / error**2 if error > 1e-9 else n
@@ -201,7 +219,7 @@ def ratio_intervals(
     """Intervals (cells,) of sum(numerators) / sum(denominators), both (patients, cells): a mean
     over records where the denominators count them. `weights` (R, patients): resamples of patients.
     """
-    n = (denominators > 0).sum(axis=0)
+    n = _effective(denominators)
     once = np.ones((1, len(numerators)))
     ratio, error = (part[0] for part in _ratio(numerators, denominators, once))
     resampled, errors = _ratio(numerators, denominators, weights)
@@ -320,7 +338,8 @@ def r2_interval(
     if n < MIN_PATIENTS or not np.isfinite(np.append(without_one, estimate)).all():
         return NOTHING
     deviation = without_one - without_one.mean()
-    half = student.ppf((1 + level) / 2, n - 1) * np.sqrt((n - 1) / n * (deviation @ deviation))
+    error = np.sqrt((n - 1) / n * (deviation @ deviation))
+    half = student.ppf((1 + level) / 2, effective_patients(patients) - 1) * error
     return float(1 - np.exp(estimate[0] + half)), float(1 - np.exp(estimate[0] - half))
 
 

@@ -66,10 +66,12 @@ def permutation_p(observed: ArrayLike, null: ArrayLike, axis: int = 0) -> np.nda
     """p = (1 + number of null values >= observed) / (1 + number of null values); its floor is 1 /
     (1 + M).
 
-    Ties within rounding count as >=. For a two-sided test give absolute deviations. (Phipson &
-    Smyth 2010)
+    Ties within rounding count as >=, and so do null values that are NaN (undefined draws): they
+    never speak for a finding. NaN where nothing was observed. For a two-sided test give absolute
+    deviations. (Phipson & Smyth, Stat Appl Genet Mol Biol 9 (2010) 39)
     """
-    null = np.asarray(null, dtype=float)
+    null, observed = np.asarray(null, dtype=float), np.asarray(observed, dtype=float)
     tolerance = 1e-12 * np.maximum(1, np.abs(observed))
-    reached = (null >= np.expand_dims(observed - tolerance, axis)).sum(axis=axis)
-    return (1 + reached) / (1 + null.shape[axis])
+    below = (null < np.expand_dims(observed - tolerance, axis)).sum(axis=axis)
+    p = (1 + null.shape[axis] - below) / (1 + null.shape[axis])
+    return np.where(np.isfinite(observed), p, np.nan)[()]

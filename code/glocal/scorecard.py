@@ -142,6 +142,7 @@ def score(
     top = cell_ranks(maps) <= TOP
     # float32 sums: a permutation that leaves the card as it is must count as reaching it
     reached = observed * (1 - 1e-5)
+    among_neighbours = float((of_neighbours >= reached).mean())  # all there are, itself included
     return {
         "share": float((share * card.cells).sum()),
         "chance": float((time * card.cells).sum()),
@@ -151,7 +152,7 @@ def score(
         "lead_lift": observed / float(null[np.isfinite(null)].mean()),
         "p": float(permutation_p(reached, null)),
         "p_floor": max(1 / (1 + len(permuted)), float(same)),
-        "p_neighbours": float((of_neighbours >= reached).mean()),  # all there are, itself included
+        "p_neighbours": among_neighbours if np.isfinite(observed) else np.nan,
         "p_neighbours_floor": float((beside == beside[0]).all(axis=1).mean()),
         "top5_precision": float(card.cells[top].mean()),
         "top5_chance": float(card.cells[maps.common].mean()),

@@ -13,6 +13,7 @@ import numpy as np
 from common.intervals import (
     NOTHING,
     auc_interval,
+    effective_patients,
     macro_auc_interval,
     mean_intervals,
     r2_interval,
@@ -236,7 +237,7 @@ def classification_metrics(
     for c in np.flatnonzero(evaluable(labels)):
         areas[c], precisions[c] = ranking(logits[:, c], labels[:, c], weights)
     n, n_positive, known = len(labels), labels.sum(axis=0), evaluable(labels)
-    found = [len(np.unique(patients[positive])) for positive in labels.T]  # patients with a class
+    found = [effective_patients(patients[positive]) for positive in labels.T]  # with a class
 
     def per_class(values, intervals):
         rows = zip(names, values, intervals, n_positive, strict=True)
@@ -274,7 +275,7 @@ def _averages(logits, labels, patients, weights, of_each):
     """
     known, n = evaluable(labels), len(labels)
     counts = {"n_positive": int(labels.sum()), "n_classes": int(known.sum())}
-    with_any = len(np.unique(patients[labels[:, known].any(axis=1)]))
+    with_any = effective_patients(patients[labels[:, known].any(axis=1)])
     owners = np.repeat(patients, labels.shape[1])
     intervals = [NOTHING, NOTHING]
     if len(weights) > 1:  # resamples were asked for
@@ -286,7 +287,7 @@ def _averages(logits, labels, patients, weights, of_each):
         "macro_auc": _entry(of_each[0][0], intervals[0], n, **counts),
         "micro_auc": _entry(micro, intervals[1], n, **counts),
         "macro_average_precision": _share(of_each[1], with_any, n, **counts),
-        "fmax": _share(best, len(np.unique(patients)), n),
+        "fmax": _share(best, effective_patients(patients), n),
     }
 
 

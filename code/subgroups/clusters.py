@@ -18,7 +18,7 @@ from sklearn.metrics.cluster import expected_mutual_information
 from sklearn.mixture import GaussianMixture
 
 from common.files import UserError
-from common.intervals import difference_interval, share_interval
+from common.intervals import difference_interval, effective_patients, share_interval
 from common.stats import patient_weights, permutation_p
 from subgroups.dip import dip_p
 
@@ -253,7 +253,7 @@ def agreement(
     rows = []
     for metric, scores in METRICS.items():
         value = score(metric, clusters, labels)
-        low, high = _interval(metric, value, scores(resampled), len(np.unique(patients)))
+        low, high = _interval(metric, value, scores(resampled), effective_patients(patients))
         null = scores(permuted)
         rows.append(
             {
@@ -278,7 +278,7 @@ def _interval(metric, value, resampled, n_patients):
     """
     if metric == "accuracy":
         return share_interval(value, resampled, n_patients)
-    low, high = share_interval((value + 1) / 2, (resampled + 1) / 2, n_patients // 2)
+    low, high = share_interval((value + 1) / 2, (resampled + 1) / 2, n_patients / 2)
     return 2 * low - 1, 2 * high - 1
 
 
@@ -325,7 +325,7 @@ def paired_difference(
         contingency(second, labels, weights)
     )
     value = score(metric, first, labels) - score(metric, second, labels)
-    independent = len(np.unique(patients)) // (1 if metric == "accuracy" else 2)  # see _interval
+    independent = effective_patients(patients) / (1 if metric == "accuracy" else 2)  # see _interval
     low, high = difference_interval(value, differences, independent)
     return {
         "metric": f"{metric} difference",

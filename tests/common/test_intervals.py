@@ -9,6 +9,7 @@ from scipy.stats import norm, t
 from common import intervals
 from common.intervals import (
     auc_interval,
+    effective_patients,
     mean_intervals,
     mean_with_interval,
     r2_interval,
@@ -99,6 +100,39 @@ def test_the_interval_of_an_auc_goes_by_patients(rng):
     assert np.isnan(auc_interval(*copies[:2], np.repeat(np.arange(4), 60))).all()
     few = np.where(positive, np.arange(80) % 4, np.arange(80) + 100)
     assert np.isnan(auc_interval(scores, positive, few)).all()
+
+
+def test_a_patient_with_half_of_the_records_does_not_count_as_many(rng):
+    assert effective_patients(np.arange(30) // 3) == pytest.approx(10)
+    one_of_many = np.where(np.arange(100) < 50, 0, np.arange(100))
+    assert effective_patients(one_of_many) == 5  # Kish: 3.9, never below five of as many
+    assert effective_patients(np.arange(3)) == 3
+
+
+def correlated(patients, rng):
+    """Normal values (N,), correlation .8 within a patient."""
+    shared = rng.normal(size=patients.max() + 1)[patients]
+    return np.sqrt(0.8) * shared + np.sqrt(0.2) * rng.normal(size=len(patients))
+
+
+@pytest.mark.parametrize("of", ["area", "mean", "share", "r2"])
+def test_intervals_cover_where_one_patient_has_half_of_the_records(rng, of):
+    patients = np.where(np.arange(60) < 30, 0, np.arange(60))
+    positive = np.arange(60) % 2 == 0
+    held = 0
+    for _ in range(200):
+        values = correlated(patients, rng)
+        if of == "area":
+            scores = values + np.sqrt(2) * norm.ppf(0.8) * positive
+            truth, edges = 0.8, auc_interval(scores, positive, patients)
+        elif of == "r2":
+            error = 0.6 * correlated(patients, rng)[:, None]
+            truth, edges = 0.64, r2_interval(values[:, None], error, patients)
+        else:
+            kept = values if of == "mean" else values > norm.ppf(0.2)
+            truth, edges = {"mean": 0, "share": 0.8}[of], mean_intervals(kept, patients, 200)
+        held += edges[0] <= truth <= edges[1]
+    assert held / 200 >= 0.92
 
 
 def test_r2_covers_and_is_refused_without_patients_or_spread(rng):

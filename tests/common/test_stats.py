@@ -43,3 +43,9 @@ def test_permutation_p_counts_ties_and_has_its_floor():
     assert permutation_p(3.0, [1, 2, 3, 4]) == pytest.approx(3 / 5)
     assert permutation_p(9.0, np.zeros(99)) == pytest.approx(1 / 100)
     assert permutation_p(np.array([0.0, 5.0]), np.ones((9, 2))) == pytest.approx([1.0, 0.1])
+
+
+def test_nothing_observed_has_no_p_and_undefined_draws_speak_for_nothing():
+    assert np.isnan(permutation_p(np.nan, np.zeros(99)))
+    assert permutation_p(1.0, [0, 0, np.nan]) == pytest.approx(2 / 4)
+    assert permutation_p(np.array([1.0, np.nan]), np.zeros((9, 2)))[0] == pytest.approx(0.1)

@@ -429,6 +429,14 @@ def test_lead_lift_is_one_when_leads_are_alike_and_leaves_the_segments_out():
     assert found["lead_lift"] == pytest.approx(expected, rel=0.03)
 
 
+def test_a_card_of_cells_that_no_record_has_is_not_tested():
+    time = np.full((6, 12, 24), 2.0)
+    time[:, 3, 5] = 0
+    maps = maps_of(np.where(time > 0, 1.0, 0.0), time)
+    found = score(maps, card_of((3, 5)), weights_of(maps), 200)
+    assert np.isnan([found["lift"], found["p"], found["p_neighbours"]]).all()
+
+
 def test_a_group_without_any_relevance_is_refused():
     maps = maps_of(np.zeros((2, 12, 24)))
     with pytest.raises(ValueError, match="any relevance"):
