@@ -71,7 +71,8 @@ def sampled_shares(
     """Shares (n,), their standard errors (n,) over antithetic pairs, and the orders taken.
 
     Stops when every standard error is at most `wanted` (logit), or after `max_permutations` orders
-    (two pairs at least).
+    (two pairs at least). Of few pairs an interval needs Student's t: three give two degrees of
+    freedom, so that 1.96 standard errors hold .80 of the shares.
     """
     pairs = []
     while True:

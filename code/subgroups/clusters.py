@@ -404,7 +404,8 @@ def split_half_p(
     dip between all pairs makes k groups, so the largest p of Hartigan's dip counts. The median over
     halvings, both ways: at worst twice as many findings as its level says (Meinshausen et al., J Am
     Stat Assoc 104 (2009) 1671), where values are even; of bell-shaped, long-tailed and bowed clouds
-    tests/subgroups/test_clusters.py (slow) found none.
+    tests/subgroups/test_clusters.py (slow) found none. A ring is no single group to it: lines
+    through its hole have two humps.
     """
     found = {k: [] for k in tried}
     for number, halves in enumerate(_patient_subsets(patients, n_halvings, 0.5, seed)):
