@@ -99,7 +99,7 @@ def _verdict_on(pathology, group, knows):
     )
 
 
-CRITERIA = "Which criteria it uses:"
+CRITERIA = "Which criteria it follows:"
 RISES = "the network's answer rises with"
 AGAINST = "Against the textbook (not shown to be learnt), it falls with"
 
@@ -109,7 +109,7 @@ def _concepts_said(verdicts):
     text = verdicts[0].said.format("; ".join(map(str, verdicts)))
     for words, lists in (
         ("Rises too, but not shown to be learnt:", [one.special for one in verdicts]),
-        ("No evidence that it uses", [one.other for one in verdicts]),
+        ("No evidence that it rises with", [one.other for one in verdicts]),
         (AGAINST, [one.against for one in verdicts]),
     ):
         pairs = zip(lists, verdicts, strict=True)
@@ -122,7 +122,10 @@ def _concepts_said(verdicts):
 def _held_against(group):
     """What the control networks say of concepts that are only special, in words."""
     if "p_control" in group and group["p_control"].notna().any():
-        return "So do networks that have learnt nothing: it is not shown to be learnt"
+        return (
+            "That is not shown to be further than in networks that have learnt nothing, so not to "
+            "be learnt"
+        )
     if "n_controls" in group and group["n_controls"].max() > 0:
         return "Too few trained networks to say whether this was learnt (--seeds compares more)"
     return (
@@ -158,7 +161,7 @@ def maps(run: Run) -> Iterator[Finding]:
         yield Finding(PLACES, text, "glocal", "glocal/scorecard.csv", kind)
 
 
-PLACES = "Where it looks:"
+PLACES = "Where maps point:"
 HELD = ", further than in maps of networks that have learnt nothing"
 NOT_HELD = " (networks that have learnt nothing were not compared: --control)"
 
@@ -221,7 +224,7 @@ def methods(run: Run) -> Iterator[Finding]:
     tables = run.csv("sanity/best.csv"), run.csv("sanity/standings.csv")
     if any(table is None for table in tables):
         text = "compared by an older version: sanity_checks.py --overwrite counts it anew."
-        yield Finding(BELIEVED, text, "sanity", "sanity/comparisons.csv")
+        yield Finding(BEST, text, "sanity", "sanity/comparisons.csv")
     else:
         yield _best_methods(*tables, _mapped(run))
     axioms = run.csv("sanity/axioms.csv")
@@ -229,7 +232,7 @@ def methods(run: Run) -> Iterator[Finding]:
         yield from _broken(axioms)
 
 
-BELIEVED = "Which maps to believe:"
+BEST = "Which method does best:"
 STANDINGS = "sanity/standings.csv, sanity/best.csv"
 
 
@@ -247,7 +250,7 @@ def _best_methods(best, standings, mapped):
             if few
             else "every comparison favours its methods by construction."
         )
-        return Finding(BELIEVED, text, "sanity", STANDINGS, place="standings")
+        return Finding(BEST, text, "sanity", STANDINGS, place="standings")
     first = rows[ranked[0]]
     level = [name for name in ranked if _standing(rows[name]) == _standing(first)]
     others = [name for name in ranked if name not in level]
@@ -273,7 +276,7 @@ def _best_methods(best, standings, mapped):
         f"{_range_of(counted['n'])} ECGs each; what favours a method by construction is left out."
     )
     kind = "yes" if better is None or _share(first) < _share(rows[better]) else "no"
-    return Finding(BELIEVED, text, "sanity", STANDINGS, kind, "standings")
+    return Finding(BEST, text, "sanity", STANDINGS, kind, "standings")
 
 
 def _telling_said(telling, counted):
@@ -365,7 +368,7 @@ def _labels_said(wide, found, grouped):
     beyond = [_described(name) for name in held.index[held < ALPHA]]
     if beyond:
         return f"{text}; further than in networks that have learnt nothing: {named(beyond)}."
-    return f"{text}, but not further than in networks that have learnt nothing."
+    return f"{text}, but are not shown to do so further than in networks that have learnt nothing."
 
 
 def _significant(wide, metric):
@@ -414,7 +417,10 @@ def changes(run: Run) -> Iterator[Finding]:
     ]
     outside = [str(name) for name in tested.loc[~kept & ~few, "pathology"]]
     if inside:
-        text += f" These changes lie in the leads and waves of the criteria for {named(inside)}."
+        text += (
+            f" These changes lie in the leads and waves of the criteria for {named(inside)} "
+            "(networks that have learnt nothing were not compared)."
+        )
     if outside:
         text += f" Not shown to lie where the criteria read for {named(outside)}."
     if few.any():
@@ -424,8 +430,7 @@ def changes(run: Run) -> Iterator[Finding]:
             f"criteria for {words}."
         )
     sources += ", counterfactual/card.csv"
-    kind = "yes" if inside else "no"
-    yield Finding("What would turn it:", text, "counterfactuals", sources, kind)
+    yield Finding("What would turn it:", text, "counterfactuals", sources)
 
 
 # ---------------------------------------------------------------- what warns

@@ -12,7 +12,7 @@ from common.labels import LEADS
 from common.words import CONCEPTS
 from reporting.findings import (
     AGAINST,
-    BELIEVED,
+    BEST,
     CRITERIA,
     FEW_CLASS_RECORDS,
     PLACES,
@@ -253,7 +253,7 @@ def test_what_favours_a_method_by_construction_is_not_counted_for_or_against_it(
     rows.append(("check4", "lenet", "lrp", "ig", 0.5, 0.05, 2))  # of two patients: tells nothing
     favoured = [("check2", "ig", True), ("check3", "ig", True), ("check0", "lrp", True)]
     write_standings(tmp_path, rows, favoured)
-    (said,) = [one for one in findings(run) if one.topic == BELIEVED]
+    (said,) = [one for one in findings(run) if one.topic == BEST]
     assert said.text == (
         "LRP did best in 3 of 3 comparisons and, as far as can be told, as well as the best in 0; "
         "Integrated Gradients best or as well in 2 of 2; noise, which knows nothing of the "
@@ -294,7 +294,7 @@ def test_maps_and_clusters_are_findings_only_beyond_networks_that_have_learnt_no
     assert {one.kind for one in maps} == {kind}
     beyond = "further than in maps of networks that have learnt nothing"
     assert all((beyond in one.text) == (kind == "yes") for one in maps)
-    not_so = "but not further than in networks that have learnt nothing"
+    not_so = "but are not shown to do so further than in networks that have learnt nothing"
     assert (not_so in groups.text) == (kind == "no")
 
 
@@ -309,7 +309,7 @@ def test_a_criterion_that_lowers_its_class_is_not_said_to_raise_it(tmp_path):
     (said,) = [one for one in findings(run) if one.topic == CRITERIA]
     assert said.text.startswith(f"{RISES} S12-LVH for LVH (8 ECGs), more than")
     assert said.text.endswith(
-        f"No evidence that it uses LI-LVH for LVH. {AGAINST} SLI-LVH for LVH."
+        f"No evidence that it rises with LI-LVH for LVH. {AGAINST} SLI-LVH for LVH."
     )
     scores.assign(n_class=FEW_CLASS_RECORDS - 1).to_csv(tmp_path / "tcav/scores.csv", index=False)
     (said,) = [one for one in findings(run) if one.topic == CRITERIA]
@@ -473,6 +473,6 @@ def test_what_stands_out_beside_a_learnt_criterion_is_not_called_no_evidence(tmp
     (said,) = [one for one in findings(run) if one.topic == CRITERIA]
     assert said.text.startswith(f"learnt: {RISES} SLI-LVH for LVH (8 ECGs), further")
     assert said.text.endswith(
-        "Rises too, but not shown to be learnt: S12-LVH for LVH. No evidence that it uses LI-LVH "
-        "for LVH."
+        "Rises too, but not shown to be learnt: S12-LVH for LVH. No evidence that it rises "
+        "with LI-LVH for LVH."
     )
