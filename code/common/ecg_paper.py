@@ -251,7 +251,8 @@ def _head(ax, record, top):
     ax.text(
         PAPER[0], top + 14.5, record.title, fontsize=11.5, fontweight="bold", color=INK, va="top"
     )
-    ax.text(PAPER[0], top + 7.8, record.subtitle, fontsize=8, color="#333333", va="top")
+    style = {"fontsize": 8, "color": "#333333", "va": "top", "linespacing": 1.35}
+    ax.text(PAPER[0], top + 7.8, record.subtitle, **style)
 
 
 def _foot(ax, gain, lines):
@@ -452,13 +453,20 @@ def before_after(record: Record, edited: np.ndarray, marks: list[Mark]) -> Figur
         _time_axis(ax, start, paper[1], (record.begins, record.seconds), 0.5, closed)
     _pulses(ax, heights, gain)
     _head(ax, record, paper[3])
-    words = "blue: as recorded, where it differs; dark: edited; shaded: the change"
-    ax.text(PAPER[0], 20.0, words, fontsize=8, color=INK, va="top")
+    for number, (words, colour) in enumerate(KEY):
+        style = {"fontsize": 8, "fontweight": "bold", "va": "top", "ha": "right"}
+        ax.text(PAPER[2], paper[3] + 14.2 - 4 * number, words, color=colour, **style)
     _foot(ax, gain, record.foot)
     return ax.figure
 
 
+KEY = (
+    ("blue line: as recorded", NEGATIVE),
+    ("dark line: as it would have to be", INK),
+    ("shaded: the change", POSITIVE),
+)
 CHANGED = 0.004  # mV: less is not seen
+NAME_MM = 8.0  # width of a lead's name, which no mark may cover
 MARK_MM = 19.0  # width of a mark's words: they stand above the trace beside them
 
 
@@ -484,7 +492,7 @@ def _change(ax, record, edited, lead, place, marks):
         ax.annotate(
             mark.words,
             (x[mark.sample], top),
-            (x[mark.sample] + 1.5, top + 2.0),
+            (max(x[mark.sample] + 1.5, left + NAME_MM), top + 2.0),
             fontsize=7,
             fontweight="bold",
             color=POSITIVE,

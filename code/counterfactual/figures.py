@@ -1,5 +1,6 @@
 """Figures of counterfactuals: a record before and after on ECG paper, and what turns a group."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -16,11 +17,12 @@ from common.labels import LEADS, slug
 from common.plotting import INK, NEGATIVE, POSITIVE, style
 from counterfactual.edits import EDITS
 from counterfactual.job import Job
-from counterfactual.sentences import dose_in_words
+from counterfactual.sentences import dose_in_words, edit_in_plain_words, share
 
 FORMATS = ("png", "pdf")
 ALONE, TOGETHER = 0.75, 0.25  # how opaque the bars of a group's figure are
 PIECE = 2.5  # s that a figure shows
+MOST_LETTERS = 150  # of a line beside the key; edits.csv has all
 MOST_EDITS = 8  # of a group's figure
 SHOWN_INTERVALS = ("II",)  # where a changed interval is marked: it is the same in all leads
 
@@ -70,7 +72,7 @@ def record_figure(
         " · ".join(part for part in who if part),
         f"{info.run_folder_name}; {first:.2f} to {last:.2f} s of the record",
     ]
-    title, subtitle = in_plain_words(answer), _wrapped(answer["sentence"])
+    title, subtitle = in_plain_words(answer), what_and_how_far(answer, lines["edits"])
     record = Record(before[piece], data.sampling_rate, title, subtitle, foot, begins=first)
     marks = _marks(lines["edits"], before[piece], edited[piece])
     return before_after(record, edited[piece].astype(float), marks)
@@ -86,9 +88,17 @@ def in_plain_words(answer: pd.Series) -> str:
     return f"If the ECG were like the dark line, the network would {outcome} {name}"
 
 
-def _wrapped(sentence, most=170):
-    """A sentence that fits the page; the csv has it whole."""
-    return sentence if len(sentence) <= most else f"{sentence[: most - 4]} ..."
+def what_and_how_far(answer: pd.Series, edits: pd.DataFrame) -> str:
+    """Two lines below the title: what is changed, and what the network then says."""
+    changes = [edit_in_plain_words(EDITS[line.edit], line.dose) for line in edits.itertuples()]
+    named = ("probability_before", "probability_after", "threshold")
+    digits = 3 if share(answer[named[1]]) == share(answer[named[2]]) else 2
+    before, after, threshold = (share(answer[name], digits) for name in named)
+    name = answer["pathology"]
+    goes = "falls" if answer[named[1]] < answer[named[0]] else "rises"
+    said = f"The network's probability of {name} {goes} from {before} to {after}; "
+    said += f"it finds {name} from {threshold} on"
+    return f"{textwrap.shorten(', '.join(changes), MOST_LETTERS, placeholder=' ...')}\n{said}"
 
 
 def _start(data, row, signal):

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Sequence
 from counterfactual.edits import EDITS, Edit
 
 DIGITS = {"mV": 2, "ms": 0}
+# what a dose above and below 0 does to a quantity of a unit, or to a wave that points downwards
+DOWNWARDS = ("less deep", "deeper")
+PLAIN = {"mV": ("higher", "lower"), "ms": ("longer", "shorter"), "Q": DOWNWARDS, "S": DOWNWARDS}
 
 
 def leads_in_words(leads: Sequence[str]) -> str:
@@ -21,6 +24,14 @@ def edit_in_words(edit: Edit, dose: float) -> str:
     """R in V5 and V6 -0.42 mV"""
     where = f" in {leads_in_words(edit.leads)}" if edit.leads else ""
     return f"{edit.wave}{where} {dose_in_words(edit, dose)}"
+
+
+def edit_in_plain_words(edit: Edit, dose: float) -> str:
+    """R in V5 and V6 0.42 mV lower, S in V1 0.31 mV less deep, PR interval 24 ms longer"""
+    where = f" in {leads_in_words(edit.leads)}" if edit.leads else ""
+    more, less = PLAIN.get(edit.wave, PLAIN[edit.unit])
+    size = f"{abs(dose):.{DIGITS[edit.unit]}f} {edit.unit}"
+    return f"{edit.wave}{where} {size} {more if dose > 0 else less}"
 
 
 def share(probability: float, digits: int = 2) -> str:

@@ -8,7 +8,7 @@ from matplotlib.collections import FillBetweenPolyCollection
 
 from common.ecg_paper import Mark, Record, before_after
 from common.labels import LEADS
-from counterfactual.figures import _marks, group_figure, in_plain_words
+from counterfactual.figures import _marks, group_figure, in_plain_words, what_and_how_far
 from counterfactual.groups import GROUP_COLUMNS
 from known_ecg import known_ecg, regular
 
@@ -52,6 +52,18 @@ def test_plain_words_say_what_the_figure_means():
     assert in_plain_words(answer).endswith("would find LVH")
     answer["turned"] = False
     assert in_plain_words(answer).endswith("would still miss LVH")
+
+
+def test_below_the_title_stands_what_changes_and_how_far_the_network_follows():
+    edits = pd.DataFrame({"edit": ["R V5 V6", "S V1", "PR interval"], "dose": [-0.42, 0.31, 24.0]})
+    answer = {"pathology": "LVH", "probability_before": 0.93, "threshold": 0.4}
+    words = what_and_how_far(pd.Series({**answer, "probability_after": 0.31}), edits)
+    assert words.split("\n") == [
+        "R in V5 and V6 0.42 mV lower, S in V1 0.31 mV less deep, PR interval 24 ms longer",
+        "The network's probability of LVH falls from .93 to .31; it finds LVH from .40 on",
+    ]
+    close = what_and_how_far(pd.Series({**answer, "probability_after": 0.398}), edits)
+    assert close.endswith("from .930 to .398; it finds LVH from .400 on")
 
 
 def test_groups_are_drawn_without_an_interval_too():
