@@ -37,7 +37,7 @@ LABEL_OF["infarction"] = lambda code, row: {"MI": "INFARCT", "NORM": "NORM"}.get
 """,
     "ecg/concepts.py": """
 
-CONCEPTS["tall-R-V5"] = Concept(lambda c: c["R_Amp_V5"] > 1.5, "R over 1.5 mV in V5", LVH)
+CONCEPTS["tall-R-V5"] = Concept(lambda c: c["R_Amp_V5"] > 1.5, LVH)
 """,
     "attribution/selection.py": """
 

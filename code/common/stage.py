@@ -165,7 +165,11 @@ class Stage:
         """Refuse a run of other settings, or take them over where none were asked for."""
         before = content.get("settings", {})
         differing = [
-            key for key in {**before, **self.settings} if before.get(key) != self.settings.get(key)
+            key
+            for key in {**before, **self.settings}
+            if before.get(key) != self.settings.get(key)
+            # an option that is newer than the run there, and is not used
+            and (key in before or self.settings[key])
         ]
         if not differing:
             return

@@ -24,12 +24,9 @@ NEIGHBOURS = (("aVL", "I"), ("II", "aVF"), ("aVF", "III"), *itertools.pairwise(C
 
 @dataclass(frozen=True)
 class Concept:
-    """A rule: its judge (table -> boolean column with blanks), what it says, and the labels it is a
-    criterion of.
-    """
+    """A rule: its judge (table -> boolean column with blanks), and the labels it belongs to."""
 
     judge: Callable
-    description: str
     pathologies: tuple[str, ...] = ()
 
 
@@ -160,40 +157,23 @@ def _mi_all(c):
 
 LVH, MI = ("LVH",), ("IMI", "AMI")
 
+# name -> rule; what it says in words is in common.words
 CONCEPTS = {
-    "RS-LVH": Concept(_rs_lvh, "R or S over 2.0 mV in I, II or III", LVH),
-    "S12-LVH": Concept(_s12_lvh, "S over 2.0 mV in V1 or V2", LVH),
-    "R56-LVH": Concept(_r56_lvh, "R over 3.0 mV in V5 or V6", LVH),
-    "QRS-LVH": Concept(lambda c: c["QRS_Dur_Global"] > 90, "QRS longer than 90 ms", LVH),
-    "LI-LVH": Concept(_lewis, "Lewis index (R_I + S_III) - (R_III + S_I) over 1.6 mV", LVH),
-    "SLI-LVH": Concept(_sokolow_lyon, "Sokolow-Lyon index S_V1 + R_V5 over 3.5 mV", LVH),
-    "QRS-CLBBB": Concept(
-        lambda c: c["QRS_Dur_Global"] > 120, "QRS longer than 120 ms", ("CLBBB", "ILBBB")
-    ),
-    "ST-ELEV-MI": Concept(
-        _st_elevation,
-        "J-point raised by 0.1 mV in two neighbouring leads (V2, V3: by sex and age)",
-        MI,
-    ),
-    "ST-DEPR-MI": Concept(
-        _st_depression,
-        "J-point lowered by 0.05 mV or T inverted over 0.1 mV in two neighbouring leads",
-        MI,
-    ),
-    "MI-QPeak": Concept(
-        _mi_q_peak,
-        "Q over 30 ms and of 0.1 mV, or QS, in I and aVL, II and aVF, or two of V4-V6",
-        MI,
-    ),
-    "MI-V2V3": Concept(_mi_v2v3, "Q longer than 20 ms or QS in V2 and V3", MI),
-    "MI-RPeak": Concept(
-        _mi_r_peak,
-        "R longer than 40 ms and larger than S, T upright, in V1 and V2, QRS not over 120 ms",
-        MI,
-    ),
-    "MI-All": Concept(_mi_all, "MI-QPeak, MI-V2V3 or MI-RPeak", MI),
-    "Sex": Concept(lambda c: c["sex"] == 1, "female"),
-    "Age75": Concept(lambda c: c["age"] >= 75, "75 years or older"),
+    "RS-LVH": Concept(_rs_lvh, LVH),
+    "S12-LVH": Concept(_s12_lvh, LVH),
+    "R56-LVH": Concept(_r56_lvh, LVH),
+    "QRS-LVH": Concept(lambda c: c["QRS_Dur_Global"] > 90, LVH),
+    "LI-LVH": Concept(_lewis, LVH),
+    "SLI-LVH": Concept(_sokolow_lyon, LVH),
+    "QRS-CLBBB": Concept(lambda c: c["QRS_Dur_Global"] > 120, ("CLBBB", "ILBBB")),
+    "ST-ELEV-MI": Concept(_st_elevation, MI),
+    "ST-DEPR-MI": Concept(_st_depression, MI),
+    "MI-QPeak": Concept(_mi_q_peak, MI),
+    "MI-V2V3": Concept(_mi_v2v3, MI),
+    "MI-RPeak": Concept(_mi_r_peak, MI),
+    "MI-All": Concept(_mi_all, MI),
+    "Sex": Concept(lambda c: c["sex"] == 1),
+    "Age75": Concept(lambda c: c["age"] >= 75),
 }
 
 

@@ -372,7 +372,9 @@ def load_labels(data_path: Path, task: str, table: pd.DataFrame) -> tuple[np.nda
         return _amplitudes(task, table)
     path = data_path / f"multihot_{task}.npy"
     if not path.is_file():
-        raise UserError(f"{path} does not exist: {HINT}")
+        made = (data_path / TABLE).is_file()
+        newer = f", with --overwrite if {task} is newer than the data set" if made else ""
+        raise UserError(f"{path} does not exist: {HINT}{newer}")
     note_read(path)
     labels = read_array(path)
     if labels.shape != (len(table), len(classes)):

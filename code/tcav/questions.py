@@ -173,9 +173,12 @@ def _asked_sets(args, training):
 def _flags(training, name):
     if name not in training.table:
         usable = [c for c in training.table if c in CONCEPTS or c.startswith("decoy_")]
+        newer = ""
+        if name in CONCEPTS:
+            newer = f"; {name} is newer than the table: python code/preprocessing.py --overwrite"
         raise UserError(
             f"unknown concept {name}: no such column in the enriched table; it has "
-            f"{', '.join(usable)}"
+            f"{', '.join(usable)}{newer}"
         )
     return parse_flags(training.table, name)
 

@@ -133,3 +133,12 @@ def test_what_is_refused_before_anything_is_written_leaves_no_trace(tmp_path):
     with pytest.raises(UserError, match="too few"), Stage(tmp_path / "new", "discovery", {}):
         raise UserError("too few records")
     assert not list((tmp_path / "new").glob("*.json"))
+
+
+def test_an_option_newer_than_the_run_and_not_used_is_no_other_setting(tmp_path):
+    with Stage(tmp_path, "x", {"k": 3}) as stage:
+        stage.finish()
+    with Stage(tmp_path, "x", {"k": 3, "dry": False, "names": None}) as stage:
+        assert stage.finished_before()
+    with pytest.raises(UserError, match="dry: None there, True here"):
+        Stage(tmp_path, "x", {"k": 3, "dry": True}).__enter__()

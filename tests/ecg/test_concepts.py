@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common import words
 from common.labels import LABEL_MAPPINGS, LEADS
 from ecg.concepts import CONCEPTS, NEIGHBOURS, judge
 
@@ -179,8 +180,8 @@ def test_columns_of_text_are_blank_not_an_error():
 
 def test_each_concept_says_what_it_is_and_where_it_belongs():
     known = {label for labels in LABEL_MAPPINGS.values() for label in labels}
+    assert set(CONCEPTS) == set(words.CONCEPTS)
     for concept in CONCEPTS.values():
-        assert concept.description
         assert set(concept.pathologies) <= known
     assert CONCEPTS["QRS-CLBBB"].pathologies == ("CLBBB", "ILBBB")
     assert CONCEPTS["SLI-LVH"].pathologies == ("LVH",)
