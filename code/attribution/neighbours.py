@@ -3,7 +3,8 @@
 Two ways of being alike: by the network's features (what it has made of the record before its last
 layer) and by attribution cells (lead x segment densities of saliency for one output). Vectors are
 centred and divided by the training records' standard deviation; distance is 1 - cosine, 0 for the
-same direction. A record's own patient is kept apart.
+same direction. A record's own patient is kept apart. A file of one's own that is a training record
+again is told by its signals: column `itself`.
 
 How far is it from them? Its mean distance to the K nearest training records is held against the
 same of the training records among each other: p is the share of these that lie as far from the
@@ -35,6 +36,8 @@ K = 5
 MOST = 2000  # training records that neighbours are looked for among
 METHOD = "saliency"  # of the attribution cells: one gradient a window
 CHUNK = 64  # records explained at a time
+SAME = 1e-4  # distance by features below which signals are compared
+SAME_MV = 0.002  # signals that differ by no more are one recording: one or two steps of a file
 COLUMNS = (
     "ecg_id",
     "alike_by",
@@ -48,6 +51,7 @@ COLUMNS = (
     "unlike_p",
     "out_of_distribution",
     "because",
+    "itself",
 )
 
 
@@ -219,7 +223,8 @@ def neighbours_table(
     """neighbours.csv: the k nearest training records of every explained record of `data`, by
     features and by the cells of each target, and whether it is like any, by `alarm`.
 
-    `own`: the records are of a patient unknown to the data set, nobody is kept apart.
+    `own`: the records are of a patient unknown to the data set; nobody is kept apart but the
+    patient of a training record that is the same recording.
     """
     everyone = np.unique(np.concatenate([target.rows for target in targets]))
     unlike = dict(
@@ -227,16 +232,21 @@ def neighbours_table(
     )
     kinds = [("features", None, everyone)]
     kinds += [(f"cells {target.name}", target.index, target.rows) for target in targets]
-    rows = []
+    rows, again = [], _again(kept, data.rows(everyone)) if own else {}
     for alike_by, index, chosen in kinds:
         asked = data.rows(chosen)
+        patients = asked.patient_id
+        if own:
+            places = [again.get(ecg_id) for ecg_id in asked.ecg_id]
+            patients = [None if at is None else kept.pool.patient_id[at] for at in places]
         home = settle_in(kept.vectors(index), kept.pool.patient_id)
         vectors = vectors_of(kept.model, asked, kept.window, index)
-        found = nearest(home, vectors, None if own else asked.patient_id, k)
+        found = nearest(home, vectors, np.array(patients), k)
         for row, ecg_id in enumerate(asked.ecg_id):
             facts = [part[row] for part in found]
             typical = float(np.nanmedian(home.typical))
-            rows += _rows_of(kept, alike_by, ecg_id, facts, typical, unlike[ecg_id])
+            more = (*unlike[ecg_id], again.get(ecg_id))
+            rows += _rows_of(kept, alike_by, ecg_id, facts, typical, more)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -249,11 +259,29 @@ def _unlike(kept, data, alarm):
     ]
 
 
-def _rows_of(kept, alike_by, ecg_id, found, typical, unlike):
-    """Rows of one record: its neighbours in their order."""
+def _again(kept, asked):
+    """ecg_id -> place in the pool of the training record that is the same recording, for those of
+    `asked` that are one.
+    """
+    home = settle_in(kept.vectors(None), kept.pool.patient_id)
+    distances = home.distances(vectors_of(kept.model, asked, kept.window, None))
+    found = {}
+    for row, place in np.argwhere(distances < SAME):
+        here, there = asked.signals[row], kept.pool.signals[place]
+        if here.shape == there.shape and np.abs(here - there).max() <= SAME_MV:
+            found.setdefault(asked.ecg_id[row], int(place))
+    return found
+
+
+def _rows_of(kept, alike_by, ecg_id, found, typical, more):
+    """Rows of one record: its neighbours in their order; `more`: (unlike_p, alarm, why, place of
+    the training record that it is, or None).
+    """
     places, distances, mean, p = found
     labels = kept.model.info.labels
-    shared = (round(float(mean), 4), round(typical, 4), float(f"{p:.3g}"), *unlike)
+    *unlike, again = more
+    itself = None if again is None else kept.pool.ecg_id[again]
+    shared = (round(float(mean), 4), round(typical, 4), float(f"{p:.3g}"), *unlike, itself)
     for rank, (place, distance) in enumerate(zip(places, distances, strict=True), start=1):
         if np.isfinite(distance):
             present = np.flatnonzero(kept.pool.labels[place] > 0)

@@ -204,9 +204,25 @@ def unlike_in_words(first: pd.Series) -> str:
     )
 
 
+def seen_in_words(first: pd.Series) -> str:
+    """That the record (one of its rows of neighbours.csv) is one of the training records; empty
+    where it is none.
+    """
+    itself = str(first.get("itself", "")).removesuffix(".0")
+    if itself in ("", "nan", "None"):
+        return ""
+    return (
+        f"This ECG is training record {itself}: the network has learnt from it, so its answer is "
+        "no test. Other ECGs of that patient are kept apart."
+    )
+
+
 def patients_alike(table_of: pd.DataFrame) -> Markup:
     """The section on the training records that one record resembles."""
     parts = [paragraph(unlike_in_words(table_of.iloc[0]), _tone(table_of))]
+    seen = seen_in_words(table_of.iloc[0])
+    if seen:
+        parts.append(paragraph(seen, "warn"))
     for _, rows in table_of.groupby("alike_by", sort=False):
         parts.append(paragraph(alike_in_words(rows)))
         parts.append(table(rows[["rank", "neighbour", "labels", "distance"]]))
@@ -248,6 +264,9 @@ def sentences(run: Run, folder: Path) -> Iterator[Finding]:
         kind = _tone(first) or "no"
         text = f"{alike_in_words(first)} {unlike_in_words(first.iloc[0])}"
         yield Finding("Resembles:", text, "alike", NEIGHBOURS, kind)
+        seen = seen_in_words(first.iloc[0])
+        if seen:
+            yield Finding("Seen before:", seen, "alike", NEIGHBOURS, "warn")
 
 
 def doubt_in_words(run: Run) -> str:

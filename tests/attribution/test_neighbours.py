@@ -129,6 +129,23 @@ def test_the_table_is_kept_and_holds_every_record(made, tmp_path, monkeypatch):
         pool_of(data.in_folds([10]), range(1, 9))
 
 
+def test_a_training_record_given_as_a_file_is_not_its_own_neighbour(made, tmp_path):
+    data, model = made
+    pool = pool_of(data, range(1, 9), most=20)
+    kept = Kept(model, pool, tmp_path, "network and data", "centre_crop")
+    again, other = pool.ecg_id[2], data.ecg_id[np.flatnonzero(data.fold == 10)[0]]
+    rows = np.flatnonzero(np.isin(data.ecg_id, [again, other]))
+    asked = [Target("C", 0, rows, np.zeros(2))]
+    table = neighbours_table(kept, data, asked, watch_of(kept, None), own=True)
+    mine = table[table["ecg_id"] == again]
+    assert (mine["itself"] == again).all()
+    patient = dict(zip(pool.ecg_id, pool.patient_id, strict=True))
+    assert patient[again] not in [patient[one] for one in mine["neighbour"]]
+    assert table.loc[table["ecg_id"] == other, "itself"].isna().all()
+    assert f"training record {again}: the network has learnt from it" in patients_alike(mine)
+    assert "learnt from it" not in patients_alike(table[table["ecg_id"] == other])
+
+
 def test_features_are_the_input_of_the_last_layer(made):
     data, model = made
     found = features_of(model, data.signals[:3], "centre_crop")
