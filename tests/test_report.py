@@ -237,7 +237,7 @@ def test_broken_claims_and_flagged_signals_are_warned_about(run_folder, tmp_path
         stage.finish(inputs=[data / "ptbxl_database_enriched.csv"])
     report(run_folder)
     text = (run_folder / "report.html").read_text()
-    assert "ig claims completeness and breaks it on lenet: 0.5" in text
+    assert "Integrated Gradients claims completeness and breaks it on lenet: 0.5" in text
     assert text.count("and breaks it") == 1
     assert "noise in record 7: read its maps with care" in text
     (data / "ptbxl_database_enriched.csv").unlink()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 from markupsafe import Markup
 
-from common.words import method_in_words
+from common.words import REPRESENTATIONS, method_in_words
 from reporting.fragments import caption_of, columns_of, quality_lines
 from reporting.page import (
     details,
@@ -26,9 +26,8 @@ def sanity(run: Run) -> Iterator[Markup]:
     axioms = run.csv("sanity/axioms.csv")
     for row in () if axioms is None else axioms[axioms["claimed"] & ~axioms["kept"]].itertuples():
         yield paragraph(
-            f"{row.method} claims {row.axiom} and breaks it on {row.model}: {row.worst:.3g}, "
-            "tolerance "
-            f"{row.tolerance:.3g} ({row.n} records).",
+            f"{method_in_words(row.method)} claims {row.axiom} and breaks it on {row.model}: "
+            f"{row.worst:.3g}, tolerance {row.tolerance:.3g} ({row.n} records).",
             "warn",
         )
     for picture in sorted(
@@ -41,8 +40,8 @@ def sanity(run: Run) -> Iterator[Markup]:
         yield paragraph(
             "A score made of the same operation as a method favours it by construction. These "
             "values are marked with a ring in the figure and have no part in the order of the "
-            "methods; `wave of another` and `wave upside down` are made of nothing that a method "
-            "is made of."
+            "methods. The columns on another patient's wave and on a wave upside down are made of "
+            "nothing that a method is made of."
         )
         yield details("Which score favours which methods, and why", table(favours, 100))
     controls = run.csv("sanity/controls.csv")
@@ -81,15 +80,16 @@ def _standings(run):
     yield details("Score by score", table(best.assign(**words)))
 
 
-SHOWN_METRICS = (
-    "accuracy",
-    "accuracy_above_chance",
-    "ari",
-    "ami",
-    "majority",
-    "subgroups",
-    "replication",
-)
+# metrics that the page shows, in its words
+SHOWN_METRICS = {
+    "accuracy": "accuracy",
+    "accuracy_above_chance": "accuracy above chance",
+    "ari": "adjusted Rand index",
+    "ami": "adjusted mutual information",
+    "majority": "share of the largest class",
+    "subgroups": "number of subgroups",
+    "replication": "replication in other patients",
+}
 
 
 def discovery(run: Run) -> Iterator[Markup]:
@@ -102,8 +102,8 @@ def discovery(run: Run) -> Iterator[Markup]:
         notes = found.get("note", pd.Series("", found.index)).astype(str)
         for row in found[notes.str.startswith("clusters follow")].itertuples():
             yield paragraph(
-                f"{row.representation}: the clusters follow the predicted class (adjusted mutual "
-                "information "
+                f"Described by {REPRESENTATIONS.get(row.representation, row.representation)}, the "
+                "clusters follow the predicted class (adjusted mutual information "
                 f"{row.value:.2f}), so they may say no more than the prediction does.",
                 "warn",
             )
@@ -114,6 +114,7 @@ def discovery(run: Run) -> Iterator[Markup]:
         ):
             yield figure(picture, caption_of(picture))
         shown = found[found["metric"].isin(SHOWN_METRICS)]
+        shown = shown.assign(metric=shown["metric"].map(SHOWN_METRICS))
         yield table(
             columns_of(
                 shown,

@@ -134,12 +134,21 @@ _NAMES = re.compile(
 
 
 def with_meanings(text: str) -> Markup:
-    """A sentence, its classes, concepts and segments explained on hover."""
+    """A sentence, its classes, concepts and segments explained on hover, its options unbroken."""
     parts, last = [], 0
     for found in _NAMES.finditer(text):
-        parts += [escape(text[last : found.start()]), _PARTS.word(found[0], MEANINGS[found[0]])]
+        before = _unbroken(text[last : found.start()])
+        parts += [before, _PARTS.word(found[0], MEANINGS[found[0]])]
         last = found.end()
-    return Markup("").join([*parts, escape(text[last:])])
+    return Markup("").join([*parts, _unbroken(text[last:])])
+
+
+def _unbroken(text):
+    """Text whose options (`--control`) stay on one line."""
+    words = re.split(r"(?<!\w)(--\w+)", text)
+    return Markup("").join(
+        _PARTS.option(word) if place % 2 else escape(word) for place, word in enumerate(words)
+    )
 
 
 def figure(path: Path, caption: str, max_width: int = 1600) -> Markup:
