@@ -390,11 +390,16 @@ def check_hdf5(path: str | Path, item: "h5py.Dataset") -> None:
     check_declared(path, max(item.nbytes, chunk), item.id.get_storage_size())
 
 
+_PLAIN_NAME = re.compile(r"\w[\w.-]*")  # of a file: the usual case, told quickly
+
+
 def is_inside(name: object) -> bool:
     """Whether a name from a file or table stays in the folder that it is relative to: no absolute
     path, no .., no address of a network, no control character.
     """
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         return False
+    if _PLAIN_NAME.fullmatch(name):
+        return True
     parts = PurePosixPath(name.replace("\\", "/")).parts
     return bool(parts) and ".." not in parts and parts[0] != "/" and not parts[0].endswith(":")

@@ -28,7 +28,7 @@ MIN_SECONDS = 2.5
 MAX_MV = 50.0  # no ECG reaches it: the unit is wrong
 ASIDE = ".importing"  # folder that records are written to first
 RECORD_FILE = re.compile(r"\d{5,}_(lr|hr|\d+)\.(hea|dat)")  # what record_name makes
-CHUNK = 8  # records judged at a time: they stay in the processor's cache
+CHUNK = 16  # records judged at a time: they stay in the processor's cache
 
 
 def chosen_leads(names: Sequence[str] | None) -> tuple[str, ...]:
@@ -94,12 +94,16 @@ class Waiting:
     names: list[str] = field(default_factory=list)
     signals: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
 
-    def add(self, name: str, signal: np.ndarray) -> None:
-        """Keep a record (T, 12) until it is judged; all have one length."""
+    def add(self, name: str, signal: np.ndarray) -> np.ndarray:
+        """Keep a record (T, 12) until it is judged, and give it back as it is kept; all have one
+        length.
+        """
         if not len(self.signals):
             self.signals = np.empty((CHUNK, *signal.shape), np.float32)
-        self.signals[len(self.names)] = signal
+        kept = self.signals[len(self.names)]
+        kept[:] = signal
         self.names.append(name)
+        return kept
 
 
 def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted) -> Written:
@@ -121,10 +125,10 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
                     raise _with_way_out(error, len(source.names)) from None
                 written.skipped[name] = str(error)
                 continue
+            signal = waiting.add(name, spread(signal, wanted.leads))
             _write(aside, int(ids[number]), signal, written.sampling_rate, wanted.leads)
             written.kept.append(number)
             written.facts.append(recording.facts)
-            waiting.add(name, spread(signal, wanted.leads))
             if len(waiting.names) == CHUNK:
                 _judge(waiting, written)
         _judge(waiting, written)
@@ -175,7 +179,7 @@ def _brought(recording: Recording, name: str, wanted: Wanted, written: Written) 
     if peak > MAX_MV:
         raise UserError(f"recording {name} reaches {peak:g} mV: give its unit with --unit")
     if recording.unit is None:
-        plausibility.refuse_impossible(signal, f"recording {name}")
+        plausibility.refuse_impossible(signal, wanted.leads, f"recording {name}")
     if recording.rate != rate:
         signal = resample(signal, recording.rate, rate)
         written.counts["resampled"] += 1
@@ -234,9 +238,12 @@ class _Dropped(UserError):
 
 
 def _write(folder, ecg_id, signal, rate, leads):
+    """A record (T, 12) float32 mV, of which `leads` are there."""
     name = record_name(ecg_id, rate)
+    if len(leads) < len(LEADS):
+        signal = signal[:, [LEADS.index(lead) for lead in leads]]
     gain = gain_for(signal)
-    samples = signal * gain
+    samples = signal * np.float32(gain)
     samples = np.rint(samples, out=samples).astype("<i2")
     write_record(folder, name, samples, rate, gain, leads)
 

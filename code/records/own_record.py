@@ -70,7 +70,7 @@ def read_own(
             "it in mV, or its unit with --unit"
         )
     if recording.unit is None:
-        plausibility.refuse_impossible(used, path)
+        plausibility.refuse_impossible(used, leads, path)
     return Own(signal.astype(np.float32), sampling_rate, recorded, recording.rate)
 
 

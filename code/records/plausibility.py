@@ -6,7 +6,7 @@ patients with an even number; tests/benchmarks/bench_plausibility.py gives, on t
 often a record as it is raises an alarm and how often each fault is found.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -17,10 +17,17 @@ from common.files import UserError
 from common.labels import LEADS
 from records.stored import leads_there
 
-# typical height: geometric mean over leads of the 0.5 to 99.5 percentile span
+# typical height of 12 leads: geometric mean over them of the 0.5 to 99.5 percentile span
 HEIGHT_MV = (0.45, 3.2)
-# a file whose unit nobody says is not taken beyond these (mV): no real record comes near
-IMPOSSIBLE_MV = (0.25, 6.0)
+# of one lead, which varies more: the 0.25 and 99.75 percentile over records
+LEAD_MV = {
+    **{"I": (0.26, 3.27), "II": (0.31, 3.31), "III": (0.24, 3.79)},
+    **{"aVR": (0.31, 2.47), "aVL": (0.17, 3.45), "aVF": (0.19, 3.29)},
+    **{"V1": (0.33, 5.76), "V2": (0.44, 7.62), "V3": (0.53, 6.69)},
+    **{"V4": (0.56, 5.80), "V5": (0.53, 4.69), "V6": (0.41, 4.61)},
+}
+# a file whose unit nobody says is not taken beyond the limits times these: no record comes near
+IMPOSSIBLE = (0.55, 1.9)
 EINTHOVEN = 0.08  # of the limb leads' spread; rounding leaves .01
 EQUAL_SPANS = 0.08  # spread of the leads' spans: 0 where each was scaled; real records: .12 on
 CHEST = -0.7
@@ -43,6 +50,7 @@ class Judged:
 
     signals: np.ndarray
     sampling_rate: int
+    lead_names: tuple[str, ...] = LEADS
 
     @cached_property
     def step(self) -> int:
@@ -52,11 +60,16 @@ class Judged:
     @cached_property
     def leads(self) -> np.ndarray:
         """(n, 12, T) lead by lead, thinned."""
-        whole = self.signals[:, : self.signals.shape[1] // self.step * self.step]
-        total = whole[:, :: self.step]
-        for k in range(1, self.step):
-            total = total + whole[:, k :: self.step]
-        return np.ascontiguousarray(total.transpose(0, 2, 1)) / np.float32(self.step)
+        n, length, n_leads = self.signals.shape
+        whole = self.signals[:, : length // self.step * self.step]
+        frames = whole.reshape(n, -1, self.step * n_leads).transpose(0, 2, 1)
+        means = np.tile(np.eye(n_leads, dtype=whole.dtype) / self.step, self.step)
+        return means @ frames  # faster than adding up samples that lie apart
+
+    @cached_property
+    def changes(self) -> np.ndarray:
+        """(n, 12, T - 1) of `leads` from one to the next."""
+        return np.diff(self.leads, axis=2)
 
     @cached_property
     def ordered(self) -> np.ndarray:
@@ -86,13 +99,13 @@ class Judged:
     @cached_property
     def misfit(self) -> np.ndarray:
         """(n,) see `limb_misfit`."""
-        return limb_misfit(self.leads)
+        return limb_misfit(self.changes)
 
     @cached_property
     def dead(self) -> np.ndarray:
         """(n,) bool: no heartbeat."""
         still = np.median(self.spans, axis=1) <= 1e-9
-        return still | (concentration(self.leads, self.sampling_rate / self.step) < CONCENTRATION)
+        return still | (concentration(self.changes, self.sampling_rate / self.step) < CONCENTRATION)
 
     def spans_as_recorded(self, rows: np.ndarray) -> np.ndarray:
         """(rows, 12) from lowest to highest sample at the recordings' own rate."""
@@ -115,19 +128,30 @@ def height(spans: np.ndarray) -> np.ndarray:
     return np.exp(np.log(np.maximum(spans, floor)).mean(axis=1))
 
 
+def height_limits(leads: Sequence[str]) -> tuple[float, float]:
+    """Lowest and highest height (mV) of these leads together: of fewer than 12 the geometric means
+    of each one's own.
+    """
+    if len(leads) == len(LEADS):
+        return HEIGHT_MV
+    low, high = np.exp(np.log([LEAD_MV[lead] for lead in leads]).mean(axis=0))
+    return float(low), float(high)
+
+
 def wrong_unit(records: Judged) -> np.ndarray:
     """Too small or too tall to be in mV. What does not move at all is not judged."""
     typical, moves = height(records.spans), np.median(records.spans, axis=1) > 1e-9
-    return moves & ((typical < HEIGHT_MV[0]) | (typical > HEIGHT_MV[1]))
+    low, high = height_limits(records.lead_names)
+    return moves & ((typical < low) | (typical > high))
 
 
-def limb_misfit(leads: np.ndarray) -> np.ndarray:
-    """(n, 12, T) -> (n,) the worst of the four identities between limb leads (III = II - I, aVR =
-    -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2): the change from sample to sample that is
-    left over, as a share of the limb leads' own, by medians over the busiest tenth of the time (the
-    QRS complexes), so that drift, noise and a lead that is lost for a while do not count.
+def limb_misfit(changes: np.ndarray) -> np.ndarray:
+    """Changes (n, 12, T) from sample to sample -> (n,) the worst of the four identities between
+    limb leads (III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2): the change
+    that is left over, as a share of the limb leads' own, by medians over the busiest tenth of the
+    time (the QRS complexes), so that drift, noise and a lead lost for a while do not count.
     """
-    changes = np.diff(leads[:, :6], axis=2)
+    changes = changes[:, :6]
     n_busy = max(changes.shape[2] // 10, 1)
     activity = np.abs(changes).sum(axis=1)
     busy = np.argpartition(-activity, n_busy - 1, axis=1)[:, :n_busy]
@@ -171,13 +195,13 @@ def upside_down(records: Judged) -> np.ndarray:
     return (records.asymmetry @ UPSIDE_DOWN > POLARITY) & (records.misfit < EINTHOVEN)
 
 
-def concentration(leads: np.ndarray, sampling_rate: float) -> np.ndarray:
-    """(n, 12, T) -> (n,) share of the changes between samples that the busiest tenth of the time
-    holds: QRS complexes have nearly all; noise and hum about a tenth.
+def concentration(changes: np.ndarray, sampling_rate: float) -> np.ndarray:
+    """Changes (n, 12, T) from sample to sample -> (n,) the share of their squares that the busiest
+    tenth of the time holds: QRS complexes have nearly all; noise and hum about a tenth.
     """
-    changes = (np.diff(leads, axis=2) ** 2).sum(axis=1)
+    energy = np.einsum("nct,nct->nt", changes, changes)
     width = max(round(0.05 * sampling_rate), 1)
-    padded = np.pad(np.cumsum(changes, axis=1), ((0, 0), (1, 0)))
+    padded = np.pad(np.cumsum(energy, axis=1), ((0, 0), (1, 0)))
     smooth = padded[:, width:] - padded[:, :-width]
     n_busy = max(smooth.shape[1] // 10, 1)
     busiest = np.partition(smooth, -n_busy, axis=1)[:, -n_busy:]
@@ -198,7 +222,7 @@ class Check(NamedTuple):
 
 
 CHECKS = {
-    "unit": Check(wrong_unit, f"a height outside {HEIGHT_MV[0]:g}-{HEIGHT_MV[1]:g} mV", ()),
+    "unit": Check(wrong_unit, "a height that is none in mV", ()),
     "limb_order": Check(wrong_limb_order, "limb leads that do not fit each other", LEADS[:6]),
     "chest_order": Check(wrong_chest_order, "V1 to V6 that develop backwards"),
     "lead_scaling": Check(scaled_leads, "every lead scaled to one span"),
@@ -216,11 +240,11 @@ def judge(
     """
     signals = np.asarray(signals, dtype=np.float32)
     there = leads_there(signals)
+    leads = tuple(lead for lead, has in zip(LEADS, there, strict=True) if has)
     if not there.all():
-        known = {lead for lead, has in zip(LEADS, there, strict=True) if has}
-        names = [name for name in names if known.issuperset(CHECKS[name].leads)]
+        names = [name for name in names if set(leads).issuperset(CHECKS[name].leads)]
         signals = signals[..., there]
-    records = Judged(signals, sampling_rate)
+    records = Judged(signals, sampling_rate, leads)
     found = {}
     for name in names:
         fault = CHECKS[name].judge(records)
@@ -236,16 +260,17 @@ def height_of(signal: np.ndarray) -> float:
     return float(height(spans[None])[0])
 
 
-def refuse_impossible(signal: np.ndarray, where: object) -> None:
-    """UserError where a recording (T, leads) whose unit nobody says cannot be in mV."""
-    there = signal[:, np.isfinite(signal).all(axis=0)]
-    if not there.shape[1] or not np.ptp(there):
+def refuse_impossible(signal: np.ndarray, leads: Sequence[str], where: object) -> None:
+    """UserError where a recording # (T, leads) whose unit nobody says cannot be in mV."""
+    whole = np.isfinite(signal).all(axis=0)
+    if not whole.any() or not np.ptp(signal[:, whole]):
         return
-    typical = height_of(there)
-    if not IMPOSSIBLE_MV[0] <= typical <= IMPOSSIBLE_MV[1]:
+    typical = height_of(signal)
+    low, high = height_limits([lead for lead, has in zip(leads, whole, strict=True) if has])
+    if not IMPOSSIBLE[0] * low <= typical <= IMPOSSIBLE[1] * high:
         raise UserError(
             f"{where} does not say its unit, and in mV its leads would be {typical:.3g} mV tall "
-            f"(real ones: {HEIGHT_MV[0]:g} to {HEIGHT_MV[1]:g}): give --unit (mV, uV, V, ...)"
+            f"(real ones: {low:.2g} to {high:.2g}): give --unit (mV, uV, V, ...)"
         )
 
 

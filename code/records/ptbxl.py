@@ -92,9 +92,10 @@ def write_record(
         for first, checksum, lead in zip(samples[0].tolist(), checksums, names, strict=True)
     ]
     data, header = f"{path}.dat", f"{path}.hea"
-    _remove(header)  # a record without a header is none, whatever becomes of it
-    _remove(data)  # nothing is written through a link
-    if not os.path.isdir(os.path.dirname(path)):
+    if os.path.isdir(os.path.dirname(path)):
+        _remove(header)  # a record without a header is none, whatever becomes of it
+        _remove(data)  # nothing is written through a link
+    else:
         os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
         with open(data, "xb") as file:

@@ -67,8 +67,9 @@ def open_source(
 def _folder(folder, asked, match, table):
     """WFDB records by their headers; else HDF5 files together; else files by themselves."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    files = [path for path in files if path.resolve() != table and not _is_note(path)]
-    headers = whole_records([path for path in files if path.suffix == ".hea"])
+    files = [path for path in files if not _is_note(path) and not _is_same(path, table)]
+    samples = {path.with_suffix("") for path in files if path.suffix in (".dat", ".mat")}
+    headers = whole_records([path for path in files if path.suffix == ".hea"], samples)
     parts = [path for path in files if path.suffix.lower() in hdf5_files.SUFFIXES]
     others = [path for path in files if path.suffix.lower() in READERS and path not in parts]
     if not (headers or parts or others):  # DICOM often has no suffix
@@ -91,6 +92,10 @@ def _folder(folder, asked, match, table):
     if len(set(names)) < len(names):
         names = [str(path.relative_to(folder)) for path in chosen]
     return Source(names, lambda number: read_recording(chosen[number], asked))
+
+
+def _is_same(path, table):
+    return table is not None and path.name == table.name and path.resolve() == table
 
 
 def _is_note(path):

@@ -1,6 +1,7 @@
 """Units of voltage, and how far an ECG reaches."""
 
 import re
+from functools import lru_cache
 
 MV_PER_UNIT = {
     "mv": 1.0,
@@ -19,6 +20,7 @@ MV_PER_UNIT = {
 UNITS = ("mV", "uV", "nV", "V")  # what --unit takes
 
 
+@lru_cache(maxsize=1024)  # an import asks for the same few again and again
 def mv_per(unit: str | None) -> float | None:
     """How many mV one `unit` is: '1', '5 uV' and 'mV' are read; None where it is no unit of
     voltage.

@@ -6,6 +6,7 @@ leads are read: what lies beside them (vx, vy, vz, pressure) may be in any unit.
 checksums are compared wherever a signal is read whole.
 """
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,10 +66,10 @@ def record_path(path: str | Path) -> Path | None:
     """The record (no suffix) that `path` names by its .hea, .dat, .mat, .xyz or without a suffix;
     None where there is no header.
     """
-    path = Path(path)
-    for candidate in (path, path.with_suffix("")):
-        if candidate.name and candidate.with_name(candidate.name + ".hea").is_file():
-            return candidate
+    whole = os.fspath(path)
+    for candidate in (whole, os.path.splitext(whole)[0]):
+        if os.path.basename(candidate) and os.path.isfile(f"{candidate}.hea"):
+            return Path(candidate)
     return None
 
 
@@ -165,15 +166,15 @@ def _read_plain(path, header, columns, start, count):
 
 
 def _plain_file(path, header, file, members, wanted, start, count):
-    data = Path(path).parent / file
+    data = os.path.join(os.path.dirname(path), file)
     formats = {header.signals[k].format for k in members}
     if len(formats) > 1 or any(header.signals[k].skew for k in members):
         raise RecordError("unreadable", f"{data} mixes formats, or shifts signals in time")
     frame = sum(header.signals[k].per_frame for k in members)  # samples
     offset = header.signals[members[0]].offset
-    if not data.is_file():
+    if not os.path.isfile(data):
         raise RecordError("data file missing", f"{data} cannot be opened")
-    n_bytes = data.stat().st_size - offset
+    n_bytes = os.path.getsize(data) - offset
     n_frames = header.n_frames or n_bytes // (2 * frame)
     if n_bytes < 2 * frame * n_frames:
         raise RecordError("truncated", f"{data} holds {n_bytes} bytes of {2 * frame * n_frames}")

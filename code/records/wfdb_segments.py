@@ -5,7 +5,7 @@ Format: https://physionet.org/physiotools/wag/header-5.htm, "multi-segment recor
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,12 +65,16 @@ def read_segments_header(path: str | Path) -> Segments | None:
     return Segments(float(top["rate"]), parts, comments)
 
 
-def whole_records(headers: Sequence[Path]) -> list[Path]:
+def whole_records(headers: Sequence[Path], plain: Container[Path] = ()) -> list[Path]:
     """The headers without those of segments of another record among them, and without those that
     say of segments which leads there are (no samples).
+
+    plain  records (no suffix) with samples of their own, which therefore have no segments
     """
     parts: set[Path] = set()
     for header in headers:
+        if header.with_suffix("") in plain:
+            continue
         with open(header, "rb") as file:
             head = file.read(TOP_BYTES)
         if not _MANY.search(head):

@@ -1,7 +1,8 @@
 """How often a real record raises an alarm of records/plausibility.py, and how often each fault is
 found.
 
-Limits were set on the records of patients with an even number; both halves are printed.
+Limits were set on the records of patients with an even number; both halves are printed. Then what
+is left of it where a record has few leads.
 Example: python tests/benchmarks/bench_plausibility.py --data_path ../shared/ptbxl
 """
 
@@ -14,6 +15,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "code"))
 
+from common.labels import LEADS
 from records.plausibility import judge
 from records.wfdb_files import read_records
 
@@ -47,6 +49,24 @@ FAULTS = {
     ),
 }
 
+SCALES = {"x1000": 1e3, "/1000": 1e-3, "x10": 10.0, "/10": 0.1, "x5": 5.0, "/5": 0.2}
+FEW = (*((lead,) for lead in LEADS), ("II", "V5"), ("II", "V1"), ("I", "II", "III"), LEADS[:6])
+
+
+def with_few(signals: np.ndarray, leads: tuple[str, ...]) -> np.ndarray:
+    """Records that have these leads alone; the others are NaN."""
+    kept = np.isin(LEADS, leads)
+    return np.where(kept, signals, np.nan).astype(np.float32)
+
+
+def rates_of_few(signals: np.ndarray, leads: tuple[str, ...]) -> dict[str, float]:
+    """Share of records with these leads that raise any alarm, and that `unit` finds scaled."""
+    few = with_few(signals, leads)
+    shares = {"alarm": np.any(list(judge(few, 100).values()), axis=0).mean()}
+    for name, factor in SCALES.items():
+        shares[name] = judge(few * np.float32(factor), 100, ["unit"])["unit"].mean()
+    return {name: float(share) for name, share in shares.items()}
+
 
 def rates(signals: np.ndarray) -> dict[str, float]:
     """Share of records with any alarm, with each, and of each fault found by its own flags."""
@@ -79,6 +99,11 @@ def main() -> None:
         print(
             f"{name:28} " + "  ".join(f"{half} {100 * found[half][name]:6.2f} %" for half in found)
         )
+    for leads in FEW:
+        few = {half: rates_of_few(signals, leads) for half, signals in parts.items()}
+        found = " ".join(f"{name} {100 * few['odd'][name]:.1f}" for name in SCALES)
+        alarms = "  ".join(f"{half} {100 * few[half]['alarm']:.2f} %" for half in few)
+        print(f"{' '.join(leads):24} alarm {alarms}; found, odd (%): {found}")
 
 
 if __name__ == "__main__":

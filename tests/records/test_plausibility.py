@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import bench_plausibility
 
 from common.files import UserError
+from common.labels import LEADS
 from records.plausibility import CHECKS, judge, refuse_impossible
 from records.readers import read_recording
 
@@ -22,6 +23,13 @@ def real(ptbxl):
 
 def test_real_records_raise_hardly_any_alarm(real):
     assert np.any(list(judge(real, 100).values()), axis=0).mean() <= 0.01
+
+
+@pytest.mark.parametrize("leads", [("I",), ("II",), ("aVF",), ("V1",), ("II", "V5")])
+def test_few_leads_have_limits_of_their_own(real, leads):
+    found = bench_plausibility.rates_of_few(real, leads)
+    assert found["alarm"] <= 0.02
+    assert min(found["x1000"], found["/1000"]) >= 0.99
 
 
 @pytest.mark.parametrize("fault", bench_plausibility.FAULTS)
@@ -45,9 +53,9 @@ def test_zeros_are_no_heartbeat_and_nothing_else():
 
 @pytest.mark.parametrize("factor", [1e-3, 10, 1e3])
 def test_a_unit_that_nobody_says_is_asked_for(real, factor):
-    refuse_impossible(real[0], "a.csv")
+    refuse_impossible(real[0], LEADS, "a.csv")
     with pytest.raises(UserError, match="--unit"):
-        refuse_impossible(real[0] * factor, "a.csv")
+        refuse_impossible(real[0] * factor, LEADS, "a.csv")
 
 
 def test_ludb_is_known_by_its_scaling(ptbxl):
