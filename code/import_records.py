@@ -34,7 +34,7 @@ import pandas as pd
 from common.cli import StageParser, run, say_results, stage_parser
 from common.files import UserError, sha256, write_csv
 from common.labels import OWN_TASK, STATEMENTS
-from common.options import positive_int
+from common.options import number_up_to, positive_int
 from common.stage import Stage
 from records import cohort_table, importing, label_words, snomed
 from records.dataset import parse_r_peaks
@@ -50,6 +50,7 @@ FIRST = {
     "skipped_imports.csv": "recordings that were left out, and why",
     "tasks.json": "the classes that are no SCP statements",
 }
+LONGEST = 1e7  # s that an option can say
 SPARE_SECONDS = 1.0  # read beyond --seconds, so that resampling has no end there
 WITHOUT_EFFECT = ("output_path", "overwrite", "bare")
 
@@ -137,17 +138,25 @@ def _signal_options(parser):
     )
     parser.add_argument(
         "--seconds",
-        type=float,
+        type=number_up_to(LONGEST),
         default=None,
         metavar="S",
         help="cut all recordings to this length (default: all must be equally long)",
     )
     parser.add_argument(
         "--record_start",
-        type=float,
+        type=number_up_to(LONGEST, zero=True),
         default=0.0,
         metavar="S",
         help="where in each recording to begin (default 0)",
+    )
+    parser.add_argument(
+        "--every",
+        type=number_up_to(LONGEST),
+        default=None,
+        metavar="S",
+        help="of long recordings a stretch of --seconds each S seconds, all of one patient (default:"
+        " one stretch)",
     )
     parser.add_argument(
         "--short",
@@ -173,14 +182,18 @@ def main(args: argparse.Namespace) -> None:
     names = tuple(args.lead_names) if args.lead_names else None
     seconds = args.seconds and args.seconds + SPARE_SECONDS
     asked = Asked(args.signal_rate, args.unit, names, args.record_start, seconds)
+    if args.every and not args.seconds:
+        raise UserError("--every needs --seconds: how long each of the stretches is")
     source = open_source(args.records, asked, args.match, args.table)
     table, source, without = read_table(args, source)
+    if args.every and "r_peaks" in table:
+        raise UserError("--every cannot cut the column r_peaks: leave it out, peaks are detected")
     there = folder.exists()
     with Stage(folder, "import", settings(args), args.overwrite) as stage:
         if stage.finished_before():
             return
         try:
-            counts = make(args, folder, source, table, without)
+            counts = make(args, folder, source, table, without, asked)
         except UserError:
             stage.withdraw()
             if not there:
@@ -188,9 +201,10 @@ def main(args: argparse.Namespace) -> None:
             raise
         inputs = [path for path in (args.records, args.table) if path and Path(path).is_file()]
         stage.finish(inputs=inputs, outputs=[folder / "ptbxl_database.csv"], counts=counts)
+    what = "stretches of long recordings" if args.every else "recordings"
     addons = f" --addons {folder / 'addons'}" if "r_peaks" in table else ""
     print(
-        f"{counts['records']} recordings of {counts['patients']} patients, "
+        f"{counts['records']} {what} of {counts['patients']} patients, "
         f"{counts['seconds']:g} s at {counts['sampling_rate']} Hz"
     )
     say_results(folder, [path for path in folder.glob("*.*") if path.is_file()], FIRST)
@@ -342,7 +356,9 @@ def _with_folds(table, facts, labels, seed):
             "warning: no column patient_id: every recording counts as a patient of its own",
             file=sys.stderr,
         )
-        table = table.assign(patient_id=table["ecg_id"])
+        whole = table.get("recording")  # whose stretches stay together
+        own = table["ecg_id"] if whole is None else pd.factorize(whole)[0] + 1
+        table = table.assign(patient_id=own)
     if "strat_fold" not in table:
         folds = cohort_table.deal_folds(table["patient_id"].to_numpy(), labels, seed)
         table = table.assign(strat_fold=folds)
@@ -352,24 +368,40 @@ def _with_folds(table, facts, labels, seed):
 # ---------------------------------------------------------------- writing
 
 
+def _of_stretches(table, starts):
+    """The rows of recordings as those of their stretches: numbered anew, named as h1@10s."""
+    names = [f"{name}@{start:g}s" for name, start in zip(table["record_id"], starts, strict=True)]
+    return table.assign(
+        recording=table["record_id"],
+        start_s=starts,
+        record_id=names,
+        ecg_id=np.arange(1, len(table) + 1),
+    )
+
+
 def make(
     args: argparse.Namespace,
     folder: Path,
     source: Source,
     table: pd.DataFrame,
-    without: Sequence[str] = (),
+    without: Sequence[str],
+    asked: Asked,
 ) -> dict[str, object]:
     """Write the records, then R-peaks, statements, tasks and, last, the table; what was counted.
 
     without  names of recordings that the table has no row for
     """
     leads = importing.chosen_leads(args.leads)
-    wanted = importing.Wanted(args.sampling_rate, args.seconds, args.short, args.skip_bad, leads)
+    wanted = importing.Wanted(
+        args.sampling_rate, args.seconds, args.short, args.skip_bad, leads, asked, args.every
+    )
     written = importing.write_records(folder, source, table["ecg_id"].to_numpy(), wanted)
     written.skipped |= dict.fromkeys(without, "the table has no row for it")
     table = table.iloc[written.kept].reset_index(drop=True)
+    if args.every:
+        table = _of_stretches(table, written.starts)
     table = from_headers(table, written.facts, args.records)
-    importing.print_summary(written, len(source.names) + len(without))
+    importing.print_summary(written)
     labels = label_words.settle_alike(table["labels"].tolist(), args.join_labels)
     table = _with_folds(table, written.facts, labels, args.seed)
     table["scp_codes"] = [str(dict.fromkeys(row, 100.0)) for row in labels]

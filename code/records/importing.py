@@ -19,7 +19,7 @@ from records import plausibility
 from records.layout import file_column
 from records.lead_names import canonical_lead, spread
 from records.ptbxl import record_name, write_record
-from records.recording import Recording
+from records.recording import Asked, Recording
 from records.resampling import resample
 from records.sources import Source
 from records.stored import leads_there
@@ -59,6 +59,8 @@ class Wanted:
     """sampling_rate  Hz (None: the first recording's);  seconds  length (None: all equal)
     short  pad, drop or refuse recordings that are shorter;  skip_bad  leave out what cannot be used
     leads  that every recording must have, in the order of LEADS; others are left out
+    asked  what the files do not say, and which stretch of each is read
+    every  s from one stretch of a recording to the next (None: there is one)
     """
 
     sampling_rate: int | None = None
@@ -66,6 +68,8 @@ class Wanted:
     short: str = "refuse"
     skip_bad: bool = False
     leads: tuple[str, ...] = LEADS
+    asked: Asked = field(default_factory=Asked)
+    every: float | None = None
 
 
 @dataclass
@@ -73,6 +77,7 @@ class Written:
     """What became of the recordings.
 
     kept      numbers in the source of those written, in order;  facts  of each, from its file
+    starts    s into its recording of each
     skipped   name -> why;  resampled, padded  how many;  flags  check -> names it finds fault with
     """
 
@@ -80,6 +85,7 @@ class Written:
     n_samples: int = 0
     kept: list[int] = field(default_factory=list)
     facts: list[dict] = field(default_factory=list)
+    starts: list[float] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     counts: Counter = field(default_factory=Counter)
     flags: dict[str, list[str]] = field(default_factory=dict)
@@ -114,9 +120,10 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
     aside = folder / ASIDE
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        for number, name in enumerate(tqdm(source.names, desc="importing", disable=None)):
+        for number, name, recording in _recordings(source, wanted):
             try:
-                recording = source.read(number)
+                if isinstance(recording, UserError):
+                    raise recording
                 signal = _brought(recording, name, wanted, written)
             except _Dropped:
                 continue
@@ -126,9 +133,11 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
                 written.skipped[name] = str(error)
                 continue
             signal = waiting.add(name, spread(signal, wanted.leads))
-            _write(aside, int(ids[number]), signal, written.sampling_rate, wanted.leads)
+            ecg_id = len(written.kept) + 1 if wanted.every else int(ids[number])
+            _write(aside, ecg_id, signal, written.sampling_rate, wanted.leads)
             written.kept.append(number)
             written.facts.append(recording.facts)
+            written.starts.append(recording.start)
             if len(waiting.names) == CHUNK:
                 _judge(waiting, written)
         _judge(waiting, written)
@@ -141,6 +150,21 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return written
+
+
+def _recordings(source, wanted):
+    """(number in the source, name, Recording or UserError) of each to write: of one in stretches
+    h1@0s, h1@10s, ...
+    """
+    for number, name in enumerate(tqdm(source.names, desc="importing", disable=None)):
+        if wanted.every is None:
+            try:
+                yield number, name, source.read(number, wanted.asked)
+            except UserError as error:
+                yield number, name, error
+            continue
+        for start, part in source.stretches(number, wanted.asked, wanted.seconds, wanted.every):
+            yield number, f"{name}@{start:g}s", part
 
 
 def _into_place(aside, folder):
@@ -269,11 +293,12 @@ def _judge(waiting, written):
     names.clear()
 
 
-def print_summary(written: Written, n_asked: int) -> None:
+def print_summary(written: Written) -> None:
     """What was done to recordings, and which cannot be what they are taken for."""
     for what, count in written.counts.items():
         if count:
             print(f"{count} recordings were {what}")
+    n_asked = len(written.kept) + len(written.skipped)
     if written.skipped:
         first = next(iter(written.skipped.items()))
         print(

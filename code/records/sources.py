@@ -1,15 +1,18 @@
 """Where an import's recordings come from: a folder of files, one HDF5 file, or an array.
 
-Each source names its recordings and reads one at a time, so that memory is bounded.
+Each source names its recordings and reads one at a time, or stretches of a long one, so that
+memory is bounded.
 """
 
 import fnmatch
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from common.files import UserError, read_npy
 from records import csv_files, hdf5_files
@@ -23,16 +26,61 @@ from records.wfdb_segments import whole_records
 NOTES = ("readme", "license", "copying", "records", "sha256sums", "index", "changelog")
 
 
+BLOCK_SECONDS = 600.0  # of a long recording are read at once
+
+
 class Source(NamedTuple):
-    """names of the recordings;  read(number) -> Recording, or UserError."""
+    """names of the recordings;  read(number, asked) -> Recording, or UserError."""
 
     names: list[str]
-    read: Callable[[int], Recording]
+    read: Callable[[int, Asked], Recording]
 
     def only(self, names: Sequence[str]) -> "Source":
         """The recordings of these names, in this order."""
-        places = [self.names.index(name) for name in names]
-        return Source(list(names), lambda number: self.read(places[number]))
+        place = {name: number for number, name in enumerate(self.names)}
+        places = [place[name] for name in names]
+        return Source(list(names), lambda number, asked: self.read(places[number], asked))
+
+    def stretches(
+        self, number: int, asked: Asked, seconds: float, every: float
+    ) -> Iterator[tuple[float, Recording | UserError]]:
+        """(start in s, what is read there) of `seconds` each `every` s of a recording, from
+        `asked.start` on, as long as they are whole; the first in any case.
+
+        asked  with the seconds to read of each, which may be some more
+        """
+        first = self._tried(number, asked)
+        yield asked.start, first
+        if isinstance(first, UserError):
+            return
+        starts = np.arange(asked.start + every, first.seconds - seconds + 1e-6, every)
+        at_once = max(int((BLOCK_SECONDS - seconds) // every) + 1, 1)
+        for k in range(0, len(starts), at_once):
+            yield from self._together(number, asked, starts[k : k + at_once].tolist())
+
+    def _together(self, number, asked, starts):
+        """Stretches that are read at once."""
+        span = starts[-1] - starts[0] + asked.seconds
+        block = self._tried(number, replace(asked, start=starts[0], seconds=span))
+        if isinstance(block, UserError) and len(starts) > 1:  # one gap does not lose the others
+            for start in starts:
+                yield from self._together(number, asked, [start])
+            return
+        for start in starts:
+            yield start, block if isinstance(block, UserError) else _part(block, start, asked)
+
+    def _tried(self, number, asked):
+        try:
+            return self.read(number, asked)
+        except UserError as error:
+            return error
+
+
+def _part(block, start, asked):
+    """The stretch of a longer one that begins at `start`."""
+    first = round((start - block.start) * block.rate)
+    signal = block.signal[first : first + round(asked.seconds * block.rate)]
+    return block._replace(signal=signal, start=start)
 
 
 def open_source(
@@ -55,9 +103,9 @@ def open_source(
     if twice := [name for name, count in Counter(source.names).items() if count > 1]:
         raise UserError(f"{path} has the recording {twice[0]} twice")
 
-    def read(number: int) -> Recording:
+    def read(number: int, asked: Asked) -> Recording:
         try:
-            return source.read(number)
+            return source.read(number, asked)
         except UserError as error:  # the import's own name of the option
             raise UserError(str(error).replace("--record_rate", "--signal_rate")) from None
 
@@ -91,7 +139,7 @@ def _folder(folder, asked, match, table):
         names = [str(one.with_suffix("") if one.suffix.lower() in known else one) for one in whole]
     if len(set(names)) < len(names):
         names = [str(path.relative_to(folder)) for path in chosen]
-    return Source(names, lambda number: read_recording(chosen[number], asked))
+    return Source(names, lambda number, asked: read_recording(chosen[number], asked))
 
 
 def _is_same(path, table):
@@ -126,10 +174,16 @@ def _hdf5(paths, asked):
     for path in paths:
         found = hdf5_files.describe(path)
         unit = asked.unit or hdf5_files.find_unit(path, found, asked)
-        opened.append((path, found, replace(asked, unit=unit)))
+        opened.append((path, found, unit))
         places += [(len(opened) - 1, row) for row in range(len(found.ids))]
         names += _names_of(path, found, len(paths))
-    return Source(names, lambda number: _read_row(opened, *places[number]))
+
+    def read(number: int, asked: Asked) -> Recording:
+        part, row = places[number]
+        path, found, unit = opened[part]
+        return next(iter(hdf5_files.read_tracings(path, found, [row], replace(asked, unit=unit))))
+
+    return Source(names, read)
 
 
 def _names_of(path, found, n_files):
@@ -139,15 +193,10 @@ def _names_of(path, found, n_files):
     return [path.stem if len(found.ids) == 1 else f"{path.stem}/{number}" for number in found.ids]
 
 
-def _read_row(opened, part, row):
-    path, found, asked = opened[part]
-    return next(iter(hdf5_files.read_tracings(path, found, [row], asked)))
-
-
 def _array(path, asked):
     """(N, T, leads) of one file, in the usual order of the leads, or as --lead_names has it."""
     if path.suffix.lower() not in (".npy", ".npz", ".mat"):
-        return Source([path.stem], lambda number: read_recording(path, asked))
+        return Source([path.stem], lambda number, asked: read_recording(path, asked))
     values, said = (read_npy(path, mmap=True), {}) if path.suffix == ".npy" else largest_array(path)
     if isinstance(values, StoredArray):
         values = values[0 : len(values)]
@@ -162,7 +211,7 @@ def _array(path, asked):
         raise UserError(f"{path} is {values.shape}: expected (recordings, samples, leads)")
     names = list(asked.lead_names or said.get("leads") or standard_leads(values.shape[2], path))
 
-    def read(number: int) -> Recording:
+    def read(number: int, asked: Asked) -> Recording:
         columns = Columns(values[number], names, rate, [said.get("unit")] * len(names))
         return from_columns(columns, f"recording {number} of {path}", asked)
 

@@ -1,0 +1,122 @@
+"""Long recordings in stretches (--every): each is that part of its recording, all of one stay
+together, and what has a gap or another length is said.
+"""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import import_records
+import made_files as made
+from common.files import UserError
+from common.labels import LEADS
+from records import sources
+from records.wfdb_any import read_wfdb
+from tiny_ptbxl import ecg_like, fitting_limbs, write_record
+
+RATE, MINUTE = 200, 12_000
+NAMES = ("h1", "h2")
+
+
+def minute(number):
+    """(12000, 12) mV, whose beats go on; the first sample of each second is not that of others."""
+    pieces = [fitting_limbs(ecg_like(number + k, RATE) / 1000) for k in range(6)]
+    return np.concatenate(pieces)[:MINUTE]
+
+
+def stage(folder, *words):
+    """The table that an import writes, and its signals # (N, T, 12) mV."""
+    words = [*words, "--output_path", folder / "out", "--seconds", 5]
+    import_records.main(import_records.get_args_parser().parse_args(list(map(str, words))))
+    table = pd.read_csv(folder / "out" / "ptbxl_database.csv")
+    names = table[f"filename_{RATE}"]
+    return table, np.stack([read_wfdb(folder / "out" / name).millivolts() for name in names])
+
+
+def write_wfdb(folder, name, signal):
+    write_record(folder / name, np.rint(signal * 1000).astype(np.int16), RATE)
+
+
+def write_csv(folder, name, signal):
+    time = pd.Series(np.arange(len(signal)) / RATE, name="time")
+    table = pd.DataFrame(signal.round(3), columns=LEADS)
+    pd.concat([time, table], axis=1).to_csv(folder / f"{name}.csv", index=False)
+
+
+def write_edf(folder, name, signal):
+    counts = np.rint(signal.T * 10_000).astype(int)
+    (folder / f"{name}.edf").write_bytes(made.edf(counts, LEADS, RATE))
+
+
+def write_npy(folder, name, signal):
+    np.save(folder / f"{name}.npy", signal)
+
+
+WRITERS = {"WFDB": write_wfdb, "csv": write_csv, "EDF": write_edf, "npy": write_npy}
+
+
+def cohort(folder, write=write_wfdb, patients=True):
+    (folder / "in").mkdir()
+    for number, name in enumerate(NAMES):
+        write(folder / "in", name, minute(number))
+    table = pd.DataFrame({"record_id": NAMES, "labels": ["AFIB", "NORM SR"]})
+    if patients:
+        table["patient_id"] = [7, 4]
+    table.to_csv(folder / "table.csv", index=False)
+    return "--records", folder / "in", "--table", folder / "table.csv"
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("block", [600.0, 20.0])
+def test_stretches_are_the_parts_of_their_recording(tmp_path, monkeypatch, kind, block):
+    monkeypatch.setattr(sources, "BLOCK_SECONDS", block)
+    words = cohort(tmp_path, WRITERS[kind])
+    rate = ("--signal_rate", RATE) if kind == "npy" else ()
+    table, signals = stage(tmp_path, *words, *rate, "--every", 15, "--record_start", 2)
+    assert table["start_s"].tolist() == [2, 17, 32, 47] * 2
+    assert table["record_id"].tolist()[:2] == ["h1@2s", "h1@17s"]
+    assert table["patient_id"].tolist() == [7] * 4 + [4] * 4
+    assert table.groupby("patient_id")["strat_fold"].nunique().eq(1).all()
+    assert table["scp_codes"].str.contains("AFIB").tolist() == [True] * 4 + [False] * 4
+    for row, signal in enumerate(signals):
+        first = int(table["start_s"][row]) * RATE
+        expected = minute(row // 4)[first : first + 5 * RATE]
+        assert np.abs(signal - expected).max() < 1.6e-3  # III follows from two roundings
+
+
+def test_a_recording_is_a_patient_where_nobody_is_named(tmp_path, capsys):
+    table, signals = stage(tmp_path, *cohort(tmp_path, patients=False), "--every", "5")
+    assert len(signals) == 24
+    assert table["patient_id"].tolist() == [1] * 12 + [2] * 12
+    assert "24 stretches of long recordings of 2 patients, 5 s at 200 Hz" in capsys.readouterr().out
+
+
+def test_a_gap_loses_its_stretch_alone(tmp_path, capsys):
+    words = cohort(tmp_path)
+    for number, name in enumerate(NAMES):
+        counts = np.rint(minute(number).T * 10_000).astype(int)
+        onsets = np.arange(60.0) + (np.arange(60) >= 32) * 100 * number
+        content = made.edf(counts, LEADS, RATE, onsets=onsets)
+        (tmp_path / "in" / f"{name}.edf").write_bytes(content)
+        for suffix in ("dat", "hea"):
+            (tmp_path / "in" / f"{name}.{suffix}").unlink()
+    with pytest.raises(UserError, match="has gaps in this stretch"):
+        stage(tmp_path, *words, "--every", 10)
+    table, signals = stage(tmp_path, *words, "--every", 10, "--skip_bad")
+    assert table["record_id"].str.startswith("h2").sum() == 5
+    skipped = pd.read_csv(tmp_path / "out" / "skipped_imports.csv")
+    assert skipped["record_id"].tolist() == ["h2@30s"]
+
+
+def test_short_ones_and_what_lacks_a_length_are_said(tmp_path):
+    words = cohort(tmp_path)
+    write_wfdb(tmp_path / "in", "h2", minute(1)[: 3 * RATE])
+    with pytest.raises(UserError, match="h2@0s lasts 3 s, others 5 s"):
+        stage(tmp_path, *words, "--every", 10)
+    table, _ = stage(tmp_path, *words, "--every", 10, "--short", "drop")
+    assert table["recording"].unique().tolist() == ["h1"]
+    parser = import_records.get_args_parser()
+    with pytest.raises(UserError, match="--every needs --seconds"):
+        import_records.main(
+            parser.parse_args([*map(str, words), "--output_path", "x", "--every", "9"])
+        )
