@@ -66,6 +66,7 @@ def get_args_parser() -> StageParser:
     )
     _source_options(parser)
     _signal_options(parser)
+    _length_options(parser)
     return parser
 
 
@@ -104,7 +105,7 @@ def _source_options(parser):
 
 
 def _signal_options(parser):
-    """What the recordings do not say themselves, and what becomes of them."""
+    """What the recordings do not say themselves."""
     parser.add_argument(
         "--signal_rate",
         type=float,
@@ -129,6 +130,10 @@ def _signal_options(parser):
         default=None,
         help="what every recording has and the data set is made of, e.g. II V5 (default: all 12)",
     )
+
+
+def _length_options(parser):
+    """What becomes of the recordings: rate, length, which parts, which are left out."""
     parser.add_argument(
         "--sampling_rate",
         type=positive_int,
@@ -155,8 +160,7 @@ def _signal_options(parser):
         type=number_up_to(LONGEST),
         default=None,
         metavar="S",
-        help="of long recordings a stretch of --seconds each S seconds, all of one patient (default:"
-        " one stretch)",
+        help="of long recordings a stretch of --seconds each S seconds (default: one of each)",
     )
     parser.add_argument(
         "--short",

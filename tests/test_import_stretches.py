@@ -102,7 +102,7 @@ def test_a_gap_loses_its_stretch_alone(tmp_path, capsys):
             (tmp_path / "in" / f"{name}.{suffix}").unlink()
     with pytest.raises(UserError, match="has gaps in this stretch"):
         stage(tmp_path, *words, "--every", 10)
-    table, signals = stage(tmp_path, *words, "--every", 10, "--skip_bad")
+    table, _ = stage(tmp_path, *words, "--every", 10, "--skip_bad")
     assert table["record_id"].str.startswith("h2").sum() == 5
     skipped = pd.read_csv(tmp_path / "out" / "skipped_imports.csv")
     assert skipped["record_id"].tolist() == ["h2@30s"]
