@@ -134,8 +134,8 @@ KINDS = {
     "randomisation": Kind(
         "sanity/randomisation.png",
         "Checks: do maps depend on what was learnt?",
-        "Layers are drawn anew one after the other, from the output down. A curve that stays high "
-        "belongs to a method that shows the signal rather than the network.",
+        "Layers are drawn anew one after the other, from the output down. Where a curve stays high "
+        "the map hangs on the signal more than on what the network has learnt.",
     ),
     "removal": Kind(
         "sanity/removal.png",
@@ -167,7 +167,8 @@ KINDS = {
         "sanity/agreement.png",
         "Checks: do methods agree?",
         "Rank correlation of every pair of methods, sample by sample and cell by cell. The title "
-        "says how alike maps of different patients are: agreement below that means nothing.",
+        "says how alike maps of different patients are: agreement up to that is of all ECGs, not of "
+        "this one.",
     ),
     "embedding": Kind(
         "discovery*/embedding.png",
