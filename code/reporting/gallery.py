@@ -167,8 +167,8 @@ KINDS = {
         "sanity/agreement.png",
         "Checks: do methods agree?",
         "Rank correlation of every pair of methods, sample by sample and cell by cell. The title "
-        "says how alike maps of different patients are: agreement up to that is of all ECGs, not of "
-        "this one.",
+        "says how alike maps of different patients are: agreement up to that is of all ECGs, not "
+        "of this one.",
     ),
     "embedding": Kind(
         "discovery*/embedding.png",

@@ -135,6 +135,17 @@ def test_intervals_cover_where_one_patient_has_half_of_the_records(rng, of):
     assert held / 200 >= 0.92
 
 
+@pytest.mark.parametrize("n", [10, 20, 50])
+def test_r2_of_skewed_amplitudes_covers(rng, n):
+    held = 0
+    for _ in range(500):
+        truth = rng.lognormal(0, 0.5, (n, 1))
+        error = rng.normal(size=(n, 1)) * np.sqrt(0.4 * (np.exp(0.25) - 1) * np.exp(0.25))
+        low, high = r2_interval(truth, error, np.arange(n))
+        held += low <= 0.6 <= high
+    assert held / 500 >= 0.92
+
+
 def test_r2_covers_and_is_refused_without_patients_or_spread(rng):
     held = 0
     for _ in range(300):
