@@ -26,8 +26,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from common.words import CONTROLS
 from glocal.groups import (
-    CONTROLS,
     Asked,
     check_cross_fit,
     fill_groups,

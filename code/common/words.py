@@ -138,6 +138,7 @@ METHODS = {
     "random": "noise (control)",
     "input_magnitude": "|signal| (control)",
 }
+CONTROLS = ("random", "input_magnitude")  # methods that know nothing of the network
 
 
 def method_in_words(name: str) -> str:

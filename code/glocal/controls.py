@@ -19,7 +19,8 @@ import torch
 from attribution.cards import Card
 from attribution.methods import get_method
 from common.beside import beside_controls
-from glocal.groups import CONTROLS, Group, Pool, fill_group, twin_of
+from common.words import CONTROLS
+from glocal.groups import Group, Pool, fill_group, twin_of
 from glocal.scorecard import group_shares, lift
 from networks.distributed import together
 

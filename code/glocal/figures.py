@@ -17,10 +17,10 @@ from common import plotting
 from common.figure_files import write_figure
 from common.labels import LEADS, slug
 from common.plotting import ABSOLUTE_CMAP, INK, SIGNED_CMAP, heat_line, heat_norm, plt
-from common.words import class_in_words, method_in_words
+from common.words import CONTROLS, class_in_words, method_in_words
 from ecg.beats import window_times
 from ecg.segments import SEGMENTS
-from glocal.groups import CONTROLS, Group, label_bars
+from glocal.groups import Group, label_bars
 from glocal.panels import (
     BAND_COLOUR,
     CHEST,

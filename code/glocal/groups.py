@@ -21,6 +21,7 @@ from attribution.methods import explain_records, options_taken
 from attribution.selection import predicted_positive, select_pathology
 from common.cli import say_left_out
 from common.files import UserError
+from common.words import CONTROLS
 from ecg.beats import Beats, cut_beats, find_beats, group_beat
 from networks.checkpoints import ModelInfo
 from networks.distributed import dealt, shared, shared_predict
@@ -29,10 +30,6 @@ from networks.metrics import sigmoid
 from records.dataset import Dataset
 from records.segmentations import load_segments
 
-CONTROLS = (
-    "random",
-    "input_magnitude",
-)  # what a map looks like without a model, and what of it is signal amplitude
 BATCH = 32  # records whose segments are in memory at once (1.2 MB each at 100 Hz)
 
 

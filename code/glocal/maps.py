@@ -21,8 +21,6 @@ from ecg.segments import SEGMENTS
 TOP = 5  # cells that the paper lists
 
 
-# ---------------------------------------------------------------- one record
-
 # ---------------------------------------------------------------- one group
 
 

@@ -16,11 +16,12 @@ from attribution.methods import get_method
 from common.files import write_csv
 from common.labels import LEADS
 from common.stats import holm, patient_weights
+from common.words import CONTROLS
 from ecg.beats import window_times
 from ecg.segments import SEGMENTS
 from ecg.textbook import rules_table
 from glocal.controls import with_controls
-from glocal.groups import CONTROLS, Group
+from glocal.groups import Group
 from glocal.maps import contrast, segment_table
 from glocal.scorecard import card_places, group_shares, lift_interval, permuted_cards, score
 from networks.checkpoints import ModelInfo

@@ -12,7 +12,7 @@ import pandas as pd
 
 from common.labels import is_regression
 from common.stats import STABLE, holm
-from common.words import REPRESENTATIONS, SEGMENTS, class_in_words, method_in_words
+from common.words import CONTROLS, REPRESENTATIONS, SEGMENTS, class_in_words, method_in_words
 from reporting.explanations import FEW_CLASS_RECORDS
 from reporting.fragments import Finding, interval, named
 from reporting.performance import beats_chance, how_well
@@ -20,7 +20,6 @@ from reporting.run import Run
 
 ALPHA = 0.05
 TOP_CELLS = 5  # of a map that the report names
-CONTROLS = ("random", "input_magnitude")
 
 
 # ---------------------------------------------------------------- which concepts stand out

@@ -5,11 +5,6 @@ patients.
 chance is computed by shifting the records against each other: what two maps share because all ECGs
 look alike is no agreement about *this* patient.
 
-## Between methods and between seeds
-
-Agreement: do methods agree on a model, and does a method agree with itself over models trained
-from other seeds?
-
 Per record: rank correlation of the maps' sizes, sample by sample and over the lead x segment cells.
 Glocal: rank correlation of the mean cell map of a class's records.
 Chance: maps of different patients (per record), maps of different classes (glocal).
@@ -22,7 +17,8 @@ import pandas as pd
 import scipy  # see rpeaks.py
 
 from attribution.cells import cell_maps, density
-from sanity.subject import COLUMNS, CONTROLS, Measured, Subject
+from common.words import CONTROLS
+from sanity.subject import COLUMNS, Measured, Subject
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:

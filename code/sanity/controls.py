@@ -18,10 +18,11 @@ import torch
 
 from attribution.methods import Explainer
 from common.beside import beside_controls
+from common.words import CONTROLS
 from networks.controls import Control
 from networks.distributed import together
 from sanity.localisation import measure_localisation
-from sanity.subject import CONTROLS, Subject
+from sanity.subject import Subject
 
 COLUMNS = [
     "check",

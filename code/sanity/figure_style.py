@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sanity.subject import CONTROLS
+from common.words import CONTROLS
 
 COLOURS = [
     "#0072b2",

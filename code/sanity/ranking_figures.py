@@ -10,10 +10,9 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from common.plotting import INK, SIGNED_CMAP
-from common.words import method_in_words
+from common.words import CONTROLS, method_in_words
 from sanity.favours import favoured
 from sanity.figure_style import in_rows
-from sanity.subject import CONTROLS
 
 # headline of each question: (check, title, task or None for the mean over the models it was made
 # on)

@@ -7,7 +7,7 @@ of so few patients that no p could fall below ALPHA tell nothing and do not coun
 
 import pandas as pd
 
-from sanity.subject import CONTROLS
+from common.words import CONTROLS
 
 ALPHA = 0.05
 UNCOUNTED = ("axiom_", "layer_")  # promises, which are kept or broken; one CAM's layers

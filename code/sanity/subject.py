@@ -4,11 +4,8 @@ that becomes a table.
 A check looks at a `Subject` (a model and the records it is asked about) through an explainer (any
 function from a model, signals and targets to signed maps), and gives `Measured` values, one per
 record, each with its chance level. Means, intervals over patients and paired comparisons are made
-here, the same way for all.
-
-## Who they are
-
-Subjects of the sanity checks: which records a model is explained on, and for which output.
+here, the same way for all; so are the subjects: which records a model is explained on, and for
+which output.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +22,7 @@ from common.files import UserError
 from common.intervals import mean_intervals
 from common.labels import LEADS, is_regression
 from common.stats import patient_weights
+from common.words import CONTROLS
 from ecg.fills import isoelectric_line
 from ecg.segments import SEGMENTS
 from networks.inference import predict
@@ -32,7 +30,6 @@ from records.dataset import Dataset, centre_crop
 from records.segmentations import load_segments
 from records.stored import leads_there
 
-CONTROLS = ("random", "input_magnitude")
 N_RESAMPLES = 1000
 N_FLIPS = 2000
 COLUMNS = ["check", "method", "model", "task", "value", "low", "high", "chance", "n"]

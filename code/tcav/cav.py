@@ -4,7 +4,7 @@ Everything happens in the coordinates of a `Space`: centred on the training acti
 (`white`) scaled so that their covariance is the identity. There the difference of means is the
 optimal linear discriminant, the direction in which a record moves when it gains the concept, and
 "no relation" means the same angle for all directions; in plain coordinates a few directions of
-large variance, which every class uses, are close to any random CAV (see tcav.py).
+large variance, which every class uses, are close to any random CAV (docs/stages.md).
 """
 
 from collections.abc import Callable

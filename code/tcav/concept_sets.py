@@ -10,7 +10,7 @@ the composition of the concept itself.
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -258,10 +258,3 @@ def _exchangeable(concept):
     for positions in np.split(order, ends):
         blocks.setdefault(tuple(concept.strata[positions].tolist()), []).append(positions)
     return [np.array(positions) for _, positions in sorted(blocks.items()) if len(positions) > 1]
-
-
-def shuffled(concept: ConceptSet, rng: np.random.Generator) -> ConceptSet:
-    """The concept with its flags dealt out anew by patient: a concept that nothing can
-    depend on.
-    """
-    return replace(concept, flags=pseudo_flags(concept, 1, rng)[0])

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from networks.controls import Control
 
 MIN_SEEDS = 3  # trained networks
-MIN_CLASS = 5  # records of a class in the fold
+MIN_CLASS = 5  # records of a class in the fold: fewer are no class, and nothing is said of it
 EXACT = 10_000  # arrangements that are all gone through; beyond, as many are drawn
 WORDS = ("learnt", "special", "neither")
 
@@ -111,11 +111,11 @@ def against_controls(
     asked_first  (pairs,) bool: these and the others are two families of half the level each
     The smallest possible is 1 / (S + K over S), twice that with two families.
     """
-    together = np.concatenate([trained, controls]).astype(np.float64)
-    spread = together.std(axis=0)
-    together = (together - together.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
+    networks = np.concatenate([trained, controls]).astype(np.float64)
+    spread = networks.std(axis=0)
+    networks = (networks - networks.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
     weights = arrangements(len(trained), len(controls), seed)
-    deviation = np.round(np.abs(weights @ together), 9)  # ties within rounding count as reached
+    deviation = np.round(np.abs(weights @ networks), 9)  # ties within rounding count as reached
     p = (deviation >= deviation[0]).mean(axis=0)
     first = np.zeros(len(p), dtype=bool) if asked_first is None else asked_first
     families = [rows for rows in (np.flatnonzero(first), np.flatnonzero(~first)) if len(rows)]

@@ -16,10 +16,10 @@ from common.labels import slug
 from common.plotting import SIGNED_CMAP, style
 from common.words import CONCEPTS as CONCEPT_WORDS
 from tcav.analysis import ALPHA
+from tcav.controls import MIN_CLASS
 
 LARGEST = 6.0  # standard deviations of the null at which the colour is full
 PALE = 0.25  # of the colour is left to cells without evidence
-FEW_RECORDS = 5  # of a class, below which nothing is marked: one record is no class
 NOTE = (
     "Colour: what is tested, the mean cosine of the class's gradients with the concept, in "
     "standard "
@@ -38,7 +38,7 @@ def _draw_cells(axes, table, rows):
     """Heat map of what is tested with the scores and marks on it; returns the image."""
     score = _grid(table, "score", rows)
     valid = _grid(table, "cav_valid", rows).to_numpy(dtype=bool)
-    enough = _grid(table, "n_class", rows).to_numpy(dtype=float) >= FEW_RECORDS
+    enough = _grid(table, "n_class", rows).to_numpy(dtype=float) >= MIN_CLASS
     p_corrected = _grid(table, "p_corrected", rows).to_numpy(dtype=float)
     significant = (p_corrected < ALPHA) & valid & enough
     tested = _grid(table, "magnitude_z", rows).to_numpy(dtype=float)
@@ -172,7 +172,7 @@ def _finish(figure, axes, image, title, table):
         else "Not tested (--n_null 0)."
     )
     note = (
-        f"{NOTE} {test} Grey: CAV no better than random. Hatched: fewer than {FEW_RECORDS} "
+        f"{NOTE} {test} Grey: CAV no better than random. Hatched: fewer than {MIN_CLASS} "
         "records, nothing is marked. Frame: pathology the concept belongs to."
     )
     characters = int(16 * figure.get_figwidth())  # of 7 points that fit side by side

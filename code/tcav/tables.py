@@ -42,9 +42,7 @@ def scores_table(
     task: str,
     pathologies: dict[str, Sequence[str]],
 ) -> pd.DataFrame:
-    """One row per concept, run kind, layer and pathology (columns: module README, `--help` of the
-    stage).
-    """
+    """One row per concept, run kind, layer and pathology; what the columns say: docs/stages.md."""
     frames = []
     for against, run_kind in RUN_KINDS.items():
         family = [outcome for outcome in outcomes if outcome.concept.against == against]
