@@ -14,6 +14,7 @@ A stage asks for shared options (common.options) by name, adds its own, and hand
 import argparse
 import contextlib
 import difflib
+import io
 import os
 import re
 import sys
@@ -309,6 +310,9 @@ def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None
     """Parse, run `main(args)`, and end: 0, 2 with one line for what the user or the machine can put
     right, 130 after Ctrl-C, 141 where nobody reads what is said.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, io.StringIO())
     args = parser.parse_args()
     forget_reads()
     for stream in (sys.stdout, sys.stderr):

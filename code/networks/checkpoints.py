@@ -6,6 +6,7 @@ command line.
 
 import argparse
 import io
+import math
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -205,6 +206,11 @@ def _on_device(value, device):
     return value
 
 
+def _is_share(value):
+    """A threshold: a probability, or NaN where a class has none."""
+    return isinstance(value, int | float) and (math.isnan(value) or 0 <= value <= 1)
+
+
 def _is_fold_list(folds):
     return all(type(fold) is int and 1 <= fold <= 10 for fold in folds)
 
@@ -239,10 +245,7 @@ _INFO_CHECKS = {
     "run_name": lambda info: info.run_name is None or ".." not in Path(info.run_name).parts,
     "thresholds": lambda info: (
         info.thresholds is None
-        or (
-            len(info.thresholds) == len(info.labels)
-            and all(isinstance(value, int | float) for value in info.thresholds)
-        )
+        or (len(info.thresholds) == len(info.labels) and all(map(_is_share, info.thresholds)))
     ),
     "dataset": lambda info: info.dataset is None or _is_dataset_note(info.dataset),
 }

@@ -80,7 +80,7 @@ def enrich(
     measured = measured.astype(np.float64).round(
         4
     )  # as the file will have it (0.1 uV): concepts follow from what is stored
-    known = pd.concat([table, measured], axis=1)
+    known = pd.concat([table.drop(columns=measured.columns, errors="ignore"), measured], axis=1)
     concepts, concepts_source = _judged(known, published.get("concepts"), measurement_source)
     sources = pd.DataFrame(
         {

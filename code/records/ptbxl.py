@@ -170,6 +170,7 @@ def parse_scp_codes(text: object) -> dict[str, float]:
     numbers = (int, float)
     if not isinstance(codes, dict) or not all(
         isinstance(name, str)
+        and name == name.encode(errors="ignore").decode()  # half a character cannot be written
         and isinstance(likelihood, numbers)
         and not isinstance(likelihood, bool)
         and 0 <= likelihood <= 100

@@ -15,6 +15,7 @@ from common import files
 from common.stage import read_stage
 from mutations import attempt
 from records.dataset import load_dataset, shared_patients
+from records.readers import read_recording
 from tiny_ptbxl import write_dataset
 
 
@@ -126,3 +127,39 @@ def test_a_path_that_is_not_utf8_is_refused_in_one_line(tmp_path):
     write_dataset(tmp_path / "data")
     os.rename(tmp_path / "data", folder)
     assert "--data_path is not UTF-8" in run(preprocessing, "--data_path", folder)
+
+
+REFUSED = [
+    ("scp_codes", "{" * 3000 + "}" * 3000, "unparsable scp_codes"),
+    ("scp_codes", "(" * 3000, "unparsable scp_codes"),
+    ("scp_codes", "{'NORM': " + "-" * 3000 + "1}", "unparsable scp_codes"),
+    ("scp_codes", "{'NORM': " + "9" * 6000 + "}", "unparsable scp_codes"),
+    ("scp_codes", "{'NORM': 1e999}", "unparsable scp_codes"),
+    ("scp_codes", "{'NORM': True}", "unparsable scp_codes"),
+    ("scp_codes", "{b'NORM': 100.0}", "unparsable scp_codes"),
+    ("scp_codes", "{'NORM\\ud800': 100.0}", "unparsable scp_codes"),
+    ("strat_fold", "1.5", "strat_fold is not one of 1 to 10"),
+    ("filename_lr", "", "no file name"),
+    ("filename_lr", "a" * 5000, "File name too long"),
+    ("filename_lr", "records100", "header missing"),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "said"), REFUSED)
+def test_cells_that_are_none_are_refused_in_one_line(tmp_path, column, value, said):
+    assert said in preprocessed(tmp_path, lambda table: table.assign(**{column: value}))[0]
+
+
+@pytest.mark.parametrize("column", ["R_Amp_V5", "r_peaks", "quality_noise", "<b>x</b>", "a\nb"])
+def test_columns_of_ones_own_do_not_come_between(tmp_path, column):
+    error, folder = preprocessed(tmp_path, lambda table: table.assign(**{column: "x"}))
+    assert error is None
+    kept = pd.read_csv(folder / "ptbxl_database_enriched.csv")
+    assert kept.columns.is_unique
+    if column.startswith(("R_", "r_", "q")):  # ours, measured anew
+        assert (kept[column].astype(str) != "x").all()
+
+
+def test_the_root_of_all_folders_is_no_recording():
+    with pytest.raises(files.UserError, match="is a folder"):
+        read_recording("/")

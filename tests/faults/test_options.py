@@ -17,7 +17,7 @@ import sanity_checks
 import simulate_ptbxl
 import train_model
 from common import faults
-from common.cli import select_device, stage_parser
+from common.cli import run, select_device, stage_parser
 from common.files import UserError, write_text
 from common.intervals import mean_intervals
 from common.stage import Stage
@@ -202,6 +202,20 @@ def test_a_pipe_that_nobody_reads_ends_quietly(tmp_path):
     done = _stage(["bash", "-c", f"set -o pipefail; {stage} | true"])
     assert done.stderr.count("Traceback") == 0, done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+def test_closed_outputs_are_as_good_as_open_ones(monkeypatch):
+    """`stage.py >&-`: Python then has no sys.stdout at all."""
+    monkeypatch.setattr(sys, "argv", ["stage.py"])
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    run(lambda args: print("done"), stage_parser(""))
+    with pytest.raises(SystemExit, match="2"):
+        run(lambda args: glob_none(), stage_parser(""))
+
+
+def glob_none():
+    raise UserError("nothing there")
 
 
 def test_a_users_matplotlib_does_not_matter(tmp_path):

@@ -64,6 +64,31 @@ def test_a_model_comes_back_with_its_logits_and_its_description(tmp_path, modeln
     assert loaded.info.run_folder_name == f"{modelname}_superdiagnostic_x"
 
 
+ODD = [
+    {"sampling_rate": 0},
+    {"sampling_rate": float("nan")},
+    {"sampling_rate": 10**9},
+    {"crop_seconds": 0},
+    {"crop_seconds": 1e9},
+    {"labels": ("MI",) * 5},
+    {"labels": ("../a", "/etc", "a\nb", "<b>", "")},
+    {"leads": ("I",) * 12},
+    {"leads": ("Ä", *LEADS[1:])},
+    {"thresholds": (0.5,) * 3},
+    {"thresholds": (7.0,) * 5},
+    {"thresholds": (-0.1,) * 5},
+    {"modelname": "../../x"},
+    {"seed": "x"},
+]
+
+
+@pytest.mark.parametrize("changes", ODD, ids=lambda changes: next(iter(changes)))
+def test_a_checkpoint_that_says_what_no_training_does_is_refused(tmp_path, changes):
+    save_checkpoint(tmp_path / "a.ckpt", get_model("lenet", 5), _info(**changes))
+    with pytest.raises(UserError, match=f"is no checkpoint .*{next(iter(changes))} "):
+        load_checkpoint(tmp_path / "a.ckpt")
+
+
 def test_file_and_run_folder_mean_the_same_checkpoint(saved):
     path, _ = saved
     assert find_checkpoint(path) == find_checkpoint(path.parent.parent) == path
