@@ -82,7 +82,11 @@ def activity(leads: np.ndarray, width: int) -> np.ndarray:
     """Speed of the heart's vector: root of the summed squared slopes of all leads (n, W), smoothed
     over `width` samples.
     """
-    slope = np.gradient(ndimage.uniform_filter1d(leads, width, axis=2), axis=2)
+    smooth = ndimage.uniform_filter1d(leads, width, axis=2)
+    slope = np.empty_like(smooth)  # np.gradient takes twice as long
+    slope[..., 1:-1] = (smooth[..., 2:] - smooth[..., :-2]) / 2
+    slope[..., 0] = smooth[..., 1] - smooth[..., 0]
+    slope[..., -1] = smooth[..., -1] - smooth[..., -2]
     return np.sqrt((slope**2).sum(axis=1))
 
 

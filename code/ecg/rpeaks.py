@@ -6,7 +6,6 @@ above a threshold of the record's own are the beats. A blunt one that follows an
 """
 
 import functools
-import itertools
 
 import numpy as np
 
@@ -64,8 +63,8 @@ def detect_in(leads: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
     places = np.sqrt((places**2).sum(axis=1))
     typical = _median_of_sorted(np.sort(activity, axis=1))
     peaks = []
-    for row, found in enumerate(_places_in_rows(beats)):
-        found = _in_the_middle(_without_t(found, sharpness[row]), places[row])
+    kept = _without_t(_places_in_rows(beats), sharpness)
+    for row, found in enumerate(_in_the_middle(kept, places)):
         beating = _beating(found, activity[row], typical[row], leads[row])
         peaks.append(found if beating else found[:0])
     return [np.minimum(np.round(found * sampling_rate / RATE).astype(int), last) for found in peaks]
@@ -119,15 +118,19 @@ def _up_to_typical(values, beats):
     loose electrode makes one lead jump, a beat is seen in all.
     """
     rows, places = np.nonzero(beats)
+    if not len(rows):
+        return values
     reach = np.arange(-int(AROUND * RATE), int(AROUND * RATE) + 1)
     near = np.clip(places[:, None] + reach, 0, values.shape[2] - 1)
     largest = values[rows[:, None], :, near].max(axis=1)  # (beats of all rows, leads)
-    limits = np.full(values.shape[:2], np.inf)
-    first = np.searchsorted(rows, np.arange(len(values) + 1))
-    for row, (begin, end) in enumerate(itertools.pairwise(first)):
-        if end > begin:
-            limits[row] = MOST * _median_of_sorted(np.sort(largest[begin:end].T))
-    return np.minimum(values, limits[..., None])
+    counts = beats.sum(axis=1)
+    number = np.arange(len(rows)) - (counts.cumsum() - counts)[rows]
+    table = np.full((len(values), counts.max(), values.shape[1]), np.inf, values.dtype)
+    table[rows, number] = largest
+    table.sort(axis=1)  # a row without beats has no limit
+    each = np.arange(len(values))
+    typical = (table[each, (counts - 1).clip(0) // 2] + table[each, (counts // 2)]) / 2
+    return np.minimum(values, MOST * typical[..., None])
 
 
 def _median_of_sorted(values):
@@ -147,26 +150,35 @@ def _bends(leads):
     return bends
 
 
-def _without_t(found, sharpness):
-    """Peaks without those that follow another as T follows R, and are blunt beside it."""
-    kept, before = [], None
-    for place, (peak, sharp) in enumerate(
-        zip(found.tolist(), sharpness[found].tolist(), strict=True)
-    ):
-        blunt = before and peak - before[0] <= T_DELAY * RATE and sharp <= T_SHARPNESS * before[1]
-        if not blunt:
-            before = peak, sharp
-            kept.append(place)
-    return found[kept]
+def _without_t(peaks, sharpness):
+    """Per row its peaks without those that follow another as T follows R, and are blunt beside
+    it.
+    """
+    found = []
+    for row, places in enumerate(peaks):
+        kept, before = [], None
+        for place, sharp in zip(places.tolist(), sharpness[row, places].tolist(), strict=True):
+            near = before and place - before[0] <= T_DELAY * RATE
+            if not near or sharp > T_SHARPNESS * before[1]:
+                before = place, sharp
+                kept.append(place)
+        found.append(np.array(kept, int))
+    return found
 
 
-def _in_the_middle(found, activity):
-    """Peaks moved to where activity (T,) is largest nearby."""
-    reach = int(PLACE_REACH * RATE)
-    index = found[:, None] + np.arange(-reach, reach + 1)
-    around = activity.take(index, mode="clip")
-    moved = (found - reach + around.argmax(axis=1)).clip(0, len(activity) - 1)
-    return moved[np.diff(moved, prepend=-1) > 0]
+def _in_the_middle(peaks, activity):
+    """Per row its peaks, moved to where its activity (n, T) is largest nearby."""
+    rows, found = (
+        np.repeat(np.arange(len(peaks)), [len(row) for row in peaks]),
+        np.concatenate(peaks),
+    )
+    reach = np.arange(-int(PLACE_REACH * RATE), int(PLACE_REACH * RATE) + 1)
+    last = activity.shape[1] - 1
+    around = activity[rows[:, None], (found[:, None] + reach).clip(0, last)]
+    moved = (found + reach[0] + around.argmax(axis=1)).clip(0, last)
+    mask = np.zeros(activity.shape, bool)  # two peaks may come to one place
+    mask[rows, moved] = True
+    return _places_in_rows(mask)
 
 
 def _beating(found, activity, typical, leads):
