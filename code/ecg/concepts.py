@@ -37,12 +37,14 @@ class _Columns:
 
     def __init__(self, table):
         self.table = table
+        self.numbers = {}
 
     def __getitem__(self, name):
-        values = (
-            self.table[name] if name in self.table else pd.Series(np.nan, index=self.table.index)
-        )
-        return pd.to_numeric(values, errors="coerce").astype("Float64")
+        if name not in self.numbers:
+            blank = pd.Series(np.nan, index=self.table.index)
+            values = pd.to_numeric(self.table.get(name, blank), errors="coerce")
+            self.numbers[name] = values.astype("Float64")
+        return self.numbers[name]
 
 
 def _any(judgements):

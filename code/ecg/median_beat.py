@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecg.rpeaks import at_rate
+from ecg.rpeaks import at_rate, median_of_first
 
 RATE = 500  # Hz of everything that is measured on a median beat
 BEFORE, AFTER = 0.5, 0.7  # s around R
@@ -131,7 +131,9 @@ def _align(fine, table, stride):
     template = middle[np.arange(len(fine)), _medoid(middle, present)]  # (n, 12, w)
     likeness, shift = _best_lag(around, template, lag, stride)
     aligned = _shifted(around, shift + lag, middle.shape[-1], stride)
-    (template,) = _over_beats(aligned, present & (likeness > SAME_BEAT), (0.5,))
+    alike = present & (likeness > SAME_BEAT)
+    aligned[~alike] = np.inf
+    template = median_of_first(aligned, alike.sum(axis=1))
     likeness, shift = _best_lag(around, template, lag, stride)
     dominant = present & (likeness > SAME_BEAT)
     return np.where(dominant, table + shift, table), dominant

@@ -101,8 +101,10 @@ def _courses(leads):
     found = []
     for gain in _gains(length):
         filtered = scipy.fft.irfft(spectrum * gain, length, axis=2)[..., inside]
-        power = ndimage.uniform_filter1d(filtered**2, int(SMOOTHING * RATE), axis=2)
-        found.append(np.sqrt(np.maximum(power, 0)))  # a running sum may end a little below 0
+        np.square(filtered, out=filtered)  # in place: memory asked for anew costs a fifth
+        ndimage.uniform_filter1d(filtered, int(SMOOTHING * RATE), axis=2, output=filtered)
+        np.maximum(filtered, 0, out=filtered)  # a running sum may end a little below 0
+        found.append(np.sqrt(filtered, out=filtered))
     return found
 
 
@@ -127,10 +129,16 @@ def _up_to_typical(values, beats):
     number = np.arange(len(rows)) - (counts.cumsum() - counts)[rows]
     table = np.full((len(values), counts.max(), values.shape[1]), np.inf, values.dtype)
     table[rows, number] = largest
-    table.sort(axis=1)  # a row without beats has no limit
-    each = np.arange(len(values))
-    typical = (table[each, (counts - 1).clip(0) // 2] + table[each, (counts // 2)]) / 2
-    return np.minimum(values, MOST * typical[..., None])
+    return np.minimum(values, MOST * median_of_first(table, counts)[..., None])
+
+
+def median_of_first(table: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Median (n, ...) over the second axis of (n, B, ...), of which `counts` (n,) values are there
+    and the others inf; inf where none is. Sorts the table.
+    """
+    table.sort(axis=1)
+    rows = np.arange(len(table))
+    return (table[rows, (counts - 1).clip(0) // 2] + table[rows, counts // 2]) / 2
 
 
 def _median_of_sorted(values):
