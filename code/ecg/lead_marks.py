@@ -32,6 +32,12 @@ OWN = {  # wave, side -> share of the lead's own mark, the rest is that over all
     ("T", "onset"): 0.4,
     ("T", "offset"): 0.3,
 }
+# How long T rises: where ST slopes into T nobody sees where, and what is seen is drawn to what is
+# usual at that rate, by the share that fits half A of LUDB best (least squares, n = 50: leaving one
+# record out at a time its records' errors have an SD of 9.4 ms instead of 11.1)
+T_RISE = 42, 0.067  # ms, share of RR: the usual time from onset to peak over all leads
+T_RISE_OWN = 0.57  # share of the measured one
+T_RISE_RR = 500, 1400  # ms: RR beyond it changes T no further
 P_SHARES = 0.1, 0.25  # of a lead's P at its peak: where it begins and ends
 QRS_SHARES = 0.05, 0.08  # of a lead's fastest QRS slope: below it the complex is not there
 P_REACH, QRS_REACH = 30, 24  # ms by which a lead's mark may lie outside of that over all leads
@@ -86,10 +92,17 @@ def _blend(wave, side, own, over):
 
 def _t_waves(slow, at, rr):
     own = t_waves_of_leads(slow, at.QRS_off, at.T_peak, rr)
-    onset = _blend("T", "onset", own["onset"], over_leads(own, "onset"))
+    onset = _blend("T", "onset", own["onset"], _t_onset(over_leads(own, "onset"), at.T_peak, rr))
     offset = _blend("T", "offset", own["offset"], at.T_off)
     peak = np.clip(own["peak"], onset, offset)
     return onset, peak, offset, own["size"]
+
+
+def _t_onset(seen, t_peak, rr):
+    """Where T begins over all leads (n,): its rise as `seen`, drawn to the usual one."""
+    rr = np.clip(rr, *(ms_to_samples(limit) for limit in T_RISE_RR))
+    usual = ms_to_samples(T_RISE[0]) + T_RISE[1] * rr
+    return t_peak - T_RISE_OWN * (t_peak - seen) - (1 - T_RISE_OWN) * usual
 
 
 def _p_waves(slow, at):

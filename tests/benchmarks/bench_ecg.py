@@ -13,11 +13,9 @@ Prints: one line per bar: all, half A, half B, n, bar, met or missed
 
 import argparse
 import ast
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -485,35 +483,6 @@ def segment_overlap(cohort, path, n=128):
     return np.minimum(ours, true).sum(axis=3).mean(axis=(1, 2))
 
 
-# ---------------------------------------------------------------- cost
-
-
-def cost(cohort, path):
-    """Processor time per record (least of three times): linear in the number of records."""
-    fine = read_cohort(path, 500, largest_id=120)
-    for rate, bar, signals in (
-        (100, 2.0, cohort.signals[:250]),
-        (100, 2.0, cohort.signals[:1000]),
-        (500, 4.0, fine.signals),
-    ):
-        spent = min(
-            _spent(lambda s=signals, r=rate: analysis.measure_all(s, r, progress=False))
-            for _ in range(3)
-        )
-        name = f"measure_all at {rate} Hz, processor ms per record"
-        line(name, bar, spent / len(signals) * 1000, [np.nan, np.nan], len(signals))
-    spent = _spent(lambda: segmenting.from_signals(cohort.signals[:256], 100))
-    line("segments, processor ms per record", None, spent / 256 * 1000, [np.nan, np.nan], 256)
-    print(f"(load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)")
-
-
-def _spent(work):
-    """Processor time of a call, s."""
-    begin = time.process_time()
-    work()
-    return time.process_time() - begin
-
-
 def get_args_parser():
     """Options."""
     parser = argparse.ArgumentParser(
@@ -522,10 +491,9 @@ def get_args_parser():
     parser.add_argument(
         "against",
         nargs="?",
-        choices=("ptbxl", "ludb", "cost"),
+        choices=("ptbxl", "ludb"),
         default="ptbxl",
-        help="PTB-XL's published tables and simulated truth, the cardiologists' marks of LUDB, or "
-        "the processor time alone",
+        help="PTB-XL's published tables and simulated truth, or the cardiologists' marks of LUDB",
     )
     parser.add_argument(
         "--ludb_path",
@@ -555,9 +523,6 @@ def main(args):
         return
     print(f"{'what':<44} {'all':>8} {'half A':>8} {'half B':>8} {'n':>7} {'bar':>9}")
     cohort = read_cohort(args.data_path)
-    if args.against == "cost":
-        cost(cohort, args.data_path)
-        return
     measured = analysis.measure_all(cohort.signals, 100, progress=False)
     r_peaks(cohort, measured, args.reference_path)
     against_uni_g(cohort, measured, args.reference_path)
@@ -583,7 +548,6 @@ def main(args):
                 capture_output=True,
             )
         simulated(args.simulated or Path(folder))
-    cost(cohort, args.data_path)
 
 
 if __name__ == "__main__":
