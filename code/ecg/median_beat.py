@@ -134,6 +134,7 @@ def _align(fine, table, stride):
     alike = present & (likeness > SAME_BEAT)
     aligned[~alike] = np.inf
     template = median_of_first(aligned, alike.sum(axis=1))
+    template[~alike.any(axis=1)] = 0
     likeness, shift = _best_lag(around, template, lag, stride)
     dominant = present & (likeness > SAME_BEAT)
     return np.where(dominant, table + shift, table), dominant
