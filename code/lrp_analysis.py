@@ -461,20 +461,19 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
 def say_prediction(args: argparse.Namespace, model: nn.Module, job: Job) -> None:
     """Write and print first what the network says of a record of one's own."""
     from reporting import one_ecg
-    from reporting.run import Run, unseen_classes
+    from reporting.run import find_run
 
     if is_regression(model.info.task):
         return
     logits = predict(model, job.data.signals, args.window)
     job.folder.mkdir(parents=True, exist_ok=True)
     others = [predict(one, job.data.signals, args.window) for one in other_seeds(args, model)]
-    home = find_checkpoint(args.model_path).resolve().parents[1]
-    unseen = unseen_classes(home)
+    run = find_run(args)
     one_ecg.write_tables(
-        job.folder, job.data, model.info, np.concatenate([logits, *others]), unseen
+        job.folder, job.data, model.info, np.concatenate([logits, *others]), run.unseen()
     )
     prediction = read_csv(job.folder / one_ecg.PREDICTION)
-    doubt = one_ecg.doubt_in_words(Run(home, model.info))
+    doubt = one_ecg.doubt_in_words(run)
     print_once(f"{doubt} {one_ecg.prediction_in_words(prediction)}".strip())
 
 
@@ -537,12 +536,11 @@ def write_neighbours(args: argparse.Namespace, job: Job) -> list[Path]:
 def write_own_page(args: argparse.Namespace, job: Job) -> list[Path]:
     """ecg.html of a record of one's own, with the tables it is made from."""
     from reporting import one_ecg
-    from reporting.run import Run
+    from reporting.run import find_run
 
-    info = job.model.info
-    if is_regression(info.task):
+    if is_regression(job.model.info.task):
         return []
-    page = one_ecg.write_page(Run(job.folder.parent, info), job.folder, Path(args.record).stem)
+    page = one_ecg.write_page(find_run(args), job.folder, Path(args.record).stem)
     return [page, job.folder / one_ecg.PREDICTION, job.folder / one_ecg.NOTES]
 
 

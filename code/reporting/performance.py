@@ -31,11 +31,10 @@ def performance(run: Run) -> Iterator[Markup]:
     """Scores of the test fold with intervals per protocol and class, and the figures of training
     and test.
     """
-    path = run.folder / "metrics.json"
-    if not run.holds(path):
+    metrics = run.json("metrics.json")
+    if not metrics:
         return
     yield from _external(run)
-    metrics = read_json(path)
     protocols = [protocol for protocol in WINDOWS if protocol in metrics]
     scores = []
     for name, score in metrics.get(WINDOWS[0], {}).items():
@@ -93,7 +92,7 @@ def _metric_name(name):
 
 def _external(run):
     """The test of the run's own fold beside those on other data sets, class by class."""
-    own = read_json(run.folder / "metrics.json").get("windows", {}).get("per_class_auc", {})
+    own = run.json("metrics.json").get("windows", {}).get("per_class_auc", {})
     for path in run.files("external/*/metrics.json"):
         metrics = read_json(path)
         told = metrics["external"]

@@ -29,10 +29,15 @@ ORDER = (  # stage files
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder and what its checkpoint says of itself."""
+    """A run folder and what its checkpoint says of itself.
+
+    home  the run folder that the checkpoint lies in, where training and its test have written; None
+          where that is `folder`
+    """
 
     folder: Path
     info: ModelInfo
+    home: Path | None = None
 
     def csv(self, name: str) -> pd.DataFrame | None:
         """A table under the run folder, or None where its stage has not written it."""
@@ -40,9 +45,14 @@ class Run:
         return read_csv(path) if self.holds(path) else None
 
     def json(self, name: str) -> dict:
-        """A JSON object under the run folder, empty where there is none."""
-        path = self.folder / name
-        return read_json(path) if self.holds(path) else {}
+        """A JSON object under the run folder, or else at the checkpoint's home; empty where there
+        is none.
+        """
+        for folder in (self.folder, self.home or self.folder):
+            path = folder / name
+            if path.is_file() and not is_linked(path, folder):
+                return read_json(path)
+        return {}
 
     def holds(self, path: Path) -> bool:
         """Whether a path is a file of the run: neither a link, nor below one, nor a pipe."""
@@ -68,7 +78,9 @@ class Run:
 
     def unseen(self) -> list[str]:
         """Classes of which the network was trained on no record, as far as its training says."""
-        return unseen_classes(self.folder)
+        told = self.json("train.json")
+        counts = told.get("counts", {}).get("positives") or {}
+        return [name for name, count in counts.items() if count == 0]
 
     def data_in_words(self) -> str:
         """The data sets that the stages read."""
@@ -91,15 +103,8 @@ def find_run(args: argparse.Namespace) -> Run:
     checkpoint = find_checkpoint(args.model_path)
     info = load_checkpoint(checkpoint)[1]
     check_against(args, info)
-    return Run(results_folder(args.output_path, info, checkpoint), info)
-
-
-def unseen_classes(folder: Path) -> list[str]:
-    """Classes without a record in the training that train.json of a run folder tells of."""
-    path = folder / "train.json"
-    told = read_json(path) if path.is_file() and not path.is_symlink() else {}
-    counts = told.get("counts", {}).get("positives") or {}
-    return [name for name, count in counts.items() if count == 0]
+    home = results_folder(None, info, checkpoint)
+    return Run(results_folder(args.output_path, info, checkpoint), info, home)
 
 
 def is_linked(path: Path, folder: Path) -> bool:

@@ -21,7 +21,7 @@ from reporting.one_ecg import (
     subtitle,
     with_range,
 )
-from reporting.run import Run, unseen_classes
+from reporting.run import Run
 from reporting.viewer import UNSEEN, prediction_table
 
 
@@ -204,7 +204,7 @@ def test_a_cohort_that_is_no_more_there_was_simulated_all_the_same(tmp_path, mon
 def test_classes_that_training_had_no_record_of_stand_apart(tmp_path):
     counts = {"train": 20, "positives": {"AMI": 9, "RVH": 0, "NORM": 11}}
     (tmp_path / "train.json").write_text(json.dumps({"counts": counts}))
-    unseen = unseen_classes(tmp_path)
+    unseen = Run(tmp_path, None).unseen()
     assert unseen == ["RVH"]
     logits = np.array([-1.0, 5.0, 1.0])
     table = prediction_table(["AMI", "RVH", "NORM"], logits, [0.5, np.nan, np.nan], unseen)
@@ -218,7 +218,12 @@ def test_classes_that_training_had_no_record_of_stand_apart(tmp_path):
     seen, strange = shown.split("The network saw no ECG of 1 class in training")
     assert "RVH" not in seen
     assert "RVH" in strange
-    assert unseen_classes(tmp_path / "elsewhere") == []
+    elsewhere = tmp_path / "elsewhere"
+    assert Run(elsewhere, None).unseen() == []
+    # results written elsewhere than beside the checkpoint, which knows of its training and test
+    assert Run(elsewhere, None, home=tmp_path).unseen() == ["RVH"]
+    (tmp_path / "link.json").symlink_to(tmp_path / "train.json")
+    assert Run(elsewhere, None, home=tmp_path).json("link.json") == {}
 
 
 def run_with(macro):
