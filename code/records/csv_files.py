@@ -17,18 +17,23 @@ import pandas as pd
 
 from common.files import UserError, need_file
 from records.array_files import standard_leads
-from records.csv_layout import Layout, is_index, is_time, read_layout, stated_rate
+from records.csv_layout import (
+    Layout,
+    is_index,
+    is_time,
+    read_layout,
+    stated_lead,
+    stated_rate,
+    stated_unit,
+)
 from records.csv_times import rate_of_column
 from records.lead_names import canonical_lead, check_lead_names, lead_positions
 from records.recording import Asked, Columns, Recording, from_columns
-from records.units import mv_per
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 LARGE = 32 << 20  # bytes: of a file above it only the stretch is read
 RATE_ROWS = 20_000  # whose times give the rate of a large file
 MOST_COLUMNS = 400
-UNIT_KEYS = ("unit", "units", "einheit", "unité", "unidad")
-WATCH_KEYS = ("recorded date", "classification")  # of an Apple Watch's export
 
 
 def read_csv_recording(path: str | Path, asked: Asked) -> Recording:
@@ -103,7 +108,7 @@ def _recording(path, layout, table, asked):
         layout, table = _from_rows(layout, table)
     names, time = _columns(path, layout, table, asked)
     rate = _rate(path, layout, table, time, names, asked)
-    units = [unit or _stated_unit(layout) for unit in layout.units]
+    units = [unit or stated_unit(layout.pairs) for unit in layout.units]
     kept = {k: name for k, name in enumerate(names) if k != time and canonical_lead(name)}
     if not kept:
         raise UserError(
@@ -115,14 +120,6 @@ def _recording(path, layout, table, asked):
     values = [_numbers(table[k], commas) for k in kept]
     columns = Columns(np.stack(values, axis=1), list(kept.values()), rate, [units[k] for k in kept])
     return from_columns(columns, path, replace(asked, lead_names=None))
-
-
-def _stated_unit(layout):
-    """The unit that the head says of all columns; a watch's microvolts."""
-    said = next((layout.pairs[key] for key in UNIT_KEYS if key in layout.pairs), None)
-    if said and mv_per(said) is not None:
-        return said
-    return "uV" if all(key in layout.pairs for key in WATCH_KEYS) else None
 
 
 def _from_rows(layout, table):
@@ -162,12 +159,9 @@ def _columns(path, layout, table, asked):
 
 def _unnamed(path, layout, n):
     """Names of signals that have none: a watch's only lead, else the usual order."""
-    if n == 1:
-        lead = layout.pairs.get("lead") or layout.pairs.get("ableitung")
-        if lead and canonical_lead(lead):
-            return [lead]
-        if all(key in layout.pairs for key in WATCH_KEYS):
-            return ["I"]  # a watch measures from arm to arm
+    lead = stated_lead(layout.pairs) if n == 1 else None
+    if lead:
+        return [lead]
     if n not in (8, 12):
         raise UserError(
             f"{path} has no line of names, and {n} signals: --lead_names says what its columns are"

@@ -30,13 +30,27 @@ MISSING = ("", "-", "--", "nan", "na", "n/a", "null", "none", "#nv", "#n/a", "in
 SEPARATORS = (";", "\t", "|", ",", " ")
 RATE_KEYS = (
     *("sample rate", "sampling rate", "samplerate", "samplingrate", "abtastrate", "rate", "fs"),
-    *("sampling frequency", "sampling freq", "sample frequency", "frequency", "frequenz"),
+    *(
+        "sampling frequency",
+        "sampling freq",
+        "messrate",
+        "sample frequency",
+        "frequency",
+        "frequenz",
+    ),
 )
+UNIT_KEYS = ("unit", "units", "einheit")
+LEAD_KEYS = ("lead", "ableitung")
+WATCH_KEYS = ("recorded date", "classification")  # of an export that names no device
 _NUMBER = re.compile(r"[-+\u2212]?(\d[\d.,]*|[.,]\d+)(e[-+]?\d+)?", re.I)
 _CLOCK = re.compile(r"(\d{4}-\d\d-\d\d[T ])?\d+:\d\d(:\d\d)?([.,]\d+)?Z?|\d{4}-\d\d-\d\d[T ].*")
 _WITH_UNIT = re.compile(r"^(.*?)\s*(?:\(([^()]+)\)|\[([^\[\]]+)\])$")
 _TRAILING_UNIT = re.compile(r"^(.*?)[_\s.]+(mv|uv|µv|ms|us|s|sec|seconds)$", re.I)
-_PAIR = re.compile(r"^\W*([A-Za-z][\w .()-]*?)\s*[,;:=\t]\s*(.*?)\s*$")
+_PAIR = re.compile(r"^\W*([^\W\d_][\w .()'\u2019-]*?)\s*[,;:=\t]\s*(.*?)\s*$")
+# a rate in the words of a watch's language: 512 hertz, 512 Hz, 512 hercios, 512ヘルツ
+_HERTZ = re.compile(
+    r"(\d+(?:[.,]\d+)?)\s*(?:hz|her[tzc]\w*|ヘルツ|赫[兹茲]|헤르츠|гц|герц\w*)\b", re.I
+)
 
 
 class Layout(NamedTuple):
@@ -135,8 +149,7 @@ def _separator(lines):
 
 def _one_column_of_decimal_commas(lines, body):
     """One lead, as watches write it in countries of the decimal comma: its head has pairs."""
-    head = "\n".join(lines[:20]).lower()
-    pairs = any(key in head for key in ("sample rate", "abtastrate", "sampling"))
+    pairs = stated_rate(_pairs(lines[:20])) is not None
     numbers = all(re.fullmatch(r"[-+\u2212]?\d+(,\d+)?", line.strip()) for line in body)
     return pairs and numbers and any("," in line for line in body)
 
@@ -163,7 +176,7 @@ def _first_data(lines, separator):
 
 def _is_pair(row):
     """Whether a line is a key and its value."""
-    return len(row) == 2 and bool(re.match(r"[A-Za-z]", row[0])) and canonical_lead(row[0]) is None
+    return len(row) == 2 and row[0][:1].isalpha() and canonical_lead(row[0]) is None
 
 
 def _counts_columns(row):
@@ -254,10 +267,38 @@ def _pairs(head: Iterable[str]) -> dict[str, str]:
 
 
 def stated_rate(pairs: dict[str, str]) -> float | None:
-    """The sampling rate (Hz) that the head says."""
+    """The sampling rate (Hz) that the head says: by its name, or by its unit in any language."""
     for key, value in pairs.items():
         plain = re.sub(r"[\s_]+", " ", re.sub(r"\(.*?\)", "", key)).strip()
         number = re.match(r"(\d+(?:[.,]\d+)?)\s*(k?)", value)
         if plain in RATE_KEYS and number:
             return float(number[1].replace(",", ".")) * (1000 if number[2] else 1)
-    return None
+    found = [match for match in map(_HERTZ.fullmatch, pairs.values()) if match]
+    return float(found[0][1].replace(",", ".")) if len(found) == 1 else None
+
+
+def stated_unit(pairs: dict[str, str]) -> str | None:
+    """The one unit of voltage that the head says; a watch's microvolts."""
+    found = [pairs[key] for key in UNIT_KEYS if mv_per(pairs.get(key))] or list(pairs.values())
+    found = {value for value in found if not is_number(value) and mv_per(value)}
+    if len(found) == 1:
+        return found.pop()
+    return "uV" if is_of_watch(pairs) else None
+
+
+def stated_lead(pairs: dict[str, str]) -> str | None:
+    """The lead that the head says, as in `Lead,Lead I` or `Dérivation,Dérivation I`; a watch
+    measures from arm to arm.
+    """
+    for key, value in pairs.items():
+        if value.lower().startswith(key) and canonical_lead(value[len(key) :]):
+            return value[len(key) :].strip()
+        if key in LEAD_KEYS and canonical_lead(value):
+            return value
+    return "I" if is_of_watch(pairs) else None
+
+
+def is_of_watch(pairs: dict[str, str]) -> bool:
+    """Whether the head is that of an Apple Watch's export, whose device is "Watch6,1"."""
+    named = any(re.match(r"Watch\d", value) for value in pairs.values())
+    return named or all(key in pairs for key in WATCH_KEYS)

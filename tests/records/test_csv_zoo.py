@@ -177,6 +177,21 @@ def test_letters_of_every_encoding(tmp_path, encoding):
     assert np.abs(read.signal - SIGNAL).max() < 1e-4
 
 
+# name, date of birth, rate (key and value), lead, unit, whether commas are decimal
+WATCH_WORDS = (
+    ("Name", "Geburtsdatum", "Messrate", "100 Hertz", "Ableitung", "Einheit", True),
+    (
+        *("Nom", "Date d\u2019enregistrement", "Fréquence d\u2019échantillonnage", "100,0 hertz"),
+        *("Dérivation", "Unité", True),
+    ),
+    (
+        *("Nombre", "Fecha de nacimiento", "Frecuencia de muestreo", "100 hercios"),
+        *("Derivación", "Unidad", True),
+    ),
+    ("Imię", "Data", "Częstotliwość próbkowania", "100 herców", "Odprowadzenie", "Jednostka", True),
+    ("名前", "生年月日", "サンプルレート", "100ヘルツ", "誘導", "単位", False),
+    ("Имя", "Дата", "Частота", "100 Гц", "Отведение", "Единица", True),
+)
 FEW = {  # name -> (text, leads)
     "Apple Watch": (
         watch(
@@ -192,6 +207,21 @@ FEW = {  # name -> (text, leads)
     ),
     "Apple Watch, decimal commas": (
         watch("Abtastrate,100 Hz", "Ableitung,Ableitung I", "Einheit,µV", "", comma=True),
+        ["I"],
+    ),
+    **{
+        f"a watch, {rate}": (
+            watch(
+                *(f"{name},A B", f"{date},1 janv. 1980", 'Dispositivo,"Watch6,1"'),
+                *(f"{key},{rate}", "", "", f"{lead},{lead} I", f"{unit},µV", ""),
+                comma=comma,
+            ),
+            ["I"],
+        )
+        for name, date, key, rate, lead, unit, comma in WATCH_WORDS
+    },
+    "a watch that names neither lead nor unit": (
+        watch("Nom,A B", 'Appareil,"Watch6,1"', 'Fréquence,"100,0 hertz"', "", comma=True),
         ["I"],
     ),
     "PhysioNet's two lines": (
