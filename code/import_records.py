@@ -52,6 +52,7 @@ FIRST = {
 }
 LONGEST = 1e7  # s that an option can say
 SPARE_SECONDS = 1.0  # read beyond --seconds, so that resampling has no end there
+SPLITS = {"train": 0, "validation": 9, "test": 10}  # as read_folds has them
 WITHOUT_EFFECT = ("output_path", "overwrite", "bare")
 
 
@@ -263,6 +264,10 @@ def read_table(args: argparse.Namespace, source: Source) -> tuple[pd.DataFrame, 
         known["sex"] = cohort_table.read_sexes(_sex_words(table[sex], sex), args.table)
     if "strat_fold" in table:
         known["strat_fold"] = cohort_table.read_folds(table["strat_fold"], args.table)
+    elif "split" in table and cohort_table.is_split(table["split"]):
+        known["strat_fold"] = cohort_table.read_folds(table["split"], args.table)
+    if not any(labels):
+        print(f"warning: {args.table}: no recording has a label", file=sys.stderr)
     if "patient_id" in table:
         known["patient_id"] = cohort_table.number_patients(table["patient_id"], args.table)
     table = table.drop(columns=[name for name in known if name in table]).assign(**known)
@@ -363,10 +368,18 @@ def _with_folds(table, facts, labels, seed):
         whole = table.get("recording")  # whose stretches stay together
         own = table["ecg_id"] if whole is None else pd.factorize(whole)[0] + 1
         table = table.assign(patient_id=own)
+    patients = table["patient_id"].to_numpy()
     if "strat_fold" not in table:
-        folds = cohort_table.deal_folds(table["patient_id"].to_numpy(), labels, seed)
-        table = table.assign(strat_fold=folds)
-    return table
+        return table.assign(strat_fold=cohort_table.deal_folds(patients, labels, seed))
+    folds = table["strat_fold"].to_numpy()
+    if (folds == 0).any():
+        n = {name: int((folds == fold).sum()) for name, fold in SPLITS.items()}
+        folds = cohort_table.deal_training(folds, patients, labels, seed)
+        print(
+            f"split: {n['train']} to train on (folds 1 to 8; also 9 where none validates), "
+            f"{n['validation']} validate (9), {n['test']} test (10)"
+        )
+    return table.assign(strat_fold=folds)
 
 
 # ---------------------------------------------------------------- writing

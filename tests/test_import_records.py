@@ -91,7 +91,7 @@ def test_an_array_becomes_a_data_set_that_preprocessing_reads(own):
             "expected (rows, T, 12)",
         ),
         (
-            lambda own: pd.DataFrame({"label": ["IMI"] * N}).to_csv(own / "mine.csv"),
+            lambda own: pd.DataFrame({"finding": ["IMI"] * N}).to_csv(own / "mine.csv"),
             "lacks the column labels",
         ),
         (lambda own: (own / "mine.csv").unlink(), "mine.csv does not exist"),

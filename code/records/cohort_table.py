@@ -28,12 +28,16 @@ ID_COLUMNS = (
     *("record_id", "record", "recording", "exam_id", "study_id", "ecg_id", "id", "name"),
     *FILE_COLUMNS,
 )
+# columns that hold names of classes where no column is called labels, in small
+LABEL_NAMES = ("label", "dx", "diagnosis", "diagnoses", "snomed_ct", "snomed_ct_code")
 # other names of a table's columns, in small and without _ and blanks -> ours
 ALIASES = {
     **dict.fromkeys(("patientid", "subjectid", "subject", "patient", "pid"), "patient_id"),
     **dict.fromkeys(("age", "patientage", "ageyears", "anchorage"), "age"),
     **dict.fromkeys(("sex", "gender", "patientsex", "patientgender"), "sex"),
     **dict.fromkeys(("stratfold", "fold"), "strat_fold"),
+    **dict.fromkeys(("split", "splits", "set", "subset", "partition", "datasplit"), "split"),
+    "labels": "labels",
     **{name.replace("_", ""): name for name in ID_COLUMNS},
 }
 _AGE = re.compile(
@@ -62,7 +66,20 @@ CPSC_LABELS = {
         ("NORM", "AFIB", "1AVB", "CLBBB", "CRBBB", "PAC", "PVC", "STD_", "STE_")
     )
 }
-BINARY = ("0", "1", "0.0", "1.0", "true", "false", "", "nan")
+# what cells of a column of one class say, in small; a dash or nothing is no
+YES = (
+    *("1", "1.0", "true", "t", "yes", "y", "ja", "j", "oui", "si", "sí", "x", "pos", "positive"),
+    *("present", "wahr", "vrai"),
+)
+NO = (
+    *("0", "0.0", "false", "f", "no", "n", "nein", "non", "neg", "negative", "absent", "falsch"),
+    *("faux", "", "nan", "-", "none"),
+)
+SPLITS = {  # a word for a split -> its fold; 0 is dealt to those that neither validate nor test
+    **dict.fromkeys(("train", "training", "tr"), 0),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "development"), 9),
+    **dict.fromkeys(("test", "testing", "te", "holdout", "eval"), 10),
+}
 
 
 def row_error(where: object, row: int, what: str) -> UserError:
@@ -117,13 +134,25 @@ def read_sexes(column: Sequence[object], where: object) -> np.ndarray:
     return sexes
 
 
+def is_split(column: Sequence[object]) -> bool:
+    """Whether a column says train, val or test of each row."""
+    return len(column) > 0 and all(str(value).strip().lower() in SPLITS for value in column)
+
+
 def read_folds(column: Sequence[object], where: object) -> np.ndarray:
-    """Whole numbers from 1 to 10."""
+    """Whole numbers from 1 to 10; of train, val and test 0 (to be dealt), 9 and 10."""
+    if is_split(column):
+        return np.array([SPLITS[str(value).strip().lower()] for value in column])
     folds = pd.to_numeric(pd.Series(list(column)), errors="coerce").to_numpy(float)
     bad = np.flatnonzero(~np.isin(folds, np.arange(1, 11)))
     if len(bad):
         value = list(column)[bad[0]]
-        raise row_error(where, int(bad[0]), f"strat_fold {value!r} is not one of 1 to 10")
+        raise row_error(
+            where,
+            int(bad[0]),
+            f"strat_fold {value!r} is not one of 1 to 10 (9 validates, 10 tests), nor are all rows "
+            "one of train, val, test",
+        )
     return folds.astype(int)
 
 
@@ -137,7 +166,12 @@ def number_ids(ids: Sequence[object], where: object) -> tuple[np.ndarray, list[s
         if text.lower() in label_words.UNKNOWN:
             raise row_error(where, row, "the id is blank")
         if text in seen:
-            raise row_error(where, row, f"the id {text} stands in line {seen[text] + 2} too")
+            raise row_error(
+                where,
+                row,
+                f"the id {text} stands in line {seen[text] + 2} too, and more than labels differs: "
+                "one row for each recording, several labels in one cell",
+            )
         seen[text] = row
     if all(re.fullmatch(r"\d{1,15}", text) for text in texts):
         return np.array([int(text) for text in texts]), texts
@@ -149,7 +183,8 @@ def number_patients(column: Sequence[object], where: object) -> np.ndarray:
     texts = [re.sub(r"\.0$", "", str(value).strip()) for value in column]
     for row, text in enumerate(texts):
         if text.lower() in label_words.UNKNOWN:
-            raise row_error(where, row, "patient_id is blank")
+            what = "patient_id is blank: name every row's patient, or leave the column out"
+            raise row_error(where, row, what)
     if all(re.fullmatch(r"\d{1,15}", text) for text in texts):
         return np.array([int(text) for text in texts])
     number = {text: place + 1 for place, text in enumerate(dict.fromkeys(texts))}
@@ -165,18 +200,11 @@ def read_labels(table: pd.DataFrame, where: object, columns: Sequence[str] = ())
     if not columns and "labels" not in table:
         columns = [name for name in CODE_LABELS if name in table]
         columns = columns or [name for name in CPSC_COLUMNS if name in table]
+        columns = columns or _column_of_names(table)
     if columns:
         return _labels_of_columns(table, where, columns)
     if "labels" in table:
-        texts = table["labels"].fillna("").astype(str)
-        if sentence := label_words.torn(texts):
-            print(
-                f"warning: {where}: the labels are parted at blanks, as in {sentence!r}; if that "
-                "is one name, give --label_columns labels, and ; between names",
-                file=sys.stderr,
-            )
-        found = [list(dict.fromkeys(label_words.codes_in(text))) for text in texts]
-        return label_words.translated(found)
+        return _labels_of_cells(table["labels"], where)
     if "scp_codes" in table:
         return [re.findall(r"'([^']+)'\s*:", str(text)) for text in table["scp_codes"]]
     raise UserError(
@@ -186,12 +214,35 @@ def read_labels(table: pd.DataFrame, where: object, columns: Sequence[str] = ())
     )
 
 
+def _column_of_names(table):
+    """The first column that is called as those of labels often are."""
+    if "scp_codes" in table:
+        return []
+    found = [name for name in table if str(name).strip().lower() in LABEL_NAMES][:1]
+    if found:
+        print(f"labels are read from the column {found[0]} (--label_columns names others)")
+    return found
+
+
+def _labels_of_cells(column, where):
+    """Of cells with names separated by blanks, commas or semicolons, or lists of them."""
+    texts = column.fillna("").astype(str)
+    if sentence := label_words.torn(texts):
+        print(
+            f"warning: {where}: the labels are parted at blanks, as in {sentence!r}; if that "
+            "is one name, give --label_columns labels, and ; between names",
+            file=sys.stderr,
+        )
+    found = [list(dict.fromkeys(label_words.codes_in(text))) for text in texts]
+    return label_words.translated(found)
+
+
 def _candidates(table):
     """The columns of 0 and 1, as --label_columns would name them."""
     found = []
     for name in table:
         values = set(table[name].astype(str).str.lower())
-        if our_name(name) is None and values & {"1", "1.0", "true"} and values <= set(BINARY):
+        if our_name(name) is None and values & set(YES) and values <= {*YES, *NO}:
             found.append(str(name))
     return " " + " ".join(found[:20]) if found else ""
 
@@ -203,20 +254,35 @@ def _labels_of_columns(table, where, columns):
     labels: list[list[str]] = [[] for _ in range(len(table))]
     for name in columns:
         texts = [str(value).strip() for value in table[name]]
-        numbers = [text for text in texts if re.fullmatch(r"[-\d.]+", text)]
-        n_binary = sum(text.lower() in BINARY for text in texts)
-        named = n_binary < len(texts) if not numbers else 2 * n_binary < len(texts)
-        if name in CPSC_COLUMNS or named:  # of numbers, codes as SPH's 22;23: most are neither
+        if name in CPSC_COLUMNS or _holds_names(texts):
             for row, text in enumerate(texts):
                 labels[row] += _names_in(text, name in CPSC_COLUMNS)
             continue
         for row, text in enumerate(texts):
-            if text.lower() not in BINARY:
-                value = table[name].iloc[row]
-                raise row_error(where, row, f"{name} is {value!r}, neither 0 nor 1")
-            if text.lower() in ("1", "1.0", "true"):
+            if text.lower() not in {*YES, *NO}:
+                raise row_error(
+                    where,
+                    row,
+                    f"{name} is {table[name].iloc[row]!r}, neither 0 nor 1 (yes nor no); numbers "
+                    "that are names of classes belong in a column labels",
+                )
+            if text.lower() in YES:
                 labels[row].append(CODE_LABELS.get(name, name))
+        if not any(text.lower() in YES for text in texts):
+            print(
+                f"warning: {where}: no recording has {name}, which is no class of this data set",
+                file=sys.stderr,
+            )
     return label_words.translated([list(dict.fromkeys(row)) for row in labels])
+
+
+def _holds_names(texts):
+    """Whether the cells of a column are names of classes, not the yes and no of one; of numbers,
+    codes as SPH's 22;23: most are neither.
+    """
+    n_binary = sum(text.lower() in {*YES, *NO} for text in texts)
+    numbers = [text for text in texts if re.fullmatch(r"[-\d.]+", text)]
+    return n_binary < len(texts) if len(numbers) < 2 else 2 * n_binary < len(texts)
 
 
 def _names_in(text, cpsc):
@@ -256,7 +322,37 @@ def deal_folds(patients: np.ndarray, labels: Sequence[Sequence[str]], seed: int)
     return fold_of[patient]
 
 
+def deal_training(
+    folds: np.ndarray, patients: np.ndarray, labels: Sequence[Sequence[str]], seed: int
+) -> np.ndarray:
+    """Folds with those that are 0 (train) dealt to 1-8, or 1-9 where none validates."""
+    most = 8 if (folds == 9).any() else 9
+    train = np.flatnonzero(folds == 0)
+    folds = folds.copy()
+    if len(train):
+        dealt = deal_folds(patients[train], [labels[row] for row in train], seed)
+        folds[train] = (dealt - 1) % most + 1
+    return folds
+
+
 # ---------------------------------------------------------------- the file
+
+
+def one_row_each(table: pd.DataFrame, label_columns: Sequence[str] = ()) -> pd.DataFrame:
+    """The table with the rows of one recording as one, where they differ in labels alone."""
+    columns = [name for name in ID_COLUMNS if name in table]
+    named = [name for name in (*label_columns, "labels") if name in table]
+    column = next((name for name in columns if table[name].duplicated().any()), None)
+    if column is None or not named or len(columns) > 1:
+        return table
+    others = table.drop(columns=named).fillna("").groupby(column, sort=False).nunique()
+    if (others > 1).any(axis=None):
+        return table  # what is twice is named later
+    texts = {name: table[name].fillna("").astype(str) for name in named}
+    joined = pd.DataFrame(texts).groupby(table[column], sort=False).agg(";".join)
+    first = table.drop_duplicates(column).reset_index(drop=True)
+    print(f"{len(table)} rows of {len(first)} recordings: labels of one are taken together")
+    return first.assign(**{name: joined[name].to_numpy() for name in named})
 
 
 def read_cohort_table(path: str | Path, label_columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -265,6 +361,8 @@ def read_cohort_table(path: str | Path, label_columns: Sequence[str] = ()) -> pd
     """
     with open(need_file(path), "rb") as file:
         raw = file.read(HEAD_BYTES)
+    if raw[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
+        raise UserError(f"{path} is a workbook of Excel: save its sheet as csv")
     encoding = encoding_of(raw)
     head = raw.decode(encoding, "replace").lstrip("\ufeff").splitlines()
     first = head[0] if head else ""
@@ -280,7 +378,7 @@ def read_cohort_table(path: str | Path, label_columns: Sequence[str] = ()) -> pd
         decimal="," if separator == ";" else ".",
         dtype=dict.fromkeys(text, str),
     )
-    return with_our_names(table)
+    return one_row_each(with_our_names(table), label_columns)
 
 
 def _cells(line, separator):

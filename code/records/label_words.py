@@ -9,9 +9,23 @@ from itertools import chain
 from common.labels import STATEMENTS
 from records import snomed
 
-UNKNOWN = ("", "nan", "none", "na", "n/a", "unknown", "u", "?", "-1")  # a cell without a value
+UNKNOWN = (
+    "",
+    "nan",
+    "none",
+    "na",
+    "n/a",
+    "unknown",
+    "u",
+    "?",
+    "-1",
+    "-",
+    "--",
+)  # a cell without a value
 _SEPARATORS = re.compile(r"[;,|\n]+")
 _CODE = re.compile(r"[^a-z\s]+")  # IMI, SR, I48.0, 426783006
+_SNOMED = re.compile(r"\d{6,18}")
+_BEHIND_ITS_NAME = re.compile(r"[^;,|\n()]*\((\d{6,18})\)")  # Sinus rhythm (426783006)
 _KEYS = re.compile(r"""(['"])(.*?)\1\s*:""")
 _QUOTED = re.compile(r"""(['"])(.*?)\1""")
 
@@ -35,7 +49,11 @@ def names_in(text: str) -> list[str]:
     listed = names_listed(text)
     if listed is not None:
         return listed
-    return [_joined(part) for part in _SEPARATORS.split(text) if part.strip()]
+    found: list[str] = []
+    for part in _parts(text):
+        words = part.split()
+        found += words if all(map(_SNOMED.fullmatch, words)) else [_joined(part)]
+    return found
 
 
 def codes_in(text: str) -> list[str]:
@@ -48,7 +66,7 @@ def codes_in(text: str) -> list[str]:
     listed = names_listed(text)
     if listed is not None:
         return listed
-    parts = [part for part in _SEPARATORS.split(text) if part.strip()]
+    parts = _parts(text)
     if len(parts) == 1:
         return parts[0].split()
     found: list[str] = []
@@ -58,14 +76,22 @@ def codes_in(text: str) -> list[str]:
     return found
 
 
+def _parts(text):
+    """What separators part; of a name with its SNOMED CT code behind it, the code."""
+    if "(" in text:
+        known = snomed.mapping()
+        text = _BEHIND_ITS_NAME.sub(lambda found: found[1] if found[1] in known else found[0], text)
+    return [part for part in _SEPARATORS.split(text) if part.strip()]
+
+
 def torn(texts: Iterable[str]) -> str | None:
-    """The first cell whose blanks rather join words of a name than part names: three words, none
-    of them a code; None where there is none.
+    """The first cell whose blanks rather join words of a name than part names: three words that are
+    no codes; None where there is none.
     """
     for text in texts:
         words = text.split()
         plain = not _SEPARATORS.search(text) and names_listed(text) is None
-        if plain and len(words) > 2 and not any(map(_CODE.fullmatch, words)):
+        if plain and sum(not _CODE.fullmatch(word) for word in words) > 2:
             return text
     return None
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.files import UserError
 from records import cohort_table, label_words
 
 
@@ -16,12 +17,71 @@ from records import cohort_table, label_words
         ("sinus rhythm, AV block", ["sinus_rhythm", "AV_block"]),
         ("IMI SR; LVH", ["IMI", "SR", "LVH"]),
         ("426783006,164889003", ["SR", "AFIB"]),
+        ("426783006 164889003", ["SR", "AFIB"]),
+        ("[426783006, 164889003]", ["SR", "AFIB"]),
+        ("Sinus rhythm (426783006); AF (164889003)", ["SR", "AFIB"]),
         ("", []),
+        ("-", []),
     ],
 )
 def test_labels_are_parted_as_people_write_them(cell, names):
     table = pd.DataFrame({"labels": [cell]})
     assert cohort_table.read_labels(table, "mine.csv") == [names]
+
+
+@pytest.mark.parametrize(
+    ("yes", "no"),
+    [("1", "0"), ("True", "False"), ("yes", "no"), ("Y", "N"), ("ja", "nein"), ("x", "")],
+)
+def test_columns_of_one_class_each_in_any_words(yes, no, capsys):
+    table = pd.DataFrame({"AF": [yes, no, no], "scar": [yes, yes, no], "LBBB": [no] * 3})
+    found = cohort_table.read_labels(table, "mine.csv", ["AF", "scar", "LBBB"])
+    assert found == [["AFIB", "scar"], ["scar"], []]
+    assert "no recording has LBBB, which is no class" in capsys.readouterr().err
+
+
+def test_columns_of_names_stay_names():
+    table = pd.DataFrame({"first": ["N", "AF", "no"], "second": ["", "old MI", "AF"]})
+    found = cohort_table.read_labels(table, "mine.csv", ["first", "second"])
+    assert found == [["N"], ["AF", "old_MI"], ["no", "AF"]]
+
+
+@pytest.mark.parametrize("name", ["Dx", "label", "Diagnosis"])
+def test_a_column_called_as_labels_often_are_is_said(name, capsys):
+    table = pd.DataFrame({name: ["Sinus rhythm", "AF; old MI"]})
+    assert cohort_table.read_labels(table, "a.csv") == [["Sinus_rhythm"], ["AF", "old_MI"]]
+    assert f"labels are read from the column {name}" in capsys.readouterr().out
+
+
+def test_rows_of_one_recording_are_taken_together(tmp_path, capsys):
+    path = tmp_path / "mine.csv"
+    path.write_text("record_id,age,labels\na,50,NORM\na,50,SR\nb,60,IMI\n")
+    table = cohort_table.read_cohort_table(path)
+    assert table["labels"].tolist() == ["NORM;SR", "IMI"]
+    assert "3 rows of 2 recordings" in capsys.readouterr().out
+    path.write_text("record_id,age,labels\na,50,NORM\na,51,SR\n")
+    with pytest.raises(UserError, match="line 3: the id a stands in line 2 too, and more than"):
+        cohort_table.number_ids(cohort_table.read_cohort_table(path)["record_id"], path)
+
+
+def test_train_val_and_test_become_folds():
+    words = ["train"] * 40 + ["Val"] * 5 + ["test"] * 5
+    folds = cohort_table.read_folds(words, "mine.csv")
+    patients, labels = np.arange(50) // 2, [["a"]] * 50
+    dealt = cohort_table.deal_training(folds, patients, labels, 0)
+    assert set(dealt[:40]) <= set(range(1, 9))
+    assert dealt[40:].tolist() == [9] * 5 + [10] * 5
+    assert pd.Series(dealt[:40]).groupby(patients[:40]).nunique().eq(1).all()
+    without = cohort_table.deal_training(np.where(folds == 9, 0, folds), patients, labels, 0)
+    assert (without[:45] == 9).any()
+    with pytest.raises(UserError, match="line 2: strat_fold 'fit' is not one of 1 to 10"):
+        cohort_table.read_folds(["fit", "test"], "mine.csv")
+
+
+def test_a_workbook_is_said_to_be_one(tmp_path):
+    (tmp_path / "mine.csv").write_bytes(b"PK\x03\x04 and so on")
+    with pytest.raises(UserError, match="is a workbook of Excel: save its sheet as csv"):
+        cohort_table.read_cohort_table(tmp_path / "mine.csv")
 
 
 def test_ages_in_months_days_and_with_a_comma():
