@@ -421,9 +421,15 @@ def try_analyses(network: nn.Module, program: Program, x: Tensor) -> list[str]:
         except UserError as error:
             lines.append(f"{method}: no, {error}")
             continue
+        zero = int((done.attributions == 0).flatten(1).all(1).sum())
+        if zero == len(x):
+            lines.append(f"{method}: no, its map is zero on all {zero} records")
+            continue
         read = layer_in_words(network, x, network.info.sampling_rate) if "cam" in method else ""
         word = "with a gap" if wide_gap(done).any() else "yes"
-        lines.append(f"{method}: {word}{read and f', at {read}'}{quality_of(done, len(x))}")
+        of_zero = f", zero on {zero} of {len(x)} records" if zero else ""
+        where = read and f", at {read}"
+        lines.append(f"{method}: {word}{where}{of_zero}{quality_of(done, len(x))}")
     return lines
 
 

@@ -1,5 +1,5 @@
-"""All odd networks (odd_networks.py, odd_blocks.py, odd_ends.py, odd_written.py) and what is
-expected of them.
+"""All odd networks (odd_networks.py, odd_blocks.py, odd_ends.py, odd_written.py, odd_recent.py) and
+what is expected of them.
 """
 
 import torch
@@ -10,9 +10,10 @@ from networks.preprocessing import Axes
 from odd_blocks import BLOCKS
 from odd_ends import ENDS
 from odd_networks import CLASSES, SAMPLES, Answer
+from odd_recent import RECENT
 from odd_written import WRITTEN
 
-ODD = {**odd_networks.ODD, **BLOCKS, **ENDS, **WRITTEN}
+ODD = {**odd_networks.ODD, **BLOCKS, **ENDS, **WRITTEN, **RECENT}
 REFUSED = {
     **odd_networks.REFUSED,
     "two_inputs": "takes 2 inputs (x, demographics): put it into a module",
@@ -27,6 +28,9 @@ WITHOUT_RULE = {
     "recurrent_cell": "lstm_cell",
     "prototypes": "cdist",
     "fourier_tokens": "fft_fft",
+    "rotary_of_complex": "mul (mul_2) of complex numbers",
+    "experts_of_tokens": "index (index_7): nothing tells which record",
+    "delays": "fft_irfft",
 }
 # piecewise linear, or of degree 1 in products of a value with its like: epsilon is input x gradient
 PIECEWISE_LINEAR = (
@@ -66,6 +70,16 @@ PIECEWISE_LINEAR = (
     "only_finite",
     "einsum_of_one",
     "unpooled",
+    "state_space_kernel",
+    "resampled",
+    "power_pool",
+    "pools_rounded_up",
+    "folded",
+    "volumes",
+    "ordered",
+    "of_parts",
+    "filled_by_hand",
+    "loaded_script",
 )
 OPTIONS = {
     **odd_networks.OPTIONS,

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attribution.explanation import Explanation
-from attribution.gradients import gradient
+from attribution.gradients import gradient, slope_of
 from common.files import UserError
 from networks.capture import capture
 from networks.outputs import chosen_logit, class_logits
@@ -52,8 +52,11 @@ def _found_layer(program, x):
     with torch.enable_grad():
         output, kept = program.run(noise, keep=candidates)
         total = class_logits(output, 1).sum()
-    for name in reversed(candidates):
-        (slope,) = torch.autograd.grad(total, kept[name], retain_graph=True)
+    with_gradient = [name for name in candidates if kept[name].requires_grad]
+    for name in reversed(with_gradient) if total.requires_grad else ():
+        (slope,) = torch.autograd.grad(total, kept[name], retain_graph=True, allow_unused=True)
+        if slope is None:  # what it passes through has no gradient
+            continue
         read = slope[0].movedim(steps[name].axis - 1, 0).flatten(1).abs().sum(1) > 0
         if int((read.cpu() & steps[name].centres.isfinite()).sum()) > 1:
             return layer_of(program, name)
@@ -125,8 +128,7 @@ def value_and_gradient(
     with torch.no_grad():
         output, _ = program.run(x, replace_value={value: begin})
         logit = chosen_logit(output, target)
-    (slope,) = torch.autograd.grad(logit.sum(), started[0])
-    return started[0].detach(), slope, logit.detach()
+    return started[0].detach(), slope_of(logit, started[0]), logit.detach()
 
 
 def grad_cam_map(

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from attribution.explanation import CompletenessWarning, Explanation
 from attribution.record_scale import HeldScales
+from common.files import UserError
 from networks.outputs import chosen_logit, logits_of
 
 # records x steps per pass: 128 costs XResNet 1.2x per record on a CPU, caches being what they are
 INTERNAL_BATCH = 64
+N_TRIED = 4  # records of noise that a gradient is looked for on
 
 
 def target_logit(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
@@ -23,12 +25,39 @@ def target_logit(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
 
 def gradient(model: nn.Module, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Gradient (N, leads, T) of each record's target logit, and the logits (N,); parameters get no
-    gradient.
+    gradient. UserError where the network has none.
     """
     x = x.detach().requires_grad_(True)
     logit = target_logit(model, x, target)
-    (result,) = torch.autograd.grad(logit.sum(), x)
-    return result, logit.detach()
+    return slope_of(logit, x), logit.detach()
+
+
+def slope_of(logit: Tensor, value: Tensor) -> Tensor:
+    """Gradient of the sum of logits with respect to a value that they were computed from;
+    UserError where no gradient comes back to it.
+    """
+    found = None
+    if logit.requires_grad:
+        (found,) = torch.autograd.grad(logit.sum(), value, allow_unused=True)
+    if found is None:
+        raise UserError(
+            "the network has no gradient: all that its logits read of the signals is made of "
+            "comparisons, places or whole numbers; occlusion or shapley instead"
+        )
+    return found
+
+
+def needs_gradient(model: nn.Module, x: Tensor, _preset: str | None) -> None:
+    """UserError where the network has no gradient, or one that is zero on records of noise for all
+    of its outputs, as behind rounded numbers.
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(N_TRIED, *x.shape[1:], generator=generator).to(x).requires_grad_(True)
+    if not slope_of(logits_of(model, noise), noise).any():
+        raise UserError(
+            "the network's gradient is zero on records of noise: it changes in steps (rounding, "
+            "signs) or not at all; occlusion or shapley instead"
+        )
 
 
 def saliency(model: nn.Module, x: Tensor, target: Tensor) -> Explanation:

@@ -113,8 +113,8 @@ def plan_for(model: nn.Module, x: Tensor, preset: str | Preset) -> Plan:
 
 
 def needs_rules(model: nn.Module, x: Tensor, preset: str | None) -> None:
-    """UserError where the network has an operation that LRP has no rule for."""
-    plan_for(model, x, preset or "epsilon_plus")
+    """UserError where the network has an operation that LRP has no rule for, or mixes records."""
+    lrp(model, x, torch.zeros(len(x), dtype=torch.long, device=x.device), preset or "epsilon_plus")
 
 
 def explanation(

@@ -241,8 +241,7 @@ OPERATION_RULES: dict[str, Rule] = {
         """relu leaky_relu prelu elu selu celu gelu silu mish softplus sigmoid log_sigmoid tanh
         hardtanh relu6 hardswish hardsigmoid hardshrink softshrink threshold abs neg exp exp2 log
         log2 log10 log1p expm1 sqrt rsqrt square pow reciprocal sin cos tan sinh cosh asin acos
-        atan erf clamp clamp_min clamp_max nan_to_num to _to_copy type_as contiguous clone detach
-        alias""",
+        atan erf clamp clamp_min clamp_max nan_to_num to _to_copy contiguous clone detach alias""",
         _Passing(),
     ),
     **kinds(
@@ -251,15 +250,19 @@ OPERATION_RULES: dict[str, Rule] = {
         hstack split split_with_sizes chunk tensor_split unbind flip roll pad constant_pad_nd
         reflection_pad1d replication_pad1d reflection_pad2d replication_pad2d index index_select
         gather take_along_dim masked_fill where slice_scatter select_scatter unfold diagonal
-        view_as reshape_as _unsafe_view tril triu pixel_shuffle channel_shuffle max_pool2d
+        view_as reshape_as _unsafe_view tril triu pixel_shuffle channel_shuffle scatter index_copy
+        index_put max_pool2d max_pool3d_with_indices adaptive_max_pool3d
         max_pool1d_with_indices max_pool2d_with_indices adaptive_max_pool1d adaptive_max_pool2d
-        max_unpool2d amax amin max min topk sort median upsample_nearest1d upsample_nearest2d""",
+        max_unpool2d amax amin max min topk kthvalue cummax cummin sort median nanmedian mode
+        upsample_nearest1d
+        upsample_nearest2d _upsample_nearest_exact1d _upsample_nearest_exact2d""",
         _Moving(),
     ),
     **kinds(
-        """avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d cumsum diff
-        upsample_linear1d upsample_bilinear2d upsample_bicubic2d std norm linalg_vector_norm
-        quantile nanquantile""",
+        """avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
+        _adaptive_avg_pool3d cumsum diff scatter_add index_add
+        upsample_linear1d upsample_bilinear2d upsample_bicubic2d im2col col2im std norm
+        linalg_vector_norm quantile nanquantile""",
         _Proportional(),
     ),
     **kinds("mean sum", _Averaging()),

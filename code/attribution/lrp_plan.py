@@ -94,12 +94,20 @@ def _planned(program, preset, x):
     moving = [node for node in live if node.name in program.dependent]
     rules = {node.name: OPERATION_RULES.get(node.kind, Rule()) for node in moving}
     bearing = _bearing(moving, probe)
+    if output not in bearing:
+        raise UserError(
+            "LRP finds no way from the network's output to its signals but comparisons, places and "
+            "whole numbers: occlusion or shapley instead"
+        )
     steps, reached = [], {output}
     for node in reversed(moving):
         if node.name not in reached:
             continue
         if node.kind not in OPERATION_RULES:
-            described = _origin(node, program).described()
+            origin = _origin(node, program)
+            described = origin.described()
+            if origin.kind in OPERATION_RULES:  # which is for real ones
+                described += " of complex numbers"
             raise UserError(
                 f"LRP has no rule for {described}: other methods can explain this network"
             )

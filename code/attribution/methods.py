@@ -72,14 +72,15 @@ class Method:
     needs: Callable[[nn.Module, Tensor, str | None], object] | None = None
 
 
-N_TRIED = 4  # records of noise
+NEEDS_GRADIENT = Later("attribution.gradients", "needs_gradient")
 
 
-def _needs_captum(model, x, _preset):
+def _needs_captum(model, x, preset):
+    NEEDS_GRADIENT(model, x, preset)
     # noise: a network that takes each record's mean away sees nothing in a constant one
-    generator = torch.Generator().manual_seed(0)
-    noise = 0.3 * torch.randn(N_TRIED, *x.shape[1:], generator=generator)  # mV
-    target = torch.arange(N_TRIED) % len(model.info.labels)
+    generator, n = torch.Generator().manual_seed(0), 4
+    noise = 0.3 * torch.randn(n, *x.shape[1:], generator=generator)  # mV
+    target = torch.arange(n) % len(model.info.labels)
     explain(model, noise.to(x), target, "deeplift")
 
 
@@ -90,11 +91,13 @@ METHODS = {
         "gradient of the logit",
         (INVARIANT, SHIFTING),
         unit="logit per mV",
+        needs=NEEDS_GRADIENT,
     ),
     "input_x_gradient": Method(
         Later("attribution.gradients", "input_x_gradient"),
         "input times gradient",
         (INVARIANT, SHIFTING, "linear_exactness"),
+        needs=NEEDS_GRADIENT,
     ),
     "smoothgrad": Method(
         Later("attribution.gradients", "smoothgrad"),
@@ -103,6 +106,7 @@ METHODS = {
         unit="logit per mV",
         passes=25,
         quick={"n_samples": 10},
+        needs=NEEDS_GRADIENT,
     ),
     "ig": Method(
         Later("attribution.gradients", "integrated_gradients"),
@@ -110,6 +114,7 @@ METHODS = {
         ("completeness", INVARIANT, SHIFTING, "linear_exactness"),
         passes=150,
         quick={"steps": 50, "max_steps": 50},
+        needs=NEEDS_GRADIENT,
     ),
     "gradcam": Method(
         Later("attribution.cam", "grad_cam"),
@@ -165,6 +170,7 @@ METHODS = {
         "GradientSHAP (captum)",
         passes=50,
         quick={"n_samples": 20},
+        needs=NEEDS_GRADIENT,
     ),
     "shapley": Method(
         Later("attribution.shapley", "shapley"),

@@ -40,7 +40,7 @@ def follows_size(own: Tensor, smaller: Tensor, degree: int) -> Tensor:
     """Whether a value (N, ...) follows the size of its record to the power of `degree`, (N,); the
     numbers of leads without any signal may rest.
     """
-    own, smaller = own.flatten(1), smaller.flatten(1)
+    own, smaller = own.reshape(len(own), -1), smaller.reshape(len(own), -1)
     expected = own * SMALLER**degree
     follows = (smaller - expected).abs() <= SAME * expected.abs()
     moved = (follows & (smaller != own)).any(dim=1)
@@ -62,7 +62,7 @@ class HeldScales:
         most = x.shape[1]  # a size of the record or of each lead, no trace
         for name, degree in candidates.items():
             value = own[name]
-            if len(value) == len(x) and value[0].numel() <= most:
+            if value.shape[:1] == x.shape[:1] and value[0].numel() <= most:
                 follows = follows_size(value, smaller[name], degree)
                 if follows.any():
                     self.values[name] = (value, follows)

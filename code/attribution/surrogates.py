@@ -18,7 +18,7 @@ from captum.attr import DeepLift, GradientShap, KernelShap, Lime
 from torch import Tensor, nn
 
 from attribution.explanation import Explanation
-from attribution.gradients import record_generator, target_logit
+from attribution.gradients import gradient, record_generator, target_logit
 from attribution.players import BATCH, Game, games_of
 from common.files import UserError
 from networks.models import sharing_copy
@@ -89,6 +89,7 @@ def deeplift(
     """
     baseline = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand_as(x)
     logit, difference = _difference(model, x, target, baseline)
+    gradient(model, x[:1], target[:1])  # UserError where there is none
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -138,6 +139,7 @@ def gradient_shap(
     """
     baseline = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand_as(x)
     logit, difference = _difference(model, x, target, baseline)
+    gradient(model, x[:1], target[:1])  # UserError where there is none
     maps, network = torch.zeros_like(x), _logits_alone(model)
     for row in range(len(x)):
         one = x[row : row + 1]

@@ -275,7 +275,8 @@ def need_file(path: str | Path, hint: str = "") -> Path:
     """`path` if it is a file, else UserError with `hint` (what to run to get it)."""
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} does not exist" + (f": {hint}" if hint else ""))
+        what = "is a folder, no file" if path.is_dir() else "does not exist"
+        raise UserError(f"{path} {what}" + (f": {hint}" if hint else ""))
     return path
 
 

@@ -34,16 +34,20 @@ from networks.program import (
     references,
     tensors_of,
 )
-from networks.rewriting import FILLED_LIKE, MADE, PIECES, RENAMED, plainer
+from networks.rewriting import FILLED_LIKE, MADE, ONE_TO_ONE, PIECES, RENAMED, plainer
 
 CHECKED = 5  # records of the batch that program and network are compared on
 TOLERANCE = 1e-4  # of the largest output
 # same values as their first argument: the value is taken instead
 UNCHANGED = {"contiguous", "clone", "detach", "alias", "lift_fresh", "lift", "positive"}
 UNCHANGED |= {"resolve_neg", "resolve_conj"}
+CASTS = {"to", "_to_copy", "type_as"}
 WITHOUT_TRAINING = {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"}
 # operations that draw random numbers, by the beginning of their names
 RANDOM = ("rand", "bernoulli", "normal", "multinomial", "poisson", "exponential", "rrelu")
+# operations that give Python a number
+READING = {"item", "_local_scalar_dense", "is_nonzero", "equal", "allclose"}
+PARTS = torch._C.DispatchKey.CompositeImplicitAutograd  # of operations that are made of others
 IRRELEVANT = ("layout", "pin_memory", "memory_format", "cudnn_enabled", "non_blocking", "copy")
 
 
@@ -205,7 +209,8 @@ def _run(model, x, recorder):
         reason = " ".join(str(error).split())[:200]
         raise MisfitError(
             f"the network fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: "
-            f"{reason}; its length, rate, leads or layout may be other ones"
+            f"{reason}; its length, rate, leads or layout may be other ones, or it takes more than "
+            "the signals"
         ) from error
 
 
@@ -293,8 +298,11 @@ class _Recorder(TorchDispatchMode):
         if namespace != "aten":
             raise UserError(f"the network uses {func._schema.name} ({self.stack[-1]}): not known")
         before = self.described(list(args)), self.described(kwargs)
+        if self._moves(before) and not _is_known(kind) and func.has_kernel_for_dispatch_key(PARTS):
+            with self:  # its parts are seen in its place
+                return func.decompose(*args, **kwargs)
         result = func(*args, **kwargs)
-        if kind in ("item", "_local_scalar_dense", "is_nonzero", "equal", "allclose"):
+        if kind in READING:
             self._refuse_decision(kind, before)
             return result
         if kind.endswith("_") and not kind.startswith("_") and func._schema.is_mutable:
@@ -318,10 +326,10 @@ class _Recorder(TorchDispatchMode):
         if kind in WITHOUT_TRAINING and new_args[2:3] == [False]:
             self._remember(result, new_args[0])
             return
-        known = kind in OPERATIONS or kind in UNCHANGED or kind.startswith(RANDOM)
+        known = _is_known(kind)
         if not known and not self._moves(before):
             return  # of constants alone: its result is one where it is read
-        if kind in UNCHANGED or (kind in ("to", "_to_copy") and self._same_format(args, result)):
+        if kind in UNCHANGED or (kind in CASTS and self._same_format(args, result)):
             self._remember(result, new_args[0])
             self._note_view(kind, args, new_args, result)
             return
@@ -355,6 +363,8 @@ class _Recorder(TorchDispatchMode):
             return "reshape", "default", ([args[0], shape], {})
         if kind == "expand_as":
             return "expand", "default", ([args[0], shape], {})
+        if kind == "type_as":
+            return "to", "dtype", ([args[0], self._leaf(result.dtype)], {})
         if kind in FILLED_LIKE:
             maker = FILLED_LIKE[kind]
             number = [args[-1]] if maker == "full" else []
@@ -500,6 +510,13 @@ class _Recorder(TorchDispatchMode):
             self.values[id(tensor)] = self._node(view.kind, overload, (base, *view.rest), {})
         else:
             self.values[id(tensor)] = _Lost(view.kind, self.stack[-1])
+
+
+def _is_known(kind):
+    """Whether an operation is written down as it is, or as another one of its values."""
+    plain = kind.removesuffix("_")  # what changes its argument
+    tables = (OPERATIONS, UNCHANGED, WITHOUT_TRAINING, RENAMED, FILLED_LIKE, ONE_TO_ONE, READING)
+    return plain.startswith(RANDOM) or any(plain in table for table in tables)
 
 
 def _refusal(kind, place):

@@ -153,6 +153,12 @@ def load_checkpoint(
     return _on_device(content, device), info
 
 
+UNREADABLE = {  # what an error of torch.load means
+    "UnpicklingError": "it holds Python objects, as a whole network is one: none is unpickled",
+    "BadZipFile": "damaged, empty, or written before PyTorch 1.6",
+}
+
+
 def read_torch_file(path: Path, what: str, remedy: str) -> object:
     """What torch.save wrote: tensors and plain values, in the machine's own memory.
 
@@ -167,7 +173,8 @@ def read_torch_file(path: Path, what: str, remedy: str) -> object:
     except Exception as error:
         if "alloc" in str(error) and "memory" in str(error):
             raise MemoryError(f"{path}: {str(error).splitlines()[0]}") from None
-        raise UserError(f"{path} is not {what} ({type(error).__name__}): {remedy}") from None
+        reason = UNREADABLE.get(type(error).__name__, type(error).__name__)
+        raise UserError(f"{path} is not {what} ({reason}): {remedy}") from None
     _check_tensors(path, content)
     return content
 

@@ -89,7 +89,8 @@ class Logits(nn.Module):
         if output.ndim > 2 and max(output.shape[1:]) != n_values:
             raise UserError(
                 f"the network returns {tuple(output.shape[1:])} values per record: classes cannot "
-                "be told from time or channels"
+                "be told from time, leads or channels; let it return (records, classes), as by a "
+                "mean over the others"
             )
         if self.columns is None and n_values != self.n_labels:
             raise UserError(
@@ -281,16 +282,24 @@ def foreign(
     return program.eval()
 
 
+FIXED = (
+    "it was exported for a fixed number of records (export it for a single one), or drops the axis "
+    "of a single one, as x.squeeze() does (x.squeeze(-1) names an axis)"
+)
+
+
 def _check_rows(program, example):
     """UserError where the network does not give a row per record."""
     with torch.no_grad():
         for n in (1, 2):
-            rows = len(program(example.expand(n, -1, -1)))
-            if rows != n:
+            try:
+                rows = len(program(example.expand(n, -1, -1)))
+            except UserError as error:
                 raise UserError(
-                    f"the network gives {rows} rows for {n} records: it holds the number of "
-                    "records that it was exported with; export it for a single one"
-                )
+                    f"the network fails on {n} of its records ({error}): {FIXED}"
+                ) from None
+            if rows != n:
+                raise UserError(f"the network gives {rows} rows for {n} records: {FIXED}")
 
 
 def _captured(whole, example, expected):

@@ -305,6 +305,8 @@ def _axes(node):
 
 def _softshrink(pieces, node):
     """x - l sign(x) where abs(x) > l, else 0 (or x times 0)."""
+    if len(node.args) < 3:  # where(mask): places
+        return None
     condition, shifted, otherwise = node.args[:3]
     above = pieces.node(condition, "gt")
     size = pieces.node(above.args[0], "abs") if above is not None else None

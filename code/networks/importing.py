@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ LEAD_ARGUMENTS = (
     "input_channels",
 )
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "weights")  # where weights may lie
-PREFIXES = ("module.", "model.", "net.", "network.", "_orig_mod.")
+COUNTER = "num_batches_tracked"  # of a BatchNorm: files of old versions lack it
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,8 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     """The weights of a .pt or .safetensors file into a network, all of them and no others; nothing
     is unpickled.
 
-    They may lie inside a dict (`state_dict`, `model`, ...) and be named with a prefix (`module.`).
+    They may lie inside a dict (`state_dict`, `model`, ...) and be named with a beginning
+    (`module.`) of their own.
     """
     from networks.checkpoints import read_torch_file  # where there are weights
     from networks.file_kinds import SAFETENSORS, check_kind, read_safetensors
@@ -247,7 +249,8 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     if state is None:
         raise UserError(f"{path} holds no state dict: save one with torch.save(model.state_dict())")
     wanted = network.state_dict()
-    found = _renamed(state, wanted)
+    found = _own_names(state, wanted, path)
+    _say_others(content, wanted, path)
     missing = [name for name in wanted if name not in found]
     strange = [name for name in found if name not in wanted]
     shaped = [name for name in wanted if name in found and wanted[name].shape != found[name].shape]
@@ -276,22 +279,55 @@ def state_of(content: object) -> dict[str, Tensor] | None:
     return tensors if tensors and not others else None  # beside numbers like the epoch
 
 
-def _renamed(state, wanted):
-    """The state dict without a prefix that all of its names have and the network's have not."""
-    while set(state) != set(wanted):
-        prefix = _common_prefix(state)
-        if prefix is None:
-            return state
-        state = {name[len(prefix) :]: value for name, value in state.items()}
-    return state
+def _beginnings(state, wanted):
+    """What stands before the network's own names in a state dict (`module.`), each with the number
+    of tensors that have it.
+    """
+    found = Counter()
+    for name in state:
+        parts = name.split(".")
+        for cut in range(len(parts)):
+            if ".".join(parts[cut:]) in wanted:
+                found["".join(f"{part}." for part in parts[:cut])] += 1
+    return found
 
 
-def _common_prefix(state):
-    """The first of PREFIXES that all names have, None where there is none."""
-    for prefix in PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
-            return prefix
-    return None
+def _own_names(state, wanted, path):
+    """The state dict by the network's own names. What has another beginning than these (a loss's
+    tensors, a counter) is left out and said; what counts batches may be missing.
+    """
+    state = {name.replace("_orig_mod.", ""): value for name, value in state.items()}
+    counters = {name for name in wanted if name.endswith(COUNTER)}
+    beginnings = _beginnings(state, wanted)
+    whole = [
+        beginning
+        for beginning in beginnings
+        if all(beginning + name in state for name in wanted.keys() - counters)
+    ]
+    if len(whole) > 1:
+        shown = ", ".join(beginning or "no beginning" for beginning in whole)
+        raise UserError(f"{path} holds the network's weights more than once ({shown}): keep one")
+    beginning = whole[0] if whole else max(beginnings, key=beginnings.get, default="")
+    found = {
+        name.removeprefix(beginning): value
+        for name, value in state.items()
+        if name.startswith(beginning)
+    }
+    others = [name for name in state if not name.startswith(beginning)]
+    if whole and others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        print(f"left out of {path}: {', '.join(others[:3])}{more}, which are not the network's")
+    return {name: wanted[name] for name in counters} | found
+
+
+def _say_others(content, wanted, path):
+    """Say which of several sets of weights in a file was taken (beside `ema`, say)."""
+    known = {key: state_of(value) for key, value in content.items() if isinstance(value, Mapping)}
+    fitting = [key for key, state in known.items() if state and _beginnings(state, wanted)]
+    if len(fitting) > 1:
+        taken = next((key for key in STATE_KEYS if key in fitting), fitting[0])
+        others = ", ".join(key for key in fitting if key != taken)
+        print(f"{path} holds several sets of weights: {taken} is taken, not {others}")
 
 
 # what train_model.py notes of architectures of one's own, by their name

@@ -48,8 +48,8 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def check_ready(module: nn.Module) -> None:
-    """UserError for a network without weights, with weights that are still to be made, or that
-    takes more than the signals.
+    """UserError for a network without weights, with weights that are still to be made or no finite
+    real numbers, or that takes more than the signals.
     """
     if not list(module.parameters()):
         raise UserError("the network has no parameters: register its weights as nn.Parameter")
@@ -58,11 +58,22 @@ def check_ready(module: nn.Module) -> None:
             f"the network takes {len(needed)} inputs ({', '.join(needed)}): put it into a module "
             "that takes the signals alone and gives it the others as constants"
         )
+    if unreal := [name for name, one in module.named_parameters() if one.is_complex()]:
+        raise UserError(
+            f"the network has complex weights ({', '.join(unreal[:3])}): hold each as two real "
+            "numbers (torch.view_as_real) and put it together in forward"
+        )
     unmade = nn.parameter.UninitializedTensorMixin
     if any(isinstance(one, unmade) for one in (*module.parameters(), *module.buffers())):
         raise UserError(
             "the network has layers without weights yet (Lazy...): call it once on signals where "
             "it is made"
+        )
+    broken = [name for name, one in module.named_parameters() if not one.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"the network has weights that are no finite numbers ({', '.join(broken[:3])}): its "
+            "training went astray; take those of an earlier epoch"
         )
 
 

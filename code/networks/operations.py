@@ -16,25 +16,28 @@ OF_TWO_NUMBERS = """add sub subtract rsub mul multiply div divide true_divide ma
     fmin floor_divide remainder fmod atan2 addcmul addcdiv lerp hypot logaddexp
     xlogy heaviside"""
 COMPARISONS = """eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and
-    bitwise_or bitwise_not isnan isinf isfinite"""
+    bitwise_or bitwise_xor bitwise_not isnan isinf isfinite"""
 REDUCTIONS = """sum mean amax amin max min std var std_mean var_mean norm linalg_vector_norm
     logsumexp argmax argmin prod cumsum cumprod topk sort argsort median any all count_nonzero
-    nansum nanmean aminmax logcumsumexp cummax cummin kthvalue quantile nanquantile"""
+    nansum nanmean aminmax logcumsumexp cummax cummin kthvalue median nanmedian
+    mode quantile nanquantile"""
 DISTANCES = "cdist pairwise_distance cosine_similarity cross"
 ATTENTION = "softmax _softmax log_softmax _log_softmax scaled_dot_product_attention"
 POOLS = """max_pool1d max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d
     adaptive_max_pool1d adaptive_max_pool2d max_pool1d_with_indices max_pool2d_with_indices glu
-    max_unpool2d"""
+    max_unpool2d max_pool3d_with_indices avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d"""
 SHAPES = """view _unsafe_view reshape view_as reshape_as flatten unflatten squeeze unsqueeze
     transpose swapaxes swapdims permute t numpy_T mT movedim expand expand_as broadcast_to repeat
     tile repeat_interleave slice select narrow cat concat stack hstack split split_with_sizes chunk
     tensor_split unbind flip roll pad constant_pad_nd reflection_pad1d replication_pad1d
     reflection_pad2d replication_pad2d index index_select gather take_along_dim masked_fill where
-    slice_scatter select_scatter unfold diff tril triu diagonal to _to_copy type_as contiguous clone
+    slice_scatter select_scatter unfold diff tril triu diagonal to _to_copy contiguous clone
     detach alias lift_fresh getitem _weight_norm pixel_shuffle pixel_unshuffle
-    channel_shuffle scatter scatter_add index_add index_copy index_fill rot90"""
+    channel_shuffle scatter scatter_add index_add index_copy index_fill index_put
+    rot90"""
 RESAMPLING = """upsample_linear1d upsample_nearest1d upsample_bilinear2d upsample_nearest2d
-    upsample_bicubic2d im2col col2im grid_sampler affine_grid_generator"""
+    upsample_bicubic2d _upsample_nearest_exact1d _upsample_nearest_exact2d im2col col2im
+    grid_sampler affine_grid_generator"""
 MAKERS = """zeros ones full arange linspace eye zeros_like ones_like full_like new_zeros new_ones
     new_full scalar_tensor embedding one_hot hann_window hamming_window
     blackman_window bartlett_window kaiser_window"""

@@ -105,6 +105,9 @@ class _Totals:
 
 def _unknown(node):
     def totals(values):
-        raise UserError(f"nothing tells which record the values of {node.described()} belong to")
+        raise UserError(
+            f"LRP has no rule for {node.described()}: nothing tells which record its values belong "
+            "to"
+        )
 
     return totals

@@ -529,5 +529,7 @@ def _store(program, name, tensor):
         raise UserError(f"a network's tensor cannot be named {name!r}")
     if isinstance(tensor, nn.Parameter):
         holder.register_parameter(last, tensor)
+    elif tensor.requires_grad and tensor.is_leaf:  # a weight of a TorchScript file
+        holder.register_parameter(last, nn.Parameter(tensor))
     else:
         holder.register_buffer(last, tensor)

@@ -18,6 +18,10 @@ RENAMED = {  # names that mean the same; a view needs memory laid out as it was,
     "concat": "cat",
     "swapaxes": "transpose",
     "swapdims": "transpose",
+    "_conj": "conj",
+    "__and__": "bitwise_and",
+    "__or__": "bitwise_or",
+    "__xor__": "bitwise_xor",
 }
 FILLED_LIKE = {  # tensors of one number, as large as another
     "zeros_like": "zeros",
@@ -26,6 +30,9 @@ FILLED_LIKE = {  # tensors of one number, as large as another
     "new_zeros": "zeros",
     "new_ones": "ones",
     "new_full": "full",
+    "empty": "zeros",  # memory that is written before it is read
+    "empty_like": "zeros",
+    "new_empty": "zeros",
 }
 # tensors of numbers that no tensor is read for
 MADE = {"zeros", "ones", "full", "arange", "linspace", "eye", "scalar_tensor"}

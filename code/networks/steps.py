@@ -68,6 +68,7 @@ MOVING = frozenset(
         "diagonal",
         "upsample_linear1d",
         "upsample_nearest1d",
+        "_upsample_nearest_exact1d",
     ]
 )
 WINDOWED = frozenset(

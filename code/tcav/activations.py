@@ -33,7 +33,8 @@ def layer_names(model: nn.Module) -> list[str]:
 
     A network of residual blocks (ours) has one tap per block, plus stem, pool and head; others what
     every call of a module puts out (`relu#2`: the second call of `relu`), or every operation where
-    the graph knows of no modules. What only moves values is left out.
+    the graph knows of no modules. What only moves values is left out. Raises UserError where no
+    layer is left.
     """
     blocks = [name for name, module in model.named_modules() if isinstance(module, Bottleneck)]
     if blocks:
@@ -42,7 +43,13 @@ def layer_names(model: nn.Module) -> list[str]:
         blank = _blank(model)
         program = capture(model, blank)
         shapes = Probe(program, blank).shapes
-        return _layers_of(program, [name for name, shape in shapes.items() if shape[0] == 1])
+        found = _layers_of(program, [name for name, shape in shapes.items() if shape[0] == 1])
+        if not found:
+            raise UserError(
+                "no layer of the network has a row per record: leads or stretches stand in their "
+                "place"
+            )
+        return found
     if isinstance(model, Program):
         return _layers_of(model, model.dependent)
     return [

@@ -135,6 +135,18 @@ def test_what_is_of_no_known_kind_is_left_to_the_reader(tmp_path, way):
         lambda state: {"net_state": {f"module.{name}": one for name, one in state.items()}},
         lambda state: {"epoch": 3, "ema": {"anything": {}}, "weights": state},
         lambda state: {name: one.half() for name, one in state.items()},
+        lambda state: {f"backbone.encoder.{name}": one for name, one in state.items()},
+        lambda state: {"_orig_mod.module." + name: one for name, one in state.items()},
+        lambda state: {
+            "state_dict": {
+                **{f"model.{name}": one for name, one in state.items()},
+                "loss.pos_weight": torch.ones(2),
+            }
+        },
+        lambda state: {
+            "n_averaged": torch.tensor(3),
+            **{f"module.{name}": one for name, one in state.items()},
+        },
     ],
 )
 def test_weights_are_found_among_other_things(place, packed):
@@ -142,3 +154,40 @@ def test_weights_are_found_among_other_things(place, packed):
     source = from_code(f"{place / 'net.py'}:make", str(place / "w.pt"), 2, 2)
     for name, values in source.network.state_dict().items():
         assert torch.allclose(values, state()[name], atol=1e-3)
+
+
+def test_which_of_several_weights_was_taken_is_said(place, capsys):
+    torch.save({"ema": state(), "model": state()}, place / "w.pt")
+    from_code(f"{place / 'net.py'}:make", str(place / "w.pt"), 2, 2)
+    assert "model is taken, not ema" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("packed", "said"),
+    [
+        (lambda state: state | {f"ema.{name}": one for name, one in state.items()}, "more than"),
+        (lambda state: {**state, "head.weight": torch.zeros(2)}, "it has head.weight"),
+        (lambda state: {"net": nn.Linear(2, 2)}, "holds Python objects"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_in_one_line(place, packed, said):
+    torch.save(packed(state()), place / "w.pt")
+    with pytest.raises(UserError, match=said) as caught:
+        from_code(f"{place / 'net.py'}:make", str(place / "w.pt"), 2, 2)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_a_version_that_did_not_count_batches(place):
+    code = CODE.replace("nn.AdaptiveAvgPool1d(1)", "nn.BatchNorm1d(3), nn.AdaptiveAvgPool1d(1)")
+    (place / "net.py").write_text(code)
+    names = {}
+    exec(code, names)
+    whole = names["make"]().state_dict()
+    torch.save({name: one for name, one in whole.items() if "batches" not in name}, place / "w.pt")
+    source = from_code(f"{place / 'net.py'}:make", str(place / "w.pt"), 2, 2)
+    assert torch.equal(source.network[1].running_var, whole["1.running_var"])
+
+
+def test_a_folder_is_no_file_of_weights(place):
+    with pytest.raises(UserError, match="is a folder, no file"):
+        from_code(f"{place / 'net.py'}:make", str(place), 2, 2)

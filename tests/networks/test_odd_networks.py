@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from attribution import lrp
 from attribution.gradients import CompletenessWarning
@@ -29,7 +30,8 @@ from odd_cases import (
     odd,
 )
 from odd_ends import ENDS
-from odd_networks import SAMPLES
+from odd_networks import SAMPLES, Odd, mean_head
+from odd_recent import RECENT
 from odd_written import Signals
 
 TARGET = torch.tensor([0, 1, 2])
@@ -39,18 +41,22 @@ ROUNDING = {"half_precision": 2e-3, "brain_float": 3e-2, "autocast_inside": 3e-2
 # half of the way in bfloat16 rounds what the ledger adds up: LRP may say that it does not close
 COARSE = ("float_inside", "autocast_inside")
 WITHOUT_GRADIENT = ("no_grad_inside",)  # stops its own gradient
-# at signals of 0 mV: the gap is said
-STEEP = ("instance_normed", "fourier_by_convolution", "over_quantile", "between_percentiles")
+# at signals of 0 mV, or leaping on the way from there: the gap is said
+STEEP = (
+    "instance_normed", "fourier_by_convolution", "over_quantile", "between_percentiles",
+    "experts_of_tokens",
+)  # fmt: skip
 QUICK = (
     "cross_attention", "rectifiers", "tracked_instance_norm", "max_of_all", "linear_attention",
     "recurrence_by_hand", "last_image", "leads_as_channels", "traced", "bare", "two_inputs",
-    "additive_mask",
+    "additive_mask", "nystrom", "splines", "ordered", "of_parts", "filled_by_hand", "loaded_script",
+    "folded", "experts_of_tokens",
 )  # fmt: skip
 
 
 def marked(names):
-    """The names, those of odd_blocks.py and odd_ends.py slow but for a few."""
-    slow = (BLOCKS.keys() | ENDS.keys()) - set(QUICK)
+    """The names, those of odd_blocks.py, odd_ends.py and odd_recent.py slow but for a few."""
+    slow = (BLOCKS.keys() | ENDS.keys() | RECENT.keys()) - set(QUICK)
     return [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in names]
 
 
@@ -141,3 +147,45 @@ def test_a_gap_that_is_no_number_is_said(x):
     with pytest.warns(CompletenessWarning, match="no finite logit at the baseline"):
         found = explain(own, x, torch.zeros(len(x), dtype=torch.long), "ig")
     assert found.missed.all()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: (x > 0).to(x.dtype), "has no gradient"),
+        (lambda x: (x * 1000).to(torch.int16).to(x.dtype), "has no gradient"),
+        (lambda x: torch.round(x * 200) / 200, "gradient is zero on records of noise"),
+    ],
+)
+def test_a_network_that_changes_in_steps_alone_is_left_to_other_methods(change, said):
+    own = wrap(Signals(change), list("abc"), seconds=SAMPLES / 100)
+    gradients = ["saliency", "input_x_gradient", "smoothgrad", "ig", "gradient_shap", "deeplift"]
+    kept, left_out = workable([*gradients, "lrp", "occlusion", "gradcam"], own)
+    assert kept == ["occlusion", "gradcam"]  # which looks behind the steps
+    assert all(said in left_out[method] for method in gradients)
+    assert "no way" in left_out["lrp"]
+
+
+def test_maps_behind_the_last_step_are_refused(x):
+    own = wrap(Odd(lambda self, y: mean_head(self, (y > 0).to(y.dtype))), list("abc"),
+               seconds=SAMPLES / 100)  # fmt: skip
+    for method in ("saliency", "guided_gradcam", "ig", "deeplift"):
+        with pytest.raises(UserError, match=r"no gradient|no class activation map"):
+            explain(own, x, 0, method)
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(12 * SAMPLES, 3, dtype=torch.cfloat)), "complex"),
+        (nn.Sequential(nn.Conv1d(12, 3, 3), nn.AdaptiveAvgPool1d(1)), "no finite numbers"),
+        (Odd(lambda self, y: mean_head(self, y.squeeze())), "drops the axis of a single one"),
+        (Odd(lambda self, y: self.head(y.transpose(1, 2))), "as by a mean over the others"),
+    ],
+)
+def test_what_is_wrong_with_a_network_is_said_with_a_remedy(network, said):
+    if "finite" in said:
+        network[0].weight.data[0] = torch.nan
+    with pytest.raises(UserError, match=said) as caught:
+        wrap(network, list("abc"), seconds=SAMPLES / 100)
+    assert "\n" not in str(caught.value)
