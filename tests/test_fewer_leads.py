@@ -18,15 +18,9 @@ from ecg.analysis import detect_r_peaks, measure
 from networks.inference import load_dataset_for
 from networks.run import info_of
 from records.dataset import load_dataset
-from tiny_ptbxl import ecg_like, fitting_limbs, write_record
+from tiny_ptbxl import ecg_like, fitting_limbs, holter, write_holters, write_record
 
-N, RATE = 12, 250
-
-
-def holter(seed, seconds=30):
-    """(T, 2) uV of II and V5."""
-    pieces = [fitting_limbs(ecg_like(seed, RATE))[:, [1, 10]] for _ in range(seconds // 10)]
-    return np.concatenate(pieces).astype(np.int16)
+N = 12
 
 
 def stage(module, *words):
@@ -37,23 +31,10 @@ def training_options(*words):
     return train_model.get_args_parser().parse_args(list(map(str, words)))
 
 
-def write_holters(folder, n=N):
-    """Records of MLII and V5, as in MIT-BIH, some in the other order; a table beside them."""
-    for number in range(n):
-        signals, names = holter(number), ["MLII", "V5"]
-        if number % 3 == 1:
-            signals, names = signals[:, ::-1], names[::-1]
-        write_record(folder / "in" / f"h{number:03d}", signals, RATE, names=names)
-    labels = ["AFIB" if number % 2 else "NORM SR" for number in range(n)]
-    table = pd.DataFrame({"record_id": [f"h{k:03d}" for k in range(n)], "labels": labels})
-    table.assign(age=60, sex="F").to_csv(folder / "table.csv", index=False)
-    return "--records", folder / "in", "--table", folder / "table.csv", "--output_path"
-
-
 @pytest.fixture(scope="module")
 def two_leads(tmp_path_factory):
     folder = tmp_path_factory.mktemp("holter")
-    stage(import_records, *write_holters(folder), folder / "data", "--leads", "MLII", "V5")
+    stage(import_records, *write_holters(folder, N), folder / "data", "--leads", "MLII", "V5")
     stage(preprocessing, "--data_path", folder / "data")
     return folder / "data"
 

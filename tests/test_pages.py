@@ -28,6 +28,7 @@ from pages import (
     stage_calls,
     type_in,
 )
+from tiny_ptbxl import write_holters
 
 # what a test must not run, and why
 NOT_RUN = {
@@ -310,6 +311,7 @@ def furnish(folder):
     output = folder / "output" / "demo"
     run_script("train_model.py", "--data_path", demo, "--output_path", output, *recipe)
     write_recordings(folder)
+    write_holters(folder, 2, seconds=1300, name="holters")
     write_own_networks(folder)
 
 

@@ -92,3 +92,27 @@ def write_dataset(folder: Path, rates=(100,)) -> Path:
 
 def file_name(ecg_id: int, sampling_rate: int) -> str:
     return f"records{sampling_rate}/00000/{ecg_id:05d}_{'lr' if sampling_rate == 100 else 'hr'}"
+
+
+HOLTER_RATE = 250  # Hz
+
+
+def holter(seed: int, seconds: int = 30) -> np.ndarray:
+    """(T, 2) uV of II and V5."""
+    piece = fitting_limbs(ecg_like(seed, HOLTER_RATE))[:, [1, 10]]
+    return np.concatenate([piece] * (seconds // 10)).astype(np.int16)
+
+
+def write_holters(folder: Path, n: int, seconds: int = 30, name: str = "in") -> tuple:
+    """Records of MLII and V5 in `name`, as in MIT-BIH, some in the other order, and table.csv
+    beside; the words that import_records.py takes, up to the output path.
+    """
+    for number in range(n):
+        signals, leads = holter(number, seconds), ["MLII", "V5"]
+        if number % 3 == 1:
+            signals, leads = signals[:, ::-1], leads[::-1]
+        write_record(folder / name / f"h{number:03d}", signals, HOLTER_RATE, names=leads)
+    labels = ["AFIB" if number % 2 else "NORM SR" for number in range(n)]
+    table = pd.DataFrame({"record_id": [f"h{k:03d}" for k in range(n)], "labels": labels})
+    table.assign(age=60, sex="F").to_csv(folder / "table.csv", index=False)
+    return "--records", folder / name, "--table", folder / "table.csv", "--output_path"
