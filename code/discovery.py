@@ -12,9 +12,9 @@ Example:
 Spaces and clusters are fitted on the training folds and reported on --folds (default 10: fold 9
 chose the checkpoint); with fewer than --min_records there, by cross-fitting over all folds: every
 record is assigned by a fit that has not seen its patient. The network itself has been trained on
-folds 1-8 either way. Labels are never used for choosing anything. Several processes share records,
-representations and control networks: torchrun --nproc_per_node=2 code/discovery.py ... (several
-machines too, where they share the folder).
+folds 1-8 either way. Labels choose nothing but the number of clusters: as many as there are hidden
+ones. Several processes share records, representations and control networks: torchrun
+--nproc_per_node=2 code/discovery.py ... (several machines too, where they share the folder).
 """
 
 import utils  # isort: skip  # noqa: F401

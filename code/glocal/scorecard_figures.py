@@ -42,7 +42,8 @@ FEW_PATIENTS = 5  # of a group, below which nothing is marked: one patient is no
 
 def _lead_lifts(ax, one, method):
     """Rows: groups; columns: cards; colour: log2 of the lead lift; own cards framed; * where
-    p_neighbours < .05 and there are patients enough to say so.
+    p_neighbours < .05 (not corrected: the panel beside has Holm's) and there are patients enough to
+    say so.
     """
     groups, cards = one["pathology"].unique(), one["card"].unique()
     values, p, patients = (
@@ -83,7 +84,10 @@ def _lead_lifts(ax, one, method):
     ax.set(xlabel="card", ylabel="map of")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    title = f"{method}: score of the card over its mean in other leads (* p < .05, neighbours kept)"
+    title = (
+        f"{method}: score of the card over its mean in other leads (* p < .05, neighbours kept, of "
+        "each cell alone)"
+    )
     letters = int(15 * (0.6 * len(cards) + 1.2))  # of a line as wide as the panel
     ax.set_title(textwrap.fill(title, letters), fontsize=8.5, loc="left")
 

@@ -240,7 +240,7 @@ def draw_enrichment(
         1, columns, figsize=(3.1 * columns + 0.6, 3.4), squeeze=False, layout="constrained"
     )
     if not shown:
-        axes[0, 0].text(0.5, 0.5, "no subgroups, nothing to compare", ha="center", va="center")
+        axes[0, 0].text(0.5, 0.5, "no subgroups found to compare", ha="center", va="center")
         axes[0, 0].set_axis_off()
     for ax, name in zip(axes[0], shown, strict=False):
         rows = (
