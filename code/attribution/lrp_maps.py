@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from networks.depthwise import as_tall, is_wide
 from networks.probe import per_record
 
 
@@ -94,9 +95,14 @@ class ConvMap(LinearMap):
             padding = [total // 2 for total in reach]
         elif padding == "valid":
             padding = [0]
+        padding = _per_dim(padding, dims)
+        self.tall = not transposed and is_wide(weight, groups)
+        if self.tall:
+            stride, padding, dilation = as_tall(stride, padding, dilation)
+            dims = 2
         self.geometry = (
             stride,
-            _per_dim(padding, dims),
+            padding,
             dilation,
             transposed,
             _per_dim(output_padding, dims),
@@ -107,17 +113,23 @@ class ConvMap(LinearMap):
         """W x without bias."""
         if self.ahead:
             x = F.pad(x, self.ahead)
-        return torch.ops.aten.convolution(x, weight, None, *self.geometry)
+        if self.tall:
+            x, weight = x.unsqueeze(3), weight.unsqueeze(3)
+        y = torch.ops.aten.convolution(x, weight, None, *self.geometry)
+        return y.squeeze(3) if self.tall else y
 
     def transpose(self, s: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         """W^T s."""
         if self.ahead:
             shape = F.pad(s.new_empty(1).expand(shape), self.ahead).shape
+        if self.tall:
+            s, weight, shape = s.unsqueeze(3), weight.unsqueeze(3), (*shape, 1)
         x = s.new_empty(shape)  # never read; an expanded number would be copied to this shape
         wanted = (True, False, False)
         found, _, _ = torch.ops.aten.convolution_backward(
             s, x, weight, None, *self.geometry, wanted
         )
+        found = found.squeeze(3) if self.tall else found
         return F.pad(found, [-width for width in self.ahead]) if self.ahead else found
 
     def along_output(self, bias: Tensor) -> Tensor:

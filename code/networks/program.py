@@ -343,6 +343,10 @@ def _function(op: str) -> Callable:
         from networks.recurrent import lstm  # few networks have one
 
         return lstm
+    if kind == "conv1d":
+        from networks.depthwise import conv1d  # where there is one
+
+        return conv1d
     packet = getattr(torch.ops.aten, kind, None)
     if packet is None or (overload and overload not in packet.overloads()):
         raise UserError(f"this version of PyTorch has no operation {op!r}")
