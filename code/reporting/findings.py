@@ -540,10 +540,10 @@ def asked_of(run: Run) -> str:
     """One sentence: of which network, on which data, about which classes."""
     info = run.info
     if is_regression(info.task):
-        asked = f"measure {info.task.replace('_', ' ')} in {named(list(info.labels))}"
+        asked = f"measures {info.task.replace('_', ' ')} in {named(list(info.labels))}"
     else:
-        asked = f"recognise {named([class_in_words(name) for name in info.labels], 3)}"
+        asked = f"answers for {named([class_in_words(name) for name in info.labels], 3)}"
     return (
-        f"What the network {info.run_folder_name} ({info.modelname}) uses to {asked}, and how far "
-        f"that can be believed. Data: {run.data_in_words()}. In brackets: 95 % intervals."
+        f"How the network {info.run_folder_name} ({info.modelname}) {asked}, as far as tests can "
+        f"tell. Data: {run.data_in_words()}. In brackets: 95 % intervals."
     )
