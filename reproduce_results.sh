@@ -22,8 +22,8 @@ tasks with two further seeds (one with --demo), which the sanity checks compare.
                       knows it; with another --output_path than a run without it
   --paper_recipe      train as the paper: 100 epochs at a constant rate. Without it LeNet stops after 15 epochs
                       that bring nothing better, and the others take 15 epochs of one cycle of the rate
-  --processes N       explain in N processes of one thread each, which share the records (default 1 process of all
-                      cores): faster where a stage computes small pieces, with the same results
+  --processes N       explain in N processes of one thread each, which share the records, with the same results
+                      (default 2 where there are two cores; with --demo or --gpu 1 process)
   --data_path DIR     folder of the data set  (default data/ptbxl/, with --demo data/simulated/)
   --output_path DIR   folder for all results  (default output/, with --demo output/demo/)
 
@@ -34,7 +34,7 @@ TEXT
 
 fail() { echo "error: $*" >&2; exit 2; }
 
-demo=false; paper_recipe=false; processes=1; gpu=(); amp=(); models=(); tasks=(); data=""; output=""
+demo=false; paper_recipe=false; processes=""; gpu=(); amp=(); models=(); tasks=(); data=""; output=""
 names=()
 list() { names=(); while [ $# -gt 0 ] && [[ $1 != --* ]]; do names+=("$1"); shift; done; }
 while [ $# -gt 0 ]; do
@@ -115,22 +115,30 @@ try_next() {
 
 # sizes of the stages: a demonstration shows everything in minutes, the paper's analyses take as many records as the paper
 demo_sizes() {
-  data=${data:-data/simulated}; output=${output:-output/demo}
+  data=${data:-data/simulated}; output=${output:-output/demo}; processes=${processes:-1}
   [ ${#models[@]} -gt 0 ] || models=(lenet)
   [ ${#tasks[@]} -gt 0 ] || tasks=(subdiagnostic)
   amplitude_tasks=(T_Wave_Amplitude); more_seeds=(1)
   tcav_size=(--n_runs 10 --n_null 400); local_size=(--strategy single_best); glocal_size=(--n_samples 20)
-  sanity_size=(--n_samples 16 --n_few 4); discovery_size=(--cohort "AMI or IMI")
+  discovery_size=(--cohort "AMI or IMI")
   counterfactual_size=(--n_samples 3 --max_figures 5)
+}
+
+# 2, or 1 where there is one core or a GPU, which one process keeps busy
+as_many_as_cores() {
+  local cores
+  cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+  if [ "$cores" -gt 1 ] && [ ${#gpu[@]} = 0 ]; then echo 2; else echo 1; fi
 }
 
 paper_sizes() {
   data=${data:-data/ptbxl}; output=${output:-output}
+  processes=${processes:-$(as_many_as_cores)}
   [ ${#models[@]} -gt 0 ] || models=(lenet xresnet)
   [ ${#tasks[@]} -gt 0 ] || tasks=(subdiagnostic superdiagnostic)
   amplitude_tasks=(P_Wave_Amplitude R_Peak_Amplitude T_Wave_Amplitude); more_seeds=(1 2)
   tcav_size=(); local_size=(--strategy best_n --n_samples 100); glocal_size=(--n_samples 100)
-  sanity_size=(); discovery_size=(--cohort "AMI or IMI")
+  discovery_size=(--cohort "AMI or IMI")
   counterfactual_size=(--n_samples 100 --add_concept SLI-LVH QRS-CLBBB --remove_concept SLI-LVH QRS-CLBBB)
 }
 
@@ -157,6 +165,16 @@ train() {
     ${train_size[@]+"${train_size[@]}"} ${amp[@]+"${amp[@]}"} ${gpu[@]+"${gpu[@]}"}
 }
 
+# checked MODEL: sets sanity_size to the records that its checks take; all 200 take a deep network six hours a task
+# (docs/results.md, Size), half as many have intervals 1.4 times as wide
+checked() {
+  if $demo; then sanity_size=(--n_samples 16 --n_few 4); return; fi
+  case $1 in
+    lenet) sanity_size=() ;;
+    *) sanity_size=(--n_samples 100 --n_few 20) ;;
+  esac
+}
+
 # explain MODEL TASK: stages 3 to 9 for one trained run
 explain() {
   local run="$output/$1_$2"
@@ -168,6 +186,7 @@ explain() {
   local amplitudes=() seeds=() one
   for one in "${amplitude_tasks[@]}"; do amplitudes+=("$output/$1_$one"); done
   for one in "${more_seeds[@]}"; do seeds+=("${run}_seed$one"); done
+  checked "$1"
   shared sanity_checks "${common[@]}" ${sanity_size[@]+"${sanity_size[@]}"} \
     --amplitude_models "${amplitudes[@]}" --seeds "${seeds[@]}"
   case $2 in

@@ -322,6 +322,19 @@ def test_processes_share_what_explains_and_nothing_else(tmp_path):
     assert done.stdout.count("Time per stage") == 1
 
 
+def test_the_whole_is_sized_to_end_in_a_night(tmp_path):
+    """Two processes where there are two cores; checks of a deep network take half the records."""
+    done, stages = reproduce("", tmp_path)
+    assert ("$ torchrun --nproc_per_node=2" in done.stdout) == (os.cpu_count() > 1)
+    sizes = {
+        options[options.index("--model_path") + 1].split("/")[-1].split("_")[0]: options
+        for script, options in stages
+        if script == "sanity_checks"
+    }
+    assert "--n_samples" not in sizes["lenet"]
+    assert sizes["xresnet"][sizes["xresnet"].index("--n_samples") + 1] == "100"
+
+
 @pytest.mark.parametrize(
     ("at_glocal", "code"),
     [
