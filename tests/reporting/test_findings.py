@@ -350,9 +350,7 @@ def test_a_network_that_measures_says_what_and_how_far_off(tmp_path):
         "R2 0.91 [0.88, 0.93], mean error 0.057 [0.049, 0.067] mV, on 61 ECGs it was not trained "
         "on."
     )
-    assert "to measure T Wave Amplitude in I, II, III, aVR, aVL, aVF and 6 more, and" in asked_of(
-        run
-    )
+    assert "measures T Wave Amplitude in I, II, III, aVR, aVL, aVF and 6 more, as" in asked_of(run)
 
 
 # ---------------------------------------------------------------- a network that knows nothing
