@@ -37,7 +37,7 @@ def roc_figure(
     note = _named_pale(pale)
     style()
     figure, ax = plt.subplots(
-        figsize=(COLUMN, COLUMN + 0.35 + 0.12 * (note.count("\n") + 1)), layout="constrained"
+        figsize=(COLUMN, COLUMN + 0.18 + 0.12 * (note.count("\n") + 1)), layout="constrained"
     )
     for _, _, name in pale:
         ax.plot(*_roc(scores, labels, names, name), color=PALE, lw=0.7, zorder=1)

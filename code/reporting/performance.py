@@ -223,7 +223,7 @@ def _uncalibrated(scores):
     error = scores.get("calibration_error")
     if error is not None and error > UNCALIBRATED:
         text = (
-            f"probabilities are off by {error:.2f} on average (calibration error): read them as "
+            f"off by {error:.2f} on average (calibration error): read them as "
             "scores, beside their thresholds."
         )
         yield Finding("Probabilities:", text, "performance", "metrics.json", "warn")
@@ -240,8 +240,7 @@ def _classes_of_which_little_is_said(per_class):
     ]
     if guessed:
         text = (
-            f"{named(guessed)}: not shown to be recognised better than by chance, so what is said "
-            "of them below describes the network, not patients."
+            f"{named(guessed)}, so what is said of these below describes the network, not patients."
         )
         yield Finding("Not shown to beat chance:", text, "performance", "metrics.json", "warn")
     few = [name for name, one in per_class.items() if 0 < one["n_positive"] < FEW_POSITIVES]

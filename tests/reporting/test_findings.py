@@ -401,7 +401,7 @@ def test_a_class_that_is_guessed_is_named_where_there_are_enough_of_it(tmp_path)
     run = run_of(tmp_path, 0)
     with_auc(tmp_path, norm=(0.55, 0.37, 0.72))
     (said,) = [one.text for one in findings(run) if one.topic == "Not shown to beat chance:"]
-    assert said.startswith("NORM (AUC 0.55 [0.37, 0.72]): not shown to be recognised")
+    assert said.startswith("NORM (AUC 0.55 [0.37, 0.72]), so what is said of these below")
     assert "AMI" not in said
     with_auc(tmp_path)
     assert not [one for one in findings(run) if one.topic == "Not shown to beat chance:"]
@@ -453,7 +453,7 @@ def test_probabilities_that_are_none_and_training_that_is_unknown_are_said(tmp_p
     first, *others = findings(run)
     assert "ECGs (whether it was trained on some of them is not known)" in first.text
     (said,) = [one for one in others if one.topic == "Probabilities:"]
-    assert said.text.startswith("probabilities are off by 0.60 on average")
+    assert said.text.startswith("off by 0.60 on average")
 
 
 def test_what_stands_out_beside_a_learnt_criterion_is_not_called_no_evidence(tmp_path):
