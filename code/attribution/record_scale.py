@@ -1,4 +1,5 @@
-"""Networks that divide a record by a size of its own (z-score, min-max), with that size held.
+"""Networks that divide a record by a size of its own (z-score, min-max, a norm before the first
+layer), with that size held.
 
 Such a network answers x and x / 1000 alike, so that on a straight way from 0 mV to x the logit
 leaps at the first step and rests from there: Integrated Gradients along it find nothing. With the
@@ -9,12 +10,13 @@ the flat line, which the held network gets as zeros, to the record in the networ
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from networks.program import Program, inputs_of
+from networks.program import Node, Program, Ref, arguments, inputs_of
 
 SMALLER = 0.5  # the record's size in the trial
 SAME = 0.01  # relative deviation from proportion that small constants beside a deviation may make
@@ -47,11 +49,74 @@ def follows_size(own: Tensor, smaller: Tensor, degree: int) -> Tensor:
     return moved & (follows | (smaller == own)).all(dim=1)
 
 
+NORMS = ("layer_norm", "group_norm", "instance_norm", "rms_norm")
+
+
+def with_quotients(program: Program, x: Tensor) -> Program:
+    """The program with norms of values that follow the size of records x as what they are: a value
+    less its mean, over its deviation. Itself where there is none.
+    """
+    norms = {node.name: arguments(node) for node in program.nodes if node.kind in NORMS}
+    sources = {
+        named["input"].name
+        for named in norms.values()
+        if isinstance(named["input"], Ref) and named.get("use_input_stats", True)
+    }
+    if not sources:
+        return program
+    with torch.no_grad():
+        own = program.run(x, keep=sources)[1]
+        smaller = program.run(SMALLER * x, keep=sources)[1]
+    following = {
+        name: own[name]
+        for name in sources
+        if own[name].shape[:1] == x.shape[:1] and follows_size(own[name], smaller[name], 1).any()
+    }
+    nodes = []
+    for node in program.nodes:
+        named = norms.get(node.name)
+        value = following.get(getattr(named and named["input"], "name", None))
+        nodes += [node] if value is None else _pieces(node, named, value)
+    return Program(nodes, program.tensors, program.output, program.calls) if following else program
+
+
+def _pieces(node, named, value):
+    """The nodes of a norm of a value like this one; the last one has its name."""
+    nodes = []
+
+    def emit(kind, *args):
+        nodes.append(Node(f"{node.name}_{len(nodes)}_{kind}", kind, args, {}, node.place))
+        return Ref(nodes[-1].name)
+
+    x, along = named["input"], [1, -1, *[1] * (value.ndim - 2)]
+    axes = list(range(2, value.ndim))
+    if "normalized_shape" in named:
+        along = list(named["normalized_shape"])
+        axes = list(range(value.ndim - len(along), value.ndim))
+    if node.kind == "group_norm":
+        x, axes = (
+            emit("reshape", x, [-1, named["num_groups"], value[0].numel() // named["num_groups"]]),
+            [2],
+        )
+    if node.kind != "rms_norm":
+        x = emit("sub", x, emit("mean", x, axes, True))
+    eps = torch.finfo(value.dtype).eps if named["eps"] is None else named["eps"]
+    square = emit("mean", emit("mul", x, x), axes, True)
+    result = emit("div", x, emit("sqrt", emit("add", square, eps)))
+    if node.kind == "group_norm":
+        result = emit("reshape", result, [-1, *value.shape[1:]])
+    for kind, key in (("mul", "weight"), ("add", "bias")):
+        if named.get(key) is not None:
+            result = emit(kind, result, emit("reshape", named[key], along))
+    nodes[-1] = replace(nodes[-1], name=node.name)
+    return nodes
+
+
 class HeldScales:
     """A network, with the sizes by which it divides records x (N, leads, T) held at their own."""
 
     def __init__(self, model: nn.Module, x: Tensor):
-        self.model = model
+        self.model = model = with_quotients(model, x) if isinstance(model, Program) else model
         self.values: dict[str, tuple[Tensor, Tensor]] = {}  # name -> value, records held
         candidates = scaling_values(model) if isinstance(model, Program) else {}
         if not candidates:

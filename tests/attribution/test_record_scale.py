@@ -110,3 +110,35 @@ def test_networks_without_a_size_of_the_record_take_no_trial(x, monkeypatch):
     program = wrapped(nn.Sequential(nn.Flatten(), nn.Linear(500, 2)))
     monkeypatch.setattr(program, "run", None)
     assert not HeldScales(program, x).values
+
+
+NORMS = [
+    nn.InstanceNorm1d(2, affine=True),
+    nn.LayerNorm(250),
+    nn.LayerNorm([2, 250], elementwise_affine=False),
+    nn.GroupNorm(1, 2),
+    nn.RMSNorm(250),
+]
+
+
+@pytest.mark.parametrize("norm", NORMS, ids=lambda norm: type(norm).__name__)
+def test_a_norm_in_front_of_the_first_layer_is_held(norm, x):
+    torch.manual_seed(0)
+    for parameter in norm.parameters():
+        nn.init.uniform_(parameter, 0.5, 1.5)
+    network = nn.Sequential(norm, nn.Conv1d(2, 4, 7), nn.ReLU(), nn.Flatten(), nn.Linear(976, 2))
+    program = wrapped(network)
+    scales = HeldScales(program, x)
+    assert len(scales.values) == 1
+    own, held = program(x), scales.network(torch.arange(3))(x)
+    assert torch.allclose(own, held, atol=1e-5)
+    found = integrated_gradients(program, x, TARGET)
+    assert not found.missed.any()
+    assert found.attributions.flatten(1).abs().sum(1).min() > 0.01
+
+
+def test_a_norm_of_what_does_not_follow_the_size_is_left_alone(x):
+    torch.manual_seed(0)
+    inner = nn.Sequential(nn.Conv1d(2, 4, 7), nn.InstanceNorm1d(4), nn.Flatten(), nn.Linear(976, 2))
+    program = wrapped(inner)
+    assert HeldScales(program, x).model is program
