@@ -70,7 +70,6 @@ PIECEWISE_LINEAR = (
     "only_finite",
     "einsum_of_one",
     "unpooled",
-    "state_space_kernel",
     "resampled",
     "power_pool",
     "pools_rounded_up",
@@ -92,6 +91,7 @@ LABELS = {"one_class": ["a"], "bare": ["a"], "probability_of_one_minus": ["n", "
 SQUASHED = {
     "softmax_end": lambda z: z.softmax(1),
     "log_softmax_end": lambda z: z.log_softmax(1),
+    "shallow_fbcsp": lambda z: z.log_softmax(1),
     "sigmoid_by_hand": lambda z: z.sigmoid(),
 }
 

@@ -40,11 +40,11 @@ TINY = Preset(Epsilon(1e-12), Epsilon(1e-12))
 ROUNDING = {"half_precision": 2e-3, "brain_float": 3e-2, "autocast_inside": 3e-2}
 # half of the way in bfloat16 rounds what the ledger adds up: LRP may say that it does not close
 COARSE = ("float_inside", "autocast_inside")
-WITHOUT_GRADIENT = ("no_grad_inside",)  # stops its own gradient
+WITHOUT_GRADIENT = ("no_grad_inside", "patches_per_lead")  # stop their own gradient
 # at signals of 0 mV, or leaping on the way from there: the gap is said
 STEEP = (
     "instance_normed", "fourier_by_convolution", "over_quantile", "between_percentiles",
-    "experts_of_tokens",
+    "experts_of_tokens", "experts_by_top", "pcen",
 )  # fmt: skip
 QUICK = (
     "cross_attention", "rectifiers", "tracked_instance_norm", "max_of_all", "linear_attention",
