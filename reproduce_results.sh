@@ -165,13 +165,13 @@ train() {
     ${train_size[@]+"${train_size[@]}"} ${amp[@]+"${amp[@]}"} ${gpu[@]+"${gpu[@]}"}
 }
 
-# checked MODEL: sets sanity_size to the records that its checks take; all 200 take a deep network six hours a task
-# (docs/results.md, Size), half as many have intervals 1.4 times as wide
+# checked MODEL: sets sanity_size to the records that its checks take: 200 take a deep network six hours a task, 60 two
+# (docs/results.md, Size), with intervals 1.8 times as wide
 checked() {
   if $demo; then sanity_size=(--n_samples 16 --n_few 4); return; fi
   case $1 in
     lenet) sanity_size=() ;;
-    *) sanity_size=(--n_samples 100 --n_few 20) ;;
+    *) sanity_size=(--n_samples 60 --n_few 15) ;;
   esac
 }
 

@@ -323,7 +323,7 @@ def test_processes_share_what_explains_and_nothing_else(tmp_path):
 
 
 def test_the_whole_is_sized_to_end_in_a_night(tmp_path):
-    """Two processes where there are two cores; checks of a deep network take half the records."""
+    """Two processes where there are two cores; checks of a deep network take fewer records."""
     done, stages = reproduce("", tmp_path)
     assert ("$ torchrun --nproc_per_node=2" in done.stdout) == (os.cpu_count() > 1)
     sizes = {
@@ -332,7 +332,7 @@ def test_the_whole_is_sized_to_end_in_a_night(tmp_path):
         if script == "sanity_checks"
     }
     assert "--n_samples" not in sizes["lenet"]
-    assert sizes["xresnet"][sizes["xresnet"].index("--n_samples") + 1] == "100"
+    assert sizes["xresnet"][sizes["xresnet"].index("--n_samples") + 1] == "60"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Sections of docs/results.md: steps run once and are noted, tables stand between their markers."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def test_every_section_has_its_steps_and_its_place_on_the_page():
     used = {word for section in results.SECTIONS.values() for word in section.steps}
     assert all((SCRIPTS / step.command.split()[0]).is_file() for step in results.STEPS.values())
     assert {"tcav_real", "sanity_sim", "discovery_real", "cross_fit_real"} <= used
+
+
+def test_every_section_of_the_page_names_a_command_that_is_there():
+    """A number that nobody can print again is no result."""
+    scripts = {path.name for path in results.ROOT.rglob("*.py") if ".venv" not in path.parts}
+    scripts |= {path.name for path in results.ROOT.glob("*.sh")} | {"pytest"}
+    for section in re.split(r"^#{2,3} ", results.PAGE.read_text(), flags=re.MULTILINE)[1:]:
+        named = re.findall(r"([\w/]+\.(?:py|sh)|pytest)\b", section)
+        assert any(Path(name).name in scripts for name in named), section.splitlines()[0]
 
 
 def test_only_what_stands_between_the_markers_changes():
