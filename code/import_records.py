@@ -248,7 +248,10 @@ def read_table(args: argparse.Namespace, source: Source) -> tuple[pd.DataFrame, 
     """
     if args.table is None:
         if Path(args.records).is_file():
-            raise UserError("--table is needed: a csv with one row per recording and its labels")
+            raise UserError(
+                "--table is needed: a csv with one row per recording and its labels (to explain "
+                "one recording no data set is needed: lrp_analysis.py --record)"
+            )
         ids, texts = cohort_table.number_ids(source.names, args.records)
         return pd.DataFrame({"ecg_id": ids, "record_id": texts}), source, []
     table = cohort_table.read_cohort_table(args.table, args.label_columns or ())

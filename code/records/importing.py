@@ -251,8 +251,10 @@ def _of_length(signal, name, wanted, written):
 
 
 def _with_way_out(error, n_names):
-    """The error, with how to go on without that recording where it is a damaged one of several."""
-    if n_names == 1 or "cannot be used" not in str(error):
+    """The error, with how to go on without that recording where there are others, and the error
+    itself names no option.
+    """
+    if n_names == 1 or "--" in str(error):
         return error
     return UserError(f"{error}; --skip_bad leaves out such recordings and lists them")
 
