@@ -192,7 +192,8 @@ def main(args: argparse.Namespace) -> None:
     source = open_source(args.records, asked, args.match, args.table)
     table, source, without = read_table(args, source)
     if args.every and "r_peaks" in table:
-        raise UserError("--every cannot cut the column r_peaks: leave it out, peaks are detected")
+        print("the column r_peaks is of whole recordings and left out: peaks are detected")
+        table = table.drop(columns="r_peaks")
     there = folder.exists()
     with Stage(folder, "import", settings(args), args.overwrite) as stage:
         if stage.finished_before():
