@@ -75,6 +75,7 @@ PIECEWISE_LINEAR = (
     "pools_rounded_up",
     "folded",
     "volumes",
+    "added_at_places",
     "ordered",
     "of_parts",
     "filled_by_hand",

@@ -153,6 +153,22 @@ class _Averaging(_Proportional):
         return {name: upper.to(x.dtype)}
 
 
+class _Placing(_Moving):
+    """Values written at places: goes where they came from; where they are added, in proportion."""
+
+    adding = _Proportional()
+
+    def inputs(self, step):
+        if step.named.get("reduce") is not None:
+            raise UserError(f"LRP has no rule for {step.node.described()} that reduces")
+        return super().inputs(step)
+
+    def backward(self, step, run, relevance):
+        if step.named.get("accumulate"):
+            return self.adding.backward(step, run, relevance)
+        return super().backward(step, run, relevance)
+
+
 class _SecondDegree(_Proportional):
     """Variance: x times gradient is twice the value."""
 
@@ -250,21 +266,21 @@ OPERATION_RULES: dict[str, Rule] = {
         hstack split split_with_sizes chunk tensor_split unbind flip roll pad constant_pad_nd
         reflection_pad1d replication_pad1d reflection_pad2d replication_pad2d index index_select
         gather take_along_dim masked_fill where slice_scatter select_scatter unfold diagonal
-        view_as reshape_as _unsafe_view tril triu pixel_shuffle channel_shuffle scatter index_copy
-        index_put max_pool2d max_pool3d_with_indices adaptive_max_pool3d
-        max_pool1d_with_indices max_pool2d_with_indices adaptive_max_pool1d adaptive_max_pool2d
-        max_unpool2d amax amin max min topk kthvalue cummax cummin sort median nanmedian mode
-        upsample_nearest1d
+        view_as reshape_as _unsafe_view tril triu pixel_shuffle channel_shuffle index_copy
+        max_pool2d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices
+        adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d max_unpool2d amax amin max min
+        topk kthvalue cummax cummin sort median nanmedian mode upsample_nearest1d
         upsample_nearest2d _upsample_nearest_exact1d _upsample_nearest_exact2d""",
         _Moving(),
     ),
     **kinds(
         """avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
-        _adaptive_avg_pool3d cumsum diff scatter_add index_add
-        upsample_linear1d upsample_bilinear2d upsample_bicubic2d im2col col2im std norm
-        linalg_vector_norm quantile nanquantile""",
+        _adaptive_avg_pool3d cumsum diff scatter_add index_add upsample_linear1d
+        upsample_bilinear2d upsample_bicubic2d im2col col2im std norm linalg_vector_norm quantile
+        nanquantile""",
         _Proportional(),
     ),
+    **kinds("scatter index_put", _Placing()),
     **kinds("mean sum", _Averaging()),
     "max_pool1d": _MaxPool(),
     "var": _SecondDegree(),

@@ -25,7 +25,7 @@ from networks.fixed_batch import expanded, resized
 from networks.operations import OPERATIONS
 from networks.parts import Parts
 from networks.recurrent import lstm, states_for
-from networks.rewriting import ONE_TO_ONE, PIECES
+from networks.rewriting import ONE_TO_ONE, PIECES, RENAMED
 
 MAX_JSON = 200_000_000
 SCHEMA = 8
@@ -414,7 +414,7 @@ def _function(path, target):
     if kind in COPIES:
         return kind, lambda x, **_: x.clone()
     plain = kind.removesuffix("_") if not kind.startswith("_") else kind
-    known = OPERATIONS | WITHOUT_TRAINING | ONE_TO_ONE.keys() | PIECES.keys()
+    known = OPERATIONS | WITHOUT_TRAINING | ONE_TO_ONE.keys() | PIECES.keys() | RENAMED.keys()
     if plain not in known and kind not in OVERWRITING:
         in_training = "batch_norm" in kind or "dropout" in kind
         advice = ": export the network after network.eval()" if in_training else ELSEWHERE

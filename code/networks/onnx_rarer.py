@@ -71,6 +71,22 @@ def _triangle(node, x, diagonal=None):
     return torch.triu(x, k) if node.get("upper", 1) else torch.tril(x, k)
 
 
+def _eye_like(node, x):
+    if x.ndim != 2:
+        raise node.refuse("of other than two axes is not known")
+    return np.eye(*x.shape, k=node.get("k", 0), dtype=np.float32)
+
+
+def _depth_to_space(node, x):
+    """(N, C b b, H, W) -> (N, C, H b, W b)."""
+    if word(node.get("mode", "DCR")) == "CRD":
+        return F.pixel_shuffle(x, node.get("blocksize"))
+    b = node.get("blocksize")
+    n, channels, height, width = x.shape
+    parts = x.reshape(n, b, b, channels // b**2, height, width).permute(0, 3, 4, 1, 5, 2)
+    return parts.reshape(n, channels // b**2, height * b, width * b)
+
+
 def _normalised(node, x):
     size = torch.linalg.vector_norm(x, node.get("p", 2), axis_of(node, x, -1), keepdim=True)
     return x / size
@@ -145,6 +161,8 @@ RARER: dict[str, Callable[..., object]] = {
     "Atan": _of_one_number(torch.atan),
     "Cosh": _of_one_number(torch.cosh),
     "CumSum": _cumulated,
+    "DepthToSpace": _depth_to_space,
+    "EyeLike": _eye_like,
     "GatherElements": _gather_elements,
     "IsInf": _is_infinite,
     "IsNaN": _of_one_number(torch.isnan),

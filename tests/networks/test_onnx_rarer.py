@@ -10,11 +10,12 @@ from onnx import TensorProto, helper, numpy_helper
 from common.files import UserError
 from networks.onnx_files import read_onnx
 from networks.onnx_rarer import RARER
+from networks.onnx_values import OnnxNode
 
 RNG = np.random.default_rng(0)
 SCALES = np.array([1, 1, 2.5], np.float32)
 ASYMMETRIC = {"nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
-# operation -> (attributes, inputs beside x (None: left out)[, opset[, range of x]])
+# operation -> (attributes, inputs beside x (None: left out)[, opset[, range[, shape of x]]])
 CASES = {
     "Acos": ({}, [], 17, (-0.9, 0.9)),
     "ArgMax": ({"axis": 2, "keepdims": 0}, []),
@@ -25,6 +26,8 @@ CASES = {
     "Cosh": ({}, []),
     "CumSum": ({}, [np.int64(2)]),
     "CumSum reverse": ({"reverse": 1}, [np.int64(1)]),
+    "DepthToSpace": ({"blocksize": 2}, [], 17, (-2, 2), (8, 3, 5)),
+    "DepthToSpace CRD": ({"blocksize": 2, "mode": "CRD"}, [], 17, (-2, 2), (8, 3, 5)),
     "IsInf": ({}, []),
     "IsInf above": ({"detect_negative": 0}, []),
     "IsNaN": ({}, []),
@@ -61,8 +64,8 @@ ALSO = {
 }
 
 
-def saved(path, kind, attributes, extra, opset):
-    """An ONNX file of one operation on x (n, 4, 20)."""
+def saved(path, kind, attributes, extra, opset, shape=(4, 20)):
+    """An ONNX file of one operation on x (n, *shape)."""
     names = ["" if value is None else f"c{at}" for at, value in enumerate(extra)]
     node = helper.make_node(kind, ["x", *names], ["y"], name=f"/part/{kind}", **attributes)
     held = [
@@ -73,7 +76,7 @@ def saved(path, kind, attributes, extra, opset):
     graph = helper.make_graph(
         [node],
         "test",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4, 20])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *shape])],
         [helper.make_tensor_value_info("y", TensorProto.UNDEFINED, None)],
         held,
     )
@@ -87,8 +90,9 @@ def test_operation_is_that_of_onnx(case, tmp_path):
     attributes, extra, *rest = (CASES | ALSO)[case]
     kind, opset = case.split()[0], rest[0] if rest else 17
     low, high = rest[1] if len(rest) > 1 else (-2, 2)
-    path = saved(tmp_path / "one.onnx", kind, attributes, extra, opset)
-    x = RNG.uniform(low, high, size=(3, 4, 20)).astype(np.float32)
+    shape = rest[2] if len(rest) > 2 else (4, 20)
+    path = saved(tmp_path / "one.onnx", kind, attributes, extra, opset, shape)
+    x = RNG.uniform(low, high, size=(3, *shape)).astype(np.float32)
     if kind in BY_HAND:
         expected = BY_HAND[kind](x)
     else:
@@ -117,5 +121,11 @@ def test_what_is_computed_otherwise_is_refused(kind, attributes, extra, tmp_path
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("k", [0, 1, -2])
+def test_a_unit_matrix_is_made_of_a_constants_shape(k):
+    node = OnnxNode("EyeLike", "/eye", ("c",), ("y",), {"k": k})
+    assert np.array_equal(RARER["EyeLike"](node, np.zeros((4, 6))), np.eye(4, 6, k))
+
+
 def test_every_rarer_operation_has_a_case():
-    assert {case.split()[0] for case in CASES | ALSO} == set(RARER)
+    assert {"EyeLike", *(case.split()[0] for case in CASES | ALSO)} == set(RARER)
