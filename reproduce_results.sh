@@ -137,7 +137,7 @@ paper_sizes() {
   [ ${#models[@]} -gt 0 ] || models=(lenet xresnet)
   [ ${#tasks[@]} -gt 0 ] || tasks=(subdiagnostic superdiagnostic)
   amplitude_tasks=(P_Wave_Amplitude R_Peak_Amplitude T_Wave_Amplitude); more_seeds=(1 2)
-  tcav_size=(); local_size=(--strategy best_n --n_samples 100); glocal_size=(--n_samples 100)
+  tcav_size=(--max_memory 2); local_size=(--strategy best_n --n_samples 100); glocal_size=(--n_samples 100)
   discovery_size=(--cohort "AMI or IMI")
   counterfactual_size=(--n_samples 100 --add_concept SLI-LVH QRS-CLBBB --remove_concept SLI-LVH QRS-CLBBB)
 }
