@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import ndimage
 
-from ecg.atria import differing, inverted, repeated, spread_in_time, without_line
+from ecg.atria import inverted, repeated, unsteady, without_line
 from ecg.median_beat import CENTRE, RATE, WIDTH, MedianBeats, between
 from ecg.rpeaks import INDEPENDENT
 
@@ -65,8 +65,8 @@ def find(
     before = rr if before is None else before
     t_before = t_off - before
     t_off = over_leads(t_waves_of_leads(slow, qrs_off, t_peak, rr), "offset")
-    regular = (irregularity <= IRREGULAR) & (begin == qrs_on)  # and not paced
-    p, no_p = _find_p(median, leads, slow, speed, begin, (t_before, t_off - before), rr, regular)
+    kind = irregularity > IRREGULAR, begin != qrs_on
+    p, no_p = _find_p(median, leads, slow, speed, begin, (t_before, t_off - before), rr, kind)
     measured_from = qrs_on if every_sample else begin
     found = Fiducials(*p, qrs_on, qrs_off, t_on, t_peak, t_off, measured_from)
     silent = ~np.isfinite(median.beats).all(axis=(1, 2)) | (
@@ -361,11 +361,11 @@ P_FLANK = 0.7  # of a wave's size that it has to keep against them: less is the 
 P_LEADS = 3  # those in which P stands out most from its spread say how steady it is
 # Size of P against its spread from beat to beat. Of half A's 594 records in sinus rhythm no other
 # is lost than with .65, while a P_FLANK of .85 loses three.
-P_STEADY, P_STEADY_IF_IRREGULAR = 0.8, 1.1
+P_STEADY, P_STEADY_IF_IRREGULAR = 0.8, 1.1  # the latter of paced ones too
 IRREGULAR = 0.06  # RR changes by more than that from beat to beat: atrial fibrillation is likely
 
 
-def _find_p(median, leads, slow, speed, qrs_on, t_before, rr, regular):
+def _find_p(median, leads, slow, speed, qrs_on, t_before, rr, kind):
     """Onset, peak and offset of P, three (n,), and where there is none, (n,) bool.
 
     Where beats come regularly P is what is most of a wave by itself, since it may begin on the
@@ -374,25 +374,28 @@ def _find_p(median, leads, slow, speed, qrs_on, t_before, rr, regular):
     spike has one before it.
 
     t_before  where the T before ends, over all leads together and as their median, two (n,)
+    kind      whether beats come irregularly, and whether they are paced, two (n,) bool
     """
-    middle, spread = _of_beats(leads, median, ~regular)
+    irregular, paced = kind
+    regular = ~irregular & ~paced
     slow, speed = slow[..., :CENTRE], speed[:, :CENTRE]
     stop = qrs_on - ms_to_samples(16)  # before the smoothed QRS begins
     earliest = np.maximum(t_before[0], stop - ms_to_samples(P_REACH))
     start = np.clip(earliest, 0, stop - ms_to_samples(60))
     whole, alone = above_line(slow, start, stop), _bump(slow, start, stop, ms_to_samples(P_BUMP))
     p = _p_wave(slow, speed, np.where(regular[:, None], alone, whole), start, stop, t_before[0])
-    least = np.where(regular, P_STEADY, P_STEADY_IF_IRREGULAR)
-    no_p = _no_p(leads, middle, spread, p, least) | inverted(leads, p[0], p[2], rr)
+    spread = np.nan_to_num(median.spread[:, INDEPENDENT])
+    differing, told = unsteady(median, p[0], p[2], ~regular)
+    least = np.select([told & ~paced, regular], [0, P_STEADY], P_STEADY_IF_IRREGULAR)
+    no_p = _no_p(leads, spread, p, least) | differing | inverted(leads, p[0], p[2], rr)
     no_p |= repeated(leads, p[0], p[2], t_before[1])
-    no_p |= differing(median, p[0], p[2], ~no_p & ~regular)
     again = np.flatnonzero(no_p & regular)
     if len(again):
         other = _p_wave(
             *(values[again] for values in (slow, speed, whole, start, stop, t_before[0]))
         )
         part, at_peak = leads[again], (again, other[1].astype(int))
-        none = _no_p(part, middle[again], spread[again], other, P_STEADY)
+        none = _no_p(part, spread[again], other, P_STEADY)
         none |= alone[at_peak] < P_FLANK * whole[at_peak]
         none |= inverted(part, other[0], other[2], rr[again])
         none |= repeated(part, other[0], other[2], t_before[1][again])
@@ -420,32 +423,20 @@ def _p_wave(slow, speed, size, start, stop, t_before):
     )
 
 
-def _of_beats(leads, median, irregular):
-    """Median beat and its spread (n, leads, w) at the record's rate: of irregular beats (n,) bool
-    those that are not premature.
-    """
-    spread = np.nan_to_num(median.spread[:, INDEPENDENT])
-    middle = leads[..., :: leads.shape[2] // spread.shape[2]].copy()
-    for row in np.flatnonzero(irregular):
-        of_beats = spread_in_time(median, row)
-        if of_beats is not None:
-            middle[row], spread[row] = np.nan_to_num(of_beats)
-    return middle, spread
-
-
-def _no_p(leads, middle, spread, p, least):
+def _no_p(leads, spread, p, least):
     """Whether what was taken for P, three (n,), is too small, or comes and goes from beat to beat
     as fibrillation waves do: in the leads that show it best it stands out less than `least`.
 
-    leads           # (n, leads, WIDTH) mV
-    middle, spread  # (n, leads, w) median and spread at the record's rate
+    leads   # (n, leads, WIDTH) mV
+    spread  # (n, leads, w) how beats differ, at the record's rate
     """
     p_on, _, p_off = p
     level = (at_position(leads, p_on) + at_position(leads, p_off))[..., None] / 2
     inside = between(p_on, p_off, WIDTH)[:, None]
     size = np.sqrt((np.where(inside, leads - level, 0) ** 2).sum(axis=1)).max(axis=1)
-    inside = inside[..., :: WIDTH // spread.shape[2]]
-    power = (np.where(inside, middle - level, 0) ** 2).sum(axis=2)
+    step = WIDTH // spread.shape[2]
+    inside = inside[..., ::step]
+    power = (np.where(inside, leads[..., ::step] - level, 0) ** 2).sum(axis=2)
     noise = (np.where(inside, spread, 0) ** 2).sum(axis=2)
     best = np.sort(power / np.maximum(noise, 1e-8), axis=1)[:, -P_LEADS:].mean(axis=1)
     too_small = (size < P_SIZE) | (p_off - p_on < ms_to_samples(P_SHORTEST))

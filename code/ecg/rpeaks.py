@@ -26,6 +26,8 @@ AROUND = 0.05  # s to both sides of a peak in which a lead's largest values are 
 MOST = 2.0  # times a lead's typical QRS: more of one lead is an artefact and counts no further
 T_DELAY = 0.42  # s: the peak of T follows R within it
 T_SHARPNESS = 0.4  # of the R before: a peak that bends less is its T
+T_OF_OTHERS = 0.5  # of such a peak's size: T of other beats is as large, a premature beat alone
+FEWEST_OTHERS = 3  # of which that can be said
 THRESHOLD = 0.35  # share of the record's typical maximum
 SHARE_OF_LARGEST = 0.05  # the same of its largest, which may be an artefact
 # Noise and fibrillating ventricles have maxima as well, but none that stand out or are alike. Of
@@ -63,7 +65,7 @@ def detect_in(leads: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
     places = np.sqrt((places**2).sum(axis=1))
     typical = _median_of_sorted(np.sort(activity, axis=1))
     peaks = []
-    kept = _without_t(_places_in_rows(beats), sharpness)
+    kept = _without_t(_places_in_rows(beats), sharpness, activity)
     for row, found in enumerate(_in_the_middle(kept, places)):
         beating = _beating(found, activity[row], typical[row], leads[row])
         peaks.append(found if beating else found[:0])
@@ -158,20 +160,32 @@ def _bends(leads):
     return bends
 
 
-def _without_t(peaks, sharpness):
-    """Per row its peaks without those that follow another as T follows R, and are blunt beside
-    it.
+def _without_t(peaks, sharpness, activity):
+    """Per row its peaks without those that follow another as T follows R, are blunt beside it, and
+    are no exception: where no other beat has the like at that place, it is a premature beat.
     """
     found = []
     for row, places in enumerate(peaks):
-        kept, before = [], None
+        kept, blunt = [], []
         for place, sharp in zip(places.tolist(), sharpness[row, places].tolist(), strict=True):
-            near = before and place - before[0] <= T_DELAY * RATE
-            if not near or sharp > T_SHARPNESS * before[1]:
-                before = place, sharp
-                kept.append(place)
-        found.append(np.array(kept, int))
+            near = kept and place - kept[-1][0] <= T_DELAY * RATE
+            if near and sharp <= T_SHARPNESS * kept[-1][1]:
+                blunt.append((place, kept[-1][0]))
+            else:
+                kept.append((place, sharp))
+        beats = [place for place, _ in kept]
+        alone = [place for place, before in blunt if _alone(place, before, beats, activity[row])]
+        found.append(np.array(sorted(beats + alone), int))
     return found
+
+
+def _alone(place, before, beats, activity):
+    """Whether no other of the beats has an activity (T,) as `place` is after the beat `before`."""
+    reach = int(AROUND * RATE)
+    others = [beat + place - before for beat in beats if beat != before]
+    others = [at for at in others if reach <= at < len(activity) - reach]
+    sizes = [activity[at - reach : at + reach + 1].max() for at in others]
+    return len(sizes) >= FEWEST_OTHERS and np.median(sizes) < T_OF_OTHERS * activity[place]
 
 
 def _in_the_middle(peaks, activity):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ecg
-from ecg.atria import differing
+from ecg.atria import unsteady
 from ecg.median_beat import WIDTH, MedianBeats
 from known_ecg import LIMB, WAVES, known_ecg, regular
 
@@ -90,7 +90,8 @@ def test_waves_that_differ_are_no_p_where_intervals_vary(alike, gaps, expected):
         windows[:, lead, 150:210] = heights[:, None] * np.hanning(60)
     beat = np.zeros((1, 12, WIDTH))
     median = MedianBeats(beat, beat, centres, centres >= 0, np.zeros(1, int), [windows])
-    found = differing(median, np.array([150.0]), np.array([210.0]), np.array([True]))
+    found, told = unsteady(median, np.array([150.0]), np.array([210.0]), np.array([True]))
+    assert told.tolist() == [True]
     assert found.tolist() == [expected]
 
 
