@@ -57,6 +57,7 @@ def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
     """
     signals, sampling_rate = _checked(signals, sampling_rate)
     leads = rpeaks.clean(_with_a_lead_to_detect(signals))
+    leads = rpeaks.without_hum(leads, sampling_rate)
     peaks = rpeaks.detect_in(leads[:, rpeaks.INDEPENDENT], sampling_rate)
     fine = rpeaks.at_rate(leads, sampling_rate, RATE)
     peaks = [found * RATE // sampling_rate for found in peaks]
@@ -93,7 +94,8 @@ def single_beats(
 
     found, row  the analysis in which the record is `row`;  which  (k,) numbers of the beats
     """
-    fine = rpeaks.at_rate(rpeaks.clean(np.asarray(signal)[None]), sampling_rate, RATE)[0]
+    leads = rpeaks.without_hum(rpeaks.clean(np.asarray(signal)[None]), sampling_rate)
+    fine = rpeaks.at_rate(leads, sampling_rate, RATE)[0]
     centres = found.beats.centres[row]
     centres, rr = centres[centres >= 0], found.rr[row]
     beats = median_beat.single_beats(fine, centres[which])

@@ -30,6 +30,11 @@ T_OF_OTHERS = 0.5  # of such a peak's size: T of other beats is as large, a prem
 FEWEST_OTHERS = 3  # of which that can be said
 THRESHOLD = 0.35  # share of the record's typical maximum
 SHARE_OF_LARGEST = 0.05  # the same of its largest, which may be an artefact
+MAINS = 50, 60  # Hz
+HUM_SECONDS = 10  # over which it is looked for: mains do not keep their phase for longer
+HUM_BESIDE = 2.5  # Hz: what QRS has there it has at the mains' frequency too
+HUM_LEAST, HUM_LOUD = 0.02, 3.0  # mV, times that: less does not hide a wave, or is QRS itself
+HUM_WIDTH = 1.0  # Hz that are taken out
 # Noise and fibrillating ventricles have maxima as well, but none that stand out or are alike. Of
 # half A's 749 records the beats of all stand out by 3.5 or more, and are alike by .4 where by less
 # than 12; simulated noise stands out by 1.9 at most, and is alike by .1.
@@ -242,6 +247,35 @@ def clean(signals: np.ndarray) -> np.ndarray:
     return (
         leads if np.isfinite(leads).all() else np.nan_to_num(leads, nan=0.0, posinf=0.0, neginf=0.0)
     )
+
+
+def without_hum(leads: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """Leads (N, leads, T) in mV without mains hum of 50 or 60 Hz where one hums loudly: there it
+    hides P and where QRS begins.
+    """
+    for mains in MAINS:
+        if sampling_rate < 3 * mains or leads.shape[2] < sampling_rate:
+            continue
+        beside = [
+            _size_at(leads, mains + side, sampling_rate) for side in (-HUM_BESIDE, HUM_BESIDE)
+        ]
+        loud = _size_at(leads, mains, sampling_rate) > np.maximum(HUM_LEAST, HUM_LOUD * sum(beside))
+        if loud.any():
+            notch = scipy.signal.iirnotch(mains, mains / HUM_WIDTH, fs=sampling_rate)
+            leads = leads.copy()
+            leads[loud] = scipy.signal.filtfilt(*notch, leads[loud], axis=1)
+    return leads
+
+
+def _size_at(leads, frequency, sampling_rate):
+    """Amplitude (N, leads) in mV of a frequency, over the middle HUM_SECONDS."""
+    length = min(leads.shape[2], int(HUM_SECONDS * sampling_rate))
+    first = (leads.shape[2] - length) // 2
+    window = np.hanning(length)
+    turns = 2 * np.pi * frequency / sampling_rate * np.arange(length)
+    waves = np.stack([np.cos(turns), np.sin(turns)], axis=1) * window[:, None]
+    found = leads[..., first : first + length] @ waves.astype(np.float32)
+    return 2 * np.linalg.norm(found, axis=2) / window.sum()
 
 
 def at_rate(leads: np.ndarray, before: int, after: int) -> np.ndarray:

@@ -148,3 +148,13 @@ def test_uni_g_amplitudes(ptbxl, ptbxl_reference):
         assert r is None or ours.corr(published[column]) >= r
     assert (found["QRS_Dur_Global"] - published["QRS_Dur_Global"]).abs().median() <= 10
     assert (found["PR_Int_Global"] - published["PR_Int_Global"]).abs().median() <= 15
+
+
+@pytest.mark.parametrize(("mains", "rate"), [(50, 500), (60, 500), (49.95, 1000)])
+def test_mains_hum_hides_neither_p_nor_where_qrs_begins(mains, rate):
+    signal = known_ecg(regular(70), rate, noise=0.005)
+    hum = 0.1 * np.sin(2 * np.pi * mains * np.arange(len(signal)) / rate)
+    clean, humming = ecg.measure(signal, rate), ecg.measure(signal + hum[:, None], rate)
+    assert humming["P_Found_Global"] == 1
+    for column in ("P_Dur_Global", "PR_Int_Global", "QRS_Dur_Global", "QT_Int_Global"):
+        assert abs(humming[column] - clean[column]) <= 8, column

@@ -52,6 +52,21 @@ def test_ventricular_bigeminy(rate):
     assert np.abs(found - truth).max() <= 80  # R within a wide QRS is a matter of convention
 
 
+@pytest.mark.parametrize("rate", [100, 500])
+def test_a_blunt_beat_on_t_is_no_t(rate):
+    """Wide beats 390 ms after two of the others: no other beat has the like at that place."""
+    normal = regular(60)
+    early = normal[[3, 7]] + 390
+    normal = np.delete(normal, [4, 8])
+    signal = known_ecg(normal, rate, noise=0.01)
+    time = np.arange(len(signal)) * 1000 / rate
+    for at in early:
+        signal += 1.5 * np.exp(-0.5 * ((time - at) / 30) ** 2)[:, None]
+    found = beats_of(signal, rate)
+    assert len(found) == len(normal) + len(early)
+    assert np.abs(found - np.sort(np.concatenate([normal, early]))).max() <= 80
+
+
 def test_a_spike_and_its_qrs_are_one_beat():
     """Spikes before the atria and before the ventricles, as a dual-chamber pacemaker gives them."""
     truth = regular(70)
