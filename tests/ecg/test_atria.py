@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ecg
-from ecg.atria import unsteady
+from ecg import atria
 from ecg.median_beat import WIDTH, MedianBeats
 from known_ecg import LIMB, WAVES, known_ecg, regular
 
@@ -72,15 +72,22 @@ def test_at_fast_rates_a_trough_in_the_inferior_leads_is_no_p(height, expected):
     assert (p_marked(signal, 100) > 0) == expected
 
 
+VARIED, REGULAR = (300, 450, 380, 290, 410, 350), (380, 382, 381, 383, 380, 382)
+
+
 @pytest.mark.parametrize(
-    ("alike", "gaps", "expected"),
+    ("alike", "gaps", "steady", "expected"),
     [
-        (True, (300, 450, 380, 290, 410, 350), False),
-        (False, (300, 450, 380, 290, 410, 350), True),
-        (False, (380, 382, 381, 383, 380, 382), False),  # regular: noise, not fibrillation
+        (True, VARIED, atria.STEADY, False),
+        (False, VARIED, atria.STEADY, True),
+        (False, VARIED, 0, True),  # by likeness alone
+        (False, REGULAR, 0, False),  # noise, not fibrillation
     ],
 )
-def test_waves_that_differ_are_no_p_where_intervals_vary(alike, gaps, expected):
+def test_waves_that_differ_are_no_p_where_intervals_vary(
+    alike, gaps, steady, expected, monkeypatch
+):
+    monkeypatch.setattr(atria, "STEADY", steady)
     random = np.random.default_rng(0)
     centres = np.cumsum((250, *gaps))[None]
     count = centres.shape[1]
@@ -90,7 +97,7 @@ def test_waves_that_differ_are_no_p_where_intervals_vary(alike, gaps, expected):
         windows[:, lead, 150:210] = heights[:, None] * np.hanning(60)
     beat = np.zeros((1, 12, WIDTH))
     median = MedianBeats(beat, beat, centres, centres >= 0, np.zeros(1, int), [windows])
-    found, told = unsteady(median, np.array([150.0]), np.array([210.0]), np.array([True]))
+    found, told = atria.unsteady(median, np.array([150.0]), np.array([210.0]), np.array([True]))
     assert told.tolist() == [True]
     assert found.tolist() == [expected]
 
