@@ -107,6 +107,20 @@ def test_samitrop_has_no_ids_and_goes_by_its_order(tmp_path):
 # ---------------------------------------------------------------- MIMIC-IV-ECG, Chapman, CPSC, LUDB
 
 
+def test_code_test_says_neither_ids_nor_ages(tmp_path, capsys):
+    with h5py.File(tmp_path / "ecg_tracings.hdf5", "w") as file:
+        file["tracings"] = np.stack([10 * signal(k, 400)[:4000] for k in range(3)])
+        file["tracings"].attrs["fs"] = 400
+    columns = dict.fromkeys(("1dAVb", "RBBB", "LBBB", "SB", "AF", "ST"), 0)
+    table = pd.DataFrame([{**columns, "AF": 1}, {**columns, "RBBB": 1}, columns])
+    table.to_csv(tmp_path / "gold_standard.csv", index=False)
+    words = ("--records", tmp_path / "ecg_tracings.hdf5", "--unit", "1e-4V")
+    made, signals = stage(tmp_path, *words, "--table", tmp_path / "gold_standard.csv")
+    assert made["labels"].tolist() == ["AFIB", "CRBBB", ""]
+    assert np.abs(signals[1] - signal(1, 400)).max() < 1e-3
+    assert capsys.readouterr().err.count("which is no class of this data set") == 4
+
+
 def test_mimic_names_records_by_their_studies(tmp_path):
     rows = []
     for number in range(N):

@@ -2,6 +2,8 @@
 back, and what is not what it seems is refused in one line.
 """
 
+import re
+
 import numpy as np
 import pytest
 
@@ -100,6 +102,45 @@ def test_every_format_gives_back_what_was_written(tmp_path, kind):
     read = read_recording(path)
     assert (read.rate, read.seconds, read.unit) == (500, 10, "mV")
     assert np.abs(read.signal - SIGNAL).max() < 1.01 * step  # III is a difference of two roundings
+
+
+A_MUSE, AN_AECG = made.muse(MUSE), made.aecg(COUNTS, ORDER)
+WAVES = re.findall(b"<Waveform>.*?</Waveform>", A_MUSE, re.S)
+DOCTYPE = b'<!DOCTYPE RestingECG SYSTEM "restecg.dtd">\n'
+INCREMENT = b'<increment value="0.002" unit="s"/>'
+DIALECTS = {  # what other machines write otherwise
+    "MUSE without DTD": A_MUSE.replace(DOCTYPE, b""),
+    "MUSE with a style sheet": A_MUSE.replace(
+        DOCTYPE, b'<?xml-stylesheet href="a.xsl"?>' + DOCTYPE
+    ),
+    "MUSE, Windows": made.muse(MUSE, encoding="windows-1252").replace(b"\n", b"\r\n"),
+    "MUSE, rhythm first": A_MUSE.replace(b"".join(WAVES), b"".join(WAVES[::-1])),
+    "MUSE, rhythm alone": A_MUSE.replace(WAVES[0], b""),
+    "MUSE, decimal comma": made.muse(MUSE, per_bit="4,88", unit="uV"),
+    "MUSE, rate in tenths": made.muse(MUSE, rate=5000).replace(b"nent>0<", b"nent>-1<"),
+    "MUSE, no checksum": re.sub(rb"<LeadDataCRC32>\d+</LeadDataCRC32>", b"", A_MUSE),
+    "MUSE, no age": A_MUSE.replace(b"<PatientAge>64<", b"<PatientAge><"),
+    "aECG in ms": AN_AECG.replace(INCREMENT, b'<increment value="2" unit="ms"/>'),
+    "aECG from zero": AN_AECG.replace(b"TIME_ABSOLUTE", b"TIME_RELATIVE").replace(b"_TS", b"_PQ"),
+    "aECG, origin in mV": made.aecg(COUNTS - 40, ORDER, origin="100").replace(
+        b'"100" unit="uV"', b'"0.1" unit="mV"'
+    ),
+    "aECG in V": made.aecg(COUNTS, ORDER, scale="0.0000025", unit="V"),
+    "aECG, digits in lines": re.sub(
+        rb"<digits>(.*?)</digits>",
+        lambda found: b"<digits>\n" + found[1].replace(b" ", b"\n\t") + b"\n</digits>",
+        AN_AECG,
+    ),
+    "aECG, 8 leads": made.aecg(counts(0.0025, EIGHT), EIGHT),
+}
+
+
+@pytest.mark.parametrize("kind", DIALECTS)
+def test_dialects_say_the_same(tmp_path, kind):
+    (tmp_path / "a.xml").write_bytes(DIALECTS[kind])
+    read = read_recording(tmp_path / "a.xml")
+    assert (read.rate, read.seconds, read.unit) == (500, 10, "mV")
+    assert np.abs(read.signal - SIGNAL).max() < 1.01 * (0.00488 if "MUSE" in kind else 0.0025)
 
 
 @pytest.mark.parametrize("kind", ["ISHNE", "MFER, big-endian blocks", "EDF", "DICOM", "aECG"])
