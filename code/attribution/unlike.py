@@ -27,6 +27,7 @@ from records.dataset import Signals
 
 ALARM = 0.05
 USUAL = 0.9  # quantile of the validation records that signs are measured by
+TINY = 1e-12  # instead of a usual distance of 0
 FEWEST = 20  # validation records that an alarm can be set by
 MEASURED = (
     "P_Found_Global",
@@ -177,9 +178,9 @@ class Watch:
     names: Mapping[str, list[str]]
 
     def ratios(self, signs: Signs) -> dict[str, np.ndarray]:
-        """Sign -> (n,) distance over the usual one."""
+        """Sign -> (n,) distance over the usual one; NaN where that is not known."""
         return {
-            name: reference.distance(signs[name]) / self.usual[name]
+            name: reference.distance(signs[name]) / np.maximum(self.usual[name], TINY)
             for name, reference in self.references.items()
         }
 
