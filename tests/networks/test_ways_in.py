@@ -56,6 +56,8 @@ UNLIKE = {
     for name in ("log_mel", "windows_of_the_record")
     for way in ("onnx", "onnx_one", "onnx_11", "onnx_20")
 }
+# a product of three that is bracketed otherwise has another LRP map (docs/lrp.md)
+BRACKETED = (("linear_attention", "decomposed"),)
 
 
 def network_of(name):
@@ -120,7 +122,7 @@ def read(way, path, labels, options, samples):
     return foreign(source.network, labels, list(LEADS), expected, records, logits)
 
 
-def check_same(name, own, file, x):
+def check_same(name, own, file, x, with_maps):
     """Logits, gradients and LRP's maps agree."""
     with torch.no_grad():
         logits, found = own(x), file(x)
@@ -133,7 +135,7 @@ def check_same(name, own, file, x):
         if "lrp" in workable(["lrp", "gradcam", "saliency"], program)[0]:
             double = copy.deepcopy(program).double()
             maps.append(lrp.lrp(double, x.double(), target, TINY)[0])
-    if len(maps) == 2:  # a file's GRU may be unrolled, which LRP can pass
+    if with_maps and len(maps) == 2:  # a file's GRU may be unrolled, which LRP can pass
         assert (maps[0] - maps[1]).abs().max() <= 1e-4 * maps[0].abs().max()
 
 
@@ -157,7 +159,7 @@ def test_a_file_has_the_logits_and_maps_of_the_code(name, way, tmp_path):
         assert "\n" not in refusal
         assert name in odd_cases.REFUSED or NEXT_STEP.search(refusal), refusal
         return
-    check_same(name, own, file, x)
+    check_same(name, own, file, x, (name, way) not in BRACKETED)
 
 
 @pytest.mark.slow
