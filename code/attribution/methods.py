@@ -315,8 +315,8 @@ def explain(
     `method` is a name of METHODS, with a preset where it has some, or a Method. The model's
     weights, hooks and modes are as before afterwards, whatever happens. Samples that the network
     never reads have what the method gives there; explain_records() marks them. Raises UserError for
-    an unknown method or preset, a target that the model does not have, and an input that is not
-    finite.
+    an unknown method or preset, a target that the model does not have, and an input or a map that
+    is not finite.
     """
     if isinstance(method, str):
         name, preset = split_name(method)
@@ -335,6 +335,12 @@ def explain(
     with evaluating(model), torch.enable_grad():
         done = function(model, x.detach(), target, **options)
     done.attributions = done.attributions.detach()
+    if not done.attributions.sum().isfinite() and not done.attributions.isfinite().all():
+        name = method if isinstance(method, str) else method.description
+        raise UserError(
+            f"{name} gives values that are not finite (NaN or infinite) on this network: leave it "
+            "out, other methods go on"
+        )
     return done
 
 

@@ -153,6 +153,17 @@ def test_bad_input_is_refused(lenet, x):
 # ---------------------------------------------------------------- captum
 
 
+def test_a_map_that_is_not_finite_is_no_map(x):
+    class Root(nn.Module):
+        """Its gradient at 0 is infinite, and 0 times it is no number."""
+
+        def forward(self, x):
+            return x.clamp_min(0).sqrt().mean(dim=(1, 2)).unsqueeze(1)
+
+    with pytest.raises(UserError, match=r"saliency .* not finite .*leave it out"):
+        explain(Root(), x * (x > 0), 0, "saliency")
+
+
 def test_gradients_equal_captum(model, x):
     target = torch.tensor(TARGETS)
     expected = captum.attr.Saliency(model).attribute(
