@@ -641,10 +641,18 @@ READING = {
 }
 
 
+def grows(path):
+    """Whether a file is written piece by piece, hidden until it is whole: what of it counts is what
+    the receipts beside it name.
+    """
+    return path.parts[-3] == ".parts" and path.name == "maps.npz"
+
+
 def readable(paths):
     """Every file that is there under a final name can be read to its end."""
     for path in paths:
-        if path.is_file() and path.suffix in READING and ".tmp" not in path.name:
+        final = path.is_file() and path.suffix in READING and ".tmp" not in path.name
+        if final and not grows(path):
             try:
                 READING[path.suffix](path)
             except pd.errors.EmptyDataError:

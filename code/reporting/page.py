@@ -25,6 +25,7 @@ _TEMPLATES = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+    keep_trailing_newline=True,
 )
 _PARTS = _TEMPLATES.get_template("parts.html").module
 _NUMBERS = itertools.count(1)
