@@ -80,7 +80,7 @@ def lloyd(
 
 def _distance(clouds, centres):
     """Squared distance of each point to each centre (m, n, k), less the point's own square."""
-    return (centres**2).sum(axis=2)[:, None] - 2 * clouds @ centres.transpose(0, 2, 1)
+    return (centres**2).sum(axis=2)[:, None] - clouds @ (2 * centres).transpose(0, 2, 1)
 
 
 def _to_centres(centres):
