@@ -34,7 +34,7 @@ import pandas as pd
 from common.cli import StageParser, run, say_results, stage_parser
 from common.files import UserError, sha256, write_csv
 from common.labels import OWN_TASK, STATEMENTS
-from common.options import number_up_to, positive_int
+from common.options import MOST_SECONDS, number_up_to, positive_int
 from common.stage import Stage
 from records import cohort_table, importing, label_words, snomed
 from records.dataset import parse_r_peaks
@@ -50,9 +50,7 @@ FIRST = {
     "skipped_imports.csv": "recordings that were left out, and why",
     "tasks.json": "the classes that are no SCP statements",
 }
-LONGEST = 1e7  # s that an option can say
 SPARE_SECONDS = 1.0  # read beyond --seconds, so that resampling has no end there
-SPLITS = {"train": 0, "validation": 9, "test": 10}  # as read_folds has them
 WITHOUT_EFFECT = ("output_path", "overwrite", "bare")
 
 
@@ -144,21 +142,21 @@ def _length_options(parser):
     )
     parser.add_argument(
         "--seconds",
-        type=number_up_to(LONGEST),
+        type=number_up_to(MOST_SECONDS),
         default=None,
         metavar="S",
         help="cut all recordings to this length (default: all must be equally long)",
     )
     parser.add_argument(
         "--record_start",
-        type=number_up_to(LONGEST, zero=True),
+        type=number_up_to(MOST_SECONDS, zero=True),
         default=0.0,
         metavar="S",
         help="where in each recording to begin (default 0)",
     )
     parser.add_argument(
         "--every",
-        type=number_up_to(LONGEST),
+        type=number_up_to(MOST_SECONDS),
         default=None,
         metavar="S",
         help="of long recordings a stretch of --seconds each S seconds (default: one of each)",
@@ -377,7 +375,8 @@ def _with_folds(table, facts, labels, seed):
         return table.assign(strat_fold=cohort_table.deal_folds(patients, labels, seed))
     folds = table["strat_fold"].to_numpy()
     if (folds == 0).any():
-        n = {name: int((folds == fold).sum()) for name, fold in SPLITS.items()}
+        names = ("train", "validation", "test")
+        n = {name: int((folds == cohort_table.SPLITS[name]).sum()) for name in names}
         folds = cohort_table.deal_training(folds, patients, labels, seed)
         print(
             f"split: {n['train']} to train on (folds 1 to 8; also 9 where none validates), "

@@ -19,8 +19,8 @@ COMPARISONS = """eq ne lt le gt ge logical_and logical_or logical_not logical_xo
     bitwise_or bitwise_xor bitwise_not isnan isinf isfinite"""
 REDUCTIONS = """sum mean amax amin max min std var std_mean var_mean norm linalg_vector_norm
     logsumexp argmax argmin prod cumsum cumprod topk sort argsort median any all count_nonzero
-    nansum nanmean aminmax logcumsumexp cummax cummin kthvalue median nanmedian
-    mode quantile nanquantile"""
+    nansum nanmean aminmax logcumsumexp cummax cummin kthvalue nanmedian mode
+    quantile nanquantile"""
 DISTANCES = "cdist pairwise_distance cosine_similarity cross"
 ATTENTION = "softmax _softmax log_softmax _log_softmax scaled_dot_product_attention"
 POOLS = """max_pool1d max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d

@@ -30,14 +30,8 @@ MISSING = ("", "-", "--", "nan", "na", "n/a", "null", "none", "#nv", "#n/a", "in
 SEPARATORS = (";", "\t", "|", ",", " ")
 RATE_KEYS = (
     *("sample rate", "sampling rate", "samplerate", "samplingrate", "abtastrate", "rate", "fs"),
-    *(
-        "sampling frequency",
-        "sampling freq",
-        "messrate",
-        "sample frequency",
-        "frequency",
-        "frequenz",
-    ),
+    *("sampling frequency", "sampling freq", "sample frequency", "frequency", "frequenz"),
+    "messrate",
 )
 UNIT_KEYS = ("unit", "units", "einheit")
 LEAD_KEYS = ("lead", "ableitung")

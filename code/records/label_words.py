@@ -9,19 +9,8 @@ from itertools import chain
 from common.labels import STATEMENTS
 from records import snomed
 
-UNKNOWN = (
-    "",
-    "nan",
-    "none",
-    "na",
-    "n/a",
-    "unknown",
-    "u",
-    "?",
-    "-1",
-    "-",
-    "--",
-)  # a cell without a value
+# a cell without a value
+UNKNOWN = ("", "nan", "none", "na", "n/a", "unknown", "u", "?", "-1", "-", "--")
 _SEPARATORS = re.compile(r"[;,|\n]+")
 _CODE = re.compile(r"[^a-z\s]+")  # IMI, SR, I48.0, 426783006
 _SNOMED = re.compile(r"\d{6,18}")

@@ -12,6 +12,7 @@ Example:
 """
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -20,23 +21,22 @@ from compare_commits import checked_out
 
 METHODS = ("saliency", "input_x_gradient", "gradcam", "guided_gradcam", "occlusion", "lrp")
 OPTIONS = {
-    "occlusion": "piece=25, fill=0.0",
-    "lrp": "preset='epsilon'",
+    "occlusion": {"piece": 25, "fill": 0.0},
+    "lrp": {"preset": "epsilon"},
 }  # method -> what it is called with
 FEW = {"occlusion": 2}  # method -> records, where not all of them
 WORKER = """
-import os, sys, time
+import json, os, sys, time
 sys.path.insert(0, "tests/benchmarks")
 from bench_attribution import attribute, material
 model, x, target = material(sys.argv[1])
-def call(method, n, **options):
-    return attribute(model, x[:n], target[:n], method, **options)
 answers = os.fdopen(os.dup(1), "w")
 print("ready", file=answers, flush=True)
 for line in sys.stdin:
+    method, n, options = json.loads(line)
     start = time.process_time()
     for _ in range(4):
-        eval(line)
+        attribute(model, x[:n], target[:n], method, **options)
     print((time.process_time() - start) / 4, file=answers, flush=True)
 """
 
@@ -56,8 +56,8 @@ class Side:
 
     def seconds(self, method: str) -> float:
         """Processor seconds of one call of a method, the mean of four."""
-        words = f"call({method!r}, {FEW.get(method, 64)}, {OPTIONS.get(method, '')})"
-        print(words, file=self.process.stdin, flush=True)
+        words = [method, FEW.get(method, 64), OPTIONS.get(method, {})]
+        print(json.dumps(words), file=self.process.stdin, flush=True)
         return float(self.process.stdout.readline())
 
     def close(self) -> None:
