@@ -6,6 +6,7 @@ Every writer takes signals # (n, T) whole numbers of the file's smallest unit, a
 
 import base64
 import binascii
+import json
 import struct
 import zlib
 
@@ -128,7 +129,15 @@ SCP_CODES = {
 
 
 def scp(
-    signals, names=EIGHT, rate=500, avm=2500, differences=2, huffman=True, beat=None, starts=None
+    signals,
+    names=EIGHT,
+    rate=500,
+    avm=2500,
+    differences=2,
+    huffman=True,
+    beat=None,
+    starts=None,
+    bimodal=False,
 ) -> bytes:
     """avm in nV; `beat` (reference beat # (n, length), fiducial in it, fiducials in the rhythm):
     it is taken off around each fiducial and stored in section 5; `starts` first sample of each.
@@ -156,7 +165,7 @@ def scp(
         3: struct.pack("<2B", len(names), flags) + leads,
         4: four,
         5: five,
-        6: _scp_data(signals, (avm, interval), differences, huffman),
+        6: _scp_data(signals, (avm, interval), differences, huffman, bimodal),
     }
     return _scp_file({number: body for number, body in bodies.items() if body})
 
@@ -177,7 +186,7 @@ def _scp_tags():
     return body + struct.pack("<BH", 255, 0)
 
 
-def _scp_data(signals, calibration, differences, huffman):
+def _scp_data(signals, calibration, differences, huffman, bimodal=False):
     """Multiplier and interval, how differences were taken, lengths and bits of every lead."""
     parts = []
     for row in signals:
@@ -187,7 +196,7 @@ def _scp_data(signals, calibration, differences, huffman):
         elif differences == 2:
             values[2:] = row[2:] - 2 * row[1:-1] + row[:-2]
         parts.append(_huffman(values) if huffman else values.astype("<i2").tobytes())
-    head = struct.pack("<2H2B", *calibration, differences, 0)
+    head = struct.pack("<2H2B", *calibration, differences, bimodal)
     return head + b"".join(struct.pack("<H", len(part)) for part in parts) + b"".join(parts)
 
 
@@ -299,9 +308,11 @@ def mfer(signals, names, rate=500, microvolts=2.5, little=True, block=None, null
 # ---------------------------------------------------------------- EDF and EDF+ (Kemp 1992, 2003)
 
 
-def edf(signals, names, rates=500, spans=((-3.2768, 3.2767),), unit="mV", onsets=None) -> bytes:
+def edf(
+    signals, names, rates=500, spans=((-3.2768, 3.2767),), unit="mV", onsets=None, bits=16
+) -> bytes:
     """Data records of 1 s; `spans` physical minimum and maximum of each signal (or of all); with
-    `onsets` EDF+D, whose records begin at those seconds.
+    `onsets` EDF+D, whose records begin at those seconds; of 24 `bits` BDF.
     """
     rates = [rates] * len(names) if isinstance(rates, int) else list(rates)
     spans = list(spans) * (len(names) if len(spans) == 1 else 1)
@@ -312,8 +323,8 @@ def edf(signals, names, rates=500, spans=((-3.2768, 3.2767),), unit="mV", onsets
         [unit] * len(names),
         [f"{low:g}" for low, _ in spans],
         [f"{high:g}" for _, high in spans],
-        ["-32768"] * len(names),
-        ["32767"] * len(names),
+        [str(-(2 ** (bits - 1)))] * len(names),
+        [str(2 ** (bits - 1) - 1)] * len(names),
         ["HP:0.05Hz LP:150Hz"] * len(names),
         list(map(str, rates)),
         [""] * len(names),
@@ -332,10 +343,30 @@ def edf(signals, names, rates=500, spans=((-3.2768, 3.2767),), unit="mV", onsets
     body = b""
     for k in range(n_records):
         for row, rate in zip(signals, rates, strict=True):
-            body += np.asarray(row[k * rate : (k + 1) * rate]).astype("<i2").tobytes()
+            samples = np.asarray(row[k * rate : (k + 1) * rate]).astype("<i4")
+            body += samples.view(np.uint8).reshape(-1, 4)[:, : bits // 8].tobytes()
         if onsets is not None:
             body += f"+{onsets[k]:g}\x14\x14\0".encode().ljust(60, b"\0")
-    return head.encode("latin-1") + body
+    magic = b"\xffBIOSEMI" if bits == 24 else b"0       "
+    return magic + head[8:].encode("latin-1") + body
+
+
+def kardia(signals, names, rate=300, nanovolts=500) -> bytes:
+    """A recording as AliveCor's interface for developers gives it."""
+    spelled = {**dict.fromkeys(("I", "II", "III"), "lead{}"), "aVR": "AVR", "aVL": "AVL"}
+    samples = {
+        spelled.get(name, name.upper()).format(name): np.asarray(row).tolist()
+        for name, row in zip(names, signals, strict=True)
+    }
+    wave = {"frequency": rate, "mainsFrequency": 50, "amplitudeResolution": nanovolts}
+    content = {
+        "id": "r1",
+        "recordedAt": "2021-03-01T10:00:00Z",
+        "algorithmDetermination": "normal",
+        "duration": 1000 * np.shape(signals)[1] // rate,
+        "data": {"raw": {**wave, "samples": samples}},
+    }
+    return json.dumps(content).encode()
 
 
 # ---------------------------------------------------------------- DICOM (PS3.3 A.34)

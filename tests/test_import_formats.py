@@ -107,13 +107,33 @@ def test_a_folder_of_vendor_files_is_read_file_by_file(tmp_path, monkeypatch):
     assert np.abs(raw - given).max() < 6e-4
 
 
-def test_an_npz_array_goes_in(tmp_path):
-    np.savez(tmp_path / "mine.npz", x=signals().astype(np.float32))
+@pytest.mark.parametrize("axes", [(0, 1, 2), (0, 2, 1)])
+def test_an_npz_array_goes_in_whichever_axis_time_is(tmp_path, axes):
+    np.savez(tmp_path / "mine.npz", x=signals().astype(np.float32).transpose(axes))
     out = tmp_path / "data"
     words = ["--records", tmp_path / "mine.npz", "--table", write_table(tmp_path)]
     stage(import_records, *words, "--signal_rate", RATE, "--output_path", out)
     raw, _ = imported(out)
     assert np.abs(raw - signals()).max() < 6e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("x.pt", "save its array with numpy.save"), ("x.xlsx", "save it as csv"), ("in", "unpack it")],
+)
+def test_what_no_reader_takes_is_said_with_the_way_out(tmp_path, name, message):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "all.zip").write_bytes(b"PK")
+    if name != "in":
+        (tmp_path / name).write_bytes(b"?")
+    words = ["--table", write_table(tmp_path), "--output_path", tmp_path / "data"]
+    with pytest.raises(UserError, match=f"is in a format that is not read: {message}"):
+        stage(import_records, "--records", tmp_path / name, *words)
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    words = ["--table", tmp_path / "t.parquet", "--output_path", tmp_path / "data"]
+    np.save(tmp_path / "mine.npy", signals())
+    with pytest.raises(UserError, match="is no text: save the table as csv"):
+        stage(import_records, "--records", tmp_path / "mine.npy", *words, "--signal_rate", RATE)
 
 
 @pytest.mark.parametrize("rate", ["0.04", "nan", "0", "-500", "inf", "20000"])

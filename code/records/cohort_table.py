@@ -17,6 +17,7 @@ from common.cli import whole_names
 from common.files import UserError, need_file, read_csv
 from records import label_words
 from records.csv_layout import encoding_of
+from records.recording import NOT_READ
 
 SEXES = {
     **dict.fromkeys(("m", "male", "man", "männlich", "0", "0.0"), 0.0),
@@ -46,6 +47,7 @@ _AGE = re.compile(
 YEARS = {"": 1, "y": 1, "m": 12, "w": 52.18, "d": 365.25}  # how many make a year
 SEPARATORS = ",;\t|"  # of a table's cells
 HEAD_BYTES = 1 << 16
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how Excel's files begin
 AS_TEXT = (*ID_COLUMNS, "patient_id", "labels", "scp_codes")  # 007 stays 007
 MASKED_AGE = 90.0  # "90+", or PTB-XL's 300 for everybody above 89
 # names of CODE-15 %'s columns of 0 and 1 -> SCP statements
@@ -361,7 +363,9 @@ def read_cohort_table(path: str | Path, label_columns: Sequence[str] = ()) -> pd
     """
     with open(need_file(path), "rb") as file:
         raw = file.read(HEAD_BYTES)
-    if raw[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
+    if raw[:4] not in WORKBOOKS and Path(path).suffix.lower() in NOT_READ:
+        raise UserError(f"{path} is no text: save the table as csv")
+    if raw[:4] in WORKBOOKS:
         raise UserError(f"{path} is a workbook of Excel: save its sheet as csv")
     encoding = encoding_of(raw)
     head = raw.decode(encoding, "replace").lstrip("\ufeff").splitlines()

@@ -5,7 +5,7 @@ from pathlib import Path
 from common.files import UserError
 from records import array_files, csv_files, hdf5_files, vendor_files
 from records.lead_names import arrange, lead_positions
-from records.recording import Asked, Recording
+from records.recording import Asked, Recording, refuse_other_formats
 from records.resampling import check_rate
 from records.wfdb_any import read_wfdb, record_path
 from records.wfdb_header import SEGMENTED, RecordError, said_in_comments
@@ -35,6 +35,7 @@ def read_recording(path: str | Path, asked: Asked = NOTHING) -> Recording:
         raise UserError(
             f"{path} is a folder: name one recording in it (import_records.py takes all)"
         )
+    refuse_other_formats(path)
     name = Path(path).with_suffix("") if suffix in (".dat", ".hea") else Path(path)
     raise UserError(
         f"{name}.hea does not exist: a recording is a WFDB record, or a file that ends in "

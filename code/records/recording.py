@@ -16,6 +16,23 @@ from records.resampling import check_rate
 from records.stored_arrays import StoredArray
 from records.units import UNITS, mv_per
 
+# suffixes that people try and that no reader takes -> what to do with such a file
+NOT_READ = {
+    **dict.fromkeys((".parquet", ".feather", ".arrow", ".xlsx", ".xls", ".ods"), "save it as csv"),
+    **dict.fromkeys((".pt", ".pth", ".pkl", ".pickle"), "save its array with numpy.save as .npy"),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".gz", ".7z", ".rar"), "unpack it"),
+    **dict.fromkeys(
+        (".pdf", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svg"),
+        "not a picture, but the file with the samples is needed",
+    ),
+}
+
+
+def refuse_other_formats(path: str | Path) -> None:
+    """UserError with the way out for a file that no reader takes."""
+    if way := NOT_READ.get(Path(path).suffix.lower()):
+        raise UserError(f"{path} is in a format that is not read: {way}")
+
 
 @dataclass(frozen=True)
 class Asked:

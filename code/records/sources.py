@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from common.files import UserError, read_npy
+from common.labels import LEADS
 from records import csv_files, hdf5_files
 from records.array_files import largest_array, standard_leads
 from records.readers import READERS, read_recording
-from records.recording import Asked, Columns, Recording, from_columns
+from records.recording import Asked, Columns, Recording, from_columns, refuse_other_formats
 from records.stored_arrays import StoredArray
 from records.vendor_files import looks_like_one
 from records.wfdb_segments import whole_records
@@ -98,6 +99,7 @@ def open_source(
     elif path.suffix.lower() in hdf5_files.SUFFIXES:
         source = _hdf5([path], asked)
     else:
+        refuse_other_formats(path)
         source = _array(path, asked)
 
     if twice := [name for name, count in Counter(source.names).items() if count > 1]:
@@ -125,6 +127,8 @@ def _folder(folder, asked, match, table):
     chosen = headers or parts or others
     chosen = [path for path in chosen if fnmatch.fnmatch(path.stem, match)]
     if not chosen:
+        for path in files:
+            refuse_other_formats(path)
         raise UserError(
             f"{folder} holds no recording that matches {match}: a WFDB header (.hea) or a file "
             f"that ends in {', '.join(READERS)}"
@@ -194,7 +198,9 @@ def _names_of(path, found, n_files):
 
 
 def _array(path, asked):
-    """(N, T, leads) of one file, in the usual order of the leads, or as --lead_names has it."""
+    """(N, T, leads) or (N, leads, T) of one file, in the usual order of the leads, or as
+    --lead_names has it.
+    """
     if path.suffix.lower() not in (".npy", ".npz", ".mat"):
         return Source([path.stem], lambda number, asked: read_recording(path, asked))
     values, said = (read_npy(path, mmap=True), {}) if path.suffix == ".npy" else largest_array(path)
@@ -209,7 +215,11 @@ def _array(path, asked):
         raise UserError(f"{path} does not say its sampling rate: give --signal_rate in Hz")
     if values.ndim != 3:
         raise UserError(f"{path} is {values.shape}: expected (recordings, samples, leads)")
-    names = list(asked.lead_names or said.get("leads") or standard_leads(values.shape[2], path))
+    names = asked.lead_names or said.get("leads")
+    n_leads = (len(names),) if names else (8, len(LEADS))
+    if values.shape[2] not in n_leads and values.shape[1] in n_leads:  # as networks take them
+        values = values.transpose(0, 2, 1)
+    names = list(names or standard_leads(values.shape[2], path))
 
     def read(number: int, asked: Asked) -> Recording:
         columns = Columns(values[number], names, rate, [said.get("unit")] * len(names))

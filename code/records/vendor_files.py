@@ -1,5 +1,6 @@
 """Files of electrocardiographs, through ecgdatakit: Philips XML, GE MUSE XML, HL7 aECG, SCP-ECG,
-DICOM, ISHNE, MFER, EDF; GE CardioSoft's XML by records/cardiosoft.py.
+DICOM, ISHNE, MFER, EDF, Kardia's JSON; GE CardioSoft's XML by records/cardiosoft.py, BDF by
+records/bdf.py.
 
 Its amplitudes, leads and rates were compared with the files' own numbers on the files named in
 docs/data.md, and with files made from the formats' specifications (tests/made_files.py). What it
@@ -51,7 +52,8 @@ REFERENCE = re.compile(r"[;,]? ?\(?see raw_metadata\[[^]]*\]\)?")
 LISTED = re.compile(r"\[([^],]*),[^]]*\]")
 SKEW_S = 0.001  # channels that begin further apart are not simultaneous
 NUMBERED = re.compile(r"_\d+$")  # ecgdatakit numbers leads of one name
-MAGIC = (b"ISHNE1.0", b"0       ", b"\xffBIOSEMI", b"<?xml", b"\xef\xbb\xbf<?xml")
+BDF_MAGIC = b"\xffBIOSEMI"
+MAGIC = (b"ISHNE1.0", b"0       ", BDF_MAGIC, b"<?xml", b"\xef\xbb\xbf<?xml")
 
 
 def read_vendor_recording(path: str | Path, asked: Asked) -> Recording:
@@ -59,6 +61,12 @@ def read_vendor_recording(path: str | Path, asked: Asked) -> Recording:
     path = need_file(path)
     if is_cardiosoft(path):
         return read_cardiosoft(path, asked)
+    with open(path, "rb") as file:
+        is_bdf = file.read(len(BDF_MAGIC)) == BDF_MAGIC
+    if is_bdf:
+        from records.bdf import read_bdf  # a rare file
+
+        return read_bdf(path, asked)
     part = None if asked.seconds is None else stretch_of(path, asked.start, asked.seconds)
     if part is None:
         _check_size(path)
@@ -78,9 +86,12 @@ def read_vendor_recording(path: str | Path, asked: Asked) -> Recording:
 def looks_like_one(path: str | Path) -> bool:
     """Whether a file without a known suffix begins as a vendor's file does."""
     with open(path, "rb") as file:
-        head = file.read(132)
+        head = file.read(4096)
+    kardia = head.lstrip()[:1] == b"{" and b'"recordedAt"' in head
     scp = head[8:10] == b"\0\0" and head[16:22] == b"SCPECG"
-    return head.startswith(MAGIC) or head[128:] == b"DICM" or scp or head[2:6] == b"MFR "
+    return (
+        head.startswith(MAGIC) or head[128:132] == b"DICM" or scp or kardia or head[2:6] == b"MFR "
+    )
 
 
 def _recording(record, path, asked):
@@ -170,6 +181,11 @@ def _parse(path, shown=None):
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
+        if "bimodal" in reason:
+            raise UserError(
+                f"{shown} is compressed bimodally, which is not read: write it without, or as HL7 "
+                "aECG, as the C# ECG Toolkit does (sourceforge.net/projects/ecgtoolkit-cs)"
+            ) from None
         raise UserError(
             f"{shown} is not a file that is read ({type(error).__name__}: {reason})"
         ) from None
