@@ -32,6 +32,12 @@ def is_a_stage() -> bool:
     return script == os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
+# Threads of torch that wait for their next piece of work sleep. By default they keep their core
+# busy: beside other programs on the same cores, two threads then wait for each other, and training
+# takes many times as long (tests/benchmarks/bench_training.py waiting). Results do not depend on
+# it. It is read when torch is loaded, thus before any import of it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 if is_a_stage():
     # A stage draws into files: a backend of the user's that needs a screen, or is not there, must
     # not end it. A notebook keeps its own.

@@ -14,6 +14,7 @@ Example:
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -171,6 +172,62 @@ def bootstrap(n_records: int = 2203, n_classes: int = 71, n_resamples: int = 100
     }
 
 
+STEPS = """
+import sys, time
+sys.path[:0] = [{benchmarks!r}, {code!r}]
+import bench_training
+learner, data = bench_training.learner_of("lenet"), bench_training.noise(256)
+torch = bench_training.torch
+torch.set_num_threads(2)
+start, epochs = time.perf_counter(), 0
+while time.perf_counter() - start < {seconds}:
+    bench_training.train_one_epoch(learner, data, epochs)
+    epochs += 1
+print((time.perf_counter() - start) / epochs)
+"""
+
+
+def epoch_beside(n_others: int, asleep: bool, seconds: float = 8) -> float:
+    """Seconds of a LeNet's epoch of 256 records in a process of two threads, beside n_others
+    processes that keep a core busy each. Its threads sleep while they wait, as those of the stages,
+    or wait as torch has it.
+    """
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n_others)]
+    places = {"benchmarks": str(Path(__file__).parent), "code": str(ROOT / "code")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    environment |= {"OMP_WAIT_POLICY": "PASSIVE"} if asleep else {}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", STEPS.format(**places, seconds=seconds)],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    return float(done.stdout)
+
+
+def waiting(n_rounds: int = 3) -> dict:
+    """How much faster threads that sleep while they wait are than as torch has them wait:
+    alone, and beside two busy processes. Medians of n_rounds ratios, in turn.
+    """
+    found = {}
+    for name, n_others in (("alone", 0), ("beside", 2)):
+        ratios = []
+        for _ in range(n_rounds):
+            default, ours = (
+                epoch_beside(n_others, asleep=False),
+                epoch_beside(n_others, asleep=True),
+            )
+            ratios.append(default / ours)
+        found[name] = float(np.median(ratios))
+    return {"n_rounds": n_rounds, **found}
+
+
 def auc(
     data_path: Path,
     output_path: Path,
@@ -252,6 +309,14 @@ TIMINGS = {
             "metrics, {n_records} records x {n_classes} classes",
             "{n_resamples} resamples",
             "{cpu_s:.1f} s",
+        ),
+    ),
+    "waiting": (
+        waiting,
+        (
+            "LeNet epoch, 2 threads that sleep while they wait, {n_rounds} rounds",
+            "as torch has them wait",
+            "{alone:.2f} times as fast alone, {beside:.1f} times beside two busy processes",
         ),
     ),
 }

@@ -109,6 +109,22 @@ def test_training_takes_the_same_number_of_threads_everywhere(monkeypatch):
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize(("asked", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(asked, policy):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if asked:
+        environment["OMP_WAIT_POLICY"] = asked
+    said = subprocess.run(
+        [sys.executable, "-c", "import utils, os; print(os.environ['OMP_WAIT_POLICY'])"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT / "code",
+        env=environment,
+    )
+    assert said.stdout.strip() == policy
+
+
 # ---------------------------------------------------------------- one patient, empty names
 
 
