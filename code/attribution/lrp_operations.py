@@ -30,7 +30,7 @@ from torch import Tensor
 
 from attribution import lrp_attention, lrp_normalising, lrp_weighted
 from attribution.lrp_rules import signed_epsilon
-from attribution.lrp_steps import FILLED, SMALL, Local, Rule, fitted, kinds
+from attribution.lrp_steps import FILLED, SMALL, Local, Rule, Run, Step, fitted, kinds
 from common.files import UserError
 from networks.program import Ref, Stored, references
 
@@ -70,6 +70,14 @@ class _Moving(Local):
             return None
         marks = {name: torch.zeros_like(run.values[name]) for name in step.dependent}
         return run.compute(step.node, marks, constants=1.0)
+
+
+class _Thinning(_Moving):
+    """Values that stay where they are or are moved, among zeros that nothing gave."""
+
+    def _on_constants(self, step, run):
+        ones = {name: torch.ones_like(run.values[name]) for name in step.dependent}
+        return 1 - run.compute(step.node, ones)
 
 
 class _MaxPool(Rule):
@@ -129,10 +137,14 @@ class _Proportional(Local):
 
     def backward(self, step, run, relevance):
         s, lost = quotient(relevance, run.values[step.name])
-        run.write(step, stabiliser=step.totals(lost))
+        run.write(step, bias=self.on_constants(step, run, s), stabiliser=step.totals(lost))
         pulled = self.pulled(step, run, s)
         given = [(name, run.values[name] * found) for name, found in pulled.items()]
         return given if self.part == 1 else [(name, share.mul_(self.part)) for name, share in given]
+
+    def on_constants(self, step: Step, run: Run, s: Tensor) -> Tensor | float:
+        """What constants among the terms get."""
+        return 0.0
 
 
 class _Averaging(_Proportional):
@@ -153,10 +165,18 @@ class _Averaging(_Proportional):
         return {name: upper.to(x.dtype)}
 
 
+class _Adding(_Proportional):
+    """Values added at places of others, either of which may be constant."""
+
+    def on_constants(self, step, run, s):
+        nothing = {name: torch.zeros_like(run.values[name]) for name in step.dependent}
+        return step.totals(s * run.compute(step.node, nothing))
+
+
 class _Placing(_Moving):
     """Values written at places: goes where they came from; where they are added, in proportion."""
 
-    adding = _Proportional()
+    adding = _Adding()
 
     def inputs(self, step):
         if step.named.get("reduce") is not None:
@@ -231,14 +251,13 @@ class _Dividing(Rule):
         return [(name, fitted(relevance, run.values[name]))]
 
 
-class _GatedHalf(Local):
+class _GatedHalf(Rule):
     """glu: a * sigmoid(b), half to each."""
 
     def backward(self, step, run, relevance):
         (name,) = step.dependent
-        dim = step.named["dim"]
         half = relevance / 2
-        return [(name, torch.cat([half, half], dim=dim))]
+        return [(name, torch.cat([half, half], dim=step.named["dim"]))]
 
 
 class _Item(Rule):
@@ -266,20 +285,22 @@ OPERATION_RULES: dict[str, Rule] = {
         hstack split split_with_sizes chunk tensor_split unbind flip roll pad constant_pad_nd
         reflection_pad1d replication_pad1d reflection_pad2d replication_pad2d index index_select
         gather take_along_dim masked_fill where slice_scatter select_scatter unfold diagonal
-        view_as reshape_as _unsafe_view tril triu pixel_shuffle channel_shuffle index_copy
+        view_as reshape_as _unsafe_view pixel_shuffle channel_shuffle index_copy
         max_pool2d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices
-        adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d max_unpool2d amax amin max min
+        adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d amax amin max min
         topk kthvalue cummax cummin sort median nanmedian mode upsample_nearest1d
         upsample_nearest2d _upsample_nearest_exact1d _upsample_nearest_exact2d""",
         _Moving(),
     ),
     **kinds(
         """avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
-        _adaptive_avg_pool3d cumsum diff scatter_add index_add upsample_linear1d
+        _adaptive_avg_pool3d cumsum diff upsample_linear1d
         upsample_bilinear2d upsample_bicubic2d im2col col2im std norm linalg_vector_norm quantile
         nanquantile""",
         _Proportional(),
     ),
+    **kinds("tril triu max_unpool2d", _Thinning()),
+    **kinds("scatter_add index_add", _Adding()),
     **kinds("scatter index_put", _Placing()),
     **kinds("mean sum", _Averaging()),
     "max_pool1d": _MaxPool(),

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from attribution.lrp_maps import ConvMap, DiagonalMap, LinearMap, ProductMap
 from attribution.lrp_rules import signed_epsilon
@@ -33,6 +35,17 @@ class _Bilinear(Local):
         return [(name, part * run.values[name] * found) for name, found in pulled.items()]
 
 
+def by_preset(
+    step: Step, run: Run, relevance: Tensor, source: str, linear: LinearMap
+) -> list[tuple[str, Tensor]]:
+    """Relevance of the value `source` by the preset's rule for a linear map of it."""
+    linear.scratch = run.scratch
+    result, run.book[step.label] = step.linear(
+        linear, run.values[source], run.values[step.name], relevance
+    )
+    return [(source, result)]
+
+
 class _Weighted(Rule):
     """A linear operation with weights: by the preset's rule."""
 
@@ -52,13 +65,7 @@ class _Weighted(Rule):
         return step.named["input"].name
 
     def backward(self, step, run, relevance):
-        source = self.source(step)
-        linear = self.make_map(step, run)
-        linear.scratch = run.scratch
-        result, run.book[step.label] = step.linear(
-            linear, run.values[source], run.values[step.name], relevance
-        )
-        return [(source, result)]
+        return by_preset(step, run, relevance, self.source(step), self.make_map(step, run))
 
 
 def conv_map(step: Step, run: Run) -> ConvMap:
@@ -80,8 +87,10 @@ def conv_map(step: Step, run: Run) -> ConvMap:
 
 def dense_map(step: Step, run: Run) -> LinearMap:
     """The map of a dense layer, also one per time step."""
-    named = step.named
-    return LinearMap(run.argument(named["weight"]), run.argument(named["bias"]), step.totals)
+    weight, bias = (run.argument(step.named[name]) for name in ("weight", "bias"))
+    if weight.ndim == 1:  # one output, which has no axis
+        return ProductMap(weight, F.linear, step.totals)
+    return LinearMap(weight, bias, step.totals)
 
 
 def norm_map(step: Step, run: Run) -> DiagonalMap:
@@ -91,40 +100,22 @@ def norm_map(step: Step, run: Run) -> DiagonalMap:
     return DiagonalMap(scale.to(value), shift.to(value), step.totals, value.ndim)
 
 
-class _MatrixProduct(Rule):
-    """matmul, mm, bmm, mv, dot: a dense layer where one factor is constant, else bilinear."""
+class _MatrixProduct(_Bilinear):
+    """matmul, mm, bmm, mv: a dense layer where one factor is constant, else bilinear."""
 
     dense = True
-    bilinear = _Bilinear()
-
-    def inputs(self, step):
-        return step.dependent
-
-    def factors(self, step: Step) -> tuple[object, object]:
-        """Both factors' references."""
-        first, second = list(step.named.values())[:2]
-        return first, second
 
     def forward(self, step, run):
-        return self._rule(step).forward(step, run)
-
-    def _rule(self, step):
-        return self.bilinear if len(step.dependent) > 1 else super()
+        return super().forward(step, run) if len(step.dependent) > 1 else run.compute(step.node)
 
     def backward(self, step, run, relevance):
         if len(step.dependent) > 1:
-            return self.bilinear.backward(step, run, relevance)
-        (source,) = step.dependent
-        linear = self.make_map(step, run)
-        linear.scratch = run.scratch
-        result, run.book[step.label] = step.linear(
-            linear, run.values[source], run.values[step.name], relevance
-        )
-        return [(source, result)]
+            return super().backward(step, run, relevance)
+        return by_preset(step, run, relevance, step.dependent[0], self.make_map(step, run))
 
     def make_map(self, step: Step, run: Run) -> LinearMap:
         """The product as a linear map of the factor that depends on the signals."""
-        first, second = self.factors(step)
+        first, second = list(step.named.values())[:2]
         product = getattr(torch, step.node.kind)
         if isinstance(first, Ref) and first.name in step.dependent:
             weight = run.argument(second)
@@ -136,7 +127,9 @@ class _MatrixProduct(Rule):
 
 
 class _Einsum(_MatrixProduct):
-    """einsum of any number of tensors; of all constant ones the first is the map's weight."""
+    """einsum of any number of tensors; all constant ones are one weight, because the signs of their
+    product decide what raises an output.
+    """
 
     def inputs(self, step):
         if len(step.named["tensors"]) > 1:
@@ -144,19 +137,27 @@ class _Einsum(_MatrixProduct):
         raise UserError(f"LRP has no rule for {step.node.described()} of one tensor")
 
     def make_map(self, step, run):
-        equation, operands = step.named["equation"], step.named["tensors"]
+        operands = step.named["tensors"]
         moving = [isinstance(one, Ref) and one.name in step.dependent for one in operands]
-        at, fixed = moving.index(True), moving.index(False)
-        values = [
-            None if own else run.argument(one) for one, own in zip(operands, moving, strict=True)
-        ]
+        of_weight, of_both = constants_first(step.named["equation"], moving.index(True))
+        pairs = zip(operands, moving, strict=True)
+        fixed = [run.argument(one) for one, own in pairs if not own]
+        weight = torch.einsum(of_weight, *fixed)
+        return ProductMap(weight, lambda x, one: torch.einsum(of_both, x, one), step.totals)
 
-        def product(x, weight):
-            factors = list(values)
-            factors[at], factors[fixed] = x, weight
-            return torch.einsum(equation, *factors)
 
-        return ProductMap(values[fixed], product, step.totals)
+def constants_first(equation: str, at: int) -> tuple[str, str]:
+    """An einsum's equation as two: of all tensors but one, and of that one with their product."""
+    sources, _, result = equation.replace(" ", "").partition("->")
+    terms = sources.split(",")
+    if "->" not in equation:  # what stands there once, in the order of the alphabet
+        once = sorted(letter for letter in set(sources) - set(",.") if sources.count(letter) == 1)
+        result = "..." * ("..." in sources) + "".join(once)
+    own = terms.pop(at)
+    others = dict.fromkeys("".join(terms).replace(".", ""))
+    kept = "..." * any("..." in term for term in terms)
+    kept += "".join(letter for letter in others if letter in own + result)
+    return f"{','.join(terms)}->{kept}", f"{own},{kept}->{result}"
 
 
 class _AddMM(_Weighted):
@@ -170,7 +171,8 @@ class _AddMM(_Weighted):
 
     def _map(self, step, run):
         weight = run.argument(step.named["mat2"]).mT * step.named["alpha"]
-        return LinearMap(weight, run.argument(step.named["self"]) * step.named["beta"], step.totals)
+        bias = run.argument(step.named["self"]) * step.named["beta"]
+        return LinearMap(weight, bias.reshape(-1).expand(len(weight)), step.totals)
 
 
 RULES: dict[str, Rule] = {
@@ -179,6 +181,6 @@ RULES: dict[str, Rule] = {
     "linear": _Weighted(dense_map, dense=True),
     "addmm": _AddMM(),
     "batch_norm": _Weighted(norm_map, dense=False),
-    **kinds("matmul mm bmm mv dot", _MatrixProduct()),
+    **kinds("matmul mm bmm mv", _MatrixProduct()),
     "einsum": _Einsum(),
 }

@@ -22,11 +22,11 @@ from attribution.lrp_rules import (
 )
 from attribution.lrp_steps import Rule
 from common.files import UserError
+from lrp_oracles import alpha_beta, by_rule, epsilon, flat, gamma, z_plus, z_plus_no_bias, zero
 from networks.models import AdaptiveConcatPool, Add, get_model
 from toy_networks import randomised
 
-# ---------------------------------------------------------------- the oracle: one record, one dense
-# matrix, loops
+# ---------------------------------------------------------------- each rule by one dense matrix
 
 
 def map_of(layer):
@@ -44,63 +44,6 @@ def matrix_of(layer, x):
     )
     bias = layer(x).flatten() - jacobian @ x.flatten()
     return jacobian.detach().numpy(), bias.detach().numpy()
-
-
-def plus(values):
-    return np.maximum(values, 0)
-
-
-def minus(values):
-    return np.minimum(values, 0)
-
-
-def share_out(contributions, bias, stabiliser, relevance):
-    """Relevance of one output in proportion to its inputs' contributions, its bias and its
-    stabiliser.
-    """
-    total = contributions.sum() + bias + stabiliser
-    if total == 0:
-        return np.zeros_like(contributions), 0.0, relevance
-    return (
-        contributions * relevance / total,
-        bias * relevance / total,
-        stabiliser * relevance / total,
-    )
-
-
-def zero(w, x, b, r):
-    return [share_out(x * w, b, 0.0, r)]
-
-
-def epsilon(w, x, b, r, eps=0.01):
-    z = (x * w).sum() + b
-    return [share_out(x * w, b, eps if z >= 0 else -eps, r)]
-
-
-def z_plus(w, x, b, r, eps=0.01):
-    return [share_out(plus(x) * plus(w) + minus(x) * minus(w), plus(b), eps, r)]
-
-
-def z_plus_no_bias(w, x, b, r, eps=0.01):
-    return [share_out(plus(x) * plus(w) + minus(x) * minus(w), 0.0, eps, r)]
-
-
-def gamma(w, x, b, r, g=0.4, eps=0.01):
-    c, z = x * w, (x * w).sum() + b
-    part, sign = (plus, 1) if z >= 0 else (minus, -1)
-    return [share_out(c + g * part(c), b + g * part(b), sign * eps, r)]
-
-
-def alpha_beta(w, x, b, r, alpha=2, beta=1, eps=0.01):
-    c = x * w
-    return [
-        share_out(plus(c), plus(b), eps, alpha * r),
-        share_out(minus(c), minus(b), -eps, -beta * r),
-    ]
-
-
-def flat(w, x, b, r):
-    return [share_out((w != 0).astype(float), 0.0, 0.0, r)]
 
 
 ORACLES = {
@@ -129,19 +72,9 @@ LAYERS = {
 
 
 def slow_relevance(oracle, layer, x, relevance):
-    """(relevance of the input, bias share, stabiliser share) of one record by loops over the
-    outputs.
-    """
+    """(relevance of the input, bias share, stabiliser share) of one record."""
     weights, biases = matrix_of(layer, x)
-    total, lost_to_bias, lost = np.zeros(x.numel()), 0.0, 0.0
-    for w, b, r in zip(weights, biases, relevance.flatten().numpy(), strict=True):
-        for to_input, to_bias, to_stabiliser in oracle(w, x.flatten().numpy(), b, r):
-            total, lost_to_bias, lost = (
-                total + to_input,
-                lost_to_bias + to_bias,
-                lost + to_stabiliser,
-            )
-    return total, lost_to_bias, lost
+    return by_rule(weights, biases, x.flatten().numpy(), relevance.flatten().numpy(), oracle)
 
 
 @pytest.mark.parametrize("rule", ORACLES)
