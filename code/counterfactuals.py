@@ -27,6 +27,7 @@ from torch import nn
 from counterfactual.recipes import RECIPES, check_recipes
 from utils import (
     CARDS,
+    COLUMN,
     EXPLAINING,
     STRATEGIES,
     StageParser,
@@ -93,6 +94,13 @@ def get_args_parser() -> StageParser:
         )
     parser.add_argument(
         "--max_figures", type=count, default=20, help="figures of records at most (0: none)"
+    )
+    parser.add_argument(
+        "--layout",
+        default=None,
+        choices=("page", COLUMN),
+        help="page: all leads (default); column: the four leads that change most, for a journal's "
+        "column of 85 mm",
     )
     return parser
 

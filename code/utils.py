@@ -124,7 +124,7 @@ FOR_STAGES = {
         "positive_int",
     ),
     "common.files": ("read_csv", "sha256", "write_csv"),
-    "common.labels": ("LAYOUTS", "OWN_TASK"),
+    "common.labels": ("COLUMN", "LAYOUTS", "OWN_TASK"),
     "networks.controls": ("graph_of",),
     "networks.distributed": (
         "from_main",

@@ -13,9 +13,10 @@ from attribution.explanation import ledger_words
 from attribution.job import CHUNK, Job, chunk
 from attribution.methods import get_method
 from attribution.plan import Target
+from common.ecg_column import column_of_map
 from common.ecg_paper import PAGE_SECONDS, Heat, Record, comparison, twelve_leads
 from common.figure_files import write_figure
-from common.labels import is_regression, slug
+from common.labels import COLUMN, is_regression, slug
 from common.plotting import style
 from common.words import class_in_words, method_in_words
 from networks.checkpoints import ModelInfo
@@ -213,6 +214,10 @@ def _single(job, target, position, method, absolute, name, layout):
     heat = heat_of(job, method, *_arrays(job, method, target, position), absolute)
     start, stop = _seen([heat])
     record = record_of(job, target, position, name, method_in_words(method))
+    if layout == COLUMN:
+        centre = centre_of(job, target, position)
+        cut = record.cut(start, stop), heat.cut(start, stop)
+        return column_of_map(*cut, None if centre is None else centre - start)
     on_a_page = int(PAGE_SECONDS * record.sampling_rate)
     if stop - start > on_a_page:
         stop = start + on_a_page

@@ -10,6 +10,8 @@ import textwrap
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
@@ -19,8 +21,6 @@ from common.plotting import (
     INK,
     MM_PER_MV,
     MM_PER_SECOND,
-    NEGATIVE,
-    POSITIVE,
     SIGNED_CMAP,
     calibration_pulse,
     colour_bar,
@@ -143,10 +143,10 @@ def baselines(
             where that is more than MAX_SQUEEZE the gain is halved, again and again.
     """
     room, gain = top - bottom, MM_PER_MV
-    needed, least = _needed(signal, rows, gain)
+    needed, least = room_needed(signal, rows, gain)
     while room < least.sum():
         gain /= 2
-        needed, least = _needed(signal, rows, gain)
+        needed, least = room_needed(signal, rows, gain)
     spare = room - needed.sum()
     if spare >= 0:
         steps = needed + spare / len(needed)
@@ -155,7 +155,9 @@ def baselines(
     return top - np.cumsum(steps)[:-1], gain
 
 
-def _needed(signal, rows, gain, clearance=2.0):
+def room_needed(
+    signal: np.ndarray, rows: list[list[int]], gain: float, clearance: float = 2.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Distances (mm) from the top to the first row, from row to row, and from the last row to the
     bottom: what leads and pulses need, and what they need at least. No trace leaves the paper.
     """
@@ -178,7 +180,15 @@ def _extent(signal, rows):
     return np.concatenate((up[:1], down[:-1] + up[1:], down[-1:]))
 
 
-def _draw_strip(ax, record, heat, strip, height, gain, band_width=2.8):
+def draw_strip(
+    ax: Axes,
+    record: Record,
+    heat: Heat,
+    strip: Strip,
+    height: float,
+    gain: float,
+    band_width: float = 2.8,
+) -> PathCollection:
     """One strip, its isoelectric line at `height`; returns the band."""
     x = strip.left + np.arange(strip.stop - strip.start) * MM_PER_SECOND / record.sampling_rate
     level = np.median(record.signal[:, strip.lead])
@@ -188,23 +198,30 @@ def _draw_strip(ax, record, heat, strip, height, gain, band_width=2.8):
     return heat_line(ax, x, y, values, cmap, norm, width=band_width, trace=0.55)
 
 
-def _paper(record, rows) -> tuple[float, float, float, float]:
+def paper_of(record: Record, rows: list[list[int]]) -> tuple[float, float, float, float]:
     """The paper's box: as high as the rows need with room to spare, in whole large squares, at most
     a full page.
     """
     gain = baselines(record.signal, rows, 0, 1e4)[1]
-    needed = _needed(record.signal, rows, gain)[0].sum() + 10 * len(rows)
+    needed = room_needed(record.signal, rows, gain)[0].sum() + 10 * len(rows)
     height = min(np.ceil(needed / 5) * 5, PAPER[3] - PAPER[1])
     return (*PAPER[:3], PAPER[1] + height)
 
 
-def _pulses(ax, heights, gain):
+def pulses(ax: Axes, heights: np.ndarray, gain: float) -> None:
     """A calibration pulse on every row."""
     for height in heights:
         calibration_pulse(ax, PAPER[0] + 0.7, height, gain)
 
 
-def _time_axis(ax, left, bottom, times, step, closed=True):
+def time_axis(
+    ax: Axes,
+    left: float,
+    bottom: float,
+    times: tuple[float, float],
+    step: float,
+    closed: bool = True,
+) -> None:
     """Seconds of the recording at the lower edge of the paper, from `left` on.
 
     times: (begin, length) in s; closed: with the tick at the end, where no other column begins
@@ -220,7 +237,8 @@ def _time_axis(ax, left, bottom, times, step, closed=True):
         ax.text(x, bottom - 0.5, f"{time:g}{unit}", fontsize=6, color="#333333", va="top")
 
 
-def _name(ax, lead, x, y):
+def lead_name(ax: Axes, lead: int, x: float, y: float) -> None:
+    """Name of a lead, its lower left corner at (x, y) mm."""
     ax.text(
         x,
         y,
@@ -240,14 +258,15 @@ def _name(ax, lead, x, y):
     )
 
 
-def _divider(ax, x, height):
+def divider(ax: Axes, x: float, height: float) -> None:
     """Two short ticks where one lead takes over from another, as electrocardiographs print them."""
     for side in (-1, 1):
         ends = [height + side * 2.0, height + side * 5.0]
         ax.plot([x, x], ends, color=INK, linewidth=0.8, zorder=4)
 
 
-def _head(ax, record, top):
+def head(ax: Axes, record: Record, top: float) -> None:
+    """Title and the lines below it, above a page's paper."""
     ax.text(
         PAPER[0], top + 14.5, record.title, fontsize=11.5, fontweight="bold", color=INK, va="top"
     )
@@ -255,7 +274,8 @@ def _head(ax, record, top):
     ax.text(PAPER[0], top + 7.8, record.subtitle, **style)
 
 
-def _foot(ax, gain, lines):
+def foot(ax: Axes, gain: float, lines: list[str]) -> None:
+    """Scale and last lines, at the right below a page's paper."""
     speed = f"{MM_PER_SECOND:g} mm/s   {gain:g} mm/mV"
     ax.text(PAPER[2], 20.6, speed, fontsize=7, color="#333333", va="top", ha="right")
     for number, line in enumerate(lines):
@@ -271,7 +291,7 @@ def twelve_leads(record: Record, heat: Heat, layout: str = LAYOUTS[0]) -> Figure
     """
     rows = _rows(record, layout, _shown(record, heat))
     leads = [[strip.lead for strip in row] for row in rows]
-    paper = _paper(record, leads)
+    paper = paper_of(record, leads)
     top = paper[3]
     ax = mm_axes(PAGE[0], top + HEAD)
     ecg_grid(ax, *paper)
@@ -279,24 +299,24 @@ def twelve_leads(record: Record, heat: Heat, layout: str = LAYOUTS[0]) -> Figure
     for row, height in zip(rows, heights, strict=True):
         for number, strip in enumerate(row):
             if number:
-                _divider(ax, strip.left, height)
-            band = _draw_strip(ax, record, heat, strip, height, gain)
+                divider(ax, strip.left, height)
+            band = draw_strip(ax, record, heat, strip, height, gain)
             if len(row) > 1:
-                above = gain * _early_peak(record, strip)
-                _name(ax, strip.lead, strip.left + 0.5, height + above + 1.2)
+                above = gain * early_peak(record, strip)
+                lead_name(ax, strip.lead, strip.left + 0.5, height + above + 1.2)
             else:
-                _name(ax, strip.lead, PAPER[0] + 8.5, height + 1.2)
-    _pulses(ax, heights, gain)
+                lead_name(ax, strip.lead, PAPER[0] + 8.5, height + 1.2)
+    pulses(ax, heights, gain)
     for strip in rows[-1]:
         begins = record.begins + strip.start / record.sampling_rate
         seconds = (strip.stop - strip.start) / record.sampling_rate
         step = 1.0 if seconds > 2.5 else 0.5
         closed = strip is rows[-1][-1]
-        _time_axis(ax, strip.left, paper[1], (begins, seconds), step, closed)
-    _head(ax, record, top)
+        time_axis(ax, strip.left, paper[1], (begins, seconds), step, closed)
+    head(ax, record, top)
     name = f"{heat.name} ({heat.unit})" if heat.unit else heat.name
     colour_bar(ax, band, PAPER[0] + 2, 16.5, 62, name, heat.clipped)
-    _foot(ax, gain, [line for line in (heat.note, *record.foot) if line])
+    foot(ax, gain, [line for line in (heat.note, *record.foot) if line])
     return ax.figure
 
 
@@ -329,7 +349,7 @@ def _rows(record, layout, leads):
     return [*rows, [Strip(RHYTHM_LEAD, 0, n, left)]]
 
 
-def _early_peak(record, strip):
+def early_peak(record: Record, strip: Strip) -> float:
     """Height (mV) of a strip's first 8 mm above its isoelectric line: its name goes above that."""
     stop = strip.start + round(8 / MM_PER_SECOND * record.sampling_rate)
     lead = np.nan_to_num(record.signal[:, strip.lead])
@@ -361,15 +381,15 @@ def comparison(record: Record, heats: list[Heat], centre: int | None = None) -> 
         _column_name(ax, left + 0.5, heat.name, width)
         for lead, height in enumerate(heights):
             strip = Strip(lead, 0, length, left)
-            band = _draw_strip(ax, piece, own, strip, height, gain, band_width=2.4)
-        _time_axis(ax, left, paper[1], (piece.begins, piece.seconds), 0.5)
+            band = draw_strip(ax, piece, own, strip, height, gain, band_width=2.4)
+        time_axis(ax, left, paper[1], (piece.begins, piece.seconds), 0.5)
         colour_bar(ax, band, left + 3, 16.5 + raised, min(width - 8, 45), "")
         place = {"fontsize": 6, "color": "#333333", "va": "top", "linespacing": 1.15}
         ax.text(left + 3, 11.7 + raised, "\n".join(note), **place)
     for lead, height in enumerate(heights):
-        _name(ax, lead, PAPER[0] + 8.5, height + 1.2)
-    _pulses(ax, heights, gain)
-    _head(ax, record, PAPER[3])
+        lead_name(ax, lead, PAPER[0] + 8.5, height + 1.2)
+    pulses(ax, heights, gain)
+    head(ax, record, PAPER[3])
     words = _comparison_foot(piece, gain)
     ax.text(PAPER[0], 4.4, words, fontsize=6.5, color="#333333", va="bottom")
     return ax.figure
@@ -411,92 +431,3 @@ def _comparison_foot(piece, gain):
     )
     times = f"{piece.begins:.2f} to {piece.begins + piece.seconds:.2f} s of the record"
     return "; ".join([times, *piece.foot, scale, f"{MM_PER_SECOND:g} mm/s, {gain:g} mm/mV"])
-
-
-# ---------------------------------------------------------------- before and after
-
-
-@dataclass
-class Mark:
-    """One change to be pointed at: in which lead, at which sample of the piece drawn, in words."""
-
-    lead: int
-    sample: int
-    words: str
-
-
-def before_after(record: Record, edited: np.ndarray, marks: list[Mark]) -> Figure:
-    """A page with a piece of a record in four columns of three leads, as it was (blue, where it
-    differs) and as it was edited (dark), the change shaded and every mark in words beside it.
-
-    edited  # (T, 12) mV, as long as the record: 2.5 s at most
-    """
-    columns = FOUR_COLUMNS.tolist()
-    rows = [list(row) for row in zip(*columns, strict=True)]
-    both = Record(np.concatenate([record.signal, edited]), record.sampling_rate)
-    paper = _paper(both, rows)
-    ax = mm_axes(PAGE[0], paper[3] + HEAD)
-    ecg_grid(ax, *paper)
-    heights, gain = baselines(both.signal, rows, paper[1] + 1, paper[3] - 1)
-    left = PAPER[0] + MARGIN
-    for number, column in enumerate(columns):
-        start = left + number * 2.5 * MM_PER_SECOND
-        for lead, height in zip(column, heights, strict=True):
-            own = [mark for mark in marks if mark.lead == lead]
-            _change(ax, record, edited, lead, (start, height, gain), own)
-            strip = Strip(lead, 0, len(edited), start)
-            if number:
-                _divider(ax, start, height)
-            above = gain * _early_peak(record, strip)
-            _name(ax, lead, start + 0.5, height + above + 1.2)
-        closed = number == len(columns) - 1
-        _time_axis(ax, start, paper[1], (record.begins, record.seconds), 0.5, closed)
-    _pulses(ax, heights, gain)
-    _head(ax, record, paper[3])
-    for number, (words, colour) in enumerate(KEY):
-        style = {"fontsize": 8, "fontweight": "bold", "va": "top", "ha": "right"}
-        ax.text(PAPER[2], paper[3] + 14.2 - 4 * number, words, color=colour, **style)
-    _foot(ax, gain, record.foot)
-    return ax.figure
-
-
-KEY = (
-    ("blue line: as recorded", NEGATIVE),
-    ("dark line: as it would have to be", INK),
-    ("shaded: the change", POSITIVE),
-)
-CHANGED = 0.004  # mV: less is not seen
-NAME_MM = 8.0  # width of a lead's name, which no mark may cover
-MARK_MM = 19.0  # width of a mark's words: they stand above the trace beside them
-
-
-def _change(ax, record, edited, lead, place, marks):
-    """One lead before and after, at (left, isoelectric line, gain) in mm."""
-    left, height, gain = place
-    x = left + np.arange(len(edited)) * MM_PER_SECOND / record.sampling_rate
-    level = np.median(record.signal[:, lead])
-    before, after = (height + gain * (one[:, lead] - level) for one in (record.signal, edited))
-    differs = np.abs(record.signal[:, lead] - edited[:, lead]) > CHANGED
-    if differs.any():
-        near = differs.copy()
-        near[1:] |= differs[:-1]
-        near[:-1] |= differs[1:]
-        ax.fill_between(
-            x, before, after, where=near, color=POSITIVE, alpha=0.25, linewidth=0, zorder=1
-        )
-        ax.plot(x, np.where(near, before, np.nan), color=NEGATIVE, linewidth=0.7, zorder=2)
-    ax.plot(x, after, color=INK, linewidth=0.6, zorder=3, solid_joinstyle="round")
-    for number, mark in enumerate(marks):
-        beside = slice(mark.sample, mark.sample + round(MARK_MM / (x[1] - x[0])))
-        top = max(before[beside].max(), after[beside].max()) + 3.2 * number
-        ax.annotate(
-            mark.words,
-            (x[mark.sample], top),
-            (max(x[mark.sample] + 1.5, left + NAME_MM), top + 2.0),
-            fontsize=7,
-            fontweight="bold",
-            color=POSITIVE,
-            va="bottom",
-            zorder=6,
-            bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8},
-        )

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 WINDOWS = ("windows", "centre_crop")  # what of a record is explained and predicted
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 FOLLOWERS = {"I": ("aVL",), "II": ("III", "aVF")}  # change by the same mV, by Einthoven's law
-LAYOUTS = ("12x1", "3x4")  # of the leads on a page: one a row; four columns of three, lead II below
+COLUMN = "column"  # few leads, for a journal's column
+LAYOUTS = ("12x1", "3x4", COLUMN)  # of leads: one a row; four columns of three, lead II below; few
 
 # PTB-XL's 71 SCP-ECG statements (scp_statements.csv, Wagner et al., Sci Data 7:154, CC BY 4.0):
 # statement -> (superclass, subclass, is a form statement, is a rhythm statement, description).

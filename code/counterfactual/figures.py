@@ -11,7 +11,9 @@ from matplotlib.patches import Patch
 
 from attribution.figures import age_and_sex, quality_note, true_labels
 from attribution.plan import Target
-from common.ecg_paper import Mark, Record, before_after
+from common.ecg_changes import Mark, before_after
+from common.ecg_column import column_before_after
+from common.ecg_paper import Record
 from common.figure_files import write_figure
 from common.labels import LEADS, slug
 from common.plotting import INK, NEGATIVE, POSITIVE, style
@@ -28,12 +30,18 @@ SHOWN_INTERVALS = ("II",)  # where a changed interval is marked: it is the same 
 
 
 def draw(
-    job: Job, tables: dict[str, pd.DataFrame], signals: dict[str, np.ndarray], most: int
+    job: Job,
+    tables: dict[str, pd.DataFrame],
+    signals: dict[str, np.ndarray],
+    most: int,
+    column: bool = False,
 ) -> list[Path]:
     """Draw the first records of each target in turn, at most `most`: the written paths.
 
     signals  pathology -> (n, T, 12) edited, in the order of the target's rows
+    column   for a journal's column, else on a page
     """
+    drawn = column_before_after if column else before_after
     style()
     deepest = max(len(target.rows) for target in job.targets)
     wanted = [
@@ -44,16 +52,17 @@ def draw(
     ]
     written = []
     for target, place in wanted[:most]:
-        figure = record_figure(job, target, place, tables, signals[target.name][place])
+        contents = record_contents(job, target, place, tables, signals[target.name][place])
+        figure = drawn(*contents)
         name = f"{slug(target.name)}_{job.data.ecg_id[target.rows[place]]}"
         written += write_figure(figure, job.folder / name, FORMATS, dpi=200)
     return written
 
 
-def record_figure(
+def record_contents(
     job: Job, target: Target, place: int, tables: dict[str, pd.DataFrame], edited: np.ndarray
-) -> Figure:
-    """One record before and after, its edits marked in mV and ms."""
+) -> tuple[Record, np.ndarray, list[Mark]]:
+    """A piece of one record with its title, the piece edited, its edits marked in mV and ms."""
     data, row = job.data, int(target.rows[place])
     ecg_id = data.ecg_id[row]
     lines = {
@@ -75,7 +84,7 @@ def record_figure(
     title, subtitle = in_plain_words(answer), what_and_how_far(answer, lines["edits"])
     record = Record(before[piece], data.sampling_rate, title, subtitle, foot, begins=first)
     marks = _marks(lines["edits"], before[piece], edited[piece])
-    return before_after(record, edited[piece].astype(float), marks)
+    return record, edited[piece].astype(float), marks
 
 
 def in_plain_words(answer: pd.Series) -> str:

@@ -13,6 +13,7 @@ from attribution.plan import choose_targets
 from common.cli import say_left_out, say_results
 from common.figure_files import write_figure
 from common.files import read_csv, read_npz, sha256, write_csv
+from common.labels import COLUMN
 from common.stage import Stage
 from counterfactual import concept_job, groups
 from counterfactual.edits import limits_of
@@ -41,6 +42,7 @@ SETTINGS = (
     "limit",
     "seed",
     "max_figures",
+    "layout",
     "add_concept",
     "remove_concept",
 )
@@ -120,7 +122,7 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, switched: list[Path
     write_csv(job.folder / "groups.csv", grouped.round(4))
     write_csv(job.folder / "card.csv", held.round(4))
     signals = {one.name: read_npz(job.signals_path(one))["signals"] for one in job.targets}
-    drawn = figures.draw(job, tables, signals, args.max_figures)
+    drawn = figures.draw(job, tables, signals, args.max_figures, args.layout == COLUMN)
     if len(grouped):
         drawn += write_figure(figures.group_figure(grouped), job.folder / "groups", figures.FORMATS)
     names = ("counterfactuals", "edits", "alone", "groups", "card")

@@ -9,7 +9,7 @@ from common.words import method_in_words
 from records.dataset import TABLE
 from records.quality import flag_in_words, flags_of
 from reporting.fragments import caption_of, columns_of, quality_lines
-from reporting.local import viewed_records
+from reporting.local import viewed_records, why_first
 from reporting.page import (
     details,
     figure,
@@ -126,6 +126,7 @@ def _local_part(run, folder, own):
     records = viewed_records(run, folder)
     pictures = run.files(f"{folder}/**/*.png")
     if records:
+        yield paragraph(why_first(run, records[0]), "soft")
         yield viewer(book(records), f"Explained ECGs of {folder}")
         where = f"{run.folder.name}/{folder}/"
         n = len(pictures)

@@ -1,6 +1,7 @@
 """The explained ECGs of a run as the viewer shows them."""
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from common.files import UserError, read_csv, read_npz
 from common.labels import is_regression, slug
-from common.words import METHODS
+from common.words import CONTROLS, METHODS, method_in_words
 from reporting.run import Run
 from reporting.viewer import UNSEEN, ViewedMap, ViewedRecord, prediction_table
 
@@ -22,6 +23,11 @@ AS_TEXT = {
 PREDICTED = 8  # most probable classes beside an ECG
 CELLS_SHOWN = 8  # per ECG, class and method
 RECORDS = "records.npz"  # signals and segments of what was explained
+STANDINGS = "sanity/standings.csv"
+# the order where a run's methods have not been checked: first those whose values add up to the
+# answer, or to what a piece took away, and which foresaw edits made by none of them on our own
+# networks (docs/results.md); saliency looks like noise, LRP's default like the size of the signal
+UNCHECKED = ("ig", "shapley", "occlusion", "deeplift", "gradient_shap", "lrp:epsilon", "lrp")
 
 
 def viewed_records(run: Run, folder: str) -> list[ViewedRecord]:
@@ -83,7 +89,7 @@ def _viewed(run, place, kept, row, maps, cells, ecg_id):
         explained = {name: explained[name] for name in dict.fromkeys([*likely, *explained])}
     shown = []
     for name, methods in explained.items():
-        for method in sorted(methods, key=_place):
+        for method in in_order(run, methods):
             shown.append(_viewed_map(name, method, *methods[method]))
     own = cells[cells["ecg_id"] == ecg_id].drop(columns="ecg_id")
     own = own[own["rank"] <= CELLS_SHOWN]
@@ -100,11 +106,47 @@ def _viewed(run, place, kept, row, maps, cells, ecg_id):
     )
 
 
-def _place(method):
-    """Methods in the order of the glossary, presets after their method."""
-    names = list(METHODS)
-    name = method.split(":")[0]
-    return (names.index(name) if name in names else len(names), method)
+def in_order(run: Run, methods: Mapping[str, tuple[dict, int]]) -> list[str]:
+    """Methods (name -> stored arrays and row) as they are shown: those that speak of leads first,
+    in the order of the run's checks, else of UNCHECKED, else of the glossary; controls last.
+    """
+    orders = (_checked(run), UNCHECKED, list(METHODS))
+
+    def place(name):
+        arrays, _ = methods[name]
+        places = [_index(order, name) for order in orders]
+        places[2] = _index(orders[2], name.split(":")[0])  # presets beside their method
+        return (name in CONTROLS, not arrays.get("has_lead_axis", True), *places, name)
+
+    return sorted(methods, key=place)
+
+
+def _checked(run):
+    """Methods in the order in which the run's checks place them."""
+    table = run.csv(STANDINGS)
+    return [] if table is None else list(table["method"])
+
+
+def _index(order, name):
+    return order.index(name) if name in order else len(order)
+
+
+def why_first(run: Run, record: ViewedRecord) -> str:
+    """Why the map that is shown first of a record is that one; empty without a choice."""
+    shown = list(dict.fromkeys(one.method for one in record.maps))
+    if len(shown) < 2:
+        return ""
+    start = f"Shown first is {method_in_words(shown[0])}"
+    if shown[0] in _checked(run):
+        return (
+            f"{start}, which the checks of this network's methods place before the others that are "
+            f"here and speak of single leads ({STANDINGS})."
+        )
+    adds_up = ", because its values add up to the network's answer" if shown[0] == "ig" else ""
+    return (
+        f"{start}{adds_up}. Which method fits this network best has not been checked "
+        "(sanity_checks.py)."
+    )
 
 
 def _title(place, ecg_id):

@@ -16,11 +16,11 @@ from networks.checkpoints import ModelInfo
 from records.dataset import Dataset
 from records.quality import flag_in_words, flags_of
 from reporting.fragments import Finding, interval, is_score, named
-from reporting.local import AS_TEXT, SIGNAL, condensed, viewed_records
+from reporting.local import AS_TEXT, SIGNAL, condensed, viewed_records, why_first
 from reporting.page import PageSection, details, findings_list, join, page, paragraph, table, viewer
 from reporting.performance import CHANCE, beats_chance, scores_of, unlike_training
 from reporting.run import Run
-from reporting.viewer import UNSEEN, book, prediction_table
+from reporting.viewer import UNSEEN, ViewedMap, ViewedRecord, book, prediction_table
 
 # measurement -> (in words, unit, lower and upper normal limit of adults)
 # PR, QRS, axis: Surawicz et al. (2009), doi:10.1161/CIRCULATIONAHA.108.191095; QTc: Rautaharju et
@@ -233,7 +233,7 @@ def _tone(rows):
     return "warn" if rows["out_of_distribution"].any() else ""
 
 
-def sentences(run: Run, folder: Path) -> Iterator[Finding]:
+def sentences(run: Run, folder: Path, record: ViewedRecord) -> Iterator[Finding]:
     """What the page says first: the answer, how sure, where it looks, signal, measurements, how
     like the training records.
     """
@@ -246,7 +246,7 @@ def sentences(run: Run, folder: Path) -> Iterator[Finding]:
     text = how_sure(run, prediction)
     if text:
         yield Finding("How sure:", text, "prediction", "metrics.json")
-    text = strongest_cells(read_csv(folder / "cells.csv", **AS_TEXT), prediction)
+    text = strongest_cells(read_csv(folder / "cells.csv", **AS_TEXT), record.maps)
     if text:
         yield Finding("Where the map is:", text, "ecg", "the ECG below")
     notes = condensed(read_csv(folder / NOTES)).fillna("")
@@ -309,21 +309,31 @@ def how_sure(run: Run, prediction: pd.DataFrame, most: int = 3) -> str:
 
 
 def strongest_cells(
-    cells: pd.DataFrame, prediction: pd.DataFrame, classes: int = 2, most: int = 3
+    cells: pd.DataFrame, maps: Sequence[ViewedMap], classes: int = 2, most: int = 3
 ) -> str:
-    """Where the first method's map is densest, of the classes that `prediction` holds likeliest."""
+    """Where the map that is shown first is densest, of the first classes of `maps`."""
+    first = {}
+    for one in maps:
+        first.setdefault(one.pathology, one)
     parts = []
-    likely = [name for name in prediction["class"] if name in set(cells["pathology"])]
-    for pathology in likely[:classes]:
-        rows = cells[cells["pathology"] == pathology]
-        method = rows["method"].iloc[0]
-        top = rows[rows["method"] == method].sort_values("rank").head(most)
+    for shown in list(first.values())[:classes]:
+        own = (cells["pathology"] == shown.pathology) & (cells["method"] == shown.method)
+        for_and_against = shown.signed and "per mV" not in shown.unit
         where = [
-            f"{row.lead} ({SEGMENTS.get(row.segment, row.segment)})" for row in top.itertuples()
+            _cell_in_words(row, for_and_against)
+            for row in cells[own].sort_values("rank").head(most).itertuples()
         ]
-        parts.append(f"for {pathology}, {method_in_words(method)} is densest in {named(where)}")
+        name = method_in_words(shown.method)
+        parts.append(f"for {shown.pathology}, {name} is densest in {named(where)}")
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _cell_in_words(row, for_and_against):
+    """V2 (peak of R), V5 (peak of R, against it), all leads (P wave)"""
+    lead = row.lead if isinstance(row.lead, str) else "all leads"
+    against = ", against it" if for_and_against and row.signed_density < 0 else ""
+    return f"{lead} ({SEGMENTS.get(row.segment, row.segment)}{against})"
 
 
 def measured_in_words(notes: pd.DataFrame) -> tuple[str, str]:
@@ -381,10 +391,11 @@ def write_page(run: Run, folder: Path, name: str) -> Path:
     at, the records it resembles, all classes.
     """
     records = viewed_records(run, folder.name)
-    said = list(sentences(run, folder))
+    said = list(sentences(run, folder, records[0]))
+    seen = [paragraph(why_first(run, records[0]), "soft"), viewer(book(records), f"ECG {name}")]
     sections = [
         PageSection("findings", "What the network says", findings_list(said)),
-        PageSection("ecg", "The ECG", viewer(book(records), f"ECG {name}")),
+        PageSection("ecg", "The ECG", join(seen)),
         PageSection("prediction", "All classes", all_classes(run, folder)),
     ]
     if (folder / NEIGHBOURS).is_file():

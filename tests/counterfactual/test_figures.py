@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from matplotlib.collections import FillBetweenPolyCollection
 
-from common.ecg_paper import Mark, Record, before_after
+from common.ecg_changes import Mark, before_after
+from common.ecg_paper import Record
 from common.labels import LEADS
 from counterfactual.figures import _marks, group_figure, in_plain_words, what_and_how_far
 from counterfactual.groups import GROUP_COLUMNS

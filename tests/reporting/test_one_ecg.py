@@ -9,7 +9,7 @@ import pytest
 
 from known_ecg import known_ecg, regular
 from networks.seeds import runs_beside
-from reporting.local import AS_TEXT, condensed
+from reporting.local import AS_TEXT, STANDINGS, condensed, in_order, why_first
 from reporting.one_ecg import (
     all_classes,
     doubt_in_words,
@@ -22,7 +22,7 @@ from reporting.one_ecg import (
     with_range,
 )
 from reporting.run import Run
-from reporting.viewer import UNSEEN, prediction_table
+from reporting.viewer import UNSEEN, ViewedMap, prediction_table
 
 
 @pytest.mark.parametrize("rate", [100, 500])
@@ -158,15 +158,54 @@ def test_how_sure_and_why_are_read_from_the_tables():
     assert how_sure(SimpleNamespace(json=lambda name: {}, info=info), table) == ""
     info.modelname = "imported"
     assert how_sure(run, table).startswith("on ECGs (whether it was trained on some of them is not")
+
+
+def test_the_map_that_is_shown_first_is_the_one_that_is_spoken_of():
     rows = [
-        ("AMI", "ig", "V2", "R-Peak", 1),
-        ("AMI", "ig", "V3", "jt", 2),
-        ("AMI", "lrp", "I", "tp", 1),
+        ("AMI", "saliency", "I", "tp", 1, -1.0),
+        ("AMI", "ig", "V3", "jt", 2, -0.1),
+        ("AMI", "ig", "V2", "R-Peak", 1, 0.3),
+        ("AMI", "gradcam", np.nan, "tp", 1, 0.1),
     ]
-    cells = pd.DataFrame(rows, columns=["pathology", "method", "lead", "segment", "rank"])
-    assert strongest_cells(cells, table) == (
-        "For AMI, Integrated Gradients is densest in V2 (peak of R) and V3 (ST segment)."
+    names = ["pathology", "method", "lead", "segment", "rank", "signed_density"]
+    cells = pd.DataFrame(rows, columns=names)
+    values = np.zeros((10, 12))
+    maps = [
+        ViewedMap("AMI", "ig", values, True, "logit"),
+        ViewedMap("AMI", "gradcam", values, False, ""),
+        ViewedMap("AMI", "saliency", values, True, "logit per mV"),
+    ]
+    assert strongest_cells(cells, maps) == (
+        "For AMI, Integrated Gradients is densest in V2 (peak of R) and V3 (ST segment, against "
+        "it)."
     )
+    assert strongest_cells(cells, maps[1:]) == (
+        "For AMI, Grad-CAM is densest in all leads (between T and the next P)."
+    )
+    assert strongest_cells(cells, maps[2:]).endswith(
+        "in I (between T and the next P)."
+    )  # no for or against
+
+
+def test_the_order_of_maps_is_that_of_the_checks_else_of_what_adds_up(tmp_path):
+    run = Run(tmp_path, None)
+    told = {"has_lead_axis": np.array(True)}
+    methods = {name: (told, 0) for name in ("saliency", "lrp", "input_magnitude", "ig", "random")}
+    methods["gradcam"] = ({"has_lead_axis": np.array(False)}, 0)
+    order = in_order(run, methods)
+    assert order == ["ig", "lrp", "saliency", "gradcam", "random", "input_magnitude"]
+    record = SimpleNamespace(maps=[ViewedMap("AMI", name, None, True, "") for name in order])
+    assert "because its values add up" in why_first(run, record)
+    assert "has not been checked" in why_first(run, record)
+    (tmp_path / "sanity").mkdir()
+    ranked = pd.DataFrame({"method": ["gradcam", "lrp", "ig", "input_magnitude", "random"]})
+    ranked.to_csv(tmp_path / STANDINGS, index=False)
+    run = Run(tmp_path, None)
+    order = in_order(run, methods)
+    assert order == ["lrp", "ig", "saliency", "gradcam", "input_magnitude", "random"]
+    record = SimpleNamespace(maps=[ViewedMap("AMI", name, None, True, "") for name in order])
+    assert "LRP, which the checks of this network's methods place before" in why_first(run, record)
+    assert why_first(run, SimpleNamespace(maps=record.maps[:1])) == ""
 
 
 @pytest.mark.parametrize(("simulated", "said"), [(True, True), (False, False)])

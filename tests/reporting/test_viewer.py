@@ -203,6 +203,8 @@ def test_the_colour_limit_the_layout_and_a_click_on_a_cell_change_the_picture(op
         pictures.append(picture_of(browser))
     browser.execute_script("document.querySelector('tr.choice:not([hidden])').click()")
     pictures.append(picture_of(browser))
+    browser.execute_script("document.querySelector('[data-part=wave]').click()")
+    pictures.append(picture_of(browser))
     assert len(set(pictures)) == len(pictures)
     assert browser.execute_script("return document.querySelectorAll('[aria-selected]').length") == 1
 
@@ -221,6 +223,24 @@ def test_pointing_at_the_paper_reads_lead_time_voltage_relevance_and_segment(ope
     expected = f"V1 · 1.00 s · {record.signal[100, 6]:.2f} mV · relevance"
     assert words.startswith(expected)
     assert words.endswith(f"segment {SEGMENTS[record.segments[100, 6]]}")
+
+
+def test_one_colour_per_wave_is_the_mean_over_the_wave(open_page):
+    browser = open_page()
+    means = browser.execute_script(
+        """const v = document.querySelector('.viewer').viewer;
+        document.querySelector('[data-part=wave]').click();
+        return Array.from(v.shown.values)"""
+    )
+    record = make_record()
+    shown = np.array(means).reshape(12, 500)[6]
+    stored = np.round(record.maps[0].values[:, 6] / np.abs(record.maps[0].values).max() * 127)
+    expected = np.repeat(stored.reshape(50, 10).mean(axis=1), 10)  # waves of ten samples
+    assert np.allclose(shown, expected, atol=1e-4)
+    legend = browser.execute_script(
+        "return document.querySelector('[data-part=legend]').textContent"
+    )
+    assert "Each wave has its mean" in legend
 
 
 def test_arrow_keys_read_the_trace(open_page):

@@ -26,7 +26,7 @@ class Viewer {
     this.hover = root.querySelector(".hover");
     this.record = this.map = 0;
     this.marked = this.cursor = null;
-    this.absolute = false;
+    this.absolute = this.byWave = false;
     this.zoom = Math.min(1, Math.max(0.6, (this.paper.clientWidth - 8) / this.fullWidth()));
     this.bind();
     this.chooseRecord(0);
@@ -46,6 +46,9 @@ class Viewer {
     this.part("map").addEventListener("change", event => this.chooseMap(+event.target.value));
     this.part("absolute").addEventListener("change", event => {
       this.absolute = event.target.checked; this.draw();
+    });
+    this.part("wave").addEventListener("change", event => {
+      this.byWave = event.target.checked; this.draw();
     });
     this.part("limit").addEventListener("input", () => this.draw());
     this.part("zoom").addEventListener("input", event => {
@@ -72,6 +75,7 @@ class Viewer {
       m: () => this.chooseMap((this.map + 1) % n),
       M: () => this.chooseMap((this.map + n - 1) % n),
       a: () => { this.part("absolute").click(); },
+      w: () => { this.part("wave").click(); },
       "+": () => this.setZoom(this.zoom * 1.25),
       "-": () => this.setZoom(this.zoom / 1.25),
       n: () => this.chooseRecord((this.record + 1) % this.book.records.length),
@@ -128,6 +132,7 @@ class Viewer {
     maps.replaceChildren();
     record.maps.forEach((map, i) => maps.append(new Option(map.title, i)));
     maps.disabled = record.maps.length === 0;
+    this.part("wave").disabled = !record.segments || record.maps.length === 0;
     this.part("record").value = number;
     for (const name of ["cells", "prediction", "notes"]) this.table(name, record[name]);
     this.marked = this.cursor = null;
@@ -197,6 +202,21 @@ class Viewer {
     return Math.max(1, sizes[Math.min(sizes.length - 1, Math.floor(sizes.length * percent / 100))]);
   }
 
+  // the mean over each wave of each beat in the place of its samples' own values
+  ofWaves(values, segments) {
+    const n = this.current().n, means = new Float32Array(values.length);
+    for (let from = 0, to; from < values.length; from = to) {
+      let sum = 0, seen = 0;
+      to = from;
+      do {
+        if (values[to] !== UNSEEN_MAP) { sum += values[to]; seen++; }
+        to++;
+      } while (to % n !== 0 && segments[to] === segments[from]);
+      means.fill(seen ? sum / seen : UNSEEN_MAP, from, to);
+    }
+    return means;
+  }
+
   colour(share, signed) {
     const full = signed ? (share < 0 ? BLUE : RED) : MAGENTA;
     const depth = Math.min(1, Math.abs(share)) ** 0.8;
@@ -261,8 +281,10 @@ class Viewer {
   draw() {
     const record = this.current(), map = record.maps[this.map];
     const signal = this.array(record.signal, Int16Array);
-    const values = map ? this.array(map.values, Int8Array) : null;
     const segments = record.segments ? this.array(record.segments, Uint8Array) : null;
+    const byWave = Boolean(map && segments && this.byWave);
+    const samples = map ? this.array(map.values, Int8Array) : null;
+    const values = byWave ? this.ofWaves(samples, segments) : samples;
     const strips = this.strips(), scale = PX_PER_MM * this.zoom;
     const width = Math.ceil(this.fullWidth() * this.zoom), height = Math.ceil(this.height * scale);
     const ratio = Math.min(window.devicePixelRatio || 1, 3);
@@ -272,7 +294,7 @@ class Viewer {
     pen.scale(ratio * scale, ratio * scale);
     pen.fillStyle = "#fff"; pen.fillRect(0, 0, width / scale, height / scale);
     const signed = Boolean(map && map.signed && !this.absolute);
-    this.shown = { strips, scale, values, signal, segments, record, map };
+    this.shown = { strips, scale, values, signal, segments, record, map, byWave };
     if (values) {
       const limit = this.limit(values);
       strips.forEach(strip => this.heat(pen, strip, values, limit, signed));
@@ -283,7 +305,7 @@ class Viewer {
     if (this.cursor) this.mark_cursor(pen, strips);
     this.part("zoom").value = Math.round(100 * this.zoom);
     this.part("legend").textContent = map
-      ? `${map.title}. ${signed ? "Vermillion: for it, blue: against it." : "Darker: more relevance."} ${map.note}`
+      ? `${map.title}. ${signed ? "Vermillion: for it, blue: against it." : "Darker: more relevance."}${byWave ? " Each wave has its mean." : ""}${samples.includes(UNSEEN_MAP) ? " Grey: not read by the network." : ""} ${map.note}`
       : "No map: the signal alone.";
     this.canvas.setAttribute("aria-label", `${record.title}. ${this.part("legend").textContent} `
       + "The tables beside it say in words where the relevance lies.");
@@ -376,12 +398,12 @@ class Viewer {
 
   // lead, time, voltage, relevance and segment of one sample
   words(strip, t) {
-    const { values, signal, segments, record, map } = this.shown;
+    const { values, signal, segments, record, map, byWave } = this.shown;
     const at = strip.lead * record.n + t, words = [LEADS[strip.lead], `${(t / record.rate).toFixed(2)} s`];
     if (signal[at] !== UNSEEN_MV) words.push(`${(signal[at] / 1000).toFixed(2)} mV`);
     if (values) {
       words.push(values[at] === UNSEEN_MAP ? "not seen by the network"
-        : `relevance ${(values[at] / 127 * map.largest).toPrecision(2)} ${map.unit}`);
+        : `${byWave ? "mean " : ""}relevance ${(values[at] / 127 * map.largest).toPrecision(2)} ${map.unit}`);
     }
     if (segments) words.push(`segment ${this.book.segments[segments[at]]}`);
     return words.join(" · ");

@@ -1,0 +1,120 @@
+"""A record before and after: what was changed in it, on ECG paper."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from common.ecg_paper import (
+    FOUR_COLUMNS,
+    HEAD,
+    MARGIN,
+    PAGE,
+    PAPER,
+    Record,
+    Strip,
+    baselines,
+    divider,
+    early_peak,
+    foot,
+    head,
+    lead_name,
+    paper_of,
+    pulses,
+    time_axis,
+)
+from common.plotting import INK, MM_PER_SECOND, NEGATIVE, POSITIVE, ecg_grid, mm_axes
+
+
+@dataclass
+class Mark:
+    """One change to be pointed at: in which lead, at which sample of the piece drawn, in words."""
+
+    lead: int
+    sample: int
+    words: str
+
+
+def before_after(record: Record, edited: np.ndarray, marks: list[Mark]) -> Figure:
+    """A page with a piece of a record in four columns of three leads, as it was (blue, where it
+    differs) and as it was edited (dark), the change shaded and every mark in words beside it.
+
+    edited  # (T, 12) mV, as long as the record: 2.5 s at most
+    """
+    columns = FOUR_COLUMNS.tolist()
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    both = Record(np.concatenate([record.signal, edited]), record.sampling_rate)
+    paper = paper_of(both, rows)
+    ax = mm_axes(PAGE[0], paper[3] + HEAD)
+    ecg_grid(ax, *paper)
+    heights, gain = baselines(both.signal, rows, paper[1] + 1, paper[3] - 1)
+    left = PAPER[0] + MARGIN
+    for number, column in enumerate(columns):
+        start = left + number * 2.5 * MM_PER_SECOND
+        for lead, height in zip(column, heights, strict=True):
+            own = [mark for mark in marks if mark.lead == lead]
+            draw_change(ax, record, edited, lead, (start, height, gain), own)
+            strip = Strip(lead, 0, len(edited), start)
+            if number:
+                divider(ax, start, height)
+            above = gain * early_peak(record, strip)
+            lead_name(ax, lead, start + 0.5, height + above + 1.2)
+        closed = number == len(columns) - 1
+        time_axis(ax, start, paper[1], (record.begins, record.seconds), 0.5, closed)
+    pulses(ax, heights, gain)
+    head(ax, record, paper[3])
+    for number, (words, colour) in enumerate(KEY):
+        style = {"fontsize": 8, "fontweight": "bold", "va": "top", "ha": "right"}
+        ax.text(PAPER[2], paper[3] + 14.2 - 4 * number, words, color=colour, **style)
+    foot(ax, gain, record.foot)
+    return ax.figure
+
+
+KEY = (
+    ("blue line: as recorded", NEGATIVE),
+    ("dark line: as it would have to be", INK),
+    ("shaded: the change", POSITIVE),
+)
+CHANGED = 0.004  # mV: less is not seen
+NAME_MM = 8.0  # width of a lead's name, which no mark may cover
+MARK_MM = 19.0  # width of a mark's words: they stand above the trace beside them
+
+
+def draw_change(
+    ax: Axes,
+    record: Record,
+    edited: np.ndarray,
+    lead: int,
+    place: tuple[float, float, float],
+    marks: list[Mark],
+) -> None:
+    """One lead before and after, at (left, isoelectric line, gain) in mm."""
+    left, height, gain = place
+    x = left + np.arange(len(edited)) * MM_PER_SECOND / record.sampling_rate
+    level = np.median(record.signal[:, lead])
+    before, after = (height + gain * (one[:, lead] - level) for one in (record.signal, edited))
+    differs = np.abs(record.signal[:, lead] - edited[:, lead]) > CHANGED
+    if differs.any():
+        near = differs.copy()
+        near[1:] |= differs[:-1]
+        near[:-1] |= differs[1:]
+        ax.fill_between(
+            x, before, after, where=near, color=POSITIVE, alpha=0.25, linewidth=0, zorder=1
+        )
+        ax.plot(x, np.where(near, before, np.nan), color=NEGATIVE, linewidth=0.7, zorder=2)
+    ax.plot(x, after, color=INK, linewidth=0.6, zorder=3, solid_joinstyle="round")
+    for number, mark in enumerate(marks):
+        beside = slice(mark.sample, mark.sample + round(MARK_MM / (x[1] - x[0])))
+        top = max(before[beside].max(), after[beside].max()) + 3.2 * number
+        ax.annotate(
+            mark.words,
+            (x[mark.sample], top),
+            (max(x[mark.sample] + 1.5, left + NAME_MM), top + 2.0),
+            fontsize=7,
+            fontweight="bold",
+            color=POSITIVE,
+            va="bottom",
+            zorder=6,
+            bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8},
+        )

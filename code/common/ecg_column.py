@@ -1,0 +1,149 @@
+"""Figures of one record for a journal's column: 85 mm wide, the paper at true scale, so few leads
+and one or two beats, in letters that can still be read there.
+"""
+
+import textwrap
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from common.ecg_changes import CHANGED, KEY, Mark, draw_change
+from common.ecg_paper import (
+    Heat,
+    Record,
+    Strip,
+    baselines,
+    draw_strip,
+    early_peak,
+    lead_name,
+    room_needed,
+    time_axis,
+)
+from common.labels import LEADS
+from common.plotting import (
+    INK,
+    MM_PER_MV,
+    MM_PER_SECOND,
+    calibration_pulse,
+    colour_bar,
+    ecg_grid,
+    mm_axes,
+)
+
+WIDTH = 85.0  # mm, of a column
+LEFT, RIGHT = 2.0, 82.0  # of the paper: 16 large squares
+TRACE = LEFT + 9.0  # where traces begin, right of the calibration pulse
+SECONDS = 2.8  # that fit beside the pulse at 25 mm/s
+MOST_LEADS = 4
+TALLEST = 120.0  # mm of paper; taller leads halve the gain
+USUAL = tuple(LEADS.index(lead) for lead in ("II", "V1", "V3", "V5"))
+FINE, LINE, TITLE_LINE = 6.5, 3.2, 4.0  # points and mm of the small print, mm of a title's line
+CAPTION, SECONDS_ROOM = 6.5, 4.0  # mm at the foot and below the paper
+LETTERS, TITLE_LETTERS = 68, 46  # that fit on a line of small print, and of the title
+BAR = 8.0  # mm that a colour bar with its numbers takes
+
+
+def column_of_map(record: Record, heat: Heat, centre: int | None = None) -> Figure:
+    """The leads that hold most of a map, in the piece around sample `centre` (default: the middle),
+    with its heat.
+    """
+    length = min(len(record.signal), int(SECONDS * record.sampling_rate))
+    middle = len(record.signal) // 2 if centre is None else centre
+    start = int(np.clip(middle - length // 2, 0, len(record.signal) - length))
+    piece, own = record.cut(start, start + length), heat.cut(start, start + length)
+    told_apart = tells_leads_apart(own.values)
+    leads = strongest_leads(own.values) if told_apart else list(USUAL)
+    words = f"{own.name} ({own.unit})" if own.unit else own.name
+    ends = piece.begins + piece.seconds
+    which = f"the {len(leads)} leads with most relevance" if told_apart else f"{len(leads)} leads"
+    note = [own.note] if own.note else []
+    below = [*own.clipped.split("; "), f"{piece.begins:.1f} to {ends:.1f} s, {which} of 12", *note]
+    ax, heights, gain, bottom = _column(piece, leads, piece.signal, below, BAR)
+    for lead, height in zip(leads, heights, strict=True):
+        strip = Strip(lead, 0, length, TRACE)
+        band = draw_strip(ax, piece, own, strip, height, gain)
+        _name(ax, piece, strip, height, gain)
+    colour_bar(ax, band, LEFT + 1, bottom - 7.5, 24, words)
+    return ax.figure
+
+
+def column_before_after(record: Record, edited: np.ndarray, marks: list[Mark]) -> Figure:
+    """The leads that change most, before and after, each change in words beside it.
+
+    edited  # (T, 12) mV, as long as the record: SECONDS at most
+    """
+    marked = dict.fromkeys(mark.lead for mark in marks)
+    change = np.abs(edited - record.signal).max(axis=0)
+    change[list(marked)] += change.max()  # what has words beside it first
+    shown = min(MOST_LEADS, np.count_nonzero(change > CHANGED)) or MOST_LEADS
+    leads = strongest_leads(change[None], shown)
+    both = np.concatenate([record.signal, edited])
+    below = [f"{len(leads)} of 12 leads: those that change most"]
+    ax, heights, gain, bottom = _column(record, leads, both, below, LINE * len(KEY))
+    for lead, height in zip(leads, heights, strict=True):
+        own = [mark for mark in marks if mark.lead == lead]
+        draw_change(ax, record, edited, lead, (TRACE, height, gain), own)
+        _name(ax, record, Strip(lead, 0, len(edited), TRACE), height, gain)
+    for number, (words, colour) in enumerate(KEY):
+        style = {"fontsize": 7, "fontweight": "bold", "va": "top", "color": colour}
+        ax.text(LEFT, bottom - 4 - LINE * number, words, **style)
+    return ax.figure
+
+
+def tells_leads_apart(values: np.ndarray) -> bool:
+    """Whether values (T, 12) differ between leads."""
+    return not np.allclose(values, values[:, :1], equal_nan=True)
+
+
+def strongest_leads(values: np.ndarray, most: int = MOST_LEADS) -> list[int]:
+    """The leads of largest mean |value| (T, 12), in the usual order of leads."""
+    size = np.nan_to_num(np.abs(values)).mean(axis=0)
+    return sorted(np.argsort(-size, kind="stable")[:most].tolist())
+
+
+def _name(ax, record, strip, height, gain):
+    above = gain * early_peak(record, strip)
+    lead_name(ax, strip.lead, TRACE + 0.5, height + above + 1.0)
+
+
+def _column(record, leads, extent, below, key) -> tuple[Axes, np.ndarray, float, float]:
+    """A column with title, paper, pulses, seconds and small print: the axis, each row's isoelectric
+    line, the gain, and the lower edge of the paper.
+
+    extent  # (T, 12) mV that the paper must have room for
+    below   lines below the paper; key: mm that are left free above them
+    """
+    rows = [[lead] for lead in leads]
+    title = textwrap.wrap(record.title, TITLE_LETTERS)
+    subtitle = _wrapped(record.subtitle.split("\n"))
+    needed = room_needed(extent, rows, MM_PER_MV)[0].sum() + 4 * len(rows)
+    paper = min(np.ceil(needed / 5) * 5, TALLEST)
+    above, gain = baselines(extent, rows, 1, paper - 1)  # the paper's lower edge
+    small = _wrapped([*below, f"{MM_PER_SECOND:g} mm/s, {gain:g} mm/mV", *record.foot])
+    bottom = CAPTION + LINE * len(small) + key + SECONDS_ROOM
+    top = bottom + paper
+    ax = mm_axes(WIDTH, top + 2.5 + TITLE_LINE * len(title) + LINE * len(subtitle))
+    ecg_grid(ax, LEFT, bottom, RIGHT, top)
+    for height in bottom + above:
+        calibration_pulse(ax, LEFT + 0.7, height, gain)
+    time_axis(ax, TRACE, bottom, (record.begins, record.seconds), 0.5)
+    _lines(ax, small, CAPTION + LINE * len(small))
+    _lines(ax, subtitle, top + 1 + LINE * len(subtitle))
+    style = {"fontsize": 8.5, "fontweight": "bold", "va": "top", "color": INK}
+    y = top + 1.5 + LINE * len(subtitle) + TITLE_LINE * len(title)
+    for number, line in enumerate(title):
+        ax.text(LEFT, y - TITLE_LINE * number, line, **style)
+    return ax, bottom + above, gain, bottom
+
+
+def _wrapped(lines):
+    wrapped = [textwrap.wrap(line, LETTERS) for line in lines]
+    return [line for part in wrapped for line in part]
+
+
+def _lines(ax, lines, top):
+    """Lines of small print downwards from `top`."""
+    for number, line in enumerate(lines):
+        y = top - LINE * number
+        ax.text(LEFT, y, line, fontsize=FINE, color="#333333", va="top")
