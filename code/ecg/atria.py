@@ -32,28 +32,25 @@ II, I = INDEPENDENT.index(1), INDEPENDENT.index(0)
 
 
 def unsteady(
-    median: MedianBeats, p_on: np.ndarray, p_off: np.ndarray, rows: np.ndarray
+    median: MedianBeats,
+    p_on: np.ndarray,
+    p_off: np.ndarray,
+    rows: np.ndarray,
+    least: np.ndarray | float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether what precedes the QRS of records `rows` (n,) bool differs from beat to beat, and
     whether that can be told (n,): of FEWEST_BEATS that are not premature.
 
-    Judged by the three leads that show it best: there it has to stand out from its spread, and
-    where intervals vary as in fibrillation each beat has to be like the mean of the others.
+    Judged by the three leads that show it best: there it has to stand out from its spread by
+    `least` (n,), and where intervals vary as in fibrillation each beat has to be like the mean of
+    the others.
     """
+    least = np.broadcast_to(least, len(rows))
     found, told = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
     if median.windows is None:
         return found, told
     for row in np.flatnonzero(rows):
-        windows = median.windows[row]
-        stride = median.beats.shape[2] // windows.shape[2]
-        part = _samples(p_on[row], p_off[row], stride, MARGIN)
-        windows = windows[
-            in_time(median, row)[: len(windows)], :, : part.stop + RATE // stride // 50
-        ]
-        windows = windows[:, INDEPENDENT]  # (beats, leads, samples)
-        windows = ndimage.uniform_filter1d(windows, max(int(HUM * RATE) // stride, 1), axis=2)
-        windows = without_line(windows[..., part])
-        windows = windows[np.isfinite(windows).all(axis=(1, 2))]
+        windows = _before_qrs(median, row, p_on[row], p_off[row])
         if len(windows) < FEWEST_BEATS:
             continue
         told[row] = True
@@ -61,10 +58,24 @@ def unsteady(
         noise = np.maximum((((high - low) / 1.349) ** 2).sum(axis=1), 1e-8)
         size = (middle**2).sum(axis=1) / noise
         best = np.argsort(size)[-LEADS:]
-        found[row] = np.sqrt(size[best].mean()) < STEADY
+        found[row] = np.sqrt(size[best].mean()) < least[row]
         if _varying(median.centres[row]):
             found[row] |= np.median(_likeness(windows[:, best])) < ALIKE
     return found, told
+
+
+def _before_qrs(median, row, p_on, p_off):
+    """The supposed P of record `row` in its beats (beats, leads, samples) that are not premature,
+    without hum, fine noise and the line between its ends.
+    """
+    windows = median.windows[row]
+    stride = median.beats.shape[2] // windows.shape[2]
+    part = _samples(p_on, p_off, stride, MARGIN)
+    windows = windows[in_time(median, row)[: len(windows)], :, : part.stop + RATE // stride // 50]
+    windows = windows[:, INDEPENDENT]
+    windows = ndimage.uniform_filter1d(windows, max(int(HUM * RATE) // stride, 1), axis=2)
+    windows = without_line(windows[..., part])
+    return windows[np.isfinite(windows).all(axis=(1, 2))]
 
 
 def in_time(median: MedianBeats, row: int) -> np.ndarray:

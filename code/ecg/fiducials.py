@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import ndimage
 
-from ecg.atria import inverted, repeated, unsteady, without_line
+from ecg.atria import STEADY, inverted, repeated, unsteady, without_line
 from ecg.median_beat import CENTRE, RATE, WIDTH, MedianBeats, between
 from ecg.rpeaks import INDEPENDENT
 
@@ -56,9 +56,11 @@ def find(
     before        # (n,) interval to the beat before, where it is not rr: its T wave is no P
     """
     leads = np.nan_to_num(median.beats[:, INDEPENDENT])
-    qrs_on, qrs_off = _qrs(leads)
+    as_recorded = leads
+    leads, course = _without_noise(leads)
+    qrs_on, qrs_off = _qrs(*course)
     every_sample = median.spread.shape[2] == WIDTH
-    begin, qrs_on = around_spike(leads, qrs_on, every_sample)
+    begin, qrs_on = around_spike(as_recorded, qrs_on, every_sample)
     slow = ndimage.gaussian_filter1d(leads, ms_to_samples(8), axis=2)
     speed = activity(slow, ms_to_samples(40))
     t_on, t_peak, t_off = _t_wave(slow, speed, qrs_off, rr)
@@ -102,6 +104,7 @@ def last_true(condition: np.ndarray, otherwise: int) -> np.ndarray:
 
 
 QRS_SMOOTHING = 16  # ms
+LOUD_SMOOTHING = 8  # ms (standard deviation) of leads in which noise is loud
 ONSET_SHARE, OFFSET_SHARE = (
     0.03,
     0.06,
@@ -110,11 +113,34 @@ QRS_HOLD = 16  # ms that it has to stay below
 QRS_REACH = 150, 160  # ms before and after R
 
 
-def _qrs(leads):
+def _course(leads):
+    """How fast leads change (n, W), how fast at most in their QRS and how fast where they are quiet
+    before it, two (n, 1).
+    """
     speed = activity(leads, ms_to_samples(QRS_SMOOTHING))
-    time = np.arange(WIDTH) - CENTRE
-    fastest = np.where(np.abs(time) <= ms_to_samples(80), speed, 0).max(axis=1, keepdims=True)
+    near = np.abs(np.arange(WIDTH) - CENTRE) <= ms_to_samples(80)
+    fastest = np.where(near, speed, 0).max(axis=1, keepdims=True)
     noise = np.quantile(speed[:, : CENTRE - ms_to_samples(100)], 0.2, axis=1, keepdims=True)
+    return speed, fastest, noise
+
+
+def _without_noise(leads):
+    """Leads smoothed where noise changes them faster than the first of their QRS does, and their
+    `_course`. No record of half A is as loud at 100 or 500 Hz.
+    """
+    course = _course(leads)
+    _, fastest, noise = course
+    loud = (noise > ONSET_SHARE * fastest)[:, 0]
+    if loud.any():
+        leads = leads.copy()
+        leads[loud] = ndimage.gaussian_filter1d(leads[loud], ms_to_samples(LOUD_SMOOTHING), axis=2)
+        course = _course(leads)
+    return leads, course
+
+
+def _qrs(speed, fastest, noise):
+    """Where QRS begins and ends, two (n,)."""
+    time = np.arange(WIDTH) - CENTRE
     before = (
         _calm(speed < ONSET_SHARE * fastest + noise)
         & (time < -ms_to_samples(16))
@@ -385,9 +411,10 @@ def _find_p(median, leads, slow, speed, qrs_on, t_before, rr, kind):
     whole, alone = above_line(slow, start, stop), _bump(slow, start, stop, ms_to_samples(P_BUMP))
     p = _p_wave(slow, speed, np.where(regular[:, None], alone, whole), start, stop, t_before[0])
     spread = np.nan_to_num(median.spread[:, INDEPENDENT])
-    differing, told = unsteady(median, p[0], p[2], ~regular)
+    differing, told = unsteady(median, p[0], p[2], ~regular, STEADY)
     least = np.select([told & ~paced, regular], [0, P_STEADY], P_STEADY_IF_IRREGULAR)
-    no_p = _no_p(leads, spread, p, least) | differing | inverted(leads, p[0], p[2], rr)
+    no_p = _too_small(leads, p) | differing | _not_steady(median, leads, spread, p, least)
+    no_p |= inverted(leads, p[0], p[2], rr)
     no_p |= repeated(leads, p[0], p[2], t_before[1])
     again = np.flatnonzero(no_p & regular)
     if len(again):
@@ -395,7 +422,8 @@ def _find_p(median, leads, slow, speed, qrs_on, t_before, rr, kind):
             *(values[again] for values in (slow, speed, whole, start, stop, t_before[0]))
         )
         part, at_peak = leads[again], (again, other[1].astype(int))
-        none = _no_p(part, spread[again], other, P_STEADY)
+        none = _too_small(part, other)
+        none |= _not_steady(median.rows(again), part, spread[again], other, P_STEADY)
         none |= alone[at_peak] < P_FLANK * whole[at_peak]
         none |= inverted(part, other[0], other[2], rr[again])
         none |= repeated(part, other[0], other[2], t_before[1][again])
@@ -423,24 +451,39 @@ def _p_wave(slow, speed, size, start, stop, t_before):
     )
 
 
-def _no_p(leads, spread, p, least):
-    """Whether what was taken for P, three (n,), is too small, or comes and goes from beat to beat
-    as fibrillation waves do: in the leads that show it best it stands out less than `least`.
+def _too_small(leads, p):
+    """Whether what was taken for P, three (n,), is no wave in leads (n, leads, WIDTH) mV."""
+    p_on, _, p_off = p
+    size = np.sqrt((_above_ends(leads, p_on, p_off) ** 2).sum(axis=1)).max(axis=1)
+    return (size < P_SIZE) | (p_off - p_on < ms_to_samples(P_SHORTEST))
 
-    leads   # (n, leads, WIDTH) mV
+
+def _above_ends(leads, start, stop):
+    """Leads (n, leads, WIDTH) against the mean of their levels at both ends; 0 outside."""
+    level = (at_position(leads, start) + at_position(leads, stop))[..., None] / 2
+    return np.where(between(start, stop, WIDTH)[:, None], leads - level, 0)
+
+
+def _not_steady(median, leads, spread, p, least):
+    """Whether what was taken for P, three (n,), comes and goes from beat to beat as fibrillation
+    waves do: in the leads that show it best it stands out less than `least`.
+
+    Noise and a baseline that wanders hide it: where it does not stand out it is asked again
+    without them.
+
     spread  # (n, leads, w) how beats differ, at the record's rate
     """
     p_on, _, p_off = p
-    level = (at_position(leads, p_on) + at_position(leads, p_off))[..., None] / 2
-    inside = between(p_on, p_off, WIDTH)[:, None]
-    size = np.sqrt((np.where(inside, leads - level, 0) ** 2).sum(axis=1)).max(axis=1)
     step = WIDTH // spread.shape[2]
-    inside = inside[..., ::step]
-    power = (np.where(inside, leads[..., ::step] - level, 0) ** 2).sum(axis=2)
+    power = (_above_ends(leads, p_on, p_off)[..., ::step] ** 2).sum(axis=2)
+    inside = between(p_on, p_off, WIDTH)[:, None, ::step]
     noise = (np.where(inside, spread, 0) ** 2).sum(axis=2)
     best = np.sort(power / np.maximum(noise, 1e-8), axis=1)[:, -P_LEADS:].mean(axis=1)
-    too_small = (size < P_SIZE) | (p_off - p_on < ms_to_samples(P_SHORTEST))
-    return too_small | (np.sqrt(best) < least)
+    hidden = np.sqrt(best) < least
+    if hidden.any():
+        differing, told = unsteady(median, p_on, p_off, hidden, least)
+        hidden &= differing | ~told
+    return hidden
 
 
 P_LIKE = 0.7  # correlation over all leads with the record's P that makes a wave of one beat a P

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from ecg.rpeaks import at_rate, median_of_first
 
@@ -21,6 +22,7 @@ WIDTH = int((BEFORE + AFTER) * RATE)
 QRS_REACH = 0.08  # s to both sides of R: what beats are aligned and compared by
 MAX_LAG = 0.04  # s
 SAME_BEAT = 0.9  # correlation of two QRS complexes over all leads that makes them one class
+NOISE_SMOOTHING = 0.008  # s (standard deviation): beats of a record in which noise hides likeness
 R_REACH = -0.03, 0.02  # s around the middle of the QRS in which R is looked for
 R_WITHOUT_PEAK = -0.008  # s
 MANY_BEATS = 24  # of more, np.sort is as fast
@@ -55,6 +57,12 @@ class MedianBeats:
         """(n, B) position of R in samples at RATE; -1 where there is no beat."""
         return np.where(self.centres >= 0, np.maximum(self.centres + self.r_shift[:, None], 0), -1)
 
+    def rows(self, index: np.ndarray) -> "MedianBeats":
+        """The beats of some records (their numbers)."""
+        values = [values[index] for values in list(vars(self).values())[:-1]]
+        windows = self.windows and [self.windows[row] for row in index]
+        return MedianBeats(*values, windows)
+
 
 def aligned_median_beats(fine: np.ndarray, peaks: list[np.ndarray], stride: int) -> MedianBeats:
     """Median beats of records.
@@ -67,7 +75,7 @@ def aligned_median_beats(fine: np.ndarray, peaks: list[np.ndarray], stride: int)
     if table.shape[1] == 0:
         nothing = np.full((len(fine), 12, WIDTH), np.nan, np.float32)
         return MedianBeats(nothing, nothing, table, table >= 0, np.zeros(len(fine), int))
-    table, dominant = _align(fine, table, stride)
+    table, dominant = _align_noisy(fine, table, stride)
     windows = [
         _windows(record, centres[centres >= 0], chosen[centres >= 0], stride)
         for record, centres, chosen in zip(fine, table, dominant, strict=True)
@@ -118,6 +126,19 @@ def gather(fine: np.ndarray, peaks: np.ndarray, offsets: np.ndarray) -> np.ndarr
     for beats, record, places in zip(found, fine, index, strict=True):
         beats[:] = record.take(places, axis=1).swapaxes(0, 1)  # half the time of one index of all
     return found
+
+
+def _align_noisy(fine, table, stride):
+    """`_align`, and without fine noise where it leaves most beats unlike each other."""
+    aligned, dominant = _align(fine, table, stride)
+    most = np.count_nonzero(table >= 0, axis=1) / 2
+    unlike = np.flatnonzero(dominant.sum(axis=1) < most)
+    if len(unlike):
+        smooth = ndimage.gaussian_filter1d(fine[unlike], NOISE_SMOOTHING * RATE, axis=2)
+        again, alike = _align(smooth, table[unlike], stride)
+        better = alike.sum(axis=1) >= most[unlike]
+        aligned[unlike[better]], dominant[unlike[better]] = again[better], alike[better]
+    return aligned, dominant
 
 
 def _align(fine, table, stride):

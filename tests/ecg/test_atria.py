@@ -84,10 +84,7 @@ VARIED, REGULAR = (300, 450, 380, 290, 410, 350), (380, 382, 381, 383, 380, 382)
         (False, REGULAR, 0, False),  # noise, not fibrillation
     ],
 )
-def test_waves_that_differ_are_no_p_where_intervals_vary(
-    alike, gaps, steady, expected, monkeypatch
-):
-    monkeypatch.setattr(atria, "STEADY", steady)
+def test_waves_that_differ_are_no_p_where_intervals_vary(alike, gaps, steady, expected):
     random = np.random.default_rng(0)
     centres = np.cumsum((250, *gaps))[None]
     count = centres.shape[1]
@@ -97,7 +94,8 @@ def test_waves_that_differ_are_no_p_where_intervals_vary(
         windows[:, lead, 150:210] = heights[:, None] * np.hanning(60)
     beat = np.zeros((1, 12, WIDTH))
     median = MedianBeats(beat, beat, centres, centres >= 0, np.zeros(1, int), [windows])
-    found, told = atria.unsteady(median, np.array([150.0]), np.array([210.0]), np.array([True]))
+    sides = np.array([150.0]), np.array([210.0])
+    found, told = atria.unsteady(median, *sides, np.array([True]), steady)
     assert told.tolist() == [True]
     assert found.tolist() == [expected]
 

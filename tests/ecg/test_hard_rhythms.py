@@ -124,6 +124,33 @@ def test_beats_are_found_in_much_noise_and_in_ventricular_tachycardia(rate):
     assert abs(len(found) - len(fast)) <= 1
 
 
+def found_waves(signal, rate, truth):
+    """Beats that have a P, and how far QRS begins (ms) before R, the median over lead II."""
+    table = ecg.delineate(signal, rate)
+    table = table[table["lead"] == "II"].dropna(subset=["onset"])
+    onset = table.loc[table["wave"] == "QRS", "onset"].to_numpy() * 1000
+    return (table["wave"] == "P").sum(), np.median(np.abs(onset[:, None] - truth).min(axis=1))
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+def test_a_wandering_baseline_hides_no_p(rate):
+    truth = regular(72)
+    signal = known_ecg(truth, rate, noise=0.01)
+    seconds = np.arange(len(signal))[:, None] / rate
+    signal = signal + 1.5 * np.sin(2 * np.pi * 0.27 * seconds + np.linspace(0, 6, 12))
+    with_p, before_r = found_waves(signal, rate, truth)
+    assert with_p == len(truth)
+    assert 30 <= before_r <= 65
+
+
+def test_noise_hides_no_p_and_does_not_move_the_qrs():
+    truth = regular(72)
+    signal = known_ecg(truth, 500, noise=0.13)
+    with_p, before_r = found_waves(signal, 500, truth)
+    assert with_p >= len(truth) - 1
+    assert 30 <= before_r <= 65
+
+
 # ---------------------------------------------------------------- P waves of their own
 
 
