@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.cli import StageParser, run, say_results, stage_parser
+from common.cli import StageParser, run, say_results, stage_parser, whole_names
 from common.files import UserError, sha256, write_csv
 from common.labels import OWN_TASK, STATEMENTS
 from common.options import MOST_SECONDS, number_up_to, positive_int
@@ -88,7 +88,14 @@ def _source_options(parser):
         "--label_columns",
         default=None,
         help="columns of the table that hold 0 and 1, one per class, or names of classes (default: "
-        "the column labels)",
+        "the column labels); without a table, what the headers call so (default: Dx)",
+    )
+    parser.add_argument(
+        "--label_annotations",
+        default=None,
+        metavar="SUFFIX",
+        help="labels are the rhythms and kinds of beats in the WFDB annotations of this suffix "
+        "(atr), of each stretch its own",
     )
     parser.add_argument(
         "--join_labels",
@@ -184,7 +191,9 @@ def main(args: argparse.Namespace) -> None:
         check_rate(args.signal_rate)
     names = tuple(args.lead_names) if args.lead_names else None
     seconds = args.seconds and args.seconds + SPARE_SECONDS
-    asked = Asked(args.signal_rate, args.unit, names, args.record_start, seconds)
+    asked = Asked(
+        args.signal_rate, args.unit, names, args.record_start, seconds, args.label_annotations
+    )
     if args.every and not args.seconds:
         raise UserError("--every needs --seconds: how long each of the stretches is")
     source = open_source(args.records, asked, args.match, args.table)
@@ -257,8 +266,9 @@ def read_table(args: argparse.Namespace, source: Source) -> tuple[pd.DataFrame, 
     if not len(table):
         raise UserError(f"{args.table} has no rows")
     table, source, without = _in_order(table, source, args)
-    labels = cohort_table.read_labels(table, args.table, args.label_columns or ())
-    known = {"labels": labels}
+    known = {}
+    if not args.label_annotations:
+        known["labels"] = cohort_table.read_labels(table, args.table, args.label_columns or ())
     if "age" in table:
         known["age"] = cohort_table.read_ages(table["age"], args.table)
     sex = "sex" if "sex" in table else "is_male" if "is_male" in table else None
@@ -268,7 +278,7 @@ def read_table(args: argparse.Namespace, source: Source) -> tuple[pd.DataFrame, 
         known["strat_fold"] = cohort_table.read_folds(table["strat_fold"], args.table)
     elif "split" in table and cohort_table.is_split(table["split"]):
         known["strat_fold"] = cohort_table.read_folds(table["split"], args.table)
-    if not any(labels):
+    if not any(known.get("labels", [True])):
         print(f"warning: {args.table}: no recording has a label", file=sys.stderr)
     if "patient_id" in table:
         known["patient_id"] = cohort_table.number_patients(table["patient_id"], args.table)
@@ -330,20 +340,43 @@ def _refuse_other_names(table, source, args, array):
     )
 
 
-def from_headers(table: pd.DataFrame, facts: list[dict], where: object) -> pd.DataFrame:
+def from_headers(table: pd.DataFrame, facts: list[dict], args: argparse.Namespace) -> pd.DataFrame:
     """The table with age, sex and labels as the recordings' own headers give them."""
-    columns = {}
+    columns, where = {}, args.records
     for name, reader in (("age", cohort_table.read_ages), ("sex", cohort_table.read_sexes)):
         if name not in table and any(name in said for said in facts):
             columns[name] = reader([said.get(name, "") for said in facts], where)
-    if "labels" not in table:
-        codes = [said.get("dx", "") for said in facts]
-        if not any(codes):
-            raise UserError(f"{where} says nothing of diagnoses (#Dx): give --table")
+    if "labels" in table:
+        return table.assign(**columns)
+    codes = [said.get("dx", "") for said in facts]
+    if args.label_columns:
+        columns["labels"] = _labels_in_headers(facts, args.label_columns, where)
+    elif any(codes):
         columns["labels"] = [snomed.labels_of(text) for text in codes]
         counted = snomed.count_codes(codes)
         print("SNOMED CT codes: " + ", ".join(f"{what} {n}" for what, n in counted.items()))
+    else:
+        other = sorted(set().union(*facts) - {"age", "sex", "marks"})
+        said = f"; the headers say: {', '.join(other[:12])}" if other else ""
+        raise UserError(
+            f"{where} says nothing of diagnoses (#Dx): give --table, --label_annotations (WFDB "
+            f"annotations of rhythms and beats) or --label_columns (what headers call it{said})"
+        )
     return table.assign(**columns)
+
+
+def _labels_in_headers(facts, asked, where):
+    """Names of classes as headers have them behind the words `asked`, `Reason for admission: ...`;
+    UserError where no header does.
+    """
+    known = {name for said in facts for name in said}
+    names = whole_names([str(word).lower() for word in asked], known)
+    if absent := [name for name in names if name not in known]:
+        raise UserError(
+            f"{where}: no header says {', '.join(absent)}; they say {', '.join(sorted(known))}"
+        )
+    found = [[label_words.names_in(str(said.get(name, ""))) for name in names] for said in facts]
+    return label_words.translated([list(dict.fromkeys(itertools.chain(*row))) for row in found])
 
 
 def _patients_of_files(table, facts):
@@ -420,7 +453,12 @@ def make(
     table = table.iloc[written.kept].reset_index(drop=True)
     if args.every:
         table = _of_stretches(table, written.starts)
-    table = from_headers(table, written.facts, args.records)
+    if args.label_annotations:
+        from records.rhythm_marks import labels_of  # rarely asked for
+
+        seconds = written.n_samples / written.sampling_rate
+        table = table.assign(labels=labels_of(written.facts, written.starts, seconds))
+    table = from_headers(table, written.facts, args)
     importing.print_summary(written)
     labels = label_words.settle_alike(table["labels"].tolist(), args.join_labels)
     table = _with_folds(table, written.facts, labels, args.seed)
@@ -461,8 +499,12 @@ def make(
 
 def label_source(args: argparse.Namespace) -> str:
     """Where the labels are from, in words."""
+    if args.label_annotations:
+        return f"WFDB annotations ({args.label_annotations}) of rhythms and beats"
     if args.table:
         return f"the table {Path(args.table).name}"
+    if args.label_columns:
+        return f"the headers ({', '.join(args.label_columns)})"
     return "SNOMED CT codes of the headers, translated to SCP statements"
 
 

@@ -215,6 +215,34 @@ def test_ludb_by_its_table(tmp_path):
     assert table["sex"].tolist() == [1, 0] * 3
 
 
+def test_ptb_diagnostic_says_diagnoses_in_its_headers(tmp_path):
+    """15 signals in two files, 30 s or more, leads in small letters; no #Dx."""
+    for number in range(N):
+        folder = tmp_path / "ptbdb" / f"patient{number:03}"
+        folder.mkdir(parents=True)
+        digital = np.rint(signal(number, 1000) * 2000).astype("<i2")
+        lines = [f"s{number} 15 1000 {len(digital)}"]
+        for k, name in enumerate([*map(str.lower, LEADS), "vx", "vy", "vz"]):
+            file = f"s{number}.{'dat' if k < 12 else 'xyz'}"
+            column = digital[:, k % 12]
+            total = int(column.astype(int).sum()) & 0xFFFF
+            lines.append(f"{file} 16 2000 16 0 {column[0]} {total} 0 {name}")
+        reason = ["Healthy control", "Myocardial infarction", "n/a"][number % 3]
+        lines += ["#", "# age: 81", "# sex: female", f"# Reason for admission: {reason}"]
+        (folder / f"s{number}.hea").write_text("\n".join(lines))
+        digital.tofile(folder / f"s{number}.dat")
+        digital[:, :3].tofile(folder / f"s{number}.xyz")
+    words = ["--records", tmp_path / "ptbdb"]
+    with pytest.raises(UserError, match="the headers say: reason for admission"):
+        stage(tmp_path, *words)
+    with pytest.raises(UserError, match="no header says diagnosis; they say age, reason"):
+        stage(tmp_path, *words, "--label_columns", "diagnosis")
+    table, signals = stage(tmp_path, *words, "--label_columns", "Reason", "for", "admission")
+    assert table["labels"].tolist() == ["Healthy_control", "Myocardial_infarction", ""] * 2
+    assert (table["age"] == 81).all()
+    assert np.abs(signals - np.stack([signal(k, 1000) for k in range(N)])).max() < 6e-4
+
+
 # ---------------------------------------------------------------- what does not fit
 
 

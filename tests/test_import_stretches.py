@@ -2,15 +2,19 @@
 together, and what has a gap or another length is said.
 """
 
+import ast
+
 import numpy as np
 import pandas as pd
 import pytest
+import wfdb
 
 import import_records
 import made_files as made
 from common.files import UserError
 from common.labels import LEADS
 from records import sources
+from records.layout import read_layout
 from records.wfdb_any import read_wfdb
 from tiny_ptbxl import ecg_like, fitting_limbs, write_record
 
@@ -120,3 +124,71 @@ def test_short_ones_and_what_lacks_a_length_are_said(tmp_path):
         import_records.main(
             parser.parse_args([*map(str, words), "--output_path", "x", "--every", "9"])
         )
+
+
+# ---------------------------------------------------------------- labels from annotations
+
+
+def annotated(folder):
+    """Two minutes of MIT-BIH's kind: fibrillation from 21.5 to 40 s of h1, then two ventricular
+    beats; h2 begins without a rhythm, and a rhythm of no statement ends in a mark of its own.
+    """
+    words = cohort(folder)
+    marks = {
+        "h1": [(0.1, "+", "(N\0"), (21.5, "+", "(AFIB"), (40, "+", "(N"), (46.2, "V", ""),
+               (47, "V", ""), (3, "N", ""), (52, "~", "c")],
+        "h2": [(15, "+", "(VT"), (30.5, "+", ")"), (4, "L", "")],
+    }  # fmt: skip
+    for name, rows in marks.items():
+        times, signs, texts = zip(*sorted(rows), strict=True)
+        samples = np.rint(np.array(times) * RATE).astype(int)
+        options = {"symbol": list(signs), "aux_note": list(texts), "fs": RATE}
+        wfdb.wrann(name, "atr", samples, write_dir=str(folder / "in"), **options)
+    return words
+
+
+def test_a_stretch_has_the_rhythms_and_beats_that_are_in_it(tmp_path, capsys):
+    words = annotated(tmp_path)
+    pd.DataFrame({"record_id": NAMES, "patient_id": [7, 4]}).to_csv(
+        tmp_path / "table.csv", index=False
+    )
+    table, _ = stage(tmp_path, *words, "--every", 10, "--label_annotations", "atr")
+    labels = [" ".join(ast.literal_eval(text)) for text in table["scp_codes"]]
+    # stretches of 5 s: 20-25 s has 1.5 s of sinus rhythm and 3.5 s of fibrillation
+    h1 = ["SR", "SR", "SR AFIB", "AFIB", "SR", "SR"]
+    assert labels == [*h1, "CLBBB", "", "VT", "", "", ""]
+    assert table["patient_id"].tolist() == [7] * 6 + [4] * 6
+    assert "N as SR 5, no mark 4, AFIB 2, beat L as CLBBB 1, VT 1" in capsys.readouterr().out
+    layout = read_layout(tmp_path / "out")
+    assert layout.facts["label_source"] == "WFDB annotations (atr) of rhythms and beats"
+
+
+def test_a_recording_has_those_of_what_is_read_of_it(tmp_path):
+    folder, table, *_ = annotated(tmp_path)[1::2]
+    words = ("--records", folder, "--label_annotations", "atr", "--record_start", 44)
+    table, _ = stage(tmp_path, *words)
+    assert [ast.literal_eval(text) for text in table["scp_codes"]] == [
+        {"SR": 100.0, "PVC": 100.0},
+        {},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "message"),
+    [
+        ("qrs", r"h1\.qrs does not exist: --label_annotations needs it"),
+        ("bad", "is no readable file of annotations"),
+        ("../x", "takes a suffix such as atr"),
+    ],
+)
+def test_annotations_that_are_not_there_are_said(tmp_path, suffix, message):
+    folder = annotated(tmp_path)[1]
+    (folder / "h1.bad").write_bytes(b"\1")
+    with pytest.raises(UserError, match=message):
+        stage(tmp_path, "--records", folder, "--label_annotations", suffix)
+
+
+def test_annotations_beside_other_formats_are_not_looked_for(tmp_path):
+    words = cohort(tmp_path, write_csv)
+    with pytest.raises(UserError, match="needs WFDB records"):
+        stage(tmp_path, *words, "--label_annotations", "atr")

@@ -47,10 +47,18 @@ def read_wfdb_recording(path: Path, asked: Asked) -> Recording:
     """Read the WFDB record `path` (no suffix), which may be in several segments."""
     try:
         read = _read_whole(path, asked)
-        if isinstance(read, Recording):
-            return read
     except RecordError as error:
         raise UserError(f"{path} cannot be used ({error})") from None
+    recording = read if isinstance(read, Recording) else _in_order(read, path, asked)
+    if asked.annotations:
+        from records.rhythm_marks import read_marks  # rarely asked for
+
+        recording.facts["marks"] = read_marks(path, asked.annotations, asked.rate)
+    return recording
+
+
+def _in_order(read, path, asked):
+    """The signals of an ordinary record in the order of LEADS, in mV."""
     check_rate(asked.rate or read.rate, path)
     positions = lead_positions(read.names, path)
     signal = arrange(read.millivolts(), positions)

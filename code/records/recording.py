@@ -41,6 +41,7 @@ class Asked:
     rate          Hz; unit  of the numbers (mV, uV, nV, V)
     lead_names    of the signals in the file's order, - for one to leave out
     start, seconds  the stretch to read (None: to the end)
+    annotations  suffix of the WFDB annotations that go into the facts, as `marks`
     """
 
     rate: float | None = None
@@ -48,6 +49,7 @@ class Asked:
     lead_names: tuple[str, ...] | None = None
     start: float = 0.0
     seconds: float | None = None
+    annotations: str | None = None
 
 
 class Recording(NamedTuple):
