@@ -340,43 +340,53 @@ def _refuse_other_names(table, source, args, array):
     )
 
 
-def from_headers(table: pd.DataFrame, facts: list[dict], args: argparse.Namespace) -> pd.DataFrame:
-    """The table with age, sex and labels as the recordings' own headers give them."""
-    columns, where = {}, args.records
+def from_files(
+    table: pd.DataFrame, written: importing.Written, args: argparse.Namespace
+) -> pd.DataFrame:
+    """The table with age, sex and labels as the recordings' headers and annotations give them."""
+    columns, where, facts = {}, args.records, written.facts
     for name, reader in (("age", cohort_table.read_ages), ("sex", cohort_table.read_sexes)):
         if name not in table and any(name in said for said in facts):
             columns[name] = reader([said.get(name, "") for said in facts], where)
-    if "labels" in table:
-        return table.assign(**columns)
-    codes = [said.get("dx", "") for said in facts]
-    if args.label_columns:
+    if args.label_annotations:
+        from records.rhythm_marks import labels_of  # rarely asked for
+
+        seconds = written.n_samples / written.sampling_rate
+        columns["labels"] = labels_of(facts, written.starts, seconds)
+    elif "labels" not in table:
         columns["labels"] = _labels_in_headers(facts, args.label_columns, where)
-    elif any(codes):
-        columns["labels"] = [snomed.labels_of(text) for text in codes]
-        counted = snomed.count_codes(codes)
-        print("SNOMED CT codes: " + ", ".join(f"{what} {n}" for what, n in counted.items()))
-    else:
-        other = sorted(set().union(*facts) - {"age", "sex", "marks"})
+    return table.assign(**columns)
+
+
+def _labels_in_headers(facts, asked, where):
+    """Names of classes as headers have them behind the words `asked`, such as `Reason for
+    admission: ...`, else their SNOMED CT codes; UserError where there are none.
+    """
+    known = set().union(*facts)
+    codes = [said.get("dx", "") for said in facts]
+    if not asked and not any(codes):
+        other = sorted(known - {"age", "sex"})
         said = f"; the headers say: {', '.join(other[:12])}" if other else ""
         raise UserError(
             f"{where} says nothing of diagnoses (#Dx): give --table, --label_annotations (WFDB "
             f"annotations of rhythms and beats) or --label_columns (what headers call it{said})"
         )
-    return table.assign(**columns)
-
-
-def _labels_in_headers(facts, asked, where):
-    """Names of classes as headers have them behind the words `asked`, `Reason for admission: ...`;
-    UserError where no header does.
-    """
-    known = {name for said in facts for name in said}
+    if not asked:
+        counted = snomed.count_codes(codes)
+        print("SNOMED CT codes: " + ", ".join(f"{what} {n}" for what, n in counted.items()))
+        return [snomed.labels_of(text) for text in codes]
     names = whole_names([str(word).lower() for word in asked], known)
     if absent := [name for name in names if name not in known]:
         raise UserError(
             f"{where}: no header says {', '.join(absent)}; they say {', '.join(sorted(known))}"
         )
-    found = [[label_words.names_in(str(said.get(name, ""))) for name in names] for said in facts]
-    return label_words.translated([list(dict.fromkeys(itertools.chain(*row))) for row in found])
+    labels = []
+    for said in facts:
+        row: dict[str, None] = {}
+        for name in names:
+            row |= dict.fromkeys(label_words.names_in(str(said.get(name, ""))))
+        labels.append(list(row))
+    return label_words.translated(labels)
 
 
 def _patients_of_files(table, facts):
@@ -453,12 +463,7 @@ def make(
     table = table.iloc[written.kept].reset_index(drop=True)
     if args.every:
         table = _of_stretches(table, written.starts)
-    if args.label_annotations:
-        from records.rhythm_marks import labels_of  # rarely asked for
-
-        seconds = written.n_samples / written.sampling_rate
-        table = table.assign(labels=labels_of(written.facts, written.starts, seconds))
-    table = from_headers(table, written.facts, args)
+    table = from_files(table, written, args)
     importing.print_summary(written)
     labels = label_words.settle_alike(table["labels"].tolist(), args.join_labels)
     table = _with_folds(table, written.facts, labels, args.seed)

@@ -49,7 +49,7 @@ def stretch_of(path: str | Path, start: float, seconds: float) -> Stretch | None
         reader = next((read for fits, read in LAYOUTS if fits(head)), None)
         try:
             blocks = reader and reader(head, size)
-        except (ValueError, struct.error, IndexError, ArithmeticError):
+        except (ValueError, struct.error, LookupError, ArithmeticError):
             blocks = None
         if not blocks or blocks.n < 1 or blocks.duration <= 0:
             return None
