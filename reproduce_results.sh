@@ -6,7 +6,7 @@ source "$root/setup_env.sh"
 
 usage() {
   cat <<'TEXT'
-usage: ./reproduce_results.sh [--demo] [--models M ...] [--tasks T ...] [--gpu] [--amp] [--paper_recipe]
+usage: ./reproduce_results.sh [--demo | --simulate N] [--models M ...] [--tasks T ...] [--gpu] [--amp] [--paper_recipe]
                               [--processes N] [--data_path DIR] [--output_path DIR]
 
 Without a flag: the paper's analyses on PTB-XL in data/ptbxl (downloaded first where it is missing),
@@ -15,6 +15,8 @@ tasks with two further seeds (one with --demo), which the sanity checks compare.
 
   --demo              simulate a small cohort and run every stage on it (minutes on 2 cores, no download);
                       lenet and subdiagnostic, unless --models and --tasks say otherwise
+  --simulate N        the paper's analyses on N simulated ECGs in place of PTB-XL (21837 is its size): what a
+                      full run costs on this machine, without a download
   --models M ...      some of lenet, resnet, xresnet
   --tasks T ...       label tasks to analyse (subdiagnostic, superdiagnostic, diagnostic, form, rhythm, all)
   --gpu               train and explain on the GPU
@@ -24,8 +26,10 @@ tasks with two further seeds (one with --demo), which the sanity checks compare.
                       that bring nothing better, and the others take 15 epochs of one cycle of the rate
   --processes N       explain in N processes of one thread each, which share the records, with the same results
                       (default 2 where there are two cores; with --demo or --gpu 1 process)
-  --data_path DIR     folder of the data set  (default data/ptbxl/, with --demo data/simulated/)
-  --output_path DIR   folder for all results  (default output/, with --demo output/demo/)
+  --data_path DIR     folder of the data set  (default data/ptbxl/; with --demo data/simulated/, with --simulate N
+                      data/simulated_N/)
+  --output_path DIR   folder for all results  (default output/; with --demo output/demo/, with --simulate N
+                      output/simulated_N/)
 
 An interrupted run goes on where it stopped when the same command is given again. However it ends, the times
 of its stages are listed.
@@ -34,12 +38,13 @@ TEXT
 
 fail() { echo "error: $*" >&2; exit 2; }
 
-demo=false; paper_recipe=false; processes=""; gpu=(); amp=(); models=(); tasks=(); data=""; output=""
+demo=false; simulate=""; paper_recipe=false; processes=""; gpu=(); amp=(); models=(); tasks=(); data=""; output=""
 names=()
 list() { names=(); while [ $# -gt 0 ] && [[ $1 != --* ]]; do names+=("$1"); shift; done; }
 while [ $# -gt 0 ]; do
   case $1 in
     --demo) demo=true; shift ;;
+    --simulate) [[ ${2:-} =~ ^[1-9][0-9]{0,6}$ ]] || fail "--simulate needs a number of ECGs"; simulate=$2; shift 2 ;;
     --gpu) gpu=(--gpu); shift ;;
     --amp) amp=(--amp); shift ;;
     --paper_recipe) paper_recipe=true; shift ;;
@@ -61,6 +66,7 @@ for task in ${tasks[@]+"${tasks[@]}"}; do
     *) fail "unknown task $task: accepted are subdiagnostic, superdiagnostic, diagnostic, form, rhythm, all" ;;
   esac
 done
+if $demo && [ -n "$simulate" ]; then fail "--demo simulates a cohort of its own size: leave --simulate out"; fi
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 [ -z "$data" ] || data=$(absolute "$data")
 [ -z "$output" ] || output=$(absolute "$output")
@@ -132,6 +138,7 @@ as_many_as_cores() {
 }
 
 paper_sizes() {
+  if [ -n "$simulate" ]; then data=${data:-data/simulated_$simulate}; output=${output:-output/simulated_$simulate}; fi
   data=${data:-data/ptbxl}; output=${output:-output}
   processes=${processes:-$(as_many_as_cores)}
   [ ${#models[@]} -gt 0 ] || models=(lenet xresnet)
@@ -214,7 +221,11 @@ if $demo; then
   stage simulate_ptbxl --output_path "$data" --n_records 600 --seed 0
 else
   paper_sizes
-  fetch_paper
+  if [ -n "$simulate" ]; then
+    stage simulate_ptbxl --output_path "$data" --n_records "$simulate" --seed 0
+  else
+    fetch_paper
+  fi
 fi
 analyse
 finished=true

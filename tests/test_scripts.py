@@ -198,6 +198,9 @@ def test_scripts_parse_and_can_be_run(script):
         "--tasks",
         "--tasks subdiagnostics",
         "--demo --tasks T_Wave_Amplitude",
+        "--simulate",
+        "--simulate many",
+        "--demo --simulate 100",
     ],
 )
 def test_reproduce_results_refuses_what_it_does_not_know(words, tmp_path):
@@ -258,6 +261,7 @@ def reproduce(words, tmp_path, at_the_end=""):
         ),
         ("--models lenet --tasks all rhythm", ["lenet_all", "lenet_rhythm"], 3, 2),
         ("--demo --processes 2", ["lenet_subdiagnostic"], 1, 1),
+        ("--simulate 21837 --models lenet --tasks form", ["lenet_form"], 3, 2),
     ],
 )
 def test_reproduce_results_runs_every_stage_of_every_model_and_task(
@@ -320,6 +324,14 @@ def test_processes_share_what_explains_and_nothing_else(tmp_path):
     assert len(together) == 5
     assert all("train_model" not in line and "tcav" not in line for line in together)
     assert done.stdout.count("Time per stage") == 1
+
+
+def test_a_simulated_cohort_of_any_size_stands_in_for_ptbxl(tmp_path):
+    _, stages = reproduce("--simulate 21837 --models lenet --tasks form", tmp_path)
+    script, options = stages[0]
+    assert script == "simulate_ptbxl"
+    assert options[options.index("--n_records") + 1] == "21837"
+    assert all(options[1] in others for _, others in stages[1:-1])  # the same folder
 
 
 def test_the_whole_is_sized_to_end_in_a_night(tmp_path):
