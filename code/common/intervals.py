@@ -27,14 +27,17 @@ def effective_patients(patients: np.ndarray) -> float:
     return float(_effective(np.bincount(patient_codes(patients))[:, None])[0])
 
 
-def _effective(sizes):
+def _kish(sizes):
     """Kish's effective number (Survey Sampling, 1965) of patients with `sizes` (patients, cells)
-    records, (cells,): one with half of all records leaves it below four. Never below MIN_PATIENTS
-    where there are as many.
+    records, (cells,): one with half of all records leaves it below four.
     """
     total, squares = sizes.sum(axis=0), np.square(sizes.astype(float)).sum(axis=0)
-    even = np.divide(total**2, squares, out=np.zeros_like(squares), where=squares > 0)
-    return np.maximum(even, np.minimum((sizes > 0).sum(axis=0), MIN_PATIENTS))
+    return np.divide(total**2, squares, out=np.zeros_like(squares), where=squares > 0)
+
+
+def _effective(sizes):
+    """Kish's number, never below MIN_PATIENTS where there are as many patients: (cells,)."""
+    return np.maximum(_kish(sizes), np.minimum((sizes > 0).sum(axis=0), MIN_PATIENTS))
 
 
 # ---------------------------------------------------------------- area under the ROC curve
@@ -165,12 +168,14 @@ def mean_intervals(
     weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interval of the mean over records of `values` (N, ...), NaN left out: (low, high), each
-    (...), NaN where fewer than MIN_PATIENTS patients have a value.
+    (...), NaN where fewer than MIN_PATIENTS patients have a value, those who share the commonest
+    one counted once. Values that are all the same number are so by construction: a point.
 
     Studentised bootstrap over patients (Efron 1981, Hall 1988), which follows skewed values, no
-    narrower on either side than Student's t, and wider by 1 + 2 / n for n patients: few of them
-    rarely hold the long tail that the mean depends on. Values that are all 0 or 1 get Wilson's
-    interval for as many records as have the variance between patients, at most one a patient.
+    narrower on either side than Student's t, and wider by 1 + 3 / n for n patients by Kish's count:
+    few of them rarely hold the long tail that the mean depends on. Values that are all 0 or 1 get
+    Wilson's interval for as many records as have the variance between patients, at most one a
+    patient.
     `weights` (R, N): resamples drawn before, by `patient_weights`.
     """
     values = np.asarray(values, dtype=float)
@@ -184,7 +189,8 @@ def mean_intervals(
     counts = _per_patient(known.astype(float), codes)
     low, high = ratio_intervals(sums, counts, weights[:, first].astype(float), level)
     binary = (~known | (flat == 0) | (flat == 1)).all(axis=0)
-    for cell in np.flatnonzero(binary & np.isfinite(low)):
+    enough = _effective(counts) >= MIN_PATIENTS
+    for cell in np.flatnonzero(binary & enough):
         low[cell], high[cell] = _binary_interval(sums[:, cell], counts[:, cell], level)
     return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
 
@@ -218,6 +224,7 @@ def ratio_intervals(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Intervals (cells,) of sum(numerators) / sum(denominators), both (patients, cells): a mean
     over records where the denominators count them. `weights` (R, patients): resamples of patients.
+    As `mean_intervals`, which says when there is none.
     """
     n = _effective(denominators)
     once = np.ones((1, len(numerators)))
@@ -230,11 +237,31 @@ def ratio_intervals(
     distance[~(errors > 1e-9 * np.abs(ratio)) | ~np.isfinite(distance)] = np.nan
     distance[:, np.isnan(distance).all(axis=0)] = 0  # constant values: the interval is a point
     lower, upper = np.nanquantile(distance, [tail, 1 - tail], axis=0)
-    wider = 1 + 2 / np.maximum(n, 1)
+    wider = 1 + 3 / np.maximum(_kish(denominators), 1)
     low = ratio - np.maximum(upper, usual) * error * wider
     high = ratio - np.minimum(lower, -usual) * error * wider
-    few = n < MIN_PATIENTS
+    few = (n < MIN_PATIENTS) | _much_the_same(numerators, denominators)
     return np.where(few, np.nan, low), np.where(few, np.nan, high)
+
+
+def _much_the_same(numerators, denominators):
+    """Whether all but one to MIN_PATIENTS - 2 patients share one value, (cells,): the spread of so
+    few others says little of the mean (of values that are mostly 0 it held .86 of the truths).
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ordered = np.sort(numerators / denominators, axis=0)  # NaN, no record, comes last
+    known = np.isfinite(ordered).sum(axis=0)
+
+    def alike(first, last):
+        least, most = (
+            np.take_along_axis(ordered, np.clip(place, 0, len(ordered) - 1)[None], axis=0)[0]
+            for place in (np.full_like(known, first), last)
+        )
+        return most - least <= 1e-9 * np.abs(most)
+
+    apart = MIN_PATIENTS - 1  # from the first to the last of all but so many less one
+    runs = [alike(first, known - apart + first) for first in range(apart)]
+    return np.any(runs, axis=0) & ~alike(0, known - 1)
 
 
 def _ratio(numerators, denominators, weights):
@@ -280,13 +307,13 @@ def difference_interval(
 
     Student's t with the resamples' variance and that of one more patient who differs (after Agresti
     & Min, Stat Med 24 (2005) 729: no zero width where all agree), 1 / n_patients squared; wider by
-    1 + 2 / n.
+    1 + 3 / n.
     """
     resampled = resampled[np.isfinite(resampled)]
     if n_patients < MIN_PATIENTS or len(resampled) < 2:
         return NOTHING
     error = np.sqrt(resampled.var() + 1 / n_patients**2)
-    half = student.ppf((1 + level) / 2, n_patients - 1) * error * (1 + 2 / n_patients)
+    half = student.ppf((1 + level) / 2, n_patients - 1) * error * (1 + 3 / n_patients)
     return float(value - half), float(value + half)
 
 

@@ -87,24 +87,28 @@ def _draws(concept, flags, purpose, n):
 
 
 def magnitudes(model, data, draws) -> dict[str, np.ndarray]:
-    """observed (concepts, layers, classes) and null (N_NULL, concepts, layers, classes)."""
+    """observed (concepts, layers, classes), and null (N_NULL, concepts, classes): of
+    pseudo-concepts the mean over the upper layers, which are all that is tested.
+    """
     prepared = Prepared(model, data)
+    tested = prepared.layers[upper(prepared.layers)]
     observed, null = [], []
     for own, pseudo in draws.values():
-        parts = [[], []]
-        for layer in prepared.layers:
-            for part, chosen in zip(parts, (own, pseudo), strict=True):
-                cavs = torch.nn.functional.normalize(CAVS["means"](layer.x, chosen), dim=1)
-                products = (cavs @ layer.mean.T).numpy()
-                part.append(products.reshape(-1, RUNS, products.shape[1]).mean(axis=1))
-        observed.append(np.concatenate(parts[0]))
-        null.append(np.stack(parts[1], axis=1))
+        observed.append([_mean_magnitude(layer, own)[0] for layer in prepared.layers])
+        null.append(np.mean([_mean_magnitude(layer, pseudo) for layer in tested], axis=0))
     return {
-        "observed": np.stack(observed).astype(np.float32),
-        "null": np.stack(null, axis=1).astype(np.float16),
+        "observed": np.array(observed, dtype=np.float32),
+        "null": np.stack(null, axis=1).astype(np.float32),
         "labels": np.array(prepared.labels),
         "n_class": prepared.n_class,
     }
+
+
+def _mean_magnitude(layer, draws):
+    """Mean over RUNS draws each of the magnitudes at a layer: (draws / RUNS, classes)."""
+    cavs = torch.nn.functional.normalize(CAVS["means"](layer.x, draws), dim=1)
+    products = (cavs @ layer.mean.T).numpy()
+    return products.reshape(-1, RUNS, products.shape[1]).mean(axis=1)
 
 
 def collect(args):
@@ -144,11 +148,9 @@ def read(folder: str) -> dict:
     for path in sorted(Path(folder).glob("*.npz")):
         with np.load(path) as file:
             stored = dict(file)
-        chosen = upper(stored["layers"])
-        null = stored["null"][:, :, chosen].astype(np.float32).mean(axis=2)
         parts = found.setdefault(path.stem.split("_")[0], ([], []))
         parts[0].append(stored["observed"])
-        parts[1].append(null)
+        parts[1].append(stored["null"])
     networks = {kind: tuple(map(np.stack, parts)) for kind, parts in found.items()}
     names = {name: stored[name].tolist() for name in ("concepts", "labels", "n_class")}
     return {"networks": networks, **names}

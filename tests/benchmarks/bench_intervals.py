@@ -6,7 +6,9 @@ patients) and after (common/intervals.py), for n = 5, 10, 20, 50, 100.
 auc        n positives among 192 records or more, true AUC .6 to .99, normal and skewed scores, a
            fifth of the records in pairs of one patient
 precision  average precision of the same scores
-mean       n patients; values normal, exponential, chi-square with 1 degree, lognormal(0, 1)
+mean       n patients; values normal, exponential, chi-square with 1 degree, lognormal(0, 1); and
+           eight shapes that nothing was chosen on: gamma, two kinds of patients, mostly 0, shares
+unequal    the same of patients with very unequal numbers of records, correlated by .7
 r2         n patients; predictions with normal errors, R2 .2 to .9, normal truths and skewed ones
 averages   five classes of n positives each, true AUC .6 to .99: macro and micro AUC, macro average
            precision, F-max, as classification_metrics gives them
@@ -15,6 +17,9 @@ agreement  clusters that give .6 to .9 of n patients their label: accuracy, adju
 difference of two such clusterings, one right in .6, the other in .6 to .9 of the patients
 median     of a value of each of n patients
 correlation  rank correlation of two mean maps of n patients (seeds); now without an interval
+
+A share after the width is that of the trials that got an interval at all, where not all did; the
+coverage is theirs.
 """
 
 import argparse
@@ -107,6 +112,14 @@ VALUES = {
     "exponential": (lambda rng, n: rng.exponential(1, n), 1.0),
     "chi-square": (lambda rng, n: rng.normal(size=n) ** 2, 1.0),
     "lognormal": (lambda rng, n: rng.lognormal(0, 1, n), float(np.exp(0.5))),
+    "lognormal, mirrored": (lambda rng, n: -rng.lognormal(0, 1, n), -float(np.exp(0.5))),
+    "gamma(.3)": (lambda rng, n: rng.gamma(0.3, 1, n), 0.3),
+    "t with 3 degrees": (lambda rng, n: rng.standard_t(3, n), 0.0),
+    "a tenth 6 SD away": (lambda rng, n: rng.normal(size=n) + 6 * (rng.random(n) < 0.1), 0.6),
+    "a fifth 6 SD away": (lambda rng, n: rng.normal(size=n) + 6 * (rng.random(n) < 0.2), 1.2),
+    "half of them 0": (lambda rng, n: rng.exponential(1, n) * (rng.random(n) < 0.5), 0.5),
+    "seven of ten 0": (lambda rng, n: rng.exponential(1, n) * (rng.random(n) < 0.3), 0.3),
+    "0, .5 or 1": (lambda rng, n: rng.choice([0, 0.5, 1], n, p=[0.1, 0.2, 0.7]), 0.8),
 }
 
 
@@ -117,6 +130,31 @@ def mean_trial(kind, _, n, rng):
     weights = patient_weights(patients, RESAMPLES // 8, seed)
     before = percentile_interval(weights @ values / n)
     return truth, before, intervals.mean_intervals(values, patients, RESAMPLES, seed)
+
+
+# name -> (records of n patients, what a standard normal value becomes: of mean 0)
+UNEQUAL = {
+    "one has ten, normal": (lambda rng, n: np.r_[10, np.ones(n - 1, int)], lambda z: z),
+    "one has ten, lognormal": (
+        lambda rng, n: np.r_[10, np.ones(n - 1, int)],
+        lambda z: np.exp(z) - np.exp(0.5),
+    ),
+    "geometric, lognormal": (
+        lambda rng, n: rng.geometric(0.4, n),
+        lambda z: np.exp(z) - np.exp(0.5),
+    ),
+}
+
+
+def unequal_trial(kind, _, n, rng):
+    """Interval before and after, of a mean over the records of n patients."""
+    sizes, shape = UNEQUAL[kind]
+    patients = np.repeat(np.arange(n), sizes(rng, n))
+    common, own = rng.normal(size=n)[patients], rng.normal(size=len(patients))
+    values, seed = shape(np.sqrt(0.7) * common + np.sqrt(0.3) * own), int(rng.integers(2**31))
+    weights = patient_weights(patients, RESAMPLES // 8, seed)
+    before = percentile_interval(weights @ values / weights.sum(axis=1))
+    return 0.0, before, intervals.mean_intervals(values, patients, RESAMPLES, seed)
 
 
 def r2_trial(kind, share, n, rng):
@@ -239,6 +277,7 @@ STUDIES = {
     "auc": (auc_trial, ("normal", "skewed"), (0.6, 0.8, 0.9, 0.99)),
     "precision": (precision_trial, ("normal", "skewed"), (0.6, 0.8, 0.9, 0.99)),
     "mean": (mean_trial, tuple(VALUES), (None,)),
+    "unequal": (unequal_trial, tuple(UNEQUAL), (None,)),
     "r2": (r2_trial, ("normal", "skewed"), (0.2, 0.6, 0.9)),
     "averages": (
         average_trial,
@@ -247,7 +286,7 @@ STUDIES = {
     ),
     "agreement": (agreement_trial, tuple(METRICS), (0.6, 0.75, 0.9)),
     "difference": (difference_trial, tuple(METRICS), (0.6, 0.75, 0.9)),
-    "median": (median_trial, tuple(VALUES), (None,)),
+    "median": (median_trial, tuple(MEDIANS), (None,)),
     "correlation": (correlation_trial, ("maps",), (0.5, 0.9)),
 }
 
@@ -256,7 +295,7 @@ STUDIES = {
 
 
 def coverage(name: str, kind: str, value: float | None, n: int, trials: int) -> dict:
-    """Coverage before and after, and the median widths, of one case."""
+    """Coverage before and after, the median widths, and the share that got one, of one case."""
     trial = STUDIES[name][0]
     rng = np.random.default_rng([n, len(kind), round(100 * (value or 0))])
     more = {"truth": true_precision(kind, value, n)} if name == "precision" else {}
@@ -270,7 +309,8 @@ def coverage(name: str, kind: str, value: float | None, n: int, trials: int) -> 
     for side in np.flatnonzero(known.any(axis=0)):
         shares[side] = held[known[:, side], side].mean()
         widths[side] = np.median(width[known[:, side], side])
-    return {"before": shares[0], "after": shares[1], "widths": widths}
+    given = known[:, 1].mean()
+    return {"before": shares[0], "after": shares[1], "widths": widths, "given": given}
 
 
 def main(words: list[str] | None = None) -> bool:
@@ -288,11 +328,11 @@ def main(words: list[str] | None = None) -> bool:
         print(f"{name}: coverage (median width) of nominal 95 %, {args.trials} trials a row")
         for kind, value, n in [(k, v, n) for k in kinds for v in values for n in args.sizes]:
             found = coverage(name, kind, value, n, args.trials)
-            wide = found["widths"]
+            wide, given = found["widths"], found["given"]
             print(
                 f"  {kind:23} {'' if value is None else value:4} n {n:3}: before "
                 f"{found['before']:.3f} ({wide[0]:.2f}), after {found['after']:.3f} "
-                f"({wide[1]:.2f})",
+                f"({wide[1]:.2f})" + (f", given in {given:.2f}" if given < 1 else ""),
                 flush=True,
             )
             if found["after"] < LEAST:

@@ -135,6 +135,42 @@ def test_intervals_cover_where_one_patient_has_half_of_the_records(rng, of):
     assert held / 200 >= 0.92
 
 
+def amounts(kind, n, rng):
+    """1,500 groups of n values, (n, 1500), and their true mean."""
+    if kind == "lognormal":
+        return rng.lognormal(size=(n, 1500)), np.exp(0.5)
+    if kind == "gamma":
+        return rng.gamma(0.3, size=(n, 1500)), 0.3
+    if kind == "two kinds of patients":
+        return rng.normal(size=(n, 1500)) + 6 * (rng.random((n, 1500)) < 0.2), 1.2
+    return rng.exponential(size=(n, 1500)) * (rng.random((n, 1500)) < 0.3), 0.3
+
+
+@pytest.mark.parametrize("n", [5, 10, 20])
+@pytest.mark.parametrize("kind", ["lognormal", "gamma", "two kinds of patients", "mostly zero"])
+def test_a_mean_of_odd_values_is_covered_or_has_no_interval(kind, n):
+    values, truth = amounts(kind, n, np.random.default_rng(n))
+    low, high = mean_intervals(values, np.arange(n), 200)
+    given = np.isfinite(low)
+    assert given.all() or kind == "mostly zero"
+    held = ((low <= truth) & (truth <= high))[given]
+    assert held.mean() >= 0.91  # .92 less what chance takes of 1,500
+
+
+def test_patients_of_one_value_count_once():
+    values = np.zeros((20, 5))
+    values[:3, 0], values[:4, 1], values[:, 2] = [2, 3, 4], [2, 3, 4, 5], 0.7
+    values[:3, 3] = 1  # a share
+    values[4:, 4] = np.nan
+    low, _ = mean_intervals(values, np.arange(20), 100)
+    assert np.isnan(low).tolist() == [True, False, False, False, True]
+    assert low[2] == pytest.approx(0.7)  # all the same: so by construction
+    twice = np.repeat(values[:, 1], 2), np.repeat(np.arange(20), 2)
+    assert np.isfinite(mean_intervals(*twice, 100)[0])
+    tied = np.array([0.3, 0.1 + 0.2, 1, 2, 3])
+    assert np.isnan(mean_intervals(tied, np.arange(5), 100)[0])
+
+
 @pytest.mark.parametrize("n", [10, 20, 50])
 def test_r2_of_skewed_amplitudes_covers(rng, n):
     held = 0
@@ -193,5 +229,5 @@ def test_a_median_lies_between_order_statistics_of_patients():
 
 def test_a_paired_difference_has_no_zero_width_and_none_for_few():
     low, high = intervals.difference_interval(0.0, np.zeros(50), 20)
-    assert -high == low == pytest.approx(-2.093 / 20 * 1.1, rel=1e-3)
+    assert -high == low == pytest.approx(-2.093 / 20 * 1.15, rel=1e-3)
     assert np.isnan(intervals.difference_interval(0.0, np.zeros(50), 4)).all()
