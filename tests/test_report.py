@@ -141,6 +141,23 @@ def test_verify_names_the_first_broken_link(run_folder):
     assert "Artefacts do not match" in (run_folder / "report.html").read_text()
 
 
+def test_verify_names_a_stage_whose_own_json_is_gone(run_folder):
+    (run_folder / "glocal").mkdir()
+    assert broken_links(run_folder) == []  # nothing is in it
+    (run_folder / "glocal" / "maps.npz").write_text("x")
+    (run_folder / "local_case1").mkdir()
+    (run_folder / "local_case1" / "ecg.html").write_text("x")
+    (run_folder / "notes").mkdir()
+    (run_folder / "notes" / "mine.txt").write_text("x")
+    done = report(run_folder, "--verify", check=False)
+    assert done.returncode == 1
+    assert "glocal.json: what the stage says of its own results is missing" in done.stdout
+    assert "(and 1 more stages)" in done.stdout
+    report(run_folder)
+    text = (run_folder / "report.html").read_text()
+    assert "Cannot be checked: what the stage says of its own results is missing" in text
+
+
 def test_verify_walks_the_data_set_that_was_read(run_folder, tmp_path):
     data = tmp_path / "data"
     with Stage(data, "preprocessing", {}) as stage:

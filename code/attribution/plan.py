@@ -3,7 +3,6 @@ baselines, pieces to occlude, and a record of one's own as a data set.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from ecg.beats import find_beats, mean_beats, window_offsets
 from networks.checkpoints import ModelInfo
 from networks.defaults import choose_pathologies
 from networks.distributed import shared_predict
-from networks.inference import predict, starts_of
+from networks.inference import predict, quickest, starts_of
 from records.dataset import Dataset
 from records.segmentations import load_segments
 
@@ -132,10 +131,7 @@ def cost(
     windows = len(starts_of(n_samples, info.crop, args.window))
     passes = sum(passes_of(args, method) for method in methods) * windows * n_records
     x = torch.zeros(32, len(info.leads), info.crop, device=next(model.parameters()).device)
-    explain(model, x, 0)  # first calls are slower
-    start = time.perf_counter()
-    explain(model, x, 0)
-    minutes = passes * (time.perf_counter() - start) / len(x) / 60 / world
+    minutes = passes * quickest(lambda: explain(model, x, 0)) / len(x) / 60 / world
     duration = f"{minutes:.1f} min" if minutes >= 1 else f"{max(60 * minutes, 1):.0f} s"
     notes = {
         "ig": f" (ig: {args.steps:,} to {most_steps(args):,} a window, as its gap asks)",

@@ -203,7 +203,7 @@ def _brought(recording: Recording, name: str, wanted: Wanted, written: Written) 
     if peak > MAX_MV:
         raise UserError(f"recording {name} reaches {peak:g} mV: give its unit with --unit")
     if recording.unit is None:
-        plausibility.refuse_impossible(signal, wanted.leads, f"recording {name}")
+        plausibility.check_height(signal, wanted.leads, None, f"recording {name}")
     if recording.rate != rate:
         signal = resample(signal, recording.rate, rate)
         written.counts["resampled"] += 1
@@ -315,6 +315,8 @@ def print_summary(written: Written) -> None:
             f"{plausibility.CHECKS[check].description} (quality_{check}): {shown}",
             file=sys.stderr,
         )
+    if "unit" in written.flags:
+        print(f"{plausibility.OTHER_UNIT}; --match chooses recordings", file=sys.stderr)
 
 
 def skipped_table(written: Written) -> pd.DataFrame:

@@ -69,8 +69,7 @@ def read_own(
             f"{path} reaches {np.abs(used).max():.0f} mV: an ECG stays below {MAX_MV:g} mV; give "
             "it in mV, or its unit with --unit"
         )
-    if recording.unit is None:
-        plausibility.refuse_impossible(used, leads, path)
+    plausibility.check_height(used, leads, recording.unit, path)
     return Own(signal.astype(np.float32), sampling_rate, recorded, recording.rate)
 
 

@@ -6,6 +6,7 @@ patients with an even number; tests/benchmarks/bench_plausibility.py gives, on t
 often a record as it is raises an alarm and how often each fault is found.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,10 @@ LEAD_MV = {
 }
 # a file whose unit nobody says is not taken beyond the limits times these: no record comes near
 IMPOSSIBLE = (0.55, 1.9)
+OTHER_UNIT = (
+    "if a gain or unit in the file is wrong, --unit takes its place (V for mV: a thousand times "
+    "taller; 5mV: five times)"
+)
 EINTHOVEN = 0.08  # of the limb leads' spread; rounding leaves .01
 EQUAL_SPANS = 0.08  # spread of the leads' spans: 0 where each was scaled; real records: .12 on
 CHEST = -0.7
@@ -260,17 +265,25 @@ def height_of(signal: np.ndarray) -> float:
     return float(height(spans[None])[0])
 
 
-def refuse_impossible(signal: np.ndarray, leads: Sequence[str], where: object) -> None:
-    """UserError where a recording # (T, leads) whose unit nobody says cannot be in mV."""
+def check_height(signal: np.ndarray, leads: Sequence[str], unit: str | None, where: object) -> None:
+    """Compare the height of a recording # (T, leads) with that of real ones: UserError where nobody
+    says its unit and it cannot be in mV; a warning where its file says the unit.
+    """
     whole = np.isfinite(signal).all(axis=0)
     if not whole.any() or not np.ptp(signal[:, whole]):
         return
     typical = height_of(signal)
     low, high = height_limits([lead for lead, has in zip(leads, whole, strict=True) if has])
-    if not IMPOSSIBLE[0] * low <= typical <= IMPOSSIBLE[1] * high:
+    real = f"(real ones: {low:.2g} to {high:.2g})"
+    if unit is None and not IMPOSSIBLE[0] * low <= typical <= IMPOSSIBLE[1] * high:
         raise UserError(
             f"{where} does not say its unit, and in mV its leads would be {typical:.3g} mV tall "
-            f"(real ones: {low:.2g} to {high:.2g}): give --unit (mV, uV, V, ...)"
+            f"{real}: give --unit (mV, uV, V, ...)"
+        )
+    if unit is not None and not low <= typical <= high:
+        print(
+            f"warning: the leads of {where} are {typical:.3g} mV tall {real}: {OTHER_UNIT}",
+            file=sys.stderr,
         )
 
 

@@ -25,6 +25,8 @@ ORDER = (  # stage files
     "discovery",
     "counterfactual",
 )
+# files of a run folder that only a stage writes -> its own json
+WRITTEN_BY = {"log.jsonl": "train.json", "predictions.npz": "test.json"}
 
 
 @dataclass(frozen=True)
@@ -167,10 +169,25 @@ def tables_read(stage_file: Path) -> list[Path]:
 
 
 def broken_links(folder: Path) -> list[str]:
-    """What has changed or gone missing since each stage wrote it, the data set's too, one line per
-    stage that is affected.
+    """What has changed or gone missing since each stage wrote it, the data set's too and a stage's
+    own json, one line per stage that is affected.
     """
     data = [path for path in data_files(folder) if path.is_file()]
     changes = [origin.changed(path, by_content=True) for path in data]
     sources = [f"{path}: {line} since" for path, line in zip(data, changes, strict=True) if line]
-    return sources + [line for line in map(broken_link, [*data, *stage_files(folder)]) if line]
+    changed = filter(None, map(broken_link, [*data, *stage_files(folder)]))
+    lost = [f"{path}: what the stage says of its own results is missing" for path in _lost(folder)]
+    return [*sources, *changed, *lost]
+
+
+def _lost(folder):
+    """The json of stages that have left results in the run folder and no json."""
+    named = [folder / said for file, said in WRITTEN_BY.items() if (folder / file).is_file()]
+    lost = [path for path in named if not path.is_file()]
+    for path in sorted(folder.iterdir()):
+        stage = path.name.partition("_")[0]  # local_<record>, discovery_<cohort>
+        if stage not in ORDER or not path.is_dir() or path.is_symlink():
+            continue
+        if any(path.glob("[!.]*")) and not any(map(_is_stage, path.glob("*.json"))):
+            lost.append(path / f"{stage}.json")
+    return lost

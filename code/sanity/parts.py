@@ -8,7 +8,6 @@ goes on where it stopped, and several processes can share them.
                      gate
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -23,7 +22,7 @@ from attribution.methods import Explainer, get_method
 from common.files import read_csv, read_npz, write_csv, write_npz
 from common.labels import slug
 from networks.distributed import dealt, rank, wait_for_all, world
-from networks.inference import read_samples
+from networks.inference import quickest, read_samples
 from sanity.subject import Measured, Subject, target_logits
 
 PROBE = 4  # records that the estimate is timed on
@@ -184,14 +183,9 @@ def estimate(checks: dict[str, Check], work: Work, explainers: dict, store: Stor
 
 
 def _forward_seconds(probe):
-    """Seconds of a forward pass of one record; the first one, which takes many times as long, is
-    not timed.
-    """
+    """Seconds of a forward pass of one record."""
     signals = torch.from_numpy(probe.signals)
-    target_logits(probe, signals)
-    start = time.perf_counter()
-    target_logits(probe, signals)
-    return (time.perf_counter() - start) / len(probe)
+    return quickest(lambda: target_logits(probe, signals)) / len(probe)
 
 
 def _map_seconds(explain, method, probe, per_forward):
@@ -199,9 +193,7 @@ def _map_seconds(explain, method, probe, per_forward):
     expected = get_method(method).passes * FORWARDS_A_PASS * per_forward
     if expected * len(probe) > LONGEST_PROBE:
         return expected
-    start = time.perf_counter()
-    explain(probe.model, probe.signals, probe.target)
-    return (time.perf_counter() - start) / len(probe)
+    return quickest(lambda: explain(probe.model, probe.signals, probe.target)) / len(probe)
 
 
 def files_of(checks: dict[str, Check], work: Work, store: Store) -> list[Path]:

@@ -1,5 +1,7 @@
 """Logits of whole records: both protocols against their definition, any batch size, any leads."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from common.files import UserError
 from common.labels import LEADS, WINDOWS
 from networks.checkpoints import ModelInfo
-from networks.inference import predict, read_samples, to_input, views
+from networks.inference import predict, quickest, read_samples, to_input, views
 from networks.models import get_model
 from records.dataset import window_starts
 from toy_networks import randomised
@@ -105,3 +107,11 @@ def test_long_inputs_are_asked_in_blocks(monkeypatch):
     coarse = read_samples(other, 250)
     assert np.array_equal(coarse, np.repeat(exact.reshape(50, 5).any(axis=1), 5))
     assert exact.sum() < coarse.sum() < 250
+
+
+def test_a_call_is_timed_by_its_quickest():
+    """One that other processes hold up does not count; of a long call the first does."""
+    pauses = iter([0.2, 0.1, 0.0])
+    assert quickest(lambda: time.sleep(next(pauses))) < 0.05
+    pauses = iter([0.4])
+    assert quickest(lambda: time.sleep(next(pauses))) > 0.3

@@ -11,7 +11,7 @@ import bench_plausibility
 
 from common.files import UserError
 from common.labels import LEADS
-from records.plausibility import CHECKS, judge, refuse_impossible
+from records.plausibility import CHECKS, check_height, judge
 from records.readers import read_recording
 
 
@@ -52,10 +52,14 @@ def test_zeros_are_no_heartbeat_and_nothing_else():
 
 
 @pytest.mark.parametrize("factor", [1e-3, 10, 1e3])
-def test_a_unit_that_nobody_says_is_asked_for(real, factor):
-    refuse_impossible(real[0], LEADS, "a.csv")
+def test_a_unit_that_nobody_says_is_asked_for_and_one_that_is_said_doubted(real, factor, capsys):
+    check_height(real[0], LEADS, None, "a.csv")
     with pytest.raises(UserError, match="--unit"):
-        refuse_impossible(real[0] * factor, LEADS, "a.csv")
+        check_height(real[0] * factor, LEADS, None, "a.csv")
+    check_height(real[0], LEADS, "mV", "a.dcm")
+    assert not capsys.readouterr().err
+    check_height(real[0] * factor, LEADS, "mV", "a.dcm")
+    assert "--unit takes its place" in capsys.readouterr().err
 
 
 def test_ludb_is_known_by_its_scaling(ptbxl):
