@@ -20,7 +20,7 @@ from records import plausibility
 from records.dataset import parse_flags
 from records.stored import leads_there
 
-CHUNK = 512  # records at a time: bounds the memory
+CHUNK = 128  # records at a time: more do not stay in the processor's cache
 FLAT_MV, FLAT_S = 0.005, 2.0
 CLIPPED_MV, CLIPPED_S = 1.0, 0.02
 NOISE_MV = 0.02
@@ -41,11 +41,10 @@ class Flag(NamedTuple):
 
 def flat(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
     """For 2 s together, in some lead."""
-    windows = _windows(signals, sampling_rate)
-    still = np.ptp(windows, axis=2) <= FLAT_MV  # (n, seconds, 12)
+    still = np.ptp(_windows(signals, sampling_rate), axis=3) <= FLAT_MV  # (n, 12, seconds)
     needed = int(FLAT_S)
     runs = np.stack(
-        [still[:, start : still.shape[1] - needed + 1 + start] for start in range(needed)]
+        [still[..., start : still.shape[2] - needed + 1 + start] for start in range(needed)]
     )
     return runs.all(axis=0).any(axis=(1, 2))
 
@@ -54,10 +53,14 @@ def clipped(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.
     """A plateau at the lead's own extreme."""
     length = 1 + round(CLIPPED_S * sampling_rate)
     found = np.zeros(len(signals), dtype=bool)
-    for extreme in (signals.max(axis=1, keepdims=True), signals.min(axis=1, keepdims=True)):
-        at = (signals == extreme) & (np.abs(signals) > CLIPPED_MV)
-        total = np.cumsum(np.pad(at, ((0, 0), (1, 0), (0, 0))), axis=1)
-        found |= ((total[:, length:] - total[:, :-length]) == length).any(axis=(1, 2))
+    leads = signals.swapaxes(1, 2)
+    for extreme in (leads.max(axis=2), leads.min(axis=2)):
+        row, lead = np.nonzero(np.abs(extreme) > CLIPPED_MV)
+        at = leads[row, lead] == extreme[row, lead, None]
+        often = at.sum(axis=1) >= length  # few
+        total = np.cumsum(np.pad(at[often], ((0, 0), (1, 0))), axis=1)
+        plateau = (total[:, length:] - total[:, :-length]) == length
+        found[row[often][plateau.any(axis=1)]] = True
     return found
 
 
@@ -68,8 +71,8 @@ def noise_level(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
     From the median second difference, which beats hardly move; for white noise it is its standard
     deviation.
     """
-    second = np.abs(np.diff(_at_100(signals, sampling_rate), n=2, axis=1))
-    return np.median(second, axis=1) / (0.6745 * np.sqrt(6))
+    second = np.abs(np.diff(_at_100(signals, sampling_rate), n=2))
+    return _median(second) / (0.6745 * np.sqrt(6))
 
 
 def noisy(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
@@ -79,7 +82,7 @@ def noisy(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.nd
 
 def drift_range(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
     """(n, 12) how far (mV) the median of each second wanders within the record."""
-    return np.ptp(np.median(_windows(signals, sampling_rate), axis=2), axis=1)
+    return np.ptp(_median(_windows(signals, sampling_rate)), axis=2)
 
 
 def drifting(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) -> np.ndarray:
@@ -93,12 +96,10 @@ def limb_reversal(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) 
 
     Exchanging left arm and left leg leaves no such trace and is not found.
     """
-    centred = signals - np.median(signals, axis=1, keepdims=True)
+    i, ii, v6 = (_centred(signals[..., LEADS.index(lead)]) for lead in ("I", "II", "V6"))
     found = np.zeros(len(signals), dtype=bool)
-    for lead in ("I", "II"):
-        upside_down = (
-            _correlation(centred[..., LEADS.index(lead)], centred[..., LEADS.index("V6")]) < OPPOSED
-        )
+    for lead, values in (("I", i), ("II", ii)):
+        upside_down = _correlation(values, v6) < OPPOSED
         found |= upside_down & (table[f"P_Amp_{lead}"].to_numpy(dtype=float) < -0.02)
     return found
 
@@ -157,7 +158,8 @@ def judge_quality(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) 
     }
     for start in range(0, len(table), CHUNK):
         rows = slice(start, start + CHUNK)
-        some = signals[rows]
+        # lead by lead in memory, along which numpy is up to 70 times as fast
+        some = np.ascontiguousarray(signals[rows].swapaxes(1, 2)).swapaxes(1, 2)
         together = plausibility.judge(some, sampling_rate)
         for name in judged:
             flag = FLAGS[name]
@@ -170,22 +172,34 @@ def judge_quality(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) 
 
 
 def _windows(signals, sampling_rate):
-    """(n, seconds, samples, 12); what is shorter than a second is one window."""
+    """(n, 12, seconds, samples); what is shorter than a second is one window."""
     seconds = max(signals.shape[1] // sampling_rate, 1)
-    return signals[:, : seconds * sampling_rate].reshape(
-        len(signals), seconds, -1, signals.shape[2]
-    )
+    leads = signals.swapaxes(1, 2)[..., : seconds * sampling_rate]
+    return leads.reshape(*leads.shape[:2], seconds, -1)
+
+
+def _median(values):
+    """Along the last axis; np.median takes five to ten times as long."""
+    middle = values.shape[-1] // 2
+    parted = np.partition(values, middle, axis=-1)
+    upper = parted[..., middle]
+    return upper if values.shape[-1] % 2 else (parted[..., :middle].max(axis=-1) + upper) / 2
+
+
+def _centred(values):
+    """Of each row the distance from its median."""
+    return values - _median(values)[:, None]
 
 
 def _at_100(signals, sampling_rate):
-    """Means of neighbouring samples, 100 a second; what is left over at the end is left out."""
-    step = sampling_rate // 100
-    whole = signals[:, : signals.shape[1] // step * step]
-    return (
-        signals
-        if step == 1
-        else whole.reshape(len(signals), -1, step, signals.shape[2]).mean(axis=2)
-    )
+    """(n, 12, T) means of neighbouring samples, 100 a second; what is left over at the end is left
+    out.
+    """
+    leads, step = signals.swapaxes(1, 2), max(sampling_rate // 100, 1)
+    if step == 1:
+        return leads
+    whole = leads[..., : leads.shape[2] // step * step]
+    return sum(whole[..., first::step] for first in range(step)) / step
 
 
 def _correlation(a, b):
