@@ -18,7 +18,7 @@ from common.ecg_paper import PAGE_SECONDS, Heat, Record, comparison, twelve_lead
 from common.figure_files import write_figure
 from common.labels import COLUMN, is_regression, slug
 from common.plotting import style
-from common.words import class_in_words, method_in_words
+from common.words import class_in_words, method_in_words, probability_in_words
 from networks.checkpoints import ModelInfo
 from networks.metrics import sigmoid
 from records.dataset import Dataset
@@ -53,8 +53,8 @@ def true_labels(data: Dataset, row: int) -> str:
 
 
 def quality_note(row: pd.Series) -> str:
-    """'signal: noise, drift' of a row of the table, and what was left blank; empty where all is
-    judged and none raised.
+    """'signal flagged: noise, drift' of a row of the table, and what was left blank; empty where
+    all is judged and none raised.
     """
     flags = flags_of(row.to_frame().T).iloc[0]
     if flags.isna().all():
@@ -66,7 +66,7 @@ def quality_note(row: pd.Series) -> str:
         if np.isnan(flags[name]) and f"quality_{name}" in row
     ]
     blank = ", ".join(names) if len(names) <= MOST_BLANK else f"{len(names)} quality flags"
-    notes = (raised and f"signal: {raised}", blank and f"{blank} not judged")
+    notes = (raised and f"signal flagged: {raised}", blank and f"{blank} not judged")
     return "; ".join(note for note in notes if note)
 
 
@@ -79,15 +79,16 @@ def prediction(info: ModelInfo, index: int, logit: float, labelled: bool | None 
     if is_regression(info.task):
         return f"predicted {info.task.replace('_', ' ')} in {name} {logit:.2f} mV"
     probability = sigmoid(logit)
+    said = probability_in_words(probability)
     threshold = info.thresholds[index] if info.thresholds else np.nan
     if not np.isfinite(threshold):
-        return f"probability of {name} {probability:.2f} (no threshold, logit {logit:.2f})"
+        return f"probability of {name} {said} (no threshold, logit {logit:.2f})"
     outcome = "positive" if probability >= threshold else "negative"
     if labelled is not None:
         right = labelled == (probability >= threshold)
         outcome = f"{'true' if right else 'false'} {outcome}"
     beside = f"threshold {threshold:.2f}, logit {logit:.2f}"
-    return f"{name}: {outcome} at probability {probability:.2f} ({beside})"
+    return f"{name}: {outcome} at probability {said} ({beside})"
 
 
 def is_labelled(data: Dataset, row: int, name: str) -> bool | None:

@@ -67,9 +67,10 @@ def choose_targets(
             continue
         targets.append(Target(name, column, rows, logits[rows, column]))
     if not targets:
+        others = [name for name in STRATEGIES if name != args.strategy]
         raise UserError(
             f"strategy {args.strategy} finds no record for any of {', '.join(names)}: "
-            f"other strategies are {', '.join(STRATEGIES)}"
+            f"other strategies are {', '.join(others)}"
         )
     return targets, empty
 

@@ -15,7 +15,6 @@ from common.ecg_paper import (
     Strip,
     baselines,
     draw_strip,
-    early_peak,
     lead_name,
     room_needed,
     time_axis,
@@ -23,7 +22,6 @@ from common.ecg_paper import (
 from common.labels import LEADS
 from common.plotting import (
     INK,
-    MM_PER_MV,
     MM_PER_SECOND,
     calibration_pulse,
     colour_bar,
@@ -39,8 +37,11 @@ MOST_LEADS = 4
 TALLEST = 120.0  # mm of paper; taller leads halve the gain
 USUAL = tuple(LEADS.index(lead) for lead in ("II", "V1", "V3", "V5"))
 FINE, LINE, TITLE_LINE = 6.5, 3.2, 4.0  # points and mm of the small print, mm of a title's line
+AIR = 4.0  # mm that each row has more than it needs, where the paper is not at its tallest
+NAME_BELOW = 4.2  # mm below the calibration pulse's foot that a lead's name stands
 CAPTION, SECONDS_ROOM = 6.5, 4.0  # mm at the foot and below the paper
 LETTERS, TITLE_LETTERS = 68, 46  # that fit on a line of small print, and of the title
+DOT = " · "  # between parts of a line
 BAR = 8.0  # mm that a colour bar with its numbers takes
 
 
@@ -63,7 +64,6 @@ def column_of_map(record: Record, heat: Heat, centre: int | None = None) -> Figu
     for lead, height in zip(leads, heights, strict=True):
         strip = Strip(lead, 0, length, TRACE)
         band = draw_strip(ax, piece, own, strip, height, gain)
-        _name(ax, piece, strip, height, gain)
     colour_bar(ax, band, LEFT + 1, bottom - 7.5, 24, words)
     return ax.figure
 
@@ -84,7 +84,6 @@ def column_before_after(record: Record, edited: np.ndarray, marks: list[Mark]) -
     for lead, height in zip(leads, heights, strict=True):
         own = [mark for mark in marks if mark.lead == lead]
         draw_change(ax, record, edited, lead, (TRACE, height, gain), own)
-        _name(ax, record, Strip(lead, 0, len(edited), TRACE), height, gain)
     for number, (words, colour) in enumerate(KEY):
         style = {"fontsize": 7, "fontweight": "bold", "va": "top", "color": colour}
         ax.text(LEFT, bottom - 4 - LINE * number, words, **style)
@@ -102,11 +101,6 @@ def strongest_leads(values: np.ndarray, most: int = MOST_LEADS) -> list[int]:
     return sorted(np.argsort(-size, kind="stable")[:most].tolist())
 
 
-def _name(ax, record, strip, height, gain):
-    above = gain * early_peak(record, strip)
-    lead_name(ax, strip.lead, TRACE + 0.5, height + above + 1.0)
-
-
 def _column(record, leads, extent, below, key) -> tuple[Axes, np.ndarray, float, float]:
     """A column with title, paper, pulses, seconds and small print: the axis, each row's isoelectric
     line, the gain, and the lower edge of the paper.
@@ -117,16 +111,18 @@ def _column(record, leads, extent, below, key) -> tuple[Axes, np.ndarray, float,
     rows = [[lead] for lead in leads]
     title = textwrap.wrap(record.title, TITLE_LETTERS)
     subtitle = _wrapped(record.subtitle.split("\n"))
-    needed = room_needed(extent, rows, MM_PER_MV)[0].sum() + 4 * len(rows)
+    _, gain = baselines(extent, rows, 1, TALLEST - 1, squeeze=1.0)
+    needed = room_needed(extent, rows, gain)[0].sum() + AIR * len(rows)
     paper = min(np.ceil(needed / 5) * 5, TALLEST)
-    above, gain = baselines(extent, rows, 1, paper - 1)  # the paper's lower edge
+    above, gain = baselines(extent, rows, 1, paper - 1, squeeze=1.0)  # the paper's lower edge
     small = _wrapped([*below, f"{MM_PER_SECOND:g} mm/s, {gain:g} mm/mV", *record.foot])
     bottom = CAPTION + LINE * len(small) + key + SECONDS_ROOM
     top = bottom + paper
     ax = mm_axes(WIDTH, top + 2.5 + TITLE_LINE * len(title) + LINE * len(subtitle))
     ecg_grid(ax, LEFT, bottom, RIGHT, top)
-    for height in bottom + above:
+    for lead, height in zip(leads, bottom + above, strict=True):
         calibration_pulse(ax, LEFT + 0.7, height, gain)
+        lead_name(ax, lead, LEFT + 0.9, height - NAME_BELOW)
     time_axis(ax, TRACE, bottom, (record.begins, record.seconds), 0.5)
     _lines(ax, small, CAPTION + LINE * len(small))
     _lines(ax, subtitle, top + 1 + LINE * len(subtitle))
@@ -138,8 +134,18 @@ def _column(record, leads, extent, below, key) -> tuple[Axes, np.ndarray, float,
 
 
 def _wrapped(lines):
-    wrapped = [textwrap.wrap(line, LETTERS) for line in lines]
-    return [line for part in wrapped for line in part]
+    """Lines of small print, broken between their parts as far as these let it."""
+    wrapped = []
+    for line in lines:
+        row, *parts = line.split(DOT)
+        for part in parts:
+            if len(row) + len(DOT) + len(part) <= LETTERS:
+                row += DOT + part
+            else:
+                wrapped += textwrap.wrap(row, LETTERS)
+                row = part
+        wrapped += textwrap.wrap(row, LETTERS)
+    return wrapped
 
 
 def _lines(ax, lines, top):

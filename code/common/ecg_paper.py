@@ -42,6 +42,7 @@ MARGIN = 15.0  # mm left of the traces: calibration pulse and lead names
 QUANTILES = (0.20, 0.99)  # of |heat|: where colour scales are clipped
 MM_PER_LETTER = 1.15  # of the smallest print, on average
 MAX_SQUEEZE = 0.8  # rows may come this much closer than their leads need before the gain is halved
+CLEARANCE = 2.0  # mm that are free between rows
 PULSE_ROOM = 1.5  # mm beside its own height that a row's calibration pulse needs
 RHYTHM_LEAD = LEADS.index("II")
 PAGE_SECONDS = (PAPER[2] - PAPER[0] - MARGIN) / MM_PER_SECOND  # what a page is wide enough for
@@ -134,19 +135,23 @@ class Strip:
 
 
 def baselines(
-    signal: np.ndarray, rows: list[list[int]], bottom: float, top: float
+    signal: np.ndarray,
+    rows: list[list[int]],
+    bottom: float,
+    top: float,
+    squeeze: float = MAX_SQUEEZE,
 ) -> tuple[np.ndarray, float]:
     """Height (mm) of each row's isoelectric line between `bottom` and `top`, and the gain in mm/mV.
 
     signal  # (T, 12) mV; rows: the leads on each row, from the top. Rows get the room that their
             leads and the calibration pulse need; where there is not enough, rows come closer, and
-            where that is more than MAX_SQUEEZE the gain is halved, again and again.
+            where that is more than `squeeze` the gain is halved, again and again.
     """
     room, gain = top - bottom, MM_PER_MV
-    needed, least = room_needed(signal, rows, gain)
+    needed, least = room_needed(signal, rows, gain, squeeze)
     while room < least.sum():
         gain /= 2
-        needed, least = room_needed(signal, rows, gain)
+        needed, least = room_needed(signal, rows, gain, squeeze)
     spare = room - needed.sum()
     if spare >= 0:
         steps = needed + spare / len(needed)
@@ -156,15 +161,15 @@ def baselines(
 
 
 def room_needed(
-    signal: np.ndarray, rows: list[list[int]], gain: float, clearance: float = 2.0
+    signal: np.ndarray, rows: list[list[int]], gain: float, squeeze: float = MAX_SQUEEZE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distances (mm) from the top to the first row, from row to row, and from the last row to the
     bottom: what leads and pulses need, and what they need at least. No trace leaves the paper.
     """
-    leads = gain * _extent(signal, rows) + clearance
+    leads = gain * _extent(signal, rows) + CLEARANCE
     pulses = np.full(len(leads), gain + PULSE_ROOM)
     pulses[-1] = 0.0
-    least = np.maximum(MAX_SQUEEZE * leads, pulses)
+    least = np.maximum(squeeze * leads, pulses)
     least[0], least[-1] = max(leads[0], pulses[0]), leads[-1]
     return np.maximum(leads, pulses), least
 

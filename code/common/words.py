@@ -148,6 +148,18 @@ def method_in_words(name: str) -> str:
     return f"{words} ({preset})" if preset else words
 
 
+def probability_in_words(probability: float, digits: int = 2) -> str:
+    """0.93; what would be rounded to 0 or 1 is written < 0.01 or > 0.99, since nothing is
+    certain.
+    """
+    least = 10.0**-digits
+    if probability < least / 2:
+        return f"< {least:.{digits}f}"
+    if probability >= 1 - least / 2:
+        return f"> {1 - least:.{digits}f}"
+    return f"{probability:.{digits}f}"
+
+
 def class_in_words(name: str) -> str:
     """AMI -> AMI (anterior myocardial infarction)."""
     return f"{name} ({CLASSES[name]})" if name in CLASSES else name

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from common.words import probability_in_words
 from counterfactual.edits import EDITS, Edit
 
 DIGITS = {"mV": 2, "ms": 0}
@@ -35,13 +36,8 @@ def edit_in_plain_words(edit: Edit, dose: float) -> str:
 
 
 def share(probability: float, digits: int = 2) -> str:
-    """.93; what would be rounded to 0 or 1 is written < .01 or > .99, since nothing is certain."""
-    least = 10.0**-digits
-    if probability < least / 2:
-        return f"< {least:.{digits}f}".replace("0.", ".")
-    if probability >= 1 - least / 2:
-        return f"> {1 - least:.{digits}f}".replace("0.", ".")
-    return f"{probability:.{digits}f}".removeprefix("0")
+    """.93, < .01, > .99"""
+    return probability_in_words(probability, digits).replace("0.", ".")
 
 
 def edits_in_words(doses: Iterable[tuple[str, float]]) -> str:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from common.files import read_csv, write_csv, write_text
 from common.labels import LEADS
-from common.words import SEGMENTS, class_in_words, method_in_words
+from common.words import SEGMENTS, class_in_words, method_in_words, probability_in_words
 from ecg import measure
 from ecg.waves import AXIS_LEADS
 from networks.checkpoints import ModelInfo
@@ -129,6 +129,10 @@ def _range_of(row):
     return f" ({words})"
 
 
+def _probability(row):
+    return probability_in_words(row["probability"])
+
+
 def _more_probable(prediction):
     """A class that is likelier than those above their thresholds and below its own, where there is
     one: the network does not say it, but a reader should know.
@@ -137,7 +141,7 @@ def _more_probable(prediction):
     if likely["positive"] != "no":
         return ""
     return (
-        f"; more probable, but below its threshold: {likely['class']} {likely['probability']:.2f} "
+        f"; more probable, but below its threshold: {likely['class']} {_probability(likely)} "
         f"(threshold {likely['threshold']:.2f})"
     )
 
@@ -146,7 +150,7 @@ def prediction_in_words(prediction: pd.DataFrame, most: int = 3) -> str:
     """What is printed first: the classes above their threshold, else the most probable ones."""
     positive = prediction[prediction["positive"] == "yes"]
     said = [
-        f"{class_in_words(row['class'])}: probability {row['probability']:.2f}{_range_of(row)}, "
+        f"{class_in_words(row['class'])}: probability {_probability(row)}{_range_of(row)}, "
         f"threshold {row['threshold']:.2f}"
         for _, row in positive.head(most).iterrows()
     ]
@@ -160,7 +164,7 @@ def prediction_in_words(prediction: pd.DataFrame, most: int = 3) -> str:
     tested = (prediction["positive"] != "no threshold").any()
     none = "none of its classes" if tested else "nothing for sure, as no threshold is known"
     likely = [
-        f"{row['class']} {row['probability']:.2f}{_range_of(row)}"
+        f"{row['class']} {_probability(row)}{_range_of(row)}"
         for _, row in prediction.head(most).iterrows()
     ]
     return f"the network says {none}; the most probable are {', '.join(likely)}"
