@@ -623,7 +623,7 @@ def test_the_quality_of_an_own_record_is_judged(
     assert (counts["n_flagged"] == bool(raised)).all()
     assert counts["pacemaker"].isna().all()
     assert subtitles[0].endswith(
-        (f"signal: {raised}; " if raised else " · ") + "pacemaker not judged"
+        (f"signal flagged: {raised}; " if raised else " · ") + "pacemaker not judged"
     )
     assert "quality.csv" in json.loads((folder / "local.json").read_text())["outputs"]
 
@@ -858,9 +858,9 @@ def test_signal_quality_stands_beside_the_record():
     row = pd.Series(
         {"age": 50, "quality_noise": True, "quality_limb_reversal": "True", "quality_flat": False}
     )
-    assert quality_note(row) == "signal: noise, limb reversal"
+    assert quality_note(row) == "signal flagged: noise, limb reversal"
     assert quality_note(row.drop(["quality_noise", "quality_limb_reversal"])) == ""
     assert quality_note(
         pd.Series({"age": 50, "quality_flat": True, "quality_pacemaker": None})
-    ) == ("signal: flat; pacemaker not judged")
+    ) == ("signal flagged: flat; pacemaker not judged")
     assert quality_note(pd.Series({"age": 50})) == "quality flags unavailable"
