@@ -1,5 +1,6 @@
 """Figures of counterfactuals: a record before and after on ECG paper, and what turns a group."""
 
+import math
 import textwrap
 from pathlib import Path
 
@@ -26,6 +27,7 @@ ALONE, TOGETHER = 0.75, 0.25  # how opaque the bars of a group's figure are
 PIECE = 2.5  # s that a figure shows
 MOST_LETTERS = 150  # of a line beside the key; edits.csv has all
 MOST_EDITS = 8  # of a group's figure
+PANELS_IN_A_ROW = 2  # of it: a page's width
 SHOWN_INTERVALS = ("II",)  # where a changed interval is marked: it is the same in all leads
 
 
@@ -139,10 +141,14 @@ def group_figure(groups: pd.DataFrame) -> Figure:
     behind it the share of records in whose smallest change the edit has a part.
     """
     names = list(dict.fromkeys(groups["pathology"]))
+    n_rows = math.ceil(len(names) / PANELS_IN_A_ROW)
+    size = (3.1 * min(len(names), PANELS_IN_A_ROW) + 0.6, 2.8 * n_rows + 0.6)
     figure, axes = plt.subplots(
-        1, len(names), figsize=(3.1 * len(names) + 0.6, 3.4), squeeze=False, layout="constrained"
+        n_rows, min(len(names), PANELS_IN_A_ROW), figsize=size, squeeze=False, layout="constrained"
     )
-    for ax, name in zip(axes[0], names, strict=True):
+    for ax in axes.flat[len(names) :]:
+        ax.set_axis_off()
+    for ax, name in zip(axes.flat, names, strict=False):
         own = groups[groups["pathology"] == name].head(MOST_EDITS).iloc[::-1]
         _bars(ax, own)
         count = own["n_records"].iloc[-1]
@@ -155,7 +161,7 @@ def group_figure(groups: pd.DataFrame) -> Figure:
         Patch(facecolor="#777777", alpha=TOGETHER, label="has a part in the smallest change"),
     ]
     style = {"fontsize": 7.5, "frameon": False, "loc": "outside lower center"}
-    figure.legend(handles=key, ncols=3 if len(names) > 2 else 1, **style)
+    figure.legend(handles=key, ncols=1, **style)
     return figure
 
 

@@ -43,8 +43,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from attribution.selection import predicted_positive
+from common.files import read_npz
 from common.intervals import auc_interval, mean_with_interval
-from common.labels import LEADS, labels_of_statement
+from common.labels import LEADS, labels_of_statement, slug
 from counterfactual.body import bodies_of, measured_doses
 from counterfactual.edits import limits_of
 from counterfactual.search import Search, in_order, random_doses, threshold_logit
@@ -117,6 +118,26 @@ def search_one(model, body, column, most):
         "seconds": seconds,
         "random": turned_by_chance if found.turned else np.nan,
     }
+
+
+def stored(model, data, folder):
+    """What counterfactuals.py has written into `folder`, as far as its records are in `data`: one
+    dict per record and class with its row, class, patient and edited signal.
+    """
+    place = {int(ecg_id): row for row, ecg_id in enumerate(data.ecg_id)}
+    results = []
+    for column, label in enumerate(model.info.labels):
+        path = folder / f"signals_{slug(label)}.npz"
+        if path.is_file():
+            arrays = read_npz(path)
+            columns = (arrays[name] for name in ("ecg_id", "turned", "signals"))
+            for ecg_id, turned, edited in zip(*columns, strict=True):
+                row = place.get(int(ecg_id))
+                if row is not None:
+                    patient = data.patient_id[row]
+                    one = {"row": row, "class": column, "patient": patient, "edited": edited}
+                    results.append({**one, "turned": bool(turned)})
+    return results
 
 
 def say(what, values, patients, bar=""):
@@ -343,6 +364,11 @@ def main():
     parser.add_argument("--data_path", required=True, help="preprocessed data set")
     parser.add_argument("--model_path", required=True, help="run whose decisions are turned")
     parser.add_argument("--other", default=None, help="second run, for the transfer")
+    parser.add_argument(
+        "--stored",
+        action="store_true",
+        help="search nothing: only compare beats with those that counterfactuals.py wrote",
+    )
     parser.add_argument("--per_class", type=int, default=15, help="true positives of each class")
     parser.add_argument("--folds", type=int, nargs="+", default=[10], help="held-out folds")
     parser.add_argument("--max_edits", type=int, default=6, help="changes combined at most")
@@ -352,6 +378,11 @@ def main():
     whole = load_dataset_for(model.info, args.data_path)
     limits, data = limits_of(whole.table), whole.in_folds(args.folds)
     logits = predict(model, data.signals)
+    if args.stored:
+        results = stored(model, data, Path(args.model_path) / "counterfactual")
+        say("validity", [one["turned"] for one in results], [one["patient"] for one in results])
+        records(model, data, logits, results)
+        return
     pairs = true_positives(model, data, logits, args.per_class)
     print(f"{args.model_path}, {args.data_path}, folds {args.folds}: {len(pairs)} true positives")
     results = search_all(model, data, limits, pairs, args.max_edits)
