@@ -46,7 +46,8 @@ _AGE = re.compile(
 )
 YEARS = {"": 1, "y": 1, "m": 12, "w": 52.18, "d": 365.25}  # how many make a year
 SEPARATORS = ",;\t|"  # of a table's cells
-HEAD_BYTES = 1 << 16
+HEAD_BYTES = 1 << 20
+MOST_COLUMNS = 10_000  # above it pandas takes a minute
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how Excel's files begin
 AS_TEXT = (*ID_COLUMNS, "patient_id", "labels", "scp_codes")  # 007 stays 007
 MASKED_AGE = 90.0  # "90+", or PTB-XL's 300 for everybody above 89
@@ -372,6 +373,11 @@ def read_cohort_table(path: str | Path, label_columns: Sequence[str] = ()) -> pd
     first = head[0] if head else ""
     separator = max(SEPARATORS, key=lambda mark: _cells(first, mark))
     names = next(csv.reader([first], delimiter=separator), [])
+    if len(names) > MOST_COLUMNS:
+        raise UserError(
+            f"{path} has {len(names):,} columns, and a table of recordings at most "
+            f"{MOST_COLUMNS:,}: one row for each recording; signals belong in --records"
+        )
     known = {*AS_TEXT, *whole_names(label_columns, names)}
     text = [name for name in names if name in known or our_name(name) in known]
     table = read_csv(

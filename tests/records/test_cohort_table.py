@@ -84,6 +84,13 @@ def test_a_workbook_is_said_to_be_one(tmp_path):
         cohort_table.read_cohort_table(tmp_path / "mine.csv")
 
 
+def test_a_line_of_signals_is_no_table(tmp_path):
+    names = ",".join(f"c{number}" for number in range(200_000))
+    (tmp_path / "t.csv").write_text(f"record_id,{names}\n")
+    with pytest.raises(UserError, match="signals belong in --records"):
+        cohort_table.read_cohort_table(tmp_path / "t.csv")
+
+
 def test_ages_in_months_days_and_with_a_comma():
     ages = cohort_table.read_ages(["056Y", "6 months", "34,5", "73 d", "90+"], "mine.csv")
     assert np.allclose(ages, [56, 0.5, 34.5, 73 / 365.25, 90])
