@@ -42,7 +42,7 @@ from records.layout import write_layout
 from records.ptbxl import write_database, write_statements
 from records.recording import Asked
 from records.resampling import check_rate
-from records.sources import Source, open_source
+from records.sources import Source, files_below, open_source
 from records.tasks import task_of_labels, write_tasks
 
 FIRST = {
@@ -236,7 +236,7 @@ def settings(args: argparse.Namespace) -> dict:
     """What the data set depends on."""
     chosen = {key: value for key, value in vars(args).items() if key not in WITHOUT_EFFECT}
     path = Path(args.records)
-    files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
+    files = [path] if path.is_file() else files_below(path)
     listed = "\n".join(f"{one.name} {one.stat().st_size}" for one in files)
     known = hashlib.sha256(listed.encode()).hexdigest()  # of a folder names and sizes
     return {

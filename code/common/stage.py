@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Iterable
@@ -80,8 +81,15 @@ def versions() -> dict[str, str]:
     packages = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "wfdb", "captum", "matplotlib")
     return {
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in packages},
+        **{name: _version(name) for name in packages},
     }
+
+
+def _version(package):
+    """As metadata.version, which takes in the whole text of long descriptions."""
+    text = metadata.distribution(package).read_text("METADATA") or ""
+    found = re.search(r"^Version: *(\S+)", text, re.MULTILINE)
+    return found[1] if found else metadata.version(package)
 
 
 class Stage:

@@ -100,8 +100,8 @@ def write_record(
     try:
         with open(data, "xb") as file:
             file.write(samples.data)
-        with open(header, "x", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
+        with open(header, "xb") as file:
+            file.write(("\n".join(lines) + "\n").encode())
     except OSError:
         _remove(data)
         _remove(header)

