@@ -9,7 +9,8 @@ Writes:  <output_path>/imported_<task>_<run_name>/ checkpoints/best_model.ckpt (
 
 Example: python code/import_model.py --onnx mine.onnx --sampling_rate 100 --unit uV --run_name mine
 
-Says what it found, which analyses will work and which will not and why.
+Says what it found, which analyses went through on eight records, and what stands in the way of the
+others.
 """
 
 import utils  # isort: skip  # noqa: F401

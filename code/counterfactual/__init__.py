@@ -1,1 +1,1 @@
-"""The smallest physiological change of an ECG that turns a network's decision."""
+"""Few and small physiological changes of an ECG that turn a network's decision."""

@@ -1,4 +1,5 @@
-"""The sparsest, then smallest set of edits that takes a logit across its class's threshold.
+"""Few edits, and of these small ones, that take a logit across its class's threshold: the sparsest
+set that a beam search finds, not provably the sparsest that there is.
 
 Batched forward search without gradients. Every edit is tried alone at its limits; where none
 suffices, the most promising sets are extended by one edit at a time. A set that suffices at its

@@ -60,7 +60,7 @@ KINDS = {
         "Rows are clinical criteria, columns are classes. The colour is what is tested, in "
         "standard "
         "deviations of made-up concepts: vermillion raises the class, blue lowers it. Pale cells "
-        "have no evidence. Each cell shows the layer with the smallest corrected p. A ring: "
+        "are not significant. Each cell shows the layer with the smallest corrected p. A ring: "
         "special "
         "in this network; a full dot: also learnt. Hatched: too few records to mark anything. The "
         "frame holds the concepts that belong to the class.",
@@ -70,7 +70,7 @@ KINDS = {
         "Concepts: one concept, layer by layer",
         "The same for one criterion: rows are layers from the input (top) to the output. Grey "
         "rows: "
-        "the criterion cannot be read from this layer better than noise can.",
+        "directions at this layer tell the criterion no better than most made-up concepts.",
     ),
     "local": Kind(
         "local/lrp_LVH_*.png",
@@ -136,7 +136,7 @@ KINDS = {
         "sanity/randomisation.png",
         "Checks: do maps depend on what was learnt?",
         "Layers are drawn anew one after the other, from the output down. Where a curve stays high "
-        "the map hangs on the signal more than on what the network has learnt.",
+        "the map depends little on these layers' weights, so it cannot show what they have learnt.",
     ),
     "removal": Kind(
         "sanity/removal.png",
@@ -198,14 +198,14 @@ KINDS = {
         "counterfactual/LVH_*.png",
         "Counterfactual: what would turn the answer",
         "A piece of one ECG as recorded (blue where it differs) and with the smallest change of "
-        "waves that turns the answer (dark), every change in mV.",
+        "waves that was found to turn the answer (dark), every change in mV.",
     ),
     "counterfactual_groups": Kind(
         "counterfactual/groups.png",
         "Counterfactual: what turns a group",
         "Per change of a wave, the share of the group's records that it turns by itself, with its "
         "median dose and 95 % intervals over patients (vermillion: more, blue: less). Pale behind "
-        "it: the share of records in whose smallest change it has a part.",
+        "it: the share of records in whose smallest change found it has a part.",
     ),
 }
 
