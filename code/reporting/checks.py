@@ -64,8 +64,8 @@ def _standings(run):
         return
     yield heading("How often is each method told from the best?", "standings")
     yield paragraph(
-        "A method is told from the best of a score where p < .05 (range of all methods, their "
-        "names dealt out anew within each patient). Scores that favour a method by construction "
+        "A method is told from the best of a score where p < .05 (largest difference of all "
+        "pairs of methods, signs flipped by patient). Scores that favour a method by construction "
         "count neither for nor against it; not being told from the best is no proof of being as "
         "good, least of all with few ECGs.",
         "how",

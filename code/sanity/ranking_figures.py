@@ -85,7 +85,7 @@ def not_beyond(controls: pd.DataFrame | None) -> set[tuple[str, str]]:
 
 
 def _smallest_p(tables, shown):
-    """What the range test could find at all in the scores that are `shown`."""
+    """What the test of the best could find at all in the scores that are `shown`."""
     rows = tables["comparisons"]
     floors = rows.loc[rows["check"].isin(shown), "p_floor"].dropna()
     if not len(floors):
@@ -143,7 +143,7 @@ def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
     ax.xaxis.tick_top()
     lines = [
         "skill: 0 = chance, 1 = perfect; • best, or not distinguishable from it on most of its "
-        f"models (range test by permutation, p ≥ .05; {_smallest_p(tables, list(table))})",
+        f"models (p ≥ .05, corrected for all pairs; {_smallest_p(tables, list(table))})",
         "° favoured by construction (favours.csv says why): no part in the order of the methods. "
         "Maps must change with the weights, but noise does too: necessary, not sufficient",
     ]

@@ -10,6 +10,7 @@ which output.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
@@ -210,8 +211,7 @@ def compare_to_best(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
     Best is nearest to the perfect value; controls are compared but cannot be best. `p` is that of
     the two methods alone (signs flipped by patient); p_corrected allows for the best having been
-    chosen among all: how often the range of all methods' scores is as large where the names of the
-    methods are dealt out anew within each patient; p_floor is the smallest that can come out.
+    chosen among all (best_p); p_floor is the smallest that can come out.
     Records count that both methods (for p_corrected: all methods) have a value for.
     """
     rows, resamples = [], Resamples(seed)
@@ -225,7 +225,7 @@ def compare_to_best(records: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             continue
         means = wide[methods].mean()
         best = means.idxmax() if np.isinf(goal) else (means - goal).abs().idxmin()
-        corrected, floor = range_p(wide, methods, best, goal, seed)
+        corrected, floor = best_p(wide, methods, best, goal, seed)
         for method in wide:
             if method != best:
                 row = _difference(wide, method, best, resamples)
@@ -250,41 +250,50 @@ COMPARED = [
 ]
 
 
-def range_p(
+def best_p(
     wide: pd.DataFrame, methods: Sequence[str], best: str, goal: float, seed: int = 0
 ) -> tuple[pd.Series, float]:
     """p of every column of `wide` (records x methods) being as good as `best`, and the smallest
     possible one.
 
-    How far scores lie from `goal` (from the highest, if it is infinite) is compared with the range
-    of all `methods` when each patient's values are dealt out anew among them: exact where they are
-    all alike, whichever turns out best (a permutation form of Tukey's range test). Controls are no
-    part of the range. NaN without a record that all methods have a value for.
+    Distances from `goal` (from the highest, if it is infinite) are compared in pairs: the
+    difference of two methods over the root of its summed squares over patients. p is how often the
+    largest of all pairs of `methods` reaches that where the signs of each patient's differences are
+    flipped together. The level holds whichever turns out best, also where methods scatter unequally
+    (which dealing out their names would not bear), as far as differences of equally good methods
+    are symmetric. Controls are in none of these pairs. NaN without a record that all methods have a
+    value for.
     """
     known = wide.dropna(subset=list(methods))
-    by_patient = known.groupby(level="patient_id", sort=False)
-    values = by_patient.mean()[list(methods)].to_numpy()  # (patients, methods)
-    n, k = values.shape
+    apart = _from_goal(known, goal).groupby(level="patient_id", sort=False).sum()
+    n, k = len(apart), len(methods)
     if n == 0 or k < 2:
         return pd.Series(np.nan, index=wide.columns), np.nan
-    weights = by_patient.size().to_numpy() / len(known)
-    rng = np.random.default_rng(seed)
-    spread = np.empty(N_FLIPS)
-    for number in range(N_FLIPS):
-        dealt = rng.permuted(values, axis=1)
-        spread[number] = np.ptp(_distance(weights @ dealt, goal))
-    behind = _distance(known.mean(), goal)
-    behind -= behind[best]
-    reached = (spread[:, None] >= behind.to_numpy() - 1e-12).sum(axis=0)
-    floor = max(1 / (1 + N_FLIPS), float(k * (k - 1)) ** (1 - n))
-    # a control, which is no part of the range, may lie beyond all that few patients can show
+    values = apart[list(methods)].to_numpy()
+    pairs = np.stack([values[:, i] - values[:, j] for i, j in combinations(range(k), 2)], axis=1)
+    flips = np.random.default_rng(seed).choice([-1.0, 1.0], size=(N_FLIPS, n))
+    largest = np.abs(flips @ _scaled(pairs)).max(axis=1)
+    behind = _scaled(apart.sub(apart[best], axis=0).to_numpy()).sum(axis=0)
+    reached = (np.round(largest, 9)[:, None] >= np.round(behind, 9)).sum(axis=0)
+    floor = max(1 / (1 + N_FLIPS), 2.0 ** (1 - n))
+    # a control, which is in none of the pairs, may lie beyond all that few patients can show
     p = pd.Series((1 + reached) / (1 + N_FLIPS), index=wide.columns).clip(lower=floor)
-    return p.where(behind.notna()), floor
+    return p.where(known.notna().any()), floor
 
 
-def _distance(scores, goal):
-    """How far scores lie from the perfect one; smaller is better."""
-    return -scores if np.isinf(goal) else np.abs(scores - goal)
+def _from_goal(values, goal):
+    """Values (records, methods) such that the mean of a method is how far its mean lies from the
+    perfect one; smaller is better.
+    """
+    if np.isinf(goal):
+        return -values
+    return (values - goal) * np.where(values.mean() < goal, -1, 1)
+
+
+def _scaled(differences):
+    """(patients, pairs) over the root of their summed squares; 0 where two methods are the same."""
+    size = np.sqrt(np.square(differences).sum(axis=0))
+    return np.divide(differences, size, out=np.zeros_like(differences), where=size > 1e-12)
 
 
 def _difference(wide, method, best, resamples):
