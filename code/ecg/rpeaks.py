@@ -185,10 +185,13 @@ def _without_t(peaks, sharpness, activity):
 
 
 def _alone(place, before, beats, activity):
-    """Whether no other of the beats has an activity (T,) as `place` is after the beat `before`."""
+    """Whether no other of the beats has an activity (T,) as `place` is after the beat `before`; a
+    beat that comes there says nothing.
+    """
     reach = int(AROUND * RATE)
     others = [beat + place - before for beat in beats if beat != before]
     others = [at for at in others if reach <= at < len(activity) - reach]
+    others = [at for at in others if min(abs(at - beat) for beat in beats) > 2 * reach]
     sizes = [activity[at - reach : at + reach + 1].max() for at in others]
     return len(sizes) >= FEWEST_OTHERS and np.median(sizes) < T_OF_OTHERS * activity[place]
 

@@ -67,6 +67,18 @@ def test_a_blunt_beat_on_t_is_no_t(rate):
     assert np.abs(found - np.sort(np.concatenate([normal, early]))).max() <= 80
 
 
+@pytest.mark.parametrize("rate", [100, 500])
+def test_a_blunt_beat_on_t_is_no_t_where_others_come_as_soon(rate):
+    """One of them 380 ms after a beat, where more than half of the others have the next QRS."""
+    normal = 300 + np.cumsum(np.resize([400, 390, 410, 800], 18))
+    early = normal[[7]] + 380
+    normal = np.delete(normal, 8)
+    signal = known_ecg(normal, rate, noise=0.01)
+    time = np.arange(len(signal)) * 1000 / rate
+    signal += 1.5 * np.exp(-0.5 * ((time - early) / 30) ** 2)[:, None]
+    assert_found(signal, rate, np.sort(np.concatenate([normal, early])))
+
+
 def test_a_spike_and_its_qrs_are_one_beat():
     """Spikes before the atria and before the ventricles, as a dual-chamber pacemaker gives them."""
     truth = regular(70)
