@@ -94,11 +94,10 @@ def single_beats(
 
     found, row  the analysis in which the record is `row`;  which  (k,) numbers of the beats
     """
-    leads = rpeaks.without_hum(rpeaks.clean(np.asarray(signal)[None]), sampling_rate)
-    fine = rpeaks.at_rate(leads, sampling_rate, RATE)[0]
+    leads = fine(signal[None], sampling_rate)[0]
     centres = found.beats.centres[row]
     centres, rr = centres[centres >= 0], found.rr[row]
-    beats = median_beat.single_beats(fine, centres[which])
+    beats = median_beat.single_beats(leads, centres[which])
     alone = np.ones((len(which), 1), bool)
     spread = np.zeros((len(which), *found.beats.spread.shape[1:]), np.float32)
     steady = MedianBeats(beats, spread, centres[which, None], alone, np.zeros(len(which), int))
@@ -113,6 +112,12 @@ def single_beats(
         position + shift for position in (typical.P_on, typical.P_peak, typical.P_off)
     )
     return beats, at, deflections(beats, at.measured_from, at.QRS_off)
+
+
+def fine(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """Signals (n, T, 12) as (n, 12, T') mV at median_beat.RATE, without loud hum."""
+    leads = rpeaks.without_hum(rpeaks.clean(signals), sampling_rate)
+    return rpeaks.at_rate(leads, sampling_rate, RATE)
 
 
 def _checked(signals, sampling_rate):
@@ -176,14 +181,14 @@ def _rhythm(centres, length):
     less (bigeminy is regular; not judged by fewer than three), as a share of it.
     """
     gaps = np.where(centres[:, 1:] >= 0, np.diff(centres, axis=1), np.nan)
-    rr = np.nan_to_num(_median_of_row(gaps), nan=length)
-    to_next = np.nan_to_num(_median_of_row(np.abs(gaps[:, 1:] - gaps[:, :-1])))
+    rr = np.nan_to_num(median_of_row(gaps), nan=length)
+    to_next = np.nan_to_num(median_of_row(np.abs(gaps[:, 1:] - gaps[:, :-1])))
     second = np.abs(gaps[:, 2:] - gaps[:, :-2])
     second[np.isfinite(second).sum(axis=1) < 3] = np.nan
-    return rr, np.fmin(to_next, _median_of_row(second)) / rr
+    return rr, np.fmin(to_next, median_of_row(second)) / rr
 
 
-def _median_of_row(values):
+def median_of_row(values: np.ndarray) -> np.ndarray:
     """Median of each row's finite values, NaN for a row without any."""
     if not values.shape[1]:
         return np.full(len(values), np.nan)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from common.files import UserError
 from common.labels import LEADS
-from ecg import analysis
+from ecg import analysis, unconducted
 from ecg.lead_marks import LeadWave, find_in_leads
 from ecg.median_beat import CENTRE, RATE
 
@@ -60,6 +60,7 @@ def delineate(signal: np.ndarray, sampling_rate: int, leads: Sequence[str] = LEA
     times[..., height < FLAT] = np.nan
     times = _in_turn(times, (len(signal) - 1) / sampling_rate)
     table = _table(times, _confidence(waves, found))
+    table = _with_unconducted(table, times, analysis.fine(signal[None], sampling_rate)[0], found)
     return table[table["lead"].isin(leads)].reset_index(drop=True)
 
 
@@ -128,13 +129,18 @@ def _in_turn(times, end):
 
 def _confidence(waves, found):
     """Per wave (beats, 12): size / (size + what differs from beat to beat)."""
-    noise = np.median(np.nan_to_num(found.beats.spread[0]), axis=1)  # (12,) mV
+    noise = _noise(found)
     alone = np.where(found.beats.dominant[0], 1.0, OF_ONE_BEAT)
     shares = {}
     for wave in WAVES:
         size = np.nan_to_num(waves[wave].size)
         shares[wave] = size / (size + noise + 1e-3) * alone[: len(size), None]
     return np.stack([shares[wave] for wave in WAVES])
+
+
+def _noise(found):
+    """What differs from beat to beat in each lead, (12,) mV."""
+    return np.median(np.nan_to_num(found.beats.spread[0]), axis=1)
 
 
 def _table(times, confidence):
@@ -148,6 +154,36 @@ def _table(times, confidence):
     table["beat"] = np.tile(np.repeat(np.arange(n_beats), len(WAVES)), len(LEADS))
     table["wave"] = np.tile(WAVES, len(LEADS) * n_beats)
     return table[list(COLUMNS)]
+
+
+def _with_unconducted(table, times, leads, found):
+    """The table with the P waves that no QRS follows at the usual distance: in a row of the beat
+    they precede (the last, if none), in the place of that beat's P if it has none.
+    """
+    over_leads = analysis.median_of_row(times.reshape(-1, len(LEADS))).reshape(times.shape[:3])
+    p, qrs, t = (over_leads[WAVES.index(wave)] for wave in WAVES)
+    centres = found.beats.centres[0, : times.shape[2]] / RATE
+    qrs_on = np.where(np.isnan(qrs[0]), centres, qrs[0])  # the record's end may cut it off
+    middles = unconducted.find(leads, p[[0, 2]].T, qrs_on, t[2])
+    if not len(middles):
+        return table
+    own = unconducted.marks(leads, middles)
+    beat = np.minimum(np.searchsorted(qrs_on, middles), len(qrs_on) - 1)
+    sides = np.stack([own.onset, own.peak, own.offset], axis=2)  # (k, 12, sides)
+    more = pd.DataFrame(sides.reshape(-1, len(SIDES)), columns=SIDES)
+    more["confidence"] = (own.size / (own.size + _noise(found) + 1e-3)).ravel()
+    more["lead"] = np.tile(LEADS, len(middles))
+    more["beat"], more["wave"] = np.repeat(beat, len(LEADS)), "P"
+    kept = (more["onset"] >= 0) & (more["offset"] <= (leads.shape[1] - 1) / RATE)
+    kept &= np.tile(np.ptp(found.beats.beats[0], axis=1) >= FLAT, len(middles))
+    more = more[kept]
+    named = pd.MultiIndex.from_frame(more[["lead", "beat"]])
+    taken = pd.MultiIndex.from_frame(table[["lead", "beat"]]).isin(named)
+    table = table[~(taken & (table["wave"] == "P") & table["onset"].isna())]
+    table = pd.concat([table, more], ignore_index=True)
+    order = [table["lead"].map(LEADS.index), table["beat"], table["wave"].map(WAVES.index)]
+    keys = pd.concat([*order, table["onset"]], axis=1)
+    return table.loc[keys.sort_values(list(keys), kind="stable").index, list(COLUMNS)]
 
 
 def boundary_sd() -> pd.DataFrame:

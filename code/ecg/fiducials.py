@@ -9,7 +9,17 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import ndimage
 
-from ecg.atria import STEADY, inverted, repeated, unsteady, without_line
+from ecg.atria import (
+    ALIKE,
+    ALIKE_IF_SLOW,
+    SLOW,
+    STEADY,
+    inverted,
+    repeated,
+    unsteady,
+    varying,
+    without_line,
+)
 from ecg.median_beat import CENTRE, RATE, WIDTH, MedianBeats, between
 from ecg.rpeaks import INDEPENDENT
 
@@ -409,21 +419,24 @@ def _find_p(median, leads, slow, speed, qrs_on, t_before, rr, kind):
     earliest = np.maximum(t_before[0], stop - ms_to_samples(P_REACH))
     start = np.clip(earliest, 0, stop - ms_to_samples(60))
     whole, alone = above_line(slow, start, stop), _bump(slow, start, stop, ms_to_samples(P_BUMP))
-    p = _p_wave(slow, speed, np.where(regular[:, None], alone, whole), start, stop, t_before[0])
+    p = p_wave(slow, speed, np.where(regular[:, None], alone, whole), start, stop, t_before[0])
     spread = np.nan_to_num(median.spread[:, INDEPENDENT])
-    differing, told = unsteady(median, p[0], p[2], ~regular, STEADY)
+    irregularly = np.flatnonzero(~regular)
+    alike = np.zeros(len(regular))
+    alike[irregularly] = [ALIKE * varying(median.centres[row]) for row in irregularly]
+    differing, told = unsteady(median, p[0], p[2], ~regular, np.full(len(regular), STEADY), alike)
     least = np.select([told & ~paced, regular], [0, P_STEADY], P_STEADY_IF_IRREGULAR)
-    no_p = _too_small(leads, p) | differing | _not_steady(median, leads, spread, p, least)
+    no_p = _too_small(leads, p) | differing | _not_steady(median, leads, spread, p, least, rr)
     no_p |= inverted(leads, p[0], p[2], rr)
     no_p |= repeated(leads, p[0], p[2], t_before[1])
     again = np.flatnonzero(no_p & regular)
     if len(again):
-        other = _p_wave(
+        other = p_wave(
             *(values[again] for values in (slow, speed, whole, start, stop, t_before[0]))
         )
         part, at_peak = leads[again], (again, other[1].astype(int))
         none = _too_small(part, other)
-        none |= _not_steady(median.rows(again), part, spread[again], other, P_STEADY)
+        none |= _not_steady(median.rows(again), part, spread[again], other, P_STEADY, rr[again])
         none |= alone[at_peak] < P_FLANK * whole[at_peak]
         none |= inverted(part, other[0], other[2], rr[again])
         none |= repeated(part, other[0], other[2], t_before[1][again])
@@ -433,9 +446,16 @@ def _find_p(median, leads, slow, speed, qrs_on, t_before, rr, kind):
     return p, no_p
 
 
-def _p_wave(slow, speed, size, start, stop, t_before):
-    """Onset, peak and offset of the largest wave (by `size` (n, w)) from start to stop (n,); to be
-    judged by `_no_p`.
+def p_wave(
+    slow: np.ndarray,
+    speed: np.ndarray,
+    size: np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+    t_before: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Onset, peak and offset of the largest wave (by `size` (n, w)) from start to stop (n,):
+    whether it is a P is judged elsewhere.
 
     t_before  # (n,) where the T before ends
     """
@@ -464,12 +484,12 @@ def _above_ends(leads, start, stop):
     return np.where(between(start, stop, WIDTH)[:, None], leads - level, 0)
 
 
-def _not_steady(median, leads, spread, p, least):
+def _not_steady(median, leads, spread, p, least, rr):
     """Whether what was taken for P, three (n,), comes and goes from beat to beat as fibrillation
     waves do: in the leads that show it best it stands out less than `least`.
 
     Noise and a baseline that wanders hide it: where it does not stand out it is asked again
-    without them.
+    without them. Of few beats it may stand out by chance: they have to be alike, too.
 
     spread  # (n, leads, w) how beats differ, at the record's rate
     """
@@ -480,9 +500,11 @@ def _not_steady(median, leads, spread, p, least):
     noise = (np.where(inside, spread, 0) ** 2).sum(axis=2)
     best = np.sort(power / np.maximum(noise, 1e-8), axis=1)[:, -P_LEADS:].mean(axis=1)
     hidden = np.sqrt(best) < least
-    if hidden.any():
-        differing, told = unsteady(median, p_on, p_off, hidden, least)
-        hidden &= differing | ~told
+    alike = np.where(rr > SLOW * RATE, ALIKE_IF_SLOW, 0)
+    asked = hidden | (alike > 0)
+    if asked.any():
+        differing, told = unsteady(median, p_on, p_off, asked, np.where(hidden, least, 0), alike)
+        hidden = np.where(told, differing, hidden)
     return hidden
 
 

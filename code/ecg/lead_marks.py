@@ -68,7 +68,7 @@ def find_in_leads(beats: np.ndarray, at: Fiducials, rr: np.ndarray) -> dict[str,
     present = np.isfinite(at.QRS_on)
     filled = Fiducials(**{name: _filled(values) for name, values in vars(at).items()})
     found = {
-        "P": _p_waves(slow, filled),
+        "P": p_waves(slow, filled),
         "QRS": _qrs(leads, filled),
         "T": _t_waves(slow, filled, rr),
     }
@@ -105,7 +105,11 @@ def _t_onset(seen, t_peak, rr):
     return t_peak - T_RISE_OWN * (t_peak - seen) - (1 - T_RISE_OWN) * usual
 
 
-def _p_waves(slow, at):
+def p_waves(slow: np.ndarray, at: Fiducials) -> tuple[np.ndarray, ...]:
+    """Onset, peak and offset of P in each lead and its size there in mV, four (n, 12).
+
+    slow  # (n, 12, W) smoothed beats;  at  where P lies over all leads, and QRS begins
+    """
     n, count, _ = slow.shape
     alone = slow.reshape(n * count, 1, -1)
     on, off, qrs_on = (np.repeat(values, count) for values in (at.P_on, at.P_off, at.QRS_on))

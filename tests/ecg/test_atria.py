@@ -76,28 +76,34 @@ VARIED, REGULAR = (300, 450, 380, 290, 410, 350), (380, 382, 381, 383, 380, 382)
 
 
 @pytest.mark.parametrize(
-    ("alike", "gaps", "steady", "expected"),
+    ("same", "steady", "alike", "expected"),
     [
-        (True, VARIED, atria.STEADY, False),
-        (False, VARIED, atria.STEADY, True),
-        (False, VARIED, 0, True),  # by likeness alone
-        (False, REGULAR, 0, False),  # noise, not fibrillation
+        (True, atria.STEADY, atria.ALIKE, False),
+        (False, atria.STEADY, atria.ALIKE, True),
+        (False, 0, atria.ALIKE, True),  # by likeness alone
+        (False, 0, 0, False),  # noise, not fibrillation
     ],
 )
-def test_waves_that_differ_are_no_p_where_intervals_vary(alike, gaps, steady, expected):
+def test_waves_that_differ_are_no_p_where_they_have_to_be_alike(same, steady, alike, expected):
     random = np.random.default_rng(0)
-    centres = np.cumsum((250, *gaps))[None]
+    centres = np.cumsum((250, *VARIED))[None]
     count = centres.shape[1]
     windows = np.zeros((count, 12, WIDTH), np.float32)
     for lead in range(12):
-        heights = np.full(count, 0.1) if alike else random.normal(0, 0.1, count)
+        heights = np.full(count, 0.1) if same else random.normal(0, 0.1, count)
         windows[:, lead, 150:210] = heights[:, None] * np.hanning(60)
     beat = np.zeros((1, 12, WIDTH))
     median = MedianBeats(beat, beat, centres, centres >= 0, np.zeros(1, int), [windows])
     sides = np.array([150.0]), np.array([210.0])
-    found, told = atria.unsteady(median, *sides, np.array([True]), steady)
+    asked = np.array([True]), np.array([steady]), np.array([alike])
+    found, told = atria.unsteady(median, *sides, *asked)
     assert told.tolist() == [True]
     assert found.tolist() == [expected]
+
+
+@pytest.mark.parametrize(("gaps", "expected"), [(VARIED, True), (REGULAR, False)])
+def test_intervals_that_vary(gaps, expected):
+    assert atria.varying(np.cumsum((250, *gaps))) == expected
 
 
 @pytest.mark.parametrize("rate", [100, 500])

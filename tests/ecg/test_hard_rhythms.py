@@ -179,28 +179,70 @@ def marked(signal, rate, wave):
     return table[(table["wave"] == wave) & (table["lead"] == "II")].dropna(subset=["peak"])
 
 
+def in_sight(p_at, r_at):
+    """Those of the P waves (ms) that lie in no beat's QRS and T."""
+    after = p_at[:, None] - r_at
+    return p_at[~((after > -130) & (after < 470)).any(axis=1)]
+
+
+def assert_p_found(signal, rate, p_at, r_at):
+    """Every P in sight is marked in lead II, nothing else is, at its place and as wide as it is."""
+    p = marked(signal, rate, "P") * 1
+    peaks = p["peak"].to_numpy() * 1000
+    away = np.abs(peaks[:, None] - p_at)
+    assert away.min(axis=1).max() <= 15, "a mark without a P"
+    assert len(set(away.argmin(axis=1))) == len(peaks), "a P marked twice"
+    missed = [at for at in in_sight(p_at, r_at) if np.abs(peaks - at).min() > 15]
+    assert missed == []
+    before = (p["peak"] - p["onset"]).to_numpy() * 1000
+    assert (before > 30).all()
+    assert (before < 60).all()
+
+
 @pytest.mark.parametrize("rate", [100, 500])
-def test_dissociated_p_waves_are_not_forced_into_one_per_qrs(rate):
-    """Atria at 81, ventricles at 38 per minute: no P has a fixed place before the QRS."""
-    truth = regular(38)
-    signal = known_ecg(truth, rate, without="P", noise=0.005)
-    signal = signal + p_waves(np.arange(130, 10_000, 740), rate)
+@pytest.mark.parametrize(
+    ("ventricles", "interval"), [(38, 740), (34, 820), (45, 600), (30, 930), (36, 850)]
+)
+def test_dissociated_p_waves_are_marked_where_they_are(ventricles, interval, rate):
+    """Atria and ventricles beat by themselves: no P has a fixed place before the QRS."""
+    truth = regular(ventricles)
+    p_at = np.arange(130, 9900, interval)
+    signal = known_ecg(truth, rate, without="P", noise=0.01) + p_waves(p_at, rate)
     assert len(beats_of(signal, rate)) == len(truth)
-    assert len(marked(signal, rate, "P")) == 0
+    assert_p_found(signal, rate, p_at, truth)
 
 
 @pytest.mark.parametrize("rate", [100, 500])
-def test_of_two_p_waves_a_qrs_that_which_conducts_is_marked(rate):
-    """2:1 block: the P that precedes the QRS by 160 ms is marked, the one in between is no T, no
-    QRS and no second mark.
-    """
+def test_both_p_waves_of_2_to_1_block_are_marked(rate):
+    """One precedes the QRS by 160 ms, the other lies in between: no T and no QRS."""
     truth = regular(40)
-    signal = known_ecg(truth, rate, without="P", noise=0.003)
     conducted = truth - 160
-    signal = signal + p_waves([*conducted, *(conducted + 750)], rate)
+    p_at = np.sort([*conducted, *(conducted[:-1] + 750)])
+    signal = known_ecg(truth, rate, without="P", noise=0.003) + p_waves(p_at, rate)
     assert len(beats_of(signal, rate)) == len(truth)
-    peaks = marked(signal, rate, "P")["peak"].to_numpy() * 1000
-    assert len(peaks) == len(truth)
-    assert np.abs(peaks - conducted).max() <= 30
+    assert_p_found(signal, rate, p_at, truth[:0])
     t_peaks = marked(signal, rate, "T")["peak"].to_numpy() * 1000
     assert np.abs(t_peaks - (truth[: len(t_peaks)] + 260)).max() <= 40
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+def test_a_p_that_is_not_conducted_is_marked(rate):
+    """One QRS of a regular rhythm is missing, its P is not."""
+    p_at = np.arange(300, 9700, 900)
+    truth = np.delete(p_at + 180, 4)
+    signal = known_ecg(truth, rate, without="P", noise=0.01) + p_waves(p_at, rate)
+    assert_p_found(signal, rate, p_at, truth[:0])
+    table = ecg.delineate(signal, rate)
+    of_lead = table[(table["lead"] == "II") & (table["wave"] == "P")]
+    assert of_lead["beat"].tolist() == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+def test_a_u_wave_is_no_p(rate):
+    """Nor is one that comes after every T in the middle between two P waves."""
+    truth = regular(45)
+    u_waves = known_ecg(truth + 340, rate, without="PQRS", scale={"T": 0.3})
+    for without in ("", "P"):
+        signal = known_ecg(truth, rate, without=without, noise=0.005) + u_waves
+        found = marked(signal, rate, "P")["peak"].to_numpy() * 1000
+        assert (np.abs(found[:, None] - (truth + 600)).min(axis=1, initial=999) > 100).all()
