@@ -50,6 +50,7 @@ FIRST = {
     "skipped_imports.csv": "recordings that were left out, and why",
     "tasks.json": "the classes that are no SCP statements",
 }
+LEAST_EVERY = 0.1  # s from one stretch to the next
 SPARE_SECONDS = 1.0  # read beyond --seconds, so that resampling has no end there
 WITHOUT_EFFECT = ("output_path", "overwrite", "bare")
 
@@ -196,6 +197,8 @@ def main(args: argparse.Namespace) -> None:
     )
     if args.every and not args.seconds:
         raise UserError("--every needs --seconds: how long each of the stretches is")
+    if args.every and args.every < LEAST_EVERY:
+        raise UserError(f"--every is {args.every:g} s: at least {LEAST_EVERY:g} s apart")
     source = open_source(args.records, asked, args.match, args.table)
     table, source, without = read_table(args, source)
     if args.every and "r_peaks" in table:

@@ -192,3 +192,24 @@ def test_annotations_beside_other_formats_are_not_looked_for(tmp_path):
     words = cohort(tmp_path, write_csv)
     with pytest.raises(UserError, match="needs WFDB records"):
         stage(tmp_path, *words, "--label_annotations", "atr")
+
+
+@pytest.mark.parametrize(
+    ("content", "labels"),
+    [(b"", []), (b"\0\0", []), (b"\1", None), (b"\xff" * 4000, None), ("beats alone", ["PVC"])],
+)
+def test_files_of_annotations_without_a_rhythm_or_damaged(tmp_path, content, labels):
+    folder = annotated(tmp_path)[1]
+    for name in NAMES:
+        (folder / f"{name}.atr").unlink()
+        if content == "beats alone":
+            wfdb.wrann(name, "atr", np.array([400]), symbol=["V"], write_dir=str(folder))
+        else:
+            (folder / f"{name}.atr").write_bytes(content)
+    words = ("--records", folder, "--label_annotations", "atr")
+    if labels is None:
+        with pytest.raises(UserError, match="is no readable file of annotations"):
+            stage(tmp_path, *words)
+        return
+    table, _ = stage(tmp_path, *words)
+    assert [list(ast.literal_eval(text)) for text in table["scp_codes"]] == [labels] * 2

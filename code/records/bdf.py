@@ -42,10 +42,10 @@ def read_bdf(path: str | Path, asked: Asked) -> Recording:
         raise UserError(f"{path} has leads of different rates, which are not read")
     per_record = int(counts.pop()) if counts else 0
     rate = per_record / head.duration
-    first = min(int(asked.start / head.duration + 1e-9), head.n)
+    first = int(min(asked.start / head.duration + 1e-9, head.n))
     last = head.n
     if asked.seconds is not None:
-        last = min(int(-(-(asked.start + asked.seconds) // head.duration)), head.n)
+        last = int(min(-(-(asked.start + asked.seconds) // head.duration), head.n))
     whole = head.n * head.duration
     if first >= last:
         raise UserError(f"{path} lasts {whole:.2f} s: it ends before the start {asked.start:g} s")
@@ -78,7 +78,13 @@ def _read_head(path):
             raise UserError(f"{path} is not a readable BDF file: its head is damaged") from None
     offset, spans = 256 * (n_signals + 1), digital_high - digital_low
     fits = size - offset >= BYTES * counts.sum() > 0
-    if not fits or counts.min() < 1 or not duration > 0 or not (spans > 0).all():
+    if (
+        not fits
+        or counts.min() < 1
+        or not duration > 0
+        or not (spans > 0).all()
+        or not np.isfinite([low, high]).all()
+    ):
         raise UserError(f"{path} is not a readable BDF file: its head is damaged")
     if b"BDF+D" in fixed[192:236]:
         raise UserError(f"{path} is interrupted (BDF+D): its parts do not follow each other")

@@ -232,7 +232,10 @@ def _of_length(signal, name, wanted, written):
     if not written.n_samples:
         written.n_samples = round(wanted.seconds * rate) if wanted.seconds else len(signal)
         if written.n_samples < MIN_SECONDS * rate:
-            raise UserError(f"{name}: {len(signal) / rate:g} s are less than {MIN_SECONDS} s")
+            raise UserError(
+                f"recording {name} lasts {len(signal) / rate:g} s: at least {MIN_SECONDS} s are "
+                "needed"
+            )
     missing = written.n_samples - len(signal)
     too_long = missing < 0 and wanted.seconds is None
     if too_long or (missing > 0 and wanted.short == "refuse"):

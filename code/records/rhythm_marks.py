@@ -35,18 +35,23 @@ class Marks(NamedTuple):
     beats: list[tuple[float, str]]
 
 
-@lru_cache(maxsize=1)  # stretches of a recording are read one after the other
 def read_marks(path: Path, annotator: str, rate: float | None = None) -> Marks:
     """The annotations `path`.`annotator` of a record (no suffix).
 
     rate  Hz, where the header's is not the true one
     """
-    import wfdb
-
     if not re.fullmatch(r"\w+", annotator):
         raise UserError(f"--label_annotations takes a suffix such as atr, not {annotator!r}")
-    if not Path(f"{path}.{annotator}").is_file():
-        raise UserError(f"{path}.{annotator} does not exist: --label_annotations needs it")
+    file = Path(f"{path}.{annotator}")
+    if not file.is_file():
+        raise UserError(f"{file} does not exist: --label_annotations needs it")
+    return _read(path, annotator, rate, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)  # stretches of a recording are read one after the other
+def _read(path, annotator, rate, _):
+    import wfdb
+
     try:
         read = wfdb.rdann(str(path), annotator)
         times = np.asarray(read.sample, dtype=float) / float(rate or read.fs)
@@ -59,8 +64,10 @@ def read_marks(path: Path, annotator: str, rate: float | None = None) -> Marks:
         (time, text.strip(" \0")) for time, sign, text in marked if sign == RHYTHM_CHANGE and text
     ]
     changes = [(time, text[1:]) for time, text in changes if text[:1] in ("(", ")")]
-    ends = [time for time, _ in changes[1:]] + [np.inf]
-    rhythms = [(time, end, code) for (time, code), end in zip(changes, ends, strict=True) if code]
+    ends = [time for time, _ in changes] + [np.inf]
+    rhythms = [
+        (time, end, code) for (time, code), end in zip(changes, ends[1:], strict=True) if code
+    ]
     return Marks(rhythms, [(time, sign) for time, sign, _ in marked if sign in BEATS])
 
 

@@ -229,6 +229,8 @@ def _array(path, asked):
     if values.shape[2] not in n_leads and values.shape[1] in n_leads:  # as networks take them
         values = values.transpose(0, 2, 1)
     names = list(names or standard_leads(values.shape[2], path))
+    if len(names) != values.shape[2]:
+        raise UserError(f"{path} has {values.shape[2]} signals and {len(names)} names of leads")
 
     def read(number: int, asked: Asked) -> Recording:
         columns = Columns(values[number], names, rate, [said.get("unit")] * len(names))

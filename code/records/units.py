@@ -1,5 +1,6 @@
 """Units of voltage, and how far an ECG reaches."""
 
+import math
 import re
 from functools import lru_cache
 
@@ -28,4 +29,5 @@ def mv_per(unit: str | None) -> float | None:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e-?\d+)?)?\s*([^\d\s]+)\s*", str(unit).lower())
     if match is None or match[2] not in MV_PER_UNIT:
         return None
-    return float(match[1] or 1) * MV_PER_UNIT[match[2]]
+    factor = float(match[1] or 1) * MV_PER_UNIT[match[2]]
+    return factor if 0 < factor < math.inf else None

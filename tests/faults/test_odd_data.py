@@ -84,6 +84,20 @@ def test_arrays_that_are_no_samples_are_refused(tmp_path, kind):
     assert not (tmp_path / "own").exists()
 
 
+@pytest.mark.parametrize(
+    ("array", "more", "message"),
+    [
+        (SIGNAL, ("--lead_names", "I", "II", "III"), "has 12 signals and 3 names of leads"),
+        (SIGNAL[:, :8], (), "recording 1 lasts 0.08 s: at least 2.5 s are needed"),
+        (SIGNAL, ("--unit", "0mV"), "is in 0mV, which is no unit of voltage"),
+        (SIGNAL, ("--unit", "1e400mV"), "is in 1e400mV, which is no unit of voltage"),
+        (SIGNAL, ("--seconds", 3, "--every", "1e-9"), "--every is 1e-09 s: at least 0.1 s apart"),
+    ],
+)
+def test_what_would_be_read_wrongly_or_without_end_is_refused(tmp_path, array, more, message):
+    assert message in _import(tmp_path, array, *more)
+
+
 def test_a_refused_import_leaves_what_was_there(tmp_path):
     assert _import(tmp_path, SIGNAL) is None
     own = tmp_path / "own"

@@ -253,6 +253,32 @@ def test_what_is_not_what_it_seems_is_one_line(tmp_path, kind):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        *((252, number) for number in ("9999", "-1", "0", "x")),  # signals
+        *((244, number) for number in ("nan", "0", "-1", "1e-300", "inf")),  # s of a data record
+        *((236, number) for number in ("99999999", "\0" * 8)),  # data records
+        *((256 + 104 * 12, number) for number in ("nan", "-inf", "9.9", "x")),  # lowest mV
+        *((256 + 120 * 12, number) for number in ("8388607", "nan")),  # lowest number
+        *((256 + 216 * 12, number) for number in ("0", "-500", "99999999", "1.5")),  # samples
+    ],
+)
+def test_heads_of_bdf_that_cannot_be_are_one_line(tmp_path, place, text):
+    content = bytearray(made.edf(FINE, ORDER, bits=24))
+    width = 4 if place == 252 else 8
+    content[place : place + width] = text.ljust(width).encode()
+    (tmp_path / "a.bdf").write_bytes(content)
+    if text == "9.9":  # upside down, but a number: as the file says
+        assert read_recording(tmp_path / "a.bdf").unit == "mV"
+        return
+    with pytest.raises(UserError, match=r"head is damaged|cut short|is not between 50 and"):
+        read_recording(tmp_path / "a.bdf")
+    (tmp_path / "a.bdf").write_bytes(content[:700])
+    with pytest.raises(UserError, match="BDF"):
+        read_recording(tmp_path / "a.bdf")
+
+
 def test_a_gap_elsewhere_does_not_matter(tmp_path):
     name, content, _ = REFUSED["a gap"]
     (tmp_path / name).write_bytes(content)
