@@ -18,6 +18,7 @@ from tqdm import tqdm
 from common.files import UserError
 from common.labels import LEADS
 from ecg import fiducials, median_beat, rpeaks, waves
+from ecg.atria import PREMATURE
 from ecg.fiducials import Fiducials
 from ecg.median_beat import CENTRE, RATE, MedianBeats
 from ecg.waves import Deflections, deflections
@@ -112,6 +113,17 @@ def single_beats(
         position + shift for position in (typical.P_on, typical.P_peak, typical.P_off)
     )
     return beats, at, deflections(beats, at.measured_from, at.QRS_off)
+
+
+def with_p_on_t(found: Analysis, row: int) -> np.ndarray:
+    """Which beats (B,) bool of a record come so early that P, where the median beat has it, would
+    lie on the T before: it is looked for in `single_beats`.
+    """
+    centres, at = found.beats.centres[row], found.fiducials.rows(row)
+    early = np.zeros(len(centres), bool)
+    gaps = np.diff(centres)
+    early[1:] = (gaps < PREMATURE * found.rr[row]) & (at.P_on + gaps < at.T_off)
+    return early & (centres >= 0)
 
 
 def fine(signals: np.ndarray, sampling_rate: int) -> np.ndarray:

@@ -85,21 +85,22 @@ def _twelve_leads(signal, leads):
 
 
 def _waves_of_beats(signal, sampling_rate, found, centres):
-    """The waves (beats, 12) of every beat: the median beat's, or its own where it
-    differs.
+    """The waves (beats, 12) of every beat: the median beat's, or its own where it differs, or where
+    its P would lie on T.
     """
     typical = find_in_leads(found.beats.beats, found.fiducials, found.rr)
-    number = np.zeros(len(centres), int)
-    other = np.flatnonzero(~found.beats.dominant[0, : len(centres)])
+    alone = ~found.beats.dominant[0, : len(centres)]
+    p_alone = alone | analysis.with_p_on_t(found, 0)[: len(centres)]
+    other = np.flatnonzero(p_alone)
     if len(other):
         beats, at, _ = analysis.single_beats(signal, sampling_rate, found, 0, other)
         own = find_in_leads(beats, at, np.repeat(found.rr, len(other)))
         typical = {wave: _joined(typical[wave], own[wave]) for wave in WAVES}
-        number[other] = 1 + np.arange(len(other))
+    own_number = np.cumsum(p_alone)
     waves = {}
     for wave in WAVES:
-        values = {name: marks[number] for name, marks in vars(typical[wave]).items()}
-        waves[wave] = LeadWave(**values)
+        number = np.where(p_alone if wave == "P" else alone, own_number, 0)
+        waves[wave] = LeadWave(**{name: of[number] for name, of in vars(typical[wave]).items()})
     return waves
 
 

@@ -9,6 +9,8 @@ from ecg.median_beat import CENTRE, RATE
 from ecg.segments import POINTS, SEGMENTS, draw, in_turn
 from ecg.waves import Deflections
 
+P_POINTS = slice(POINTS.index("P-Onset"), POINTS.index("P-Offset") + 1)
+
 
 def segment(signal: np.ndarray, sampling_rate: int) -> np.ndarray:
     """Soft segments (T, 12, 24) of one record (T, 12) in mV; see `from_signals`."""
@@ -26,10 +28,13 @@ def from_signals(signals: np.ndarray, sampling_rate: int) -> np.ndarray:
         centres = found.beats.centres[row]
         centres = centres[centres >= 0]
         beats = np.repeat(points[row][None], len(centres), axis=0)
-        other = np.flatnonzero(~found.beats.dominant[row, : len(centres)])
+        alone = ~found.beats.dominant[row, : len(centres)]
+        other = np.flatnonzero(alone | analysis.with_p_on_t(found, row)[: len(centres)])
         if len(other):
             _, at, qrs = analysis.single_beats(signals[row], sampling_rate, found, row, other)
-            beats[other] = beat_points(at, qrs)
+            own = beat_points(at, qrs)
+            beats[other, :, P_POINTS] = own[:, :, P_POINTS]
+            beats[alone] = own[alone[other]]
         times = (beats + (centres - CENTRE)[:, None, None]) / RATE
         shares[row] = draw(in_turn(times), signals.shape[1], sampling_rate)
     return shares

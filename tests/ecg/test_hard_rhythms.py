@@ -5,6 +5,7 @@ import pytest
 
 import ecg
 from ecg import rpeaks
+from ecg.segments import SEGMENTS
 from known_ecg import LIMB, WAVES, known_ecg, regular
 
 TOLERANCE = 50  # ms
@@ -246,3 +247,21 @@ def test_a_u_wave_is_no_p(rate):
         signal = known_ecg(truth, rate, without=without, noise=0.005) + u_waves
         found = marked(signal, rate, "P")["peak"].to_numpy() * 1000
         assert (np.abs(found[:, None] - (truth + 600)).min(axis=1, initial=999) > 100).all()
+
+
+@pytest.mark.parametrize("rate", [100, 500])
+@pytest.mark.parametrize("measured", ["marks", "segments"])
+def test_a_premature_beat_has_no_p_on_the_t_before(measured, rate):
+    """Its QRS is like the others', its P is not in their place."""
+    truth = regular(60)
+    truth[4] -= 520
+    signal = known_ecg(np.delete(truth, 4), rate, noise=0.005)
+    signal += known_ecg(truth[[4]], rate, without="P")
+    t_peak = truth[3] + 260
+    if measured == "marks":
+        assert np.abs(marked(signal, rate, "T")["peak"] * 1000 - t_peak).min() <= 20
+        beats_with_p = set(marked(signal, rate, "P")["beat"])
+        assert beats_with_p == set(range(len(truth))) - {4}
+    else:
+        shares = ecg.segment(signal, rate)[round(t_peak * rate / 1000), 1]
+        assert SEGMENTS[shares.argmax()] == "T-Peak"
