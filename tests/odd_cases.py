@@ -1,5 +1,5 @@
-"""All odd networks (odd_networks.py, odd_blocks.py, odd_ends.py, odd_written.py, odd_recent.py) and
-what is expected of them.
+"""All odd networks (odd_networks.py, odd_blocks.py, odd_ends.py, odd_written.py, odd_recent.py,
+odd_walked.py) and what is expected of them.
 """
 
 import torch
@@ -11,9 +11,10 @@ from odd_blocks import BLOCKS
 from odd_ends import ENDS
 from odd_networks import CLASSES, SAMPLES, Answer
 from odd_recent import RECENT
+from odd_walked import WALKED
 from odd_written import WRITTEN
 
-ODD = {**odd_networks.ODD, **BLOCKS, **ENDS, **WRITTEN, **RECENT}
+ODD = {**odd_networks.ODD, **BLOCKS, **ENDS, **WRITTEN, **RECENT, **WALKED}
 REFUSED = {
     **odd_networks.REFUSED,
     "two_inputs": "takes 2 inputs (x, demographics): put it into a module",

@@ -145,14 +145,18 @@ def _noise(x, n, seed):
 
 
 def _watched(model, x):
-    """The program of a network by watching it on two batches."""
+    """The program of a network by watching it on two batches, after a call that nobody watches: in
+    its first one a network may make tables that it keeps (rotary positions).
+    """
     from networks.batches import SIZES, merged  # where a network is watched, once
     from networks.fusing import fused
 
     scripted = isinstance(model, torch.jit.ScriptModule)
     twin = model if scripted else sharing_copy(model)  # what it stores in itself stays there
     with _evaluation(twin), _buffers_kept(model), torch.inference_mode():
-        first, second = (_Watch(twin, _noise(x, n, seed=n)) for n in SIZES)
+        batches = [_noise(x, n, seed=n) for n in SIZES]
+        _run(twin, batches[0])
+        first, second = (_Watch(twin, batch) for batch in batches)
         program = fused(merged(first, second))
         _compare(twin, program, x, first)
     return program
@@ -197,14 +201,14 @@ class MisfitError(UserError):
     """A network fails on signals of the shape that it is said to take."""
 
 
-def _run(model, x, recorder):
+def _run(model, x, recorder=None):
     """What a network returns; MisfitError, in one line, where it fails on signals of this shape."""
     try:
         return model(x)
     except UserError:
         raise
     except Exception as error:  # whatever the code of others may raise
-        if recorder.refusal:
+        if recorder and recorder.refusal:
             raise recorder.refusal from None
         reason = " ".join(str(error).split())[:200]
         raise MisfitError(

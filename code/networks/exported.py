@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.files import UserError, check_archive, need_file
-from networks.fixed_batch import expanded, resized
+from networks.fixed_batch import expanded, joined, resized
 from networks.operations import OPERATIONS
 from networks.parts import Parts
 from networks.recurrent import lstm, states_for
@@ -148,6 +148,7 @@ REWRITTEN: dict[str, Callable] = {
     "avg_pool2d": _pool(F.avg_pool1d, F.avg_pool2d),
     "adaptive_avg_pool2d": _pool(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d),
     "_adaptive_avg_pool2d": _pool(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d),
+    "cat": joined,
     "copy": lambda x, source, _=False: source.expand_as(x).to(x.dtype),
     "fill": lambda x, number: torch.zeros_like(x) + number,
 }

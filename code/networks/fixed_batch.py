@@ -10,6 +10,9 @@ axis): how many blocks of records it has is handed from value to value.
 import math
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
 
 def resized(
     sizes: Sequence[int], then: Sequence[int], now: Sequence[int], blocks: int = 1
@@ -62,3 +65,16 @@ def expanded(sizes: Sequence[int], then: Sequence[int], now: Sequence[int]) -> l
         if one != other and sizes[lead + at] == one:
             grown[lead + at] = other
     return grown
+
+
+def joined(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Tensors beside each other; what was made for one record (a class token, features that are
+    zero) for as many as the others have.
+    """
+    if axis not in (0, -tensors[0].ndim):
+        records = max(len(tensor) for tensor in tensors)
+        tensors = [
+            tensor.expand(records, *tensor.shape[1:]) if len(tensor) == 1 < records else tensor
+            for tensor in tensors
+        ]
+    return torch.cat(list(tensors), axis)

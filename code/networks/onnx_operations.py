@@ -33,9 +33,7 @@ from networks.onnx_values import (
 
 def _elementwise(in_torch: Callable, in_numpy: Callable | None = None) -> Callable:
     def run(node, *values):
-        if all(map(is_static, values)):
-            if in_numpy is None:
-                raise node.refuse("of constants alone is not known")
+        if in_numpy and all(map(is_static, values)):
             return np.asarray(in_numpy(*values))
         like = first_tensor(values)
         operands = [operand(value, like) for value in values]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from networks.fixed_batch import joined
 from networks.onnx_values import (
     as_ints,
     as_tensor,
@@ -90,15 +91,7 @@ def _concat(node, *values):
     if all(map(is_static, values)):
         return np.concatenate([np.atleast_1d(value) for value in values], node.get("axis"))
     like = first_tensor(values)
-    tensors = [as_tensor(value, like) for value in values]
-    axis = axis_of(node, tensors[0])
-    if axis != 0:
-        records = max(len(tensor) for tensor in tensors)
-        tensors = [
-            tensor.expand(records, *tensor.shape[1:]) if len(tensor) == 1 < records else tensor
-            for tensor in tensors
-        ]
-    return torch.cat(tensors, axis)
+    return joined([as_tensor(value, like) for value in values], node.get("axis"))
 
 
 def _split(node, x, extra=None):

@@ -68,8 +68,10 @@ def operand(value: Value, like: Tensor) -> Tensor | float | int | bool:
 
 
 def first_tensor(values: Sequence[Value]) -> Tensor:
-    """The first value that is a tensor."""
-    return next(value for value in values if isinstance(value, Tensor))
+    """The first value that is a tensor; of constants alone the first as one."""
+    known = [value for value in values if value is not None]
+    found = next((value for value in known if isinstance(value, Tensor)), None)
+    return torch.from_numpy(np.ascontiguousarray(known[0])) if found is None else found
 
 
 def axis_of(node: OnnxNode, value: Value, default: int = 0) -> int:

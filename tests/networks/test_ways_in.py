@@ -39,6 +39,8 @@ QUICK = (
     ("log_sum_exp_pool", "decomposed"),
     ("between_percentiles", "exported"),
     ("between_percentiles", "decomposed"),
+    ("kept_rotary", "onnx_one"),
+    ("without_age_and_sex", "exported_one"),
 )
 # half of the way in bfloat16: files hold it in single precision, and LRP may say that it misses
 COARSE = ("float_inside", "autocast_inside", "half_precision", "brain_float")
