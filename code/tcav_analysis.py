@@ -35,7 +35,7 @@ import argparse
 
 from torch import nn
 
-from tcav.activations import POOLS, layer_names
+from tcav.activations import POOLS, layer_names, own_names
 from tcav.cav import CAVS, COORDINATES
 from tcav.concept_sets import MATCHES
 from tcav.controls import MIN_SEEDS, check_seeds
@@ -206,7 +206,8 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
             "classification task"
         )
     check_names("matching", args.match, MATCHES)
-    check_names("layer", args.layers or [], layer_names(model))
+    if args.layers:
+        args.layers = check_names("layer", own_names(model, args.layers), layer_names(model))
     if args.seeds and not args.control:
         raise UserError("--seeds are held against control networks: add --control 20")
     if args.seeds:

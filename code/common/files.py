@@ -29,8 +29,17 @@ if TYPE_CHECKING:  # imported where it is read: most stages start without it
 
 class UserError(Exception):
     """Something the user can put right: one line that says what is wrong, where, and what would be
-    right.
+    right. What a file or table brings along (names with line breaks, a terminal's commands) is
+    spelled out.
     """
+
+    def __str__(self):
+        said = super().__str__()
+        if said.isprintable():
+            return said
+        return "".join(
+            sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in said
+        )
 
 
 # ---------------------------------------------------------------- writing

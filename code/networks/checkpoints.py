@@ -153,6 +153,7 @@ def load_checkpoint(
     return _on_device(content, device), info
 
 
+MAX_DEPTH = 50  # of what lies in each other in a file
 UNREADABLE = {  # what an error of torch.load means
     "UnpicklingError": "it holds Python objects, as a whole network is one: none is unpickled",
     "BadZipFile": "damaged, empty, or written before PyTorch 1.6",
@@ -187,19 +188,26 @@ def _check_bytes(path):
             raise zipfile.BadZipFile(damaged)
 
 
-def _check_tensors(path, value):
-    """UserError where a tensor has more numbers than there are in the file: one that stands for
-    many.
+def _check_tensors(path, value, depth=0):
+    """UserError where a tensor has more numbers than there are in the file (one that stands for
+    many) or is no plain one, and where things lie in each other without end.
     """
+    if depth > MAX_DEPTH:
+        raise UserError(f"{path} holds things that lie in each other more than {MAX_DEPTH} deep")
     if isinstance(value, torch.Tensor):
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise UserError(
+                f"{path} holds a tensor that is sparse, quantised or without numbers: save it as a "
+                "plain one"
+            )
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise UserError(f"{path} declares {value.numel()} numbers and holds fewer")
     elif isinstance(value, Mapping):
         for item in value.values():
-            _check_tensors(path, item)
+            _check_tensors(path, item, depth + 1)
     elif isinstance(value, list | tuple):
         for item in value:
-            _check_tensors(path, item)
+            _check_tensors(path, item, depth + 1)
 
 
 def _on_device(value, device):

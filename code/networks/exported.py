@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from common.files import UserError, check_archive, need_file
 from networks.fixed_batch import expanded, joined, resized
-from networks.operations import OPERATIONS
+from networks.operations import OPERATIONS, check_sizes
 from networks.parts import Parts
 from networks.recurrent import lstm, states_for
 from networks.rewriting import ONE_TO_ONE, PIECES, RENAMED
@@ -378,6 +378,7 @@ def _operation(path, node, declared, batch):
             args = [_argument(value, values) for value in positional]
             blocks = values["x blocks"].get(first["name"], 1) if first else 1
             kwargs = {key: _argument(value, values) for key, value in named.items()}
+            check_sizes(name, [*args, *kwargs.values()])
             if kind in WITH_SIZES and batch is not None:
                 args, blocks = _for_any_batch(kind, args, then, batch, values, blocks)
             _note_blocks(node["outputs"], blocks, values)

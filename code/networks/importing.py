@@ -248,19 +248,32 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     state = state_of(content)
     if state is None:
         raise UserError(f"{path} holds no state dict: save one with torch.save(model.state_dict())")
+    if strange := [name for name in state if not isinstance(name, str)]:
+        raise UserError(f"{path} has weights whose names are no texts ({strange[0]!r})")
     wanted = network.state_dict()
     found = _own_names(state, wanted, path)
     _say_others(content, wanted, path)
-    missing = [name for name in wanted if name not in found]
-    strange = [name for name in found if name not in wanted]
-    shaped = [name for name in wanted if name in found and wanted[name].shape != found[name].shape]
-    for what, names in (("lacks", missing), ("has", strange), ("has another shape of", shaped)):
+    _check_fit(path, wanted, found)
+    network.load_state_dict(found, strict=True)
+
+
+def _check_fit(path, wanted, found):
+    """UserError where weights are missing or too many, or are of another shape or kind."""
+    both = [name for name in wanted if name in found]
+    faults = {
+        "lacks": [name for name in wanted if name not in found],
+        "has": [name for name in found if name not in wanted],
+        "has another shape of": [name for name in both if wanted[name].shape != found[name].shape],
+        "has complex numbers where real ones belong, or the other way round:": [
+            name for name in both if wanted[name].is_complex() != found[name].is_complex()
+        ],
+    }
+    for what, names in faults.items():
         if names:
             raise UserError(
                 f"{path} does not fit the network: it {what} {', '.join(names[:5])}"
                 + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             )
-    network.load_state_dict(found, strict=True)
 
 
 def state_of(content: object) -> dict[str, Tensor] | None:

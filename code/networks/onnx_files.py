@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.files import UserError, need_file
+from common.files import UserError, is_inside, need_file
 from networks.fixed_batch import resized
 from networks.onnx_operations import OPERATIONS, run_operation
 from networks.onnx_values import OnnxNode, is_static
+from networks.operations import check_sizes
 from networks.parts import Parts
 from networks.preprocessing import UNIT_NAMES, UNITS
 
@@ -159,13 +160,10 @@ def _with_outside_bytes(path, tensor, n_bytes):
     from onnx import TensorProto
 
     entries = {one.key: one.value for one in tensor.external_data}
-    folder = path.resolve().parent
-    source = (folder / entries.get("location", "")).resolve()
+    folder, place = path.resolve().parent, entries.get("location", "")
+    source = (folder / place).resolve() if is_inside(place) else folder
     if folder not in source.parents or not source.is_file():
-        raise UserError(
-            f"{path}: weights lie in {entries.get('location', '')!r}, which is no file in its "
-            "folder"
-        )
+        raise UserError(f"{path}: weights lie in {place!r}, which is no file in its folder")
     try:
         start, length = int(entries.get("offset", 0)), int(entries.get("length", n_bytes))
     except ValueError:
@@ -201,6 +199,8 @@ def _node(path, node, index, opset):
         else:
             attributes[one.name] = helper.get_attribute_value(one)
     name = node.name or f"{node.op_type.lower()}_{index}"
+    if node.op_type != "Slice":  # which ends at the largest number there is
+        check_sizes(f"{node.op_type} ({name})", attributes.values())
     inputs, outputs = tuple(node.input), tuple(node.output)
     return OnnxNode(node.op_type, name, inputs, outputs, attributes, opset)
 

@@ -4,6 +4,10 @@ Nothing else can be run by a stored network. Operations that draw random numbers
 nobody wrote, or change their arguments are not among them.
 """
 
+from collections.abc import Iterable
+
+from common.files import UserError
+
 LINEAR = """conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d linear matmul mm bmm
     mv dot vdot outer inner addmm addmv baddbmm einsum tensordot bilinear"""
 NORMALISATIONS = "batch_norm layer_norm group_norm instance_norm rms_norm"
@@ -66,3 +70,18 @@ OPERATIONS = frozenset(
         )
     ).split()
 )
+
+LARGEST = 2**31 - 1  # beyond it some of PyTorch's own computations of sizes run over, and never end
+
+
+def check_sizes(described: str, values: Iterable[object]) -> None:
+    """UserError for a list of whole numbers (a kernel, a stride, a shape) among an operation's
+    arguments that no network has.
+    """
+    for value in values:
+        if not isinstance(value, (list, tuple)):
+            continue
+        check_sizes(described, value)
+        for part in value:
+            if type(part) is int and abs(part) > LARGEST:
+                raise UserError(f"operation {described} has a size of {str(part)[:20]}: too large")

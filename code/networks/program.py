@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from common.files import UserError
-from networks.operations import OPERATIONS
+from networks.operations import OPERATIONS, check_sizes
 
 INPUT = "input"  # name of the value that the signals have
 PREPROCESSING = "preprocessing"  # place of what stands in front of an imported network
@@ -237,6 +237,7 @@ class Program(nn.Module):
         """UserError for a reference that nothing stands behind, or a name that is taken twice."""
         known = {INPUT}
         for node in self.nodes:
+            check_sizes(node.described(), [*node.args, *node.kwargs.values()])
             for reference in references([node.args, node.kwargs]):
                 self._check_reference(reference, known, f"operation {node.described()}")
             if node.name in known:

@@ -59,6 +59,14 @@ def layer_names(model: nn.Module) -> list[str]:
     ]
 
 
+def own_names(model: nn.Module, asked: Sequence[str]) -> list[str]:
+    """Layers as layer_names() calls them: `encoder` is the last one in it. Unknown names stay."""
+    program = capture(model, _blank(model))
+    known = {value_of(program, name): name for name in layer_names(model)}
+    known.pop(None, None)
+    return list(dict.fromkeys(known.get(value_of(program, name), name) for name in asked))
+
+
 def _layers_of(program, accepted):
     """One name per accepted value that something computed: its innermost module, else the
     operation.

@@ -59,3 +59,8 @@ def test_npz_bytes_depend_on_content_alone(tmp_path):
         write_npz(tmp_path / name, x=np.arange(5), names=np.array(["I", "II"]))
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     assert list(read_npz(tmp_path / "a.npz")["names"]) == ["I", "II"]
+
+
+def test_an_error_is_one_line_whatever_names_a_file_brings():
+    said = str(UserError("operation a\nb\x1b[31m (é) is not known"))
+    assert said == r"operation a\nb\x1b[31m (é) is not known"

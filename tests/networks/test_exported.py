@@ -170,6 +170,52 @@ def _larger(content):
     return json.dumps(config).encode()
 
 
+def _in(position, arguments):
+    """Changes the arguments of the first operation, a convolution, from `position` on."""
+
+    def change(model):
+        inputs = _nodes(model)[0]["inputs"]
+        inputs[position:] = [{"name": "any", "arg": one, "kind": 1} for one in arguments]
+
+    return change
+
+
+def _cyclic(model):
+    nodes = _nodes(model)
+    nodes[1]["inputs"][0]["arg"] = {
+        "as_tensor": {"name": nodes[-1]["outputs"][0]["as_tensor"]["name"]}
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_in(3, [{"as_ints": [1]}, {"as_ints": [2**33]}]), "size of 8589934592: too large"),
+        (_in(3, [{"as_ints": [-(2**70)]}]), "too large"),
+        (_in(3, [{"as_ints": [0]}]), "fails"),
+        (_cyclic, "fails"),
+        (_target("torch.ops.aten.a\nb.default"), r"not known: torch.ops.aten.a.nb"),
+    ],
+)
+def test_sizes_that_run_over_and_circles_are_refused_in_one_line(saved, tmp_path, change, said):
+    with pytest.raises(UserError, match=said) as caught:
+        read_exported(rewritten(saved, tmp_path / "bad.pt2", change)).network(X)
+    assert "\n" not in str(caught.value)
+
+
+def test_code_and_pickles_in_the_archive_are_left_alone(saved, tmp_path, monkeypatch, network):
+    monkeypatch.chdir(tmp_path)
+    path = rewritten(saved, tmp_path / "own.pt2")
+    stream = io.BytesIO()
+    pickle.dump(Bomb(tmp_path / "owned"), stream)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("own/code/__torch__.py", "open('owned', 'w')")
+        archive.writestr("own/data.pkl", stream.getvalue())
+        archive.writestr("../../evil.py", "open('owned', 'w')")
+    assert torch.allclose(read_exported(path).network(X), network(X), atol=1e-6)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["own.pt2"]
+
+
 WEIGHTS = "data/weights/model_weights_config.json"
 
 

@@ -162,12 +162,29 @@ def test_which_of_several_weights_was_taken_is_said(place, capsys):
     assert "model is taken, not ema" in capsys.readouterr().out
 
 
+def _in_itself(state):
+    state["state_dict"] = state
+    return state
+
+
 @pytest.mark.parametrize(
     ("packed", "said"),
     [
         (lambda state: state | {f"ema.{name}": one for name, one in state.items()}, "more than"),
         (lambda state: {**state, "head.weight": torch.zeros(2)}, "it has head.weight"),
         (lambda state: {"net": nn.Linear(2, 2)}, "holds Python objects"),
+        (lambda state: {**state, "0.bias": state["0.bias"].to(torch.complex64)}, "complex numbers"),
+        (lambda state: {**state, "0.bias": state["0.bias"].to_sparse()}, "sparse, quantised or"),
+        (lambda state: {**state, "0.bias": state["0.bias"].to("meta")}, "without numbers"),
+        (
+            lambda state: {
+                **state,
+                "0.bias": torch.quantize_per_tensor(state["0.bias"], 0.1, 0, torch.qint8),
+            },
+            "quantised",
+        ),
+        (lambda state: dict(enumerate(state.values())), "names are no texts"),
+        (lambda state: _in_itself(state), "lie in each other"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_in_one_line(place, packed, said):

@@ -359,6 +359,15 @@ def _function(model):
     model.functions.add().name = "f"
 
 
+def _pooled(model, width):
+    model.graph.node[0].op_type = "MaxPool"
+    model.graph.node[0].attribute.append(helper.make_attribute("kernel_shape", [width]))
+
+
+def _torn(model):
+    model.graph.node[0].op_type, model.graph.node[0].name = "Lo\nop", "a\nb"
+
+
 HOSTILE = {
     "too large": _huge, "declares": _longer, "size that cannot be": _negative,
     "holds no numbers": _text, "operations of com.evil": _domain, "Loop": _unknown,
@@ -366,6 +375,9 @@ HOSTILE = {
     "decides by values": _subgraph, "functions": _function,
     "no file in its folder": lambda model: _outside(model, "../secret.bin"),
     "which is no file": lambda model: _outside(model, "/etc/passwd"),
+    "weights lie in 'a.x00b'": lambda model: _outside(model, "a\0b"),
+    "size of 1099511627776": lambda model: _pooled(model, 2**40),  # PyTorch's own pool never ends
+    r"known: Lo.nop \(a.nb": _torn,
 }  # fmt: skip
 
 

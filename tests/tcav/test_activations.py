@@ -1,19 +1,29 @@
 """Activations and class gradients against slow, direct computations, for all three models."""
 
 import contextlib
+from collections import OrderedDict
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from common.files import UserError
 from common.labels import LEADS
 from foreign_networks import FOREIGN, foreign
 from networks.checkpoints import ModelInfo
+from networks.foreign import wrap
 from networks.inference import predict
 from networks.models import MODELS
 from records.dataset import centre_crop, window_starts
-from tcav.activations import class_gradients, collect, layer_groups, layer_names, layer_sizes
+from tcav.activations import (
+    class_gradients,
+    collect,
+    layer_groups,
+    layer_names,
+    layer_sizes,
+    own_names,
+)
 from toy_networks import CLASSES, make_model
 
 
@@ -215,6 +225,17 @@ def test_layers_of_any_network_are_found_and_their_gradients_fit(name, signals):
     if name not in ("sigmoid_end", "time_head"):
         np.testing.assert_allclose(activations[head], logits, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(gradients[1][head], np.tile(np.eye(3)[1], (4, 1)), atol=1e-6)
+
+
+def test_a_module_around_a_layer_is_that_layer():
+    """The import names `blocks` as the last with time steps; its last layer puts out the same."""
+    body = nn.Sequential(nn.Conv1d(12, 4, 5), nn.ReLU(), nn.Conv1d(4, 4, 5))
+    model = nn.Sequential(OrderedDict(blocks=body, pool=nn.AdaptiveAvgPool1d(1), flat=nn.Flatten()))
+    model.append(nn.Linear(4, 3))
+    model = wrap(model, list("abc"), seconds=2.5)
+    assert "blocks" not in layer_names(model)
+    asked = ["blocks", "blocks.2", "blocks.0", "nowhere"]
+    assert own_names(model, asked) == ["blocks.2", "blocks.0", "nowhere"]
 
 
 def test_calls_of_a_module_used_twice_are_told_apart(signals):
