@@ -188,8 +188,9 @@ def main(args: argparse.Namespace) -> None:
     folder = Path(args.output_path)
     if (folder / "ptbxl_database.csv").is_file() and not (folder / "import.json").is_file():
         raise UserError(f"{folder} holds another data set: choose a new folder")
-    if args.signal_rate is not None:
-        check_rate(args.signal_rate)
+    for rate in (args.signal_rate, args.sampling_rate):
+        if rate is not None:
+            check_rate(rate)
     names = tuple(args.lead_names) if args.lead_names else None
     seconds = args.seconds and args.seconds + SPARE_SECONDS
     asked = Asked(

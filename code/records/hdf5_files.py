@@ -5,6 +5,7 @@ Ribeiro et al., CODE-15 % (doi:10.5281/zenodo.4916206) and SaMi-Trop (doi:10.528
 file says neither rate nor unit.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -77,7 +78,10 @@ def describe(path: str | Path) -> Tracings:
         ids = by_name[said[0]][()] if said else np.arange(1, n + 1)
         rate, shape = _rate(file, sets[name], by_name), tuple(sets[name].shape)
         is_code = name.rsplit("/", 1)[-1] == "tracings" and shape[-2:] == (CODE_SAMPLES, 12)
-        texts = [word.decode() if isinstance(word, bytes) else str(word) for word in ids]
+        texts = [
+            word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word)
+            for word in ids
+        ]
         while is_code and len(texts) > 1 and texts[-1] == "0":
             texts.pop()  # each part of CODE-15 % ends in a row of zeros that is no exam
         rate = rate or (CODE_RATE if is_code else None)
@@ -111,12 +115,16 @@ def find_unit(path: str | Path, found: Tracings, asked: Asked) -> str | None:
 
 
 def _rate(file, signals, by_name):
+    """Hz, as an attribute or a data set of one number says it; None where none does."""
     for key in RATE_NAMES:
-        for attributes in (signals.attrs, file.attrs):
-            if key in attributes:
-                return float(np.ravel(attributes[key])[0])
+        said = [attributes[key] for attributes in (signals.attrs, file.attrs) if key in attributes]
         if key in by_name and by_name[key].size == 1:
-            return float(np.ravel(by_name[key][()])[0])
+            said.append(by_name[key][()])
+        for value in said:
+            with contextlib.suppress(ValueError, TypeError, IndexError):  # blank, or no number
+                rate = float(np.ravel(value)[0])
+                if rate > 0:
+                    return rate
     return None
 
 

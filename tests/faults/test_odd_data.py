@@ -91,6 +91,7 @@ def test_arrays_that_are_no_samples_are_refused(tmp_path, kind):
         (SIGNAL[:, :8], (), "recording 1 lasts 0.08 s: at least 2.5 s are needed"),
         (SIGNAL, ("--unit", "0mV"), "is in 0mV, which is no unit of voltage"),
         (SIGNAL, ("--unit", "1e400mV"), "is in 1e400mV, which is no unit of voltage"),
+        (SIGNAL, ("--sampling_rate", 10**9), "is not between 50 and 10000 Hz"),
         (SIGNAL, ("--seconds", 3, "--every", "1e-9"), "--every is 1e-09 s: at least 0.1 s apart"),
     ],
 )

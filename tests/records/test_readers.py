@@ -297,6 +297,17 @@ def test_arrays_are_read(tmp_path, kind):
     assert (kind != "mat") or read.facts["sex"] == "F"
 
 
+@pytest.mark.parametrize("rate", [np.zeros(0), np.nan, 0, -500, "fast"])
+def test_an_hdf5_file_whose_rate_is_none_is_asked_for_it(tmp_path, rate):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["ecg"] = np.stack([SIGNAL, SIGNAL])
+        file["exam_id"] = np.array([b"\xff", b"b"])  # not UTF-8
+        file.attrs["fs"] = rate
+    with pytest.raises(UserError, match="does not say its sampling rate"):
+        read_recording(f"{tmp_path / 'a.h5'}#b")
+    assert read_recording(f"{tmp_path / 'a.h5'}#b", Asked(rate=500)).rate == 500
+
+
 def test_a_recording_of_code15_is_named_by_its_id(tmp_path):
     path = tmp_path / "exams_part0.hdf5"
     padded = np.zeros((2, 4096, 12))
