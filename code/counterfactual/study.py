@@ -17,7 +17,7 @@ from common.labels import COLUMN
 from common.stage import Stage
 from counterfactual import concept_job, groups
 from counterfactual.edits import limits_of
-from counterfactual.job import Job, assemble, compute, remove_parts
+from counterfactual.job import ALONE, EDITS_MADE, RECORDS, Job, assemble, compute, remove_parts
 from networks import distributed
 from networks.checkpoints import find_checkpoint
 from networks.defaults import Place
@@ -114,18 +114,17 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, switched: list[Path
 
     tables = assemble(job)
     patients = dict(zip(job.data.ecg_id, job.data.patient_id, strict=True))
-    grouped = groups.group_table(**tables_of(tables), patients=patients, seed=args.seed)
+    records, edits, alone = (tables[name] for name in (RECORDS, EDITS_MADE, ALONE))
+    grouped = groups.group_table(records, edits, alone, patients, args.seed)
     cards = cards_for(args.cards, job.data.path, job.model.info)
-    held = groups.card_table(
-        tables["counterfactuals"], tables["edits"], cards, patients, seed=args.seed
-    )
+    held = groups.card_table(records, edits, cards, patients, seed=args.seed)
     write_csv(job.folder / "groups.csv", grouped.round(4))
     write_csv(job.folder / "card.csv", held.round(4))
     signals = {one.name: read_npz(job.signals_path(one))["signals"] for one in job.targets}
     drawn = figures.draw(job, tables, signals, args.max_figures, args.layout == COLUMN)
     if len(grouped):
         drawn += write_figure(figures.group_figure(grouped), job.folder / "groups", figures.FORMATS)
-    names = ("counterfactuals", "edits", "alone", "groups", "card")
+    names = (RECORDS, EDITS_MADE, ALONE, "groups", "card")
     written = [job.folder / f"{name}.csv" for name in names]
     written += [*switched, *(job.signals_path(target) for target in job.targets)]
     flags = {one.name: job.data.ecg_id[one.rows] for one in job.targets}
@@ -138,12 +137,3 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, switched: list[Path
     stage.finish(inputs=inputs, outputs=[*written, *drawn], counts=counts)
     remove_parts(job)
     say_results(job.folder, [*written, *drawn], FIRST)
-
-
-def tables_of(tables: dict) -> dict:
-    """The job's tables by the names that groups.group_table gives them."""
-    return {
-        "records": tables["counterfactuals"],
-        "edits": tables["edits"],
-        "alone": tables["alone"],
-    }

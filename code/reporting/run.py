@@ -140,9 +140,15 @@ def _is_stage(path):
 
 
 def data_files(folder: Path) -> list[Path]:
-    """preprocessing.json of the data sets that the stages have read, training's first."""
-    tables = chain.from_iterable(map(tables_read, stage_files(folder)))
-    return list(dict.fromkeys(table.parent / "preprocessing.json" for table in tables))
+    """preprocessing.json of the data sets that the stages have read, training's first. A place that
+    is gone (of a run that was moved) does not count beside one with the same table.
+    """
+    places = {}
+    for stage_file in stage_files(folder):
+        for table, digest in _tables(stage_file).items():
+            places.setdefault(digest, []).append(table.parent / "preprocessing.json")
+    kept = [list(filter(Path.is_file, paths)) or paths[:1] for paths in places.values()]
+    return list(dict.fromkeys(chain.from_iterable(kept)))
 
 
 def simulated_sets(folder: Path) -> dict[Path, bool]:
@@ -163,9 +169,17 @@ def simulated_sets(folder: Path) -> dict[Path, bool]:
 
 def tables_read(stage_file: Path) -> list[Path]:
     """Tables of the data sets that one stage has read, as its JSON names its inputs."""
+    return list(_tables(stage_file))
+
+
+def _tables(stage_file):
+    """tables_read -> the hash that the stage has noted of each."""
     inputs = read_stage(stage_file).get("inputs") or {}
-    names = [name for name in inputs if Path(name).name == TABLE]
-    return [Path(os.path.realpath(stage_file.parent / name)) for name in names]
+    return {
+        Path(os.path.realpath(stage_file.parent / name)): digest
+        for name, digest in inputs.items()
+        if Path(name).name == TABLE
+    }
 
 
 def broken_links(folder: Path) -> list[str]:

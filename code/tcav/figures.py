@@ -2,7 +2,6 @@
 
 import itertools
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -282,15 +281,11 @@ def figures(scores: pd.DataFrame) -> dict[str, object]:
     return makers
 
 
-def write_figures(
-    scores: pd.DataFrame, folder: Path, formats: Sequence[str] = (), writer: object | None = None
-) -> list[Path]:
-    """Draw and save all figures as png and further `formats`, with a SummaryWriter into TensorBoard
-    too; the paths.
-    """
+def write_figures(scores: pd.DataFrame, folder: Path, writer: object | None = None) -> list[Path]:
+    """Draw and save all figures, with a SummaryWriter into TensorBoard too; the paths."""
     written = []
     for name, (make, table) in figures(scores).items():
-        written += write_figure(make(table), folder / name, ("png", *formats))
+        written += write_figure(make(table), folder / name)
         if (
             writer is not None
         ):  # the picture as it was saved: drawing a figure twice moves its layout

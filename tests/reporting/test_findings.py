@@ -10,6 +10,7 @@ import pytest
 
 from common.labels import LEADS
 from common.words import CONCEPTS
+from records.dataset import TABLE
 from reporting.findings import (
     AGAINST,
     BEST,
@@ -22,7 +23,7 @@ from reporting.findings import (
     findings,
 )
 from reporting.performance import CHANCE, FEW_POSITIVES, NOTHING
-from reporting.run import Run
+from reporting.run import Run, data_files
 from reporting.sections import SECTIONS
 from sanity.standings import best_table, standings
 
@@ -241,6 +242,25 @@ def test_results_on_data_that_the_network_was_not_trained_on_are_a_warning(tmp_p
     said = [one for one in findings(run) if one.topic == "Other data:"]
     assert [one.kind for one in said] == ["warn"]
     assert "results are of other; the network was trained on ptbxl" in said[0].text
+
+
+def test_a_run_that_was_moved_away_from_its_data_names_them_once(tmp_path):
+    data, run = tmp_path / "here" / "data", tmp_path / "elsewhere" / "run"
+    run.mkdir(parents=True)
+    data.mkdir(parents=True)
+    (data / "preprocessing.json").touch()
+    there = f"../../here/data/{TABLE}"
+    for stage, inputs in (
+        ("train", {f"../gone/{TABLE}": "one"}),
+        ("test", {f"../gone/{TABLE}": "one"}),
+        ("local", {there: "one"}),
+    ):
+        content = {"stage": stage, "status": "finished", "inputs": inputs}
+        (run / f"{stage}.json").write_text(json.dumps(content))
+    assert data_files(run) == [data / "preprocessing.json"]
+    other = {"stage": "tcav", "status": "finished", "inputs": {f"../other/{TABLE}": "two"}}
+    (run / "tcav.json").write_text(json.dumps(other))
+    assert [path.parent.name for path in data_files(run)] == ["data", "other"]
 
 
 def test_what_favours_a_method_by_construction_is_not_counted_for_or_against_it(tmp_path):

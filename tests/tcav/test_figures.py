@@ -100,10 +100,9 @@ def test_summary_takes_the_layer_of_the_smallest_corrected_p(scores):
 def test_nothing_is_clipped_and_same_table_gives_same_bytes(scores, tmp_path):
     for folder in ("a", "b"):
         paths = write_figures(scores, tmp_path / folder)
+    names = ("concept_SLI-LVH", "concept_Sex", "summary_concept")
     assert sorted(path.name for path in paths) == [
-        "concept_SLI-LVH.png",
-        "concept_Sex.png",
-        "summary_concept.png",
+        f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")
     ]
     for path in paths:
         assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
