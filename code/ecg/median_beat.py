@@ -121,10 +121,11 @@ def gather(fine: np.ndarray, peaks: np.ndarray, offsets: np.ndarray) -> np.ndarr
     """Samples of all leads around every beat: (n, 12, T), (n, B), (W,) -> (n, B, 12, W); the ends
     are held.
     """
-    index = np.clip(peaks[:, :, None] + offsets, 0, fine.shape[2] - 1)  # (n, B, W)
+    index = peaks[:, :, None] + offsets  # (n, B, W)
     found = np.empty((*peaks.shape, fine.shape[1], len(offsets)), fine.dtype)
     for beats, record, places in zip(found, fine, index, strict=True):
-        beats[:] = record.take(places, axis=1).swapaxes(0, 1)  # half the time of one index of all
+        # half the time of one index of all
+        beats[:] = record.take(places, axis=1, mode="clip").swapaxes(0, 1)
     return found
 
 
@@ -166,7 +167,8 @@ def _unit(windows):
     ones).
     """
     flat = (windows - windows.mean(axis=-1, keepdims=True)).reshape(*windows.shape[:-2], -1)
-    return flat / np.maximum(np.linalg.norm(flat, axis=-1, keepdims=True), 1e-9)
+    flat /= np.maximum(np.sqrt((flat * flat).sum(axis=-1, keepdims=True)), 1e-9)
+    return flat
 
 
 def _medoid(windows, present):
@@ -197,11 +199,11 @@ def _correlations(beats, target, steps):
     samples: (n, B, steps).
     """
     width = target.shape[2] + steps - 1
-    moved = np.zeros((*target.shape[:2], width, steps), target.dtype)
+    moved = np.zeros((len(target), steps, target.shape[1], width), target.dtype)
     for step in range(steps):
-        moved[:, :, step : step + target.shape[2], step] = target
+        moved[:, step, :, step : step + target.shape[2]] = target
     flat = beats[..., :width].reshape(*beats.shape[:2], -1)
-    return flat @ moved.reshape(len(target), -1, steps)
+    return flat @ moved.reshape(len(target), steps, -1).swapaxes(1, 2)
 
 
 def _shifted(around, first, width, stride):
@@ -262,35 +264,38 @@ def quantiles(beats: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
     """Quantiles (shares, ..., W) over the first axis of (b, ..., W), of the beats that are not NaN
     at a sample; a beat is NaN in all leads or in none.
     """
-    found = np.empty((len(shares), *beats.shape[1:]), beats.dtype)
-    missing = np.isnan(beats.reshape(len(beats), -1, beats.shape[-1])[:, 0])  # (b, W)
-    edges = np.flatnonzero((missing[:, 1:] != missing[:, :-1]).any(axis=0)) + 1
-    for start, stop in itertools.pairwise([0, *edges, beats.shape[-1]]):
-        there = ~missing[:, start]
-        part = beats[..., start:stop] if there.all() else beats[there, ..., start:stop]
-        found[..., start:stop] = _quantiles(part, shares) if len(part) else np.nan
+    found = np.full((len(shares), *beats.shape[1:]), np.nan, beats.dtype)
+    there = ~np.isnan(beats.reshape(len(beats), -1, beats.shape[-1])[:, 0])  # (b, W)
+    counts = there.sum(axis=0)
+    edges = [0, *(np.flatnonzero(counts[1:] != counts[:-1]) + 1).tolist(), len(counts)]
+    known = {count: _places(count, shares) for count in counts[edges[:-1]].tolist() if count}
+    needed = sorted({place for places in known.values() for pair in places for place in pair[:2]})
+    # what is not there comes last, so that beats are ordered once for all samples
+    ordered = dict(zip(needed, _in_order(np.fmin(beats, np.inf), tuple(needed)), strict=True))
+    for start, stop in itertools.pairwise(edges):
+        for values, (low, high, part) in zip(
+            found, known.get(int(counts[start]), ()), strict=False
+        ):
+            below, above = ordered[low][..., start:stop], ordered[high][..., start:stop]
+            values[..., start:stop] = below + (above - below) * part
     return found
 
 
-def _quantiles(beats, shares):
-    places = [(len(beats) - 1) * share for share in shares]
-    needed = sorted({whole for place in places for whole in (int(place), math.ceil(place))})
-    ordered = dict(zip(needed, _in_order(beats, tuple(needed)), strict=True))
-    found = []
-    for place in places:
-        below, above = ordered[int(place)], ordered[math.ceil(place)]
-        found.append(below + (above - below) * np.float32(place % 1))
-    return found
+@functools.cache
+def _places(count, shares):
+    """For each quantile of `count` values between which two in order it lies, and how far."""
+    places = [(count - 1) * share for share in shares]
+    return [(int(place), math.ceil(place), np.float32(place % 1)) for place in places]
 
 
 def _in_order(beats, needed):
-    """Those of `beats` (b, ...), sorted along the first axis, whose numbers are `needed`.
+    """Those of `beats` (b, ...), sorted along the first axis in place, whose numbers are `needed`.
 
     Few beats of many samples: comparing whole beats takes a third of the time of np.sort.
     """
     if len(beats) > MANY_BEATS:
         return np.sort(beats, axis=0)[list(needed)]
-    rows, spare = list(beats.copy()), np.empty(beats.shape[1:], beats.dtype)
+    rows, spare = list(beats), np.empty(beats.shape[1:], beats.dtype)
     for low, high in _comparisons(len(beats), needed):
         np.minimum(rows[low], rows[high], out=spare)
         np.maximum(rows[low], rows[high], out=rows[high])

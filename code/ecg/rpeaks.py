@@ -259,10 +259,9 @@ def without_hum(leads: np.ndarray, sampling_rate: int) -> np.ndarray:
     for mains in MAINS:
         if sampling_rate < 3 * mains or leads.shape[2] < sampling_rate:
             continue
-        beside = [
-            _size_at(leads, mains + side, sampling_rate) for side in (-HUM_BESIDE, HUM_BESIDE)
-        ]
-        loud = _size_at(leads, mains, sampling_rate) > np.maximum(HUM_LEAST, HUM_LOUD * sum(beside))
+        around = mains + np.array([-HUM_BESIDE, 0, HUM_BESIDE])
+        below, hum, above = _sizes_at(leads, around, sampling_rate)
+        loud = hum > np.maximum(HUM_LEAST, HUM_LOUD * (below + above))
         if loud.any():
             notch = scipy.signal.iirnotch(mains, mains / HUM_WIDTH, fs=sampling_rate)
             leads = leads.copy()
@@ -270,15 +269,16 @@ def without_hum(leads: np.ndarray, sampling_rate: int) -> np.ndarray:
     return leads
 
 
-def _size_at(leads, frequency, sampling_rate):
-    """Amplitude (N, leads) in mV of a frequency, over the middle HUM_SECONDS."""
+def _sizes_at(leads, frequencies, sampling_rate):
+    """Amplitudes (frequencies, N, leads) in mV of some Hz, over the middle HUM_SECONDS."""
     length = min(leads.shape[2], int(HUM_SECONDS * sampling_rate))
     first = (leads.shape[2] - length) // 2
     window = np.hanning(length)
-    turns = 2 * np.pi * frequency / sampling_rate * np.arange(length)
-    waves = np.stack([np.cos(turns), np.sin(turns)], axis=1) * window[:, None]
-    found = leads[..., first : first + length] @ waves.astype(np.float32)
-    return 2 * np.linalg.norm(found, axis=2) / window.sum()
+    turns = 2 * np.pi * frequencies / sampling_rate * np.arange(length)[:, None]
+    waves = np.stack([np.cos(turns), np.sin(turns)], axis=2) * window[:, None, None]
+    found = leads[..., first : first + length] @ waves.reshape(length, -1).astype(np.float32)
+    sizes = 2 * np.linalg.norm(found.reshape(*leads.shape[:2], -1, 2), axis=3) / window.sum()
+    return np.moveaxis(sizes, 2, 0)
 
 
 def at_rate(leads: np.ndarray, before: int, after: int) -> np.ndarray:
