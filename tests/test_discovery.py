@@ -122,6 +122,12 @@ def test_few_records_are_cross_fitted_and_many_are_not():
         choose_folds(fake_cohort(9), [9, 10], [1], 100)
 
 
+def test_what_a_network_of_anothers_making_has_seen_is_not_claimed():
+    assert "has seen folds 1 2)" in choose_folds(fake_cohort(60), [10], [1, 2], 100).words
+    words = choose_folds(fake_cohort(60), [10], [], 100).words
+    assert "which of them the network has seen is not known" in words
+
+
 def judged(clusters, predicted):
     cohort = fake_cohort(len(clusters))
     design = Design(*(np.ones(len(clusters), dtype=bool),) * 2, True, "")

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 
 from attribution.methods import get_method
 from common.labels import LEADS
@@ -285,6 +286,11 @@ def colour_bar_below(figure: Figure, ax: Axes, image: AxesImage, label: str) -> 
         cax=figure.add_axes([box.x0, box.y0 - 0.66 / height, box.width * 0.45, 0.07 / height]),
         orientation="horizontal",
     )
+    low, high = image.get_clim()
+    ticks = MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(low, high)
+    shown = [tick for tick in ticks if low <= tick <= high]
+    shown = shown[:: max(1, (len(shown) - 1) // 2)]  # small numbers are long: few side by side
+    bar.set_ticks(shown, labels=[f"{tick:.3g}".replace("e-0", "e-") for tick in shown])
     bar.ax.tick_params(labelsize=5.8, length=1.5, pad=1)
     bar.outline.set_visible(False)
     figure.text(

@@ -108,12 +108,15 @@ def choose_folds(
             "widen --cohort"
         )
     everyone = np.ones(len(fold), dtype=bool)
+    seen = "the network has seen folds " + " ".join(map(str, train_folds))
+    if not len(train_folds):  # trained elsewhere
+        seen = "which of them the network has seen is not known"
     return Design(
         everyone,
         everyone,
         True,
-        f"only {int(reported.sum())} in the reported folds, so cross-fitted over all folds "
-        f"(n = {len(fold)}; the network has seen folds 1-8)",
+        f"{int(reported.sum())} in the reported folds, cross-fitted over all folds "
+        f"(n = {len(fold)}; {seen})",
     )
 
 

@@ -1,5 +1,6 @@
 """Figures of the glocal stage, read back from what they draw."""
 
+import itertools
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -96,3 +97,19 @@ def test_panels_of_one_group_have_titles():
         "which way",
     ]
     assert "Integrated Gradients" in " ".join(text.get_text() for text in figure.texts)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 0.00115), (-0.0041, 0.0041), (2e-6, 9.5e-6), (0, 37)]
+)
+def test_numbers_of_a_colour_bar_stand_apart(low, high):
+    figure, ax = plt.subplots(figsize=(9, 7))
+    ax.set_position([0.1, 0.4, 0.18, 0.4])
+    panels.colour_bar_below(
+        figure, ax, ax.imshow([[low, high]], vmin=low, vmax=high), "mean, logit"
+    )
+    figure.canvas.draw()
+    numbers = [text for text in figure.axes[-1].get_xticklabels() if text.get_text()]
+    boxes = sorted((text.get_window_extent() for text in numbers), key=lambda box: box.x0)
+    assert len(boxes) >= 2
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
