@@ -90,8 +90,13 @@ def layer_steps(model: nn.Module, x: Tensor, layer: str | None = None) -> tuple[
 def layer_in_words(
     model: nn.Module, x: Tensor, sampling_rate: float, layer: str | None = None
 ) -> str:
-    """The layer that a map is read from, with its steps: "block3, 7 steps of 320 ms"."""
-    name, _, steps = layer_steps(model, x, layer)
+    """The layer that a map is read from, with its steps: "block3, 7 steps of 320 ms"; of an
+    operation also the module that it is in.
+    """
+    name, value, steps = layer_steps(model, x, layer)
+    program = capture(model, x)
+    place = "" if name in program.calls else program.node(value).place
+    name = f"{name} in {place}" if place else name
     places = steps.centres[steps.centres.isfinite()]
     width = float(places.diff().abs().median()) * 1000 / sampling_rate
     return f"{name}, {steps.count} steps of {width:.0f} ms"

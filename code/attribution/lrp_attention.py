@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from attribution.lrp_rules import signed_epsilon
-from attribution.lrp_steps import SMALL, Local, Rule, fitted, kinds
+from attribution.lrp_steps import Local, Rule, fitted, kinds, quotient
 from common.files import UserError
 from networks.program import Ref
 
@@ -43,8 +42,7 @@ class _Expanded(Local):
 
     def backward(self, step, run, relevance):
         value = run.values[step.name]
-        stabiliser = signed_epsilon(value, SMALL)
-        s = relevance / (value + stabiliser)
+        s, lost = quotient(relevance, value)
         (name,) = step.dependent
         pulled = self.pulled(step, run, s)[name]
         direction = run.values[name]
@@ -56,7 +54,7 @@ class _Expanded(Local):
         (along,) = torch.autograd.grad(back, dummy, direction)
         run.write(
             step,
-            stabiliser=step.totals(s * stabiliser),
+            stabiliser=step.totals(lost),
             nonlinear=step.totals(s * (value - along)),
         )
         return [(name, direction * pulled)]
@@ -81,9 +79,8 @@ class _Attention(Rule):
         masked = scores if mask is None else scores + mask
         probability = masked.softmax(-1)
         output = probability @ value
-        stabiliser = signed_epsilon(output, SMALL)
-        s = relevance / (output + stabiliser)
-        lost = step.totals(s * stabiliser)
+        s, of_output = quotient(relevance, output)
+        lost = step.totals(of_output)
         of_scores, of_value = self._parts(step, ("query", "key"), ("value",))
         to_value = of_value * value * (probability.mT @ s)
         to_probability = of_scores * probability * (s @ value.mT)
@@ -94,9 +91,8 @@ class _Attention(Rule):
             to_scores, on_mask, of_sum = _past_mask(scores, mask, masked, to_masked)
             bias = step.totals(on_mask)
             lost = lost + step.totals(of_sum)
-        stabiliser = signed_epsilon(scores, SMALL)
-        s = to_scores / (scores + stabiliser)
-        lost = lost + step.totals(s * stabiliser)
+        s, of_product = quotient(to_scores, scores.expand_as(to_scores))
+        lost = lost + step.totals(of_product)
         scale = self._scale(step, query)
         of_query, of_key = self._parts(step, ("query",), ("key",))
         shares = {
@@ -142,9 +138,8 @@ def _past_mask(scores, mask, masked, relevance):
     """Relevance of the scores before a mask was added, of the mask, and of the stabiliser."""
     open_ = torch.isfinite(masked)
     total = torch.where(open_, masked, 1.0)
-    stabiliser = signed_epsilon(total, SMALL)
-    s = torch.where(open_, relevance, 0.0) / (total + stabiliser)
-    return scores * s, torch.where(open_, mask, 0.0) * s, s * stabiliser
+    s, lost = quotient(torch.where(open_, relevance, 0.0), total)
+    return scores * s, torch.where(open_, mask, 0.0) * s, lost
 
 
 RULES: dict[str, Rule] = {

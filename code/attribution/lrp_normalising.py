@@ -7,8 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attribution.lrp_rules import signed_epsilon
-from attribution.lrp_steps import SMALL, Rule, Run, Step
+from attribution.lrp_steps import Rule, Run, Step, quotient
 from common.files import UserError
 
 
@@ -28,10 +27,9 @@ class _Normalising(Rule):
         with torch.enable_grad():
             scaled, shift = self.parts(step, run, x)
         value = scaled.detach() if shift is None else scaled.detach() + shift
-        stabiliser = signed_epsilon(value, SMALL)
-        s = relevance / (value + stabiliser)
+        s, lost = quotient(relevance, value)
         (pulled,) = torch.autograd.grad(scaled, x, s)
-        shares = {"stabiliser": step.totals(s * stabiliser)}
+        shares = {"stabiliser": step.totals(lost)}
         if shift is not None:
             shares["bias"] = step.totals(s * shift)
         run.write(step, **shares)

@@ -29,8 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attribution import lrp_attention, lrp_normalising, lrp_weighted
-from attribution.lrp_rules import signed_epsilon
-from attribution.lrp_steps import FILLED, SMALL, Local, Rule, Run, Step, fitted, kinds
+from attribution.lrp_steps import FILLED, Local, Rule, Run, Step, fitted, kinds, quotient
 from common.files import UserError
 from networks.program import Ref, Stored, references
 
@@ -121,13 +120,6 @@ class _Winning(Local):
             (name, fitted(torch.where(mask, share / count, 0.0), run.values[name]))
             for name, mask in zip(step.dependent, own, strict=True)
         ]
-
-
-def quotient(relevance: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """s = R / (z + SMALL sign z), and what the stabiliser takes of each output, both new."""
-    stabiliser = signed_epsilon(value, SMALL)
-    s = (value + stabiliser).reciprocal_().mul_(relevance)
-    return s, stabiliser.mul_(s)  # in place: new memory is what costs here
 
 
 class _Proportional(Local):

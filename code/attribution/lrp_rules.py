@@ -108,9 +108,17 @@ def sum_in_place(terms: Iterable[Tensor]) -> Tensor:
     return functools.reduce(Tensor.add_, terms)
 
 
-def contribution(linear: LinearMap, parts: Parts) -> Tensor:
-    """Sum of the parts' products per output, a new tensor."""
-    return sum_in_place(linear.forward(x, weight) for x, weight in parts)
+def raising_bias(linear: LinearMap, sign: int = 1) -> Tensor | None:
+    """The biases that raise (sign=1) or lower (sign=-1) an output; None where there is none."""
+    if linear.bias is None:
+        return None
+    return linear.bias.clamp(min=0) if sign > 0 else linear.bias.clamp(max=0)
+
+
+def contribution(linear: LinearMap, parts: Parts, bias: Tensor | None = None) -> Tensor:
+    """Sum of the parts' products and the bias per output, a new tensor."""
+    z = sum_in_place(linear.forward(x, weight) for x, weight in parts)
+    return z if bias is None else z.add_(linear.along_output(bias))
 
 
 def distribute(linear: LinearMap, parts: Parts, s: Tensor) -> Tensor:
@@ -128,11 +136,9 @@ class ZPlus:
     bias: bool = True
 
     def __call__(self, linear, x, y, relevance):
-        bias = linear.bias.clamp(min=0) if self.bias and linear.bias is not None else None
+        bias = raising_bias(linear) if self.bias else None
         parts = raising(linear, x)
-        z = contribution(linear, parts)
-        if bias is not None:
-            z += linear.along_output(bias)
+        z = contribution(linear, parts, bias)
         s = z.add_(self.epsilon).reciprocal_().mul_(relevance)
         return distribute(linear, parts, s), Shares(
             bias_share(linear, s, bias), self.epsilon * linear.totals(s)
@@ -151,17 +157,8 @@ class Gamma:
     def __call__(self, linear, x, y, relevance):
         rest, bias, lost = 0, 0, 0
         for sign in (1, -1):
-            parts = raising(linear, x, sign)
-            own_bias = (
-                None
-                if linear.bias is None
-                else linear.bias.clamp(min=0)
-                if sign > 0
-                else linear.bias.clamp(max=0)
-            )
-            own = contribution(linear, parts)
-            own = own if own_bias is None else own + linear.along_output(own_bias)
-            z = y + self.gamma * own
+            parts, own_bias = raising(linear, x, sign), raising_bias(linear, sign)
+            z = y + self.gamma * contribution(linear, parts, own_bias)
             stabiliser = sign * self.epsilon
             chosen = (y >= 0) if sign > 0 else (y < 0)
             s = torch.where(chosen, relevance, 0.0) / torch.where(chosen, z + stabiliser, 1.0)
@@ -200,16 +197,8 @@ class AlphaBeta:
         for sign, factor in ((1, self.alpha), (-1, -self.beta)):
             if factor == 0:
                 continue
-            parts = raising(linear, x, sign)
-            own_bias = (
-                None
-                if linear.bias is None
-                else linear.bias.clamp(min=0)
-                if sign > 0
-                else linear.bias.clamp(max=0)
-            )
-            z = contribution(linear, parts)
-            z = z if own_bias is None else z + linear.along_output(own_bias)
+            parts, own_bias = raising(linear, x, sign), raising_bias(linear, sign)
+            z = contribution(linear, parts, own_bias)
             s = factor * relevance / (z + sign * self.epsilon)
             result = result + distribute(linear, parts, s)
             bias = bias + bias_share(linear, s, own_bias)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attribution.lrp_maps import Scratch
-from attribution.lrp_rules import Shares
+from attribution.lrp_rules import Shares, signed_epsilon
 from networks.probe import per_record
 from networks.program import Node, rebuilt
 
@@ -78,6 +78,13 @@ class Rule:
     def backward(self, step: Step, run: Run, relevance: Tensor) -> list[tuple[str, Tensor]]:
         """Relevance of the inputs for that of the output."""
         raise NotImplementedError
+
+
+def quotient(relevance: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """s = R / (z + SMALL sign z), and what the stabiliser takes of each output, both new."""
+    stabiliser = signed_epsilon(value, SMALL)
+    s = (value + stabiliser).reciprocal_().mul_(relevance)
+    return s, stabiliser.mul_(s)  # in place: new memory is what costs here
 
 
 def fitted(relevance: Tensor, value: Tensor) -> Tensor:

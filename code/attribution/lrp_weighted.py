@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attribution.lrp_maps import ConvMap, DiagonalMap, LinearMap, ProductMap
-from attribution.lrp_rules import signed_epsilon
-from attribution.lrp_steps import SMALL, Local, Rule, Run, Step, kinds
+from attribution.lrp_steps import Local, Rule, Run, Step, kinds, quotient
 from common.files import UserError
 from networks.folding import batch_norm_affine
 from networks.program import Ref
@@ -24,10 +23,8 @@ class _Bilinear(Local):
     """
 
     def backward(self, step, run, relevance):
-        value = run.values[step.name]
-        stabiliser = signed_epsilon(value, SMALL)
-        s = relevance / (value + stabiliser)
-        run.write(step, stabiliser=step.totals(s * stabiliser))
+        s, lost = quotient(relevance, run.values[step.name])
+        run.write(step, stabiliser=step.totals(lost))
         if len(set(step.dependent)) < len(step.dependent):
             raise UserError(f"LRP has no rule for {step.node.described()} of a value with itself")
         pulled = self.pulled(step, run, s)

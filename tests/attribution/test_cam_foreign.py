@@ -1,5 +1,7 @@
 """Class activation maps, gradients and outputs of the networks of others."""
 
+from collections import OrderedDict
+
 import captum.attr
 import pytest
 import torch
@@ -120,6 +122,21 @@ def test_a_network_that_is_no_sequence_has_a_map():
     named = attribution.attribute(model, x, 0, "gradcam", layer="relu")
     assert torch.equal(named, attribution.attribute(model, x, 0, "gradcam"))
     assert cam.layer_in_words(model, x, 100) == "relu, 96 steps of 10 ms"
+
+
+def test_an_operation_is_named_with_the_module_that_it_is_in():
+    class Weighing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.score = nn.Linear(12, 1)
+
+        def forward(self, x):
+            x = x.transpose(1, 2)
+            return (self.score(x).softmax(1) * x).sum(1)
+
+    model = nn.Sequential(OrderedDict(weighing=Weighing(), head=nn.Linear(12, 2)))
+    said = cam.layer_in_words(model, torch.zeros(1, 12, 100), 100)
+    assert said == "mul in weighing, 100 steps of 10 ms"
 
 
 def test_a_network_without_time_steps_has_no_map():

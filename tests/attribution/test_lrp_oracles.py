@@ -9,7 +9,15 @@ import pytest
 import torch
 
 import lrp_oracles
-from attribution import lrp, lrp_attention, lrp_normalising, lrp_operations, lrp_rules, lrp_weighted
+from attribution import (
+    lrp,
+    lrp_attention,
+    lrp_normalising,
+    lrp_operations,
+    lrp_rules,
+    lrp_steps,
+    lrp_weighted,
+)
 from attribution.lrp import Preset
 from attribution.lrp_operations import OPERATION_RULES
 from attribution.lrp_plan import plan_of
@@ -134,7 +142,7 @@ def check(case, rule="epsilon"):
 @pytest.fixture(autouse=True)
 def _stabilisers_that_count(monkeypatch):
     """So large that a wrong one is seen."""
-    for module in (lrp_oracles, lrp_operations, lrp_weighted, lrp_normalising, lrp_attention):
+    for module in (lrp_oracles, lrp_steps):
         monkeypatch.setattr(module, "SMALL", 0.01)
 
 
@@ -203,10 +211,12 @@ def _nothing(*_):
 
 # what is damaged, by what, and an operation (with a rule of the preset) that must show it
 MUTANTS = {
-    "stabiliser of sums": (lrp_operations, "signed_epsilon", _positive, "add"),
-    "stabiliser of products": (lrp_weighted, "signed_epsilon", _positive, "bmm"),
-    "stabiliser of norms": (lrp_normalising, "signed_epsilon", _positive, "rms_norm"),
-    "stabiliser of attention": (lrp_attention, "signed_epsilon", _positive, "log_softmax"),
+    "stabiliser of sums": (lrp_steps, "signed_epsilon", _positive, "add"),
+    "stabiliser of products": (lrp_steps, "signed_epsilon", _positive, "bmm"),
+    "stabiliser of norms": (lrp_steps, "signed_epsilon", _positive, "rms_norm"),
+    "stabiliser of logarithms": (lrp_steps, "signed_epsilon", _positive, "log_softmax"),
+    "stabiliser of attention": (
+        lrp_steps, "signed_epsilon", _positive, "scaled_dot_product_attention"),
     "stabiliser of epsilon": (lrp_rules, "signed_epsilon", _positive, "conv2d"),
     "filled numbers": (lrp_operations._Moving, "_on_constants", _nothing, "constant_pad_nd"),
     "a constant of two": (lrp_operations._Moving, "_on_constants", _nothing, "where"),
