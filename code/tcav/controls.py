@@ -182,7 +182,9 @@ def judge(
         corrected[:, tested] = np.max([test[1] for test in tests], axis=0)
     words = np.full(pairs.shape[1:], "", dtype=object)
     if null is not None:
-        special = special_p(pairs.mean(axis=0), null) < ALPHA
+        special = np.zeros(words.shape, dtype=bool)
+        if tested.any():
+            special[:, tested] = special_p(pairs.mean(axis=0)[:, tested], null[..., tested]) < ALPHA
         words[:] = np.where(special, "special", "neither")
         if set(controls) == set(CONTROLS):
             words[special & beyond & (corrected < ALPHA)] = "learnt"

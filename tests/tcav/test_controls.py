@@ -144,6 +144,19 @@ def test_one_network_a_rare_class_and_no_controls_are_not_tested():
     assert np.isnan(without.low).all()
 
 
+def test_rare_classes_do_not_count_in_the_correction_of_special():
+    """As if they were not there: what is not tested is nothing to be corrected for."""
+    rng = np.random.default_rng(7)
+    null = rng.normal(size=(399, CONCEPTS, 30))
+    cells = np.zeros((1, CONCEPTS, LAYERS, 30))
+    cells[:, 0, :, 0] = np.quantile(np.abs(null[:, 0, 0]), 0.995)
+    of_all = judge(cells, null, {}, [20] * 30).words
+    rare = judge(cells, null, {}, [20] + [MIN_CLASS - 1] * 29).words
+    assert of_all[0, 0] == "neither"
+    assert rare[0, 0] == "special"
+    assert (judge(cells, null, {}, [0] * 30).words == "").all()
+
+
 def test_special_is_corrected_over_classes_and_concepts():
     rng = np.random.default_rng(6)
     found = 0
