@@ -81,6 +81,22 @@ class Edit:
         )
 
 
+# unit and share of the dose that the measured change may differ by, to be called found again: as
+# much as our own measurement scatters, not what a search may aim at (body.FOLLOWS)
+AGAIN = {"mV": (0.1, 0.2), "ms": (10.0, 0.2)}
+
+
+def found_again(edits: pd.DataFrame) -> pd.Series:
+    """Per row of edits.csv (unit, dose, measured_dose): whether the edited record, measured anew,
+    shows the stated change.
+    """
+    allowed = [
+        AGAIN[unit][0] + AGAIN[unit][1] * abs(dose)
+        for unit, dose in zip(edits["unit"], edits["dose"], strict=True)
+    ]
+    return (edits["dose"] - edits["measured_dose"]).abs() <= np.array(allowed, dtype=float)
+
+
 def _of_wave(wave, leads):
     if wave == "ST":
         return Edit("level", wave, leads, "mV", tuple(f"J_Amp_{lead}" for lead in leads))

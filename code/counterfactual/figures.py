@@ -109,6 +109,8 @@ def what_and_how_far(answer: pd.Series, edits: pd.DataFrame) -> str:
     goes = "falls" if answer[named[1]] < answer[named[0]] else "rises"
     said = f"The network's probability of {name} {goes} from {before} to {after}; "
     said += f"it finds {name} from {threshold} on"
+    if "found_again" in edits and not edits["found_again"].all():
+        said += "; measured anew, the dark line does not show all of these changes"
     return f"{textwrap.shorten(', '.join(changes), MOST_LETTERS, placeholder=' ...')}\n{said}"
 
 

@@ -19,7 +19,7 @@ from common.files import read_npz, write_csv, write_npz
 from common.labels import slug
 from counterfactual import parts
 from counterfactual.body import Body, bodies_of, measured_doses
-from counterfactual.edits import EDITS, Limits
+from counterfactual.edits import EDITS, Limits, found_again
 from counterfactual.search import Found, Search, in_order, threshold_logit
 from counterfactual.sentences import sentence
 from ecg.analysis import measure_all
@@ -190,6 +190,8 @@ def assemble(job: Job) -> dict[str, pd.DataFrame]:
     tables = {}
     for name, columns in COLUMNS.items():
         tables[name] = parts.to_table(name, [part for _, part in read], columns)
+        if name == EDITS_MADE:
+            tables[name]["found_again"] = found_again(tables[name])
         write_csv(job.folder / f"{name}.csv", tables[name].round(4))
     for target in job.targets:
         own = [part for one, part in read if one is target]

@@ -132,6 +132,12 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, switched: list[Path
     for line in held.itertuples():
         turned = round(line.turned * line.n_records)
         print(f"{line.pathology}: {turned} of {line.n_records} decisions turned ({line.direction})")
+    doubtful = edits.loc[~edits["found_again"], "ecg_id"].unique()
+    if len(doubtful):
+        print(
+            f"in {len(doubtful)} records the edited ECG, measured anew, does not show all changes "
+            f"(found_again in {EDITS_MADE}.csv): ECG {', '.join(map(str, doubtful))}"
+        )
     counts = {target.name: len(target.rows) for target in job.targets}
     inputs = [find_checkpoint(args.model_path), job.data.path / TABLE]
     stage.finish(inputs=inputs, outputs=[*written, *drawn], counts=counts)

@@ -28,6 +28,7 @@ def counterfactuals(run: Run) -> Iterator[Markup]:
         "has learnt it."
     )
     yield from quality_lines(run, "counterfactual")
+    yield from _not_found_again(run.csv("counterfactual/edits.csv"))
     card = run.csv("counterfactual/card.csv")
     if card is not None:
         yield paragraph(
@@ -44,6 +45,19 @@ def counterfactuals(run: Run) -> Iterator[Markup]:
     for picture in run.files("counterfactual/*_*.png")[:MOST_PICTURES]:
         yield figure(picture, f"Before (blue) and after (dark): {picture.stem.replace('_', ' ')}.")
     yield from _concepts(run.csv("counterfactual/concept_answers.csv"))
+
+
+def _not_found_again(edits: pd.DataFrame | None) -> Iterator[Markup]:
+    """Records whose changes our own measurement of the edited ECG does not find."""
+    if edits is None or "found_again" not in edits:
+        return
+    doubtful = edits.loc[~edits["found_again"].astype(bool), "ecg_id"].unique()
+    if len(doubtful):
+        yield paragraph(
+            "Measured anew, the edited ECG does not show all of the stated changes: ECG "
+            f"{', '.join(map(str, doubtful))}. Do not rely on these.",
+            "warn",
+        )
 
 
 def _concepts(answers: pd.DataFrame | None) -> Iterator[Markup]:

@@ -10,7 +10,7 @@ import ecg
 from common.files import UserError
 from common.labels import LEADS
 from counterfactual.body import bodies_of, measured_doses
-from counterfactual.edits import EDITS, INDEPENDENT, TO_TWELVE, limits_of
+from counterfactual.edits import EDITS, INDEPENDENT, TO_TWELVE, found_again, limits_of
 from counterfactual.shapes import OWN_SHAPE, anatomy_of, unit_shapes
 from ecg.analysis import analyse
 from known_ecg import LIMB, known_ecg, regular
@@ -168,3 +168,17 @@ def test_names_tell_edits_apart():
     assert EDITS["R V5 V6"].overlaps(EDITS["R V4 V5 V6"])
     assert not EDITS["R V5 V6"].overlaps(EDITS["S V5 V6"])
     assert EDITS["R II"].shown_in == ("II", "III", "aVF")
+
+
+def test_a_change_that_the_edited_record_does_not_show_is_not_found_again():
+    rows = [
+        ("mV", -0.4, -0.45, True),
+        ("mV", 7.81, -0.06, False),  # beats that were left as they were are measured instead
+        ("mV", 0.05, 0.2, False),
+        ("ms", 24.0, 36.0, True),
+        ("ms", 24.0, 40.0, False),
+        ("ms", 24.0, np.nan, False),
+    ]
+    edits = pd.DataFrame(rows, columns=["unit", "dose", "measured_dose", "expected"])
+    assert found_again(edits).tolist() == edits["expected"].tolist()
+    assert found_again(edits[:0]).empty

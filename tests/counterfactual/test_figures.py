@@ -63,6 +63,10 @@ def test_below_the_title_stands_what_changes_and_how_far_the_network_follows():
         "R in V5 and V6 0.42 mV lower, S in V1 0.31 mV less deep, PR interval 24 ms longer",
         "The network's probability of LVH falls from .93 to .31; it finds LVH from .40 on",
     ]
+    assert what_and_how_far(
+        pd.Series({**answer, "probability_after": 0.31}),
+        edits.assign(found_again=[True] * 2 + [False]),
+    ).endswith("measured anew, the dark line does not show all of these changes")
     close = what_and_how_far(pd.Series({**answer, "probability_after": 0.398}), edits)
     assert close.endswith("from .930 to .398; it finds LVH from .400 on")
 
