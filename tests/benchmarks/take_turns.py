@@ -1,14 +1,16 @@
-"""Attribution methods of two commits call by call in turn, and how their cost has moved.
+"""Attribution methods, and TCAV, of two commits call by call in turn, and how their cost has moved.
 
 Reads:  the repository's history; each commit is checked out into a temporary folder of its own.
 Writes: nothing but these folders, which are removed at the end.
 
 A process of each commit waits for its turn, so that other load on the machine falls on both within
 milliseconds, where compare_commits.py takes turns of minutes. Seconds are of the processor, for the
-records of bench_attribution.py; the ratio of a turn is new / old.
+records of bench_attribution.py; the ratio of a turn is new / old. `--methods means:time means:none
+logistic:none` are TCAV's ways of bench_tcav_speed.py, with its default sets, records and classes.
 
 Example:
     python tests/benchmarks/take_turns.py a801890 HEAD --rounds 60
+    python tests/benchmarks/take_turns.py a801890 HEAD --methods means:time logistic:none
 """
 
 import argparse
@@ -27,17 +29,27 @@ OPTIONS = {
 FEW = {"occlusion": 2}  # method -> records, where not all of them
 WORKER = """
 import json, os, sys, time
+from types import SimpleNamespace
 sys.path.insert(0, "tests/benchmarks")
+import torch
+import bench_tcav_speed as tcav
 from bench_attribution import attribute, material
+torch.set_num_threads(1)
 model, x, target = material(sys.argv[1])
+sizes = SimpleNamespace(n_sets=20, n_classes=23, n_records=100, n_examples=50)
+lenet, *data = tcav.make_problem(sizes)
+layers = tcav.layer_names(lenet)
 answers = os.fdopen(os.dup(1), "w")
 print("ready", file=answers, flush=True)
 for line in sys.stdin:
     method, n, options = json.loads(line)
-    start = time.process_time()
-    for _ in range(4):
-        attribute(model, x[:n], target[:n], method, **options)
-    print((time.process_time() - start) / 4, file=answers, flush=True)
+    start, calls = time.process_time(), 1 if ":" in method else 4
+    for _ in range(calls):
+        if ":" in method:
+            tcav.run_ours(lenet, layers, *data, *method.split(":"))
+        else:
+            attribute(model, x[:n], target[:n], method, **options)
+    print((time.process_time() - start) / calls, file=answers, flush=True)
 """
 
 
@@ -55,7 +67,7 @@ class Side:
         assert self.process.stdout.readline() == "ready\n"
 
     def seconds(self, method: str) -> float:
-        """Processor seconds of one call of a method, the mean of four."""
+        """Processor seconds of one call of a method, the mean of four (of TCAV of one)."""
         words = [method, FEW.get(method, 64), OPTIONS.get(method, {})]
         print(json.dumps(words), file=self.process.stdin, flush=True)
         return float(self.process.stdout.readline())
