@@ -23,7 +23,7 @@ from ecg.fiducials import Fiducials
 from ecg.median_beat import CENTRE, RATE, MedianBeats
 from ecg.waves import Deflections, deflections
 
-CHUNK = 24  # records at a time: more do not stay in the processor's cache
+CHUNK = 64  # records at a time: more do not stay in the processor's cache
 
 # s after the T wave before a single beat in which no P is looked for: a tail of T looks like one
 T_TAIL = 0.06
