@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.files import UserError, need_memory
+from common.files import UserError
 from records.recording import Asked, Columns, Recording, from_columns
 from records.units import mv_per
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 HEAD_BYTES = 4096
-PER_BYTE = 20  # bytes of memory for each of a file
 UNIT_PER_STEP = {"uvperlsb": "uV", "mvperlsb": "mV", "nvperlsb": "nV"}
 
 
@@ -31,7 +30,6 @@ def is_cardiosoft(path: str | Path) -> bool:
 
 def read_cardiosoft(path: str | Path, asked: Asked) -> Recording:
     """Read the rhythm strip; UserError where there is none, or a lead has another length."""
-    need_memory(PER_BYTE * Path(path).stat().st_size, path, "take a shorter recording")
     root = _parse(path)
     strip = root.find(".//StripData")
     leads = [] if strip is None else strip.findall("WaveformData")

@@ -48,8 +48,8 @@ def read_csv_recording(path: str | Path, asked: Asked) -> Recording:
 def _read_stretch(path, layout, asked):
     """Only the rows of the stretch; the rate is that of the first rows."""
     head = _cells(path, layout, 0, RATE_ROWS)
-    names, time = _columns(path, layout, head, asked)
-    rate = _rate(path, layout, head, time, names, asked)
+    _, time = _columns(path, layout, head, asked)
+    rate = _rate(path, layout, head, time, asked)
     first = round(asked.start * rate)
     n_rows = _lines_of(path) - layout.first
     if first >= n_rows:
@@ -107,7 +107,7 @@ def _recording(path, layout, table, asked):
     if layout.in_rows:
         layout, table = _from_rows(layout, table)
     names, time = _columns(path, layout, table, asked)
-    rate = _rate(path, layout, table, time, names, asked)
+    rate = _rate(path, layout, table, time, asked)
     units = [unit or stated_unit(layout.pairs) for unit in layout.units]
     kept = {k: name for k, name in enumerate(names) if k != time and canonical_lead(name)}
     if not kept:
@@ -180,7 +180,7 @@ def _is_blank(column):
     return bool((column.head(50).str.strip() == "").all())
 
 
-def _rate(path, layout, table, time, names, asked):
+def _rate(path, layout, table, time, asked):
     """Hz: as asked, as the times give it, or as the head says."""
     stated = stated_rate(layout.pairs)
     if asked.rate is not None:

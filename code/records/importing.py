@@ -25,7 +25,6 @@ from records.sources import Source
 from records.stored import leads_there
 
 MIN_SECONDS = 2.5
-MAX_MV = 50.0  # no ECG reaches it: the unit is wrong
 ASIDE = ".importing"  # folder that records are written to first
 RECORD_FILE = re.compile(r"\d{5,}_(lr|hr|\d+)\.(hea|dat)")  # what record_name makes
 CHUNK = 16  # records judged at a time: they stay in the processor's cache
@@ -200,7 +199,7 @@ def _brought(recording: Recording, name: str, wanted: Wanted, written: Written) 
     peak = max(signal.max(), -signal.min())  # NaN where there is one
     if np.isnan(peak):
         _refuse_gaps(recording, signal, name, wanted.leads)
-    if peak > MAX_MV:
+    if peak > plausibility.MAX_MV:
         raise UserError(f"recording {name} reaches {peak:g} mV: give its unit with --unit")
     if recording.unit is None:
         plausibility.check_height(signal, wanted.leads, None, f"recording {name}")
@@ -233,8 +232,7 @@ def _of_length(signal, name, wanted, written):
         written.n_samples = round(wanted.seconds * rate) if wanted.seconds else len(signal)
         if written.n_samples < MIN_SECONDS * rate:
             raise UserError(
-                f"recording {name} lasts {len(signal) / rate:g} s: at least {MIN_SECONDS} s are "
-                "needed"
+                f"recording {name} lasts {len(signal) / rate:g} s, which is less than {MIN_SECONDS} s"
             )
     missing = written.n_samples - len(signal)
     too_long = missing < 0 and wanted.seconds is None

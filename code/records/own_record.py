@@ -20,7 +20,6 @@ from records.recording import Asked
 from records.resampling import resample
 
 SECONDS = 10.0  # what is explained and drawn of a longer record
-MAX_MV = 50.0  # more than any ECG has: the unit is wrong
 AS_RECORDED = ("flat", "clipped")  # resampling rings at the ends of a still line and on a plateau
 
 
@@ -64,9 +63,10 @@ def read_own(
         )
     signal = signal[: max(round(SECONDS * sampling_rate), crop)]
     used = signal[:, [LEADS.index(lead) for lead in leads]]
-    if np.abs(used).max() > MAX_MV:
+    peak, most = np.abs(used).max(), plausibility.MAX_MV
+    if peak > most:
         raise UserError(
-            f"{path} reaches {np.abs(used).max():.0f} mV: an ECG stays below {MAX_MV:g} mV; give "
+            f"{path} reaches {peak:.0f} mV: an ECG stays below {most:g} mV; give "
             "it in mV, or its unit with --unit"
         )
     plausibility.check_height(used, leads, recording.unit, path)

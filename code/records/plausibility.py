@@ -18,6 +18,7 @@ from common.files import UserError
 from common.labels import LEADS
 from records.stored import leads_there
 
+MAX_MV = 50.0  # more than any ECG has: the unit is wrong
 # typical height of 12 leads: geometric mean over them of the 0.5 to 99.5 percentile span
 HEIGHT_MV = (0.45, 3.2)
 # of one lead, which varies more: the 0.25 and 99.75 percentile over records, and 15 % beyond (so

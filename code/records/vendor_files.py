@@ -60,6 +60,7 @@ def read_vendor_recording(path: str | Path, asked: Asked) -> Recording:
     """Read the rhythm strip of a vendor's file; UserError where it cannot be read."""
     path = need_file(path)
     if is_cardiosoft(path):
+        _check_size(path)
         return read_cardiosoft(path, asked)
     with open(path, "rb") as file:
         is_bdf = file.read(len(BDF_MAGIC)) == BDF_MAGIC

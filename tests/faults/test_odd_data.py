@@ -88,7 +88,7 @@ def test_arrays_that_are_no_samples_are_refused(tmp_path, kind):
     ("array", "more", "message"),
     [
         (SIGNAL, ("--lead_names", "I", "II", "III"), "has 12 signals and 3 names of leads"),
-        (SIGNAL[:, :8], (), "recording 1 lasts 0.08 s: at least 2.5 s are needed"),
+        (SIGNAL[:, :8], (), "recording 1 lasts 0.08 s, which is less than 2.5 s"),
         (SIGNAL, ("--unit", "0mV"), "is in 0mV, which is no unit of voltage"),
         (SIGNAL, ("--unit", "1e400mV"), "is in 1e400mV, which is no unit of voltage"),
         (SIGNAL, ("--sampling_rate", 10**9), "is not between 50 and 10000 Hz"),
