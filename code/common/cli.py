@@ -25,7 +25,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from common.files import UserError, forget_reads
+from common.files import UserError, forget_reads, spelled_out
 from common.options import (
     EXPLAINED,
     FROM_THE_MODEL,
@@ -326,7 +326,7 @@ def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None
         main(args)
         sys.stdout.flush()
     except UserError as error:
-        sys.exit(_complain(str(error), 2))
+        sys.exit(_complain(Exception.__str__(error), 2))  # whose line breaks are blanks here
     except BrokenPipeError:
         _nobody_reads()
         sys.exit(141)
@@ -365,7 +365,8 @@ LONGEST_WORD, LONGEST_LINE = 300, 4000
 def _complain(message, code):
     """Print one line of error; what a file says is shortened where it is endless."""
     words = [_shortened(word, LONGEST_WORD) for word in message.split()]
-    print(f"error: {_shortened(' '.join(words), LONGEST_LINE)}", file=sys.stderr)
+    line = spelled_out(_shortened(" ".join(words), LONGEST_LINE))
+    print(f"error: {line}", file=sys.stderr)
     return code
 
 

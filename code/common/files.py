@@ -34,12 +34,16 @@ class UserError(Exception):
     """
 
     def __str__(self):
-        said = super().__str__()
-        if said.isprintable():
-            return said
-        return "".join(
-            sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in said
-        )
+        return spelled_out(super().__str__())
+
+
+def spelled_out(text: str) -> str:
+    """A text with what a terminal would obey (line breaks, colours) written as `\\n`, `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
 
 
 # ---------------------------------------------------------------- writing

@@ -231,8 +231,9 @@ def _of_length(signal, name, wanted, written):
     if not written.n_samples:
         written.n_samples = round(wanted.seconds * rate) if wanted.seconds else len(signal)
         if written.n_samples < MIN_SECONDS * rate:
+            lasts = len(signal) / rate
             raise UserError(
-                f"recording {name} lasts {len(signal) / rate:g} s, which is less than {MIN_SECONDS} s"
+                f"recording {name} lasts {lasts:g} s, which is less than {MIN_SECONDS} s"
             )
     missing = written.n_samples - len(signal)
     too_long = missing < 0 and wanted.seconds is None
