@@ -404,15 +404,12 @@ def explain_records(
     for first in range(0, len(signals), per_pass):
         rows = slice(first, first + per_pass)
         done = _explain_windows(model, signals, target, method, rows, starts, crop, options)
-        pieces = done.attributions.transpose(1, 2).cpu().numpy() * read[:, None]
-        pieces = pieces.reshape(len(starts), -1, crop, len(columns))
-        for start, piece in zip(starts, pieces, strict=True):
-            maps[rows, start : start + crop][:, :, columns] += piece / len(starts)
+        for start, piece in _by_window(done.attributions, starts):
+            share = piece * read[:, None] / len(starts)
+            maps[rows, start : start + crop][:, :, columns] += share
         if done.standard_error is not None:
             variance = np.zeros_like(maps) if variance is None else variance
-            errors = done.standard_error.transpose(1, 2).cpu().numpy()
-            errors = errors.reshape(len(starts), -1, crop, len(columns))
-            for start, error in zip(starts, errors, strict=True):
+            for start, error in _by_window(done.standard_error, starts):
                 variance[rows, start : start + crop][:, :, columns] += (error / len(starts)) ** 2
         facts.append(_facts(done, len(starts)))
         layer_names = tuple(done.ledger.layers) if done.ledger else ()
@@ -422,13 +419,19 @@ def explain_records(
     maps[:, coverage == 0] = np.nan
     maps[:, :, [index for index in range(len(LEADS)) if index not in columns]] = np.nan
     names = facts[0] if facts else ()
-    joined = {}
-    for name in names:
-        joined[name] = np.concatenate([part[name] for part in facts])
+    joined = {name: np.concatenate([part[name] for part in facts]) for name in names}
     logit = joined.pop("logit", np.zeros(0))
     if variance is not None:
         joined["standard_error"] = np.sqrt(variance)  # windows draw independently
     return RecordExplanation(maps, coverage, logit, layer_names=layer_names, **joined)
+
+
+def _by_window(values, starts):
+    """Pairs of a window's start and its part (n, crop, leads) of values (windows * n, leads, crop),
+    window by window.
+    """
+    whole = values.transpose(1, 2).cpu().numpy()
+    return zip(starts, whole.reshape(len(starts), -1, *whole.shape[1:]), strict=True)
 
 
 def _explain_windows(model, signals, target, method, rows, starts, crop, options):
