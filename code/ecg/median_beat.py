@@ -23,6 +23,7 @@ WIDTH = int((BEFORE + AFTER) * RATE)
 QRS_REACH = 0.08  # s to both sides of R: what beats are aligned and compared by
 MAX_LAG = 0.04  # s
 SAME_BEAT = 0.9  # correlation of two QRS complexes over all leads that makes them one class
+FEW_ALIKE = 0.3  # share of a record's beats: fewer that are alike are so for noise
 NOISE_SMOOTHING = 0.008  # s (standard deviation): beats of a record in which noise hides likeness
 R_REACH = -0.03, 0.02  # s around the middle of the QRS in which R is looked for
 R_WITHOUT_PEAK = -0.008  # s
@@ -132,14 +133,16 @@ def gather(fine: Sequence[np.ndarray], peaks: np.ndarray, offsets: np.ndarray) -
 
 
 def _align_noisy(fine, table, stride):
-    """`_align`, and without fine noise where it leaves most beats unlike each other."""
+    """`_align`, and without fine noise where it leaves so few beats alike that not even three kinds
+    of them would explain it.
+    """
     aligned, dominant = _align(fine, table, stride)
-    most = np.count_nonzero(table >= 0, axis=1) / 2
-    unlike = np.flatnonzero(dominant.sum(axis=1) < most)
+    count = np.count_nonzero(table >= 0, axis=1)
+    unlike = np.flatnonzero(dominant.sum(axis=1) < FEW_ALIKE * count)
     if len(unlike):
         smooth = ndimage.gaussian_filter1d(fine[unlike], NOISE_SMOOTHING * RATE, axis=2)
         again, alike = _align(smooth, table[unlike], stride)
-        better = alike.sum(axis=1) >= most[unlike]
+        better = 2 * alike.sum(axis=1) >= count[unlike]
         aligned[unlike[better]], dominant[unlike[better]] = again[better], alike[better]
     return aligned, dominant
 

@@ -10,7 +10,7 @@ fibrillation is that rhythm.
 import numpy as np
 from scipy import ndimage
 
-from ecg.atria import HUM, without_line
+from ecg.atria import APART, HUM, REPEATED, without_line
 from ecg.fiducials import Fiducials, above_line, activity, ms_to_samples, p_wave
 from ecg.lead_marks import LeadWave, p_waves
 from ecg.median_beat import CENTRE, RATE, WIDTH, gather
@@ -30,7 +30,7 @@ IN_RHYTHM = 0.9  # share of intervals that have to be so, or whole multiples
 FOUND = 0.7  # share of the places where that rhythm has a P in sight at which there is one
 PAUSE = 1.5  # of the usual interval between beats: in so long a one a single P may be blocked
 # Waves alike that are P where the record has no other: of half A's records the one with third
-# degree block has 10 in that rhythm, a paced one 11 of the atria's own, no other has any.
+# degree block has 10 in that rhythm, a paced one 11 and one with premature beats 8, no other any.
 FEWEST = 6
 LOCKED = 0.05  # s (between quartiles): what keeps its distance to the QRS before is U or T
 REACH = ms_to_samples(100)  # to both sides of the middle: no P is longer
@@ -63,18 +63,21 @@ def _in_stretch(places, windows, free, p, qrs_on):
     """
     size = np.sqrt((windows**2).sum(axis=1).mean(axis=1))
     known = p[np.isfinite(p[:, 0])].mean(axis=1)
-    if 2 * len(known) >= len(qrs_on) > 0:
-        own = np.abs(places[:, None] - known).argmin(axis=0)
-        found = _alike(places, windows, size, free, own)
+    conducted = 2 * len(known) >= len(qrs_on) > 0
+    if conducted:
+        alike = np.abs(places[:, None] - known).argmin(axis=0)
+    else:
+        known, alike = known[:0], _most_alike(windows, size, free)
+    numbers = _like(windows, size, free, alike) if len(alike) else alike
+    found = places[numbers]
+    if conducted:
         enough = len(found) > 1 or (len(found) == 1 and _in_pause(found[0], qrs_on))
     else:
-        known = known[:0]
-        found = _most_alike(places, windows, size, free)
         enough = len(found) >= FEWEST and not _locked(found, qrs_on)
-    missing = _missing(np.sort(np.concatenate([known, found])), places[free]) if enough else None
-    if missing is None or len(found) < FOUND * (len(found) + missing):
+    if not enough or _flutter(windows, free, numbers):
         return found[:0]
-    return found
+    missing = _missing(np.sort(np.concatenate([known, found])), places[free])
+    return found if len(found) >= FOUND * (len(found) + missing) else found[:0]
 
 
 def _windows(leads):
@@ -98,10 +101,16 @@ def _in_sight(places, p, qrs_on, t_off):
     return (places - WINDOW / 2 >= before) & (places + WINDOW / 2 <= after)
 
 
-def _matches(windows, size, free, pattern):
-    """Numbers of the places that are in sight and most like a pattern (leads, w) nearby."""
+def _likeness(windows, pattern):
+    """Correlation (places,) of windows with a pattern (leads, w)."""
     power = (windows**2).sum(axis=(1, 2)) * (pattern**2).sum()
-    likeness = np.einsum("plw,lw->p", windows, pattern) / np.sqrt(power + 1e-12)
+    return np.einsum("plw,lw->p", windows, pattern) / np.sqrt(power + 1e-12)
+
+
+def _like(windows, size, free, alike):
+    """Numbers of the places in sight that are most like the median of those that are `alike`."""
+    pattern = np.median(windows[alike], axis=0)
+    likeness = _likeness(windows, pattern)
     share = size / max(np.sqrt((pattern**2).sum(axis=0).mean()), 1e-6)
     fits = (share > LIKE_SIZE[0]) & (share < LIKE_SIZE[1]) & (likeness > LIKE)
     return np.flatnonzero(free & fits & _highest(likeness, NEAREST))
@@ -112,25 +121,28 @@ def _highest(values, reach):
     return values == ndimage.maximum_filter1d(values, 2 * int(reach * RATE / STEP) + 1)
 
 
-def _alike(places, windows, size, free, own):
-    """Middles of waves like those at the places `own` (numbers)."""
-    pattern = np.median(windows[own], axis=0)
-    return places[_matches(windows, size, free, pattern)]
-
-
-def _most_alike(places, windows, size, free):
-    """Middles of the waves in sight of which most are alike, by their sizes."""
+def _most_alike(windows, size, free):
+    """Numbers of the waves in sight of which most are alike, by their sizes."""
     best = np.array([], int)
     for place in np.flatnonzero(free & (size > SMALLEST) & _highest(size, WINDOW / 2)):
-        found = _matches(windows, size, free, windows[place])
+        found = _like(windows, size, free, [place])
         best = found if size[found].sum() > size[best].sum() else best
-    return _alike(places, windows, size, free, best) if len(best) else places[:0]
+    return best
+
+
+def _flutter(windows, free, numbers):
+    """Whether most waves have one like them shortly before, where there is room in sight."""
+    likeness = np.where(free, _likeness(windows, np.median(windows[numbers], axis=0)), -1)
+    far, near = (int(apart * RATE / STEP) for apart in APART[::-1])
+    before = [likeness[max(number - far, 0) : max(number - near, 0)] for number in numbers]
+    most = np.array([part.max(initial=-1) for part in before])
+    return 2 * (most > REPEATED).sum() > (most > -1).sum()
 
 
 def _missing(times, in_sight):
     """How many P waves are not there between `times`, though they would be `in_sight` (places), if
-    all come at the longest interval of which almost all steps are whole multiples; None where there
-    is none.
+    all come at the longest interval of which almost all steps are whole multiples; infinitely many
+    where there is none.
     """
     steps = np.diff(times)
     for interval in np.arange(ATRIAL[1], ATRIAL[0], -0.01):
@@ -138,7 +150,7 @@ def _missing(times, in_sight):
         if (np.abs(steps / interval - counts) <= EQUAL).mean() >= IN_RHYTHM:
             break
     else:
-        return None
+        return np.inf
     hidden = [
         begin + step * np.arange(1, count) / count
         for begin, step, count in zip(times[:-1], steps, counts, strict=True)

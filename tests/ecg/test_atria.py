@@ -42,6 +42,17 @@ def test_no_p_in_flutter_with_a_constant_ratio(rate):
     assert p_marked(signal, rate) == 0
 
 
+def test_no_p_in_flutter_whose_waves_are_seen_in_its_long_intervals_alone():
+    """At 300 per minute, of 4, 4 and 6 waves one is conducted."""
+    waves = np.arange(-800, 11_000, 200.0)
+    number = np.cumsum(np.resize([4, 4, 6], 12))
+    beats = waves[number] + 180 + np.random.default_rng(0).normal(0, 8, 12)
+    beats = beats[(beats > 300) & (beats < 9500)]
+    signal = known_ecg(beats, 500, without="P", noise=0.008)
+    signal = signal + atrial_waves(waves, 500, np.ones(len(waves)), 25)
+    assert p_marked(signal, 500) == 0
+
+
 @pytest.mark.parametrize("rate", [100, 500])
 def test_irregular_sinus_beats_keep_their_p(rate):
     beats = 400 + np.cumsum(np.random.default_rng(5).uniform(600, 1100, 10))
