@@ -7,7 +7,7 @@ from markupsafe import Markup
 from common.files import read_csv
 from common.words import method_in_words
 from records.dataset import TABLE
-from records.quality import flag_in_words, flags_of
+from records.quality import FLAGS, flag_in_words, flags_of
 from reporting.fragments import caption_of, columns_of, quality_lines
 from reporting.local import viewed_records, why_first
 from reporting.page import (
@@ -153,7 +153,7 @@ def _flagged(run, ecg_ids):
         if len(ids):
             yield (
                 f"{flag_in_words(name)} in record {', '.join(map(str, ids[:20]))}: "
-                "read its maps with care."
+                f"read its maps with care ({FLAGS[name].description})."
             )
 
 
