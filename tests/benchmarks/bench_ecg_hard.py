@@ -163,12 +163,15 @@ def main() -> None:
     shared = ROOT.parent / "shared"
     parser.add_argument("--data_path", type=Path, default=shared / "ptbxl")
     parser.add_argument("--reference_path", type=Path, default=shared / "ptbxl_reference")
+    parser.add_argument(
+        "--only", default="", help="of CHANGES those with this in their name, and nothing else"
+    )
     args = parser.parse_args()
-    cohort = read_cohort(args.data_path)
-    tall_t(cohort, args.reference_path)
+    if not args.only:
+        tall_t(read_cohort(args.data_path), args.reference_path)
     fine = read_cohort(args.data_path, HZ, largest_id=120)
     plain = [found_in(signal, HZ) for signal in fine.signals]
-    for rate in (250, 360, 400, 512, 1000):
+    for rate in () if args.only else (250, 360, 400, 512, 1000):
         compare(
             f"{rate} Hz",
             fine.signals,
@@ -178,6 +181,8 @@ def main() -> None:
             plain,
         )
     for name, change in CHANGES.items():
+        if args.only not in name:
+            continue
         compare(name, fine.signals, fine.half, change, HZ, plain)
 
 
