@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
+TOP = 5  # cells that the paper lists of a map
 # samples: a cell with less of a record in it counts as empty (no P wave in atrial fibrillation)
 MIN_TIME = 1.0
 

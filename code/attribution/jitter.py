@@ -15,13 +15,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from attribution.cells import CellMaps
+from attribution.cells import TOP, CellMaps
 from ecg.segments import POINTS
 
 BOUNDARIES = ("P-Onset", "P-Offset", "QRS-Onset", "QRS-Offset", "T-Onset", "T-Offset")
 FOLLOWS = {"J-point": "QRS-Offset"}  # moves as that one does
 COMMON_TO_LEADS = 1 / 3  # of the variance
-TOP = 5  # cells that are named of a map
 KEPT = 0.25  # of a wave's half: no error is so large that it vanishes
 
 

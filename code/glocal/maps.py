@@ -12,14 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from attribution.cells import CellMaps, density, relative_density, shares
+from attribution.cells import TOP, CellMaps, density, relative_density, shares
 from common.intervals import mean_intervals
 from common.labels import LEADS
 from common.stats import patient_weights, permutation_p
 from ecg.segments import SEGMENTS
-
-TOP = 5  # cells that the paper lists
-
 
 # ---------------------------------------------------------------- one group
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from attribution.cells import TOP
 from attribution.methods import get_method
 from common.labels import LEADS
 from common.plotting import ABSOLUTE_CMAP, INK, heat_line, heat_norm, plt
@@ -16,7 +17,6 @@ from common.stats import STABLE
 from ecg.beats import window_times
 from ecg.segments import SEGMENTS, WAVES
 from glocal.groups import Group
-from glocal.maps import TOP
 
 # Cabrera's order, aVR inverted: neighbours on the page are neighbours in the heart
 LIMB, CHEST = ("aVL", "I", "-aVR", "II", "aVF", "III"), ("V1", "V2", "V3", "V4", "V5", "V6")

@@ -18,11 +18,11 @@ from itertools import product
 import numpy as np
 
 from attribution.cards import Card
-from attribution.cells import CellMaps, shares
+from attribution.cells import TOP, CellMaps, shares
 from common.intervals import ratio_intervals
 from common.labels import LEADS
 from common.stats import permutation_p
-from glocal.maps import TOP, cell_ranks, group_mean
+from glocal.maps import cell_ranks, group_mean
 
 
 def lift(share: np.ndarray, time: np.ndarray, cells: np.ndarray) -> np.ndarray:
