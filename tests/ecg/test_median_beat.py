@@ -36,6 +36,14 @@ def test_extra_beats_are_left_out():
         assert np.abs(heights[0] - heights[1]).max() < 0.03
 
 
+@pytest.mark.parametrize("rate", [100, 500])
+def test_noise_leaves_beats_alike(rate):
+    """At 500 Hz so much noise makes every beat unlike all others, unless it is smoothed."""
+    times = regular(70)
+    found = analyse(known_ecg(times, rate, noise=0.15)[None], rate).beats
+    assert found.dominant.all()
+
+
 def test_baseline_wander_is_taken_out():
     times = regular(70)
     wander = 0.8 * np.sin(2 * np.pi * 0.2 * np.arange(1000) / 100)
