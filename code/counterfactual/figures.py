@@ -150,9 +150,10 @@ def group_figure(groups: pd.DataFrame) -> Figure:
     )
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
-    for ax, name in zip(axes.flat, names, strict=False):
-        own = groups[groups["pathology"] == name].head(MOST_EDITS).iloc[::-1]
-        _bars(ax, own)
+    shown = [groups[groups["pathology"] == name].head(MOST_EDITS).iloc[::-1] for name in names]
+    most = max(map(len, shown))
+    for ax, name, own in zip(axes.flat, names, shown, strict=False):
+        _bars(ax, own, most)
         count = own["n_records"].iloc[-1]
         ax.set_title(f"{name} (n = {count})", fontsize=9, fontweight="bold")
         ax.set_xlabel("share of records", fontsize=8)
@@ -167,7 +168,8 @@ def group_figure(groups: pd.DataFrame) -> Figure:
     return figure
 
 
-def _bars(ax, own):
+def _bars(ax, own, most):
+    """One pathology's bars, as thick as where there are `most` of them."""
     places = np.arange(len(own))
     dose = own["median_dose"].to_numpy()
     colours = np.where(np.isnan(dose), "#777777", np.where(dose < 0, NEGATIVE, POSITIVE))
@@ -182,4 +184,4 @@ def _bars(ax, own):
         dose = f"\n{dose_in_words(edit, line.median_dose)}" if line.turned_alone else ""
         words.append(f"{line.edit}{dose}")
     ax.set_yticks(places, words, fontsize=7)
-    ax.set(xlim=(0, 1), ylim=(len(own) - max(len(own), 4) - 0.6, len(own) - 0.4))
+    ax.set(xlim=(0, 1), ylim=(len(own) - max(most, 4) - 0.6, len(own) - 0.4))

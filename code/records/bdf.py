@@ -63,7 +63,7 @@ def _read_head(path):
     with open(path, "rb") as file:
         fixed = file.read(256)
         try:
-            n_signals, stated = int(fixed[252:256]), int(fixed[236:244])
+            n_signals, stated = max(int(fixed[252:256]), 0), int(fixed[236:244])
             duration = float(fixed[244:252])
             text = file.read(256 * n_signals).decode("latin-1")
             columns, place = [], 0
