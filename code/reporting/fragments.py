@@ -41,7 +41,7 @@ CAPTIONS = {
     "sanity/agreement": "Agreement of every pair of methods: rank correlation by sample and by "
     "lead and segment.",
     "counterfactual/groups": "Which change turns most records by itself, with its median dose; "
-    "vermillion: more, blue: less; pale: share of records with a part in the smallest change.",
+    "vermillion: more, blue: less; pale: in how many records it is part of the smallest change.",
     "enrichment": "What separates the clusters; filled where p (Holm) < .05.",
 }
 
