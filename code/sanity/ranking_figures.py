@@ -90,7 +90,7 @@ def _smallest_p(tables, shown):
     floors = rows.loc[rows["check"].isin(shown), "p_floor"].dropna()
     if not len(floors):
         return "nothing was compared"
-    blind = "" if floors.max() < 0.05 else " at most, with too few patients to tell methods apart"
+    blind = "" if floors.max() < 0.05 else " where n is least: nothing can be told apart there"
     return f"smallest possible p {floors.max():.2g}{blind}"
 
 
