@@ -106,6 +106,7 @@ def test_readme_command_writes_everything(finished, workplace):
     assert scores["layer"].unique().tolist() == layer_names(get_model("lenet", 5))
     assert scores["pathology"].unique().tolist() == ["NORM", "HYP", "CD", "MI"]
     assert len(scores) == 2 * 15 * 4
+    assert (scores["learnt"] == "not asked").all()  # there was no --control
     assert len(runs) == len(scores) * 4 * 2
     assert {
         "score",

@@ -6,7 +6,7 @@ concept and class is called
 
     learnt   special, and beyond both kinds of control networks (networks/controls.py),
     special  set apart from pseudo-concepts in this network, which may have learnt nothing of it,
-    neither  otherwise.
+    neither  otherwise; and without control networks every pair is `not asked`.
 
 The statistic of a pair is the magnitude averaged over the upper half of the layers, and over the
 networks trained with different seeds. Against the controls of a kind: the difference of the means
@@ -40,6 +40,7 @@ MIN_SEEDS = 3  # trained networks
 MIN_CLASS = 5  # records of a class in the fold: fewer are no class, and nothing is said of it
 EXACT = 10_000  # arrangements that are all gone through; beyond, as many are drawn
 WORDS = ("learnt", "special", "neither")
+NOT_ASKED = "not asked"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Verdicts:
     """What the two nulls say of pairs of concept and class, and of cells; rows are concepts.
 
     p, p_corrected  # (concepts, classes) against the controls; NaN where not tested
-    words           # (concepts, classes) of WORDS, "" where no pseudo-concepts were made
+    words           # (concepts, classes) of WORDS, NOT_ASKED without controls, "" where too few
+                    records or no pseudo-concepts let nothing be said
     low, high       # (concepts, layers, classes) 95 % band of the untrained controls' magnitudes
     n_trained, n_controls  networks, the controls of each kind
     """
@@ -180,15 +182,15 @@ def judge(
             beyond &= np.sign(shift) == np.sign(pairs.mean(axis=0))
         p[:, tested] = np.max([test[0] for test in tests], axis=0)
         corrected[:, tested] = np.max([test[1] for test in tests], axis=0)
-    words = np.full(pairs.shape[1:], "", dtype=object)
-    if null is not None:
+    words = np.full(pairs.shape[1:], "" if controls else NOT_ASKED, dtype=object)
+    if controls and null is not None:
         special = np.zeros(words.shape, dtype=bool)
         if tested.any():
             special[:, tested] = special_p(pairs.mean(axis=0)[:, tested], null[..., tested]) < ALPHA
         words[:] = np.where(special, "special", "neither")
         if set(controls) == set(CONTROLS):
             words[special & beyond & (corrected < ALPHA)] = "learnt"
-    words[:, ~tested] = ""
+        words[:, ~tested] = ""
     low, high = _band(controls.get("untrained"), trained.shape[1:])
     n_controls = min((len(values) for values in controls.values()), default=0)
     return Verdicts(p, corrected, words, low, high, len(trained), n_controls)

@@ -68,9 +68,9 @@ def scores_table(
 def with_verdicts(scores: pd.DataFrame, verdicts: dict[str, Verdicts]) -> pd.DataFrame:
     """scores.csv with what the control networks say of each pair of concept and pathology.
 
-    p_control, p_control_corrected and `learnt` (learnt, special, neither; see tcav/controls.py) are
-    of the pair, the same in all its layers; control_low, control_high is the 95 % band of the
-    cell's magnitude in untrained networks. `verdicts` is per kind of negatives.
+    p_control, p_control_corrected and `learnt` (learnt, special, neither, not asked; see
+    tcav/controls.py) are of the pair, the same in all its layers; control_low, control_high is the
+    95 % band of the cell's magnitude in untrained networks. `verdicts` is per kind of negatives.
     """
     parts = []
     for against, found in verdicts.items():

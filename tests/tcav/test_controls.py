@@ -14,6 +14,7 @@ from common.labels import LEADS
 from networks.checkpoints import ModelInfo
 from tcav.controls import (
     MIN_CLASS,
+    NOT_ASKED,
     against_controls,
     arrangements,
     check_seeds,
@@ -139,8 +140,8 @@ def test_one_network_a_rare_class_and_no_controls_are_not_tested():
     assert (rare.words[:, 0] == "").all()
     assert np.isnan(rare.p_corrected[:, 0]).all()
     assert np.isfinite(rare.p_corrected[:, 1:]).all()
-    without = verdicts_of(family(rng, 3, shift=0.5), {})
-    assert without.words[0, 0] == "special"
+    without = verdicts_of(family(rng, 3, shift=0.5), {}, (MIN_CLASS - 1, 20, 20))
+    assert (without.words == NOT_ASKED).all()
     assert np.isnan(without.low).all()
 
 
@@ -150,11 +151,12 @@ def test_rare_classes_do_not_count_in_the_correction_of_special():
     null = rng.normal(size=(399, CONCEPTS, 30))
     cells = np.zeros((1, CONCEPTS, LAYERS, 30))
     cells[:, 0, :, 0] = np.quantile(np.abs(null[:, 0, 0]), 0.995)
-    of_all = judge(cells, null, {}, [20] * 30).words
-    rare = judge(cells, null, {}, [20] + [MIN_CLASS - 1] * 29).words
+    controls = {"untrained": cells}
+    of_all = judge(cells, null, controls, [20] * 30).words
+    rare = judge(cells, null, controls, [20] + [MIN_CLASS - 1] * 29).words
     assert of_all[0, 0] == "neither"
     assert rare[0, 0] == "special"
-    assert (judge(cells, null, {}, [0] * 30).words == "").all()
+    assert (judge(cells, null, controls, [0] * 30).words == "").all()
 
 
 def test_special_is_corrected_over_classes_and_concepts():
