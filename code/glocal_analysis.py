@@ -26,6 +26,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from common.labels import COLUMN
 from common.words import CONTROLS
 from glocal.groups import (
     Asked,
@@ -154,6 +155,13 @@ def _statistics_options(parser):
         help="draw NORM with heat too (without, it is the control)",
     )
     parser.add_argument(
+        "--layout",
+        default=None,
+        choices=("page", COLUMN),
+        help="page: all groups side by side (default); column: a figure for each group and the "
+        "scorecard, for a journal's column of 85 mm",
+    )
+    parser.add_argument(
         "--n_bootstrap",
         type=positive_int,
         default=1000,
@@ -237,6 +245,7 @@ def _settings(args, info, pathologies, methods, checkpoints):
         "folds": None if args.cross_fit else args.folds,
         **{name: getattr(args, name) for name in names},
         **({"control": args.control} if args.control else {}),
+        **({"layout": args.layout} if args.layout else {}),
         **({"own_cards": sha256(args.cards)} if Path(args.cards).is_file() else {}),
     }
 

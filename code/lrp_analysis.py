@@ -227,8 +227,8 @@ def _output_options(parser):
         default=None,
         choices=LAYOUTS,
         help="12x1: one lead a row (default); 3x4: three rows of four leads and lead II below "
-        "them, as most clinics print; column: the four leads with most relevance around one beat, "
-        "for a journal's column of 85 mm",
+        "them, as most clinics print; column: the four leads with most relevance around one beat "
+        "(with --compare two, a row per method), for a journal's column of 85 mm",
     )
     group.add_argument(
         "--absolute", action="store_true", help="draw |relevance| instead of signed relevance"

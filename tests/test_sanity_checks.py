@@ -143,6 +143,7 @@ def test_figures_and_tables_beside_it(finished):
         "localisation_gate.csv",
         "agreement_pairs.csv",
         "ranking.png",
+        "ranking_column.png",
         "amplitude_boxes.png",
         "amplitude_curves.png",
         "randomisation.png",

@@ -13,7 +13,7 @@ from attribution.explanation import ledger_words
 from attribution.job import CHUNK, Job, chunk
 from attribution.methods import get_method
 from attribution.plan import Target
-from common.ecg_column import column_of_map
+from common.ecg_column import column_of_map, column_of_methods
 from common.ecg_paper import PAGE_SECONDS, Heat, Record, comparison, twelve_leads
 from common.figure_files import write_figure
 from common.labels import COLUMN, is_regression, slug
@@ -186,7 +186,8 @@ def draw(
     ):
         label = f"{slug(target.name)}_{slug(name) or job.data.ecg_id[target.rows[position]]}"
         if compare:
-            figure, label = _compare(job, target, position, absolute, name), f"compare_{label}"
+            figure = _compare(job, target, position, absolute, name, layout)
+            label = f"compare_{label}"
         else:
             figure, label = (
                 _single(job, target, position, method, absolute, name, layout),
@@ -227,7 +228,7 @@ def _single(job, target, position, method, absolute, name, layout):
     return twelve_leads(record.cut(start, stop), heat.cut(start, stop), layout)
 
 
-def _compare(job, target, position, absolute, name):
+def _compare(job, target, position, absolute, name, layout):
     heats, terms = [], []
     for method in job.methods:
         arrays, place = _arrays(job, method, target, position)
@@ -246,4 +247,5 @@ def _compare(job, target, position, absolute, name):
         whole.foot.append(f"ledgers: logit = {' + '.join(terms)}")
     start, stop = _seen(heats)
     cut = [heat.cut(start, stop) for heat in heats]
-    return comparison(whole.cut(start, stop), cut, None if centre is None else centre - start)
+    drawn = column_of_methods if layout == COLUMN else comparison
+    return drawn(whole.cut(start, stop), cut, None if centre is None else centre - start)

@@ -14,7 +14,9 @@ from common.ecg_paper import (
     Record,
     Strip,
     baselines,
+    divider,
     draw_strip,
+    early_peak,
     lead_name,
     room_needed,
     time_axis,
@@ -34,6 +36,8 @@ LEFT, RIGHT = 2.0, 82.0  # of the paper: 16 large squares
 TRACE = LEFT + 9.0  # where traces begin, right of the calibration pulse
 SECONDS = 2.8  # that fit beside the pulse at 25 mm/s
 MOST_LEADS = 4
+MOST_COMPARED = 2  # leads under each of several methods
+GAP = 2.0  # mm between these
 TALLEST = 120.0  # mm of paper; taller leads halve the gain
 USUAL = tuple(LEADS.index(lead) for lead in ("II", "V1", "V3", "V5"))
 FINE, LINE, TITLE_LINE = 6.5, 3.2, 4.0  # points and mm of the small print, mm of a title's line
@@ -41,6 +45,7 @@ AIR = 4.0  # mm that each row has more than it needs, where the paper is not at 
 NAME_BELOW = 4.2  # mm below the calibration pulse's foot that a lead's name stands
 CAPTION, SECONDS_ROOM = 6.5, 4.0  # mm at the foot and below the paper
 LETTERS, TITLE_LETTERS = 68, 46  # that fit on a line of small print, and of the title
+SCALES = "beside each name: what its strongest colours stand for, blue to vermillion where signed"
 DOT = " · "  # between parts of a line
 BAR = 8.0  # mm that a colour bar with its numbers takes
 
@@ -60,7 +65,9 @@ def column_of_map(record: Record, heat: Heat, centre: int | None = None) -> Figu
     which = f"the {len(leads)} leads with most relevance" if told_apart else f"{len(leads)} leads"
     note = [own.note] if own.note else []
     below = [*own.clipped.split("; "), f"{piece.begins:.1f} to {ends:.1f} s, {which} of 12", *note]
-    ax, heights, gain, bottom = _column(piece, leads, piece.signal, below, BAR)
+    rows = [[lead] for lead in leads]
+    ax, heights, gain, bottom = _column(piece, rows, piece.signal, below, BAR)
+    _lead_names(ax, leads, heights)
     for lead, height in zip(leads, heights, strict=True):
         strip = Strip(lead, 0, length, TRACE)
         band = draw_strip(ax, piece, own, strip, height, gain)
@@ -80,7 +87,9 @@ def column_before_after(record: Record, edited: np.ndarray, marks: list[Mark]) -
     leads = strongest_leads(change[None], shown)
     both = np.concatenate([record.signal, edited])
     below = [f"{len(leads)} of 12 leads: those that change most"]
-    ax, heights, gain, bottom = _column(record, leads, both, below, LINE * len(KEY))
+    rows = [[lead] for lead in leads]
+    ax, heights, gain, bottom = _column(record, rows, both, below, LINE * len(KEY))
+    _lead_names(ax, leads, heights)
     for lead, height in zip(leads, heights, strict=True):
         own = [mark for mark in marks if mark.lead == lead]
         draw_change(ax, record, edited, lead, (TRACE, height, gain), own)
@@ -88,6 +97,67 @@ def column_before_after(record: Record, edited: np.ndarray, marks: list[Mark]) -
         style = {"fontsize": 7, "fontweight": "bold", "va": "top", "color": colour}
         ax.text(LEFT, bottom - 4 - LINE * number, words, **style)
     return ax.figure
+
+
+def column_of_methods(record: Record, heats: list[Heat], centre: int | None = None) -> Figure:
+    """One row per method: the two leads that hold most of all maps together, in the piece around
+    sample `centre` (default: the middle).
+    """
+    width = (RIGHT - TRACE - GAP) / MOST_COMPARED  # mm of a lead
+    length = min(len(record.signal), int(width / MM_PER_SECOND * record.sampling_rate))
+    middle = len(record.signal) // 2 if centre is None else centre
+    start = int(np.clip(middle - length // 2, 0, len(record.signal) - length))
+    piece = record.cut(start, start + length)
+    own = [heat.cut(start, start + length) for heat in heats]
+    leads = leads_of_all([heat.values for heat in own])
+    names = " and ".join(LEADS[lead] for lead in leads)
+    ends = piece.begins + piece.seconds
+    below = [
+        f"{piece.begins:.1f} to {ends:.1f} s of {names}, the leads with most relevance",
+        SCALES,
+        *(f"{heat.name}: {heat.note}" for heat in own if heat.note),
+    ]
+    ax, heights, gain, bottom = _column(piece, [leads] * len(own), piece.signal, below, 0)
+    shown = piece.signal[:, leads]
+    highest = np.nanmax(shown - np.median(shown, axis=0), initial=1.0)  # mV; the pulse is 1
+    for heat, height in zip(own, heights, strict=True):
+        for place, lead in enumerate(leads):
+            strip = Strip(lead, 0, length, TRACE + place * (width + GAP))
+            draw_strip(ax, piece, heat, strip, height, gain)
+            above = height + gain * early_peak(piece, strip) + 1
+            lead_name(ax, lead, strip.left + 0.4, above)
+        divider(ax, TRACE + width + GAP / 2, height)
+        _row_name(ax, heat, height + gain * highest + 1)
+    for place in range(1, len(leads)):
+        times = (piece.begins, piece.seconds)
+        time_axis(ax, TRACE + place * (width + GAP), bottom, times, 0.5)
+    return ax.figure
+
+
+def _row_name(ax, heat, y):
+    """A method's name and what its darkest colours stand for, above its row."""
+    norm = heat.colours[1]
+    ends = f"±{norm.vmax:.2g}" if heat.signed else f"{norm.vmin:.2g} to {norm.vmax:.2g}"
+    unit = f" {heat.unit}" if heat.unit not in ("", "no unit") else ""
+    box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
+    style = {"va": "bottom", "color": INK, "zorder": 5, "bbox": box}
+    name = ax.text(LEFT + 0.9, y, heat.name, fontsize=7, fontweight="bold", **style)
+    ax.annotate(
+        f"{ends}{unit}",
+        (1, 0),
+        (4, 0),
+        xycoords=name,
+        textcoords="offset points",
+        fontsize=6,
+        **style,
+    )
+
+
+def leads_of_all(maps: list[np.ndarray], most: int = MOST_COMPARED) -> list[int]:
+    """The leads that hold most of all maps (T, 12) together, each of which counts as much."""
+    sizes = np.stack([np.nan_to_num(np.abs(values)).mean(axis=0) for values in maps])
+    shares = sizes / np.maximum(sizes.sum(axis=1, keepdims=True), 1e-12)
+    return strongest_leads(shares, most)
 
 
 def tells_leads_apart(values: np.ndarray) -> bool:
@@ -101,14 +171,14 @@ def strongest_leads(values: np.ndarray, most: int = MOST_LEADS) -> list[int]:
     return sorted(np.argsort(-size, kind="stable")[:most].tolist())
 
 
-def _column(record, leads, extent, below, key) -> tuple[Axes, np.ndarray, float, float]:
+def _column(record, rows, extent, below, key) -> tuple[Axes, np.ndarray, float, float]:
     """A column with title, paper, pulses, seconds and small print: the axis, each row's isoelectric
     line, the gain, and the lower edge of the paper.
 
+    rows    the leads on each row, from the top
     extent  # (T, 12) mV that the paper must have room for
     below   lines below the paper; key: mm that are left free above them
     """
-    rows = [[lead] for lead in leads]
     title = textwrap.wrap(record.title, TITLE_LETTERS)
     subtitle = _wrapped(record.subtitle.split("\n"))
     _, gain = baselines(extent, rows, 1, TALLEST - 1, squeeze=1.0)
@@ -120,9 +190,8 @@ def _column(record, leads, extent, below, key) -> tuple[Axes, np.ndarray, float,
     top = bottom + paper
     ax = mm_axes(WIDTH, top + 2.5 + TITLE_LINE * len(title) + LINE * len(subtitle))
     ecg_grid(ax, LEFT, bottom, RIGHT, top)
-    for lead, height in zip(leads, bottom + above, strict=True):
+    for height in bottom + above:
         calibration_pulse(ax, LEFT + 0.7, height, gain)
-        lead_name(ax, lead, LEFT + 0.9, height - NAME_BELOW)
     time_axis(ax, TRACE, bottom, (record.begins, record.seconds), 0.5)
     _lines(ax, small, CAPTION + LINE * len(small))
     _lines(ax, subtitle, top + 1 + LINE * len(subtitle))
@@ -131,6 +200,12 @@ def _column(record, leads, extent, below, key) -> tuple[Axes, np.ndarray, float,
     for number, line in enumerate(title):
         ax.text(LEFT, y - TITLE_LINE * number, line, **style)
     return ax, bottom + above, gain, bottom
+
+
+def _lead_names(ax, leads, heights):
+    """The name of each row's only lead, below its pulse."""
+    for lead, height in zip(leads, heights, strict=True):
+        lead_name(ax, lead, LEFT + 0.9, height - NAME_BELOW)
 
 
 def _wrapped(lines):

@@ -116,6 +116,7 @@ def _lay_out(figure, dpi):
     figure.set_dpi(dpi)
     engine.execute(figure)
     figure.set_layout_engine(None)  # "none" leaves one for which `savefig` draws twice
-    for legend in figure.legends:  # stays with the figure where the canvas grows
-        legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)
+    for part in (figure, *figure.subfigs):
+        for legend in part.legends:  # stays with the figure where the canvas grows
+            legend.set_bbox_to_anchor((0, 0, 1, 1), part.transSubfigure)
     return True

@@ -15,11 +15,12 @@ from matplotlib.gridspec import GridSpecFromSubplotSpec
 from attribution.methods import get_method
 from common import plotting
 from common.figure_files import write_figure
-from common.labels import LEADS, slug
+from common.labels import COLUMN, LEADS, slug
 from common.plotting import ABSOLUTE_CMAP, INK, SIGNED_CMAP, heat_line, heat_norm, plt
 from common.words import CONTROLS, class_in_words, method_in_words
 from ecg.beats import window_times
 from ecg.segments import SEGMENTS
+from glocal.column_figures import group_column
 from glocal.groups import Group, label_bars
 from glocal.panels import (
     BAND_COLOUR,
@@ -35,7 +36,7 @@ from glocal.panels import (
     row_offsets,
     unit,
 )
-from glocal.scorecard_figures import scorecard_figure
+from glocal.scorecard_figures import scorecard_column, scorecard_figure
 from glocal.tables import FORMATS, cells_of
 from networks.checkpoints import ModelInfo
 
@@ -347,7 +348,7 @@ def draw_all(
         f"{args.strategy.replace('_', ' ')}, {where}"
     )
     bars = {group.pathology: label_bars(group, info.labels) for group in shown}
-    paths = []
+    column, paths = args.layout == COLUMN, []
     patients = {name for group in shown for name in np.unique(group.data.patient_id)}
     about = f"{sum(len(group.data) for group in shown)} records of {len(patients)} patients"
     for method in (name for name in methods if name not in CONTROLS):
@@ -358,8 +359,11 @@ def draw_all(
         title = f"What {words} marks, group by group" + (
             "" if get_method(method).has_lead_axis else " (no lead axis: all leads alike)"
         )
-        whole = side_by_side(shown, bars, cells, method, title, subtitle, args.norm_heat)
-        paths += write_figure(whole, folder / f"groups_{slug(method)}", FORMATS, about=about)
+        if column:
+            paths += _columns(folder, shown, cells, method)
+        else:
+            whole = side_by_side(shown, bars, cells, method, title, subtitle, args.norm_heat)
+            paths += write_figure(whole, folder / f"groups_{slug(method)}", FORMATS, about=about)
         for group in shown:
             one = cells_figure(
                 group, cells[group.pathology], method, f"{words} by lead and segment"
@@ -372,6 +376,18 @@ def draw_all(
             paths += write_figure(contrast_figure(table, method), folder / name, FORMATS)
     scored = found.get("scorecard")
     if scored is not None and (scored["own"] & ~scored["method"].isin(CONTROLS)).any():
-        whole = scorecard_figure(found["scorecard"], f"Scorecard: {subtitle}")
-        paths += write_figure(whole, folder / "scorecard", FORMATS, about=about)
+        drawn = scorecard_column if column else scorecard_figure
+        whole = drawn(found["scorecard"], f"Scorecard: {subtitle}")
+        dpi = 300 if column else 150
+        paths += write_figure(whole, folder / "scorecard", FORMATS, dpi=dpi, about=about)
     return paths
+
+
+def _columns(folder, shown, cells, method):
+    """The groups one by one, each for a journal's column; the written paths."""
+    written = []
+    for group in shown:
+        path = folder / f"groups_{slug(method)}_{slug(group.pathology)}"
+        figure = group_column(group, cells[group.pathology], method)
+        written += write_figure(figure, path, FORMATS, dpi=300, about=group.counts)
+    return written

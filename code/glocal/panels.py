@@ -239,14 +239,14 @@ def _write_ranks(ax, rank, image, unstable):
             f"({int(rank[row, column])})" if unstable[row, column] else f"{int(rank[row, column])}",
             ha="center",
             va="center",
-            fontsize=5 if unstable[row, column] else 6.5,
+            fontsize=6 if unstable[row, column] else 6.5,
             fontweight="normal" if unstable[row, column] else "bold",
             color="white" if shade < 0.55 else INK,
         )
 
 
 def _frame_cells(ax, names):
-    ax.set_xticks(range(len(names)), names, rotation=90, fontsize=5.8)
+    ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
     ax.set_yticks(range(len(DISPLAY)), DISPLAY, fontsize=6.5)
     ax.tick_params(length=0, pad=2)
     ax.spines[:].set_visible(False)
@@ -291,7 +291,7 @@ def colour_bar_below(figure: Figure, ax: Axes, image: AxesImage, label: str) -> 
     shown = [tick for tick in ticks if low <= tick <= high]
     shown = shown[:: max(1, (len(shown) - 1) // 2)]  # small numbers are long: few side by side
     bar.set_ticks(shown, labels=[f"{tick:.3g}".replace("e-0", "e-") for tick in shown])
-    bar.ax.tick_params(labelsize=5.8, length=1.5, pad=1)
+    bar.ax.tick_params(labelsize=6, length=1.5, pad=1)
     bar.outline.set_visible(False)
     figure.text(
         box.x0 + box.width * 0.48,
@@ -299,5 +299,5 @@ def colour_bar_below(figure: Figure, ax: Axes, image: AxesImage, label: str) -> 
         label,
         va="center",
         color="#333333",
-        fontsize=6.5 if len(label) < 34 else 5.4,
+        fontsize=6.5 if len(label) < 34 else 6,
     )

@@ -1,13 +1,14 @@
 """Figure of the scorecard: every map on every card, and the own cards beside the controls."""
 
 import textwrap
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from common import plotting
-from common.plotting import INK, POSITIVE, SIGNED_CMAP, plt
+from common.plotting import COLUMN, INK, POSITIVE, SIGNED_CMAP, plt
 from common.words import method_in_words
 
 CONTROL_MARKS = {"input_magnitude": ("s", "#7d848d"), "random": ("^", "#b9bec5")}
@@ -19,7 +20,7 @@ def scorecard_figure(table: pd.DataFrame, title: str) -> Figure:
     lifts.
     """
     plotting.style()
-    methods = [method for method in table["method"].unique() if method not in CONTROL_MARKS]
+    methods = _methods(table)
     rows, columns = table["pathology"].nunique(), table["card"].nunique()
     height = max(2.7, 0.36 * rows + 1.75)
     figure, axes = plt.subplots(
@@ -30,17 +31,58 @@ def scorecard_figure(table: pd.DataFrame, title: str) -> Figure:
         width_ratios=[0.6 * columns + 1.2, 5.4],
         layout="constrained",
     )
-    for (left, right), method in zip(axes, methods, strict=True):
-        _lead_lifts(left, table[table["method"] == method], method_in_words(method))
-        _lifts(right, table, method)
+    for pair, method in zip(axes, methods, strict=True):
+        _panels(pair, table, method, int(15 * (0.6 * columns + 1.2)))
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
 
 
+def scorecard_column(table: pd.DataFrame, title: str) -> Figure:
+    """The same for a journal's column (85 mm): of each method one panel below the other."""
+    plotting.style()
+    methods = _methods(table)
+    rows = table["pathology"].nunique()
+    heights = [0.19 * rows + 0.85, 0.24 * rows + 1.25]
+    title = textwrap.fill(title, 54)
+    size = (COLUMN, sum(heights) * len(methods) + 0.13 * (2 + title.count("\n")))
+    figure = plt.figure(figsize=size, layout="constrained")
+    # each with margins of its own: what stands beside one panel takes no room from the other
+    panels = figure.subfigures(2 * len(methods), 1, height_ratios=heights * len(methods))
+    axes = np.array([panel.subplots() for panel in panels])
+    for pair, method in zip(axes.reshape(-1, 2), methods, strict=True):
+        _panels(pair, table, method, 60, small=True)
+    figure.suptitle(title, x=0.02, ha="left", fontsize=7.5, fontweight="bold")
+    return figure
+
+
+def _methods(table):
+    """The methods that are no controls."""
+    return [method for method in table["method"].unique() if method not in CONTROL_MARKS]
+
+
+def _panels(axes, table, method, letters, small=False):
+    """Both panels of one method; `letters` fit on a line above the first."""
+    sizes = SMALL if small else USUAL
+    _lead_lifts(axes[0], table[table["method"] == method], method_in_words(method), letters, sizes)
+    _lifts(axes[1], table, method, sizes)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Letters in points: titles, names, numbers, legend; and a dot's area."""
+
+    title: float
+    name: float
+    number: float
+    legend: float
+    dot: float
+
+
+USUAL, SMALL = _Sizes(8.5, 7.5, 7, 6.3, 34), _Sizes(6.5, 6, 6, 6, 20)
 FEW_PATIENTS = 5  # of a group, below which nothing is marked: one patient is no group
 
 
-def _lead_lifts(ax, one, method):
+def _lead_lifts(ax, one, method, letters, sizes):
     """Rows: groups; columns: cards; colour: log2 of the lead lift; own cards framed; * where
     p_neighbours < .05 (not corrected: the panel beside has Holm's) and there are patients enough to
     say so.
@@ -62,7 +104,7 @@ def _lead_lifts(ax, one, method):
             f"{value:.2f}{'*' if marked[row, column] else ''}",
             ha="center",
             va="center",
-            fontsize=7,
+            fontsize=sizes.number,
             color="white" if shade < 0.5 else INK,
         )
         if groups[row] == cards[column]:
@@ -78,21 +120,26 @@ def _lead_lifts(ax, one, method):
                 )
             )
     ax.set_xticks(
-        range(len(cards)), cards, rotation=40, ha="right", rotation_mode="anchor", fontsize=7.5
+        range(len(cards)),
+        cards,
+        rotation=40,
+        ha="right",
+        rotation_mode="anchor",
+        fontsize=sizes.name,
     )
-    ax.set_yticks(range(len(groups)), groups, fontsize=7.5)
-    ax.set(xlabel="card", ylabel="map of")
+    ax.set_yticks(range(len(groups)), groups, fontsize=sizes.name)
+    ax.set_xlabel("card", fontsize=sizes.title)
+    ax.set_ylabel("map of", fontsize=sizes.title)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     title = (
-        f"{method}: score of the card over its mean in other leads (* p < .05, neighbours kept, of "
-        "each cell alone)"
+        f"{method}: score of the card over its mean in other leads "
+        "(*\u00a0p < .05, neighbours kept, of each cell alone)"
     )
-    letters = int(15 * (0.6 * len(cards) + 1.2))  # of a line as wide as the panel
-    ax.set_title(textwrap.fill(title, letters), fontsize=8.5, loc="left")
+    ax.set_title(textwrap.fill(title, letters), fontsize=sizes.title, loc="left")
 
 
-def _lifts(ax, table, method):
+def _lifts(ax, table, method, sizes):
     """Score of each group's own card with interval and p, those of the other cards, and the
     controls'.
     """
@@ -111,23 +158,17 @@ def _lifts(ax, table, method):
             label="its map on other cards" if not place else None,
         )
         for entry in mine[mine["own"]].itertuples():
-            _own(
-                ax,
-                entry,
-                place,
-                table[(table["pathology"] == pathology) & table["own"]].set_index("method")["lift"],
-            )
+            own = table[(table["pathology"] == pathology) & table["own"]]
+            _own(ax, entry, place, own.set_index("method")["lift"], sizes)
     for name, (marker, colour) in CONTROL_MARKS.items():
         ax.scatter(
             [], [], s=18, marker=marker, color=colour, label=f"{method_in_words(name)}, own card"
         )
-    ax.scatter([], [], s=34, color=POSITIVE, label=f"{method_in_words(method)}, own card")
-    ax.set_yticks(range(len(groups)), groups, fontsize=7.5)
-    ax.set(
-        ylim=(len(groups) - 0.4, -0.6),
-        xscale="log",
-        xlabel="score: share of relevance / share of lead x time (1: chance)",
-    )
+    ax.scatter([], [], s=sizes.dot, color=POSITIVE, label=f"{method_in_words(method)}, own card")
+    ax.set_yticks(range(len(groups)), groups, fontsize=sizes.name)
+    ax.set(ylim=(len(groups) - 0.4, -0.6), xscale="log")
+    words = "score: share of relevance / share of lead x time (1: chance)"
+    ax.set_xlabel(words, fontsize=sizes.title)
     low, high = ax.get_xlim()
     wide = high > 4 * low
     candidates = (
@@ -136,27 +177,24 @@ def _lifts(ax, table, method):
         else (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3)
     )
     ticks = [tick for tick in candidates if low <= tick <= high]
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=sizes.name)
     ax.minorticks_off()
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color=GRID_COLOUR, linewidth=0.5, zorder=0)
-    ax.set_title("score of each map on its own card", fontsize=8.5, loc="left")
-    ax.legend(
-        fontsize=6.3,
-        frameon=False,
-        loc="upper center",
-        ncols=2,
-        bbox_to_anchor=(0.5, -0.27 if len(groups) > 3 else -0.42),
-        borderaxespad=0,
-        handletextpad=0.1,
-        columnspacing=0.8,
-    )
+    ax.set_title("score of each map on its own card", fontsize=sizes.title, loc="left")
+    style = {"fontsize": sizes.legend, "frameon": False, "ncols": 2}
+    style |= {"handletextpad": 0.1, "columnspacing": 0.8}
+    if sizes is SMALL:
+        ax.figure.legend(loc="outside lower center", **style)
+    else:
+        place = (0.5, -0.27 if len(groups) > 3 else -0.42)
+        ax.legend(loc="upper center", bbox_to_anchor=place, borderaxespad=0, **style)
 
 
-def _own(ax, entry, place, lifts):
+def _own(ax, entry, place, lifts, sizes):
     """One group's own card: the method and the controls."""
     ax.hlines(place, entry.low, entry.high, color=INK, linewidth=1.6, zorder=3)
-    ax.scatter(entry.lift, place, s=34, color=POSITIVE, zorder=4)
+    ax.scatter(entry.lift, place, s=sizes.dot, color=POSITIVE, zorder=4)
     for name, (marker, colour) in CONTROL_MARKS.items():
         if name in lifts:
             ax.scatter(lifts[name], place + 0.24, s=18, marker=marker, color=colour, zorder=2)
@@ -166,7 +204,7 @@ def _own(ax, entry, place, lifts):
         f"n = {entry.n_patients}: not judged" if few else tested,
         (1.02, place),
         va="center",
-        fontsize=7,
+        fontsize=sizes.number,
         xycoords=("axes fraction", "data"),
         color=INK if entry.p_holm < 0.05 and not few else "#777777",
     )

@@ -16,6 +16,8 @@ from reporting.page import (
 )
 from reporting.run import Run
 
+FOR_A_COLUMN = "ranking_column"  # of a journal: the same as the ranking beside it
+
 
 def sanity(run: Run) -> Iterator[Markup]:
     """Ranking of the methods, figures of the checks, broken claims."""
@@ -30,9 +32,8 @@ def sanity(run: Run) -> Iterator[Markup]:
             f"{row.worst:.3g}, tolerance {row.tolerance:.3g} ({row.n} records).",
             "warn",
         )
-    for picture in sorted(
-        run.files("sanity/*.png"), key=lambda path: not path.stem.startswith("ranking")
-    ):
+    pictures = [one for one in run.files("sanity/*.png") if one.stem != FOR_A_COLUMN]
+    for picture in sorted(pictures, key=lambda path: not path.stem.startswith("ranking")):
         yield figure(picture, caption_of(picture))
     yield from _standings(run)
     favours = run.csv("sanity/favours.csv")

@@ -15,8 +15,9 @@ INTRODUCTION = """# Gallery
 Each kind of figure once, made by the demo (a LeNet on a simulated cohort, hence the mark
 SIMULATED), and how to read it. Beside every PNG lies a PDF for print, its fonts embedded;
 `--dpi 300` makes finer PNGs. The line at the foot of a figure names its records, data set and
-network. ROC curves and reliability are drawn for a journal's column (85 mm), single ECGs and
-counterfactuals with `--layout column`; all others need a page's width or a page across.
+network. ROC curves and reliability are drawn for a journal's column (85 mm), the ranking for both
+(`ranking_column`), single ECGs, methods side by side, groups, scorecards and counterfactuals with
+`--layout column`; all others need a page's width or a page across.
 
 Made by `python code/report.py --model_path output/demo/lenet_subdiagnostic --gallery docs/`.
 """

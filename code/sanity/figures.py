@@ -8,7 +8,7 @@ from common.figure_files import write_figure
 from common.plotting import style
 from sanity.amplitude_figures import draw_amplitude_boxes, draw_amplitude_curves
 from sanity.curve_figures import draw_randomisation, draw_removal
-from sanity.ranking_figures import draw_ranking
+from sanity.ranking_figures import draw_ranking, draw_ranking_column
 from sanity.truth_figures import draw_agreement, draw_dose_response, draw_layers, draw_localisation
 
 
@@ -27,6 +27,7 @@ def draw_all(
 
 FIGURES = {
     "ranking": draw_ranking,
+    "ranking_column": draw_ranking_column,
     "amplitude_boxes": draw_amplitude_boxes,
     "amplitude_curves": draw_amplitude_curves,
     "randomisation": draw_randomisation,

@@ -1,7 +1,8 @@
 """Figure of the ranking: the skill of every method in every check."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from common.plotting import INK, SIGNED_CMAP
+from common.plotting import COLUMN, INK, SIGNED_CMAP
 from common.words import CONTROLS, method_in_words
 from sanity.favours import favoured
 from sanity.figure_style import in_rows
@@ -94,64 +95,142 @@ def _smallest_p(tables, shown):
     return f"smallest possible p {floors.max():.2g}{blind}"
 
 
+@dataclass(frozen=True)
+class _Ranking:
+    """What both forms of the figure show.
+
+    table   skills, methods x headlines
+    best    {check: methods that are best, or not told from it}
+    pale    {(check, method)} that control networks reach too
+    n       check -> records at most
+    lines   how the figure is read, a sentence each
+    """
+
+    table: pd.DataFrame
+    best: dict[str, set[str]]
+    pale: set[tuple[str, str]]
+    n: pd.Series
+    lines: list[str]
+
+    def cells(self) -> Iterator[tuple[int, int, float, bool, bool, bool]]:
+        """(row, column, skill, best, favoured, pale) of every cell that has a value."""
+        for column, check in enumerate(self.table):
+            for row, method in enumerate(self.table.index):
+                value = self.table.iloc[row, column]
+                if np.isfinite(value):
+                    marks = (method in self.best[check], favoured(check, method))
+                    yield row, column, value, *marks, (check, method) in self.pale
+
+    @property
+    def n_methods(self) -> int:
+        """Rows above the controls."""
+        return len(self.table) - sum(name in CONTROLS for name in self.table.index)
+
+
+def _ranking(tables):
+    """What is to be drawn; None where nothing was checked."""
+    if tables["checks"].empty or (table := skills(tables["checks"])).empty:
+        return None
+    real = [name for name in table.index if name not in CONTROLS]
+    best = {check: best_or_equal(tables["comparisons"], check, real) for check in table}
+    return _Ranking(
+        table,
+        best,
+        not_beyond(tables.get("controls")),
+        tables["checks"].groupby("check")["n"].max(),
+        [
+            "skill: 0 = chance, 1 = perfect; • best, or not distinguishable from it on most of its "
+            f"models (p ≥ .05, corrected for all pairs; {_smallest_p(tables, list(table))})",
+            "° favoured by construction (favours.csv says why): no part in the order of the "
+            "methods. Maps must change with the weights, but noise does too: necessary, not "
+            "sufficient",
+        ],
+    )
+
+
+def _ground(ax, ranking):
+    """The colours, and the line between methods and controls."""
+    ax.imshow(ranking.table, cmap=SIGNED_CMAP, norm=TwoSlopeNorm(0, -1, 1), aspect="auto")
+    ax.axhline(ranking.n_methods - 0.5, color=INK, linewidth=0.8)
+    ax.tick_params(length=0)
+    ax.xaxis.tick_top()
+
+
 def draw_ranking(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
     """Heat map of skills: methods by mean rank, headlines as columns, dots where a method is not
     worse than the best.
     """
-    if tables["checks"].empty:
+    ranking = _ranking(tables)
+    if ranking is None:
         return None
-    table = skills(tables["checks"])
-    if table.empty:
-        return None
+    table = ranking.table
     figure, ax = plt.subplots(
         figsize=(2.2 + 0.92 * table.shape[1], 1.6 + 0.34 * len(table)), layout="constrained"
     )
-    untaught = not_beyond(tables.get("controls"))
-    norm = TwoSlopeNorm(0, -1, 1)
-    ax.imshow(table, cmap=SIGNED_CMAP, norm=norm, aspect="auto")
-    for column, check in enumerate(table):
-        equal = best_or_equal(
-            tables["comparisons"], check, [name for name in table.index if name not in CONTROLS]
-        )
-        for row, method in enumerate(table.index):
-            value = table.iloc[row, column]
-            if np.isfinite(value):
-                mark = " •" if method in equal else ""
-                mark += "°" if favoured(check, method) else ""
-                shown = f"{round(value, 2) + 0.0:.2f}"
-                shown = f"({shown})" if (check, method) in untaught else shown
-                ax.text(
-                    column,
-                    row,
-                    f"{shown}{mark}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if abs(value) > 0.75 else INK,
-                )
-    n = tables["checks"].groupby("check")["n"].max()
-    ax.set_xticks(
-        range(table.shape[1]),
-        [f"{HEADLINES[check]}\nn = {int(n[check])}" for check in table],
-        fontsize=8,
-    )
+    _ground(ax, ranking)
+    for row, column, value, best, won, pale in ranking.cells():
+        shown = f"{round(value, 2) + 0.0:.2f}"
+        shown = f"({shown})" if pale else shown
+        words = f"{shown}{' •' * best}{'°' * won}"
+        colour = "white" if abs(value) > 0.75 else INK
+        ax.text(column, row, words, ha="center", va="center", fontsize=8, color=colour)
+    heads = [f"{HEADLINES[check]}\nn = {int(ranking.n[check])}" for check in table]
+    ax.set_xticks(range(table.shape[1]), heads, fontsize=8)
     ax.set_yticks(range(len(table)), map(method_in_words, table.index))
-    ax.axhline(
-        len(table) - sum(name in CONTROLS for name in table.index) - 0.5, color=INK, linewidth=0.8
-    )
-    ax.tick_params(length=0)
-    ax.xaxis.tick_top()
-    lines = [
-        "skill: 0 = chance, 1 = perfect; • best, or not distinguishable from it on most of its "
-        f"models (p ≥ .05, corrected for all pairs; {_smallest_p(tables, list(table))})",
-        "° favoured by construction (favours.csv says why): no part in the order of the methods. "
-        "Maps must change with the weights, but noise does too: necessary, not sufficient",
-    ]
-    if untaught:
-        lines.append("(in brackets): not beyond the networks that have learnt nothing")
+    lines = ranking.lines
+    if ranking.pale:
+        lines = [*lines, "(in brackets): not beyond the networks that have learnt nothing"]
     width = int(13 * figure.get_figwidth())
     ax.set_xlabel("\n".join(textwrap.fill(line, width) for line in lines), fontsize=7)
     ax.set_title(f"Attribution methods by check. {model_name(tables['checks'])}", fontsize=10)
+    return figure
+
+
+ROW, HEADS = 0.155, 1.05  # inches of a row, and of the headlines that stand on end
+LETTERS = 74  # of a line of the small print
+NAME_LETTERS = 11  # of a method's name on one line
+
+
+def draw_ranking_column(
+    tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None
+) -> Figure | None:
+    """The same for a journal's column: headlines on end, skills without their zero, a frame around
+    the best, struck out what control networks reach too.
+    """
+    ranking = _ranking(tables)
+    if ranking is None:
+        return None
+    table = ranking.table
+    words = map(method_in_words, table.index)
+    names = [textwrap.fill(name, NAME_LETTERS, break_long_words=False) for name in words]
+    rows = sum(1 + 0.75 * name.count("\n") for name in names) / len(names)
+    figure, ax = plt.subplots(
+        figsize=(COLUMN, HEADS + max(rows, 1.2) * ROW * len(table) + 1.5), layout="constrained"
+    )
+    _ground(ax, ranking)
+    for row, column, value, best, won, pale in ranking.cells():
+        words = f"{round(value, 2) + 0.0:.2f}".replace("0.", ".", 1)
+        strong = "white" if abs(value) > 0.75 else INK
+        ax.text(column, row, words, ha="center", va="center", color=strong, fontsize=6)
+        if pale:
+            ends = [column - 0.5, column + 0.5], [row + 0.5, row - 0.5]
+            ax.plot(*ends, color=strong, linewidth=0.4)
+        if won:
+            ax.text(column + 0.46, row - 0.42, "°", ha="right", va="top", fontsize=6, color=strong)
+        if best:
+            box = plt.Rectangle((column - 0.47, row - 0.44), 0.94, 0.88, fill=False)
+            box.set(edgecolor=INK, linewidth=0.8)
+            ax.add_patch(box)
+    heads = [f"{HEADLINES[check]}, {int(ranking.n[check])}".replace("\n", " ") for check in table]
+    ax.set_xticks(range(table.shape[1]), heads, fontsize=6, rotation=90)
+    ax.set_yticks(range(len(table)), names, fontsize=6, linespacing=0.9)
+    lines = [line.replace("•", "frame:") for line in ranking.lines]
+    lines[0] = f"{lines[0]}. Beside each check: its records"
+    if ranking.pale:
+        lines.append("struck out: not beyond the networks that have learnt nothing")
+    small = "\n".join(textwrap.fill(line, LETTERS) for line in lines)
+    figure.supxlabel(small, fontsize=6, x=0.02, ha="left", color="#333333")
+    figure.suptitle(f"Attribution methods by check\n{model_name(tables['checks'])}", fontsize=8)
     return figure
 
 

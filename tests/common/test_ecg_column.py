@@ -4,13 +4,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from columns import faults_of
 from common.ecg_changes import Mark
-from common.ecg_column import WIDTH, column_before_after, column_of_map
+from common.ecg_column import (
+    WIDTH,
+    column_before_after,
+    column_of_map,
+    column_of_methods,
+    leads_of_all,
+)
 from common.ecg_paper import Heat, Record
 from common.labels import LEADS
 from common.plotting import MM_PER_SECOND
 from known_ecg import known_ecg, regular
 
+SECONDS_OF_TWO = 1.38  # s of each of two leads that fit beside the pulse
 TITLE = "ECG 516, explained for LVH (left ventricular hypertrophy) by Integrated Gradients"
 SUBTITLE = "LVH: true positive at probability 0.97 (threshold 0.26, logit 6.67) - 37 y, male"
 
@@ -95,3 +103,34 @@ def test_what_is_marked_comes_before_what_only_follows():
     names = lead_names(figure)
     assert len(names) == 4
     assert "V2" in names
+
+
+def test_methods_stand_one_below_the_other_on_the_leads_that_all_of_them_mark():
+    signal = known_ecg(regular(70))
+    n = len(signal)
+    heats = [
+        Heat(1000 * heat_in(("V2",), n, -1.0), True, "Saliency", "logit per mV"),
+        Heat(heat_in(("V5", "V2"), n), True, "LRP", "logit", "1.20 = 0.90 + 0.30 + 0.00"),
+        Heat(np.tile(np.linspace(0, 1, n)[:, None], 12), False, "Grad-CAM"),
+    ]
+    figure = column_of_methods(record_of(signal), heats, centre=500)
+    assert not faults_of(figure)
+    assert lead_names(figure) == ["V2", "V5"] * 3
+    ax = figure.axes[0]
+    words = [text.get_text() for text in ax.texts]
+    assert [word for word in words if word in ("Saliency", "LRP", "Grad-CAM")] == [
+        "Saliency",
+        "LRP",
+        "Grad-CAM",
+    ]
+    assert "±1e+03 logit per mV" in words
+    assert "LRP: 1.20 = 0.90 + 0.30 + 0.00" in words
+    length = int(SECONDS_OF_TWO * 100)
+    traces = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == length]
+    assert len(traces) == 6
+    assert all(np.diff(x) == pytest.approx(MM_PER_SECOND / 100) for x in traces)
+
+
+def test_each_map_counts_as_much_when_leads_are_chosen():
+    loud, faint = 1000 * heat_in(("V1",), 5), heat_in(("II", "V6", "I"), 5)
+    assert leads_of_all([loud, faint, faint], 2) == [LEADS.index("I"), LEADS.index("V1")]

@@ -5,12 +5,17 @@ from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
+from columns import faults_of, words_of
 from common.labels import LEADS
 from ecg.beats import window_times
 from ecg.segments import SEGMENTS
+from ecg.textbook import RULES
 from glocal import figures, panels
+from glocal.column_figures import group_column
+from glocal.scorecard_figures import scorecard_column
 
 
 @pytest.fixture(autouse=True)
@@ -113,3 +118,42 @@ def test_numbers_of_a_colour_bar_stand_apart(low, high):
     boxes = sorted((text.get_window_extent() for text in numbers), key=lambda box: box.x0)
     assert len(boxes) >= 2
     assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize("tall", [0.5, 6.0])
+def test_a_group_fits_a_column_with_its_beats_and_its_map(tall):
+    cells = {"density": np.ones((12, 24)), "rank": np.arange(288.0).reshape(12, 24) + 1}
+    cells["rank_stability"] = np.where(cells["rank"] == 2, 0.5, 1.0)
+    figure = group_column(group_of("LVH", "V5", tall), cells, "saliency")
+    assert not faults_of(figure)
+    words = {text.get_text() for text in words_of(figure)}
+    assert set(panels.DISPLAY) | {"1", "(2)", "5"} <= words
+    assert figure.get_size_inches()[1] < 9.5  # inches of a page
+    beats = [line for ax in figure.axes[:2] for line in ax.lines if len(line.get_ydata()) > 10]
+    assert len(beats) == 12
+
+
+def scorecard_table(n_methods, cards):
+    """Every method's map of each of three groups on each card."""
+    rows = []
+    for method in [*("saliency", "lrp:epsilon")[:n_methods], "random", "input_magnitude"]:
+        for pathology in ("LVH", "IMI", "NORM"):
+            for card in cards:
+                one = {"method": method, "pathology": pathology, "card": card, "lead_lift": 1.07}
+                one |= {"p_neighbours": 0.01, "p_holm": 0.03, "lift": 1.4, "low": 1.2, "high": 1.6}
+                rows.append({**one, "own": pathology == card, "n_patients": 9})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("n_methods", [1, 2])
+def test_a_scorecard_fits_a_column(n_methods):
+    cards = sorted({rule.pathology for rule in RULES})
+    figure = scorecard_column(scorecard_table(n_methods, cards), "Scorecard: lenet, fold 10")
+    assert not faults_of(figure)
+    numbers = [text for text in words_of(figure) if text.get_text().startswith("1.07")]
+    assert len(numbers) == n_methods * 3 * len(cards)
+    rows = itertools.groupby(numbers, key=lambda text: (id(text.axes), text.get_position()[1]))
+    for _, row in rows:
+        boxes = [text.get_window_extent() for text in row]
+        assert all(one.x1 <= other.x0 for one, other in itertools.pairwise(boxes))
+    assert sum(text.get_text() == "p .010, Holm .030" for text in words_of(figure)) == 3 * n_methods

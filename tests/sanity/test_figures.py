@@ -5,9 +5,11 @@ import numpy as np
 import pandas as pd
 
 from attribution.methods import METHODS
+from columns import faults_of, words_of
 from sanity.curve_figures import draw_removal
 from sanity.faithfulness import FRACTIONS
 from sanity.figure_style import GREY, colours_of, in_rows
+from sanity.ranking_figures import HEADLINES, draw_ranking, draw_ranking_column
 
 
 def test_controls_are_the_last_rows_of_every_figure():
@@ -55,3 +57,46 @@ def test_many_methods_stand_in_several_rows_and_share_their_scales():
     assert len(shown) == 2 * 9
     assert len({ax.get_ylim() for ax in shown}) == 1
     plt.close(figure)
+
+
+def ranking_tables():
+    """Every method in every check, each skill its own; the first two are told from the others."""
+    rng = np.random.default_rng(0)
+    methods = [*METHODS, "lrp:epsilon"]
+    checks, comparisons = [], []
+    for check in HEADLINES:
+        for place, method in enumerate(methods):
+            checks.append((check, method, "lenet_subdiagnostic", rng.uniform(-0.9, 0.9), 0.0, 192))
+            p = 0.5 if place < 2 else 0.01
+            comparisons.append((check, method, "lenet_subdiagnostic", p, 0.001))
+    pale = [(check, "ig", False) for check in HEADLINES if check.startswith("localisation")]
+    names = ["check", "method", "model"]
+    return {
+        "checks": pd.DataFrame(checks, columns=[*names, "value", "chance", "n"]),
+        "comparisons": pd.DataFrame(comparisons, columns=[*names, "p_corrected", "p_floor"]),
+        "controls": pd.DataFrame(pale, columns=["check", "method", "beyond_controls"]),
+    }
+
+
+def test_a_column_holds_the_same_ranking_as_the_page():
+    tables = ranking_tables()
+    column, page = draw_ranking_column(tables, None), draw_ranking(tables, None)
+    assert not faults_of(column)
+    n_methods = len(METHODS) + 1
+    numbers = {}
+    for figure in (column, page):
+        [ax] = figure.axes
+        # the page marks favoured values and the best beside the number
+        texts = [text.get_text().strip("()•° ") for text in ax.texts]
+        numbers[figure] = [float(text) for text in texts if text]
+        assert len(numbers[figure]) == n_methods * len(HEADLINES)
+    assert numbers[column] == numbers[page]
+    [ax] = column.axes
+    assert len(ax.patches) == 2 * len(HEADLINES)  # a frame around the best
+    struck = [
+        line for line in ax.lines if len(set(line.get_ydata())) == 2 and line.get_xdata()[0] > 0
+    ]
+    assert len(struck) == len(tables["controls"])
+    beside = {text.get_text() for text in words_of(column)}
+    assert "dose, +1 %, 192" in beside
+    plt.close("all")
