@@ -26,10 +26,12 @@ from common.files import UserError, read_npz
 from common.labels import LABEL_MAPPINGS, LEADS
 from conftest import ROOT, run_script
 from ecg.beats import window_offsets
+from ecg.segments import SEGMENTS
 from networks.checkpoints import ModelInfo, load_model, save_checkpoint
 from networks.models import get_model
 from records.dataset import Dataset, load_dataset
 from records.own_record import Own, own_quality
+from records.segmentations import load_segments
 from tiny_ptbxl import ecg_like, fitting_limbs
 from toy_networks import randomised
 
@@ -88,6 +90,26 @@ def files_of(folder):
 
 
 # ---------------------------------------------------------------- what it writes
+
+
+def test_cells_of_shapley_values_say_how_sure_they_are(cohort, run_path, tmp_path):
+    orders = ("--max_permutations", "4", "--window", "centre_crop", "--strategy", "single_best")
+    few = ("--max_figures", "0", "--n_jitters", "0", "--pathologies", "LVH")
+    both = ("--methods", "shapley", "saliency")
+    folder = analyse(cohort, run_path, tmp_path, *both, *orders, *few)
+    stored = read_npz(folder / "shapley_LVH.npz")
+    cells = pd.read_csv(folder / "cells.csv")
+    assert cells.loc[cells["method"] == "saliency", "standard_error"].isna().all()
+    data = load_dataset(cohort, "subdiagnostic")
+    seen = stored["coverage"] > 0
+    weights = load_segments(data, data.positions(stored["ecg_id"]))[0, seen]  # (T, 12, 24)
+    own = cells[cells["method"] == "shapley"]
+    assert len(own) == 20
+    for cell in own.itertuples():
+        place = LEADS.index(cell.lead), SEGMENTS.index(cell.segment)
+        errors = stored["standard_error"][0, seen, place[0]]
+        expected = np.average(errors, weights=weights[:, place[0], place[1]])
+        assert cell.standard_error == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_line_of_the_readme(cohort, run_path, tmp_path):

@@ -54,6 +54,7 @@ CELL_COLUMNS = (
     "share",
     "rank",
     "rank_stability",
+    "standard_error",
 )
 
 
@@ -144,9 +145,11 @@ def _explain_chunk(job, target, rows, method, segments):
         name: np.array(getattr(declared, name)) for name in ("has_lead_axis", "signed", "unit")
     }
     maps = cell_maps(done.attributions, segments, np.zeros(len(rows)), done.coverage)
-    cells = largest_cells(
-        maps, _jittered(job, maps, done, segments, rows), declared.has_lead_axis, job.n_cells
-    )
+    errors = None
+    if done.standard_error is not None:
+        errors = cell_maps(done.standard_error, segments, np.zeros(len(rows)), done.coverage)
+    jittered = _jittered(job, maps, done, segments, rows)
+    cells = largest_cells(maps, jittered, declared.has_lead_axis, job.n_cells, errors)
     return arrays, _cell_table(cells, arrays["ecg_id"], method, target.name)
 
 
@@ -162,7 +165,11 @@ def _jittered(job, maps, done, segments, rows):
 
 
 def largest_cells(
-    maps: CellMaps, jittered: list[CellMaps], has_lead_axis: bool, n_cells: int
+    maps: CellMaps,
+    jittered: list[CellMaps],
+    has_lead_axis: bool,
+    n_cells: int,
+    errors: CellMaps | None = None,
 ) -> dict[str, np.ndarray]:
     """The cells lead x segment of largest mean |relevance| of each record, as columns with one
     entry per cell.
@@ -170,7 +177,8 @@ def largest_cells(
     Lead -1 stands for all leads together, where a method does not tell them apart. `record` is the
     position in the chunk; cells that a record does not have are left out. rank_stability: share of
     the `jittered` maps in which the cell stays among the record's first five, or outside of them;
-    NaN without any.
+    NaN without any. standard_error: of the density, from those of the samples (`errors`); NaN
+    without any.
     """
     mean, signed, share = _values(maps, has_lead_axis)
     ranks, order = _ranks(mean)
@@ -182,6 +190,8 @@ def largest_cells(
 
         moved = [_ranks(_values(one, has_lead_axis)[0])[0] for one in jittered]
         stability = rank_stability(ranks, moved)
+
+    error = stability * np.nan if errors is None else _values(errors, has_lead_axis)[0]
 
     def pick(values):
         return np.take_along_axis(np.ma.getdata(values).reshape(len(mean), -1), order, axis=1)[kept]
@@ -197,6 +207,7 @@ def largest_cells(
         "signed_density": pick(signed),
         "share": pick(share),
         "rank_stability": pick(stability),
+        "standard_error": pick(error),
     }
 
 
@@ -319,6 +330,7 @@ def _cell_table(cells, ecg_id, method, pathology):
         "share": _rounded(cells["share"]),
         "rank": cells["rank"],
         "rank_stability": np.round(cells["rank_stability"], 2),
+        "standard_error": _rounded(cells["standard_error"]),
     }
     return pd.DataFrame(table, columns=CELL_COLUMNS)
 

@@ -106,6 +106,7 @@ COLUMNS = {
     "share": "share of all relevance of the record or group",
     "sign_agreement": "changes in the direction of the criteria; .5 is chance",
     "signed_density": "mean relevance per sample: above 0 for the class, below 0 against it",
+    "standard_error": "of the density: how far other draws of the orders would take it",
     "significant": "layers in which the concept stands out",
     "told_from_best": "shown to be worse than the best method (p < .05)",
     "turned": "share of records whose decision was turned",
