@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from counterfactual.edits import EDITS, TO_TWELVE, Edit, Limits
+from counterfactual.edits import EDITS, TO_TWELVE, Edit, Limits, is_found_again
 from counterfactual.shapes import COLUMNS, anatomy_of, edit_shapes, laid_out
 from counterfactual.timing import Timing, stretched, timing_of
 from ecg import fiducials, waves
-from ecg.analysis import Analysis, analyse
+from ecg.analysis import Analysis, analyse, measure_all
 from ecg.median_beat import RATE, MedianBeats
 from ecg.rpeaks import at_rate
 
@@ -73,6 +73,21 @@ class Body:
         fine = self.timing.fine + at_rate(eight.T, self.sampling_rate, RATE)
         new = np.arange(len(eight)) * RATE / self.sampling_rate
         return stretched(self.timing, fine, named, new).T
+
+    def shown(self, doses: np.ndarray) -> np.ndarray:
+        """(n,) whether the record with doses (n, edits), measured anew, shows each of its changes:
+        beats unlike the median beat are left as they are, and may then be the ones that are
+        measured.
+        """
+        if not len(doses):
+            return np.zeros(0, bool)
+        after = measure_all(self.apply(doses), self.sampling_rate, progress=False)
+        held = np.ones(len(doses), bool)
+        for row, number in np.argwhere(doses):
+            edit, dose = self.edits[number], doses[row, number]
+            [measured] = measured_doses(self.before, after.iloc[row], [edit])
+            held[row] &= is_found_again(edit.unit, dose, measured)
+        return held
 
     def cost(self, doses: np.ndarray) -> np.ndarray:
         """(n,) sum of the doses (n, edits) in standard deviations of the population."""

@@ -86,15 +86,19 @@ class Edit:
 AGAIN = {"mV": (0.1, 0.2), "ms": (10.0, 0.2)}
 
 
+def is_found_again(unit: str, dose: float, measured: float) -> bool:
+    """Whether a measured change is the stated one (both in `unit`), as far as measuring goes."""
+    absolute, relative = AGAIN[unit]
+    return bool(abs(dose - measured) <= absolute + relative * abs(dose))
+
+
 def found_again(edits: pd.DataFrame) -> pd.Series:
     """Per row of edits.csv (unit, dose, measured_dose): whether the edited record, measured anew,
     shows the stated change.
     """
-    allowed = [
-        AGAIN[unit][0] + AGAIN[unit][1] * abs(dose)
-        for unit, dose in zip(edits["unit"], edits["dose"], strict=True)
-    ]
-    return (edits["dose"] - edits["measured_dose"]).abs() <= np.array(allowed, dtype=float)
+    columns = (edits[name] for name in ("unit", "dose", "measured_dose"))
+    held = [is_found_again(*row) for row in zip(*columns, strict=True)]
+    return pd.Series(held, index=edits.index, dtype=bool)
 
 
 def _of_wave(wave, leads):

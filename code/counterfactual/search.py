@@ -4,7 +4,8 @@ set that a beam search finds, not provably the sparsest that there is.
 Batched forward search without gradients. Every edit is tried alone at its limits; where none
 suffices, the most promising sets are extended by one edit at a time. A set that suffices at its
 limits is then shrunk along several mixtures of its doses, and the cheapest that still turns the
-decision is taken. Cost is in standard deviations of the population.
+decision is taken, if the edited record, measured anew, shows every change that is stated; else
+the next one. Cost is in standard deviations of the population.
 """
 
 import math
@@ -32,12 +33,12 @@ Logits = Callable[[np.ndarray], np.ndarray]  # records (n, T, 12) -> (n,) logits
 class Found:
     """The answer for one record and class.
 
-    turned   whether the decision was turned within the limits
+    turned   whether the decision was turned within the limits, by changes that are found again
     doses    # (edits,) of the body; where it was not turned, those that came nearest
     before, after  logits
     cost     of the doses
     alone    # (edits,) the least dose with which each edit turns the decision by itself, NaN where
-             none does
+             none does, or none that is found again
     """
 
     turned: bool
@@ -57,7 +58,9 @@ def threshold_logit(info: ModelInfo, index: int) -> float:
 
 
 class Search:
-    """One record, one class: counts as turned what lies MARGIN beyond the threshold."""
+    """One record, one class: counts as turned what lies MARGIN beyond the threshold and whose
+    changes the edited record, measured anew, shows.
+    """
 
     def __init__(self, body: Body, logits: Logits, threshold: float, seed: int = 0):
         self.body, self.logits, self.threshold = body, logits, threshold
@@ -80,22 +83,26 @@ class Search:
 
     def run(self, most: int) -> Found:
         """Search sets of 1, 2, ... `most` edits; the first size that turns the decision ends it."""
-        corners = np.array(list(self._single_corners()))
-        gains = self.gains(corners)
-        partners = corners[np.argsort(-gains, kind="stable")[:PARTNERS]]
-        sets, reached = corners, gains
-        best = sets[reached.argmax()]
-        for size in range(1, most + 1):
-            if size > 1:
-                order = np.argsort(-reached, kind="stable")[:WIDTH_OF_BEAM]
-                sets = self._extended(sets[order], partners)
-                if not len(sets):
-                    break
-                reached = self.gains(sets)
-                best = sets[reached.argmax()]
-            if (reached > 0).any():
-                return self._answer(self._cheapest(sets, reached), turned=True)
-        return self._answer(best, turned=False)
+        sets, turning = self._ranked(np.array(list(self._single_corners())))
+        found = self._cheapest_alone(sets[:turning])
+        # what turns the decision but is not found again is part of no larger set
+        lost = sets[:turning].any(axis=0)
+        sets = sets[~sets[:, lost].any(axis=1)]
+        partners = sets[:PARTNERS]
+        nearest = next(iter(sets), np.zeros(len(lost)))
+        for _ in range(1, most):
+            if found is not None or not len(sets):
+                break
+            sets, turning = self._ranked(self._extended(sets[:WIDTH_OF_BEAM], partners))
+            found = self._cheapest_together(sets[:turning])
+            nearest = next(iter(sets[turning:]), nearest)
+        turned = found is not None
+        return self._answer(found if turned else nearest, turned)
+
+    def _ranked(self, sets):
+        """Doses (n, edits), those that reach furthest first, and how many turn the decision."""
+        reached = self.gains(sets)
+        return sets[np.argsort(-reached, kind="stable")], np.count_nonzero(reached > 0)
 
     def _single_corners(self) -> Iterator[np.ndarray]:
         for number, limits in enumerate(zip(self.body.low, self.body.high, strict=True)):
@@ -115,27 +122,29 @@ class Search:
                 found.setdefault(both.tobytes(), both)
         return np.array(list(found.values()))
 
-    def _cheapest(self, sets, reached):
-        """Doses of the least cost among the sets that turn the decision."""
-        turning = np.flatnonzero(reached > 0)
-        size = np.count_nonzero(sets[turning[0]])
-        if size > 1:
-            turning = turning[np.argsort(-reached[turning], kind="stable")[:FINALISTS]]
-        corners = np.concatenate([self._mixtures(sets[row], size) for row in turning])
-        corners = corners[self.gains(corners) > 0]
-        low, high = np.zeros(len(corners)), np.ones(len(corners))
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
-            enough = self.gains(middle[:, None] * corners) > 0
-            high, low = np.where(enough, middle, high), np.where(enough, low, middle)
-        shrunk = high[:, None] * corners
-        if size == 1:
-            self._note_alone(shrunk)
-        for doses in shrunk[np.argsort(self.body.cost(shrunk), kind="stable")][:FINALISTS]:
-            rounded = self._rounded(doses)
-            if self.gains(rounded[None])[0] > 0:
-                return rounded
-        return shrunk[self.body.cost(shrunk).argmin()]
+    def _cheapest_alone(self, corners):
+        """The cheapest single edit (edits,) that turns the decision and is found again, None where
+        none is; notes all of them.
+
+        corners  # (n, edits) single edits that turn it at their limits
+        """
+        doses = self._in_steps(self._shrunk(corners))
+        held = doses[self.body.shown(doses)]
+        self._note_alone(held)
+        return next(iter(held), None)
+
+    def _cheapest_together(self, sets):
+        """Doses (edits,) of least cost that turn the decision and are found again, among the first
+        sets and mixtures of their doses; None where none of FINALISTS is.
+
+        sets  # (n, edits) that turn it, those that reach furthest first
+        """
+        if not len(sets):
+            return None
+        corners = np.concatenate([self._mixtures(one) for one in sets[:FINALISTS]])
+        shrunk = self._shrunk(corners[self.gains(corners) > 0])
+        finalists = self._in_steps(shrunk[:FINALISTS])
+        return next((one for one in finalists if self.body.shown(one[None])[0]), None)
 
     def _note_alone(self, single):
         """Keep the smaller dose of every edit that turns the decision by itself."""
@@ -145,20 +154,34 @@ class Search:
             if not known <= abs(doses[number]):
                 self.alone[number] = doses[number]
 
-    def _mixtures(self, corner, size):
-        """The corner itself and, of several edits, proportions of its doses."""
-        if size == 1:
-            return corner[None]
+    def _shrunk(self, corners):
+        """Each of the doses (n, edits), which turn the decision, made as small as still does; the
+        cheapest first.
+        """
+        low, high = np.zeros(len(corners)), np.ones(len(corners))
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            enough = self.gains(middle[:, None] * corners) > 0
+            high, low = np.where(enough, middle, high), np.where(enough, low, middle)
+        shrunk = high[:, None] * corners
+        return shrunk[np.argsort(self.body.cost(shrunk), kind="stable")]
+
+    def _mixtures(self, corner):
+        """The corner itself and proportions of its doses."""
+        size = np.count_nonzero(corner)
         shares = np.ones((MIXTURES, len(corner)))
         shares[1 : 1 + size, np.flatnonzero(corner)] = 1 - 0.6 * np.eye(size)[: MIXTURES - 1]
         shares[1 + size :] = self.rng.uniform(0.2, 1, shares[1 + size :].shape)
         return shares * corner
 
-    def _rounded(self, doses):
-        """Doses rounded away from 0 to whole steps of their unit, within the limits."""
+    def _in_steps(self, shrunk):
+        """Doses (n, edits) rounded away from 0 to whole steps of their unit, within the limits,
+        where these turn the decision too.
+        """
         steps = np.array([STEP[edit.unit] for edit in self.body.edits])
-        whole = np.sign(doses) * np.ceil(np.abs(doses) / steps - 1e-9) * steps
-        return np.clip(whole, self.body.low, self.body.high)
+        whole = np.sign(shrunk) * np.ceil(np.abs(shrunk) / steps - 1e-9) * steps
+        rounded = np.clip(whole, self.body.low, self.body.high)
+        return np.where(self.gains(rounded)[:, None] > 0, rounded, shrunk)
 
     def _answer(self, doses, turned):
         after = float(self.logits(self.body.apply(doses))[0])

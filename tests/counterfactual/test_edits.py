@@ -107,6 +107,16 @@ def test_measured_doses_are_the_stated_ones(sampling_rate):
     assert len({name.split()[0] for name in body.names}) == 6  # P Q R S ST T
 
 
+def test_a_record_shows_the_changes_that_are_made_in_it_and_no_others(body):
+    number = body.names.index("R V5 V6")
+    doses = np.zeros((3, len(body.names)))
+    doses[1, number], doses[2, number] = body.low[number], body.high[number]
+    assert body.shown(doses).tolist() == [True, True, True]
+    left_as_it_was = replace(body, added=0 * body.added)
+    assert left_as_it_was.shown(doses).tolist() == [True, False, False]
+    assert body.shown(doses[:0]).shape == (0,)
+
+
 def test_an_absent_wave_is_not_taken_away(record):
     [body] = bodies_of(record[None], 100, limits_around(record))
     before = ecg.measure(record, 100)

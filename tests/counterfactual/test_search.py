@@ -14,14 +14,25 @@ from networks.checkpoints import ModelInfo
 NAMES = ("R V5", "R V6", "S V1", "T I")
 
 
-def linear_body(low=(-1.0, -1, -1, -1), high=(1.0, 1, 1, 1), scale=(0.5, 0.25, 0.5, 0.2)):
+class LinearBody(Body):
+    """Changes that measuring finds again, but for those of the edits in `lost`."""
+
+    lost = ()
+
+    def shown(self, doses):
+        """(n,) whether none of the lost edits has a dose."""
+        return ~np.asarray(doses)[:, list(self.lost)].any(axis=1)
+
+
+def linear_body(low=(-1.0, -1, -1, -1), high=(1.0, 1, 1, 1), scale=(0.5, 0.25, 0.5, 0.2), lost=()):
     """A body of four edits, each of which raises one sample of its lead."""
+    kind = type("LinearBody", (LinearBody,), {"lost": lost})
     added = np.zeros((4, 10, 8), np.float32)
     for number, name in enumerate(NAMES):
         lead = list(TO_TWELVE[:, LEADS.index(name.split()[1])]).index(1)
         added[number, number, lead] = 1
     signal = np.zeros((10, 12), np.float32)
-    return Body(signal, NAMES, added, *map(np.array, (low, high, scale)), pd.Series(dtype=float))
+    return kind(signal, NAMES, added, *map(np.array, (low, high, scale)), pd.Series(dtype=float))
 
 
 def logits_of(effects, start=1.0):
@@ -52,6 +63,29 @@ def test_two_edits_where_none_suffices_alone():
     assert list(np.flatnonzero(found.doses)) == [0, 1]
     assert np.isnan(found.alone).all()
     assert found.after == pytest.approx(-MARGIN, abs=0.02)
+
+
+def test_what_is_not_found_again_is_no_answer_and_the_next_best_is_taken():
+    effects = logits_of((2.0, 2.5, 0.5, -2.0))  # R V5 alone is the cheapest, then R V6, then T I
+    found = Search(linear_body(lost=(0,)), effects, 0.0).run(3)
+    assert found.turned
+    assert found.doses == pytest.approx([0, -0.41, 0, 0], abs=0.011)
+    assert found.alone == pytest.approx([np.nan, -0.41, np.nan, 0.51], abs=0.02, nan_ok=True)
+    # where no single edit is found again, sets of the others are tried
+    found = Search(linear_body(lost=(0,)), logits_of((2.0, 0.7, 0.6, 0.0)), 0.0).run(3)
+    assert found.turned
+    assert list(np.flatnonzero(found.doses)) == [1, 2]
+    assert np.isnan(found.alone).all()
+
+
+def test_a_decision_that_only_lost_changes_turn_is_not_turned():
+    found = Search(linear_body(lost=(0,)), logits_of((2.0, 0.3, 0.1, 0.0)), 0.0).run(4)
+    assert not found.turned
+    assert found.doses[0] == 0  # the nearest is one that does not turn it
+    assert found.after > 0
+    found = Search(linear_body(lost=(0, 1, 2, 3)), logits_of((2.0, 2, 2, 2)), 0.0).run(4)
+    assert not found.turned
+    assert not found.doses.any()
 
 
 def test_decisions_are_turned_upwards_too():
