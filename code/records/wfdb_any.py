@@ -7,13 +7,15 @@ checksums are compared wherever a signal is read whole.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from common.files import UserError
-from records.lead_names import LEADS, check_lead_names, lead_positions
+from common.labels import LEADS
+from records.lead_names import check_lead_names, lead_positions
 from records.units import mv_per
 from records.wfdb_header import Header, RecordError, SignalLine, read_header
 
@@ -191,7 +193,7 @@ def _plain_file(path, header, file, members, wanted, start, count):
     ).reshape(last - first, frame)
     picked = _signals_of(digital, header, members, wanted)
     if first == 0 and last == n_frames:
-        check_sums(picked, [header.signals[k] for k in wanted])
+        _check_signals(picked, header, wanted)
     skip = start - first * per_frame
     end = None if count is None else skip + count
     return picked[skip:end], n_frames * per_frame
@@ -245,7 +247,7 @@ def _read_through_wfdb(path, header, columns, start, count):
             "truncated", f"{path} holds {len(digital)} of {(last - first) * per_frame} samples"
         )
     if small:
-        check_sums(digital, [header.signals[column] for column in columns])
+        _check_signals(digital, header, columns)
     skip = start - first * per_frame
     picked = digital[skip : None if count is None else skip + count]
     if not len(picked):
@@ -268,17 +270,22 @@ def sums_of(digital: np.ndarray) -> np.ndarray:
     return (sums + rows.sum(axis=0, dtype=np.int16)).astype(np.int64) & 0xFFFF
 
 
-def check_sums(digital: np.ndarray, signals: list[SignalLine]) -> None:
-    """RecordError where the sum of a signal's samples (n, signals), modulo 65536, is not the one
-    that its header states.
+def _check_signals(digital, header, columns):
+    """`check_sums` of the signals `columns` of a header."""
+    signals = [header.signals[column] for column in columns]
+    check_sums(digital, [one.checksum for one in signals], [one.name for one in signals])
+
+
+def check_sums(digital: np.ndarray, stated: Sequence[int | None], names: Sequence[str]) -> None:
+    """RecordError where the sum of a signal's samples (T, n), modulo 65536, is not the one that its
+    header states (None: it states none).
     """
-    if not any(signal.checksum for signal in signals):
+    if not any(stated):
         return  # all 0: a writer's way of leaving them out
-    sums = sums_of(digital)
     wrong = [
-        signal.name
-        for total, signal in zip(sums, signals, strict=True)
-        if signal.checksum is not None and (int(total) - signal.checksum) & 0xFFFF
+        name
+        for total, checksum, name in zip(sums_of(digital), stated, names, strict=True)
+        if checksum is not None and (int(total) - checksum) & 0xFFFF
     ]
     if wrong:
         raise RecordError(

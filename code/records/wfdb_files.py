@@ -21,10 +21,8 @@ from records.layout import Layout, read_layout
 from records.lead_names import canonical_lead, spread
 from records.resampling import resample
 from records.stored import Room
-from records.wfdb_any import INVALID_SAMPLE, read_wfdb, sums_of
-from records.wfdb_header import RecordError, read_header_bytes
-
-SECONDS = 10  # length of every PTB-XL record
+from records.wfdb_any import INVALID_SAMPLE, check_sums, read_wfdb
+from records.wfdb_header import RecordError, lines_and_comments, read_header_bytes
 
 # "<name> <leads> <Hz> <samples>" and "<file> 16 <gain>(<baseline>)/mV <bits> <zero> <first>
 # <checksum> <block> <lead>"
@@ -70,11 +68,7 @@ def _parse_plain(header):
     """(Hz, samples, data file, gains, baselines, checksums, lead names) of a plain format-16
     header, else None.
     """
-    lines = [
-        line.strip()
-        for line in header.decode("utf-8", "replace").splitlines()
-        if line.strip() and line[0] != "#"
-    ]
+    lines, _ = lines_and_comments(header.decode("utf-8", "replace"))
     top = _RECORD_LINE.match(lines[0]) if lines else None
     signals = [_SIGNAL_LINE.match(line) for line in lines[1:]]
     if top is None or not signals or None in signals or len(signals) != int(top[2]):
@@ -92,7 +86,7 @@ def _read_plain(
 ):
     """Interleaved little-endian int16, all leads in one file."""
     _check_shape(rate, n_samples, sampling_rate, wanted)
-    columns = lead_columns(names, leads)
+    columns = _lead_columns(names, leads)
     if not is_inside(file):
         raise RecordError("outside the folder", f"{path}.hea names the data file {file!r}")
     data = f"{os.path.dirname(path)}/{file}"
@@ -107,7 +101,7 @@ def _read_plain(
             "truncated", f"{data} holds {2 * len(digital)} bytes of {2 * n_samples * len(names)}"
         )
     digital = digital.reshape(n_samples, len(names))  # (T, leads)
-    _check_sums(sums_of(digital), checksums, names)
+    check_sums(digital, list(map(int, checksums)), names)
     if (digital == INVALID_SAMPLE).any():
         raise _missing_samples(digital == INVALID_SAMPLE, names)
     # dividing two exactly representable float32 rounds once: within half a float32 step of wfdb's
@@ -119,21 +113,20 @@ def _read_plain(
     return physical[:, columns] if columns is not None else physical
 
 
-def _read_any(path, sampling_rate, n_samples=None, leads=LEADS):
+def _read_any(path, sampling_rate, n_samples, leads):
     """Whatever is not plain format 16 (other formats, several files, offsets, other units), as
     float32 (T, leads) mV.
     """
     read = read_wfdb(path)
-    lead_columns(read.names, leads)
-    _check_shape(read.rate, read.n_samples, sampling_rate, n_samples or SECONDS * sampling_rate)
+    columns = _lead_columns(read.names, leads)
+    _check_shape(read.rate, read.n_samples, sampling_rate, n_samples)
     physical = read.millivolts()
     if np.isnan(physical).any():
         raise _missing_samples(np.isnan(physical), read.names)
-    columns = lead_columns(read.names, leads)
     return (physical if columns is None else physical[:, columns]).astype(np.float32)
 
 
-def lead_columns(names: Sequence[str], leads: Sequence[str] = LEADS) -> list[int] | None:
+def _lead_columns(names, leads):
     """Which column of a record holds each of `leads` (None: they are in that order already).
 
     Raises RecordError where the names are not these leads, each once (AVR and aVR are the same).
@@ -157,24 +150,6 @@ def _check_shape(rate, n_samples, sampling_rate, wanted):
         raise RecordError("wrong sampling rate", f"{rate:g} Hz instead of {sampling_rate} Hz")
     if n_samples != wanted:
         raise RecordError("wrong length", f"{n_samples} samples instead of {wanted}")
-
-
-def _check_sums(sums, checksums, names):
-    """The header states the sum of each lead's samples modulo 65536; all 0 means that its writer
-    left them out.
-    """
-    if not any(map(int, checksums)):
-        return
-    wrong = [
-        name
-        for total, stated, name in zip(sums, checksums, names, strict=True)
-        if (int(total) - int(stated)) & 0xFFFF
-    ]
-    if wrong:
-        raise RecordError(
-            "checksum",
-            f"the samples of {', '.join(wrong)} are not those the header was written for",
-        )
 
 
 def _missing_samples(missing, names):

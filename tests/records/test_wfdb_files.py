@@ -45,7 +45,10 @@ def test_both_ways_of_reading_equal_wfdb(tmp_path, gain, rate):
     write_record(tmp_path / "a", ecg_like(3, rate), rate, gain=gain)
     expected, _ = wfdb.rdsamp(str(tmp_path / "a"))
     assert np.abs(read_signal(tmp_path / "a", rate) - expected).max() < 1e-6
-    assert np.abs(records._read_any(str(tmp_path / "a"), rate) - expected).max() < 1e-6
+    assert (
+        np.abs(records._read_any(str(tmp_path / "a"), rate, 10 * rate, LEADS) - expected).max()
+        < 1e-6
+    )
 
 
 def test_the_whole_range_of_format_16_stays_within_half_a_float32_step(tmp_path):
@@ -175,7 +178,7 @@ def test_the_same_is_found_by_way_of_wfdb(tmp_path, kind):
     write_record(tmp_path / "a", ecg_like(1))
     BROKEN[kind](tmp_path / "a")
     with pytest.raises(RecordError) as caught:
-        records._read_any(str(tmp_path / "a"), 100)
+        records._read_any(str(tmp_path / "a"), 100, 1000, LEADS)
     assert caught.value.kind == kind
 
 
