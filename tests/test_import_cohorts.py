@@ -163,6 +163,13 @@ def test_what_is_not_understood_is_refused_with_its_row(read, column, message):
         read(column, "t.csv")
 
 
+def test_ids_that_are_one_number_are_two_recordings():
+    numbers, ids = cohort_table.number_ids(["007", "7", "12"], "t.csv")
+    assert (numbers.tolist(), ids) == ([1, 2, 3], ["007", "7", "12"])
+    numbers, _ = cohort_table.number_ids(["007", "8"], "t.csv")
+    assert numbers.tolist() == [7, 8]
+
+
 def test_folds_are_by_patient_and_even_for_each_class():
     random = np.random.default_rng(0)
     patients = random.integers(0, 700, 1000)

@@ -176,7 +176,8 @@ def number_ids(ids: Sequence[object], where: object) -> tuple[np.ndarray, list[s
                 "one row for each recording, several labels in one cell",
             )
         seen[text] = row
-    if all(re.fullmatch(r"\d{1,15}", text) for text in texts):
+    numbers = {int(text) for text in texts if re.fullmatch(r"\d{1,15}", text)}
+    if len(numbers) == len(texts):  # neither names nor 007 beside 7
         return np.array([int(text) for text in texts]), texts
     return np.arange(1, len(texts) + 1), texts
 
