@@ -141,8 +141,8 @@ def test_code15(tmp_path):
 
 
 def test_ages_and_sexes_are_understood():
-    ages = cohort_table.read_ages(["90+", "300", "56", 41.0, "NaN", "63 y"], "t.csv")
-    np.testing.assert_equal(ages, [90, 90, 56, 41, np.nan, 63])
+    ages = cohort_table.read_ages(["90+", "85+", "300", "56", 41.0, "NaN", "63 y"], "t.csv")
+    np.testing.assert_equal(ages, [90, 85, 90, 56, 41, np.nan, 63])
     sexes = cohort_table.read_sexes(["F", "male", "Female", 1, 0.0, "Unknown"], "t.csv")
     np.testing.assert_equal(sexes, [1, 0, 1, 1, 0, np.nan])
 

@@ -42,7 +42,7 @@ ALIASES = {
     **{name.replace("_", ""): name for name in ID_COLUMNS},
 }
 _AGE = re.compile(
-    r"(?:>\s*)?(\d+(?:[.,]\d+)?)\s*(\+?)\s*((?:y|yrs?|years?|m|months?|w|weeks?|d|days?)?)"
+    r"(?:>\s*)?(\d+(?:[.,]\d+)?)\s*\+?\s*((?:y|yrs?|years?|m|months?|w|weeks?|d|days?)?)"
 )
 YEARS = {"": 1, "y": 1, "m": 12, "w": 52.18, "d": 365.25}  # how many make a year
 SEPARATORS = ",;\t|"  # of a table's cells
@@ -50,7 +50,7 @@ HEAD_BYTES = 100_000  # csv takes no cell above 131,072
 MOST_COLUMNS = 5_000  # pandas takes .2 ms for each
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how Excel's files begin
 AS_TEXT = (*ID_COLUMNS, "patient_id", "labels", "scp_codes")  # 007 stays 007
-MASKED_AGE = 90.0  # "90+", or PTB-XL's 300 for everybody above 89
+MASKED, MASKED_AGE = 300.0, 90.0  # PTB-XL's mask for everybody above 89, and what it stands for
 # names of CODE-15 %'s columns of 0 and 1 -> SCP statements
 CODE_LABELS = {
     "1dAVb": "1AVB",
@@ -108,8 +108,8 @@ def with_our_names(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_ages(column: Sequence[object], where: object) -> np.ndarray:
-    """Years; "90+" and 300 (PTB-XL's mask for above 89) are 90, "56 y" and DICOM's "056Y" are 56,
-    "6 months" is .5, "NaN" is unknown.
+    """Years; PTB-XL's mask 300 is 90, as is "90+"; "85+" is 85; "56 y" and DICOM's "056Y" are 56;
+    "6 months" is .5; "NaN" is unknown.
     """
     ages = np.full(len(column), np.nan)
     for row, value in enumerate(column):
@@ -117,10 +117,10 @@ def read_ages(column: Sequence[object], where: object) -> np.ndarray:
         if text in label_words.UNKNOWN:
             continue
         match = _AGE.fullmatch(text)
-        age = float(match[1].replace(",", ".")) / YEARS[match[3][:1]] if match else np.nan
-        if match is None or not (age <= 130 or age == 300):
+        age = float(match[1].replace(",", ".")) / YEARS[match[2][:1]] if match else np.nan
+        if not (age <= 130 or age == MASKED):
             raise row_error(where, row, f"age {value!r} is no age in years")
-        ages[row] = MASKED_AGE if match[2] or age == 300 else age
+        ages[row] = MASKED_AGE if age == MASKED else age
     return ages
 
 
