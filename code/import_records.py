@@ -405,8 +405,10 @@ def _patients_of_files(table, facts):
     return table.assign(patient_id=[number[name] for name in named])
 
 
-def _with_folds(table, facts, labels, seed):
-    """With patients and folds, where the table has none."""
+def _with_folds(table, facts, labels, args):
+    """With patients and folds, where the table has none; the stretches of a recording stay
+    together.
+    """
     if "patient_id" not in table:
         table = _patients_of_files(table, facts)
     if "patient_id" not in table:
@@ -414,17 +416,16 @@ def _with_folds(table, facts, labels, seed):
             "warning: no column patient_id: every recording counts as a patient of its own",
             file=sys.stderr,
         )
-        whole = table.get("recording")  # whose stretches stay together
-        own = table["ecg_id"] if whole is None else pd.factorize(whole)[0] + 1
+        own = pd.factorize(table["recording"])[0] + 1 if args.every else table["ecg_id"]
         table = table.assign(patient_id=own)
     patients = table["patient_id"].to_numpy()
     if "strat_fold" not in table:
-        return table.assign(strat_fold=cohort_table.deal_folds(patients, labels, seed))
+        return table.assign(strat_fold=cohort_table.deal_folds(patients, labels, args.seed))
     folds = table["strat_fold"].to_numpy()
     if (folds == 0).any():
         names = ("train", "validation", "test")
         n = {name: int((folds == cohort_table.SPLITS[name]).sum()) for name in names}
-        folds = cohort_table.deal_training(folds, patients, labels, seed)
+        folds = cohort_table.deal_training(folds, patients, labels, args.seed)
         print(
             f"split: {n['train']} to train on (folds 1 to 8; also 9 where none validates), "
             f"{n['validation']} validate (9), {n['test']} test (10)"
@@ -470,7 +471,7 @@ def make(
     table = from_files(table, written, args)
     importing.print_summary(written)
     labels = label_words.settle_alike(table["labels"].tolist(), args.join_labels)
-    table = _with_folds(table, written.facts, labels, args.seed)
+    table = _with_folds(table, written.facts, labels, args)
     table["scp_codes"] = [str(dict.fromkeys(row, 100.0)) for row in labels]
     rate = written.sampling_rate
     table = table.assign(**importing.names_of_files(table["ecg_id"].to_numpy(), rate))

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import wfdb
 
+import import_records
 from common.labels import LABEL_MAPPINGS
 from conftest import run_script
 from known_ecg import KINDS, write_recordings
@@ -104,6 +105,32 @@ def test_what_does_not_fit_is_one_line_and_nothing_is_written(own, change, messa
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (own / "data").exists()
+
+
+def test_a_column_recording_of_ones_own_makes_nobody_one_patient(own, monkeypatch):
+    """Where no patient is named; only of stretches the column says what belongs together."""
+    table = pd.read_csv(own / "mine.csv").drop(columns="patient_id")
+    table = table.assign(record_id=np.arange(N) + 1, recording="at rest")
+    table.to_csv(own / "mine.csv", index=False)
+    written = imported(own, monkeypatch)
+    assert written["patient_id"].nunique() == N
+    assert written["strat_fold"].nunique() == 10
+
+
+def test_recordings_of_one_beat_keep_it(own, monkeypatch):
+    """A column of single numbers is read as numbers, unless it is asked for as text."""
+    pd.read_csv(own / "mine.csv").assign(r_peaks=125).to_csv(own / "mine.csv", index=False)
+    imported(own, monkeypatch)
+    peaks = pd.read_csv(own / "data" / "addons" / "r-peaks.csv")["r_peaks"]
+    assert peaks.tolist() == [50] * N
+
+
+def imported(own, monkeypatch):
+    """The table that the import writes, run in this process."""
+    monkeypatch.chdir(own)
+    parser = import_records.get_args_parser()
+    import_records.main(parser.parse_args([str(word) for word in words(own)]))
+    return pd.read_csv(own / "data" / "ptbxl_database.csv")
 
 
 def test_another_data_set_is_not_overwritten(own):
