@@ -49,7 +49,7 @@ SEPARATORS = ",;\t|"  # of a table's cells
 HEAD_BYTES = 100_000  # csv takes no cell above 131,072
 MOST_COLUMNS = 5_000  # pandas takes .2 ms for each
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how Excel's files begin
-AS_TEXT = (*ID_COLUMNS, "patient_id", "labels", "scp_codes")  # 007 stays 007
+AS_TEXT = (*ID_COLUMNS, "patient_id", "labels", "scp_codes", "r_peaks")  # 007 stays 007
 MASKED, MASKED_AGE = 300.0, 90.0  # PTB-XL's mask for everybody above 89, and what it stands for
 # names of CODE-15 %'s columns of 0 and 1 -> SCP statements
 CODE_LABELS = {
