@@ -8,6 +8,7 @@ renames.
 import contextlib
 import csv
 import errno
+import functools
 import hashlib
 import json
 import math
@@ -323,6 +324,17 @@ def sha256(path: str | Path) -> str:
     """Hex digest of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: str | Path) -> str:
+    """As `sha256`; a file that was hashed before is read again only if its time has changed."""
+    path = os.path.realpath(path)
+    return _sha256_at(path, os.stat(path).st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _sha256_at(path, _time):
+    return sha256(path)
 
 
 # ---------------------------------------------------------------- what a file may ask for

@@ -3,7 +3,6 @@
 Reads what preprocessing.py wrote into one folder; every later stage gets its records from here.
 """
 
-import functools
 import hashlib
 import sys
 from collections.abc import Iterable, Sequence
@@ -21,7 +20,7 @@ from common.files import (
     read_csv,
     read_npy,
     read_pickle,
-    sha256,
+    sha256_once,
 )
 from common.labels import LEADS, OWN_TASK, REGRESSION_TASKS, TASKS
 from common.stage import data_folders, read_stage
@@ -205,7 +204,7 @@ def load_dataset(
                 f"{data_path / name} has changed since preprocessing.py wrote it (sha256): "
                 "run it again with --overwrite"
             )
-    note_read(raw, _digest(raw.resolve(), raw.stat().st_mtime_ns))
+    note_read(raw, sha256_once(raw))
     signals, table = read_signals(raw), load_table(data_path)
     _check_table(data_path / TABLE, table, made)
     if signals.ndim != 3 or signals.shape[2] != len(LEADS) or len(signals) != len(table):
@@ -234,7 +233,7 @@ def content_hash(data_path: str | Path, sampling_rate: int = 100) -> str | None:
         return None
     digest = hashlib.sha256()
     for path in (*needed, *sorted(folder.glob("multihot_*.npy"))):
-        digest.update(_digest(path.resolve(), path.stat().st_mtime_ns).encode())
+        digest.update(sha256_once(path).encode())
     return digest.hexdigest()
 
 
@@ -320,11 +319,7 @@ def _has_changed(path, made):
     otherwise.
     """
     digest = made.get("outputs", {}).get(path.name)
-    return (
-        bool(digest)
-        and path.is_file()
-        and digest != _digest(path.resolve(), path.stat().st_mtime_ns)
-    )
+    return bool(digest) and path.is_file() and digest != sha256_once(path)
 
 
 def _check_table(path, table, made):
@@ -358,11 +353,6 @@ def rows_digest(table: pd.DataFrame) -> str:
     """Hash of which records a table has, in which order, of which patients and folds."""
     columns = table[["ecg_id", "patient_id", "strat_fold"]].to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(columns.encode()).hexdigest()
-
-
-@functools.lru_cache(maxsize=16)
-def _digest(path, _changed):
-    return sha256(path)
 
 
 def load_labels(data_path: Path, task: str, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

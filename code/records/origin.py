@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
-from common.files import is_inside, read_csv, sha256
+from common.files import is_inside, read_csv, sha256_once
 from common.stage import read_stage, source_folder
 from records.layout import FILE_COLUMNS, file_column, read_layout
 
@@ -104,14 +104,9 @@ def _changed_table(made, inputs, source):
     for name, digest in inputs.items():
         path = made.parent / name
         own = path.is_file() and path.parent.resolve() == source.resolve()
-        if own and _digest(str(path.resolve()), path.stat().st_mtime_ns) != digest:
+        if own and sha256_once(path) != digest:
             return os.path.normpath(path)
     return None
-
-
-@functools.lru_cache(maxsize=16)
-def _digest(path, _time):
-    return sha256(path)
 
 
 @functools.lru_cache(maxsize=4)
