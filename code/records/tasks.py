@@ -4,6 +4,9 @@
 multihot_<task>.npy's columns; a superclass of each may be given.
 """
 
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,19 +25,34 @@ class Task(NamedTuple):
     superclass: dict[str, str]
 
 
-def read_tasks(*folders: str | Path) -> dict[str, Task]:
-    """The tasks of a data set: PTB-XL's, then those of the first tasks.json in `folders`."""
+def read_tasks(folder: str | Path) -> dict[str, Task]:
+    """The tasks of a data set: PTB-XL's, then those that its tasks.json adds."""
     tasks = {name: Task(name, tuple(classes), {}) for name, classes in TASKS.items()}
-    for folder in folders:
-        path = Path(folder) / FILE
-        if path.is_file():
-            return {**tasks, **_own_tasks(path)}
-    return tasks
+    return {**tasks, **own_tasks(folder)}
 
 
-def own_tasks(*folders: str | Path) -> dict[str, Task]:
-    """Only the tasks that tasks.json adds."""
-    return {name: task for name, task in read_tasks(*folders).items() if name not in TASKS}
+def own_tasks(folder: str | Path) -> dict[str, Task]:
+    """Only the tasks that tasks.json adds; UserError where one of them is none."""
+    path = Path(folder) / FILE
+    found = {}
+    for name, entry in (read_json(path) if path.is_file() else {}).items():
+        said = entry if isinstance(entry, dict) else {}
+        classes, above = said.get("classes"), said.get("superclass") or {}
+        fine = (
+            isinstance(classes, list)
+            and len(classes) == len(set(map(str, classes))) > 0
+            and all(isinstance(label, str) and slug(label) for label in classes)
+            and slug(name) == name
+            and name not in TASKS
+            and isinstance(above, dict)
+        )
+        if not fine:
+            raise UserError(
+                f"{path}: task {name!r} needs a name of its own and `classes`, a list of distinct "
+                "names"
+            )
+        found[name] = Task(name, tuple(classes), above)
+    return found
 
 
 def classes_of(data_path: str | Path, task: str) -> list[str]:
@@ -55,35 +73,11 @@ def write_tasks(folder: str | Path, tasks: dict[str, Task]) -> Path:
     return path
 
 
-def task_of_labels(name: str, labels: list[list[str]]) -> Task:
+def task_of_labels(name: str, labels: Iterable[Iterable[str]]) -> Task:
     """A task of all labels that occur, the most frequent first; SCP statements bring their
     superclass.
     """
-    counts: dict[str, int] = {}
-    for row in labels:
-        for label in row:
-            counts[label] = counts.get(label, 0) + 1
+    counts = Counter(chain.from_iterable(labels))
     classes = tuple(sorted(counts, key=lambda label: (-counts[label], label)))
     above = {label: superclass(label) for label in classes if label in STATEMENTS}
     return Task(name, classes, {label: name for label, name in above.items() if name})
-
-
-def _own_tasks(path):
-    found = {}
-    for name, entry in read_json(path).items():
-        classes = entry.get("classes") if isinstance(entry, dict) else None
-        fine = (
-            isinstance(classes, list)
-            and len(classes) == len(set(map(str, classes))) > 0
-            and all(isinstance(label, str) and slug(label) for label in classes)
-            and slug(name) == name
-            and name not in TASKS
-        )
-        above = entry.get("superclass") or {} if isinstance(entry, dict) else {}
-        if not fine or not isinstance(above, dict):
-            raise UserError(
-                f"{path}: task {name!r} needs a name of its own and `classes`, a list of distinct "
-                "names"
-            )
-        found[name] = Task(name, tuple(classes), above)
-    return found
