@@ -22,11 +22,11 @@ from common.files import (
     read_pickle,
     sha256_once,
 )
-from common.labels import LEADS, OWN_TASK, REGRESSION_TASKS, TASKS
+from common.labels import LABEL_MAPPINGS, LEADS, OWN_TASK, REGRESSION_TASKS
 from common.stage import data_folders, read_stage
 from records import stored
 from records.stored import leads_there
-from records.tasks import classes_of, own_tasks
+from records.tasks import classes_of, own_tasks, read_tasks
 
 Signals = TypeVar("Signals")  # (N, T, leads): an array or a tensor
 
@@ -127,7 +127,8 @@ def parse_r_peaks(text: object) -> np.ndarray:
 
     Numbers may stand in brackets, as numpy prints an array.
     """
-    words = text.strip().removeprefix("[").removesuffix("]").split() if _is_text(text) else []
+    told = isinstance(text, str)
+    words = text.strip().removeprefix("[").removesuffix("]").split() if told else []
     try:
         return np.array([int(word) for word in words], dtype=int)
     except (ValueError, OverflowError):
@@ -136,28 +137,29 @@ def parse_r_peaks(text: object) -> np.ndarray:
         ) from None
 
 
-def _is_text(value):
-    return isinstance(value, str)
-
-
 def parse_flags(table: pd.DataFrame, name: str, where: str = "") -> np.ndarray:
     """A True/False/blank column as float (N,): 1, 0, NaN (blank). The one reading of such columns.
 
     Raises UserError, beginning with `where`, for any other value.
     """
-    column = table[name]
-    if column.dtype == bool:
-        return column.to_numpy(dtype=float)
-    words = column.astype("string").str.strip().str.lower()
-    words = words.mask(words.isin(["", "nan"]))
-    values = words.map(FLAG_WORDS).astype(float)
-    wrong = column[values.isna() & words.notna()]
-    if len(wrong):
-        named = ", ".join(dict.fromkeys(map(str, wrong)))
+    flags, others = _flags(table[name])
+    if len(others):
+        named = ", ".join(dict.fromkeys(map(str, others)))
         raise UserError(
             f"{where}column {name} holds {named[:200]}, where True, False or a blank is expected"
         )
-    return values.to_numpy(dtype=float, na_value=np.nan)
+    return flags
+
+
+def _flags(column):
+    """Flags (N,) of a column, and those of its cells that are neither True, False nor blank."""
+    if column.dtype == bool:
+        return column.to_numpy(dtype=float), column[:0]
+    words = column.astype("string").str.strip().str.lower()
+    words = words.mask(words.isin(["", "nan"]))
+    values = words.map(FLAG_WORDS).astype(float)
+    others = column[values.isna() & words.notna()]
+    return values.to_numpy(dtype=float, na_value=np.nan), others
 
 
 def load_table(data_path: str | Path) -> pd.DataFrame:
@@ -198,7 +200,7 @@ def load_dataset(
     _check_finished(data_path)
     _check_sources(data_path, sampling_rate)
     made = _made_by(data_path, sampling_rate)
-    for name in (raw.name, *_label_files(task)):
+    for name in (raw.name, *_label_files(data_path, task)):
         if _has_changed(data_path / name, made):
             raise UserError(
                 f"{data_path / name} has changed since preprocessing.py wrote it (sha256): "
@@ -338,15 +340,16 @@ def _check_table(path, table, made):
     print(f"note: {path} has changed since preprocessing.py wrote it", file=sys.stderr)
 
 
-def shared_patients(one: Dataset, other: Dataset, shown: int = 10) -> str:
-    """'2 patients (patient_id 7 9)' with records in both data sets, in words; "" where there are
-    none.
+def shared_patients(one: Dataset, other: Dataset) -> str:
+    """'2 patients (patient_id 7 9)' with records in both data sets, in words, the first ten by
+    name; "" where there are none.
     """
     shared = np.intersect1d(one.patient_id, other.patient_id)
     if not len(shared):
         return ""
-    named = " ".join(f"{patient:g}" for patient in shared[:shown])
-    return f"{len(shared)} patients (patient_id {named}{' ...' * (len(shared) > shown)})"
+    named = " ".join(f"{patient:g}" for patient in shared[:10])
+    more = " ..." if len(shared) > 10 else ""
+    return f"{len(shared)} patients (patient_id {named}{more})"
 
 
 def rows_digest(table: pd.DataFrame) -> str:
@@ -378,8 +381,8 @@ def label_columns(
     """The fields `labels`, `labelled`, `label_names` and `unknown` of a Dataset.
 
     names  the columns to give, by default all of the task. With OWN_TASK each is looked up by
-           itself: a column of the table that holds True and False, else a label of the first of
-           TASKS that knows it.
+           itself: a column of the table that holds True and False, else a label of a task that
+           knows it (`_task_of`).
     """
     if task == OWN_TASK and names is not None:
         return _own_columns(data_path, table, list(names))
@@ -393,22 +396,20 @@ def label_columns(
     return {"labels": labels, "labelled": labelled, "label_names": chosen}
 
 
-def task_knowing(label: str, labels: Sequence[str] = ()) -> str | None:
-    """The classification task that a label is taken from: of those that know it, the one that knows
-    most of `labels`; None where there is none.
+def _task_of(label, labels, own):
+    """The classification task that a label is taken from: of `own`, the data set's, the first that
+    knows it; else of PTB-XL's the one that knows most of `labels`; None where there is none.
     """
-    knowing = [task for task in TASKS if task not in REGRESSION_TASKS and label in TASKS[task]]
-    order = list(TASKS)
-    return max(
-        knowing,
-        key=lambda task: (sum(name in TASKS[task] for name in labels), -order.index(task)),
-        default=None,
-    )
+    for task in own.values():
+        if label in task.classes:
+            return task.name
+    knowing = [task for task, names in LABEL_MAPPINGS.items() if label in names]
+    return max(knowing, key=lambda task: len({*labels} & {*LABEL_MAPPINGS[task]}), default=None)
 
 
-def _label_files(task):
+def _label_files(data_path, task):
     """Names of the label files that a task may be read from."""
-    tasks = [*TASKS, OWN_TASK] if task == OWN_TASK else [task]
+    tasks = read_tasks(data_path) if task == OWN_TASK else [task]
     return [f"multihot_{one}.npy" for one in tasks]
 
 
@@ -419,17 +420,12 @@ def _own_columns(data_path, table, names):
     labelled, unknown = np.zeros(len(table), dtype=bool), []
     for position, name in enumerate(names):
         answers = _answers(table[name]) if name in table else None
-        task = task_knowing(name, names)
         if answers is not None:
             labels[:, position] = answers == 1
             labelled |= np.isfinite(answers)
-        elif holder := next((one for one in own.values() if name in one.classes), None):
-            values, any_of_task = load_labels(data_path, holder.name, table)
-            labels[:, position] = values[:, holder.classes.index(name)]
-            labelled |= any_of_task
-        elif task:
+        elif task := _task_of(name, names, own):
             values, any_of_task = load_labels(data_path, task, table)
-            labels[:, position] = values[:, TASKS[task].index(name)]
+            labels[:, position] = values[:, classes_of(data_path, task).index(name)]
             labelled |= any_of_task
         else:
             unknown.append(name)
@@ -442,12 +438,9 @@ def _own_columns(data_path, table, names):
 
 
 def _answers(column):
-    """A column of yes and no as 1, 0 and NaN (blank); None where it says anything else."""
-    words = {"True": 1.0, "False": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
-    answers = column.astype(str).map(words)
-    blank = column.isna() | (column.astype(str).str.strip() == "")
-    said = answers.notna()
-    return answers.to_numpy(float) if said.any() and (said | blank).all() else None
+    """Flags (N,) of a column of True and False; None where it says anything else, or nothing."""
+    flags, others = _flags(column)
+    return None if len(others) or np.isnan(flags).all() else flags
 
 
 def _amplitudes(task, table):

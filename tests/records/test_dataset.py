@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.files import UserError, read_csv, write_csv, write_npy, write_pickle
-from common.labels import LEADS, TASKS
+from common.files import UserError, read_csv, write_csv, write_json, write_npy, write_pickle
+from common.labels import LEADS, OWN_TASK, TASKS
 from records.dataset import centre_crop, content_hash, load_dataset, parse_r_peaks, window_starts
 
 N = 6
@@ -142,6 +142,44 @@ def test_unknown_task_and_record_are_said(folder):
     with pytest.raises(UserError, match="no record with ecg_id 99"):
         load_dataset(folder).positions([11, 99])
     assert load_dataset(folder).positions([16, 11]).tolist() == [5, 0]
+
+
+@pytest.fixture
+def answers(folder):
+    """Of classes of one's own: a column that says true, false or nothing, one of numbers, a task
+    of the data set and one of PTB-XL's.
+    """
+    path = folder / "ptbxl_database_enriched.csv"
+    table = pd.read_csv(path)
+    table["LAD"] = ["true", "false", "", "true", "false", ""]
+    table["AMI"] = np.arange(N)
+    write_csv(path, table)
+    write_json(folder / "tasks.json", {"echo": {"classes": ["dilated"]}})
+    write_npy(folder / "multihot_echo.npy", np.eye(N, dtype=int)[:, 2:3])
+    return folder
+
+
+def test_classes_of_ones_own_are_looked_up_each_by_itself(answers):
+    names = ["LAD", "dilated", "MI", "AMI", "unheard"]
+    write_npy(answers / "multihot_subdiagnostic.npy", np.ones((N, 23), int))
+    data = load_dataset(answers, OWN_TASK, label_names=names)
+    assert data.labels.T[:3].tolist() == [
+        [1, 0, 0, 1, 0, 0],
+        [0, 0, 1, 0, 0, 0],
+        [0, 0, 0, 0, 1, 0],
+    ]
+    assert data.labels.T[3].tolist() == [1] * N  # of the task, for the column holds no flags
+    assert data.unknown == ("unheard",)
+    some = load_dataset(answers, OWN_TASK, label_names=["LAD", "dilated"])
+    assert some.labelled.tolist() == [True, True, True, True, True, False]
+
+
+def test_labels_of_the_data_sets_own_tasks_are_held_to_what_was_written(answers):
+    outputs = {"multihot_echo.npy": "0" * 64}
+    content = {"status": "finished", "outputs": outputs}
+    write_json(answers / "preprocessing.json", content)
+    with pytest.raises(UserError, match=r"multihot_echo\.npy has changed since"):
+        load_dataset(answers, OWN_TASK, label_names=["dilated"])
 
 
 def test_crops_and_windows():
