@@ -38,7 +38,7 @@ from common.options import MOST_SECONDS, number_up_to, positive_int
 from common.stage import Stage
 from records import cohort_table, importing, label_words, snomed
 from records.dataset import parse_r_peaks
-from records.layout import write_layout
+from records.layout import DATABASE, write_layout
 from records.ptbxl import write_database, write_statements
 from records.recording import Asked
 from records.resampling import check_rate
@@ -46,7 +46,7 @@ from records.sources import Source, files_below, open_source
 from records.tasks import task_of_labels, write_tasks
 
 FIRST = {
-    "ptbxl_database.csv": "one row per recording, as in PTB-XL",
+    DATABASE: "one row per recording, as in PTB-XL",
     "skipped_imports.csv": "recordings that were left out, and why",
     "tasks.json": "the classes that are no SCP statements",
 }
@@ -186,7 +186,7 @@ def _length_options(parser):
 def main(args: argparse.Namespace) -> None:
     """Check what was given, write it in PTB-XL's layout."""
     folder = Path(args.output_path)
-    if (folder / "ptbxl_database.csv").is_file() and not (folder / "import.json").is_file():
+    if (folder / DATABASE).is_file() and not (folder / "import.json").is_file():
         raise UserError(f"{folder} holds another data set: choose a new folder")
     for rate in (args.signal_rate, args.sampling_rate):
         if rate is not None:
@@ -217,7 +217,7 @@ def main(args: argparse.Namespace) -> None:
                 _remove_empty(folder)
             raise
         inputs = [path for path in (args.records, args.table) if path and Path(path).is_file()]
-        stage.finish(inputs=inputs, outputs=[folder / "ptbxl_database.csv"], counts=counts)
+        stage.finish(inputs=inputs, outputs=[folder / DATABASE], counts=counts)
     what = "stretches of long recordings" if args.every else "recordings"
     addons = f" --addons {folder / 'addons'}" if "r_peaks" in table else ""
     print(

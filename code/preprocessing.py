@@ -26,13 +26,14 @@ import pandas as pd
 from common.cli import StageParser, run, say_results, stage_parser
 from common.files import UserError, read_csv, sha256, write_csv, write_npy, write_pickle
 from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
+from common.options import number_up_to
 from common.stage import Stage, broken_link, read_stage
 from records import annotations, boundary_errors, origin, tasks
-from records.dataset import PLANTED, TABLE, rows_digest
+from records.dataset import PLANTED, TABLE, made_path, rows_digest
 from records.duplicates import across_patients, in_words, join_patients, same_recordings
-from records.enrich import FEATURES, enrich, read_published
+from records.enrich import FEATURES, addon_files, enrich, read_published
+from records.layout import DATABASE, file_column, read_layout
 from records.layout import FILE as LAYOUT_FILE
-from records.layout import file_column, read_layout
 from records.ptbxl import count_classes, counts_as_label, encode, parse_column
 from records.stored import pick, whole
 from records.wfdb_files import (
@@ -58,15 +59,6 @@ FIRST = {
     SKIPPED: "records that cannot be used, and why",
     "raw*.pkl": "the signals in mV",
 }
-ADDON_FILES = ("r-peaks.csv", "r_peaks.csv", "concepts.csv")
-
-
-def percent(text: str) -> float:
-    """A likelihood from 0 to 100."""
-    value = float(text)
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 100")
-    return value
 
 
 def get_args_parser() -> StageParser:
@@ -90,7 +82,7 @@ def get_args_parser() -> StageParser:
     )
     parser.add_argument(
         "--min_likelihood",
-        type=percent,
+        type=number_up_to(100, zero=True),
         default=0.0,
         metavar="PERCENT",
         help="count a diagnostic statement only from this likelihood on (default 0: any); "
@@ -137,17 +129,16 @@ def main(args: argparse.Namespace) -> None:
     data_path = Path(args.data_path)
     folder = Path(args.output_path) if args.output_path else data_path
     layout = read_layout(data_path)
-    if layout.facts == {} and args.sampling_rate not in layout.rates:
+    if not layout.facts and args.sampling_rate not in layout.rates:
         raise UserError(
             f"--sampling_rate {args.sampling_rate}: PTB-XL's records have 100 or 500 Hz"
         )
     table = read_database(data_path, file_column(layout.stored_rate(args.sampling_rate)))
-    with Stage(
-        folder, stage_name(args.sampling_rate), settings(args, data_path, folder), args.overwrite
-    ) as stage:
-        if is_whole(stage) and stage.finished:
+    name = made_path(folder, args.sampling_rate).stem
+    with Stage(folder, name, settings(args, data_path, folder), args.overwrite) as stage:
+        if stage.finished:
             check_unchanged(stage)
-        if is_whole(stage) and stage.finished_before():
+        if stage.finished_before():
             return
         try:
             make(args, table, data_path, folder, stage)
@@ -164,32 +155,11 @@ def check_unchanged(stage: Stage) -> None:
         )
 
 
-def stage_name(sampling_rate: int) -> str:
-    """The name of the stage's JSON: preprocessing, or preprocessing500 for 500 Hz."""
-    return "preprocessing" if sampling_rate == 100 else f"preprocessing{sampling_rate}"
-
-
-def is_whole(stage: Stage) -> bool:
-    """Whether everything that the stage's file says it wrote is still there."""
-    return all(
-        (stage.folder / name).is_file() for name in read_stage(stage.path).get("outputs", {})
-    )
-
-
 def input_tables(args: argparse.Namespace, data_path: Path) -> list[Path]:
     """The tables that results are made from, as far as they are there."""
-    addons = [Path(args.addons) / file for file in ADDON_FILES] if args.addons else []
-    return [
-        path
-        for path in (
-            data_path / "ptbxl_database.csv",
-            data_path / FEATURES,
-            data_path / tasks.FILE,
-            data_path / LAYOUT_FILE,
-            *addons,
-        )
-        if path.is_file()
-    ]
+    names = (DATABASE, FEATURES, tasks.FILE, LAYOUT_FILE)
+    addons = addon_files(args.addons).values() if args.addons else ()
+    return [path for path in (*(data_path / name for name in names), *addons) if path.is_file()]
 
 
 def settings(args: argparse.Namespace, data_path: Path, folder: Path) -> dict:
@@ -211,7 +181,7 @@ def read_database(data_path: Path, file_column: str) -> pd.DataFrame:
     """ptbxl_database.csv indexed by ecg_id; UserError where it lacks a column or its ids or folds
     are not usable.
     """
-    path = data_path / "ptbxl_database.csv"
+    path = data_path / DATABASE
     table = read_csv(
         path,
         "run ./download_data.sh, or python code/simulate_ptbxl.py (--data_path names the folder)",
@@ -390,7 +360,7 @@ def shared_counts(
     Returns the counts of a finished run at another rate whose table and labels are these too, or
     None.
     """
-    own = folder / f"{stage_name(args.sampling_rate)}.json"
+    own = made_path(folder, args.sampling_rate)
     others = [path for path in sorted(folder.glob("preprocessing*.json")) if path != own]
     found = [shared_with(path, args, folder, stage, table) for path in others]
     return next((counts for counts in found if counts), None)

@@ -19,10 +19,10 @@ from common.files import UserError
 from common.options import positive_int
 from common.stage import Stage
 from simulation.cohort import make_plan
-from simulation.files import RATES, remove_records, write_cohort
+from simulation.files import DATABASE, RATES, remove_records, write_cohort
 
 FIRST = {
-    "ptbxl_database.csv": "patients, labels and files, as in PTB-XL",
+    DATABASE: "patients, labels and files, as in PTB-XL",
     "planted_causes.csv": "which cause changes which lead and segment of which record",
     "true_measurements.csv": "the amplitudes and durations that were drawn",
 }
@@ -62,7 +62,7 @@ def get_args_parser() -> StageParser:
 
 def refuse_other_data(folder: Path) -> None:
     """UserError where the folder holds a data set that this stage did not write."""
-    if (folder / "ptbxl_database.csv").exists() and not (folder / f"{NAME}.json").is_file():
+    if (folder / DATABASE).exists() and not (folder / f"{NAME}.json").is_file():
         raise UserError(
             f"{folder} holds a data set that was not simulated: choose another --output_path"
         )

@@ -30,6 +30,7 @@ FEATURES = Path("ptbxl_plus") / "features" / "unig_features.csv"
 UNI_G_NAMES = {"QRS_AxisFront_Global": "QRS_Axis_Global"} | {
     f"ST_Amp_{lead}": f"J_Amp_{lead}" for lead in LEADS
 }
+ADDON_FILES = {"r-peaks.csv": "r_peaks", "r_peaks.csv": "r_peaks", "concepts.csv": "concepts"}
 MISSING = "missing"
 
 # Largest credible amplitude (mV) by the wave's first letter: PTB-XL+ has T waves of -20 mV, hearts
@@ -261,20 +262,22 @@ def amplitude_limit(column: str) -> float | None:
 # ---------------------------------------------------------------- published tables
 
 
+def addon_files(folder: str | Path) -> dict[str, Path]:
+    """The published tables that are there: `r_peaks`, `concepts` -> file."""
+    found: dict[str, Path] = {}
+    for file, name in ADDON_FILES.items():
+        path = Path(folder) / file
+        if path.is_file():
+            found.setdefault(name, path)
+    return found
+
+
 def read_addons(folder: str | Path, n_samples: int = 1000) -> dict[str, pd.Series | pd.DataFrame]:
     """Published r-peaks.csv and concepts.csv from `folder`: either or both, indexed by ecg_id;
     records have `n_samples` at 100 Hz.
     """
-    folder = Path(folder)
-    readers = {
-        "r_peaks": (("r-peaks.csv", "r_peaks.csv"), _read_r_peaks),
-        "concepts": (("concepts.csv",), _read_concepts),
-    }
-    found = {}
-    for name, (files, reader) in readers.items():
-        paths = [folder / file for file in files if (folder / file).is_file()]
-        if paths:
-            found[name] = reader(paths[0], n_samples)
+    readers = {"r_peaks": _read_r_peaks, "concepts": _read_concepts}
+    found = {name: readers[name](path, n_samples) for name, path in addon_files(folder).items()}
     if not found:
         raise UserError(
             f"{folder} holds neither r-peaks.csv nor concepts.csv: --addons names the folder that "

@@ -9,9 +9,10 @@ from typing import NamedTuple
 from common.files import UserError, read_json, write_json
 from common.labels import LEADS
 
+DATABASE = "ptbxl_database.csv"
 FILE = "dataset.json"
 SECONDS = 10  # of PTB-XL's records
-FILE_COLUMNS = {100: "filename_lr", 500: "filename_hr"}
+SUFFIX = {100: "lr", 500: "hr"}  # Hz that PTB-XL's records are stored at -> how their names end
 
 
 class Layout(NamedTuple):
@@ -37,14 +38,14 @@ class Layout(NamedTuple):
 
 def file_column(rate: int) -> str:
     """The column of the table that names the records stored at a rate (Hz)."""
-    return FILE_COLUMNS.get(rate, f"filename_{rate}")
+    return f"filename_{SUFFIX.get(rate, rate)}"
 
 
 def read_layout(data_path: str | Path) -> Layout:
     """The layout of a data set."""
     path = Path(data_path) / FILE
     if not path.is_file():
-        return Layout({rate: SECONDS * rate for rate in FILE_COLUMNS}, {})
+        return Layout({rate: SECONDS * rate for rate in SUFFIX}, {})
     content = read_json(path)
     rate, n_samples = content.get("sampling_rate"), content.get("n_samples")
     if not all(isinstance(value, int) and value > 0 for value in (rate, n_samples)):

@@ -14,10 +14,9 @@ from pathlib import Path
 
 from common.files import is_inside, read_csv, sha256_once
 from common.stage import read_stage, source_folder
-from records.layout import FILE_COLUMNS, file_column, read_layout
+from records.layout import DATABASE, file_column, read_layout
 
 KEY = "sources_read"  # among the counts of preprocessing*.json
-DATABASE = "ptbxl_database.csv"
 
 
 def names_of(source: Path, sampling_rate: int, limit: int | None) -> list[str]:
@@ -26,7 +25,7 @@ def names_of(source: Path, sampling_rate: int, limit: int | None) -> list[str]:
     """
     column = file_column(read_layout(source).stored_rate(sampling_rate))
     path = source / DATABASE
-    columns = tuple(dict.fromkeys([column, FILE_COLUMNS[500]]))
+    columns = tuple(dict.fromkeys([column, file_column(500)]))
     return list(_names(str(path.resolve()), path.stat().st_mtime_ns, columns, limit))
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from common.files import sync_all, write_csv
 from common.labels import LABEL_MAPPINGS, LEADS, STATEMENTS, labels_of_statement
+from records.layout import DATABASE, SUFFIX
 from records.wfdb_any import sums_of
 from records.wfdb_files import Problem
 
@@ -59,7 +60,6 @@ STATEMENT_COLUMNS = (
     "CDISC Code",
     "DICOM Code",
 )
-SUFFIX = {100: "lr", 500: "hr"}
 
 
 def record_name(ecg_id: int, sampling_rate: int) -> str:
@@ -139,7 +139,7 @@ def write_database(folder: str | Path, table: pd.DataFrame) -> Path:
     further columns.
     """
     further = [column for column in table if column not in DATABASE_COLUMNS]
-    path = Path(folder) / "ptbxl_database.csv"
+    path = Path(folder) / DATABASE
     sync_all()  # the records, before the table that names them
     write_csv(path, table.reindex(columns=[*DATABASE_COLUMNS, *further]))
     return path

@@ -11,13 +11,14 @@ from tqdm import tqdm
 from common.files import UserError, write_csv, write_npy
 from common.labels import STATEMENTS
 from records.dataset import PLANTED
-from records.ptbxl import SUFFIX, record_name, write_database, write_record, write_statements
+from records.layout import DATABASE, SUFFIX, file_column
+from records.ptbxl import record_name, write_database, write_record, write_statements
+from records.segmentations import FOLDER as SEGMENTATIONS
 from simulation.causes import CAUSES, DECOYS
 from simulation.cohort import PARAMETERS, make_hearts, severity_column
 from simulation.rhythm import PAPERWORK, SECONDS, render, stream
 from simulation.truth import FIDUCIALS, beat_fiducials, measure_truth, planted_causes, segmentation
 
-SEGMENTATIONS = "ptbxl_segmentations"
 RATES = tuple(SUFFIX)  # Hz that PTB-XL's folders have
 CHUNK = 250  # records whose noise-free beats are in memory at a time
 SINUS_BY_NAME = ("AFIB", "STACH", "SBRAD")  # statements on the rhythm that stand in place of SR
@@ -64,7 +65,7 @@ def remove_records(folder: Path, ours: bool) -> None:
     names = [*(f"records{rate}" for rate in RATES), SEGMENTATIONS]
     if not ours and (there := [name for name in names if (folder / name).exists()]):
         raise UserError(f"{folder} holds {there[0]}, which was not simulated: choose a new folder")
-    (folder / "ptbxl_database.csv").unlink(missing_ok=True)
+    (folder / DATABASE).unlink(missing_ok=True)
     for name in names:
         shutil.rmtree(folder / name, ignore_errors=True)
 
@@ -136,8 +137,8 @@ def database_table(plan: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFra
         .astype(str)
         .to_numpy()
     )
-    for rate, column in ((100, "filename_lr"), (500, "filename_hr")):
-        table[column] = [record_name(ecg_id, rate) for ecg_id in plan["ecg_id"]]
+    for rate in RATES:
+        table[file_column(rate)] = [record_name(ecg_id, rate) for ecg_id in plan["ecg_id"]]
     for name in DECOYS:
         table[f"decoy_{name}"] = plan[f"decoy_{name}"] > 0
     return table
