@@ -9,10 +9,16 @@ import numpy as np
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from common.stats import patient_weights
+from common.stats import LEVEL, patient_weights
 
+TAIL = (1 - LEVEL) / 2  # what lies beyond it on either side
 MIN_PATIENTS = 5  # fewer have no interval: NaN, NaN
 NOTHING = (np.nan, np.nan)
+
+
+def _t(freedom):
+    """Student's t at the end of an interval, by its degrees of freedom."""
+    return student.ppf(1 - TAIL, freedom)
 
 
 def patient_codes(patients: np.ndarray) -> np.ndarray:
@@ -44,7 +50,7 @@ def _effective(sizes):
 
 
 def auc_interval(
-    scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, level: float = 0.95
+    scores: np.ndarray, positive: np.ndarray, patients: np.ndarray
 ) -> tuple[float, float]:
     """Interval of the area under the ROC curve; (NaN, NaN) where fewer than MIN_PATIENTS patients
     have a positive or a negative record.
@@ -67,14 +73,13 @@ def auc_interval(
     area = float(above.mean())
     between = _area_variance(above, below, codes, positive)
     floor = _hanley_mcneil(area, n_with, n_without)
-    quantile = student.ppf((1 + level) / 2, fewest - 1)
     variance = max(between, floor)
     effective = area * (1 - area) / variance if variance > 1e-15 else fewest
-    return _wilson(area, effective, quantile)
+    return _wilson(area, effective, fewest - 1)
 
 
 def macro_auc_interval(
-    scores: np.ndarray, labels: np.ndarray, patients: np.ndarray, level: float = 0.95
+    scores: np.ndarray, labels: np.ndarray, patients: np.ndarray
 ) -> tuple[float, float]:
     """Interval of the mean area under the ROC curves of the classes with a positive and a negative;
     (NaN, NaN) for fewer than MIN_PATIENTS patients with a positive, or none with a negative.
@@ -105,7 +110,7 @@ def macro_auc_interval(
     freedom = weight.sum() ** 2 / (weight**2 / freedom).sum()
     area, variance = float(areas.mean()), max(between, floors.sum() / len(known) ** 2)
     effective = area * (1 - area) / variance if variance > 1e-15 else n
-    return _wilson(area, effective, student.ppf((1 + level) / 2, freedom))
+    return _wilson(area, effective, freedom)
 
 
 def _placements(scores, positive):
@@ -148,7 +153,9 @@ def _hanley_mcneil(area, n_with, n_without):
     return spread / (n_with * n_without)
 
 
-def _wilson(share, trials, quantile):
+def _wilson(share, trials, freedom):
+    """Wilson's interval of a share with t instead of z."""
+    quantile = _t(freedom)
     denominator = 1 + quantile**2 / trials
     centre = (share + quantile**2 / (2 * trials)) / denominator
     inner = share * (1 - share) / trials + quantile**2 / (4 * trials**2)
@@ -164,7 +171,6 @@ def mean_intervals(
     patients: np.ndarray,
     n_resamples: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
     weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interval of the mean over records of `values` (N, ...), NaN left out: (low, high), each
@@ -187,21 +193,21 @@ def mean_intervals(
     known = np.isfinite(flat)
     sums = _per_patient(np.where(known, flat, 0), codes)
     counts = _per_patient(known.astype(float), codes)
-    low, high = ratio_intervals(sums, counts, weights[:, first].astype(float), level)
+    low, high = ratio_intervals(sums, counts, weights[:, first].astype(float))
     binary = (~known | (flat == 0) | (flat == 1)).all(axis=0)
     enough = _effective(counts) >= MIN_PATIENTS
     for cell in np.flatnonzero(binary & enough):
-        low[cell], high[cell] = _binary_interval(sums[:, cell], counts[:, cell], level)
+        low[cell], high[cell] = _binary_interval(sums[:, cell], counts[:, cell])
     return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
 
 
-def _binary_interval(hits, trials, level):
+def _binary_interval(hits, trials):
     """Of a share, from hits and trials of each patient."""
     n = float(_effective(trials[:, None])[0])
     once = np.ones((1, len(hits)))
     share, error = (float(part[0, 0]) for part in _ratio(hits[:, None], trials[:, None], once))
     effective = share * (1 - share) / error**2 if error > 1e-9 else n
-    return _wilson(share, min(effective, n), student.ppf((1 + level) / 2, n - 1))
+    return _wilson(share, min(effective, n), n - 1)
 
 
 def mean_with_interval(
@@ -220,7 +226,7 @@ def _per_patient(values, codes):
 
 
 def ratio_intervals(
-    numerators: np.ndarray, denominators: np.ndarray, weights: np.ndarray, level: float = 0.95
+    numerators: np.ndarray, denominators: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Intervals (cells,) of sum(numerators) / sum(denominators), both (patients, cells): a mean
     over records where the denominators count them. `weights` (R, patients): resamples of patients.
@@ -230,13 +236,12 @@ def ratio_intervals(
     once = np.ones((1, len(numerators)))
     ratio, error = (part[0] for part in _ratio(numerators, denominators, once))
     resampled, errors = _ratio(numerators, denominators, weights)
-    tail = (1 - level) / 2
-    usual = student.ppf(1 - tail, np.maximum(n - 1, 1))
+    usual = _t(np.maximum(n - 1, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = (resampled - ratio) / errors
     distance[~(errors > 1e-9 * np.abs(ratio)) | ~np.isfinite(distance)] = np.nan
     distance[:, np.isnan(distance).all(axis=0)] = 0  # constant values: the interval is a point
-    lower, upper = np.nanquantile(distance, [tail, 1 - tail], axis=0)
+    lower, upper = np.nanquantile(distance, [TAIL, 1 - TAIL], axis=0)
     wider = 1 + 3 / np.maximum(_kish(denominators), 1)
     low = ratio - np.maximum(upper, usual) * error * wider
     high = ratio - np.minimum(lower, -usual) * error * wider
@@ -282,9 +287,7 @@ def _ratio(numerators, denominators, weights):
 # ---------------------------------------------------------------- other shares
 
 
-def share_interval(
-    value: float, resampled: np.ndarray, n_patients: int, level: float = 0.95
-) -> tuple[float, float]:
+def share_interval(value: float, resampled: np.ndarray, n_patients: int) -> tuple[float, float]:
     """Interval of a share from its value and bootstrap values (R,); (NaN, NaN) for fewer than
     MIN_PATIENTS or no resamples.
 
@@ -296,11 +299,11 @@ def share_interval(
         return NOTHING
     variance = max(float(resampled.var()), value * (1 - value) / n_patients, 1e-12)
     effective = value * (1 - value) / variance if value * (1 - value) > 1e-12 else n_patients
-    return _wilson(value, effective, student.ppf((1 + level) / 2, n_patients - 1))
+    return _wilson(value, effective, n_patients - 1)
 
 
 def difference_interval(
-    value: float, resampled: np.ndarray, n_patients: int, level: float = 0.95
+    value: float, resampled: np.ndarray, n_patients: int
 ) -> tuple[float, float]:
     """Interval of a paired difference of two shares from its value and bootstrap values (R,);
     (NaN, NaN) for fewer than MIN_PATIENTS or no resamples.
@@ -313,36 +316,32 @@ def difference_interval(
     if n_patients < MIN_PATIENTS or len(resampled) < 2:
         return NOTHING
     error = np.sqrt(resampled.var() + 1 / n_patients**2)
-    half = student.ppf((1 + level) / 2, n_patients - 1) * error * (1 + 3 / n_patients)
+    half = _t(n_patients - 1) * error * (1 + 3 / n_patients)
     return float(value - half), float(value + half)
 
 
 # ---------------------------------------------------------------- medians
 
 
-def median_interval(
-    values: np.ndarray, patients: np.ndarray, level: float = 0.95
-) -> tuple[float, float]:
+def median_interval(values: np.ndarray, patients: np.ndarray) -> tuple[float, float]:
     """Interval of the median over patients, each by the median of theirs; (NaN, NaN) for fewer than
     MIN_PATIENTS.
 
-    Between order statistics, whatever the distribution: at least `level`, of five patients .94.
+    Between order statistics, whatever the distribution: at least LEVEL, of five patients .94.
     """
     codes = patient_codes(patients)
     n = codes.max() + 1
     if n < MIN_PATIENTS:
         return NOTHING
     ordered = np.sort([np.median(values[codes == patient]) for patient in range(n)])
-    beyond = max(int(binom.ppf((1 - level) / 2, n, 0.5)) - 1, 0)
+    beyond = max(int(binom.ppf(TAIL, n, 0.5)) - 1, 0)
     return float(ordered[beyond]), float(ordered[n - 1 - beyond])
 
 
 # ---------------------------------------------------------------- explained variance
 
 
-def r2_interval(
-    truth: np.ndarray, error: np.ndarray, patients: np.ndarray, level: float = 0.95
-) -> tuple[float, float]:
+def r2_interval(truth: np.ndarray, error: np.ndarray, patients: np.ndarray) -> tuple[float, float]:
     """Interval of R2 = 1 - squared error / squared deviation from the mean; (NaN, NaN) for fewer
     than MIN_PATIENTS patients or a constant truth.
 
@@ -368,7 +367,7 @@ def r2_interval(
         return NOTHING
     deviation = without_one - without_one.mean()
     jackknife = np.sqrt((n - 1) / n * (deviation @ deviation)) * (1 + 2 / n)
-    half = student.ppf((1 + level) / 2, _freedom(deviation, patients)) * jackknife
+    half = _t(_freedom(deviation, patients)) * jackknife
     return float(1 - np.exp(estimate[0] + half)), float(1 - np.exp(estimate[0] - half))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
+LEVEL = 0.95  # of every interval
 STABLE = 0.8  # share of the moved boundaries from which on a cell's place counts as stable
 
 
@@ -36,10 +37,10 @@ def mean_of_known(values: ArrayLike) -> np.ndarray:
     )
 
 
-def wilson_interval(successes: ArrayLike, trials: ArrayLike, level: float = 0.95) -> tuple:
+def wilson_interval(successes: ArrayLike, trials: ArrayLike) -> tuple:
     """Wilson score interval of a proportion (Wilson, JASA 22 (1927) 209); NaN for no trials."""
     successes, trials = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
-    z = ndtri((1 + level) / 2)
+    z = ndtri((1 + LEVEL) / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = successes / trials
         centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
@@ -62,9 +63,11 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     return corrected
 
 
-def permutation_p(observed: ArrayLike, null: ArrayLike, axis: int = 0) -> np.ndarray | float:
+def permutation_p(observed: ArrayLike, null: ArrayLike) -> np.ndarray | float:
     """p = (1 + number of null values >= observed) / (1 + number of null values); its floor is 1 /
     (1 + M).
+
+    observed  (...);  null  # (M, ...)
 
     Ties within rounding count as >=, and so do null values that are NaN (undefined draws): they
     never speak for a finding. NaN where nothing was observed. For a two-sided test give absolute
@@ -72,6 +75,6 @@ def permutation_p(observed: ArrayLike, null: ArrayLike, axis: int = 0) -> np.nda
     """
     null, observed = np.asarray(null, dtype=float), np.asarray(observed, dtype=float)
     tolerance = 1e-12 * np.maximum(1, np.abs(observed))
-    below = (null < np.expand_dims(observed - tolerance, axis)).sum(axis=axis)
-    p = (1 + null.shape[axis] - below) / (1 + null.shape[axis])
+    below = (null < observed - tolerance).sum(axis=0)
+    p = (1 + len(null) - below) / (1 + len(null))
     return np.where(np.isfinite(observed), p, np.nan)[()]
