@@ -141,8 +141,7 @@ class StageParser(argparse.ArgumentParser):
         """argparse's own, after `[A, B]` was joined to one word."""
         args = _join_brackets(sys.argv[1:] if args is None else args)
         args = [self._spelled_as_now(word) for word in args]
-        last = args[-1] if args else ""
-        if _begins_a_list(last) and last.count("[") > last.count("]"):
+        if args and _is_open_list(args[-1]):
             self.error(f"a list is not closed by ]: {args[-1]}")
         parsed, rest = super().parse_known_args(args, namespace)
         parsed.bare = not self._settings_in(args)
@@ -183,19 +182,19 @@ def _join_brackets(words):
     """bash hands over `--pathologies=[AMI, IMI]` as two words: join from `[` to `]`, but for one in
     the middle of a word, as in a path.
     """
-    joined, opened = [], False
+    joined = []
     for word in words:
-        if opened:
+        if joined and _is_open_list(joined[-1]):
             joined[-1] += " " + word
         else:
             joined.append(word)
-        last = joined[-1]
-        opened = _begins_a_list(last) and last.count("[") > last.count("]")
     return joined
 
 
-def _begins_a_list(word):
-    return bool(re.match(r"(--\w+=)?['\"]?\[", word))
+def _is_open_list(word):
+    """Whether a word begins with a [ that it does not close."""
+    begins = re.match(r"(--\w+=)?['\"]?\[", word)
+    return begins is not None and word.count("[") > word.count("]")
 
 
 def stage_parser(doc: str, *shared: str, **changes: dict) -> StageParser:

@@ -113,9 +113,9 @@ def remove_leftovers(folder: str | Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def write_text(path: str | Path, text: str, sync: bool = True) -> None:
-    """Write `text` as UTF-8, whole or not at all; `sync` as in `replacing`."""
-    with replacing(path, sync) as temporary:
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -139,10 +139,10 @@ def plain(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-def write_csv(path: str | Path, table: pd.DataFrame, index: bool = False) -> None:
-    """Write a table, bytes depending on its content alone."""
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table without its index, bytes depending on its content alone."""
     with replacing(path) as temporary:
-        table.to_csv(temporary, index=index, lineterminator="\n")
+        table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def write_npy(path: str | Path, array: np.ndarray, sync: bool = True) -> None:
@@ -168,12 +168,9 @@ def write_pickle(path: str | Path, array: np.ndarray) -> None:
 # ---------------------------------------------------------------- reading
 
 
-def read_pickle(
-    path: str | Path, ndim: int | Sequence[int] | None = None, in_memory: int | None = None
-) -> np.ndarray:
+def read_pickle(path: str | Path, in_memory: int | None = None) -> np.ndarray:
     """Read an array of plain numbers from a pickle that holds nothing else.
 
-    ndim  the number of axes it must have, or several that it may have (None: any)
     in_memory  bytes that are read; a larger array is mapped read-only into memory where it can be
     Raises UserError where the file is missing, damaged, or holds anything but such an array.
     """
@@ -185,7 +182,7 @@ def read_pickle(
         need_memory(size, path, "give --limit to preprocessing.py, for fewer records")
     try:
         with open(path, "rb") as file:
-            return load_array(file, size, ndim, in_memory)
+            return load_array(file, size, in_memory)
     except NotPlainError as error:
         raise UserError(f"{path} was not read: {error}") from None
     except MemoryError:

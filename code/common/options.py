@@ -68,12 +68,7 @@ def folder_name(text: str) -> str:
     return text
 
 
-def fraction(text: str) -> float:
-    """A number from 0 to 1."""
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text) <= 1:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+fraction = number_up_to(1, zero=True)
 
 
 def path_item(text: str) -> str:
@@ -311,8 +306,10 @@ FROM_THE_MODEL = {
     },
 }
 
-# options that say where things lie and what computes, and nothing of what is computed
+# spellings of the options that say where things lie and what computes, and nothing of what is
+# computed
 PLACES = {
-    *("--model_path", "--model_checkpoint_path", "--data_path", "--output_path", "--logdir"),
-    *("--gpu", "--device", "--threads"),
+    spelling
+    for name in ("model_path", "data_path", "output_path", "gpu", "device", "threads")
+    for spelling in SHARED_OPTIONS[name][0]
 }

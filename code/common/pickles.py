@@ -9,7 +9,6 @@ and the raw bytes, and the array is made when both were found to be plain and of
 import math
 import pickle
 import re
-from collections.abc import Sequence
 from functools import partial
 from typing import BinaryIO
 
@@ -176,7 +175,7 @@ class _ArrayUnpickler(pickle._Unpickler):
     given in a dictionary, so that no number of the file is taken for a size of memory.
     """
 
-    def __init__(self, file: BinaryIO, size: int, in_memory: int | None = None):
+    def __init__(self, file: BinaryIO, size: int, in_memory: int | None):
         self._size, self._file, self._in_memory = size, file, in_memory
         self.dispatch = _Steps(
             type(self).dispatch
@@ -227,24 +226,14 @@ class _ArrayUnpickler(pickle._Unpickler):
         self.stack[-1].__setstate__(state)
 
 
-def load_array(
-    file: BinaryIO,
-    size: int,
-    ndim: int | Sequence[int] | None = None,
-    in_memory: int | None = None,
-) -> np.ndarray:
+def load_array(file: BinaryIO, size: int, in_memory: int | None = None) -> np.ndarray:
     """The array of an open pickle of `size` bytes.
 
-    ndim  the number of axes it must have, or several that it may have (None: any)
     in_memory  bytes that are read; a larger array (of protocol 5) is mapped read-only into memory
     Raises NotPlainError for all that is not one plain array of numbers, before any is looked at.
     """
     found = _ArrayUnpickler(file, size, in_memory).load()
     if not isinstance(found, _Array) or found.array is None:
         raise NotPlainError("it holds no array")
-    if isinstance(found.array, partial):
-        found.array = found.array(file.name)
-    wanted = (ndim,) if isinstance(ndim, int) else ndim
-    if wanted is not None and found.array.ndim not in wanted:
-        raise NotPlainError(f"its array has {found.array.ndim} axes, {wanted[0]} are expected")
-    return found.array
+    mapped_later = isinstance(found.array, partial)
+    return found.array(file.name) if mapped_later else found.array

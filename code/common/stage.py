@@ -301,7 +301,8 @@ class Stage:
         """
         digests = self._hashes(outputs)
         beside = sorted(name for name in self._own - {*digests} if (self.folder / name).is_file())
-        digests |= self._hashes(self.folder / name for name in beside if name[-5:] != ".json")
+        settled = [name for name in beside if not name.endswith(".json")]  # others may change
+        digests |= self._hashes(self.folder / name for name in settled)
         beside = [name for name in beside if name not in digests]
         write_json(
             self.path,

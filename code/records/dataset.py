@@ -267,7 +267,7 @@ def read_array(path: str | Path, in_memory: int | None = None) -> np.ndarray:
     with open(path, "rb") as file:
         is_pickle = path.suffix == ".pkl" or file.read(1) == PICKLE
     mapped = in_memory is not None and path.stat().st_size > in_memory
-    array = read_pickle(path, None, in_memory) if is_pickle else read_npy(path, mapped)
+    array = read_pickle(path, in_memory) if is_pickle else read_npy(path, mapped)
     if array.dtype.kind not in "biuf":
         raise UserError(f"{path} holds {array.dtype}, not an array of numbers")
     return array

@@ -100,7 +100,7 @@ def test_a_mistyped_option_is_told_what_would_be_right(words, said, capsys):
 @pytest.mark.parametrize("text", ["nan", "1.5", "-0.1", "half"])
 def test_a_fraction_lies_between_0_and_1(text):
     assert fraction("0.8") == 0.8
-    with pytest.raises(argparse.ArgumentTypeError, match=rf"{text} is not between 0 and 1"):
+    with pytest.raises(argparse.ArgumentTypeError, match=rf"{text} is not a number from 0 up to 1"):
         fraction(text)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from common import files
-from common.files import UserError, read_npy, read_npz, read_pickle, write_pickle
+from common.files import UserError, read_npy, read_npz, read_pickle
 from conftest import ROOT
 from networks.checkpoints import load_checkpoint
 from networks.exported import read_exported
@@ -40,13 +40,6 @@ def test_arrays_of_every_protocol_are_read_as_pickle_reads_them(tmp_path, array,
     assert found.shape == array.shape
     assert np.array_equal(found, array)
     assert found.flags.writeable
-
-
-def test_the_number_of_axes_is_checked(tmp_path):
-    write_pickle(tmp_path / "a.pkl", np.zeros((2, 3)))
-    assert read_pickle(tmp_path / "a.pkl", ndim=(3, 2)).shape == (2, 3)
-    with pytest.raises(UserError, match="2 axes, 3 are expected"):
-        read_pickle(tmp_path / "a.pkl", ndim=3)
 
 
 class Step:
