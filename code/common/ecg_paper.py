@@ -31,12 +31,8 @@ from common.plotting import (
 )
 
 PAGE = (297.0, 210.0)  # A4 landscape, mm
-PAPER = (
-    11.0,
-    24.0,
-    286.0,
-    189.0,
-)  # left, bottom, right, top of the paper on a full page: 55 x 33 large squares
+# left, bottom, right, top of the paper on a full page: 55 x 33 large squares
+PAPER = (11.0, 24.0, 286.0, 189.0)
 HEAD = 21.0  # mm above the paper
 MARGIN = 15.0  # mm left of the traces: calibration pulse and lead names
 QUANTILES = (0.20, 0.99)  # of |heat|: where colour scales are clipped
@@ -72,13 +68,12 @@ class Heat:
     @property
     def colours(self) -> tuple[Colormap, Normalize]:
         """Colour map and norm."""
-        return (SIGNED_CMAP if self.signed else ABSOLUTE_CMAP), heat_norm(
-            self.values, self.signed, QUANTILES
-        )
+        cmap = SIGNED_CMAP if self.signed else ABSOLUTE_CMAP
+        return cmap, heat_norm(self.values, self.signed, QUANTILES)
 
     def cut(self, start: int, stop: int) -> "Heat":
         """Samples start..stop."""
-        return Heat(self.values[start:stop], self.signed, self.name, self.unit, self.note)
+        return replace(self, values=self.values[start:stop])
 
     @property
     def clipped(self) -> str:

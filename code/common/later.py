@@ -40,7 +40,7 @@ class LaterTable(Mapping):
     name: str
 
     def _load(self):
-        return getattr(importlib.import_module(self.module), self.name)
+        return Later(self.module, self.name).load()
 
     def __getitem__(self, key: str) -> object:
         """The entry of a name."""

@@ -106,12 +106,14 @@ def heat_norm(
     magnitude = np.abs(np.asarray(heat, dtype=float))
     magnitude = magnitude[np.isfinite(magnitude)]
     low, high = np.quantile(magnitude, quantiles) if magnitude.size else (0.0, 1.0)
-    high = (
-        high if high > 0 else (magnitude.max() if magnitude.size and magnitude.max() > 0 else 1.0)
-    )
+    if high == 0:  # few samples have any heat, or none has
+        high = magnitude.max() or 1.0
     if signed:
         return Normalize(-high, high, clip=True)
     return Normalize(low if low < high else 0.0, high, clip=True)
+
+
+FAINT = 0.05  # share of a colour scale's largest value: less heat is not drawn
 
 
 def heat_line(
@@ -123,14 +125,13 @@ def heat_line(
     norm: Normalize | None = None,
     width: float = 4.0,
     trace: float = 0.7,
-    faint: float = 0.05,
 ) -> PathCollection:
     """Draw y over x as a thin dark trace on a band coloured by `heat` (same length); returns the
     band, for a colour bar.
 
     `width` of the band and `trace` of the line are in points (trace 0: no line). NaN in y
     interrupts both. Each sample colours the piece from half-way before it to half-way after; where
-    heat is NaN or below `faint` of the scale, the trace stays bare.
+    heat is NaN or below FAINT of the scale, the trace stays bare.
     """
     x, y, heat = (np.asarray(values, dtype=float) for values in (x, y, heat))
     norm = norm or heat_norm(heat, signed=bool((heat < 0).any()))
@@ -145,9 +146,7 @@ def heat_line(
         ),
         axis=1,
     )
-    visible = np.abs(heat) > max(
-        abs(norm.vmin) if norm.vmin > 0 else 0.0, faint * norm.vmax
-    )  # NaN is not
+    visible = np.abs(heat) > max(norm.vmin, FAINT * norm.vmax)  # NaN is not
     drawn = np.isfinite(pieces).all(axis=(1, 2)) & visible
     shades, paths = _by_shade(pieces[drawn], heat[drawn], norm, cmap.N)
     band = PathCollection(
@@ -215,7 +214,7 @@ def ecg_grid(ax: Axes, left: float, bottom: float, right: float, top: float) -> 
         ax.add_collection(LineCollection(lines, colors=colour, linewidths=width, zorder=0))
 
 
-def calibration_pulse(ax: Axes, x: float, y: float, mm_per_mv: float = MM_PER_MV) -> None:
+def calibration_pulse(ax: Axes, x: float, y: float, mm_per_mv: float) -> None:
     """The pulse of 1 mV and 200 ms that says the scale, 7 mm wide from `x`, its foot at `y`."""
     heights = y + mm_per_mv * np.array([0, 0, 1, 1, 0, 0])
     ax.plot([x, x + 1, x + 1, x + 6, x + 6, x + 7], heights, color=INK, linewidth=0.7, zorder=3)
