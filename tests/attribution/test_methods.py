@@ -24,9 +24,9 @@ OPTIONS = {
     "ig": {"steps": 4, "max_steps": 4},
     "occlusion": {"piece": 64},
     "gradient_shap": {"n_samples": 4},
-    "shapley": {"piece": 64, "max_permutations": 4},
-    "kernel_shap": {"piece": 64, "n_samples": 60},
-    "lime": {"piece": 64, "n_samples": 60},
+    "shapley": {"piece": 128, "max_permutations": 2},
+    "kernel_shap": {"piece": 128, "n_samples": 30},
+    "lime": {"piece": 128, "n_samples": 30},
 }
 TARGETS = [0, 4, 2]
 

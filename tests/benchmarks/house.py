@@ -75,6 +75,7 @@ def imported(tree: ast.Module, at_once: bool = False) -> set[str]:
     return set().union(*map(own_modules, statements))
 
 
+@functools.cache
 def imports(at_once: bool = False) -> Graph:
     """Module -> the own modules that it imports."""
     found = {name: imported(tree_of(name), at_once) for name in MODULES}
@@ -201,6 +202,7 @@ def function_lengths(trees: Iterable[ast.AST]) -> list[int]:
     return sorted(found)
 
 
+@functools.cache
 def air() -> dict[str, float]:
     """How dense the code is."""
     sources = [path.read_text(encoding="utf-8") for path in MODULES.values()]

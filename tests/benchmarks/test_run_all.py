@@ -2,7 +2,6 @@
 said.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -27,42 +26,55 @@ def test_the_machine_is_named_with_its_cores():
     assert " cores, Python 3." in run_all.machine()
 
 
-def test_an_unknown_name_is_refused_with_what_is_accepted():
-    done = subprocess.run(
-        [sys.executable, FOLDER / "run_all.py", "nonsense"], capture_output=True, text=True
+def ended(monkeypatch, *words):
+    """The exit code of run_all.py with these words, in this process."""
+    monkeypatch.setattr(sys, "argv", ["run_all.py", *words])
+    with pytest.raises(SystemExit) as end:
+        run_all.main()
+    return end.value.code
+
+
+def test_an_unknown_name_is_refused_with_what_is_accepted(monkeypatch, capsys):
+    assert ended(monkeypatch, "nonsense") == 2
+    accepted = ", ".join(run_all.BENCHMARKS)
+    assert f"unknown benchmark nonsense: accepted are {accepted}" in capsys.readouterr().err
+
+
+def test_real_records_are_asked_for_before_anything_runs(monkeypatch, capsys):
+    assert ended(monkeypatch, "records") == 2
+    said = capsys.readouterr()
+    assert "records: needs --ptbxl" in said.err
+    assert said.out == ""
+
+
+@pytest.fixture
+def of_one_line(monkeypatch, tmp_path):
+    """A benchmark that says one result, or fails where its word is `wrong`."""
+    script = tmp_path / "bench_made.py"
+    script.write_text(
+        "import sys\n"
+        "print('seconds: 3')\n"
+        "print('result: test of a concept, 5 classes | 3, 7, 15 layers | seconds ~ layers^.9')\n"
+        "sys.exit(sys.argv[1] == 'wrong')\n"
     )
-    assert done.returncode == 2
-    assert (
-        f"unknown benchmark nonsense: accepted are {', '.join(run_all.BENCHMARKS)}" in done.stderr
-    )
+    monkeypatch.setattr(run_all, "FOLDER", tmp_path)
+    return script.name
 
 
-def test_real_records_are_asked_for_before_anything_runs():
-    done = subprocess.run(
-        [sys.executable, FOLDER / "run_all.py", "records"], capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert "records: needs --ptbxl" in done.stderr
-    assert done.stdout == ""
-
-
-def test_results_end_in_one_table(monkeypatch, capsys):
-    monkeypatch.setattr(run_all, "BENCHMARKS", {"scaling": "bench_scaling.py layers"})
+def test_results_end_in_one_table(monkeypatch, capsys, of_one_line):
+    monkeypatch.setattr(run_all, "BENCHMARKS", {"made": f"{of_one_line} layers --seeds 3"})
     monkeypatch.setattr(sys, "argv", ["run_all.py"])
     run_all.main()
     table = capsys.readouterr().out.split("|---|---|---|---|\n")[1]
     row = [cell.strip() for cell in table.splitlines()[0].strip("|").split("|")]
     assert row[:2] == ["test of a concept, 5 classes", "3, 7, 15 layers"]
-    assert "seconds ~ layers^" in row[2]
-    assert row[3] == "bench_scaling.py layers"
+    assert row[2:] == ["seconds ~ layers^.9", "bench_made.py layers"]
 
 
-def test_a_failed_benchmark_fails_the_run(monkeypatch, capsys):
-    monkeypatch.setattr(run_all, "BENCHMARKS", {"wrong": "bench_training.py no_such_part"})
-    monkeypatch.setattr(sys, "argv", ["run_all.py"])
-    with pytest.raises(SystemExit, match="failed: wrong"):
-        run_all.main()
-    assert "$ python tests/benchmarks/bench_training.py no_such_part" in capsys.readouterr().out
+def test_a_failed_benchmark_fails_the_run(monkeypatch, capsys, of_one_line):
+    monkeypatch.setattr(run_all, "BENCHMARKS", {"made": f"{of_one_line} wrong"})
+    assert ended(monkeypatch) == "failed: made"
+    assert "$ python tests/benchmarks/bench_made.py wrong" in capsys.readouterr().out
 
 
 @pytest.mark.slow
