@@ -357,9 +357,9 @@ def span(start: np.ndarray, stop: np.ndarray, width: int) -> slice:
     return slice(first, max(int(min(stop[known].max(), width - 1)), first) + 1)
 
 
-def level(beats: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    """Mean of each lead (n, 12) between two positions (n,); NaN where either is."""
-    part = span(start, stop, beats.shape[2])
-    mask = between(start - part.start, stop - part.start, part.stop - part.start)[:, None, :]
-    with np.errstate(invalid="ignore"):
-        return np.where(mask, beats[..., part], 0).sum(axis=2) / mask.sum(axis=2)
+def level(beats: np.ndarray, first: np.ndarray, count: int) -> np.ndarray:
+    """Mean of each lead (n, 12) over `count` samples from `first` (n,) on; NaN where that is."""
+    known = np.isfinite(first)
+    places = np.where(known, first, 0).astype(int)[:, None] + np.arange(count)
+    values = np.take_along_axis(beats, places[:, None], axis=2)
+    return np.where(known[:, None], values.mean(axis=2, dtype=float), np.nan)

@@ -119,7 +119,7 @@ def deflections(beats: np.ndarray, onset: np.ndarray, offset: np.ndarray) -> Def
 
 def onset_level(beats: np.ndarray, onset: np.ndarray) -> np.ndarray:
     """The zero of all amplitudes (n, 12): the level 12 to 6 ms before QRS onset."""
-    return level(beats, onset - 6, onset - 3)
+    return level(beats, onset - 6, 4)
 
 
 def _runs(values):
@@ -206,9 +206,7 @@ def _st(beats, at):
         (80, ("ST", "Amp80ms")),
     ):
         position = at.QRS_off + ms_to_samples(J_DELAY + delay)
-        columns |= _per_lead(
-            *name, level(beats, position - ms_to_samples(2), position + ms_to_samples(2))
-        )
+        columns |= _per_lead(*name, level(beats, position - 1, 3))
     return columns
 
 
