@@ -80,6 +80,28 @@ def cardiosoft(signals, names, rate=500, step=5) -> bytes:
     return text.encode("latin-1")
 
 
+def mortara(signals, names, rate=500, per_mv=400) -> bytes:
+    """Mortara ELI: attributes of CHANNEL, behind the channels of a median beat."""
+
+    def channels(tag, rows, about):
+        return "".join(
+            f'<{tag} {about} NAME="{name}" DATA="{base64.b64encode(row.astype("<i2")).decode()}"/>'
+            for name, row in zip(names, np.asarray(rows), strict=True)
+        )
+
+    form = f'BITS="16" FORMAT="SIGNED" ENCODING="BASE64" UNITS_PER_MV="{per_mv}"'
+    about = f'{form} OFFSET="0" DURATION="{np.shape(signals)[1]}" SAMPLE_FREQ="{rate}"'
+    beat = channels("TYPICAL_CYCLE_CHANNEL", np.full((len(names), 600), 7), "")
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<ECG ACQUISITION_TIME="20200102030405" AGE="64" '
+        'AGE_UNITS="Y"><SUBJECT LAST_NAME="Muster" ID="77" GENDER="F"/>'
+        '<SOURCE MANUFACTURER="MORTARA" MODEL="ELI 250"/>'
+        f'<TYPICAL_CYCLE {form} DURATION="600" SAMPLE_FREQ="{rate}">{beat}</TYPICAL_CYCLE>'
+        f"{channels('CHANNEL', signals, about)}</ECG>"
+    )
+    return text.encode()
+
+
 # ---------------------------------------------------------------- HL7 aECG (PORT_MT020001)
 
 

@@ -23,7 +23,7 @@ ALIASES = {
     "VF": "aVF",
 }
 _PREFIX = re.compile(r"^(MDC[_ ]ECG[_ ]LEAD|ECG|EKG|LEAD|ABLEITUNG|CHANNEL|DERIVATION)[\s_:.-]*")
-_REMARK = re.compile(r"\s*\((EINTHOVEN|GOLDBERGER|WILSON)\)$")
+_REMARK = re.compile(r"\s*(\((EINTHOVEN|GOLDBERGER|WILSON|[MUN]?V)\)|-REF)$")
 # each limb lead as (a, b) with lead = a I + b II (Einthoven 1908, Goldberger 1942)
 LIMB = {
     "I": (1.0, 0.0),

@@ -36,11 +36,11 @@ def read_recording(path: str | Path, asked: Asked = NOTHING) -> Recording:
             f"{path} is a folder: name one recording in it (import_records.py takes all)"
         )
     refuse_other_formats(path)
+    kinds = f"a recording is a WFDB record, or a file that ends in {', '.join(READERS)}"
+    if Path(path).is_file() and suffix not in (".dat", ".hea"):
+        raise UserError(f"{path} is in a format that is not read: save it as csv; {kinds}")
     name = Path(path).with_suffix("") if suffix in (".dat", ".hea") else Path(path)
-    raise UserError(
-        f"{name}.hea does not exist: a recording is a WFDB record, or a file that ends in "
-        f"{', '.join(READERS)}"
-    )
+    raise UserError(f"{name}.hea does not exist: {kinds}")
 
 
 def read_wfdb_recording(path: Path, asked: Asked) -> Recording:

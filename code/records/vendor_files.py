@@ -1,6 +1,6 @@
 """Files of electrocardiographs, through ecgdatakit: Philips XML, GE MUSE XML, HL7 aECG, SCP-ECG,
-DICOM, ISHNE, MFER, EDF, Kardia's JSON; GE CardioSoft's XML by records/cardiosoft.py, BDF by
-records/bdf.py.
+DICOM, ISHNE, MFER, EDF, Mortara's XML, Kardia's JSON; GE CardioSoft's XML by
+records/cardiosoft.py, BDF by records/bdf.py.
 
 Its amplitudes, leads and rates were compared with the files' own numbers on the files named in
 docs/data.md, and with files made from the formats' specifications (tests/made_files.py). What it
@@ -46,11 +46,18 @@ MISLEADING = {  # in a warning of the parser -> why the samples cannot be used
 }
 WORTH_SAYING = (
     *("mismatch", "truncated", "missing sample", "only the first is read", "not loaded"),
-    *("not applied", "ignored", "experimental", "rounded to"),
+    *("not applied", "ignored", "experimental"),
 )
+STARTS = ("start_sample", "LeadTimeOffset", "LeadOffsetFirstSample")  # of SCP-ECG, GE MUSE
 REFERENCE = re.compile(r"[;,]? ?\(?see raw_metadata\[[^]]*\]\)?")
 LISTED = re.compile(r"\[([^],]*),[^]]*\]")
-SKEW_S = 0.001  # channels that begin further apart are not simultaneous
+HEAD_BYTES = 4096
+MOST_WORDS = 200  # letters of a parser's own words in a message
+DECLARED = re.compile(rb"<!--.*?-->|<[?!][^>]*>", re.S)  # before the root of XML
+ROOT = re.compile(rb"\W*<([A-Za-z][\w:.-]{0,60})")
+PACKED = (b"\x1f\x8b", b"PK\x03\x04")
+TIMED = ("dicom_waveform", "hl7_aecg")  # the parser gives whole Hz, but the length in s exactly
+NEAR = 2e-4  # share of a rate that rounded steps of time may be beside a whole number
 NUMBERED = re.compile(r"_\d+$")  # ecgdatakit numbers leads of one name
 BDF_MAGIC = b"\xffBIOSEMI"
 MAGIC = (b"ISHNE1.0", b"0       ", BDF_MAGIC, b"<?xml", b"\xef\xbb\xbf<?xml")
@@ -87,7 +94,7 @@ def read_vendor_recording(path: str | Path, asked: Asked) -> Recording:
 def looks_like_one(path: str | Path) -> bool:
     """Whether a file without a known suffix begins as a vendor's file does."""
     with open(path, "rb") as file:
-        head = file.read(4096)
+        head = file.read(HEAD_BYTES)
     kardia = head.lstrip()[:1] == b"{" and b'"recordedAt"' in head
     scp = head[8:10] == b"\0\0" and head[16:22] == b"SCPECG"
     return (
@@ -107,10 +114,7 @@ def _recording(record, path, asked):
     exact = _exact_rates(record)
     rates = {exact.get(lead.label, float(lead.sampling_rate)) for lead in leads}
     lengths = {len(lead.samples) for lead in leads}
-    starts = {
-        (lead.annotations.get("start_sample"), lead.annotations.get("LeadTimeOffset"))
-        for lead in leads
-    }
+    starts = {tuple(lead.annotations.get(name) for name in STARTS) for lead in leads}
     if len(rates) > 1 or len(lengths) > 1 or len(starts) > 1:
         raise UserError(
             f"{path} has leads of different rates, lengths or starts, which are not read"
@@ -155,7 +159,11 @@ def _check_once(record, path):
 
 def _exact_rates(record):
     """Lead -> Hz, where a file's rate is no whole number."""
-    return dict(record.raw_metadata.get("exact_sampling_rates", {}))
+    if record.source_format not in TIMED or not record.recording.duration:
+        return dict(record.raw_metadata.get("exact_sampling_rates", {}))
+    seconds = record.recording.duration.total_seconds()
+    rates = {lead.label: round(len(lead.samples) / seconds, 3) for lead in record.leads}
+    return {name: rate for name, rate in rates.items() if abs(rate - round(rate)) > NEAR * rate}
 
 
 def _without_faults(values, leads):
@@ -176,22 +184,68 @@ def _parse(path, shown=None):
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            record = FileParser().parse(path)
-            _check_skew(path)
+            record = _parsed(FileParser(), path)
     except (MemoryError, UserError):
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())
-        if "bimodal" in reason:
-            raise UserError(
-                f"{shown} is compressed bimodally, which is not read: write it without, or as HL7 "
-                "aECG, as the C# ECG Toolkit does (sourceforge.net/projects/ecgtoolkit-cs)"
-            ) from None
-        raise UserError(
-            f"{shown} is not a file that is read ({type(error).__name__}: {reason})"
-        ) from None
+        raise UserError(_refusal(error, path, shown)) from None
     _heed([str(one.message) for one in said], shown)
     return record
+
+
+def _parsed(parser, path):
+    """A file's record; of DICOM with the recording before its other groups of channels."""
+    if not _is_dicom(path):
+        return parser.parse(path)
+    from records.dicom_groups import recording_first  # a rare file
+
+    with tempfile.TemporaryDirectory() as folder:
+        return parser.parse(recording_first(path, Path(folder)))
+
+
+def _is_dicom(path):
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _refusal(error, path, shown):
+    """Why a file is not read, in one line of which the parser's own words are a part."""
+    reason = " ".join(str(error).split())
+    if "bimodal" in reason:
+        return (
+            f"{shown} is compressed bimodally, which is not read: write it without, or as HL7 "
+            "aECG, as the C# ECG Toolkit does (sourceforge.net/projects/ecgtoolkit-cs)"
+        )
+    if "EntitiesForbidden" in reason:
+        return (
+            f"{shown} is not a file that is read: it declares entities (<!ENTITY ...>), which "
+            "could name other files; take the <!DOCTYPE ...> out"
+        )
+    if "No parser found" in reason:
+        return _unknown(path, shown)
+    return f"{shown} is not a file that is read ({type(error).__name__}: {_cut(reason)})"
+
+
+def _unknown(path, shown):
+    """What is wrong with a file of which no format is recognised."""
+    with open(path, "rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head:
+        return f"{shown} is empty"
+    if head.startswith(PACKED):
+        return f"{shown} is packed (gzip or zip): unpack it"
+    text = head.replace(b"\0", b"")  # of UTF-16 every second byte
+    if root := ROOT.match(DECLARED.sub(b"", text)):
+        return (
+            f"{shown} is XML of a kind that is not read (<{root[1].decode('latin-1')}>): read are "
+            "HL7 aECG, GE MUSE and CardioSoft, Philips and Mortara"
+        )
+    return f"{shown} is not what its ending says, or of a kind that is not read: save it as csv"
+
+
+def _cut(text):
+    """A text of a length for one line."""
+    return text if len(text) <= MOST_WORDS else f"{text[:MOST_WORDS]}..."
 
 
 def _heed(messages, path):
@@ -208,7 +262,7 @@ def _heed(messages, path):
 def _shorter(message):
     """A parser's warning in one line: of a list the first, nothing of where it keeps the rest."""
     message = REFERENCE.sub("", " ".join(message.split()))
-    return LISTED.sub(r"\1, ...", message)
+    return _cut(LISTED.sub(r"\1, ...", message))
 
 
 def _check_size(path):
@@ -217,39 +271,10 @@ def _check_size(path):
     """
     size = path.stat().st_size
     need_memory(PER_BYTE * size, path, "take a shorter recording")
-    with open(path, "rb") as file:
-        head = file.read(132)
-    if head[128:] != b"DICM":
-        return
-    from pydicom.filereader import read_file_meta_info
-    from pydicom.uid import DeflatedExplicitVRLittleEndian
+    if _is_dicom(path):
+        from records.dicom_groups import check_compression  # a rare file
 
-    try:
-        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
-    except Exception as error:
-        raise UserError(f"{path} is not a file that is read ({type(error).__name__})") from None
-    if syntax == DeflatedExplicitVRLittleEndian:
-        raise UserError(f"{path} is compressed as a whole, which is not unpacked: save it plain")
-
-
-def _check_skew(path):
-    """UserError where the channels of a DICOM group do not begin together (C.10.9.1.4.5)."""
-    import pydicom
-
-    with open(path, "rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return
-    data = pydicom.dcmread(path, force=True, specific_tags=["WaveformSequence"])
-    for group in data.get("WaveformSequence", []):
-        skews = [
-            float(channel.get("ChannelTimeSkew") or 0) + float(channel.get("ChannelOffset") or 0)
-            for channel in group.get("ChannelDefinitionSequence", [])
-        ]
-        if skews and max(skews) - min(skews) > SKEW_S:
-            raise UserError(
-                f"{path} has channels that begin up to {max(skews) - min(skews):g} s apart, which "
-                "are not read"
-            )
+        check_compression(path)
 
 
 def _physical(lead, path):

@@ -29,6 +29,7 @@ INVALID_SAMPLES = {
     "24": -(2**23),
     "32": -(2**31),
 }
+THROUGH_WFDB = ("8", "24", "32", "80", "160", "212", "310", "311", "508", "516", "524")
 MOST_PER_BYTE = 64  # samples that a byte may stand for: FLAC of a line without an ECG
 WIDE = 64  # samples that are summed side by side
 WHOLE_BYTES = 64 << 20  # files up to this size are read whole, so that checksums can be compared
@@ -229,6 +230,9 @@ def _read_through_wfdb(path, header, columns, start, count):
     if not small and not differences:
         first = min(start // per_frame, n_frames)
         last = n_frames if count is None else min(-(-(start + count) // per_frame), n_frames)
+    forms = {header.signals[column].format for column in columns}
+    if unknown := sorted(forms - {*TYPES, *THROUGH_WFDB}):
+        raise RecordError("unreadable", f"{path} is in format {unknown[0]}, which is none of WFDB")
     try:
         record = wfdb.rdrecord(
             str(path),

@@ -92,6 +92,50 @@ def test_a_damaged_record_is_refused_whatever_its_format(tmp_path, form):
         read_recording(path)
 
 
+@pytest.mark.parametrize(("form", "bits"), [("508", 8), ("516", 16), ("524", 24)])
+def test_flac(tmp_path, form, bits):
+    """Formats of compressed signals, at most eight in a file."""
+    soundfile = pytest.importorskip("soundfile")
+    per_mv = {8: 20, 16: 1000, 24: 100_000}[bits]
+    stored, lines = digital(per_mv), []
+    for number, columns in enumerate((range(6), range(6, 12))):
+        part = stored[:, list(columns)] << (32 - bits)
+        name, kind = f"a{number}.dat", "PCM_S8" if bits == 8 else f"PCM_{bits}"
+        soundfile.write(tmp_path / name, part.astype(np.int32), RATE, kind, format="FLAC")
+        lines += [
+            f"{name} {form} {per_mv} {bits} 0 0 {stored[:, k].sum() & 0xFFFF} 0 {LEADS[k]}"
+            for k in columns
+        ]
+    (tmp_path / "a.hea").write_text("\n".join([f"a 12 {RATE} {len(stored)}", *lines]))
+    for asked, there in ((Asked(), SIGNAL), (Asked(start=2, seconds=1), SIGNAL[1000:1500])):
+        assert np.abs(read_recording(tmp_path / "a", asked).signal - there).max() < 0.51 / per_mv
+
+
+@pytest.mark.parametrize("form", ["16+24", "16x1+24"])
+@pytest.mark.parametrize("says", ["the baseline", "the converter's zero"])
+def test_mat_files_of_the_challenges_with_offsets_of_each_lead(tmp_path, form, says):
+    """24 bytes of MATLAB's head, then the leads sample by sample, each about its own zero."""
+    zeros = 100 * np.arange(12) - 300
+    stored = digital(1000) + zeros
+    head = np.array([30, 12, len(stored), 0, 4], "<u4").tobytes() + b"val\0"
+    (tmp_path / "a.mat").write_bytes(head + stored.astype("<i2").tobytes())
+    lines = []
+    for zero, total, name in zip(zeros, stored.sum(axis=0) & 0xFFFF, LEADS, strict=True):
+        gain, about = (f"1000({zero})", 0) if says == "the baseline" else ("1000", zero)
+        lines.append(f"a.mat {form} {gain}/mV 16 {about} 0 {total} 0 {name}")
+    top = f"a 12 {RATE} {len(stored)} 12-May-2020 12:33:59"
+    (tmp_path / "a.hea").write_text("\n".join([top, *lines, "#Age: 74"]))
+    read = read_recording(tmp_path / "a.mat")
+    assert np.abs(read.signal - SIGNAL).max() < 6e-4
+    assert read.facts == {"age": "74"}
+
+
+def test_a_format_that_wfdb_does_not_have_is_named(tmp_path):
+    path = write(tmp_path, lines=[f"a.dat 99 1000/mV 16 0 0 0 0 {name}" for name in LEADS])
+    with pytest.raises(UserError, match="is in format 99, which is none of WFDB"):
+        read_recording(path)
+
+
 GAINS = {
     "baseline": ("1000(300)/mV", 300),
     "uV": ("1(300)/uV", 300),
