@@ -36,7 +36,7 @@ from common.files import UserError, sha256, write_csv
 from common.labels import OWN_TASK, STATEMENTS
 from common.options import MOST_SECONDS, number_up_to, positive_int
 from common.stage import Stage
-from records import cohort_table, importing, label_words, snomed
+from records import array_files, cohort_table, importing, label_words, snomed
 from records.dataset import parse_r_peaks
 from records.layout import DATABASE, write_layout
 from records.ptbxl import write_database, write_statements
@@ -301,7 +301,7 @@ def _in_order(table, source, args):
     """The rows of the table that belong to the source's recordings, in the recordings' order, the
     recordings that have one, and the names of the others.
     """
-    array = Path(args.records).suffix.lower() in (".npy", ".npz", ".mat")
+    array = Path(args.records).suffix.lower() in array_files.SUFFIXES
     if not array and str(table.columns[0]) in source.names:
         raise UserError(
             f"{args.table} has no head, its first line is of the recording {table.columns[0]}: put "

@@ -7,7 +7,9 @@ before anything is written.
 import csv
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -78,6 +80,7 @@ NO = (
     *("0", "0.0", "false", "f", "no", "n", "nein", "non", "neg", "negative", "absent", "falsch"),
     *("faux", "", "nan", "-", "none"),
 )
+ANSWERS = {*YES, *NO}
 SPLITS = {  # a word for a split -> its fold; 0 is dealt to those that neither validate nor test
     **dict.fromkeys(("train", "training", "tr"), 0),
     **dict.fromkeys(("val", "valid", "validation", "dev", "development"), 9),
@@ -246,7 +249,7 @@ def _candidates(table):
     found = []
     for name in table:
         values = set(table[name].astype(str).str.lower())
-        if our_name(name) is None and values & set(YES) and values <= {*YES, *NO}:
+        if our_name(name) is None and values & set(YES) and values <= ANSWERS:
             found.append(str(name))
     return " " + " ".join(found[:20]) if found else ""
 
@@ -263,7 +266,7 @@ def _labels_of_columns(table, where, columns):
                 labels[row] += _names_in(text, name in CPSC_COLUMNS)
             continue
         for row, text in enumerate(texts):
-            if text.lower() not in {*YES, *NO}:
+            if text.lower() not in ANSWERS:
                 raise row_error(
                     where,
                     row,
@@ -284,7 +287,7 @@ def _holds_names(texts):
     """Whether the cells of a column are names of classes, not the yes and no of one; of numbers,
     codes as SPH's 22;23: most are neither.
     """
-    n_binary = sum(text.lower() in {*YES, *NO} for text in texts)
+    n_binary = sum(text.lower() in ANSWERS for text in texts)
     numbers = [text for text in texts if re.fullmatch(r"[-\d.]+", text)]
     return n_binary < len(texts) if len(numbers) < 2 else 2 * n_binary < len(texts)
 
@@ -301,27 +304,26 @@ def deal_folds(patients: np.ndarray, labels: Sequence[Sequence[str]], seed: int)
     Patients with the rarest labels are dealt first, each to the fold that has fewest of them.
     """
     _, patient = np.unique(np.asarray(patients).astype(str), return_inverse=True)
-    members = [set() for _ in range(patient.max() + 1)]
+    labels_of: list[set[str]] = [set() for _ in range(patient.max() + 1)]
     for row, names in enumerate(labels):
-        members[patient[row]].update(names)
-    frequency: dict[str, int] = {}
-    for names in members:
-        for name in names:
-            frequency[name] = frequency.get(name, 0) + 1
+        labels_of[patient[row]].update(names)
+    labels_of = [names or {""} for names in labels_of]  # "": patients without a label, dealt last
+    frequency = Counter(chain.from_iterable(labels_of)) | {"": 10**9}
+    rarest = [min(names, key=lambda name: (frequency[name], name)) for names in labels_of]
     random = np.random.default_rng(seed)
-    tie = random.permutation(len(members))
-    rarest = []
-    for names in members:
-        rarest.append(min(((frequency[name], name) for name in names), default=(10**9, "")))
-    order = sorted(range(len(members)), key=lambda one: (rarest[one], tie[one]))
-    size, held = np.zeros(10), {name: np.zeros(10) for name in [*frequency, ""]}
-    fold_of = np.zeros(len(members), dtype=int)
+    tie = random.permutation(len(labels_of))
+
+    def turn(one: int) -> tuple[int, str, int]:
+        return frequency[rarest[one]], rarest[one], tie[one]
+
+    size, held = np.zeros(10), {name: np.zeros(10) for name in frequency}
+    fold_of = np.zeros(len(labels_of), dtype=int)
     shuffled = random.permutation(10)
-    for one in order:
-        fold = min(shuffled, key=lambda k: (held[rarest[one][1]][k], size[k]))
+    for one in sorted(range(len(labels_of)), key=turn):
+        fold = min(shuffled, key=lambda k: (held[rarest[one]][k], size[k]))
         fold_of[one] = fold + 1
         size[fold] += 1
-        for name in members[one] or {""}:
+        for name in labels_of[one]:
             held[name][fold] += 1
     return fold_of[patient]
 

@@ -90,7 +90,7 @@ def alike(labels: Iterable[Iterable[str]]) -> list[dict[str, int]]:
     the spelling to keep is first: an SCP statement's, else the most frequent one.
     """
     counts = Counter(chain.from_iterable(labels))
-    groups = defaultdict(dict)
+    groups: dict[str, dict[str, int]] = defaultdict(dict)
     for name in sorted(counts, key=lambda name: (name not in STATEMENTS, -counts[name], name)):
         groups[re.sub(r"[\s_-]+", "", name).casefold()][name] = counts[name]
     return [group for group in groups.values() if len(group) > 1]
@@ -113,7 +113,7 @@ def settle_alike(labels: list[list[str]], join: bool) -> list[list[str]]:
     kept = {}
     for group in groups:
         kept |= dict.fromkeys(group, next(iter(group)))
-    return [list(dict.fromkeys(map(lambda name: kept.get(name, name), row))) for row in labels]
+    return [list(dict.fromkeys(kept.get(name, name) for name in row)) for row in labels]
 
 
 def _counted(group):

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.files import UserError, read_npy
+from common.files import UserError
 from common.labels import LEADS
-from records import csv_files, hdf5_files
+from records import array_files, csv_files, hdf5_files
 from records.array_files import largest_array, standard_leads
 from records.readers import READERS, read_recording
 from records.recording import Asked, Columns, Recording, from_columns, refuse_other_formats
@@ -26,8 +26,6 @@ from records.vendor_files import looks_like_one
 from records.wfdb_segments import whole_records
 
 NOTES = ("readme", "license", "copying", "records", "sha256sums", "index", "changelog")
-
-
 BLOCK_SECONDS = 600.0  # of a long recording are read at once
 
 
@@ -183,17 +181,15 @@ def _say_unread(folder, files, headers, parts, others):
 
 def _hdf5(paths, asked):
     """The recordings of one or several HDF5 files, read in blocks."""
-    places, names, opened = [], [], []
+    places, names = [], []
     for path in paths:
         found = hdf5_files.describe(path)
         unit = asked.unit or hdf5_files.find_unit(path, found, asked)
-        opened.append((path, found, unit))
-        places += [(len(opened) - 1, row) for row in range(len(found.ids))]
+        places += [(path, found, unit, row) for row in range(len(found.ids))]
         names += _names_of(path, found, len(paths))
 
     def read(number: int, asked: Asked) -> Recording:
-        part, row = places[number]
-        path, found, unit = opened[part]
+        path, found, unit, row = places[number]
         return next(iter(hdf5_files.read_tracings(path, found, [row], replace(asked, unit=unit))))
 
     return Source(names, read)
@@ -201,7 +197,7 @@ def _hdf5(paths, asked):
 
 def _names_of(path, found, n_files):
     """What a file calls its recordings, else by the file's own name: Shandong's have one each."""
-    if found.named or len(found.ids) > 1 == n_files:
+    if found.named or (n_files == 1 and len(found.ids) > 1):
         return found.ids
     return [path.stem if len(found.ids) == 1 else f"{path.stem}/{number}" for number in found.ids]
 
@@ -210,9 +206,9 @@ def _array(path, asked):
     """(N, T, leads) or (N, leads, T) of one file, in the usual order of the leads, or as
     --lead_names has it.
     """
-    if path.suffix.lower() not in (".npy", ".npz", ".mat"):
+    if path.suffix.lower() not in array_files.SUFFIXES:
         return Source([path.stem], lambda number, asked: read_recording(path, asked))
-    values, said = (read_npy(path, mmap=True), {}) if path.suffix == ".npy" else largest_array(path)
+    values, said = largest_array(path)
     if isinstance(values, StoredArray):
         values = values[0 : len(values)]
     if values.dtype.kind not in "iuf":
