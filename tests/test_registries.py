@@ -33,7 +33,7 @@ MODELS["plain"] = Plain
 ''',
     "common/labels.py": """
 
-LABEL_OF["infarction"] = lambda code, row: {"MI": "INFARCT", "NORM": "NORM"}.get(row[0], "")
+LABEL_OF["infarction"] = lambda code, row: {"MI": "INFARCT", "NORM": "NORM"}.get(row.superclass, "")
 """,
     "ecg/concepts.py": """
 

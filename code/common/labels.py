@@ -5,6 +5,7 @@ Everything that names a class or a lead takes the name and the order from here.
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 WINDOWS = ("windows", "centre_crop")  # what of a record is explained and predicted
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -12,10 +13,21 @@ FOLLOWERS = {"I": ("aVL",), "II": ("III", "aVF")}  # change by the same mV, by E
 COLUMN = "column"  # few leads, for a journal's column
 LAYOUTS = ("12x1", "3x4", COLUMN)  # of leads: one a row; four columns of three, lead II below; few
 
-# PTB-XL's 71 SCP-ECG statements (scp_statements.csv, Wagner et al., Sci Data 7:154, CC BY 4.0):
-# statement -> (superclass, subclass, is a form statement, is a rhythm statement, description).
-# A superclass makes it a diagnostic statement; four are diagnostic and form at once.
-STATEMENTS = {
+
+class Statement(NamedTuple):
+    """One of PTB-XL's SCP-ECG statements. A superclass makes it a diagnostic statement; four are
+    diagnostic and form at once.
+    """
+
+    superclass: str
+    subclass: str
+    is_form: bool
+    is_rhythm: bool
+    description: str
+
+
+# PTB-XL's 71 statements (scp_statements.csv, Wagner et al., Sci Data 7:154, CC BY 4.0)
+_STATEMENTS = {
     "NDT": ("STTC", "STTC", True, False, "non-diagnostic T abnormalities"),
     "NST_": ("STTC", "NST_", True, False, "non-specific ST changes"),
     "DIG": ("STTC", "STTC", True, False, "digitalis-effect"),
@@ -94,23 +106,23 @@ STATEMENTS = {
     "PSVT": ("", "", False, True, "paroxysmal supraventricular tachycardia"),
     "TRIGU": ("", "", False, True, "trigeminal pattern (unknown origin, SV or Ventricular)"),
 }
+STATEMENTS = {code: Statement(*row) for code, row in _STATEMENTS.items()}
 
-
-# classification task -> the label that a statement (its code, its row of STATEMENTS) stands for; ""
-# for none. One entry makes a task.
+# classification task -> the label that a statement (its code, its entry of STATEMENTS) stands for;
+# "" for none. One entry makes a task.
 LABEL_OF = {
-    "superdiagnostic": lambda code, row: row[0],
-    "subdiagnostic": lambda code, row: row[1],
-    "diagnostic": lambda code, row: code if row[0] else "",
-    "form": lambda code, row: code if row[2] else "",
-    "rhythm": lambda code, row: code if row[3] else "",
-    "all": lambda code, row: code,
+    "superdiagnostic": lambda code, statement: statement.superclass,
+    "subdiagnostic": lambda code, statement: statement.subclass,
+    "diagnostic": lambda code, statement: code if statement.superclass else "",
+    "form": lambda code, statement: code if statement.is_form else "",
+    "rhythm": lambda code, statement: code if statement.is_rhythm else "",
+    "all": lambda code, statement: code,
 }
 
 
 def _label_names(label_of):
     """The labels that a task's statements stand for, sorted."""
-    names = {label_of(code, row) for code, row in STATEMENTS.items()}
+    names = {label_of(code, statement) for code, statement in STATEMENTS.items()}
     return sorted(names - {""})
 
 
@@ -126,7 +138,6 @@ REGRESSION_TASKS = {
 
 # task -> label names; the targets of a regression task are the leads.
 TASKS = {**LABEL_MAPPINGS, **{task: list(LEADS) for task in REGRESSION_TASKS}}
-
 
 # A network that was trained elsewhere may have classes of its own: what a checkpoint then calls its
 # task. What is known of SCP statements says nothing about them.
@@ -158,9 +169,9 @@ def superclass(label: str, task: str | None = None) -> str:
     """
     tasks = LABEL_MAPPINGS if task is None else (task,)
     found = set()
-    for code, row in STATEMENTS.items():
+    for code, statement in STATEMENTS.items():
         if any(label in labels_of_statement(code, one) for one in tasks):
-            found.add(row[0])
+            found.add(statement.superclass)
     return found.pop() if len(found) == 1 else ""
 
 
@@ -174,9 +185,9 @@ def associated(pathologies: Sequence[str], label: str, task: str) -> bool:
     HYP covers LVH).
     """
     return any(
-        row[1] in pathologies and label in labels_of_statement(code, task)
-        for code, row in STATEMENTS.items()
-        if row[1]
+        statement.subclass in pathologies and label in labels_of_statement(code, task)
+        for code, statement in STATEMENTS.items()
+        if statement.subclass
     )
 
 

@@ -67,7 +67,7 @@ SEGMENTS = {
 
 
 def _classes():
-    described = {name: statement[4] for name, statement in STATEMENTS.items()}
+    described = {name: statement.description for name, statement in STATEMENTS.items()}
     return {**described, **SUPERCLASSES, **SUBCLASSES}
 
 

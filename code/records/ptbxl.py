@@ -119,15 +119,15 @@ def write_statements(folder: str | Path) -> Path:
     rows = [
         {
             "": code,
-            "description": text,
-            "diagnostic": 1.0 if superclass else np.nan,
-            "form": 1.0 if form else np.nan,
-            "rhythm": 1.0 if rhythm else np.nan,
-            "diagnostic_class": superclass,
-            "diagnostic_subclass": subclass,
-            "SCP-ECG Statement Description": text,
+            "description": statement.description,
+            "diagnostic": 1.0 if statement.superclass else np.nan,
+            "form": 1.0 if statement.is_form else np.nan,
+            "rhythm": 1.0 if statement.is_rhythm else np.nan,
+            "diagnostic_class": statement.superclass,
+            "diagnostic_subclass": statement.subclass,
+            "SCP-ECG Statement Description": statement.description,
         }
-        for code, (superclass, subclass, form, rhythm, text) in STATEMENTS.items()
+        for code, statement in STATEMENTS.items()
     ]
     path = Path(folder) / "scp_statements.csv"
     write_csv(path, pd.DataFrame(rows, columns=["", *STATEMENT_COLUMNS]))
@@ -198,7 +198,7 @@ def counts_as_label(statement: str, likelihood: float, min_likelihood: float) ->
     """Whether a statement counts. The threshold concerns diagnostic statements alone: form and
     rhythm carry none (0).
     """
-    diagnostic = statement in STATEMENTS and bool(STATEMENTS[statement][0])
+    diagnostic = statement in STATEMENTS and bool(STATEMENTS[statement].superclass)
     return not diagnostic or likelihood >= min_likelihood
 
 

@@ -22,10 +22,8 @@ from simulation.truth import FIDUCIALS, beat_fiducials, measure_truth, planted_c
 RATES = tuple(SUFFIX)  # Hz that PTB-XL's folders have
 CHUNK = 250  # records whose noise-free beats are in memory at a time
 SINUS_BY_NAME = ("AFIB", "STACH", "SBRAD")  # statements on the rhythm that stand in place of SR
-LIKELIHOODS, LIKELIHOOD_SHARES = (
-    (100.0, 80.0, 50.0, 35.0, 15.0),
-    (0.75, 0.11, 0.08, 0.01, 0.05),
-)  # as in PTB-XL's first 1,499
+LIKELIHOODS = (100.0, 80.0, 50.0, 35.0, 15.0)
+LIKELIHOOD_SHARES = (0.75, 0.11, 0.08, 0.01, 0.05)  # as in PTB-XL's first 1,499
 
 
 def write_cohort(
@@ -150,17 +148,17 @@ def _paperwork(row):
     """
     random = stream(row["seed"], PAPERWORK, row["ecg_id"])
     codes = statements(row)
-    likelihood = {
-        code: float(random.choice(LIKELIHOODS, p=LIKELIHOOD_SHARES)) if STATEMENTS[code][0] else 0.0
-        for code in codes
-    }
+    likelihood = dict.fromkeys(codes, 0.0)
+    for code in codes:
+        if STATEMENTS[code].superclass:
+            likelihood[code] = float(random.choice(LIKELIHOODS, p=LIKELIHOOD_SHARES))
     height = round(177 - 12 * row["sex"] + 7 * random.standard_normal())
     when = pd.Timestamp("1990-01-01 08:00:00") + pd.Timedelta(
         minutes=int(random.integers(6_000_000))
     )
     return {
         "scp_codes": str(likelihood),
-        "report": ", ".join(STATEMENTS[code][4] for code in codes),
+        "report": ", ".join(STATEMENTS[code].description for code in codes),
         "height": float(height),
         "weight": float(round(25 * (height / 100) ** 2 + 9 * random.standard_normal())),
         "device": "simulated",

@@ -181,7 +181,7 @@ def infarctions(args):
     and simulated.
     """
     table, signals, _ = read_real(args.ptbxl, args.reference)
-    codes = table["codes"].map(lambda found: {STATEMENTS[code][1] for code in found})
+    codes = table["codes"].map(lambda found: {STATEMENTS[code].subclass for code in found})
     plan = make_plan(3 * args.n_records, args.seed)
     simulated = plan.query(
         "severity_IMI > 0 and severity_CLBBB == 0 and severity_LVH == 0"
