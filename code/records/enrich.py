@@ -62,7 +62,6 @@ def enrich(
     sampling_rate: int,
     measure_at: str = "auto",
     published: dict | None = None,
-    progress: bool = True,
 ) -> Enriched:
     """Add R-peaks, measurements, concepts and their sources to the data base's rows.
 
@@ -71,16 +70,13 @@ def enrich(
     published  of `read_published`
     """
     published = published or {}
-    measured, rates, problems = measure(
-        table, signals, data_path, sampling_rate, measure_at, progress
-    )
+    measured, rates, problems = measure(table, signals, data_path, sampling_rate, measure_at)
     ours = "measured at " + rates.astype(str) + " Hz"
     measured, measurement_source = _with_features(measured, published.get("features"), ours)
     n_clipped = clip_amplitudes(measured)
     r_peaks, r_peaks_source = _replaced(measured.pop("r_peaks"), published.get("r_peaks"), ours)
-    measured = measured.astype(np.float64).round(
-        4
-    )  # as the file will have it (0.1 uV): concepts follow from what is stored
+    # as the file will have it (0.1 uV): concepts follow from what is stored
+    measured = measured.astype(np.float64).round(4)
     known = pd.concat([table.drop(columns=measured.columns, errors="ignore"), measured], axis=1)
     concepts, concepts_source = _judged(known, published.get("concepts"), measurement_source)
     sources = pd.DataFrame(
@@ -124,7 +120,6 @@ def measure(
     data_path: Path,
     sampling_rate: int,
     measure_at: str = "auto",
-    progress: bool = True,
 ) -> tuple[pd.DataFrame, pd.Series, list[Problem]]:
     """Measure every record at 100 or 500 Hz; `measure_at` auto takes 500 Hz where that file is
     there.
@@ -135,9 +130,7 @@ def measure(
     """
     rates = _wanted_rates(table, data_path, sampling_rate, measure_at)
     parts, problems = [], []
-    bar = tqdm(
-        total=len(table), desc="measuring", unit=" records", disable=None if progress else True
-    )
+    bar = tqdm(total=len(table), desc="measuring", unit=" records", disable=None)
     for rate in sorted({*rates.tolist(), 100}, reverse=True):
         rows = np.flatnonzero(rates == rate)
         for chunk in (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)):
@@ -145,11 +138,8 @@ def measure(
             problems += bad
             rates[chunk[~kept]] = 100  # a bad 500 Hz file: its turn comes with the 100 Hz ones
             if kept.any():
-                parts.append(
-                    measure_all(values, rate, progress=False).set_axis(
-                        table.index[chunk[kept]], axis=0
-                    )
-                )
+                found = measure_all(values, rate, progress=False)
+                parts.append(found.set_axis(table.index[chunk[kept]], axis=0))
                 bar.update(int(kept.sum()))
     bar.close()
     if problems and measure_at == "500":

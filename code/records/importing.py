@@ -77,7 +77,8 @@ class Written:
 
     kept      numbers in the source of those written, in order;  facts  of each, from its file
     starts    s into its recording of each
-    skipped   name -> why;  resampled, padded  how many;  flags  check -> names it finds fault with
+    skipped   name -> why;  counts  of those `resampled` and `padded`
+    flags     check -> names it finds fault with
     """
 
     sampling_rate: int = 0

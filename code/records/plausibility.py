@@ -86,7 +86,7 @@ class Judged:
     @cached_property
     def spans(self) -> np.ndarray:
         """(n, 12) from the 0.5 to the 99.5 percentile."""
-        return _quantile(self.ordered, 0.995) - _quantile(self.ordered, 0.005)
+        return _spans(self.ordered)
 
     @cached_property
     def centred(self) -> np.ndarray:
@@ -96,11 +96,8 @@ class Judged:
     @cached_property
     def asymmetry(self) -> np.ndarray:
         """(n, 12) from -1 (all downward) to 1 (all upward)."""
-        low, middle, high = (
-            self.ordered[..., 0],
-            _quantile(self.ordered, 0.5),
-            self.ordered[..., -1],
-        )
+        low, high = self.ordered[..., 0], self.ordered[..., -1]
+        middle = _quantile(self.ordered, 0.5)
         return (high + low - 2 * middle) / np.maximum(high - low, 1e-12)
 
     @cached_property
@@ -125,6 +122,11 @@ def _quantile(ordered, share):
     below = int(place)
     above = min(below + 1, ordered.shape[-1] - 1)
     return ordered[..., below] + (ordered[..., above] - ordered[..., below]) * (place - below)
+
+
+def _spans(ordered):
+    """From the 0.5 to the 99.5 percentile along the last axis of sorted values."""
+    return _quantile(ordered, 0.995) - _quantile(ordered, 0.005)
 
 
 def height(spans: np.ndarray) -> np.ndarray:
@@ -193,7 +195,7 @@ def wrong_limb_order(records: Judged) -> np.ndarray:
 def wrong_chest_order(records: Judged) -> np.ndarray:
     """V1 to V6 develop backwards: from like -aVR and upright to unlike it and downward."""
     chest, against = records.centred[:, CHEST_LEADS], -records.centred[:, [ORDER["aVR"]]]
-    rise = _correlation(chest, against) @ STEPS * 1.6
+    rise = correlation(chest, against) @ STEPS * 1.6
     return rise + records.asymmetry[:, CHEST_LEADS] @ STEPS * 1.8 < CHEST
 
 
@@ -263,8 +265,7 @@ def height_of(signal: np.ndarray) -> float:
     """The height of one recording (T, leads) in its own unit, by the leads without gaps."""
     there = signal[:, np.isfinite(signal).all(axis=0)]
     ordered = np.sort(there.T, axis=1)
-    spans = _quantile(ordered, 0.995) - _quantile(ordered, 0.005)
-    return float(height(spans[None])[0])
+    return float(height(_spans(ordered)[None])[0])
 
 
 def check_height(signal: np.ndarray, leads: Sequence[str], unit: str | None, where: object) -> None:
@@ -289,7 +290,7 @@ def check_height(signal: np.ndarray, leads: Sequence[str], unit: str | None, whe
         )
 
 
-def _correlation(a, b):
-    """Over time, of each record and lead (n, leads, T); 0 where one is flat."""
-    size = np.sqrt((a**2).sum(axis=2) * (b**2).sum(axis=2))
-    return (a * b).sum(axis=2) / np.maximum(size, 1e-12)
+def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Along the last axis, time, of what is centred there; 0 where one is flat."""
+    size = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+    return (a * b).sum(axis=-1) / np.maximum(size, 1e-12)

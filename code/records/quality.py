@@ -99,7 +99,7 @@ def limb_reversal(signals: np.ndarray, sampling_rate: int, table: pd.DataFrame) 
     i, ii, v6 = (_centred(signals[..., LEADS.index(lead)]) for lead in ("I", "II", "V6"))
     found = np.zeros(len(signals), dtype=bool)
     for lead, values in (("I", i), ("II", ii)):
-        upside_down = _correlation(values, v6) < OPPOSED
+        upside_down = plausibility.correlation(values, v6) < OPPOSED
         found |= upside_down & (table[f"P_Amp_{lead}"].to_numpy(dtype=float) < -0.02)
     return found
 
@@ -202,12 +202,6 @@ def _at_100(signals, sampling_rate):
     return sum(whole[..., first::step] for first in range(step)) / step
 
 
-def _correlation(a, b):
-    """Of each row; 0 where one is flat."""
-    size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return (a * b).sum(axis=1) / np.maximum(size, 1e-9)
-
-
 # ---------------------------------------------------------------- flags of the explained records
 
 
@@ -255,11 +249,7 @@ def flags_in_words(counts: pd.DataFrame) -> str:
     whole = counts.iloc[0]
     if pd.isna(whole["n_flagged"]):
         return UNAVAILABLE
-    n, n_flagged, counted = (
-        int(whole["n_records"]),
-        int(whole["n_flagged"]),
-        whole[list(FLAGS)].dropna(),
-    )
+    counted = whole[list(FLAGS)].dropna()
     raised = ", ".join(
         f"{flag_in_words(name)} {count:.0f}" for name, count in counted.items() if count
     )
@@ -268,7 +258,8 @@ def flags_in_words(counts: pd.DataFrame) -> str:
         for name, flag in FLAGS.items()
         if name not in counted
     )
-    line = f"{n_flagged} of {n} explained records with a quality flag"
+    n, n_flagged = whole["n_records"], whole["n_flagged"]
+    line = f"{n_flagged:.0f} of {n:.0f} explained records with a quality flag"
     return line + f": {raised}" * bool(raised) + f"; not judged: {blank}" * bool(blank)
 
 

@@ -33,9 +33,7 @@ def made(tmp_path):
 def run(made, addons=None, **options):
     table, signals, folder = made
     published = enrich.read_published(folder, addons)
-    return enrich.enrich(
-        table, signals, folder, 100, published=published, progress=False, **options
-    )
+    return enrich.enrich(table, signals, folder, 100, published=published, **options)
 
 
 def write_features(folder, rows):
