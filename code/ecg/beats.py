@@ -125,15 +125,13 @@ def _per_record(windows, beats, reduce):
     return reduced
 
 
-def group_beat(
-    windows: np.ndarray, low: float = 0.05, high: float = 0.95
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Median over the beats of a group and the band that holds the middle of them: (B, L, ...) ->
-    three (L, ...).
+def group_beat(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Median over the beats of a group and the band that holds the middle 90 % of them:
+    (B, L, ...) -> three (L, ...). ValueError for no beat.
 
     Point by point over all beats of all records, as the paper draws it.
     """
     if len(windows) == 0:
         raise ValueError("a group without a beat has no median beat")
-    lower, median, upper = np.quantile(windows, [low, 0.5, high], axis=0)
+    lower, median, upper = np.quantile(windows, [0.05, 0.5, 0.95], axis=0)
     return median, lower, upper

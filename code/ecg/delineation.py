@@ -116,7 +116,6 @@ def _in_turn(times, end):
     p, qrs, t = (times[WAVES.index(wave)] for wave in WAVES)
     next_begins = np.fmin(p[0, 1:], qrs[0, 1:]) - GAP  # (beats - 1, leads)
     swallowed = t[1, :-1] >= next_begins
-    t[:, :-1][:, swallowed] = np.nan
     t[2, :-1] = np.where(np.isnan(next_begins), t[2, :-1], np.fmin(t[2, :-1], next_begins))
     t[:, :-1][:, swallowed] = np.nan
     t[0] = np.fmax(t[0], qrs[2] + GAP)
@@ -129,14 +128,11 @@ def _in_turn(times, end):
 
 
 def _confidence(waves, found):
-    """Per wave (beats, 12): size / (size + what differs from beat to beat)."""
+    """Of each wave (waves, beats, 12): size / (size + what differs from beat to beat)."""
     noise = _noise(found)
     alone = np.where(found.beats.dominant[0], 1.0, OF_ONE_BEAT)
-    shares = {}
-    for wave in WAVES:
-        size = np.nan_to_num(waves[wave].size)
-        shares[wave] = size / (size + noise + 1e-3) * alone[: len(size), None]
-    return np.stack([shares[wave] for wave in WAVES])
+    sizes = [np.nan_to_num(waves[wave].size) for wave in WAVES]
+    return np.stack([size / (size + noise + 1e-3) * alone[: len(size), None] for size in sizes])
 
 
 def _noise(found):

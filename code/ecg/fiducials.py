@@ -115,10 +115,8 @@ def last_true(condition: np.ndarray, otherwise: int) -> np.ndarray:
 
 QRS_SMOOTHING = 16  # ms
 LOUD_SMOOTHING = 8  # ms (standard deviation) of leads in which noise is loud
-ONSET_SHARE, OFFSET_SHARE = (
-    0.03,
-    0.06,
-)  # of the fastest QRS slope: below it the complex has not begun or is over
+# of the fastest QRS slope: below it the complex has not begun or is over
+ONSET_SHARE, OFFSET_SHARE = 0.03, 0.06
 QRS_HOLD = 16  # ms that it has to stay below
 QRS_REACH = 150, 160  # ms before and after R
 
@@ -152,12 +150,12 @@ def _qrs(speed, fastest, noise):
     """Where QRS begins and ends, two (n,)."""
     time = np.arange(WIDTH) - CENTRE
     before = (
-        _calm(speed < ONSET_SHARE * fastest + noise)
+        calm(speed < ONSET_SHARE * fastest + noise)
         & (time < -ms_to_samples(16))
         & (time > -ms_to_samples(QRS_REACH[0]))
     )
     after = (
-        _calm(speed < OFFSET_SHARE * fastest + noise)
+        calm(speed < OFFSET_SHARE * fastest + noise)
         & (time > ms_to_samples(16))
         & (time < ms_to_samples(QRS_REACH[1]))
     )
@@ -191,9 +189,8 @@ def around_spike(
         sharp, place = _sharp_spike(leads)
         paced, spike = paced | sharp, np.where(sharp, place, spike)
     begins = np.minimum(spike - ms_to_samples(SPIKE_RISES), qrs_on)
-    return np.where(paced, begins, qrs_on), np.where(
-        paced, spike + ms_to_samples(SPIKE_LASTS), qrs_on
-    )
+    ends = spike + ms_to_samples(SPIKE_LASTS)
+    return np.where(paced, begins, qrs_on), np.where(paced, ends, qrs_on)
 
 
 def _sharp_spike(leads):
@@ -231,11 +228,10 @@ def _bend_over(leads, begin, end, step):
     return np.sqrt((bend**2).sum(axis=1))
 
 
-def _calm(below):
-    """Positions in the middle of at least QRS_HOLD of True."""
-    return ndimage.minimum_filter1d(below.astype(np.uint8), ms_to_samples(QRS_HOLD), axis=1).astype(
-        bool
-    )
+def calm(below: np.ndarray) -> np.ndarray:
+    """Positions (n, W) in the middle of at least QRS_HOLD of True."""
+    width = ms_to_samples(QRS_HOLD)
+    return ndimage.minimum_filter1d(below.astype(np.uint8), width, axis=1).astype(bool)
 
 
 def masked(values: np.ndarray, start: np.ndarray, stop: np.ndarray, fill: float) -> np.ndarray:
@@ -304,13 +300,9 @@ T_SHARE = 0.1  # of the wave's size at its peak: where T begins and ends
 P_SHARES = 0.18, 0.16  # the same where P begins and ends
 P_HALF = 30  # ms: no P wave is over sooner after its peak
 P_REACH = 380  # ms before QRS in which P is looked for
-P_FAR = (
-    1.4,
-    1.0,
-    # the further ahead of QRS (as a share of P_REACH), the less a wave is taken for P: it may be
-    # the T
-    # before
-)
+# the further ahead of QRS (as a share of P_REACH), the less a wave is taken for P: it may be the T
+# before
+P_FAR = 1.4, 1.0
 
 
 def _t_wave(slow, speed, qrs_off, rr):

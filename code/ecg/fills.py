@@ -21,9 +21,8 @@ STIFFNESS = 1e6  # of a weight of 1: leaves a millionth of the deflection
 # Einthoven's triangle: unit directions of I, II, III, aVR, aVL, aVF in the frontal plane, and the
 # leads' lengths
 ANGLES = np.deg2rad([0, 60, 120, -150, -30, 90])
-UNIT = torch.tensor(
-    np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1), dtype=torch.float32
-)  # (6, 2)
+DIRECTIONS = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
+UNIT = torch.tensor(DIRECTIONS, dtype=torch.float32)  # (6, 2)
 LENGTH = torch.tensor([1, 1, 1, 3**0.5 / 2, 3**0.5 / 2, 3**0.5 / 2], dtype=torch.float32)[:, None]
 FRONTAL = UNIT * LENGTH  # (6, 2): limb leads = vector @ FRONTAL.T
 FROM_LIMB = torch.linalg.pinv(FRONTAL)  # (2, 6): the vector that fits six limb leads best
@@ -38,14 +37,11 @@ def isoelectric_line(
     A mean over the same samples in all leads keeps Einthoven's law; a record without a silent
     sample gives its mean. `segments` is (n, T, 12, classes), `names` the classes.
     """
-    silent = (
-        segments[..., [names.index(name) for name in SILENT]].sum(axis=-1).mean(axis=-1)
-    )  # (n, T)
-    weight = (silent > 0.5).astype(np.float64)
+    of_silence = segments[..., [names.index(name) for name in SILENT]].sum(axis=-1)  # (n, T, 12)
+    weight = (of_silence.mean(axis=-1) > 0.5).astype(np.float64)
     weight[weight.sum(axis=1) == 0] = 1.0
-    return (np.einsum("ntl,nt->nl", signals, weight) / weight.sum(axis=1, keepdims=True)).astype(
-        np.float32
-    )
+    sums = np.einsum("ntl,nt->nl", signals, weight)
+    return (sums / weight.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def cross_fade(mask: Tensor, ramp: int) -> Tensor:
@@ -81,12 +77,10 @@ def physiological_fill(signals: Tensor, weights: Tensor, line: Tensor) -> Tensor
     A limb lead that is taken away alone takes its share of the other limb leads with it.
     """
     above = signals - line[:, None, :]
-    vector = (
-        above[..., :6].double() @ FROM_LIMB.to(signals.device).double().T
-    )  # double: 1 + K is nearly singular
-    change = (_frontal_rest(vector, weights[..., :6].double()) - vector) @ FRONTAL.to(
-        signals.device
-    ).double().T
+    # double: 1 + K is nearly singular
+    to_vector, to_leads = (part.to(signals.device).double().T for part in (FROM_LIMB, FRONTAL))
+    vector = above[..., :6].double() @ to_vector
+    change = (_frontal_rest(vector, weights[..., :6].double()) - vector) @ to_leads
     limb = signals[..., :6] + change.to(signals.dtype)
     chest = signals[..., 6:] - weights[..., 6:] * above[..., 6:]
     return torch.cat([limb, chest], dim=-1)
@@ -128,9 +122,7 @@ def scale(
     changed = (weights[..., :6] > 0).sum(dim=-1)
     if (changed > 1).any():
         raise ValueError("scale one limb lead at a time: two would contradict each other")
-    vector = (
-        change[..., :6] / LENGTH[:, 0].to(change)
-    ) @ directions  # along the lead's own direction: length kept
-    return torch.cat(
-        [signals[..., :6] + vector @ FRONTAL.to(change).T, (signals + change)[..., 6:]], dim=-1
-    )
+    # along the lead's own direction: length kept
+    vector = (change[..., :6] / LENGTH[:, 0].to(change)) @ directions
+    limb = signals[..., :6] + vector @ FRONTAL.to(change).T
+    return torch.cat([limb, (signals + change)[..., 6:]], dim=-1)

@@ -11,9 +11,11 @@ import numpy as np
 from scipy import ndimage
 
 from ecg.fiducials import (
+    QRS_HOLD,
     Fiducials,
     above_line,
     activity,
+    calm,
     first_true,
     foot,
     last_true,
@@ -41,7 +43,6 @@ T_RISE_RR = 500, 1400  # ms: RR beyond it changes T no further
 P_SHARES = 0.1, 0.25  # of a lead's P at its peak: where it begins and ends
 QRS_SHARES = 0.05, 0.08  # of a lead's fastest QRS slope: below it the complex is not there
 P_REACH, QRS_REACH = 30, 24  # ms by which a lead's mark may lie outside of that over all leads
-QRS_HOLD = 16  # ms that a lead has to stay calm
 
 
 @dataclass(frozen=True)
@@ -113,13 +114,10 @@ def p_waves(slow: np.ndarray, at: Fiducials) -> tuple[np.ndarray, ...]:
     n, count, _ = slow.shape
     alone = slow.reshape(n * count, 1, -1)
     on, off, qrs_on = (np.repeat(values, count) for values in (at.P_on, at.P_off, at.QRS_on))
-    begin, end = (
-        np.maximum(on - ms_to_samples(P_REACH), 0),
-        np.minimum(off + ms_to_samples(P_REACH), qrs_on - ms_to_samples(6)),
-    )
-    height = masked(
-        above_line(alone, begin, end), on + ms_to_samples(10), off - ms_to_samples(10), 0
-    )
+    begin = np.maximum(on - ms_to_samples(P_REACH), 0)
+    end = np.minimum(off + ms_to_samples(P_REACH), qrs_on - ms_to_samples(6))
+    size = above_line(alone, begin, end)
+    height = masked(size, on + ms_to_samples(10), off - ms_to_samples(10), 0)
     peak = height.argmax(axis=1).astype(float)
     speed = activity(alone, ms_to_samples(40))
     onset = foot(alone, speed, peak, np.minimum(begin, peak), P_SHARES[0], ms_to_samples(30))
@@ -139,18 +137,10 @@ def _qrs(leads, at):
     speed = activity(alone, ms_to_samples(16))
     inside = masked(speed, on, off, 0)
     fastest, middle = inside.max(axis=1)[:, None], inside.argmax(axis=1)
-    calm = [
-        ndimage.minimum_filter1d(
-            (speed < share * fastest).astype(np.uint8), ms_to_samples(QRS_HOLD), axis=1
-        )
-        for share in QRS_SHARES
-    ]
-    before = masked(
-        calm[0], on - ms_to_samples(QRS_REACH), np.minimum(middle, on + ms_to_samples(40)), 0
-    ).astype(bool)
-    after = masked(
-        calm[1], np.maximum(middle, off - ms_to_samples(40)), off + ms_to_samples(QRS_REACH), 0
-    ).astype(bool)
+    reach, inner = ms_to_samples(QRS_REACH), ms_to_samples(40)
+    slow, over = (calm(speed < share * fastest) for share in QRS_SHARES)
+    before = masked(slow, on - reach, np.minimum(middle, on + inner), False)
+    after = masked(over, np.maximum(middle, off - inner), off + reach, False)
     onset = np.where(before.any(axis=1), last_true(before, 0) + ms_to_samples(QRS_HOLD / 2), on)
     offset = np.where(
         after.any(axis=1), first_true(after, WIDTH - 1) - ms_to_samples(QRS_HOLD / 2), off

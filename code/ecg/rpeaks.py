@@ -42,19 +42,12 @@ STANDS_OUT = 6.0  # times the record's median activity: beats that do need not b
 BEATS_ALIKE = 0.25  # median correlation between beats over all leads: less is noise
 
 
-def detect_all(signals: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
-    """R-peaks of many records.
-
-    signals        # (N, T, 12) mV
-    sampling_rate  Hz
-
-    Returns N int arrays of sample numbers at `sampling_rate`; empty where nothing beats.
-    """
-    return detect_in(clean(np.asarray(signals)[..., INDEPENDENT]), sampling_rate)
-
-
 def detect_in(leads: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
-    """`detect_all` of leads INDEPENDENT (N, 8, T) without missing samples."""
+    """R-peaks of many records: N int arrays of sample numbers at `sampling_rate` (Hz), empty where
+    nothing beats.
+
+    leads  # (N, 8, T) mV, those of INDEPENDENT without missing samples (`clean`)
+    """
     last = leads.shape[2] - 1
     leads = at_rate(leads, sampling_rate, RATE)  # (N, 8, T at 100 Hz)
     if leads.shape[2] < RATE // 2:  # shorter than half a second: no beat can be told from noise

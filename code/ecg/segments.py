@@ -1,5 +1,5 @@
-"""The 24 soft segments of every time step and lead: downloaded where present, else drawn from our
-fiducials.
+"""The 24 soft segments of every time step and lead: their names, the waves they belong to, and how
+they are drawn from the times of points.
 
 Point classes (P-Onset, R-Peak, ...) are triangles of +-20 ms, the stretches between them take the
 rest: the 24 shares of each time step and lead sum to 1.
@@ -73,18 +73,13 @@ def in_turn(times: np.ndarray) -> np.ndarray:
     t_wave = times[..., POINTS.index("T-Onset") :]
     t_wave[t_wave <= times[..., POINTS.index("QRS-Offset"), None]] = np.nan
     for before, after in itertools.pairwise(times):
-        begins = np.fmin(after[:, POINTS.index("P-Onset")], after[:, POINTS.index("QRS-Onset")])[
-            :, None
-        ]
-        late = before >= begins - HALF_WIDTH / 2
-        late[:, : POINTS.index("T-Onset")] = False
-        offset = POINTS.index("T-Offset")
-        before[:, offset] = np.where(
-            late[:, offset], begins[:, 0] - HALF_WIDTH / 2, before[:, offset]
-        )
-        before[late[:, POINTS.index("T-Peak")], POINTS.index("T-Onset") :] = (
-            np.nan
-        )  # no T is left to be seen
+        begins = np.fmin(after[:, POINTS.index("P-Onset")], after[:, POINTS.index("QRS-Onset")])
+        latest = begins - HALF_WIDTH / 2
+        onset, peak, offset = (POINTS.index(f"T-{side}") for side in ("Onset", "Peak", "Offset"))
+        no_t_is_seen = before[:, peak] >= latest
+        cut_short = before[:, offset] >= latest
+        before[cut_short, offset] = latest[cut_short]
+        before[no_t_is_seen, onset:] = np.nan
     return times
 
 

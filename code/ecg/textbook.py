@@ -6,7 +6,7 @@ import pandas as pd
 
 from ecg.segments import SEGMENTS, WAVES
 
-LIMB_LATERAL, LATERAL = ("I", "aVL"), ("I", "aVL", "V5", "V6")
+LATERAL = ("I", "aVL", "V5", "V6")
 INFERIOR, ANTERIOR = ("II", "III", "aVF"), ("V1", "V2", "V3", "V4")
 
 

@@ -18,17 +18,11 @@ from ecg.median_beat import CENTRE, RATE, between, level, span
 
 SILENT = 0.005  # mV: below it a sample belongs to no deflection
 SMALLEST = 0.018, 10, 0.3  # mV, ms, mV x ms: a deflection has to reach all three to count as a wave
-RINGING = (
-    0.09,
-    11,
-    # share of the R that follows (the overshoot of a sharp cut-off), ms (half a period at 45 Hz):
-    # less
-    # is no r
-)
-OWN_PEAK = (
-    0.03,
-    0.2,
-)  # mV, share: by how much the last wave must stand out from the ST level it ends at
+# share of the R that follows (the overshoot of a sharp cut-off), ms (half a period at 45 Hz): less
+# is no r
+RINGING = 0.09, 11
+# mV, share: by how much the last wave must stand out from the ST level it ends at
+OWN_PEAK = 0.03, 0.2
 QRS_WAVES = ("Q", "R", "S", "Rp", "Sp")  # by number of the run; odd ones are positive
 AXIS_LEADS = ("I", "aVF")  # without them there is no axis
 FROM, TO = CENTRE - int(0.17 * RATE), CENTRE + int(0.18 * RATE)  # no QRS reaches further
@@ -174,7 +168,7 @@ def measure(beats: np.ndarray, at: Fiducials, qrs: Deflections, rr: np.ndarray) 
     columns = {
         **_qrs(qrs),
         **_st(beats, at),
-        **_t_wave(beats, at),
+        **_deflections(beats, at.T_on, at.T_off, "T"),
         **_p_wave(beats, at),
         **_global(beats, at, rr),
     }
@@ -183,30 +177,26 @@ def measure(beats: np.ndarray, at: Fiducials, qrs: Deflections, rr: np.ndarray) 
     return pd.DataFrame(values.astype(np.float32), columns=list(columns))
 
 
-def _per_lead(wave, quantity, values):
+def per_lead(wave: str, quantity: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of the table of measurements, such as R_Amp_V5, from values (n, 12)."""
     return {f"{wave}_{quantity}_{lead}": values[:, i] for i, lead in enumerate(LEADS)}
 
 
 def _qrs(found):
     columns = {}
     for wave in QRS_WAVES:
-        columns |= _per_lead(wave, "Amp", found.amplitude[wave]) | _per_lead(
-            wave, "Dur", found.duration[wave]
-        )
+        columns |= per_lead(wave, "Amp", found.amplitude[wave])
+        columns |= per_lead(wave, "Dur", found.duration[wave])
     return columns
 
 
 def _st(beats, at):
     """Levels at the J-point and 20, 60 and 80 ms after it."""
     columns = {}
-    for delay, name in (
-        (0, ("J", "Amp")),
-        (20, ("ST", "Amp20ms")),
-        (60, ("ST", "Amp60ms")),
-        (80, ("ST", "Amp80ms")),
-    ):
+    for delay in (0, 20, 60, 80):
         position = at.QRS_off + ms_to_samples(J_DELAY + delay)
-        columns |= _per_lead(*name, level(beats, position - 1, 3))
+        wave, quantity = ("ST", f"Amp{delay}ms") if delay else ("J", "Amp")
+        columns |= per_lead(wave, quantity, level(beats, position - 1, 3))
     return columns
 
 
@@ -225,14 +215,10 @@ def _deflections(beats, start, stop, wave):
     positive, negative = values.max(axis=2, initial=0), values.min(axis=2, initial=0)
     larger = np.where(positive >= -negative, positive, negative)
     return (
-        _per_lead(wave, "Amp", larger)
-        | _per_lead(f"{wave}P", "Amp", positive)
-        | _per_lead(f"{wave}N", "Amp", negative)
+        per_lead(wave, "Amp", larger)
+        | per_lead(f"{wave}P", "Amp", positive)
+        | per_lead(f"{wave}N", "Amp", negative)
     )
-
-
-def _t_wave(beats, at):
-    return _deflections(beats, at.T_on, at.T_off, "T")
 
 
 def _p_wave(beats, at):

@@ -3,8 +3,7 @@ import pytest
 
 import ecg
 from ecg import rpeaks
-from ecg.rpeaks import detect_all
-from known_ecg import known_ecg, regular
+from known_ecg import detect_all, known_ecg, regular
 
 
 def positions(signal, sampling_rate):
@@ -85,9 +84,9 @@ def test_records_do_not_influence_each_other():
     signals = np.stack(
         [known_ecg(regular(60)), np.zeros((1000, 12)), 5 * known_ecg(regular(110), noise=0.02)]
     )
-    together = rpeaks.detect_all(signals, 100)
+    together = detect_all(signals, 100)
     for signal, found in zip(signals, together, strict=True):
-        assert np.array_equal(rpeaks.detect_all(signal[None], 100)[0], found)
+        assert np.array_equal(detect_all(signal[None], 100)[0], found)
 
 
 @pytest.mark.parametrize(
