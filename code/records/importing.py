@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from records.stored import leads_there
 MIN_SECONDS = 2.5
 ASIDE = ".importing"  # folder that records are written to first
 RECORD_FILE = re.compile(r"\d{5,}_(lr|hr|\d+)\.(hea|dat)")  # what record_name makes
-CHUNK = 16  # records judged at a time: they stay in the processor's cache
+CHUNK = 16  # records written and judged at a time: they stay in the processor's cache
 
 
 def chosen_leads(names: Sequence[str] | None) -> tuple[str, ...]:
@@ -93,54 +94,92 @@ class Written:
 
 @dataclass
 class Waiting:
-    """Records that are judged together: names, and signals # (CHUNK, T, 12) float32 mV in memory
-    that is used again and again.
+    """Records that are written and judged together: names, ids, and signals # (CHUNK, T, 12)
+    float32 mV in memory that is used again and again.
     """
 
     names: list[str] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
     signals: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
 
-    def add(self, name: str, signal: np.ndarray) -> np.ndarray:
-        """Keep a record (T, 12) until it is judged, and give it back as it is kept; all have one
-        length.
-        """
+    def add(self, name: str, ecg_id: int, signal: np.ndarray) -> None:
+        """Keep a record (T, 12) until it is written; all have one length."""
         if not len(self.signals):
             self.signals = np.empty((CHUNK, *signal.shape), np.float32)
-        kept = self.signals[len(self.names)]
-        kept[:] = signal
+        self.signals[len(self.names)] = signal
         self.names.append(name)
-        return kept
+        self.ids.append(ecg_id)
+
+    def clear(self) -> None:
+        """Forget them."""
+        self.names.clear()
+        self.ids.clear()
+
+
+class Writing:
+    """Writes and judges records in a thread of its own, CHUNK at a time, while the next are read:
+    most of it is the system's and numpy's time, in which Python goes on. Of two sets of records
+    one is filled while the other is written; whatever the threads do, the bytes are the same.
+    """
+
+    def __init__(self, folder: Path, leads: Sequence[str], written: Written):
+        self._folder, self._leads, self._written = folder, leads, written
+        self._filled, self._spare = Waiting(), Waiting()
+        self._pool = ThreadPoolExecutor(1)
+        self._last = None  # the work that the thread was given last
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._pool.shutdown()
+
+    def add(self, name: str, ecg_id: int, signal: np.ndarray) -> None:
+        """Take over a record (T, 12) mV."""
+        self._filled.add(name, ecg_id, signal)
+        if len(self._filled.names) == CHUNK:
+            self._hand_over()
+
+    def finish(self) -> None:
+        """Return when all records are written and judged; raises what went wrong."""
+        self._hand_over()
+        self._wait()
+
+    def _hand_over(self):
+        self._wait()
+        self._last = self._pool.submit(self._work, self._filled)
+        self._filled, self._spare = self._spare, self._filled
+
+    def _wait(self):
+        if self._last is not None:
+            self._last.result()
+
+    def _work(self, waiting):
+        for ecg_id, signal in zip(waiting.ids, waiting.signals, strict=False):
+            _write(self._folder, ecg_id, signal, self._written.sampling_rate, self._leads)
+        _judge(waiting, self._written)
+        waiting.clear()
 
 
 def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted) -> Written:
     """Read, check, bring to one rate and length, and write every recording. They are written aside
     and moved into place at the end: an import that is refused leaves what was there before.
     """
-    written, waiting = Written(wanted.sampling_rate or 0), Waiting()
+    written = Written(wanted.sampling_rate or 0)
     aside = folder / ASIDE
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        for number, name, recording in _recordings(source, wanted):
-            try:
-                if isinstance(recording, UserError):
-                    raise recording
-                signal = _brought(recording, name, wanted, written)
-            except _Dropped:
-                continue
-            except UserError as error:
-                if not wanted.skip_bad:
-                    raise _with_way_out(error, len(source.names)) from None
-                written.skipped[name] = str(error)
-                continue
-            signal = waiting.add(name, spread(signal, wanted.leads))
-            ecg_id = len(written.kept) + 1 if wanted.every else int(ids[number])
-            _write(aside, ecg_id, signal, written.sampling_rate, wanted.leads)
-            written.kept.append(number)
-            written.facts.append(recording.facts)
-            written.starts.append(recording.start)
-            if len(waiting.names) == CHUNK:
-                _judge(waiting, written)
-        _judge(waiting, written)
+        with Writing(aside, wanted.leads, written) as writing:
+            for number, name, recording in _recordings(source, wanted):
+                signal = _tried(recording, name, wanted, written, len(source.names))
+                if signal is None:
+                    continue
+                ecg_id = len(written.kept) + 1 if wanted.every else int(ids[number])
+                writing.add(name, ecg_id, spread(signal, wanted.leads))
+                written.kept.append(number)
+                written.facts.append(recording.facts)
+                written.starts.append(recording.start)
+            writing.finish()
         if not written.kept:
             why = next(iter(written.skipped.values()), "all are shorter than --seconds")
             raise UserError(
@@ -150,6 +189,21 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return written
+
+
+def _tried(recording, name, wanted, written, n_names):
+    """The signal of a recording as `_brought` gives it; None where it is left out, as asked."""
+    try:
+        if isinstance(recording, UserError):
+            raise recording
+        return _brought(recording, name, wanted, written)
+    except _Dropped:
+        return None
+    except UserError as error:
+        if not wanted.skip_bad:
+            raise _with_way_out(error, n_names) from None
+        written.skipped[name] = str(error)
+        return None
 
 
 def _recordings(source, wanted):
@@ -286,7 +340,7 @@ def gain_for(signal: np.ndarray) -> float:
 
 
 def _judge(waiting, written):
-    """Note which of the waiting records raise a flag, and forget them."""
+    """Note which of the waiting records raise a flag."""
     names = waiting.names
     if not names:
         return
@@ -295,7 +349,6 @@ def _judge(waiting, written):
         found = [name for name, flag in zip(names, flags, strict=True) if flag]
         if found:
             written.flags.setdefault(check, []).extend(found)
-    names.clear()
 
 
 def print_summary(written: Written) -> None:

@@ -60,6 +60,7 @@ STATEMENT_COLUMNS = (
     "CDISC Code",
     "DICOM Code",
 )
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # Windows has it
 
 
 def record_name(ecg_id: int, sampling_rate: int) -> str:
@@ -92,20 +93,31 @@ def write_record(
         for first, checksum, lead in zip(samples[0].tolist(), checksums, names, strict=True)
     ]
     data, header = f"{path}.dat", f"{path}.hea"
-    if os.path.isdir(os.path.dirname(path)):
-        _remove(header)  # a record without a header is none, whatever becomes of it
-        _remove(data)  # nothing is written through a link
-    else:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+    _remove(header)  # a record without a header is none, whatever becomes of it
     try:
-        with open(data, "xb") as file:
-            file.write(samples.data)
-        with open(header, "xb") as file:
-            file.write(("\n".join(lines) + "\n").encode())
+        _write_new(data, samples.data.cast("B"))
+        _write_new(header, ("\n".join(lines) + "\n").encode())
     except OSError:
         _remove(data)
         _remove(header)
         raise
+
+
+def _write_new(path, content):
+    """Write a file of its own, instead of one that is there: nothing is written through a link."""
+    try:
+        opened = os.open(path, NEW_FILE, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        opened = os.open(path, NEW_FILE, 0o666)
+    except FileExistsError:
+        os.unlink(path)
+        opened = os.open(path, NEW_FILE, 0o666)
+    try:
+        while content:  # a disk that is full takes a part, and refuses the next
+            content = content[os.write(opened, content) :]
+    finally:
+        os.close(opened)
 
 
 def _remove(path):

@@ -114,10 +114,17 @@ def open_source(
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files of a folder and those in it, in order; rglob takes three times as long."""
-    found = []
-    for base, _, names in os.walk(folder):
-        found += [path for name in names if os.path.isfile(path := os.path.join(base, name))]
+    """All files of a folder and those in it, in order; rglob takes several times as long, because
+    it asks for each file what the folder's list says already.
+    """
+    found, folders = [], [os.fspath(folder)]
+    while folders:
+        try:
+            entries = list(os.scandir(folders.pop()))
+        except OSError:
+            continue  # a folder of somebody else's
+        folders += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        found += [entry.path for entry in entries if entry.is_file()]
     return [Path(path) for path in sorted(found, key=lambda path: path.split(os.sep))]
 
 

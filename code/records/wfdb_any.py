@@ -8,6 +8,7 @@ checksums are compared wherever a signal is read whole.
 
 import os
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,14 @@ from common.files import UserError
 from common.labels import LEADS
 from records.lead_names import check_lead_names, lead_positions
 from records.units import mv_per
-from records.wfdb_header import Header, RecordError, SignalLine, read_header
+from records.wfdb_header import (
+    Header,
+    RecordError,
+    SignalLine,
+    open_file,
+    read_header,
+    size_of,
+)
 
 INVALID_SAMPLE = -32768  # format 16's mark of a missing sample
 TYPES = {"16": "<i2", "61": ">i2"}
@@ -27,6 +35,8 @@ INVALID_SAMPLES = {
     "310": -512,
     "311": -512,
     "24": -(2**23),
+    "508": -128,
+    "524": -(2**23),
     "32": -(2**31),
 }
 THROUGH_WFDB = ("8", "24", "32", "80", "160", "212", "310", "311", "508", "516", "524")
@@ -70,7 +80,8 @@ def record_path(path: str | Path) -> Path | None:
     None where there is no header.
     """
     whole = os.fspath(path)
-    for candidate in (whole, os.path.splitext(whole)[0]):
+    stem, suffix = os.path.splitext(whole)
+    for candidate in (stem,) if suffix == ".hea" else (whole, stem):
         if os.path.basename(candidate) and os.path.isfile(f"{candidate}.hea"):
             return Path(candidate)
     return None
@@ -175,29 +186,47 @@ def _plain_file(path, header, file, members, wanted, start, count):
         raise RecordError("unreadable", f"{data} mixes formats, or shifts signals in time")
     frame = sum(header.signals[k].per_frame for k in members)  # samples
     offset = header.signals[members[0]].offset
-    if not os.path.isfile(data):
-        raise RecordError("data file missing", f"{data} cannot be opened")
-    n_bytes = os.path.getsize(data) - offset
-    n_frames = header.n_frames or n_bytes // (2 * frame)
-    if n_bytes < 2 * frame * n_frames:
-        raise RecordError("truncated", f"{data} holds {n_bytes} bytes of {2 * frame * n_frames}")
     per_frame = header.signals[wanted[0]].per_frame
-    first, last = 0, n_frames
-    if n_bytes > WHOLE_BYTES:
-        first = min(start // per_frame, n_frames)
-        last = n_frames if count is None else min(-(-(start + count) // per_frame), n_frames)
-    digital = np.fromfile(
-        data,
-        dtype=TYPES[formats.pop()],
-        count=(last - first) * frame,
-        offset=offset + 2 * frame * first,
-    ).reshape(last - first, frame)
+    with open_data(data) as opened:
+        n_bytes = size_of(opened) - offset
+        n_frames = header.n_frames or n_bytes // (2 * frame)
+        if n_bytes < 2 * frame * n_frames:
+            raise RecordError(
+                "truncated", f"{data} holds {n_bytes} bytes of {2 * frame * n_frames}"
+            )
+        first, last = 0, n_frames
+        if n_bytes > WHOLE_BYTES:
+            first = min(start // per_frame, n_frames)
+            last = n_frames if count is None else min(-(-(start + count) // per_frame), n_frames)
+        opened.seek(offset + 2 * frame * first)
+        digital = read_numbers(opened, TYPES[formats.pop()], (last - first, frame))
     picked = _signals_of(digital, header, members, wanted)
     if first == 0 and last == n_frames:
         _check_signals(picked, header, wanted)
     skip = start - first * per_frame
     end = None if count is None else skip + count
     return picked[skip:end], n_frames * per_frame
+
+
+def open_data(path: str) -> FileIO:
+    """Open a file of samples; RecordError where that cannot be done."""
+    try:
+        return open_file(path)
+    except OSError:
+        raise RecordError("data file missing", f"{path} cannot be opened") from None
+
+
+def read_numbers(file: FileIO, kind: str, shape: tuple[int, int]) -> np.ndarray:
+    """An array of whole numbers of a `kind` of numpy's, from where the file stands; there must be
+    as many. Fewer calls of the system than numpy.fromfile makes.
+    """
+    numbers = np.empty(shape, kind)
+    left = memoryview(numbers.reshape(-1).view(np.uint8))
+    while left and (n_read := file.readinto(left)):  # above 2 GB in several parts
+        left = left[n_read:]
+    if left:
+        raise RecordError("truncated", f"{file.name} ended while it was read")
+    return numbers
 
 
 def _signals_of(frames, header, members, wanted):

@@ -21,8 +21,8 @@ from records.layout import Layout, read_layout
 from records.lead_names import canonical_lead, spread
 from records.resampling import resample
 from records.stored import Room
-from records.wfdb_any import INVALID_SAMPLE, check_sums, read_wfdb
-from records.wfdb_header import RecordError, lines_and_comments, read_header_bytes
+from records.wfdb_any import INVALID_SAMPLE, check_sums, open_data, read_numbers, read_wfdb
+from records.wfdb_header import RecordError, lines_and_comments, read_header_bytes, size_of
 
 # "<name> <leads> <Hz> <samples>" and "<file> 16 <gain>(<baseline>)/mV <bits> <zero> <first>
 # <checksum> <block> <lead>"
@@ -90,17 +90,11 @@ def _read_plain(
     if not is_inside(file):
         raise RecordError("outside the folder", f"{path}.hea names the data file {file!r}")
     data = f"{os.path.dirname(path)}/{file}"
-    try:
-        if not os.path.isfile(data):  # a pipe would be waited for
-            raise FileNotFoundError(data)
-        digital = np.fromfile(data, dtype="<i2", count=n_samples * len(names))
-    except OSError:
-        raise RecordError("data file missing", f"{data} cannot be opened") from None
-    if len(digital) < n_samples * len(names):
-        raise RecordError(
-            "truncated", f"{data} holds {2 * len(digital)} bytes of {2 * n_samples * len(names)}"
-        )
-    digital = digital.reshape(n_samples, len(names))  # (T, leads)
+    expected = 2 * n_samples * len(names)
+    with open_data(data) as opened:
+        if (n_bytes := size_of(opened)) < expected:
+            raise RecordError("truncated", f"{data} holds {n_bytes} bytes of {expected}")
+        digital = read_numbers(opened, "<i2", (n_samples, len(names)))  # (T, leads)
     check_sums(digital, list(map(int, checksums)), names)
     if (digital == INVALID_SAMPLE).any():
         raise _missing_samples(digital == INVALID_SAMPLE, names)

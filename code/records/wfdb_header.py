@@ -8,6 +8,7 @@ import math
 import os
 import re
 import stat
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,6 +67,7 @@ _SIGNAL = re.compile(
 LARGEST = 2**40  # no count of samples, no number of a converter is larger
 MAX_BYTES = 10_000_000  # of a header
 SEGMENTED = "several segments"  # the kind of error of a record that wfdb_segments.py reads
+NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # Windows has no pipes among files
 DEFAULT_RATE = 250.0  # WFDB's, where a header gives none
 
 
@@ -80,11 +82,28 @@ def read_header(path: str | Path) -> Header:
 
 def read_header_bytes(path: str) -> bytes:
     """The bytes of a header; OSError where there is none, or what is there is no file."""
-    facts = os.stat(path)
-    if not stat.S_ISREG(facts.st_mode):  # a pipe would be waited for
-        raise FileNotFoundError(path)
-    with open(path, "rb") as file:
-        return file.read(min(facts.st_size, MAX_BYTES))  # room is made for as much as is asked for
+    with open_file(path) as file:
+        return file.read(min(size_of(file), MAX_BYTES))  # room is made for as much as is asked for
+
+
+def open_file(path: str) -> FileIO:
+    """Open a file to read its bytes as they are; OSError where there is none, or what is there is
+    no file: a pipe would be waited for.
+    """
+    return open(path, "rb", buffering=0, opener=_opened)
+
+
+def _opened(path, flags):
+    descriptor = os.open(path, flags | NO_WAIT)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise FileNotFoundError(path)
+
+
+def size_of(file: FileIO) -> int:
+    """Bytes of an open file."""
+    return os.fstat(file.fileno()).st_size
 
 
 def lines_and_comments(text: str) -> tuple[list[str], list[str]]:

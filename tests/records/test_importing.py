@@ -1,0 +1,78 @@
+"""Recordings written while the next are read: every record its own, faults said, nothing left."""
+
+import errno
+
+import numpy as np
+import pytest
+
+from common.files import UserError
+from common.labels import LEADS
+from records import importing
+from records.readers import read_recording
+from records.recording import Columns, from_columns
+from records.sources import Source
+from tiny_ptbxl import ecg_like, fitting_limbs
+
+N = 3 * importing.CHUNK + 5
+IDS = np.arange(N)[::-1] + 7  # not in the records' order
+
+
+def signal(number):
+    return fitting_limbs(ecg_like(number, 100) / 1000)
+
+
+def source(bad=()):
+    """N recordings, some of which cannot be read."""
+
+    def read(number, asked):
+        if number in bad:
+            raise UserError(f"recording {number} is damaged")
+        columns = Columns(signal(number), list(LEADS), 100, ["mV"] * 12, {"number": number})
+        return from_columns(columns, f"recording {number}", asked)
+
+    return Source([f"r{number}" for number in range(N)], read)
+
+
+def test_every_record_has_its_own_samples_and_facts(tmp_path):
+    bad = (3, 20)
+    written = importing.write_records(tmp_path, source(bad), IDS, importing.Wanted(skip_bad=True))
+    kept = [number for number in range(N) if number not in bad]
+    assert written.kept == [facts["number"] for facts in written.facts] == kept
+    assert list(written.skipped) == ["r3", "r20"]
+    for number in kept:
+        record = read_recording(tmp_path / f"records100/00000/{IDS[number]:05d}_lr")
+        assert np.abs(record.signal - signal(number)).max() < 6e-4
+    assert len(list(tmp_path.rglob("*.dat"))) == len(kept)
+
+
+def test_flags_are_of_the_records_that_raise_them(tmp_path):
+    def read(number, asked):
+        factor = 1e-3 if number % 10 == 4 else 1  # V taken for mV
+        columns = Columns(factor * signal(number), list(LEADS), 100, ["mV"] * 12)
+        return from_columns(columns, "", asked)
+
+    tall = Source(source().names, read)
+    written = importing.write_records(tmp_path, tall, IDS, importing.Wanted())
+    assert written.flags["unit"] == [f"r{number}" for number in range(4, N, 10)]
+
+
+@pytest.mark.parametrize("at", [0, importing.CHUNK, N - 1])
+def test_a_disk_that_is_full_is_said_and_nothing_is_left(tmp_path, monkeypatch, at):
+    write_record, n_calls = importing.write_record, []
+
+    def full(*arguments):
+        n_calls.append(1)
+        if len(n_calls) > at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_record(*arguments)
+
+    monkeypatch.setattr(importing, "write_record", full)
+    with pytest.raises(OSError, match="No space left"):
+        importing.write_records(tmp_path, source(), IDS, importing.Wanted())
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_a_recording_that_is_refused_ends_the_import(tmp_path):
+    with pytest.raises(UserError, match="recording 40 is damaged; --skip_bad"):
+        importing.write_records(tmp_path, source([40]), IDS, importing.Wanted())
+    assert not list(tmp_path.rglob("*"))
