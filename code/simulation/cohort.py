@@ -7,6 +7,7 @@ sex and severities. So a record can be drawn again exactly, and also without one
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -31,9 +32,8 @@ from simulation.rhythm import DAY, ECTOPY, PATIENT, Hearts, render, stream
 PARAMETERS = "true_parameters.csv"
 SMALLEST_SHARE = 0.03  # rarer statements are raised to this share of the records
 DECOY_SHARE = 0.3
-REPEATED = (
-    0.07  # share of records that are a further one of the same patient (PTB-XL's first 1,499: 105)
-)
+# share of records that are a further one of the same patient (PTB-XL's first 1,499: 105)
+REPEATED = 0.07
 SAME_FINDINGS = 0.8  # a further record shows the same statements
 FROM_PATIENT = 0.9  # share of a heart's variance that is the patient's, the rest is the day's
 OWN_SHARE = 0.33  # of a heart's own QRS that stays under a pattern
@@ -125,11 +125,8 @@ def _age_and_sex(groups, random):
 
 def _severities(cause, n, random):
     """Severities around 1 within the cause's range."""
-    return (
-        reflect(np.exp(0.25 * random.standard_normal(n)), *cause.severity)
-        .clip(*cause.severity)
-        .round(4)
-    )
+    drawn = np.exp(0.25 * random.standard_normal(n))
+    return reflect(drawn, *cause.severity).clip(*cause.severity).round(4)
 
 
 def _folds(stratum, random):
@@ -171,10 +168,8 @@ def _acting(plan):
         if severity.any():
             yield cause, severity
             if cause.fresh:  # undone with its cause
-                yield (
-                    Cause(cause.what, add=cause.fresh.add),
-                    plan[f"fresh_{name}"].to_numpy(float) * (severity > 0),
-                )
+                recent = plan[f"fresh_{name}"].to_numpy(float) * (severity > 0)
+                yield Cause(cause.what, add=cause.fresh.add), recent
 
 
 def _constitution(seed, patient_id, ecg_id):
@@ -254,26 +249,25 @@ ECTOPIC_SITES = {
 }
 
 
+def _ectopic_lead_heights(random):
+    """mV of an early beat's QRS in I, II, V1..V6."""
+    site = np.array(ECTOPIC_SITES[random.choice(list(ECTOPIC_SITES))])
+    size = np.exp(0.2 * random.standard_normal())
+    return site * size + 0.15 * random.standard_normal(8)
+
+
 def _ectopic(beat, plan):
     """Ventricular premature beats of the same hearts: broad, no P wave, T against the QRS."""
     ids = zip(plan["seed"], plan["patient_id"], strict=True)
     draws = [stream(seed, ECTOPY, patient) for seed, patient in ids]
-    main = np.array(
-        [
-            np.array(ECTOPIC_SITES[random.choice(list(ECTOPIC_SITES))])
-            * np.exp(0.2 * random.standard_normal())
-            + 0.15 * random.standard_normal(8)
-            for random in draws
-        ]
-    )
+    main = np.array([_ectopic_lead_heights(random) for random in draws])
     amplitude = np.zeros_like(beat.amplitude)
     rise = np.array([0.08, 0.25, 0.55, 0.85, 1, 0.85, 0.5, 0.2])
     amplitude[:, _QRS] = rise[:, None] * main[:, None]
     for wave, share in zip(T_WAVES, (0.15, 0.5), strict=True):
         amplitude[:, WAVES.index(wave)] = -share * main
-    return beat.changed(
-        amplitude=amplitude, width=np.full_like(beat.width, 1.75), t=np.maximum(beat.t + 55, 240)
-    )
+    width, t = np.full_like(beat.width, 1.75), np.maximum(beat.t + 55, 240)
+    return replace(beat, amplitude=amplitude, width=width, t=t)
 
 
 # ---------------------------------------------------------------- what if

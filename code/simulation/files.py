@@ -32,9 +32,8 @@ def write_cohort(
     """Write everything; returns the paths of the tables."""
     _make_folders(folder, plan, rates, segmentations)
     fiducials, measurements = [], []
-    with tqdm(
-        total=len(plan), desc="simulating", unit="record", disable=len(plan) < 300
-    ) as progress:
+    few = len(plan) < 300
+    with tqdm(total=len(plan), desc="simulating", unit="record", disable=few) as progress:
         for start in range(0, len(plan), CHUNK):
             chunk = plan.iloc[start : start + CHUNK].reset_index(drop=True)
             marks, measured = _write_chunk(folder, chunk, rates, segmentations, progress)
@@ -86,11 +85,8 @@ def _write_chunk(folder, plan, rates, segmentations, progress):
             write_record(folder, record_name(ecg_id, rate), signal, rate)
         times = beat_fiducials(truths, row, rhythm)
         if segmentations:
-            write_npy(
-                folder / SEGMENTATIONS / f"{ecg_id}.npy",
-                segmentation(truths, row, rhythm, times),
-                sync=False,
-            )
+            shares = segmentation(truths, row, rhythm, times)
+            write_npy(folder / SEGMENTATIONS / f"{ecg_id}.npy", shares, sync=False)
         marks.append(_fiducial_rows(ecg_id, times, rhythm))
         progress.update()
     measurements = truths[0].measurements
@@ -126,15 +122,9 @@ def database_table(plan: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFra
     table = plan[["ecg_id", "patient_id", "age", "sex", "strat_fold"]].copy()
     paperwork = pd.DataFrame([_paperwork(row) for row in rows])
     table = pd.concat([table, paperwork], axis=1)
-    table["heart_axis"] = (
-        pd.cut(
-            measurements["QRS_Axis_Global"],
-            [-181, -90, -30, 90, 120, 181],
-            labels=["AXR", "LAD", "MID", "RAD", "ARAD"],
-        )
-        .astype(str)
-        .to_numpy()
-    )
+    names = ["AXR", "LAD", "MID", "RAD", "ARAD"]
+    axis = pd.cut(measurements["QRS_Axis_Global"], [-181, -90, -30, 90, 120, 181], labels=names)
+    table["heart_axis"] = axis.astype(str).to_numpy()
     for rate in RATES:
         table[file_column(rate)] = [record_name(ecg_id, rate) for ecg_id in plan["ecg_id"]]
     for name in DECOYS:
@@ -153,9 +143,8 @@ def _paperwork(row):
         if STATEMENTS[code].superclass:
             likelihood[code] = float(random.choice(LIKELIHOODS, p=LIKELIHOOD_SHARES))
     height = round(177 - 12 * row["sex"] + 7 * random.standard_normal())
-    when = pd.Timestamp("1990-01-01 08:00:00") + pd.Timedelta(
-        minutes=int(random.integers(6_000_000))
-    )
+    later = pd.Timedelta(minutes=int(random.integers(6_000_000)))
+    when = pd.Timestamp("1990-01-01 08:00:00") + later
     return {
         "scp_codes": str(likelihood),
         "report": ", ".join(STATEMENTS[code].description for code in codes),

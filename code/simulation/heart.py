@@ -10,7 +10,7 @@ and T are on the whole. tests/benchmarks/fit_normal_heart.py made it from the no
 of the patients among PTB-XL's first 1,499 records (Wagner et al., CC BY 4.0).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -29,12 +29,9 @@ WAVES = (
     "T2",
     "U",
 )  # TA: the atria's recovery, under PR and QRS
-WINDOW_MS = (
-    -420.0,
-    620.0,
-)  # a beat's waves are nil outside of it (T of a slow heart ends by 600 ms)
-
-
+# a beat's waves are nil outside of it (T of a slow heart ends by 600 ms)
+WINDOW_MS = (-420.0, 620.0)
+STEP_MS = 2.0  # of noise-free beats
 QRS_ONSET_MS = -42.0  # where a QRS of width 1 begins, from the R-peak
 P_HALF_MS = 50.0  # from the onset of a P wave of width 1 to its middle
 
@@ -59,10 +56,6 @@ class Beat:
     def p(self) -> np.ndarray:
         """(n,) ms: middle of the P wave from the R-peak"""
         return QRS_ONSET_MS * self.width - self.pr + P_HALF_MS * self.p_width
-
-    def changed(self, **changes: np.ndarray) -> "Beat":
-        """A copy with some fields replaced."""
-        return replace(self, **changes)
 
 
 # ---------------------------------------------------------------- shapes in time
@@ -104,12 +97,11 @@ def wave_shapes(
     return np.stack(np.broadcast_arrays(*atrial, *ventricular, plateau, *recovery), axis=-1)
 
 
-def template_shapes(beat: Beat, step_ms: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+def template_shapes(beat: Beat) -> tuple[np.ndarray, np.ndarray]:
     """Times (ms from R) and shapes # (n, times, waves) of noise-free beats."""
-    time = np.arange(WINDOW_MS[0], WINDOW_MS[1], step_ms)
-    return time, wave_shapes(
-        time, *(value[:, None] for value in (beat.p, beat.t, beat.width, beat.p_width))
-    )
+    time = np.arange(*WINDOW_MS, STEP_MS)
+    columns = (value[:, None] for value in (beat.p, beat.t, beat.width, beat.p_width))
+    return time, wave_shapes(time, *columns)
 
 
 def sum_of_waves(beat: Beat, shapes: np.ndarray, waves: tuple[str, ...] = WAVES) -> np.ndarray:
@@ -135,11 +127,8 @@ def digitise(independent: np.ndarray) -> np.ndarray:
 
 # ---------------------------------------------------------------- normal hearts
 
-GROUPS = {
-    "P": ("P1", "P2", "TA"),
-    "QRS": QRS,
-    "T": ("ST", "T1", "T2", "U"),
-}  # waves that are tall or small together
+# waves that are tall or small together
+GROUPS = {"P": ("P1", "P2", "TA"), "QRS": QRS, "T": ("ST", "T1", "T2", "U")}
 
 
 @cache
@@ -150,10 +139,8 @@ def _normal_table():
     table = pd.read_csv(Path(__file__).with_name("heart_normal.csv")).set_index(["wave", "lead"])
     waves = table.loc[pd.MultiIndex.from_product([WAVES, INDEPENDENT])]
     sizes = table.loc[[(group, "size") for group in GROUPS]]
-    fixed, factors = (
-        ["mean", "per_decade", "female", "rest"],
-        [column for column in table if column.startswith("factor_")],
-    )
+    fixed = ["mean", "per_decade", "female", "rest"]
+    factors = [column for column in table if column.startswith("factor_")]
     return {
         "fixed": waves[fixed].to_numpy().T.reshape(-1, len(WAVES), len(INDEPENDENT)),
         "factors": waves[factors].to_numpy().T.reshape(-1, len(WAVES), len(INDEPENDENT)),
@@ -199,10 +186,7 @@ TIMING = {
     "width": (0.997, 0.004, -0.007, -0.061, 0.10),
 }
 RR_MS = (872.0, 0.145, -0.04)  # median, spread of its logarithm, women - men of its logarithm
-RR_RANGE = (
-    600.0,
-    1080.0,
-)  # sinus rhythm at 56-100 beats a minute; faster and slower ones are causes
+RR_RANGE = (600.0, 1080.0)  # sinus rhythm at 56-100 a minute; faster and slower ones are causes
 
 
 def normal_beat(

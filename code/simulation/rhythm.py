@@ -64,9 +64,8 @@ def make_rhythm(hearts: Hearts, row: int, seed: int, ecg_id: int) -> Rhythm:
     steady, irregular = random.standard_normal((2, MAX_BEATS))
     lead_swing, jitter = random.standard_normal(8), random.standard_normal((MAX_BEATS, 8))
     sinus_swing = 0.03 * abs(random.standard_normal())  # breathing moves the sinus rate too
-    places = random.permutation([2000, 4500, 7000]) + random.uniform(
-        0, 1200, 3
-    )  # ms at which a beat may come early
+    # ms at which a beat may come early
+    places = random.permutation([2000, 4500, 7000]) + random.uniform(0, 1200, 3)
     breath = np.sin(2 * np.pi * (np.arange(MAX_BEATS) * rr / breath_ms + breath_start))
     interval = rr * (1 + sinus_swing * breath + 0.008 * steady)
     if hearts.severity["fibrillation"][row] > 0:
@@ -108,12 +107,9 @@ def render_clean(
         _beats_of(beat, row, rhythm, rhythm.ectopic == kind, sampling_rate)
         for kind, beat in ((False, hearts.normal), (True, hearts.ectopic))
     )
-    fibrillation = hearts.severity["fibrillation"][row]
-    return (
-        signal + fibrillation * fibrillatory_waves(seed, ecg_id, sampling_rate)
-        if fibrillation
-        else signal
-    )
+    if fibrillation := hearts.severity["fibrillation"][row]:
+        signal = signal + fibrillation * fibrillatory_waves(seed, ecg_id, sampling_rate)
+    return signal
 
 
 def _beats_of(beat: Beat, row, rhythm, chosen, sampling_rate):
@@ -140,11 +136,8 @@ def _seconds(sampling_rate):
 def fibrillatory_waves(seed: int, ecg_id: int, sampling_rate: int) -> np.ndarray:
     """# (T, 8) mV: waves of 5-8 Hz that wax and wane, largest in V1, then II."""
     random = stream(seed, FIBRILLATION, ecg_id)
-    rate, drift, size = (
-        random.uniform(5, 8),
-        random.uniform(0.3, 0.9),
-        np.exp(0.35 * random.standard_normal()),
-    )
+    rate, drift = random.uniform(5, 8), random.uniform(0.3, 0.9)
+    size = np.exp(0.35 * random.standard_normal())
     phase = random.random(3)
     seconds = _seconds(sampling_rate)
     turn = rate * seconds + 0.35 * np.sin(2 * np.pi * (drift * seconds + phase[0])) + phase[1]
@@ -161,24 +154,17 @@ def noise(seed: int, ecg_id: int, sampling_rate: int) -> np.ndarray:
     .001-.004 mV in V1-V6, baseline .02-.13 mV.
     """
     random = stream(seed, NOISE, ecg_id)
-    size = np.concatenate(
-        [
-            0.0085
-            * np.exp(0.85 * random.standard_normal())
-            * np.exp(0.3 * random.standard_normal(2)),
-            0.0032
-            * np.exp(0.5 * random.standard_normal())
-            * np.exp(0.2 * random.standard_normal(6)),
-        ]
-    )
+
+    def size_of(typical: float, spread: float, spread_of_leads: float, n_leads: int) -> np.ndarray:
+        whole = typical * np.exp(spread * random.standard_normal())
+        return whole * np.exp(spread_of_leads * random.standard_normal(n_leads))
+
+    size = np.concatenate([size_of(0.0085, 0.85, 0.3, 2), size_of(0.0032, 0.5, 0.2, 6)])
     muscle = random.standard_normal((SECONDS * 500, 8)) * np.minimum(size, 0.06)
-    frequency, phase = (
-        np.array([0.06, 0.13, 0.25, 0.4]) * random.uniform(0.7, 1.3, 4),
-        random.random((4, 8)),
-    )
-    height = (
-        0.034 * np.exp(0.65 * random.standard_normal()) * np.array([1.0, 0.7, 0.6, 0.2])[:, None]
-    )
+    frequency = np.array([0.06, 0.13, 0.25, 0.4]) * random.uniform(0.7, 1.3, 4)
+    phase = random.random((4, 8))
+    share = np.array([1.0, 0.7, 0.6, 0.2])[:, None]
+    height = 0.034 * np.exp(0.65 * random.standard_normal()) * share
     height = height * random.uniform(0.5, 1.5, 8)
     mains = 0.002 * np.exp(0.8 * random.standard_normal()) * random.uniform(0.3, 1, 8)
     if sampling_rate == 100:
@@ -200,9 +186,10 @@ def artefacts(hearts: Hearts, row: int, seed: int, ecg_id: int, sampling_rate: i
     seconds = _seconds(sampling_rate)
     step = np.where(seconds >= at, np.exp(-np.clip(seconds - at, 0, None) / 1.6), 0.0)
     tremor = np.sin(2 * np.pi * 11 * seconds) * np.exp(-0.5 * ((seconds - begin - 0.75) / 0.5) ** 2)
-    return hearts.severity["step"][row] * side * np.outer(
-        step, (0, 0, 0.35, 0.25, 0.15, 0, 0, 0)
-    ) + hearts.severity["tremor"][row] * np.outer(tremor, (0.06, 0.05, 0, 0, 0, 0, 0, 0))
+    steps = np.outer(step, (0, 0, 0.35, 0.25, 0.15, 0, 0, 0))
+    tremors = np.outer(tremor, (0.06, 0.05, 0, 0, 0, 0, 0, 0))
+    severity = hearts.severity
+    return severity["step"][row] * side * steps + severity["tremor"][row] * tremors
 
 
 def render(
@@ -211,7 +198,6 @@ def render(
     """One record as # (T, 12) int16 uV, and its beats."""
     rhythm = make_rhythm(hearts, row, seed, ecg_id)
     signal = render_clean(hearts, row, rhythm, seed, ecg_id, sampling_rate)
-    signal += noise(seed, ecg_id, sampling_rate) + artefacts(
-        hearts, row, seed, ecg_id, sampling_rate
-    )
+    unwanted = artefacts(hearts, row, seed, ecg_id, sampling_rate)
+    signal += noise(seed, ecg_id, sampling_rate) + unwanted
     return digitise(signal), rhythm

@@ -11,19 +11,17 @@ import pandas as pd
 
 from common.labels import LEADS
 from ecg.segments import SEGMENTS, draw_bytes
+from ecg.waves import per_lead
 from simulation.causes import CAUSES, DECOYS, P_WAVES, T_WAVES
 from simulation.cohort import make_hearts, severity_column
 from simulation.heart import QRS, Beat, sum_of_waves, template_shapes, twelve_leads
-from simulation.rhythm import Hearts, Rhythm, artefacts, make_rhythm, render_clean
+from simulation.rhythm import SECONDS, Hearts, Rhythm, artefacts, make_rhythm, render_clean
 
 FIDUCIALS = ("P_on", "P_peak", "P_off", "QRS_on", "R_peak", "QRS_off", "T_on", "T_peak", "T_off")
 SMALLEST_MV = 0.02  # a smaller deflection is no wave
 
-VISIBLE = {
-    "P": 0.07,
-    "QRS": 0.01,
-    "T": 0.07,
-}  # a wave begins and ends where its vector has this share of its largest length
+# a wave begins and ends where its vector has this share of its largest length
+VISIBLE = {"P": 0.07, "QRS": 0.01, "T": 0.07}
 J_DELAY_MS = 10.0
 
 
@@ -59,17 +57,12 @@ def measure_truth(beat: Beat) -> Truth:
     beat_level = whole - _at(time, whole, qrs_on)[:, None]
     peaks, amplitudes = _qrs_peaks(time, beat_level, qrs_on, qrs_off)
     table = {}
-    for w, wave in enumerate("QRS"):
-        table |= {f"{wave}_Amp_{lead}": amplitudes[:, k, w] for k, lead in enumerate(LEADS)}
-    table |= {
-        f"Rp_Amp_{lead}": late
-        for lead, late in zip(LEADS, _late_r(time, parts["QRS"], beat.width).T, strict=True)
-    }
-    table |= _deflections("P", beat_level, time, p_on, p_off) | _deflections(
-        "T", beat_level, time, t_on, t_off
-    )
-    at_j = _at(time, beat_level, qrs_off)
-    table |= {f"J_Amp_{lead}": at_j[:, k] for k, lead in enumerate(LEADS)}
+    for number, wave in enumerate("QRS"):
+        table |= per_lead(wave, "Amp", amplitudes[..., number])
+    table |= per_lead("Rp", "Amp", _late_r(time, parts["QRS"], beat.width))
+    table |= _deflections("P", beat_level, time, p_on, p_off)
+    table |= _deflections("T", beat_level, time, t_on, t_off)
+    table |= per_lead("J", "Amp", _at(time, beat_level, qrs_off))
     table |= {
         "QRS_Dur_Global": qrs_off - qrs_on,
         "PR_Int_Global": qrs_on - p_on,
@@ -134,7 +127,7 @@ def _deflections(name, beat, time, onset, offset):
     larger = np.where(up >= -down, up, down)
     table = {}
     for kind, values in ((name, larger), (f"{name}P", up), (f"{name}N", down)):
-        table |= {f"{kind}_Amp_{lead}": values[:, k] for k, lead in enumerate(LEADS)}
+        table |= per_lead(kind, "Amp", values)
     return table
 
 
@@ -165,16 +158,13 @@ def beat_fiducials(truths: tuple[Truth, Truth], row: int, rhythm: Rhythm) -> np.
 
 
 def segmentation(
-    truths: tuple[Truth, Truth],
-    row: int,
-    rhythm: Rhythm,
-    fiducials: np.ndarray,
-    n_samples: int = 1000,
-    step_ms: float = 10.0,
+    truths: tuple[Truth, Truth], row: int, rhythm: Rhythm, fiducials: np.ndarray
 ) -> np.ndarray:
-    """Soft segments (n_samples, 12, 24) of one record as uint8 that sum to 255 (ecg.segments)."""
+    """Soft segments (1000, 12, 24) of one record at 100 Hz as uint8 that sum to 255
+    (ecg.segments).
+    """
     times = _events(truths, row, rhythm, fiducials) / 1000
-    return draw_bytes(times, n_samples, 1000 / step_ms)
+    return draw_bytes(times, SECONDS * 100, 100)
 
 
 def _events(truths, row, rhythm, fiducials):
@@ -216,15 +206,11 @@ PLANTED_TIMES = {
 MOST_RECORDS = 20  # per cause: with more, means move by a few hundredths of a mV
 SMALLEST_CHANGE_MV = 0.025  # less than this is no planted change
 SMALLEST_CHANGE_MS = 4.0
-LOCAL = (
-    "ectopic",
-    "step",
-    "tremor",
-)  # overlays that fill a small part of their record: only that part counts
-
-
-CORE = 0.25  # of a cause's largest mean absolute change: limb leads are sums of each other,
-# so that small changes are everywhere
+# overlays that fill a small part of their record: only that part counts
+LOCAL = ("ectopic", "step", "tremor")
+# of a cause's largest mean absolute change: limb leads are sums of each other, so that small
+# changes are everywhere
+CORE = 0.25
 
 
 def planted_causes(plan: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -237,32 +223,22 @@ def planted_causes(plan: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     changes, times = [], []
     for name, cause in {**CAUSES, **DECOYS}.items():
-        plan_of = plan[plan[severity_column(name)] > 0].head(MOST_RECORDS).reset_index(drop=True)
-        if len(plan_of):
-            having, lacking = (
-                make_hearts(plan_of),
-                make_hearts(plan_of.assign(**{severity_column(name): 0.0})),
+        column = severity_column(name)
+        plan_of = plan[plan[column] > 0].head(MOST_RECORDS).reset_index(drop=True)
+        n = len(plan_of)
+        if not n:
+            continue
+        having, lacking = make_hearts(plan_of), make_hearts(plan_of.assign(**{column: 0.0}))
+        signed, size = _cells(plan_of, having, lacking, cause.overlay in LOCAL)
+        for cell in map(tuple, np.argwhere(size >= SMALLEST_CHANGE_MV)):
+            place = LEADS[cell[0]], SEGMENTS[cell[1]]
+            changes.append(
+                (name, *place, round(signed[cell], 4), round(size[cell], 4), n, cause.what)
             )
-            signed, size = _cells(plan_of, having, lacking, cause.overlay in LOCAL)
-            changes += [
-                (
-                    name,
-                    LEADS[lead],
-                    SEGMENTS[segment],
-                    round(signed[lead, segment], 4),
-                    round(size[lead, segment], 4),
-                    len(plan_of),
-                    cause.what,
-                )
-                for lead, segment in np.argwhere(size >= SMALLEST_CHANGE_MV)
-            ]
-            times += [
-                (name, quantity, round(change, 1), len(plan_of))
-                for quantity, change in _times(having, lacking).items()
-            ]
-    return pd.DataFrame(changes, columns=PLANTED_COLUMNS), pd.DataFrame(
-        times, columns=["label", "quantity", "effect", "n_records"]
-    )
+        for quantity, change in _times(having, lacking).items():
+            times.append((name, quantity, round(change, 1), n))
+    planted_times = pd.DataFrame(times, columns=["label", "quantity", "effect", "n_records"])
+    return pd.DataFrame(changes, columns=PLANTED_COLUMNS), planted_times
 
 
 def planted_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -321,15 +297,11 @@ def _difference(having: Hearts, lacking: Hearts, row, rhythm, seed, ecg_id):
     """# (1000, 12) mV: one record with the cause minus without it, beat on beat (the rhythm with it
     in both).
     """
+    without = _as_ectopic(rhythm, lacking.severity["ectopic"][row] > 0)
     sides = []
-    for hearts, beats in (
-        (having, rhythm),
-        (lacking, _as_ectopic(rhythm, lacking.severity["ectopic"][row] > 0)),
-    ):
-        clean = render_clean(hearts, row, beats, seed, ecg_id, 100) + artefacts(
-            hearts, row, seed, ecg_id, 100
-        )
-        sides.append(twelve_leads(clean))
+    for hearts, beats in ((having, rhythm), (lacking, without)):
+        clean = render_clean(hearts, row, beats, seed, ecg_id, 100)
+        sides.append(twelve_leads(clean + artefacts(hearts, row, seed, ecg_id, 100)))
     return sides[0] - sides[1]
 
 

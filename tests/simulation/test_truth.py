@@ -1,5 +1,7 @@
 """Fiducials, measurements and segmentations of simulated hearts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -108,7 +110,7 @@ def test_a_qs_complex_has_no_r_and_no_s(plan):
         -0.5 * ((np.arange(8) - 3.5) / 1.5) ** 2
     )  # V1 is one downward wave
     amplitude[:, qrs, 0] = 0.5 * np.exp(-0.5 * ((np.arange(8) - 3.5) / 1.5) ** 2)
-    truth = measure_truth(hearts.normal.changed(amplitude=amplitude))
+    truth = measure_truth(replace(hearts.normal, amplitude=amplitude))
     v1, lead_i = LEADS.index("V1"), LEADS.index("I")
     assert np.isfinite(truth.peaks[0, v1]).tolist() == [True, False, False]
     assert np.isfinite(truth.peaks[0, lead_i]).tolist() == [False, True, False]
