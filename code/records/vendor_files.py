@@ -114,7 +114,7 @@ def _recording(record, path, asked):
     exact = _exact_rates(record)
     rates = {exact.get(lead.label, float(lead.sampling_rate)) for lead in leads}
     lengths = {len(lead.samples) for lead in leads}
-    starts = {tuple(lead.annotations.get(name) for name in STARTS) for lead in leads}
+    starts = {_start(lead) for lead in leads}
     if len(rates) > 1 or len(lengths) > 1 or len(starts) > 1:
         raise UserError(
             f"{path} has leads of different rates, lengths or starts, which are not read"
@@ -132,6 +132,11 @@ def _recording(record, path, asked):
         _facts(record),
     )
     return from_columns(columns, path, replace(asked, lead_names=None))
+
+
+def _start(lead):
+    """What a file says of when a lead begins."""
+    return tuple(map(lead.annotations.get, STARTS))
 
 
 def _chosen(record, path, asked):
