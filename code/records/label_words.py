@@ -113,7 +113,11 @@ def settle_alike(labels: list[list[str]], join: bool) -> list[list[str]]:
     kept = {}
     for group in groups:
         kept |= dict.fromkeys(group, next(iter(group)))
-    return [list(dict.fromkeys(kept.get(name, name) for name in row)) for row in labels]
+    return [_renamed(row, kept) for row in labels]
+
+
+def _renamed(names, kept):
+    return list(dict.fromkeys(kept.get(name, name) for name in names))
 
 
 def _counted(group):
@@ -123,13 +127,15 @@ def _counted(group):
 def translated(labels: list[list[str]]) -> list[list[str]]:
     """With SNOMED CT codes as SCP statements, where some of the numbers are known codes."""
     known = snomed.mapping()
-    plain = [
-        [re.sub(r"\.0$", "", name) if name[:1].isdigit() else name for name in row]
-        for row in labels
-    ]
-    if not any(name in known for row in plain for name in row):
+    plain = [list(map(_whole_number, row)) for row in labels]
+    if known.keys().isdisjoint(set().union(*plain)):
         return labels
     return [_statements(row) for row in plain]
+
+
+def _whole_number(name):
+    """A code that a table gives as 426783006.0 without its decimal."""
+    return re.sub(r"\.0$", "", name) if name[:1].isdigit() else name
 
 
 def _statements(names):
