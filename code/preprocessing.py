@@ -157,9 +157,9 @@ def check_unchanged(stage: Stage) -> None:
 
 def input_tables(args: argparse.Namespace, data_path: Path) -> list[Path]:
     """The tables that results are made from, as far as they are there."""
-    names = (DATABASE, FEATURES, tasks.FILE, LAYOUT_FILE)
+    paths = [data_path / name for name in (DATABASE, FEATURES, tasks.FILE, LAYOUT_FILE)]
     addons = addon_files(args.addons).values() if args.addons else ()
-    return [path for path in (*(data_path / name for name in names), *addons) if path.is_file()]
+    return [path for path in (*paths, *addons) if path.is_file()]
 
 
 def settings(args: argparse.Namespace, data_path: Path, folder: Path) -> dict:

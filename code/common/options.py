@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable
+from itertools import chain
 
 from common.labels import TASKS, WINDOWS
 
@@ -308,8 +309,5 @@ FROM_THE_MODEL = {
 
 # spellings of the options that say where things lie and what computes, and nothing of what is
 # computed
-PLACES = {
-    spelling
-    for name in ("model_path", "data_path", "output_path", "gpu", "device", "threads")
-    for spelling in SHARED_OPTIONS[name][0]
-}
+_OF_PLACES = ("model_path", "data_path", "output_path", "gpu", "device", "threads")
+PLACES = set(chain.from_iterable(SHARED_OPTIONS[name][0] for name in _OF_PLACES))
