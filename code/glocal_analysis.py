@@ -92,7 +92,12 @@ def get_args_parser() -> StageParser:
         "strategy",
         "window",
         "control",
-        methods={"default": ["saliency"], "help": methods_in_words()},
+        methods={
+            "default": ["saliency"],
+            "help": f"{methods_in_words()} (default: saliency, the paper's; a group's map is of "
+            "sizes, and those of methods that multiply by the signal lie where the voltage is, in "
+            "untrained networks too)",
+        },
         strategy={
             "choices": tuple(STRATEGIES),
             "default": "true_positives",

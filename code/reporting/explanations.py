@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from common.files import read_csv
-from common.words import method_in_words
+from common.words import CONTROLS, method_in_words
 from records.dataset import TABLE
 from records.quality import FLAGS, flag_in_words, flags_of
 from reporting.fragments import caption_of, columns_of, quality_lines
-from reporting.local import viewed_records, why_first
+from reporting.local import STANDINGS, checked, viewed_records, why_first
 from reporting.page import (
     details,
     figure,
@@ -157,12 +157,26 @@ def _flagged(run, ecg_ids):
             )
 
 
+def _placed_before(run, mapped):
+    """Which method the run's checks place first, where the groups are not mapped by it."""
+    first = next((name for name in checked(run) if name not in CONTROLS), None)
+    if first is None or first in mapped:
+        return
+    names = ", ".join(method_in_words(name) for name in mapped if name not in CONTROLS)
+    yield paragraph(
+        f"The checks of this network's methods place {method_in_words(first)} first ({STANDINGS}); "
+        f"these maps are of {names}. glocal_analysis.py --methods {first} maps the groups by it.",
+        "soft",
+    )
+
+
 def glocal(run: Run) -> Iterator[Markup]:
     """Maps of the groups, their densest cells, the scorecard."""
     segments = run.csv("glocal/segments.csv")
     if segments is None:
         return
     yield from quality_lines(run, "glocal")
+    yield from _placed_before(run, segments["method"].unique())
     yield from (figure(picture, caption_of(picture)) for picture in run.files("glocal/groups*.png"))
     top = segments[segments["rank"] <= 5].sort_values(["pathology", "method", "rank"])
     columns = ["pathology", "method", "rank", "lead", "segment", "density", "low", "high", "share"]

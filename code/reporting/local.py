@@ -110,7 +110,7 @@ def in_order(run: Run, methods: Mapping[str, tuple[dict, int]]) -> list[str]:
     """Methods (name -> stored arrays and row) as they are shown: those that speak of leads first,
     in the order of the run's checks, else of UNCHECKED, else of the glossary; controls last.
     """
-    orders = (_checked(run), UNCHECKED, list(METHODS))
+    orders = (checked(run), UNCHECKED, list(METHODS))
 
     def place(name):
         arrays, _ = methods[name]
@@ -121,7 +121,7 @@ def in_order(run: Run, methods: Mapping[str, tuple[dict, int]]) -> list[str]:
     return sorted(methods, key=place)
 
 
-def _checked(run):
+def checked(run: Run) -> list[str]:
     """Methods in the order in which the run's checks place them."""
     table = run.csv(STANDINGS)
     return [] if table is None else list(table["method"])
@@ -137,7 +137,7 @@ def why_first(run: Run, record: ViewedRecord) -> str:
     if len(shown) < 2:
         return ""
     start = f"Shown first is {method_in_words(shown[0])}"
-    if shown[0] in _checked(run):
+    if shown[0] in checked(run):
         return (
             f"{start}, which the checks of this network's methods place before the others that are "
             f"here and speak of single leads ({STANDINGS})."
@@ -164,7 +164,8 @@ def _viewed_map(pathology, method, arrays, row):
         )
     elif "standard_error" in arrays:
         largest = float(np.nanmax(arrays["standard_error"][row]))
-        note += f" Shares, summing up; standard error of a sample's share at most {largest:.4f}."
+        note += f" Shares, summing up; standard error of a sample's share at most {largest:.4f}"
+        note += ", in some share more than was wanted." if arrays["missed"][row] else "."
     elif "gap" in arrays:
         note += f" The map misses it by {abs(float(arrays['gap'][row])):.3f}."
     values = arrays["attributions"][row]

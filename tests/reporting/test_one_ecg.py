@@ -9,6 +9,7 @@ import pytest
 
 from known_ecg import known_ecg, regular
 from networks.seeds import runs_beside
+from reporting.explanations import _placed_before
 from reporting.local import AS_TEXT, STANDINGS, condensed, in_order, why_first
 from reporting.one_ecg import (
     all_classes,
@@ -206,6 +207,22 @@ def test_the_order_of_maps_is_that_of_the_checks_else_of_what_adds_up(tmp_path):
     record = SimpleNamespace(maps=[ViewedMap("AMI", name, None, True, "") for name in order])
     assert "LRP, which the checks of this network's methods place before" in why_first(run, record)
     assert why_first(run, SimpleNamespace(maps=record.maps[:1])) == ""
+
+
+@pytest.mark.parametrize(
+    ("mapped", "said"), [(["saliency"], True), (["saliency", "lrp"], False), ([], True)]
+)
+def test_groups_that_are_not_mapped_by_what_the_checks_place_first_say_so(tmp_path, mapped, said):
+    (tmp_path / "sanity").mkdir()
+    ranked = pd.DataFrame({"method": ["input_magnitude", "lrp", "saliency"]})
+    ranked.to_csv(tmp_path / STANDINGS, index=False)
+    words = " ".join(map(str, _placed_before(Run(tmp_path, None), [*mapped, "random"])))
+    assert ("place LRP first" in words) == said
+    assert ("--methods lrp" in words) == said
+
+
+def test_groups_of_a_network_whose_methods_were_not_checked_say_nothing(tmp_path):
+    assert not list(_placed_before(Run(tmp_path, None), ["saliency"]))
 
 
 @pytest.mark.parametrize(("simulated", "said"), [(True, True), (False, False)])
