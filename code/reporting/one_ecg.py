@@ -11,6 +11,7 @@ from common.files import read_csv, write_csv, write_text
 from common.labels import LEADS
 from common.words import SEGMENTS, class_in_words, method_in_words, probability_in_words
 from ecg import measure
+from ecg.fiducials import IRREGULAR
 from ecg.waves import AXIS_LEADS
 from networks.checkpoints import ModelInfo
 from records.dataset import Dataset
@@ -32,12 +33,16 @@ LIMITS = {
     "QTc": ("QT interval corrected by Fridericia", "ms", 360, 450),
     "QRS_Axis_Global": ("QRS axis", "degrees", -30, 90),
 }
+NO_P = "no P wave found"
+FEWEST_INTERVALS = 4  # between beats, below which their regularity is not judged
 PREDICTION, NOTES, PAGE = "prediction.csv", "notes.csv", "ecg.html"
 NEIGHBOURS, TURNED = "neighbours.csv", "counterfactuals.csv"
 
 
 def measurements(signal: np.ndarray, sampling_rate: int) -> pd.DataFrame:
-    """Intervals and axis of one record (T, 12) in mV beside the normal limits of adults."""
+    """Rhythm, intervals and axis of one record (T, 12) in mV, beside the normal limits of adults
+    where there are such.
+    """
     found = measure(signal, sampling_rate)
     rr = found["RR_Mean_Global"]
     found["heart_rate"] = 60_000 / rr
@@ -57,7 +62,26 @@ def measurements(signal: np.ndarray, sampling_rate: int) -> pd.DataFrame:
         )
         for name, (words, unit, low, high) in LIMITS.items()
     ]
+    names = [row[0] for row in rows]
+    pr = names.index(LIMITS["PR_Int_Global"][0])
+    if np.isfinite(found["QRS_Dur_Global"]) and not np.isfinite(found["PR_Int_Global"]):
+        rows[pr] = (rows[pr][0], NO_P, *rows[pr][2:])
+    rows.insert(1, _rhythm(found["r_peaks"]))
     return pd.DataFrame(rows, columns=["what", "value", "normal in adults", "note"])
+
+
+def _rhythm(r_peaks):
+    """The line on RR intervals, of R-peaks in samples at 100 Hz (text): irregular where they
+    typically change by more than IRREGULAR from one to the next, whatever the pattern.
+    """
+    peaks = np.array(r_peaks.split(), dtype=int)
+    gaps = 10 * np.diff(peaks)
+    if len(gaps) < FEWEST_INTERVALS:
+        return ("RR intervals", "not measurable", "", "")
+    change = float(np.median(np.abs(np.diff(gaps))) / np.median(gaps))
+    note = "irregular" if change > IRREGULAR else "steady"
+    value = f"{gaps.min()} to {gaps.max()} ms"
+    return ("RR intervals", value, "", f"{note}: {100 * change:.0f} % from one to the next")
 
 
 def _number(value, unit):
@@ -343,11 +367,15 @@ def _cell_in_words(row, for_and_against):
 def measured_in_words(notes: pd.DataFrame) -> tuple[str, str]:
     """(sentence, kind): which measurements lie outside their normal limits."""
     outside = notes[notes["note"].isin(("below", "above"))]
-    blank = list(notes.loc[notes["value"] == "not measurable", "what"])
     parts = [
         f"{row.what} {row.value} ({row.note} {row.normal})"
         for row in outside.rename(columns={"normal in adults": "normal"}).itertuples()
     ]
+    irregular = notes[notes["note"].str.startswith("irregular")]
+    parts += [f"beats come irregularly ({row.what} {row.value})" for row in irregular.itertuples()]
+    blank = list(notes.loc[notes["value"] == "not measurable", "what"])
+    if (notes["value"] == NO_P).any():
+        parts.append(NO_P)
     text = f"{named(parts)}." if parts else "within the normal limits of adults."
     if blank:
         text = f"{text if parts else ''} Not measurable: {named(blank)}.".strip()
@@ -382,7 +410,8 @@ def all_classes(run: Run, folder: Path) -> Markup:
     if strange.any():
         names = list(prediction.loc[strange, "class"])
         few = f"{len(names)} class{'es' * (len(names) != 1)}"
-        text = f"The network saw no ECG of {few} in training: its numbers for them mean nothing."
+        them = "it" if len(names) == 1 else "them"
+        text = f"The network saw no ECG of {few} in training: its numbers for {them} mean nothing."
         parts += [
             paragraph(text, "soft"),
             details(f"What it puts out for {few} it never saw", table(prediction[strange])),

@@ -1,6 +1,7 @@
 """One ECG on one page: measurements against an ECG that was drawn, sentences, refusals."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from networks.seeds import runs_beside
 from reporting.explanations import _placed_before
 from reporting.local import AS_TEXT, STANDINGS, condensed, in_order, why_first
 from reporting.one_ecg import (
+    NO_P,
     all_classes,
     doubt_in_words,
     how_sure,
@@ -31,7 +33,8 @@ def test_intervals_are_those_that_were_drawn(rate):
     signal = known_ecg(regular(75, 10.0, 500), rate, 10.0)
     found = measurements(signal, rate).set_index("what")
     assert found.loc["heart rate", "value"] == "75 per minute"
-    assert found["note"].isin(["within", "below", "above"]).all()
+    assert found.drop("RR intervals")["note"].isin(["within", "below", "above"]).all()
+    assert found.loc["RR intervals", "note"].startswith("steady: ")
     assert found.loc["heart rate", "note"] == "within"
 
 
@@ -41,6 +44,35 @@ def test_a_fast_heart_is_above_and_silence_is_not_measurable():
     silent = measurements(np.zeros((1000, 12)), 100)
     assert (silent["value"] == "not measurable").all()
     assert (silent["note"] == "").all()
+
+
+def test_fibrillation_is_told_by_its_rhythm_and_the_missing_p_wave():
+    gaps = np.array([610, 880, 740, 1010, 650, 930, 700, 1060, 620, 900, 760])
+    signal = known_ecg(400 + np.cumsum(gaps), without=("P",), noise=0.005)
+    noted = measurements(signal, 100)
+    found = noted.set_index("what")
+    assert found.loc["PR interval", "value"] == NO_P
+    value, note = found.loc["RR intervals", ["value", "note"]]
+    assert re.fullmatch(r"irregular: [23]\d % from one to the next", note)
+    shortest, longest = map(int, re.fullmatch(r"(\d+) to (\d+) ms", value).groups())
+    assert (shortest, longest) == pytest.approx((620, 1060), abs=10)
+    text, kind = measured_in_words(noted)
+    assert f"beats come irregularly (RR intervals {value})" in text
+    assert NO_P in text
+    assert "Not measurable" not in text
+    assert kind == "warn"
+
+
+def test_few_slow_beats_of_fibrillation_are_not_called_steady():
+    gaps = np.array([1380, 1070, 1350, 1480, 1440, 1540])  # every second one is much like the last
+    signal = known_ecg(400 + np.cumsum([0, *gaps]), without=("P",), noise=0.005)
+    found = measurements(signal, 100).set_index("what")
+    assert found.loc["RR intervals", "note"].startswith("irregular: ")
+
+
+def test_two_beats_have_no_rhythm():
+    found = measurements(known_ecg([500, 1300], seconds=2.5), 100).set_index("what")
+    assert found.loc["RR intervals", ["value", "note"]].tolist() == ["not measurable", ""]
 
 
 def test_the_sentence_names_what_is_above_its_threshold_else_the_most_probable():
