@@ -43,7 +43,7 @@ from records.ptbxl import write_database, write_statements
 from records.recording import Asked
 from records.resampling import check_rate
 from records.sources import Source, files_below, open_source
-from records.tasks import task_of_labels, write_tasks
+from records.tasks import Task, task_of_labels, write_tasks
 
 FIRST = {
     DATABASE: "one row per recording, as in PTB-XL",
@@ -480,7 +480,7 @@ def make(
     if written.skipped:
         write_csv(folder / "skipped_imports.csv", importing.skipped_table(written))
     own = sorted(set().union(*labels) - set(STATEMENTS))
-    write_tasks(folder, {OWN_TASK: task_of_labels(OWN_TASK, labels)} if any(labels) else {})
+    write_tasks(folder, own_task(table, labels, args))
     write_layout(
         folder,
         rate,
@@ -505,6 +505,26 @@ def make(
         "flags": {check: len(names) for check, names in written.flags.items()},
         "labels": dict(Counter(itertools.chain.from_iterable(labels))),
     }
+
+
+def own_task(
+    table: pd.DataFrame, labels: list[list[str]], args: argparse.Namespace
+) -> dict[str, Task]:
+    """The task of all labels that occur; says how many records answer no to all of them."""
+    if not any(labels):
+        return {}
+    task = task_of_labels(OWN_TASK, labels)
+    if args.table is None or args.label_annotations:
+        return {OWN_TASK: task}
+    asked = cohort_table.answered_classes(table, args.label_columns or ())
+    answered = tuple(name for name in asked if name in task.classes)
+    n_none = sum(not row for row in labels)
+    if answered and n_none:
+        print(
+            f"{n_none} recordings say no to all of {', '.join(answered)}: they count as records "
+            "without these"
+        )
+    return {OWN_TASK: task._replace(answered=answered)}
 
 
 def label_source(args: argparse.Namespace) -> str:

@@ -13,6 +13,7 @@ from common.files import UserError
 from common.labels import LEADS
 from conftest import run_script
 from records import cohort_table, snomed
+from records.dataset import load_dataset
 from records.tasks import read_tasks
 from records.wfdb_segments import whole_records
 from tiny_ptbxl import ecg_like, fitting_limbs, header
@@ -269,3 +270,45 @@ def test_segments_of_a_record_are_no_records_of_their_own(tmp_path):
     assert whole_records(headers) == [folder / "whole.hea"]
     (folder / "whole.hea").unlink()
     assert whole_records(headers[:2]) == headers[:2]
+
+
+# ---------------------------------------------------------------- what a 0 says
+
+
+def answers(folder, **columns):
+    """Six recordings with a table of these columns, imported and preprocessed."""
+    signals = np.stack([fitting_limbs(ecg_like(number, 100) / 1000) for number in range(6)])
+    np.save(folder / "a.npy", signals.astype(np.float32))
+    pd.DataFrame(columns).to_csv(folder / "a.csv", index=False)
+    said = run_script(
+        *("import_records.py", "--signals", folder / "a.npy", "--table", folder / "a.csv"),
+        *("--signal_rate", 100, "--output_path", folder / "out"),
+        *([] if "labels" in columns else ["--label_columns", *columns]),
+    ).stdout
+    run_script("preprocessing.py", "--data_path", folder / "out", "--output_path", folder / "made")
+    return said, load_dataset(folder / "made", "own"), load_dataset(folder / "made", "all")
+
+
+def test_columns_of_0_and_1_answer_for_records_that_have_none(tmp_path):
+    """As CODE-test: most of its records have none of its six classes, and are negatives of all."""
+    said, own, everything = answers(tmp_path, AF=[1, 0, 0, 0, 0, 1], Thing=[0, 0, 1, 0, 0, 0])
+    assert "3 recordings say no to all of AFIB, Thing" in said
+    assert own.labelled.all()
+    assert own.labels.sum() == 3
+    assert everything.labelled.all()  # AFIB is one of its classes
+    assert not load_dataset(tmp_path / "made", "superdiagnostic").labelled.any()
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"labels": ["AFIB", "", "Thing", "", "", "AFIB"]},
+        {"AF": [1, "", 0, 0, 0, 1], "Thing": [0, "", 1, "", 0, 0]},
+        {"AF": ["x", "", "", "", "", "x"], "Thing": ["", "", "x", "", "", ""]},
+    ],
+)
+def test_a_blank_is_no_answer(tmp_path, columns):
+    said, own, everything = answers(tmp_path, **columns)
+    assert "say no to all" not in said
+    assert own.labelled.sum() == 3
+    assert everything.labelled.sum() == 2

@@ -379,7 +379,7 @@ def test(args: argparse.Namespace, device: torch.device) -> Outcome | None:
     folder, facts = place.run, place.facts
     if other:  # all of it was unseen, and what came of the model's own test stays
         folder = external.results_folder(place.run, args.data_path)
-        described = external.describe(facts, info, part, args.data_path)
+        described = external.describe(facts, info, part, args)
         facts = {**facts, "external": described}
         if distributed.is_main():
             print(external.in_words(described))

@@ -81,6 +81,7 @@ NO = (
     *("faux", "", "nan", "-", "none"),
 )
 ANSWERS = {*YES, *NO}
+BLANKS = {"", "nan", "none"}  # read as no, but perhaps nobody looked
 SPLITS = {  # a word for a split -> its fold; 0 is dealt to those that neither validate nor test
     **dict.fromkeys(("train", "training", "tr"), 0),
     **dict.fromkeys(("val", "valid", "validation", "dev", "development"), 9),
@@ -219,6 +220,22 @@ def read_labels(table: pd.DataFrame, where: object, columns: Sequence[str] = ())
         "NORM, IMI, LVH, SR, or any others); or name columns of 0 and 1, or of names, with "
         f"--label_columns{_candidates(table)}"
     )
+
+
+def answered_classes(table: pd.DataFrame, columns: Sequence[str] = ()) -> list[str]:
+    """Classes that every row says yes or no to in a column of their own, of those that
+    `read_labels` reads: a row without any of them is known to have none. A blank is no answer.
+    """
+    chosen = whole_names(columns, table)
+    if not chosen and "labels" not in table:
+        chosen = [name for name in CODE_LABELS if name in table]
+    answered: dict[str, None] = {}
+    for name in chosen:
+        words = table[name].astype(str).str.strip().str.lower()
+        if name not in CPSC_COLUMNS and words.isin(ANSWERS - BLANKS).all():
+            [classes] = label_words.translated([[CODE_LABELS.get(name, name)]])
+            answered |= dict.fromkeys(classes)
+    return list(answered)
 
 
 def _column_of_names(table):

@@ -47,8 +47,8 @@ class Dataset:
     sampling_rate  Hz
     task           name of the task or None; then `labels` and `labelled` are None too
     labels         # (N, classes) 0/1, or (N, 12) mV for a regression task (NaN where not measured)
-    labelled       # (N,) bool: the record has at least one label of the task (regression: all 12
-                   values)
+    labelled       # (N,) bool: the record has at least one label of the task, or says no to its
+                   classes (`answered` in tasks.json); of a regression task all 12 values
     path           the folder it was read from
     label_names    names of the label columns, in their order (() without a task)
     unknown        those of label_names that the data set says nothing of: their columns are 0
@@ -359,7 +359,7 @@ def rows_digest(table: pd.DataFrame) -> str:
 
 
 def load_labels(data_path: Path, task: str, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of a task and the mask of the records that have any."""
+    """Labels of a task and the mask of the records that have any, or that say no to all."""
     classes = classes_of(data_path, task)
     if task in REGRESSION_TASKS:
         return _amplitudes(task, table)
@@ -372,7 +372,9 @@ def load_labels(data_path: Path, task: str, table: pd.DataFrame) -> tuple[np.nda
     labels = read_array(path)
     if labels.shape != (len(table), len(classes)):
         raise UserError(f"{path} is {labels.shape}, expected {(len(table), len(classes))}: {HINT}")
-    return labels.astype(int, copy=False), labels.any(axis=1)
+    answered = [set(one.answered) for one in own_tasks(data_path).values()]
+    asked = not set(classes).isdisjoint(set().union(*answered))
+    return labels.astype(int, copy=False), labels.any(axis=1) | asked
 
 
 def label_columns(

@@ -18,11 +18,16 @@ FILE = "tasks.json"
 
 
 class Task(NamedTuple):
-    """Classes in the order of the columns, and the superclass of those that have one."""
+    """Classes in the order of the columns, and the superclass of those that have one.
+
+    answered  classes that every record says yes or no to: one without any of them is known to have
+              none, which is more than that nobody wrote one down
+    """
 
     name: str
     classes: tuple[str, ...]
     superclass: dict[str, str]
+    answered: tuple[str, ...] = ()
 
 
 def read_tasks(folder: str | Path) -> dict[str, Task]:
@@ -38,6 +43,7 @@ def own_tasks(folder: str | Path) -> dict[str, Task]:
     for name, entry in (read_json(path) if path.is_file() else {}).items():
         said = entry if isinstance(entry, dict) else {}
         classes, above = said.get("classes"), said.get("superclass") or {}
+        answered = said.get("answered") or []
         fine = (
             isinstance(classes, list)
             and len(classes) == len(set(map(str, classes))) > 0
@@ -45,13 +51,15 @@ def own_tasks(folder: str | Path) -> dict[str, Task]:
             and slug(name) == name
             and name not in TASKS
             and isinstance(above, dict)
+            and isinstance(answered, list)
+            and all(label in classes for label in answered)
         )
         if not fine:
             raise UserError(
                 f"{path}: task {name!r} needs a name of its own and `classes`, a list of distinct "
                 "names"
             )
-        found[name] = Task(name, tuple(classes), above)
+        found[name] = Task(name, tuple(classes), above, tuple(answered))
     return found
 
 
@@ -66,7 +74,11 @@ def write_tasks(folder: str | Path, tasks: dict[str, Task]) -> Path:
     """Write tasks.json."""
     path = Path(folder) / FILE
     content = {
-        name: {"classes": list(task.classes), "superclass": task.superclass}
+        name: {
+            "classes": list(task.classes),
+            "superclass": task.superclass,
+            **({"answered": list(task.answered)} if task.answered else {}),
+        }
         for name, task in tasks.items()
     }
     write_json(path, content)

@@ -99,7 +99,7 @@ def _external(run):
         entries = metrics["windows"]["per_class_auc"]
         yield paragraph(
             f"External test on {told['data_set']}: {told['records']} records of "
-            f"{told['patients']} patients have a label of the task, "
+            f"{told['patients']} patients are tested, "
             f"{len(told['classes_compared'])} classes are in common. "
             + ". ".join(line[:1].upper() + line[1:] for line in told["differences"])
             + "."
