@@ -43,7 +43,7 @@ from records.ptbxl import write_database, write_statements
 from records.recording import Asked
 from records.resampling import check_rate
 from records.sources import Source, files_below, open_source
-from records.tasks import Task, task_of_labels, write_tasks
+from records.tasks import Task, check_classes, task_of_labels, write_tasks
 
 FIRST = {
     DATABASE: "one row per recording, as in PTB-XL",
@@ -514,6 +514,7 @@ def own_task(
     if not any(labels):
         return {}
     task = task_of_labels(OWN_TASK, labels)
+    check_classes(task.classes, args.table or args.records)
     if args.table is None or args.label_annotations:
         return {OWN_TASK: task}
     asked = cohort_table.answered_classes(table, args.label_columns or ())

@@ -14,7 +14,7 @@ from common.labels import LEADS
 from conftest import run_script
 from records import cohort_table, snomed
 from records.dataset import load_dataset
-from records.tasks import read_tasks
+from records.tasks import check_classes, read_tasks
 from records.wfdb_segments import whole_records
 from tiny_ptbxl import ecg_like, fitting_limbs, header
 
@@ -169,6 +169,18 @@ def test_ids_that_are_one_number_are_two_recordings():
     assert (numbers.tolist(), ids) == ([1, 2, 3], ["007", "7", "12"])
     numbers, _ = cohort_table.number_ids(["007", "8"], "t.csv")
     assert numbers.tolist() == [7, 8]
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (["ST/T", "SR", "ST-T"], "the classes ST/T and ST-T would both be named ST-T: rename one"),
+        (["SR", "房颤"], "t.csv: the class 房颤 has no Latin letter and no digit"),
+    ],
+)
+def test_classes_whose_files_would_have_one_name_are_refused(classes, said):
+    with pytest.raises(UserError, match=said):
+        check_classes(classes, "t.csv")
 
 
 def test_folds_are_by_patient_and_even_for_each_class():

@@ -192,7 +192,7 @@ def associated(pathologies: Sequence[str], label: str, task: str) -> bool:
 
 
 def slug(label: str) -> str:
-    """A label as part of a file name; distinct labels stay distinct (LAFB/LPFB -> LAFB-LPFB, ISC_
-    -> ISC_).
+    """A label as part of a file name (LAFB/LPFB -> LAFB-LPFB, ISC_ -> ISC_). Labels of PTB-XL stay
+    distinct; of others `check_classes` (records/tasks.py) asks it.
     """
     return re.sub(r"[^A-Za-z0-9_.]+", "-", label).strip("-")

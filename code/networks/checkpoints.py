@@ -241,8 +241,7 @@ _INFO_CHECKS = {
     "task": lambda info: slug(info.task) == info.task,
     # some of the task's labels, in its order: outputs go by position
     "labels": lambda info: (
-        0 < len(info.labels) == len(set(info.labels))
-        and all(type(label) is str and slug(label) for label in info.labels)
+        _are_classes(info.labels)
         # a task of a data set's own (tasks.json) has the classes that the checkpoint names
         and (info.task not in TASKS or _in_order_of(TASKS[info.task], info.labels))
     ),
@@ -272,12 +271,17 @@ _FOREIGN_CHECKS = {
     "modelname": lambda info: bool(info.modelname) and slug(info.modelname) == info.modelname,
     "task": lambda info: info.task in (*TASKS, OWN_TASK),
     "labels": lambda info: (
-        0 < len(info.labels) == len(set(info.labels))
-        and all(type(label) is str and slug(label) for label in info.labels)
+        _are_classes(info.labels)
         and (info.task == OWN_TASK or set(info.labels) <= set(TASKS[info.task]))
     ),
     "origin": lambda info: type(info.origin) is dict and all(map(_is_plain, info.origin.values())),
 }
+
+
+def _are_classes(labels):
+    """Whether labels are texts by which each one's files have a name of their own."""
+    names = {slug(label) for label in labels if type(label) is str}
+    return 0 < len(labels) == len(names - {""})
 
 
 def _in_order_of(known, labels):

@@ -24,6 +24,7 @@ from networks.preprocessing import (
     check_expected,
 )
 from networks.program import PREPROCESSING, Node, Program, Ref, rebuilt
+from records.tasks import check_classes
 
 MODELNAME = "imported"
 RECORD_SECONDS = 10.0  # of PTB-XL's records
@@ -351,6 +352,7 @@ def check_labels(labels: Sequence[str]) -> list[str]:
     names = [str(label).strip() for label in labels]
     if not names or not all(names) or len(set(names)) < len(names):
         raise UserError(f"labels must be names that differ from each other, got {names}")
+    check_classes(names, "labels")
     return names
 
 

@@ -47,7 +47,7 @@ def own_tasks(folder: str | Path) -> dict[str, Task]:
         fine = (
             isinstance(classes, list)
             and len(classes) == len(set(map(str, classes))) > 0
-            and all(isinstance(label, str) and slug(label) for label in classes)
+            and all(isinstance(label, str) for label in classes)
             and slug(name) == name
             and name not in TASKS
             and isinstance(above, dict)
@@ -59,8 +59,27 @@ def own_tasks(folder: str | Path) -> dict[str, Task]:
                 f"{path}: task {name!r} needs a name of its own and `classes`, a list of distinct "
                 "names"
             )
+        check_classes(classes, path)
         found[name] = Task(name, tuple(classes), above, tuple(answered))
     return found
+
+
+def check_classes(classes: Iterable[str], where: object) -> None:
+    """UserError where the files of two classes would have one name, or those of one none."""
+    label_of: dict[str, str] = {}
+    for label in classes:
+        name = slug(label)
+        if not name:
+            raise UserError(
+                f"{where}: the class {label} has no Latin letter and no digit, by which its files "
+                "could be named: rename it"
+            )
+        if name in label_of:
+            raise UserError(
+                f"{where}: files of the classes {label_of[name]} and {label} would both be named "
+                f"{name}: rename one of them"
+            )
+        label_of[name] = label
 
 
 def classes_of(data_path: str | Path, task: str) -> list[str]:

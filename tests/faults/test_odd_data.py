@@ -74,6 +74,11 @@ def _import(tmp_path, array, *more, text="labels\nNORM\nIMI\nNORM\n"):
     return run(import_records, *words)
 
 
+def test_classes_whose_files_would_have_one_name_are_refused(tmp_path):
+    line = _import(tmp_path, SIGNAL, text="labels\nST/T\nST-T\nNORM\n")
+    assert "a.csv: files of the classes ST-T and ST/T would both be named ST-T" in line
+
+
 SIGNAL = np.random.default_rng(0).normal(0, 0.3, (3, 1000, 12))
 
 

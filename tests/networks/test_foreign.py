@@ -119,6 +119,7 @@ def test_one_value_per_record_is_one_class():
         (lambda z: z, {"columns": [0, 1, 3]}, "--columns must be 0 to 2"),
         (lambda z: z[:, :, None].expand(-1, 3, 4), {}, "cannot be told from time"),
         (lambda z: z, {"labels": ["A", "A", "B"]}, "differ"),
+        (lambda z: z, {"labels": ["A/B", "A-B", "C"]}, "A/B and A-B would both be named A-B"),
         (lambda z: z, {"leads": ["V2", "X"]}, "lead X"),
         (lambda z: z, {"leads": ["V2", "v2"]}, "differ"),
         (lambda z: z, {"unit": "parsec"}, "unknown unit"),

@@ -80,6 +80,7 @@ def _store(path, change):
         (lambda c: c["model"].popitem(), "not stored"),
         (lambda c: c["info"].__setitem__("labels", ["AF"]), "one output per label"),
         (lambda c: c["info"].__setitem__("labels", ["AF", "AF"]), "labels"),
+        (lambda c: c["info"].__setitem__("labels", ["A/F", "A-F"]), "labels"),  # files of one name
         (lambda c: c["info"].__setitem__("modelname", "../up"), "modelname"),
         (lambda c: c["info"].__setitem__("task", "superdiagnostic"), "labels"),
         (lambda c: c["info"].__setitem__("origin", {"a": [1]}), "origin"),
