@@ -270,13 +270,14 @@ def read_csv(path: str | Path, hint: str = "", **options: object) -> pd.DataFram
     except (ValueError, KeyError, OSError) as error:  # pandas' parser errors are ValueErrors
         raise UserError(f"{path} is not a readable table ({str(error).splitlines()[0]})") from None
     if any(re.search(r".\.\d+$", str(name)) for name in table.columns):
-        _refuse_doubled(path)  # pandas tells a second `age` from the first as age.1
+        # pandas tells a second `age` from the first as age.1
+        _refuse_doubled(path, options.get("encoding", "utf-8-sig"), options.get("sep", ","))
     return table
 
 
-def _refuse_doubled(path):
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        names = next(csv.reader(file), [])
+def _refuse_doubled(path, encoding, separator):
+    with open(path, encoding=encoding, newline="") as file:
+        names = next(csv.reader(file, delimiter=separator), [])
     doubled = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
     if doubled:
         raise UserError(f"{path} has the column {doubled[0]} twice: leave one of them out")

@@ -106,6 +106,16 @@ def test_a_cohorts_table_with_any_separator(separator, tmp_path):
     assert table["labels"].tolist() == ["426783006,164889003"]
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_a_column_that_stands_twice_is_told_from_one_with_a_point(tmp_path, encoding):
+    path = tmp_path / "mine.csv"
+    path.write_text("id;labels;Größe.1\n1;SR;x\n", encoding=encoding)
+    assert "Größe.1" in cohort_table.read_cohort_table(path)
+    path.write_text("id;labels;labels;Größe\n1;SR;AF;x\n", encoding=encoding)
+    with pytest.raises(UserError, match="has the column labels twice"):
+        cohort_table.read_cohort_table(path)
+
+
 def test_names_that_are_all_but_the_same_are_named_and_joined_where_told(capsys):
     labels = [["AF", "SR"], ["af"], ["AF"], ["Af", "AF"], ["ISC"], ["ISC_"], ["AV_block"]]
     assert label_words.settle_alike(labels, join=False) == labels
