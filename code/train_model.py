@@ -79,13 +79,12 @@ def _data_options(parser):
     """Which records, leads and lengths."""
     data = parser.add_argument_group("data")
     for split, folds in FOLDS.items():
-        parser.add_list_argument(
-            f"--{split[:3] if split == 'validation' else split}_folds",
-            item=fold,
-            help=f"default {' '.join(map(str, folds))}",
-        )
+        name = "val" if split == "validation" else split
+        usual = " ".join(map(str, folds))
+        parser.add_list_argument(f"--{name}_folds", item=fold, group=data, help=f"default {usual}")
     parser.add_list_argument(
         "--leads",
+        group=data,
         help="input leads and their order, e.g. I II V2 (default: all that the data set has)",
     )
     data.add_argument(

@@ -236,8 +236,7 @@ def calm(below: np.ndarray) -> np.ndarray:
 
 def masked(values: np.ndarray, start: np.ndarray, stop: np.ndarray, fill: float) -> np.ndarray:
     """Values (n, W) with `fill` outside of start..stop (n,)."""
-    time = np.arange(values.shape[1])
-    return np.where((time >= start[:, None]) & (time <= stop[:, None]), values, fill)
+    return np.where(between(start, stop, values.shape[1]), values, fill)
 
 
 def above_line(leads: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
