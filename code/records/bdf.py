@@ -11,7 +11,7 @@ import numpy as np
 
 from common.files import UserError
 from records.lead_names import canonical_lead, check_lead_names
-from records.recording import Asked, Columns, Recording, from_columns
+from records.recording import Asked, Columns, Recording, ends_before, from_columns
 
 NO_SIGNALS = ("Status", "BDF Annotations")
 WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)  # characters of each field that every signal has
@@ -48,7 +48,7 @@ def read_bdf(path: str | Path, asked: Asked) -> Recording:
         last = int(min(-(-(asked.start + asked.seconds) // head.duration), head.n))
     whole = head.n * head.duration
     if first >= last:
-        raise UserError(f"{path} lasts {whole:.2f} s: it ends before the start {asked.start:g} s")
+        raise ends_before(path, whole, asked)
     digital = _samples(path, head, picked, first, last)
     values = digital * head.slopes[picked] + head.shifts[picked]
     units = [head.units[k] or None for k in picked]

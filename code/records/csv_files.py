@@ -28,7 +28,7 @@ from records.csv_layout import (
 )
 from records.csv_times import rate_of_column
 from records.lead_names import canonical_lead, check_lead_names, lead_positions
-from records.recording import Asked, Columns, Recording, from_columns
+from records.recording import Asked, Columns, Recording, ends_before, from_columns
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 LARGE = 32 << 20  # bytes: of a file above it only the stretch is read
@@ -53,9 +53,7 @@ def _read_stretch(path, layout, asked):
     first = round(asked.start * rate)
     n_rows = _lines_of(path) - layout.first
     if first >= n_rows:
-        raise UserError(
-            f"{path} lasts {n_rows / rate:.2f} s: it ends before the start {asked.start:g} s"
-        )
+        raise ends_before(path, n_rows / rate, asked)
     rows = _cells(path, layout, first, max(round(asked.seconds * rate), 3))
     read = _recording(path, layout, rows, replace(asked, start=0.0, rate=rate))
     return read._replace(start=asked.start, seconds=n_rows / rate)

@@ -124,11 +124,14 @@ def _stretch(n_samples, rate, path, asked):
     """First and last sample that were asked for; UserError where the recording ends before."""
     first = round(asked.start * rate)
     if first >= n_samples:
-        raise UserError(
-            f"{path} lasts {n_samples / rate:.2f} s: it ends before the start {asked.start:g} s"
-        )
+        raise ends_before(path, n_samples / rate, asked)
     last = n_samples if asked.seconds is None else first + round(asked.seconds * rate)
     return first, min(last, n_samples)
+
+
+def ends_before(path: str | Path, seconds: float, asked: Asked) -> UserError:
+    """The error of a recording of so many `seconds`, which are over at the start asked for."""
+    return UserError(f"{path} lasts {seconds:.2f} s: it ends before the start {asked.start:g} s")
 
 
 def _factor(unit, path):

@@ -21,7 +21,7 @@ import numpy as np
 from common.files import UserError, need_file, need_memory
 from records.cardiosoft import is_cardiosoft, read_cardiosoft
 from records.lead_names import canonical_lead, check_lead_names
-from records.recording import Asked, Columns, Recording, from_columns
+from records.recording import Asked, Columns, Recording, ends_before, from_columns
 from records.stretches import stretch_of
 
 SUFFIXES = (
@@ -84,9 +84,7 @@ def read_vendor_recording(path: str | Path, asked: Asked) -> Recording:
         shorter.write_bytes(part.content)
         record = _parse(shorter, path)
     if asked.start >= part.seconds:
-        raise UserError(
-            f"{path} lasts {part.seconds:.2f} s: it ends before the start {asked.start:g} s"
-        )
+        raise ends_before(path, part.seconds, asked)
     read = _recording(record, path, replace(asked, start=asked.start - part.skipped))
     return read._replace(start=asked.start, seconds=part.seconds)
 
