@@ -1,5 +1,7 @@
 """Recordings in arrays: .npy, .npz and MATLAB's .mat (structs of version 5, or HDF5 of 7.3)."""
 
+import math
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ import numpy as np
 
 from common.files import UserError, check_declared, check_hdf5, need_file, read_npy, read_npz
 from common.labels import LEADS
+from records.lead_names import canonical_lead
 from records.recording import Asked, Columns, Recording, from_columns
 from records.stored_arrays import LARGE, StoredArray
 
@@ -71,15 +74,38 @@ def largest_array(path: str | Path) -> tuple[np.ndarray | StoredArray, dict]:
         for name, value in members.items()
         if value.dtype.kind in "iuf" and value.ndim >= 2 and min(value.shape[-2:]) > 1
     }
+    said = _said(members)
+    if not arrays and (leads := named_leads({name: one.shape for name, one in members.items()})):
+        return np.stack([np.ravel(members[name]) for name in leads], axis=1), {
+            **said,
+            "leads": [last_part(name) for name in leads],
+        }
     if not arrays:
         raise UserError(f"{path} holds no array of signals; it has {', '.join(members) or 'none'}")
     largest = max(arrays, key=lambda name: arrays[name].size)
-    return arrays[largest], _said(members)
+    return arrays[largest], said
+
+
+def named_leads(shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """Of arrays by their names those that are one lead each, as I, II, ...: none where they are
+    not equally long.
+    """
+    lengths = {
+        name: math.prod(shape)
+        for name, shape in shapes.items()
+        if canonical_lead(last_part(name)) and math.prod(shape) == max(shape, default=0) > 1
+    }
+    return list(lengths) if len(set(lengths.values())) == 1 else []
+
+
+def last_part(name: str) -> str:
+    """ecg.I or ecg/I -> I"""
+    return re.split(r"[./]", name)[-1]
 
 
 def _said(members):
     """What the small members of a file say; names are compared by their last part, in small."""
-    by_name = {name.rsplit(".", 1)[-1].lower(): value for name, value in members.items()}
+    by_name = {last_part(name).lower(): value for name, value in members.items()}
     said = {}
     rate = _first(by_name, RATE_NAMES)
     if rate is not None and rate.size == 1 and rate.dtype.kind in "iuf":

@@ -33,6 +33,9 @@ RATE_KEYS = (
     *("sampling frequency", "sampling freq", "sample frequency", "frequency", "frequenz"),
     "messrate",
 )
+INTERVAL_KEYS = ("interval", "sampling interval", "sample interval", "abtastintervall")
+# of LabChart's text: what the first cell of a line says of the columns
+TITLES, TITLE_UNITS = "channeltitle", "unitname"
 UNIT_KEYS = ("unit", "units", "einheit")
 LEAD_KEYS = ("lead", "ableitung")
 WATCH_KEYS = ("recorded date", "classification")  # of an export that names no device
@@ -40,6 +43,7 @@ _NUMBER = re.compile(r"[-+\u2212]?(\d[\d.,]*|[.,]\d+)(e[-+]?\d+)?", re.I)
 _CLOCK = re.compile(r"(\d{4}-\d\d-\d\d[T ])?\d+:\d\d(:\d\d)?([.,]\d+)?Z?|\d{4}-\d\d-\d\d[T ].*")
 _WITH_UNIT = re.compile(r"^(.*?)\s*(?:\(([^()]+)\)|\[([^\[\]]+)\])$")
 _TRAILING_UNIT = re.compile(r"^(.*?)[_\s.]+(mv|uv|µv|ms|us|s|sec|seconds)$", re.I)
+_INTERVAL = re.compile(r"(\d+(?:[.,]\d+)?(?:e-?\d+)?)\s*(\D+)", re.I)
 _PAIR = re.compile(r"^\W*([^\W\d_][\w .()'\u2019-]*?)\s*[,;:=\t]\s*(.*?)\s*$")
 # a rate in the words of a watch's language: 512 hertz, 512 Hz, 512 hercios, 512ヘルツ
 _HERTZ = re.compile(
@@ -162,6 +166,8 @@ def _first_data(lines, separator):
         values = sum(is_value(cell) for cell in row)
         if not told or 2 * values <= len(row) or _is_pair(row) or _counts_columns(row):
             continue
+        if _key(row):
+            continue
         following = [cells(one, separator) for one in lines[number + 1 : number + 4] if one.strip()]
         if all(abs(len(one) - len(row)) <= 1 for one in following):
             return number
@@ -171,6 +177,11 @@ def _first_data(lines, separator):
 def _is_pair(row):
     """Whether a line is a key and its value."""
     return len(row) == 2 and row[0][:1].isalpha() and canonical_lead(row[0]) is None
+
+
+def _key(row):
+    """What a line of LabChart's head is of, `Range=` in its first cell; "" for another line."""
+    return row[0][:-1].lower() if row[0][1:].endswith("=") else ""
 
 
 def _counts_columns(row):
@@ -195,13 +206,16 @@ def _names(head, data, separator):
     """Names and units of the columns, from the last lines of the head that have as many cells."""
     n = len(cells(data, separator))
     rows = [cells(line.lstrip("#% "), separator) for line in head if line.strip()]
+    keyed = {_key(row): row[1:] for row in rows}
+    if TITLES in keyed:
+        return _titled(keyed, n)
     rows = [row for row in rows[-2:] if abs(len(row) - n) <= 1]
     if n == 1:
         rows = [row for row in rows if len(row) == 1 and not _PAIR.match(row[0])]
     if n == 2:
         rows = [row for row in rows if not _is_pair(row) or _known(row)]
     unit_line = rows.pop() if rows and _is_unit_line(rows[-1]) else None
-    given = rows[-1] if rows else []
+    given = next((row for row in reversed(rows) if _known(row)), rows[-1] if rows else [])
     if not given or _counts_columns(given):
         return [""] * n, _fitted(unit_line and list(map(_bare, unit_line)), n, None), False
     split = [name_and_unit(name) for name in _fitted(given, n, "")]
@@ -212,8 +226,16 @@ def _names(head, data, separator):
     return names, units, True
 
 
+def _titled(keyed, n):
+    """Names and units of LabChart's columns, of which the last n have titles: times come first."""
+    titles = keyed[TITLES][:n]
+    before = n - len(titles)
+    units = [_bare(cell) for cell in keyed.get(TITLE_UNITS, ())][: len(titles)]
+    return ["time", *[""] * n][:before] + titles, _fitted([None] * before + units, n, None), True
+
+
 def _known(row):
-    """Whether a line of two cells names a time or leads."""
+    """Whether a line names a time or leads."""
     named = [name_and_unit(cell)[0] for cell in row]
     return any(is_time(name) or canonical_lead(name) for name in named)
 
@@ -229,7 +251,10 @@ def _bare(text):
 
 
 def _is_unit_line(row):
-    return any(mv_per(cell.strip("()[] ")) is not None for cell in row)
+    """Whether a line says the columns' units; `Range,10 mV,10 mV` says something else."""
+    first = row[0].strip("()[] ").lower()
+    other = first.isalpha() and not first.startswith(UNIT_KEYS) and not _bare(first)
+    return not other and any(mv_per(cell.strip("()[] ")) is not None for cell in row)
 
 
 def name_and_unit(text: str) -> tuple[str, str | None]:
@@ -261,9 +286,15 @@ def _pairs(head: Iterable[str]) -> dict[str, str]:
 
 
 def stated_rate(pairs: dict[str, str]) -> float | None:
-    """The sampling rate (Hz) that the head says: by its name, or by its unit in any language."""
+    """The sampling rate (Hz) that the head says: by its name, by the time between two samples, or
+    by its unit in any language.
+    """
     for key, value in pairs.items():
         plain = re.sub(r"[\s_]+", " ", re.sub(r"\(.*?\)", "", key)).strip()
+        between = _INTERVAL.fullmatch(value) if plain in INTERVAL_KEYS else None
+        if between and between[2].lower() in TIME_UNITS:
+            seconds = float(between[1].replace(",", ".")) * TIME_UNITS[between[2].lower()]
+            return round(1 / seconds, 3) if seconds > 0 else None
         number = re.match(r"(\d+(?:[.,]\d+)?)\s*(k?)", value)
         if plain in RATE_KEYS and number:
             return float(number[1].replace(",", ".")) * (1000 if number[2] else 1)

@@ -15,7 +15,7 @@ import numpy as np
 
 from common.files import UserError, check_hdf5, need_file
 from records import plausibility
-from records.array_files import RATE_NAMES, standard_leads
+from records.array_files import RATE_NAMES, last_part, named_leads, standard_leads
 from records.recording import Asked, Columns, Recording, from_columns
 from records.stored_arrays import LARGE, StoredArray
 from records.units import mv_per
@@ -33,8 +33,8 @@ CODE_UNITS = ("1e-4V", "mV")
 
 class Tracings(NamedTuple):
     """Where the recordings of a file lie: name of the data set, its shape, the ids (N,) as text,
-    the rate (Hz) where it is known, whether it is laid out as CODE-15 % is, and whether the file
-    itself says the ids.
+    the rate (Hz) where it is known, whether it is laid out as CODE-15 % is, whether the file
+    itself says the ids, and the names of data sets that hold one lead each.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Tracings(NamedTuple):
     rate: float | None
     is_code: bool = False
     named: bool = True
+    leads: tuple[str, ...] = ()
 
 
 def open_hdf5(path: str | Path) -> "h5py.File":
@@ -69,11 +70,18 @@ def describe(path: str | Path) -> Tracings:
         signals = [
             name for name, item in sets.items() if item.ndim in (2, 3) and item.dtype.kind in "iuf"
         ]
+        numbers = {name: item.shape for name, item in sets.items() if item.dtype.kind in "iuf"}
+        if not signals and (leads := named_leads(numbers)):
+            shape = (max(numbers[leads[0]]), len(leads))
+            rate = _rate(
+                file, sets[leads[0]], {last_part(name).lower(): sets[name] for name in sets}
+            )
+            return Tracings(leads[0], shape, ["1"], rate, named=False, leads=tuple(leads))
         if not signals:
             raise UserError(f"{path} holds no array of signals; it has {', '.join(sets) or 'none'}")
         name = max(signals, key=lambda name: sets[name].size)
         n = sets[name].shape[0] if sets[name].ndim == 3 else 1
-        by_name = {key.rsplit("/", 1)[-1].lower(): item for key, item in sets.items()}
+        by_name = {last_part(key).lower(): item for key, item in sets.items()}
         said = [key for key in ID_NAMES if key in by_name and by_name[key].shape == (n,)]
         ids = by_name[said[0]][()] if said else np.arange(1, n + 1)
         rate, shape = _rate(file, sets[name], by_name), tuple(sets[name].shape)
@@ -151,6 +159,12 @@ def read_tracings(
     if rate is None:
         raise UserError(f"{path} does not say its sampling rate: give it in Hz (--record_rate)")
     with open_hdf5(path) as file:
+        if found.leads:
+            values = np.stack([np.ravel(file[name]) for name in found.leads], axis=1)
+            names = [last_part(name) for name in found.leads]
+            columns = Columns(values, names, rate, [None] * len(names))
+            yield from_columns(columns, path, asked)
+            return
         whole = file[found.name]
         for row in rows:
             part = row if whole.ndim == 3 else None

@@ -69,6 +69,27 @@ FULL = {  # name -> (text, what is asked)
         ),
         {},
     ),
+    "LabChart": (
+        table(
+            "Interval=\t0.01 s\nExcelDateTime=\t4.124e+004\t12/2/2012 12:53:20.000\nTimeFormat=\t"
+            "StartOfBlock\nChannelTitle=\t" + "\t".join(NAMED),
+            ["Range=" + "\t10.000 mV" * 12, "TopValue=" + "\t10" * 12],
+            lines("\t", seconds),
+        ),
+        {},
+    ),
+    "LabChart that names units": (
+        table(
+            "Interval=\t10 ms\nChannelTitle=\t" + "\t".join(NAMED),
+            ["Range=" + "\t5.000 V" * 12, "UnitName=" + "\tuV" * 12],
+            lines("\t", signal=1000 * SIGNAL),
+        ),
+        {},
+    ),
+    "a line of ranges, which are no units": (
+        table(",".join(["time", *NAMED]), ["Range" + ",10 mV" * 12], lines(time=seconds)),
+        {},
+    ),
     "a clock": (
         table(",".join(["time", *NAMED]), lines(time=lambda k: f"12:00:{k / RATE:06.3f}")),
         {},

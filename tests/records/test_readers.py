@@ -287,6 +287,34 @@ def arrays(folder, kind):
     return path
 
 
+@pytest.mark.parametrize("kind", ["npz", "mat", "struct", "h5"])
+@pytest.mark.parametrize("leads", [LEADS, ("V1", "II")])
+def test_one_array_for_each_lead(tmp_path, kind, leads):
+    """As MATLAB's users save their work space."""
+    each = {lead: SIGNAL[:, LEADS.index(lead)] for lead in leads}
+    path = tmp_path / f"a.{'mat' if kind == 'struct' else kind}"
+    if kind == "npz":
+        np.savez(path, fs=500, t=np.arange(7), **each)
+    elif kind == "h5":
+        with h5py.File(path, "w") as file:
+            file["fs"] = 500
+            for lead, values in each.items():
+                file[f"ecg/{lead}"] = values
+    else:
+        scipy.io.savemat(path, {"fs": 500, **({"ecg": each} if kind == "struct" else each)})
+    read = read_recording(path)
+    columns = [LEADS.index(lead) for lead in leads]
+    assert read.rate == 500
+    assert np.abs(read.signal - SIGNAL)[:, columns].max() < 1e-9
+    assert np.isfinite(read.signal).all(axis=0).sum() == len(leads)
+
+
+def test_arrays_of_leads_that_are_not_equally_long_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", fs=500, I=np.zeros(5000), II=np.zeros(4000))
+    with pytest.raises(UserError, match="holds no array of signals; it has fs, I, II"):
+        read_recording(tmp_path / "a.npz")
+
+
 @pytest.mark.parametrize("kind", ["npy", "npy transposed", "npz", "mat", "h5"])
 def test_arrays_are_read(tmp_path, kind):
     asked = Asked() if kind in ("npz", "mat") else Asked(rate=500)
