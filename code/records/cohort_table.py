@@ -315,8 +315,10 @@ def _names_in(text, cpsc):
     return [CPSC_LABELS.get(re.sub(r"\.0$", "", word), word) if cpsc else word for word in words]
 
 
-def deal_folds(patients: np.ndarray, labels: Sequence[Sequence[str]], seed: int) -> np.ndarray:
-    """A fold 1-10 for each record: all of a patient in one fold, each label spread evenly.
+def deal_folds(
+    patients: np.ndarray, labels: Sequence[Sequence[str]], seed: int, n_folds: int = 10
+) -> np.ndarray:
+    """A fold from 1 on for each record: all of a patient in one fold, each label spread evenly.
 
     Patients with the rarest labels are dealt first, each to the fold that has fewest of them.
     """
@@ -333,9 +335,9 @@ def deal_folds(patients: np.ndarray, labels: Sequence[Sequence[str]], seed: int)
     def turn(one: int) -> tuple[int, str, int]:
         return frequency[rarest[one]], rarest[one], tie[one]
 
-    size, held = np.zeros(10), {name: np.zeros(10) for name in frequency}
+    size, held = np.zeros(n_folds), {name: np.zeros(n_folds) for name in frequency}
     fold_of = np.zeros(len(labels_of), dtype=int)
-    shuffled = random.permutation(10)
+    shuffled = random.permutation(n_folds)
     for one in sorted(range(len(labels_of)), key=turn):
         fold = min(shuffled, key=lambda k: (held[rarest[one]][k], size[k]))
         fold_of[one] = fold + 1
@@ -349,12 +351,10 @@ def deal_training(
     folds: np.ndarray, patients: np.ndarray, labels: Sequence[Sequence[str]], seed: int
 ) -> np.ndarray:
     """Folds with those that are 0 (train) dealt to 1-8, or 1-9 where none validates."""
-    most = 8 if (folds == 9).any() else 9
+    n_folds = 8 if (folds == 9).any() else 9
     train = np.flatnonzero(folds == 0)
     folds = folds.copy()
-    if len(train):
-        dealt = deal_folds(patients[train], [labels[row] for row in train], seed)
-        folds[train] = (dealt - 1) % most + 1
+    folds[train] = deal_folds(patients[train], [labels[row] for row in train], seed, n_folds)
     return folds
 
 
