@@ -490,34 +490,24 @@ def print_summary(counts: dict, problems: list[Problem]) -> None:
         present = ", ".join(f"{name} {count}" for name, count in found["classes"].items() if count)
         absent = " ".join(name for name, count in found["classes"].items() if not count)
         line = f"{task}: {found['labelled']} records with a label, {found['unlabelled']} without"
-        print_wrapped(
-            line
-            if task == "all"
-            else f"{line}: {present}" + (f"; none: {absent}" if absent else "")
-        )
-    print_wrapped(
-        "concepts: "
-        + ", ".join(
-            f"{name} {count['true'] if count['true'] + count['false'] else 'not judged'}"
-            for name, count in counts["concepts"].items()
-        )
-    )
-    print_wrapped(
-        "quality: "
-        + ", ".join(
-            f"{name} {'not judged' if count is None else count}"
-            for name, count in counts["quality"].items()
-        )
-    )
+        if task != "all":
+            line += f": {present}" + (f"; none: {absent}" if absent else "")
+        print_wrapped(line)
+    concepts = [
+        f"{name} {found['true'] if found['true'] + found['false'] else 'not judged'}"
+        for name, found in counts["concepts"].items()
+    ]
+    quality = [
+        f"{name} {'not judged' if count is None else count}"
+        for name, count in counts["quality"].items()
+    ]
+    print_wrapped(f"concepts: {', '.join(concepts)}")
+    print_wrapped(f"quality: {', '.join(quality)}")
     for what, source in counts["sources"].items():
-        print_wrapped(
-            f"{what}: " + ", ".join(f"{name} ({count})" for name, count in source.items())
-        )
-    if counts["amplitudes_clipped"]:
-        print_wrapped(
-            f"{counts['amplitudes_clipped']} amplitudes beyond what a heart produces were clipped"
-        )
-    unknown = ", ".join(f"{name} ({n})" for name, n in counts["unknown_statements"].items())
+        print_wrapped(f"{what}: {in_brackets(source)}")
+    if n_clipped := counts["amplitudes_clipped"]:
+        print_wrapped(f"{n_clipped} amplitudes beyond what a heart produces were clipped")
+    unknown = in_brackets(counts["unknown_statements"])
     warnings = {
         "statements that are not among PTB-XL's 71": unknown,
         "records measured at 100 Hz because of their 500 Hz file": counts["not_measured_at_500_hz"],
@@ -526,6 +516,11 @@ def print_summary(counts: dict, problems: list[Problem]) -> None:
     for what, text in warnings.items():
         if text:
             print(f"warning: {what}: {text}", file=sys.stderr)
+
+
+def in_brackets(counts: dict[str, int]) -> str:
+    """'name (count), ...'"""
+    return ", ".join(f"{name} ({count})" for name, count in counts.items())
 
 
 def print_wrapped(line: str) -> None:

@@ -24,7 +24,7 @@ from common.ecg_paper import (
     pulses,
     time_axis,
 )
-from common.plotting import INK, MM_PER_SECOND, NEGATIVE, POSITIVE, ecg_grid, mm_axes
+from common.plotting import INK, MM_PER_SECOND, NEGATIVE, POSITIVE, ecg_grid, mm_axes, white_behind
 
 
 @dataclass
@@ -116,5 +116,5 @@ def draw_change(
             color=POSITIVE,
             va="bottom",
             zorder=6,
-            bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8},
+            bbox=white_behind(0.1, 0.8),
         )

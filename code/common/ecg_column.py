@@ -29,6 +29,7 @@ from common.plotting import (
     colour_bar,
     ecg_grid,
     mm_axes,
+    white_behind,
 )
 
 WIDTH = 85.0  # mm, of a column
@@ -139,8 +140,7 @@ def _row_name(ax, heat, y):
     norm = heat.colours[1]
     ends = f"±{norm.vmax:.2g}" if heat.signed else f"{norm.vmin:.2g} to {norm.vmax:.2g}"
     unit = f" {heat.unit}" if heat.unit not in ("", "no unit") else ""
-    box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
-    style = {"va": "bottom", "color": INK, "zorder": 5, "bbox": box}
+    style = {"va": "bottom", "color": INK, "zorder": 5, "bbox": white_behind(0.1, 0.75)}
     name = ax.text(LEFT + 0.9, y, heat.name, fontsize=7, fontweight="bold", **style)
     ax.annotate(
         f"{ends}{unit}",

@@ -28,6 +28,7 @@ from common.plotting import (
     heat_line,
     heat_norm,
     mm_axes,
+    white_behind,
 )
 
 PAGE = (297.0, 210.0)  # A4 landscape, mm
@@ -249,12 +250,7 @@ def lead_name(ax: Axes, lead: int, x: float, y: float) -> None:
         va="bottom",
         ha="left",
         zorder=5,
-        bbox={
-            "boxstyle": "square,pad=0.12",
-            "facecolor": "white",
-            "edgecolor": "none",
-            "alpha": 0.75,
-        },
+        bbox=white_behind(0.12, 0.75),
     )
 
 
@@ -414,12 +410,7 @@ def _column_name(ax, left, name, width):
         fontweight="bold",
         va="top",
         zorder=5,
-        bbox={
-            "boxstyle": "square,pad=0.15",
-            "facecolor": "white",
-            "edgecolor": "none",
-            "alpha": 0.8,
-        },
+        bbox=white_behind(0.15, 0.8),
     )
 
 

@@ -81,6 +81,16 @@ def style() -> None:
     )
 
 
+def white_behind(pad: float, alpha: float) -> dict[str, object]:
+    """A box that keeps words readable on a trace, as `bbox` of a text."""
+    return {
+        "boxstyle": f"square,pad={pad}",
+        "facecolor": "white",
+        "edgecolor": "none",
+        "alpha": alpha,
+    }
+
+
 def share_limits(axes: np.ndarray) -> None:
     """Give all axes of a grid (rows, columns) the same limits, and numbers at its edges alone.
 
