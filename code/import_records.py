@@ -348,17 +348,18 @@ def from_files(
     table: pd.DataFrame, written: importing.Written, args: argparse.Namespace
 ) -> pd.DataFrame:
     """The table with age, sex and labels as the recordings' headers and annotations give them."""
-    columns, where, facts = {}, args.records, written.facts
+    columns, facts = {}, written.facts
+    named = [f"recording {name} of {args.records}" for name in table["record_id"]]
     for name, reader in (("age", cohort_table.read_ages), ("sex", cohort_table.read_sexes)):
         if name not in table and any(name in said for said in facts):
-            columns[name] = reader([said.get(name, "") for said in facts], where)
+            columns[name] = reader([said.get(name, "") for said in facts], named)
     if args.label_annotations:
         from records.rhythm_marks import labels_of  # rarely asked for
 
         seconds = written.n_samples / written.sampling_rate
         columns["labels"] = labels_of(facts, written.starts, seconds)
     elif "labels" not in table:
-        columns["labels"] = _labels_in_headers(facts, args.label_columns, where)
+        columns["labels"] = _labels_in_headers(facts, args.label_columns, args.records)
     return table.assign(**columns)
 
 

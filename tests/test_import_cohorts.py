@@ -77,6 +77,15 @@ def test_a_cinc_folder_goes_in_with_one_command(tmp_path):
     assert own.superclass == {"CRBBB": "CD"}
 
 
+def test_what_a_header_says_wrongly_is_said_with_the_recording(tmp_path):
+    folder = cinc_folder(tmp_path / "cinc", (10,) * 3)
+    header_file = folder / "JS00001.hea"
+    header_file.write_text(header_file.read_text().replace("#Age: 41", "#Age: old"))
+    done = import_records("--records", folder, "--output_path", tmp_path / "data", check=False)
+    assert done.returncode == 2
+    assert f"recording JS00001 of {folder}: age 'old' is no age in years" in done.stderr
+
+
 @pytest.mark.parametrize("seconds", [5, 10.24, 30])
 def test_a_data_set_keeps_its_length(tmp_path, seconds):
     rate = 400

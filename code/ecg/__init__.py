@@ -12,7 +12,7 @@ OFFERED = {
     "segment": "ecg.segmenting",
 }
 
-__all__ = ["delineate", "detect_r_peaks", "measure", "measure_all", "segment"]
+__all__ = list(OFFERED)
 
 
 def __getattr__(name: str) -> object:

@@ -90,8 +90,11 @@ SPLITS = {  # a word for a split -> its fold; 0 is dealt to those that neither v
 
 
 def row_error(where: object, row: int, what: str) -> UserError:
-    """An error that names a row of a table as an editor counts it (the head is line 1)."""
-    return UserError(f"{where}, line {row + 2}: {what}")
+    """An error that names a row: of a table as an editor counts it (the head is line 1), of a list
+    of names by its name.
+    """
+    place = where[row] if isinstance(where, list) else f"{where}, line {row + 2}"
+    return UserError(f"{place}: {what}")
 
 
 def our_name(name: object) -> str | None:

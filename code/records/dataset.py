@@ -106,7 +106,8 @@ class Dataset:
 
     def positions(self, ecg_ids: Iterable[int]) -> np.ndarray:
         """Row of each ecg_id; UserError names those that are not there."""
-        rows = self.table.index.get_indexer(list(ecg_ids))
+        ecg_ids = list(ecg_ids)
+        rows = self.table.index.get_indexer(ecg_ids)
         missing = [str(ecg_id) for ecg_id, row in zip(ecg_ids, rows, strict=True) if row < 0]
         if missing:
             raise UserError(
