@@ -13,6 +13,7 @@ from common.ecg_paper import (
     Heat,
     Record,
     Strip,
+    around,
     baselines,
     divider,
     draw_strip,
@@ -55,10 +56,8 @@ def column_of_map(record: Record, heat: Heat, centre: int | None = None) -> Figu
     """The leads that hold most of a map, in the piece around sample `centre` (default: the middle),
     with its heat.
     """
-    length = min(len(record.signal), int(SECONDS * record.sampling_rate))
-    middle = len(record.signal) // 2 if centre is None else centre
-    start = int(np.clip(middle - length // 2, 0, len(record.signal) - length))
-    piece, own = record.cut(start, start + length), heat.cut(start, start + length)
+    start, stop = around(record, centre, SECONDS)
+    piece, own = record.cut(start, stop), heat.cut(start, stop)
     told_apart = tells_leads_apart(own.values)
     leads = strongest_leads(own.values) if told_apart else list(USUAL)
     words = f"{own.name} ({own.unit})" if own.unit else own.name
@@ -70,7 +69,7 @@ def column_of_map(record: Record, heat: Heat, centre: int | None = None) -> Figu
     ax, heights, gain, bottom = _column(piece, rows, piece.signal, below, BAR)
     _lead_names(ax, leads, heights)
     for lead, height in zip(leads, heights, strict=True):
-        strip = Strip(lead, 0, length, TRACE)
+        strip = Strip(lead, 0, stop - start, TRACE)
         band = draw_strip(ax, piece, own, strip, height, gain)
     colour_bar(ax, band, LEFT + 1, bottom - 7.5, 24, words)
     return ax.figure
@@ -105,11 +104,8 @@ def column_of_methods(record: Record, heats: list[Heat], centre: int | None = No
     sample `centre` (default: the middle).
     """
     width = (RIGHT - TRACE - GAP) / MOST_COMPARED  # mm of a lead
-    length = min(len(record.signal), int(width / MM_PER_SECOND * record.sampling_rate))
-    middle = len(record.signal) // 2 if centre is None else centre
-    start = int(np.clip(middle - length // 2, 0, len(record.signal) - length))
-    piece = record.cut(start, start + length)
-    own = [heat.cut(start, start + length) for heat in heats]
+    start, stop = around(record, centre, width / MM_PER_SECOND)
+    piece, own = record.cut(start, stop), [heat.cut(start, stop) for heat in heats]
     leads = leads_of_all([heat.values for heat in own])
     names = " and ".join(LEADS[lead] for lead in leads)
     ends = piece.begins + piece.seconds
@@ -123,7 +119,7 @@ def column_of_methods(record: Record, heats: list[Heat], centre: int | None = No
     highest = np.nanmax(shown - np.median(shown, axis=0), initial=1.0)  # mV; the pulse is 1
     for heat, height in zip(own, heights, strict=True):
         for place, lead in enumerate(leads):
-            strip = Strip(lead, 0, length, TRACE + place * (width + GAP))
+            strip = Strip(lead, 0, stop - start, TRACE + place * (width + GAP))
             draw_strip(ax, piece, heat, strip, height, gain)
             above = height + gain * early_peak(piece, strip) + 1
             lead_name(ax, lead, strip.left + 0.4, above)

@@ -120,6 +120,17 @@ class Record:
         return replace(self, signal=self.signal[start:stop], begins=begins)
 
 
+def around(record: Record, centre: int | None, seconds: float) -> tuple[int, int]:
+    """Where the piece of at most `seconds` around sample `centre` (None: the middle) begins and
+    ends, in samples.
+    """
+    n_samples = len(record.signal)
+    length = min(n_samples, int(seconds * record.sampling_rate))
+    middle = n_samples // 2 if centre is None else centre
+    start = int(np.clip(middle - length // 2, 0, n_samples - length))
+    return start, start + length
+
+
 @dataclass(frozen=True)
 class Strip:
     """A piece of one lead on the page: samples start..stop, drawn from `left` (mm)."""
@@ -360,10 +371,8 @@ def comparison(record: Record, heats: list[Heat], centre: int | None = None) -> 
     middle).
     """
     width = 250 / len(heats)  # mm, 2 of them between the columns
-    length = min(len(record.signal), int((width - 2) / MM_PER_SECOND * record.sampling_rate))
-    centre = len(record.signal) // 2 if centre is None else centre
-    start = int(np.clip(centre - length // 2, 0, len(record.signal) - length))
-    piece = record.cut(start, start + length)
+    start, stop = around(record, centre, (width - 2) / MM_PER_SECOND)
+    piece = record.cut(start, stop)
     notes = [_notes_of(heat, width) for heat in heats]
     raised = NOTE_HEIGHT * (max(map(len, notes)) - 1)  # the paper leaves room for the notes
     paper = (PAPER[0], PAPER[1] + raised, *PAPER[2:])
@@ -373,10 +382,10 @@ def comparison(record: Record, heats: list[Heat], centre: int | None = None) -> 
     heights, gain = baselines(piece.signal, rows, paper[1] + 1, paper[3] - 7)
     for number, (heat, note) in enumerate(zip(heats, notes, strict=True)):
         left = PAPER[0] + MARGIN + number * width
-        own = heat.cut(start, start + length)
+        own = heat.cut(start, stop)
         _column_name(ax, left + 0.5, heat.name, width)
         for lead, height in enumerate(heights):
-            strip = Strip(lead, 0, length, left)
+            strip = Strip(lead, 0, stop - start, left)
             band = draw_strip(ax, piece, own, strip, height, gain, band_width=2.4)
         time_axis(ax, left, paper[1], (piece.begins, piece.seconds), 0.5)
         colour_bar(ax, band, left + 3, 16.5 + raised, min(width - 8, 45), "")
