@@ -23,6 +23,7 @@ import common  # isort: skip  # noqa: F401
 import argparse
 import hashlib
 import itertools
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -240,8 +241,8 @@ def settings(args: argparse.Namespace) -> dict:
     """What the data set depends on."""
     chosen = {key: value for key, value in vars(args).items() if key not in WITHOUT_EFFECT}
     path = Path(args.records)
-    files = [path] if path.is_file() else files_below(path)
-    listed = "\n".join(f"{one.name} {one.stat().st_size}" for one in files)
+    files = [args.records] if path.is_file() else files_below(path)
+    listed = "\n".join(f"{os.path.basename(one)} {os.path.getsize(one)}" for one in files)
     known = hashlib.sha256(listed.encode()).hexdigest()  # of a folder names and sizes
     return {
         **chosen,

@@ -113,8 +113,8 @@ def open_source(
     return Source(source.names, read)
 
 
-def files_below(folder: Path) -> list[Path]:
-    """All files of a folder and those in it, in order; rglob takes several times as long, because
+def files_below(folder: str | Path) -> list[str]:
+    """Paths of all files of a folder and those in it, in order; rglob takes several times as long:
     it asks for each file what the folder's list says already.
     """
     found, folders = [], [os.fspath(folder)]
@@ -125,17 +125,19 @@ def files_below(folder: Path) -> list[Path]:
             continue  # a folder of somebody else's
         folders += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         found += [entry.path for entry in entries if entry.is_file()]
-    return [Path(path) for path in sorted(found, key=lambda path: path.split(os.sep))]
+    return sorted(found, key=lambda path: path.split(os.sep))
 
 
 def _folder(folder, asked, match, table):
     """WFDB records by their headers; else HDF5 files together; else files by themselves."""
-    files = files_below(folder)
+    files = [Path(path) for path in files_below(folder)]
     files = [path for path in files if not _is_note(path) and not _is_same(path, table)]
-    samples = {path.with_suffix("") for path in files if path.suffix in (".dat", ".mat")}
-    headers = whole_records([path for path in files if path.suffix == ".hea"], samples)
-    parts = [path for path in files if path.suffix.lower() in hdf5_files.SUFFIXES]
-    others = [path for path in files if path.suffix.lower() in READERS and path not in parts]
+    endings = {path: path.suffix for path in files}  # a Path looks for it each time it is asked
+    samples = {os.path.splitext(path)[0] for path in files if endings[path] in (".dat", ".mat")}
+    headers = whole_records([path for path in files if endings[path] == ".hea"], samples)
+    parts = [path for path in files if endings[path].lower() in hdf5_files.SUFFIXES]
+    single = READERS.keys() - set(hdf5_files.SUFFIXES)
+    others = [path for path in files if endings[path].lower() in single]
     if not (headers or parts or others):  # DICOM often has no suffix
         others = [path for path in files if looks_like_one(path)]
     chosen = headers or parts or others
@@ -151,7 +153,7 @@ def _folder(folder, asked, match, table):
     if not headers and parts:
         return _hdf5(chosen, asked)
     known = {".hea", *READERS}
-    names = [path.stem if path.suffix.lower() in known else path.name for path in chosen]
+    names = [path.stem if endings[path].lower() in known else path.name for path in chosen]
     if len(set(names)) < len(names):  # ecg.csv in many folders: with the folder
         whole = [path.relative_to(folder) for path in chosen]
         names = [str(one.with_suffix("") if one.suffix.lower() in known else one) for one in whole]
@@ -173,10 +175,10 @@ def _say_unread(folder, files, headers, parts, others):
     """Recordings of other formats beside those that are read: one kind is read at a time. Text
     beside records is taken for tables.
     """
-    records = {path.with_suffix("") for path in headers}
     left = parts + others if headers else others if parts else []
-    left = [path for path in left if path.with_suffix("") not in records]
     left = [path for path in left if path.suffix.lower() not in csv_files.SUFFIXES]
+    records = {path.with_suffix("") for path in headers} if left else set()
+    left = [path for path in left if path.with_suffix("") not in records]
     if left:
         kind = "WFDB records" if headers else "HDF5 files"
         print(

@@ -4,6 +4,7 @@ is a record of its own, `~` a gap, and a segment without samples only says which
 Format: https://physionet.org/physiotools/wag/header-5.htm, "multi-segment records".
 """
 
+import os
 import re
 from collections.abc import Container, Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ def read_segments_header(path: str | Path) -> Segments | None:
     return Segments(float(top["rate"]), parts, comments)
 
 
-def whole_records(headers: Sequence[Path], plain: Container[Path] = ()) -> list[Path]:
+def whole_records(headers: Sequence[Path], plain: Container[str] = ()) -> list[Path]:
     """The headers without those of segments of another record among them, and without those that
     say of segments which leads there are (no samples).
 
@@ -73,7 +74,7 @@ def whole_records(headers: Sequence[Path], plain: Container[Path] = ()) -> list[
     """
     parts: set[Path] = set()
     for header in headers:
-        if header.with_suffix("") in plain:
+        if os.path.splitext(header)[0] in plain:
             continue
         with open(header, "rb") as file:
             head = file.read(TOP_BYTES)
