@@ -60,20 +60,17 @@ def analyse(signals: np.ndarray, sampling_rate: int) -> Analysis:
     leads = rpeaks.clean(_with_a_lead_to_detect(signals))
     leads = rpeaks.without_hum(leads, sampling_rate)
     peaks = rpeaks.detect_in(leads[:, rpeaks.INDEPENDENT], sampling_rate)
-    fine = rpeaks.at_rate(leads, sampling_rate, RATE)
     peaks = [found * RATE // sampling_rate for found in peaks]
-    stride = max(RATE // sampling_rate, 1)
-    beats = median_beat.aligned_median_beats(
-        fine, peaks, stride if stride * sampling_rate == RATE else 1
-    )
-    rr, irregularity = _rhythm(beats.centres, fine.shape[2])
+    beats = median_beat.aligned_median_beats(leads, sampling_rate, peaks)
+    length = -(-leads.shape[2] * RATE // sampling_rate)
+    rr, irregularity = _rhythm(beats.centres, length)
     found = fiducials.find(beats, rr, irregularity)
     return Analysis(
         replace(beats, r_shift=_r_of_wide_qrs(beats.r_shift, found)),
         found,
         deflections(beats.beats, found.measured_from, found.QRS_off),
         rr,
-        fine.shape[2],
+        length,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from ecg.median_beat import RATE, MedianBeats, between, quantiles
-from ecg.rpeaks import INDEPENDENT
+from ecg.rpeaks import INDEPENDENT, median_of_sorted
 
 MARGIN = 0.01  # s to both sides of P that are compared too
 LEADS = 3  # those that show P best say how steady it is: noise in others does not hide it
@@ -58,13 +58,15 @@ def unsteady(
         if len(windows) < FEWEST_BEATS:
             continue
         told[row] = True
-        low, middle, high = quantiles(windows, (0.25, 0.5, 0.75))
+        all_beats = np.ones((len(windows), 1), bool)
+        low, middle, high = quantiles(windows[:, None], all_beats, (0.25, 0.5, 0.75))[:, 0]
         noise = np.maximum((((high - low) / 1.349) ** 2).sum(axis=1), 1e-8)
         size = (middle**2).sum(axis=1) / noise
         best = np.argsort(size)[-LEADS:]
         found[row] = np.sqrt(size[best].mean()) < least[row]
         if alike[row] > 0:
-            found[row] |= np.median(_likeness(windows[:, best])) < alike[row]
+            likeness = np.sort(_likeness(windows[:, best]))
+            found[row] |= median_of_sorted(likeness) < alike[row]
     return found, told
 
 
@@ -74,7 +76,7 @@ def _before_qrs(median, row, p_on, p_off):
     """
     windows = median.windows[row]
     stride = median.beats.shape[2] // windows.shape[2]
-    part = _samples(p_on, p_off, stride, MARGIN)
+    part = _samples(p_on, p_off, stride)
     windows = windows[in_time(median, row)[: len(windows)], :, : part.stop + RATE // stride // 50]
     windows = windows[:, INDEPENDENT]
     windows = ndimage.uniform_filter1d(windows, max(int(HUM * RATE) // stride, 1), axis=2)
@@ -86,7 +88,8 @@ def in_time(median: MedianBeats, row: int) -> np.ndarray:
     """The dominant beats (B,) bool of record `row` that are not premature."""
     centres = median.centres[row]
     gaps = np.diff(centres)
-    typical = np.median(gaps[centres[1:] >= 0]) if (centres[1:] >= 0).any() else 0
+    known = np.sort(gaps[centres[1:] >= 0])
+    typical = median_of_sorted(known) if len(known) else 0
     chosen = median.dominant[row].copy()
     chosen[1:] &= gaps >= PREMATURE * typical
     return chosen
@@ -134,27 +137,31 @@ def repeated(
     t_before  # (n,) where the T of the beat before ends
     """
     step = RATE // 100  # waves of 100 ms need no finer look
-    found = np.zeros(len(beats), bool)
-    for row, leads in enumerate(beats[..., ::step]):
-        part = _samples(p_on[row], p_off[row], step, 0)
-        width = part.stop - part.start
-        first = max(int(t_before[row]) // step, part.start - round(APART[1] * 100), 0)
-        last = part.start - round(APART[0] * 100)
-        if last <= first:
-            continue
-        pattern = without_line(leads[:, part])
-        places = np.arange(first, last)[:, None] + np.arange(width)
-        windows = without_line(leads.take(places, axis=1))  # (leads, places, width)
-        own, power = (pattern**2).sum(), np.einsum("lpw,lpw->p", windows, windows)
-        match = np.einsum("lpw,lw->p", windows, pattern)
-        found[row] = (match > REPEATED * np.sqrt(own * np.maximum(own, power)) + 1e-9).any()
-    return found
+    begin = p_on.astype(int) // step
+    width = np.maximum(np.ceil(p_off / step).astype(int) - begin, 2)
+    ahead = np.arange(-round(APART[1] * 100), -round(APART[0] * 100))
+    places = begin[:, None] + np.append(ahead, 0)  # (n, k), the last is P itself
+    inside = np.arange(width.max())
+    reach = (places[..., None] + inside).clip(0, beats.shape[2] // step - 1)
+    windows = beats[np.arange(len(beats))[:, None, None], :, reach * step]  # (n, k, w, leads)
+    first, last = windows[:, :, :1], windows[np.arange(len(beats)), :, width - 1][:, :, None]
+    share = inside / (width[:, None, None] - 1)
+    windows = windows - first - (last - first) * share[..., None]
+    windows *= (inside < width[:, None])[:, None, :, None]
+    power = np.einsum("nkwl,nkwl->nk", windows, windows)
+    match = np.einsum("nkwl,nwl->nk", windows, windows[:, -1])
+    own = power[:, -1:]
+    alike = match > REPEATED * np.sqrt(own * np.maximum(own, power)) + 1e-9
+    seen = places >= np.maximum(t_before.astype(int) // step, 0)[:, None]
+    return (alike & seen)[:, :-1].any(axis=1)
 
 
-def _samples(begin, end, step, margin):
-    """The slice from begin to end (samples at RATE) of what has every `step`-th sample."""
-    first = max(int(begin - margin * RATE) // step, 0)
-    return slice(first, max(int(np.ceil((end + margin * RATE) / step)), first + 2))
+def _samples(begin, end, step):
+    """The slice from begin to end (samples at RATE), with MARGIN, of what has every `step`-th
+    sample.
+    """
+    first = max(int(begin - MARGIN * RATE) // step, 0)
+    return slice(first, max(int(np.ceil((end + MARGIN * RATE) / step)), first + 2))
 
 
 def without_line(windows: np.ndarray) -> np.ndarray:

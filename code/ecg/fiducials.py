@@ -20,7 +20,7 @@ from ecg.atria import (
     varying,
     without_line,
 )
-from ecg.median_beat import CENTRE, RATE, WIDTH, MedianBeats, between
+from ecg.median_beat import CENTRE, RATE, WIDTH, MedianBeats, between, span
 from ecg.rpeaks import INDEPENDENT
 
 J_DELAY = 10  # ms from QRS offset to the J-point
@@ -72,11 +72,12 @@ def find(
     every_sample = median.spread.shape[2] == WIDTH
     begin, qrs_on = around_spike(as_recorded, qrs_on, every_sample)
     slow = ndimage.gaussian_filter1d(leads, ms_to_samples(8), axis=2)
-    speed = activity(slow, ms_to_samples(40))
+    slope = slopes(slow, ms_to_samples(40))
+    speed = activity(slope)
     t_on, t_peak, t_off = _t_wave(slow, speed, qrs_off, rr)
     before = rr if before is None else before
     t_before = t_off - before
-    t_off = over_leads(t_waves_of_leads(slow, qrs_off, t_peak, rr), "offset")
+    t_off = over_leads(t_waves_of_leads(slow, slope, qrs_off, t_peak, rr), "offset")
     kind = irregularity > IRREGULAR, begin != qrs_on
     p, no_p = _find_p(median, leads, slow, speed, begin, (t_before, t_off - before), rr, kind)
     measured_from = qrs_on if every_sample else begin
@@ -90,16 +91,20 @@ def find(
     return found
 
 
-def activity(leads: np.ndarray, width: int) -> np.ndarray:
-    """Speed of the heart's vector: root of the summed squared slopes of all leads (n, W), smoothed
-    over `width` samples.
-    """
+def activity(slope: np.ndarray) -> np.ndarray:
+    """Speed of the heart's vector (n, W): root of the summed squared slopes (n, leads, W)."""
+    return np.sqrt((slope**2).sum(axis=1))
+
+
+def slopes(leads: np.ndarray, width: int) -> np.ndarray:
+    """Change of leads (n, leads, W) per sample, smoothed over `width` samples."""
     smooth = ndimage.uniform_filter1d(leads, width, axis=2)
     slope = np.empty_like(smooth)  # np.gradient takes twice as long
-    slope[..., 1:-1] = (smooth[..., 2:] - smooth[..., :-2]) / 2
+    np.subtract(smooth[..., 2:], smooth[..., :-2], out=slope[..., 1:-1])
+    slope[..., 1:-1] /= 2
     slope[..., 0] = smooth[..., 1] - smooth[..., 0]
     slope[..., -1] = smooth[..., -1] - smooth[..., -2]
-    return np.sqrt((slope**2).sum(axis=1))
+    return slope
 
 
 def first_true(condition: np.ndarray, otherwise: int) -> np.ndarray:
@@ -125,7 +130,7 @@ def _course(leads):
     """How fast leads change (n, W), how fast at most in their QRS and how fast where they are quiet
     before it, two (n, 1).
     """
-    speed = activity(leads, ms_to_samples(QRS_SMOOTHING))
+    speed = activity(slopes(leads, ms_to_samples(QRS_SMOOTHING)))
     near = np.abs(np.arange(WIDTH) - CENTRE) <= ms_to_samples(80)
     fastest = np.where(near, speed, 0).max(axis=1, keepdims=True)
     noise = np.quantile(speed[:, : CENTRE - ms_to_samples(100)], 0.2, axis=1, keepdims=True)
@@ -244,9 +249,17 @@ def above_line(leads: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.nda
     (n,); 0 outside.
     """
     levels = at_position(leads, start), at_position(leads, stop)  # each (n, leads)
-    share = (np.arange(leads.shape[2]) - start[:, None]) / np.maximum(stop - start, 1)[:, None]
-    line = levels[0][..., None] + (levels[1] - levels[0])[..., None] * share[:, None, :]
-    return masked(np.sqrt(((leads - line) ** 2).sum(axis=1)), start, stop, 0)
+    part = span(start, stop, leads.shape[2])
+    time = np.arange(part.start, part.stop)
+    share = (time - start[:, None]) / np.maximum(stop - start, 1)[:, None]
+    away = (levels[1] - levels[0])[..., None] * share[:, None, :]  # the line, in place from here on
+    away += levels[0][..., None]
+    np.subtract(leads[..., part], away, out=away)
+    away *= away
+    size = np.zeros((len(leads), leads.shape[2]))
+    over_all = np.sqrt(away.sum(axis=1))
+    size[:, part] = masked(over_all, start - part.start, stop - part.start, 0)
+    return size
 
 
 def _bump(leads, start, stop, reach):
@@ -288,8 +301,8 @@ def foot(
     quiet = masked(speed, np.minimum(begin, limit), np.maximum(begin, limit), np.inf).argmin(axis=1)
     size = np.sqrt(((leads - at_position(leads, quiet)[..., None]) ** 2).sum(axis=1))
     low = size < share * size[np.arange(len(size)), peak.astype(int)][:, None]
-    before = last_true(masked(low, quiet, peak, False), 0)
-    after = first_true(masked(low, peak, quiet, False), 0)
+    low &= between(np.minimum(quiet, peak), np.maximum(quiet, peak), low.shape[1])
+    before, after = last_true(low, 0), first_true(low, 0)
     return np.where(
         limit < peak, np.maximum(before, quiet), np.where(after > 0, after, quiet)
     ).astype(float)
@@ -340,7 +353,11 @@ T_NEAR = 80  # ms: the peaks of T in single leads lie that near to the peak over
 
 
 def t_waves_of_leads(
-    slow: np.ndarray, qrs_off: np.ndarray, t_peak: np.ndarray, rr: np.ndarray
+    slow: np.ndarray,
+    slope: np.ndarray,
+    qrs_off: np.ndarray,
+    t_peak: np.ndarray,
+    rr: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """T of every lead by itself: onset, peak and offset (n, leads) and its size there in mV.
 
@@ -348,15 +365,16 @@ def t_waves_of_leads(
     the leads' median (`over_leads`).
 
     slow    # (n, leads, W) smoothed beats
+    slope   # (n, leads, W) their `slopes`
     t_peak  # (n,) peak over all leads
     """
     n, count, _ = slow.shape
     alone = slow[..., T_FROM:].reshape(n * count, 1, -1)
+    speed = np.abs(slope[..., T_FROM:]).reshape(n * count, -1)
     window = [np.repeat(values - T_FROM, count) for values in _t_window(qrs_off, rr)]
     near = [np.repeat(t_peak - T_FROM + side * ms_to_samples(T_NEAR), count) for side in (-1, 1)]
     height = masked(above_line(alone, *window), *near, 0)
     peak = height.argmax(axis=1).astype(float)
-    speed = activity(alone, ms_to_samples(40))
     begin = np.repeat(qrs_off + ms_to_samples(10) - T_FROM, count)
     end = _t_limit(peak + T_FROM, np.repeat(rr, count)) - T_FROM
     onset = foot(alone, speed, peak, begin, T_SHARES_OF_LEAD[0], ms_to_samples(50))

@@ -22,6 +22,7 @@ from ecg.fiducials import (
     masked,
     ms_to_samples,
     over_leads,
+    slopes,
     t_waves_of_leads,
 )
 from ecg.median_beat import CENTRE, WIDTH
@@ -66,12 +67,13 @@ def find_in_leads(beats: np.ndarray, at: Fiducials, rr: np.ndarray) -> dict[str,
     """
     leads = np.nan_to_num(beats)
     slow = ndimage.gaussian_filter1d(leads, ms_to_samples(8), axis=2)
+    slope = slopes(slow, ms_to_samples(40))
     present = np.isfinite(at.QRS_on)
     filled = Fiducials(**{name: _filled(values) for name, values in vars(at).items()})
     found = {
-        "P": p_waves(slow, filled),
+        "P": p_waves(slow, slope, filled),
         "QRS": _qrs(leads, filled),
-        "T": _t_waves(slow, filled, rr),
+        "T": _t_waves(slow, slope, filled, rr),
     }
     has = {"P": np.isfinite(at.P_on), "QRS": present, "T": np.isfinite(at.T_off)}
     waves = {}
@@ -91,8 +93,8 @@ def _blend(wave, side, own, over):
     return share * own + (1 - share) * over[:, None]
 
 
-def _t_waves(slow, at, rr):
-    own = t_waves_of_leads(slow, at.QRS_off, at.T_peak, rr)
+def _t_waves(slow, slope, at, rr):
+    own = t_waves_of_leads(slow, slope, at.QRS_off, at.T_peak, rr)
     onset = _blend("T", "onset", own["onset"], _t_onset(over_leads(own, "onset"), at.T_peak, rr))
     offset = _blend("T", "offset", own["offset"], at.T_off)
     peak = np.clip(own["peak"], onset, offset)
@@ -106,10 +108,11 @@ def _t_onset(seen, t_peak, rr):
     return t_peak - T_RISE_OWN * (t_peak - seen) - (1 - T_RISE_OWN) * usual
 
 
-def p_waves(slow: np.ndarray, at: Fiducials) -> tuple[np.ndarray, ...]:
+def p_waves(slow: np.ndarray, slope: np.ndarray, at: Fiducials) -> tuple[np.ndarray, ...]:
     """Onset, peak and offset of P in each lead and its size there in mV, four (n, 12).
 
-    slow  # (n, 12, W) smoothed beats;  at  where P lies over all leads, and QRS begins
+    slow   # (n, 12, W) smoothed beats;  slope  # (n, 12, W) their slopes
+    at     where P lies over all leads, and QRS begins
     """
     n, count, _ = slow.shape
     alone = slow.reshape(n * count, 1, -1)
@@ -119,7 +122,7 @@ def p_waves(slow: np.ndarray, at: Fiducials) -> tuple[np.ndarray, ...]:
     size = above_line(alone, begin, end)
     height = masked(size, on + ms_to_samples(10), off - ms_to_samples(10), 0)
     peak = height.argmax(axis=1).astype(float)
-    speed = activity(alone, ms_to_samples(40))
+    speed = np.abs(slope).reshape(n * count, -1)
     onset = foot(alone, speed, peak, np.minimum(begin, peak), P_SHARES[0], ms_to_samples(30))
     offset = foot(alone, speed, peak, np.maximum(end, peak + 1), P_SHARES[1], ms_to_samples(30))
     onset, peak, offset, size = (
@@ -134,7 +137,7 @@ def _qrs(leads, at):
     n, count, _ = leads.shape
     alone = leads.reshape(n * count, 1, -1)
     on, off = np.repeat(at.QRS_on, count), np.repeat(at.QRS_off, count)
-    speed = activity(alone, ms_to_samples(16))
+    speed = activity(slopes(alone, ms_to_samples(16)))
     inside = masked(speed, on, off, 0)
     fastest, middle = inside.max(axis=1)[:, None], inside.argmax(axis=1)
     reach, inner = ms_to_samples(QRS_REACH), ms_to_samples(40)

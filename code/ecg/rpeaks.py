@@ -61,7 +61,7 @@ def detect_in(leads: np.ndarray, sampling_rate: int) -> list[np.ndarray]:
     sharpness = _largest_near(bends)
     places = _up_to_typical(places, beats)
     places = np.sqrt((places**2).sum(axis=1))
-    typical = _median_of_sorted(np.sort(activity, axis=1))
+    typical = median_of_sorted(np.sort(activity, axis=1))
     peaks = []
     kept = _without_t(_places_in_rows(beats), sharpness, activity)
     for row, found in enumerate(_in_the_middle(kept, places)):
@@ -141,7 +141,7 @@ def median_of_first(table: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return (table[rows, (counts - 1).clip(0) // 2] + table[rows, counts // 2]) / 2
 
 
-def _median_of_sorted(values):
+def median_of_sorted(values: np.ndarray) -> np.ndarray:
     """Median over the last axis: np.median takes ten times as long for a few values."""
     count = values.shape[-1]
     return (values[..., (count - 1) // 2] + values[..., count // 2]) / 2
@@ -208,7 +208,7 @@ def _beating(found, activity, typical, leads):
     """Whether peaks of one record are beats and not the maxima of noise: its activity (T,) stands
     out at them over what is `typical` of it, or its leads (leads, T) are alike around them.
     """
-    if len(found) < 3 or _median_of_sorted(np.sort(activity[found])) > STANDS_OUT * typical:
+    if len(found) < 3 or median_of_sorted(np.sort(activity[found])) > STANDS_OUT * typical:
         return True
     reach = int(QRS_REACH * RATE)
     inside = found[(found >= reach) & (found < len(activity) - reach)]
@@ -231,7 +231,7 @@ def _thresholds(activity, crest):
         place = 0.9 * (len(heights) - 1)
         below, above = heights[int(place)], heights[int(np.ceil(place))]
         high = below + (above - below) * (place - int(place))  # their 90 % quantile
-        typical[row] = _median_of_sorted(heights[np.searchsorted(heights, 0.5 * high) :])
+        typical[row] = median_of_sorted(heights[np.searchsorted(heights, 0.5 * high) :])
     return np.maximum.reduce(
         [THRESHOLD * typical, SHARE_OF_LARGEST * activity.max(axis=1), np.full(len(typical), 0.005)]
     )
@@ -290,6 +290,20 @@ def at_rate(leads: np.ndarray, before: int, after: int) -> np.ndarray:
         {"mode": "reflect", "reflect_type": "odd"} if edge + rest < n_samples else {"mode": "edge"}
     )
     padded = np.pad(leads, widths, **how)
-    resampled = scipy.signal.resample(padded, padded.shape[-1] * after // before, axis=-1)
+    resampled = _of_length(padded, padded.shape[-1] * after // before)
     start = edge * after // before
     return resampled[..., start : start + -(-n_samples * after // before)]
+
+
+def _of_length(values, length):
+    """Values (..., T) of a period at `length` places in it: scipy.signal.resample, which copies the
+    spectrum twice more.
+    """
+    spectrum = scipy.fft.rfft(values)
+    shorter = min(values.shape[-1], length)
+    kept = shorter // 2 + 1
+    wanted = np.zeros((*values.shape[:-1], length // 2 + 1), spectrum.dtype)
+    np.divide(spectrum[..., :kept], values.shape[-1] / length, out=wanted[..., :kept])
+    if shorter % 2 == 0:  # the highest frequency stands for itself and its mirror image
+        wanted[..., kept - 1] *= 2 if length < values.shape[-1] else 0.5
+    return scipy.fft.irfft(wanted, length)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from ecg.atria import APART, HUM, REPEATED, without_line
-from ecg.fiducials import Fiducials, above_line, activity, ms_to_samples, p_wave
+from ecg.fiducials import Fiducials, above_line, activity, ms_to_samples, p_wave, slopes
 from ecg.lead_marks import LeadWave, p_waves
 from ecg.median_beat import CENTRE, RATE, WIDTH, gather
 from ecg.rpeaks import INDEPENDENT
@@ -178,15 +178,16 @@ def marks(leads: np.ndarray, middles: np.ndarray) -> LeadWave:
     of (12, T) mV at RATE; they share their places relative to the middle.
     """
     at = np.round(middles * RATE).astype(int)
-    around = without_line(gather(leads[None], at[None], np.arange(-REACH, REACH + 1))[0])
+    around = without_line(gather(leads[None], at[:, None], range(-REACH, REACH + 1))[:, 0])
     middle, beat = CENTRE - 2 * REACH, np.zeros((1, leads.shape[0], WIDTH))
     beat[0, :, middle - REACH : middle + REACH + 1] = np.median(around, axis=0)
     slow = ndimage.gaussian_filter1d(beat, ms_to_samples(8), axis=2)
     alone = slow[:, INDEPENDENT, :CENTRE]
     start, stop = (np.array([middle + side * REACH], float) for side in (-1, 1))
-    speed = activity(alone, ms_to_samples(40))
+    slope = slopes(slow, ms_to_samples(40))
+    speed = activity(slope[:, INDEPENDENT, :CENTRE])
     over = p_wave(alone, speed, above_line(alone, start, stop), start, stop, start)
     nowhere = np.full(1, np.nan)
-    onset, peak, offset, size = p_waves(slow, Fiducials(*over, stop, *[nowhere] * 5))
+    onset, peak, offset, size = p_waves(slow, slope, Fiducials(*over, stop, *[nowhere] * 5))
     places = (middles[:, None] + (side - middle) / RATE for side in (onset, peak, offset))
     return LeadWave(*places, np.repeat(size, len(middles), axis=0))

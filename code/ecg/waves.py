@@ -120,7 +120,7 @@ def _runs(values):
     """The runs of (n, leads, w) mV that are not silent."""
     lanes = values.reshape(-1, values.shape[2])
     size = np.abs(lanes)
-    signs = np.where(size >= SILENT, np.sign(lanes), 0).astype(np.int8)
+    signs = (lanes >= SILENT).astype(np.int8) - (lanes <= -SILENT)
     new = np.ones(signs.shape, bool)
     new[:, 1:] = signs[:, 1:] != signs[:, :-1]
     starts = np.flatnonzero(new)  # runs lie one after the other in memory

@@ -70,13 +70,32 @@ def test_no_beat_is_no_median_beat():
     assert (found.r_peaks[0] == -1).all()
 
 
-def test_quantiles_against_numpy():
+@pytest.mark.parametrize("n_beats", [7, median_beat.MANY_BEATS + 5])
+def test_quantiles_against_numpy(n_beats):
     rng = np.random.default_rng(3)
-    beats = rng.standard_normal((7, 2, 5))
-    beats[0, :, :2] = beats[3, :, 1:4] = np.nan
-    found = median_beat.quantiles(beats, (0.25, 0.5, 0.75))
-    expected = np.nanquantile(beats, [0.25, 0.5, 0.75], axis=0)
+    beats = rng.standard_normal((n_beats, 3, 2, 5))
+    beats[0, :2, :, :2] = beats[3, 0, :, 1:4] = np.nan
+    beats[:, 2, :, 4] = np.nan
+    chosen = rng.random((n_beats, 3)) < 0.7
+    found = median_beat.quantiles(beats, chosen, (0.25, 0.5, 0.75))
+    asked = np.where(chosen[..., None, None], beats, np.nan)
+    asked[0, 2, :, 4] = 0  # numpy warns of what is NaN throughout
+    expected = np.nanquantile(asked, [0.25, 0.5, 0.75], axis=0)
+    assert np.isnan(found[:, 2, :, 4]).all()
+    found[:, 2, :, 4] = 0
     assert np.allclose(found, expected, atol=1e-6)
+
+
+def test_samples_around_beats_against_single_ones():
+    """Beyond the ends of a record its ends are held, also where it is shorter than a beat."""
+    rng = np.random.default_rng(4)
+    peaks = np.array([[3, 0], [20, 39], [-1, 25]])
+    for offsets in (range(-10, 15), range(-12, 30, 5), range(-3, -9, -1), range(-50, 60)):
+        fine = rng.standard_normal((2, 4, 40)).astype(np.float32)
+        found = median_beat.gather(fine, peaks, offsets)
+        for beat, row in np.argwhere(peaks >= 0):
+            places = np.clip(peaks[beat, row] + np.array(offsets), 0, 39)
+            assert np.array_equal(found[beat, row], fine[row][:, places])
 
 
 def test_spread_is_the_noise():
