@@ -534,7 +534,7 @@ def _checkpoint(path):
 def _figure(path):
     figure = Figure()
     figure.subplots().imshow(np.random.default_rng(0).random((300, 300)))
-    write_figure(figure, path, ("png", "pdf"))
+    write_figure(figure, path)
 
 
 BIG = np.random.default_rng(0).normal(size=(500, 12))

@@ -14,6 +14,7 @@ import glocal_analysis
 from attribution.cards import CARDS, planted_cards, planted_path, textbook_cards
 from attribution.cells import CellMaps, cell_maps, density
 from attribution.methods import METHODS, attribute_records
+from common import figure_files
 from common.files import UserError, sha256, write_text
 from common.labels import LEADS, TASKS
 from common.stage import Stage
@@ -60,7 +61,7 @@ def done(cohort, trained, tmp_path_factory):
     """A whole run with figures and a contrast: its glocal folder."""
     output = tmp_path_factory.mktemp("glocal")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(glocal_figures, "FORMATS", ("png",))  # a pdf each would take seconds more
+        patch.setattr(figure_files, "FORMATS", ("png",))  # a pdf each would take seconds more
         run(
             "--data_path",
             cohort,

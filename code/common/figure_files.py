@@ -48,12 +48,10 @@ def set_up_figures(
 def write_figure(
     figure: "Figure",
     path: str | Path,
-    formats: tuple[str, ...] = FORMATS,
     dpi: int = 150,
     about: str = "",
 ) -> list[Path]:
-    """Save and close a matplotlib figure as `path` with each of the suffixes; returns the written
-    paths.
+    """Save and close a matplotlib figure as `path` in each of FORMATS; returns the written paths.
 
     about  what it was made from, such as '60 records of fold 10': the caption line begins with it
     """
@@ -62,7 +60,7 @@ def write_figure(
     dpi = _FOOT.dpi or dpi
     canvas = _write_foot(figure, about, below=_lay_out(figure, dpi))
     written = []
-    for suffix in formats:
+    for suffix in FORMATS:
         target = Path(path).with_name(f"{Path(path).name}.{suffix}")
         options = {"dpi": dpi, "bbox_inches": canvas, **FIGURE_OPTIONS.get(suffix, {})}
         with replacing(target) as temporary:

@@ -22,7 +22,6 @@ from counterfactual.edits import EDITS
 from counterfactual.job import Job
 from counterfactual.sentences import dose_in_words, edit_in_plain_words, share
 
-FORMATS = ("png", "pdf")
 ALONE, TOGETHER = 0.75, 0.25  # how opaque the bars of a group's figure are
 PIECE = 2.5  # s that a figure shows
 MOST_LETTERS = 150  # of a line beside the key; edits.csv has all
@@ -57,7 +56,7 @@ def draw(
         contents = record_contents(job, target, place, tables, signals[target.name][place])
         figure = drawn(*contents)
         name = f"{slug(target.name)}_{job.data.ecg_id[target.rows[place]]}"
-        written += write_figure(figure, job.folder / name, FORMATS, dpi=200)
+        written += write_figure(figure, job.folder / name, dpi=200)
     return written
 
 

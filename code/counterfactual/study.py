@@ -123,7 +123,7 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, switched: list[Path
     signals = {one.name: read_npz(job.signals_path(one))["signals"] for one in job.targets}
     drawn = figures.draw(job, tables, signals, args.max_figures, args.layout == COLUMN)
     if len(grouped):
-        drawn += write_figure(figures.group_figure(grouped), job.folder / "groups", figures.FORMATS)
+        drawn += write_figure(figures.group_figure(grouped), job.folder / "groups")
     names = (RECORDS, EDITS_MADE, ALONE, "groups", "card")
     written = [job.folder / f"{name}.csv" for name in names]
     written += [*switched, *(job.signals_path(target) for target in job.targets)]

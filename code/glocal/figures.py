@@ -37,7 +37,7 @@ from glocal.panels import (
     unit,
 )
 from glocal.scorecard_figures import scorecard_column, scorecard_figure
-from glocal.tables import FORMATS, cells_of
+from glocal.tables import cells_of
 from networks.checkpoints import ModelInfo
 
 # ---------------------------------------------------------------- whole figures
@@ -363,23 +363,23 @@ def draw_all(
             paths += _columns(folder, shown, cells, method)
         else:
             whole = side_by_side(shown, bars, cells, method, title, subtitle, args.norm_heat)
-            paths += write_figure(whole, folder / f"groups_{slug(method)}", FORMATS, about=about)
+            paths += write_figure(whole, folder / f"groups_{slug(method)}", about=about)
         for group in shown:
             one = cells_figure(
                 group, cells[group.pathology], method, f"{words} by lead and segment"
             )
             name = f"cells_{slug(method)}_{slug(group.pathology)}"
-            paths += write_figure(one, folder / name, FORMATS, about=group.counts)
+            paths += write_figure(one, folder / name, about=group.counts)
         for first, second in pairs:
             name = f"contrast_{slug(first)}_{slug(second)}_{slug(method)}"
             table = found["contrast"].query("first == @first and second == @second")
-            paths += write_figure(contrast_figure(table, method), folder / name, FORMATS)
+            paths += write_figure(contrast_figure(table, method), folder / name)
     scored = found.get("scorecard")
     if scored is not None and (scored["own"] & ~scored["method"].isin(CONTROLS)).any():
         drawn = scorecard_column if column else scorecard_figure
         whole = drawn(found["scorecard"], f"Scorecard: {subtitle}")
         dpi = 300 if column else 150
-        paths += write_figure(whole, folder / "scorecard", FORMATS, dpi=dpi, about=about)
+        paths += write_figure(whole, folder / "scorecard", dpi=dpi, about=about)
     return paths
 
 
@@ -389,5 +389,5 @@ def _columns(folder, shown, cells, method):
     for group in shown:
         path = folder / f"groups_{slug(method)}_{slug(group.pathology)}"
         figure = group_column(group, cells[group.pathology], method)
-        written += write_figure(figure, path, FORMATS, dpi=300, about=group.counts)
+        written += write_figure(figure, path, dpi=300, about=group.counts)
     return written

@@ -13,6 +13,7 @@ import pandas as pd
 
 from attribution.cards import Card
 from attribution.methods import get_method
+from common.figure_files import FORMATS
 from common.files import write_csv
 from common.labels import LEADS
 from common.stats import holm, patient_weights
@@ -28,7 +29,6 @@ from networks.checkpoints import ModelInfo
 
 # only the sign of such a method is that of a voltage that raises the logit, as rules have it
 PER_VOLTAGE = "logit per mV"
-FORMATS = ("png", "pdf")  # of the figures beside the tables
 
 
 def segments_csv(

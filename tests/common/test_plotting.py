@@ -295,7 +295,7 @@ def test_figures_say_their_data_below_what_they_show(captioned, tmp_path, layout
 
 def test_figures_without_a_caption_stay_as_they_are(tmp_path):
     figure, _ = plt.subplots(figsize=(4, 3))
-    written = write_figure(figure, tmp_path / "one", ("png",), dpi=40)
+    written = write_figure(figure, tmp_path / "one", dpi=40)
     assert plt.imread(written[0]).shape[:2] == (120, 160)
     assert not figure.texts
 
