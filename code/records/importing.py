@@ -29,6 +29,7 @@ MIN_SECONDS = 2.5
 ASIDE = ".importing"  # folder that records are written to first
 RECORD_FILE = re.compile(r"\d{5,}_(lr|hr|\d+)\.(hea|dat)")  # what record_name makes
 CHUNK = 16  # records written and judged at a time: they stay in the processor's cache
+CHUNK_BYTES = 64 << 20  # of long recordings fewer
 
 
 def chosen_leads(names: Sequence[str] | None) -> tuple[str, ...]:
@@ -94,8 +95,8 @@ class Written:
 
 @dataclass
 class Waiting:
-    """Records that are written and judged together: names, ids, and signals # (CHUNK, T, 12)
-    float32 mV in memory that is used again and again.
+    """Records that are written and judged together: names, ids, and signals # (n, T, 12) float32 mV
+    in memory that is used again and again, n at most CHUNK.
     """
 
     names: list[str] = field(default_factory=list)
@@ -105,10 +106,16 @@ class Waiting:
     def add(self, name: str, ecg_id: int, signal: np.ndarray) -> None:
         """Keep a record (T, 12) until it is written; all have one length."""
         if not len(self.signals):
-            self.signals = np.empty((CHUNK, *signal.shape), np.float32)
+            n = min(max(CHUNK_BYTES // (4 * signal.size), 1), CHUNK)
+            self.signals = np.empty((n, *signal.shape), np.float32)
         self.signals[len(self.names)] = signal
         self.names.append(name)
         self.ids.append(ecg_id)
+
+    @property
+    def full(self) -> bool:
+        """Whether there is room for no other."""
+        return len(self.names) == len(self.signals) > 0
 
     def clear(self) -> None:
         """Forget them."""
@@ -117,7 +124,7 @@ class Waiting:
 
 
 class Writing:
-    """Writes and judges records in a thread of its own, CHUNK at a time, while the next are read:
+    """Writes and judges records in a thread of its own, some at a time, while the next are read:
     most of it is the system's and numpy's time, in which Python goes on. Of two sets of records
     one is filled while the other is written; whatever the threads do, the bytes are the same.
     """
@@ -137,7 +144,7 @@ class Writing:
     def add(self, name: str, ecg_id: int, signal: np.ndarray) -> None:
         """Take over a record (T, 12) mV."""
         self._filled.add(name, ecg_id, signal)
-        if len(self._filled.names) == CHUNK:
+        if self._filled.full:
             self._hand_over()
 
     def finish(self) -> None:

@@ -45,6 +45,21 @@ def test_every_record_has_its_own_samples_and_facts(tmp_path):
     assert len(list(tmp_path.rglob("*.dat"))) == len(kept)
 
 
+@pytest.mark.parametrize("n_together", [1, 3, importing.CHUNK])
+def test_of_long_recordings_fewer_are_in_memory_at_a_time(tmp_path, monkeypatch, n_together):
+    monkeypatch.setattr(importing, "CHUNK_BYTES", n_together * 4 * 1000 * 12)
+    judge, sizes = importing.plausibility.judge, []
+
+    def judged(signals, rate):
+        sizes.append(len(signals))
+        return judge(signals, rate)
+
+    monkeypatch.setattr(importing.plausibility, "judge", judged)
+    written = importing.write_records(tmp_path, source(), IDS, importing.Wanted())
+    assert max(sizes) == n_together
+    assert sum(sizes) == len(written.kept) == N
+
+
 def test_flags_are_of_the_records_that_raise_them(tmp_path):
     def read(number, asked):
         factor = 1e-3 if number % 10 == 4 else 1  # V taken for mV

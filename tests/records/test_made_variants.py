@@ -181,6 +181,33 @@ def test_mfer(tmp_path, kind):
     assert np.abs(found.signal - SIGNAL).max() < (0.051 if kind == "8 bits" else 0.0026)
 
 
+# ---------------------------------------------------------------- SCP-ECG
+
+
+def own_codes(values):
+    """0 is 0; 10 and 8 bits, 11 and 16 bits of the number itself."""
+    bits = []
+    for value in map(int, values):
+        short = -128 <= value <= 127
+        number = format(value & 0xFF, "08b") if short else format(value & 0xFFFF, "016b")
+        bits.append(("10" if short else "11") + number if value else "0")
+    text = "".join(bits)
+    text += "0" * (-len(text) % 16)
+    return int(text, 2).to_bytes(len(text) // 8, "big")
+
+
+def test_scp_with_a_table_of_codes_of_its_own(tmp_path, monkeypatch):
+    """Section 2: bits of the code, of all, mode, base, and the code with its first bit last."""
+    codes = ((1, 1, 1, 0, 0b0), (2, 10, 1, 0, 0b01), (2, 18, 1, 0, 0b11))
+    table = struct.pack("<2H", 1, len(codes))
+    table += b"".join(struct.pack("<3BhI", *code) for code in codes)
+    scp_file = made._scp_file
+    monkeypatch.setattr(made, "_huffman", own_codes)
+    monkeypatch.setattr(made, "_scp_file", lambda bodies: scp_file({**bodies, 2: table}))
+    content = made.scp(counts(0.0025, EIGHT))
+    assert np.abs(read(tmp_path, "a.scp", content).signal - SIGNAL).max() < 0.0026
+
+
 # ---------------------------------------------------------------- DICOM
 
 STRIP = (COUNTS, ORDER, 500, 2.5, 0, "RHYTHM")
