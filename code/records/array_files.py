@@ -76,10 +76,8 @@ def largest_array(path: str | Path) -> tuple[np.ndarray | StoredArray, dict]:
     }
     said = _said(members)
     if not arrays and (leads := named_leads({name: one.shape for name, one in members.items()})):
-        return np.stack([np.ravel(members[name]) for name in leads], axis=1), {
-            **said,
-            "leads": [last_part(name) for name in leads],
-        }
+        values = [np.ravel(members[name][:]) for name in leads]  # of a stored one all at once
+        return np.stack(values, axis=1), {**said, "leads": [last_part(name) for name in leads]}
     if not arrays:
         raise UserError(f"{path} holds no array of signals; it has {', '.join(members) or 'none'}")
     largest = max(arrays, key=lambda name: arrays[name].size)

@@ -127,3 +127,24 @@ def test_a_large_array_stays_in_its_file(tmp_path, monkeypatch, kind):
     assert np.abs(read.signal - SIGNAL[400:1000]).max() < 1e-9
     assert (read.start, read.seconds, read.rate) == (2, 10, RATE)
     assert read.unit == ("mV" if kind == "MATLAB" else None)
+
+
+def test_large_arrays_of_one_lead_each_are_read_at_once(tmp_path, monkeypatch):
+    """Sample by sample, each of them by opening the file, a day would take hours."""
+    monkeypatch.setattr(array_files, "LARGE", 100)
+    path, asked = tmp_path / "a.mat", []
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for column, lead in enumerate(LEADS[:2]):
+            file[lead] = SIGNAL[:, [column]]
+        file["fs"] = np.array([[float(RATE)]])
+    with open(path, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    read = stored_arrays.StoredArray.__getitem__
+    monkeypatch.setattr(
+        stored_arrays.StoredArray,
+        "__getitem__",
+        lambda self, key: read(self, asked.append(key) or key),
+    )
+    found = read_recording(path, Asked())
+    assert np.abs(found.signal[:, :2] - SIGNAL[:, :2]).max() < 1e-9
+    assert len(asked) == 2
