@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from counterfactual.edits import EDITS, TO_TWELVE, Edit, Limits, is_found_again
+from counterfactual.edits import EDITS, LIMB, TO_TWELVE, Edit, Limits, is_found_again
 from counterfactual.shapes import COLUMNS, anatomy_of, edit_shapes, laid_out
 from counterfactual.timing import Timing, stretched, timing_of
 from ecg import fiducials, waves
@@ -19,7 +19,7 @@ from ecg.analysis import Analysis, analyse, measure_all
 from ecg.median_beat import RATE, MedianBeats
 from ecg.rpeaks import at_rate
 
-PROBED = (1.0, 0.5)  # shares of an edit's room that are measured
+PROBED = (1.0, 0.75, 0.5, 0.25)  # shares of an edit's room that are measured
 FOLLOWS = {
     "mV": (0.015, 0.05),
     "ms": (4.0, 0.05),
@@ -37,6 +37,7 @@ class Body:
     low, high  # (edits,) limits of the doses, low <= 0 <= high
     scale    # (edits,) what a dose counts as 1 of (population SD)
     before   measurements of the record as it is
+    limits   what hearts show
     timing   of its beats, None where no interval can be changed
     sampling_rate  Hz
     """
@@ -48,6 +49,7 @@ class Body:
     high: np.ndarray
     scale: np.ndarray
     before: pd.Series
+    limits: Limits
     timing: Timing | None = None
     sampling_rate: int = 100
 
@@ -75,14 +77,15 @@ class Body:
         return stretched(self.timing, fine, named, new).T
 
     def shown(self, doses: np.ndarray) -> np.ndarray:
-        """(n,) whether the record with doses (n, edits), measured anew, shows each of its changes:
-        beats unlike the median beat are left as they are, and may then be the ones that are
-        measured.
+        """(n,) whether the record with doses (n, edits), measured anew, shows each of its changes
+        (beats unlike the median beat are left as they are, and may then be the ones that are
+        measured), and no limb lead that follows leaves what hearts show.
         """
         if not len(doses):
             return np.zeros(0, bool)
         after = measure_all(self.apply(doses), self.sampling_rate, progress=False)
-        held = np.ones(len(doses), bool)
+        limb = np.array([bool(LIMB & set(edit.leads)) for edit in self.edits])
+        held = self.limits.followers_keep(self.before, after) | ~doses[:, limb].any(axis=1)
         for row, number in np.argwhere(doses):
             edit, dose = self.edits[number], doses[row, number]
             [measured] = measured_doses(self.before, after.iloc[row], [edit])
@@ -123,7 +126,8 @@ def _body(signal, sampling_rate, found, row, before, limits):
 def _assembled(signal, names, added, room, before, timing, sampling_rate, limits):
     low, high = np.reshape(room, (-1, 2)).T
     scale = np.array([limits.scale(EDITS[name]) for name in names])
-    return Body(signal, tuple(names), added, low, high, scale, before, timing, sampling_rate)
+    room = (low, high, scale)
+    return Body(signal, tuple(names), added, *room, before, limits, timing, sampling_rate)
 
 
 def _amplitude_edits(found, row, anatomy, before, limits):
@@ -134,26 +138,30 @@ def _amplitude_edits(found, row, anatomy, before, limits):
     known = np.isfinite(shapes).all(axis=(1, 2))
     names, shapes = [name for name, fine in zip(names, known, strict=True) if fine], shapes[known]
     wanted = np.array([room[name] for name in names]).reshape(-1, 2)
-    followed = _followed(found, row, names, shapes, wanted, before)
+    followed = _followed(found, row, names, shapes, wanted, before, limits)
     kept = np.abs(followed).max(axis=1, initial=0) >= SMALLEST["mV"]
     names = [name for name, fine in zip(names, kept, strict=True) if fine]
     return names, shapes[kept], followed[kept]
 
 
-def _followed(found, row, names, shapes, room, before):
-    """(edits, 2) the part of the room (low, high) in which measured changes are the stated ones."""
+def _followed(found, row, names, shapes, room, before, limits):
+    """(edits, 2) the part of the room (low, high) in which measured changes are the stated ones and
+    the limb leads that follow stay inside the limits.
+    """
     if not names:
         return room
     doses = room[:, :, None] * PROBED  # (edits, sides, shares)
     added = np.einsum("esk,elw->esklw", doses, shapes)
     beats = found.beats.beats[row] + np.einsum("esklw,lm->eskmw", added, TO_TWELVE)
     table = measure_beats(found, row, beats.reshape(-1, *beats.shape[-2:]))
-    return _share_that_fits(names, doses, table, before) * room
+    kept = limits.followers_keep(before, table).reshape(doses.shape)
+    limb = np.array([bool(LIMB & set(EDITS[name].leads)) for name in names])
+    return _share_that_fits(names, doses, table, before, kept | ~limb[:, None, None]) * room
 
 
-def _share_that_fits(names, doses, table, before):
+def _share_that_fits(names, doses, table, before, kept=True):
     """(edits, sides) the largest of PROBED up to which measurements follow doses (edits, sides,
-    shares); `table` has one row per dose.
+    shares) and these are `kept`; `table` has one row per dose.
     """
     fits = np.zeros(doses.shape, bool)
     places = np.arange(doses.size).reshape(doses.shape)
@@ -163,6 +171,7 @@ def _share_that_fits(names, doses, table, before):
         error = np.abs(change - doses[number][..., None]).max(axis=-1)
         absolute, relative = FOLLOWS[EDITS[name].unit]
         fits[number] = error <= absolute + relative * np.abs(doses[number])
+    fits &= kept
     # a share counts where all smaller ones fit too
     so_far = np.flip(np.logical_and.accumulate(np.flip(fits, axis=2), axis=2), axis=2)
     return np.where(so_far, PROBED, 0).max(axis=2)

@@ -114,6 +114,11 @@ def _all_edits():
 
 
 EDITS = _all_edits()
+LIMB = {"I", "II"}  # of the independent leads: the four that follow change with them
+FOLLOWING = tuple(
+    f"{wave}_Amp_{lead}" for lead in LEADS[2:6] for wave in ("P", "Q", "R", "S", "J", "T")
+)  # what is measured in those four
+ROUNDING = 0.02  # mV that a follower may be measured beyond its limit
 OLDER_COLUMNS = {"J_Amp": "ST_Amp"}  # Uni-G's name of the level at the J-point
 
 
@@ -140,6 +145,19 @@ class Limits:
         up = min(self.high[column] - before[column] for column in columns)
         return float(min(down, 0.0)), float(max(up, 0.0))
 
+    def followers_keep(self, before: pd.Series, after: pd.DataFrame) -> np.ndarray:
+        """(n,) whether III, aVR, aVL and aVF stay inside the limits in measurements `after` (a row
+        each), or no further outside than `before`.
+        """
+        columns = [column for column in FOLLOWING if column in self.low and column in after]
+        low, high = (np.array([side[name] for name in columns]) for side in (self.low, self.high))
+
+        def outside(values):
+            return np.maximum(np.maximum(low - values, values - high), 0)
+
+        was = outside(before[columns].to_numpy(float))
+        return ~(outside(after[columns].to_numpy(float)) > was + ROUNDING).any(axis=1)
+
     def scale(self, edit: Edit) -> float:
         """What a dose counts as 1 of: the mean standard deviation over the edit's leads."""
         return float(np.mean([self.sd[column] for column in edit.columns]))
@@ -152,8 +170,8 @@ def limits_of(table: pd.DataFrame, fewest: int = 20) -> Limits:
     Raises UserError where no edit is left.
     """
     low, high, sd, most = {}, {}, {}, 0
-    wanted = dict.fromkeys(column for edit in EDITS.values() for column in edit.columns)
-    for column in wanted:
+    edited = (column for edit in EDITS.values() for column in edit.columns)
+    for column in dict.fromkeys([*edited, *FOLLOWING]):
         stem, _, lead = column.rpartition("_")
         older = f"{OLDER_COLUMNS.get(stem, stem)}_{lead}"
         present = column if column in table else older

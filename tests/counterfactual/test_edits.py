@@ -117,6 +117,41 @@ def test_a_record_shows_the_changes_that_are_made_in_it_and_no_others(body):
     assert body.shown(doses[:0]).shape == (0,)
 
 
+def test_limb_leads_that_follow_stay_inside_the_limits_too(record, body):
+    before = ecg.measure(record, 100)
+    limits = limits_around(record)
+    highest = float(before["R_Amp_aVF"]) + 0.15
+    tight = replace(
+        limits,
+        low={**limits.low, "R_Amp_aVF": -9.0},
+        high={**limits.high, "R_Amp_aVF": highest},
+    )
+    [held] = bodies_of(record[None], 100, tight)
+    number = body.names.index("R II")
+    assert body.high[number] == pytest.approx(0.4, abs=0.01)
+    own = held.names.index("R II")
+    assert 0.05 < held.high[own] < 0.2
+    assert held.low[own] == pytest.approx(body.low[number])  # the other way nothing is tight
+    doses = np.zeros((2, len(held.names)))
+    doses[0, own], doses[1, own] = held.high[own], 0.35
+    measured = ecg.measure(held.apply(doses)[0], 100)["R_Amp_aVF"]
+    assert measured <= highest + 0.03
+    assert held.shown(doses).tolist() == [True, False]
+    chest = [name for name in body.names if name.split()[1] not in ("I", "II")]
+    assert set(chest) <= set(held.names)
+
+
+def test_what_already_lies_outside_may_stay_there_and_go_no_further(record):
+    before = ecg.measure(record, 100)
+    value = float(before["R_Amp_III"])
+    limits = limits_around(record)
+    high = {**limits.high, "R_Amp_III": value - 0.3}
+    outside = replace(limits, low={**limits.low, "R_Amp_III": -9.0}, high=high)
+    after = pd.DataFrame([before, before, before]).astype({"R_Amp_III": float})
+    after["R_Amp_III"] = [value, value - 0.2, value + 0.1]
+    assert outside.followers_keep(before, after).tolist() == [True, True, False]
+
+
 def test_an_absent_wave_is_not_taken_away(record):
     [body] = bodies_of(record[None], 100, limits_around(record))
     before = ecg.measure(record, 100)

@@ -6,7 +6,7 @@ import pytest
 
 from common.labels import LEADS
 from counterfactual.body import Body
-from counterfactual.edits import EDITS, TO_TWELVE
+from counterfactual.edits import EDITS, TO_TWELVE, Limits
 from counterfactual.search import MARGIN, Search, random_doses, threshold_logit
 from counterfactual.sentences import sentence, share
 from networks.checkpoints import ModelInfo
@@ -32,7 +32,8 @@ def linear_body(low=(-1.0, -1, -1, -1), high=(1.0, 1, 1, 1), scale=(0.5, 0.25, 0
         lead = list(TO_TWELVE[:, LEADS.index(name.split()[1])]).index(1)
         added[number, number, lead] = 1
     signal = np.zeros((10, 12), np.float32)
-    return kind(signal, NAMES, added, *map(np.array, (low, high, scale)), pd.Series(dtype=float))
+    room = map(np.array, (low, high, scale))
+    return kind(signal, NAMES, added, *room, pd.Series(dtype=float), Limits({}, {}, {}, 0))
 
 
 def logits_of(effects, start=1.0):
