@@ -94,9 +94,8 @@ def get_args_parser() -> StageParser:
         "control",
         methods={
             "default": ["saliency"],
-            "help": f"{methods_in_words()} (default: saliency, the paper's; a group's map is of "
-            "sizes, and those of methods that multiply by the signal lie where the voltage is, in "
-            "untrained networks too)",
+            "help": f"{methods_in_words()} (default: saliency, the paper's and the cheapest; "
+            "occlusion finds planted causes of groups best)",
         },
         strategy={
             "choices": tuple(STRATEGIES),

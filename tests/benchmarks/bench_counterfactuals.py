@@ -12,7 +12,9 @@ random     share that as many random edits of the same size turn
 records    area under the ROC curve of a classifier of edited against real beats, by patient:
            against the same records before, other patients' records with the same label, and other
            patients' records that the network judges alike; beside the two last the same of the
-           records before: what sets patients and classes apart without any edit
+           records before: what sets patients and classes apart without any edit. An edited record
+           has its label and is no longer found: real records of which the same is true, against
+           such as are found, show how far that alone sets records apart
 transfer   of the decisions turned that a second network shares, the share that it gives up too
 planted    (simulated) are the chosen waves the planted ones more often than chance, and does the
            dose agree with the same heart without the cause?
@@ -263,11 +265,21 @@ def records(model, data, logits, results, seed=0):
     say_separable("  before the edit against these", labelled, before, data)
     say_separable("edited against others judged alike", alike, edited, data)
     say_separable("  before the edit against these", alike, before, data)
+    missed, found = (data.labels > 0) & ~positive, (data.labels > 0) & positive
+    known = [one for one in turned if all(has_other(one, data, kind) for kind in (missed, found))]
+    if known:
+        real = [others(known, data, kind, rng) for kind in (found, missed)]
+        say_separable(f"real, found against not found ({len(known)} of a label)", *real, data)
 
 
 def real_records(data, rows):
     """Signals, R-peaks and patients of rows."""
     return data.signals[rows], [data.r_peaks(row) for row in rows], data.patient_id[rows]
+
+
+def has_other(one, data, wanted):
+    """Whether `wanted` (records, classes) holds for a record of another patient."""
+    return bool((wanted[:, one["class"]] & (data.patient_id != one["patient"])).any())
 
 
 def others(turned, data, wanted, rng):
