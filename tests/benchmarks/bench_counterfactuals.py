@@ -259,10 +259,13 @@ def records(model, data, logits, results, seed=0):
     positive = predicted_positive(logits, model.info.thresholds)
     rng = np.random.default_rng(seed)
     alike = others(turned, data, ~positive, rng)
-    labelled = others(turned, data, data.labels > 0, rng)
     say_separable("edited against the same records before", before, edited, data, "(bar .65)")
-    say_separable("edited against others of the same label", labelled, edited, data, "(bar .65)")
-    say_separable("  before the edit against these", labelled, before, data)
+    beside = np.array([has_other(one, data, data.labels > 0) for one in turned])
+    shared = [one for one, there in zip(turned, beside, strict=True) if there]
+    labelled = others(shared, data, data.labels > 0, rng)
+    own = [some_of(kind, beside) for kind in (edited, before)]
+    say_separable("edited against others of the same label", labelled, own[0], data, "(bar .65)")
+    say_separable("  before the edit against these", labelled, own[1], data)
     say_separable("edited against others judged alike", alike, edited, data)
     say_separable("  before the edit against these", alike, before, data)
     missed, found = (data.labels > 0) & ~positive, (data.labels > 0) & positive
@@ -275,6 +278,12 @@ def records(model, data, logits, results, seed=0):
 def real_records(data, rows):
     """Signals, R-peaks and patients of rows."""
     return data.signals[rows], [data.r_peaks(row) for row in rows], data.patient_id[rows]
+
+
+def some_of(kind, kept):
+    """Signals, R-peaks and patients of the records `kept` (n,) bool."""
+    signals, peaks, patients = kind
+    return signals[kept], [peaks[row] for row in np.flatnonzero(kept)], patients[kept]
 
 
 def has_other(one, data, wanted):
