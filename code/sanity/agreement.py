@@ -17,6 +17,7 @@ import pandas as pd
 import scipy  # see rpeaks.py
 
 from attribution.cells import cell_maps, density
+from common.stats import mean_of_known
 from common.words import CONTROLS
 from sanity.subject import COLUMNS, Measured, Subject
 
@@ -52,24 +53,25 @@ def flat(maps: np.ndarray) -> np.ndarray:
     return maps.reshape(len(maps), -1)
 
 
-def shifted_partner(patients: np.ndarray) -> np.ndarray:
-    """(n,) for each record the next one of another patient (its own row where there is no other
-    patient).
+def partners_of(patients: np.ndarray, n: int = 1) -> np.ndarray:
+    """(n, records) rows of other patients for each record, the next ones in turn; -1 where there is
+    no further patient.
     """
-    n = len(patients)
-    partner = np.arange(n)
-    for row in range(n):
-        others = (row + 1 + np.arange(n)) % n
-        different = others[patients[others] != patients[row]]
-        partner[row] = different[0] if len(different) else row
-    return partner
+    found = np.full((n, len(patients)), -1)
+    for row, patient in enumerate(patients):
+        others = (row + 1 + np.arange(len(patients))) % len(patients)
+        strangers = others[patients[others] != patient]
+        _, first = np.unique(patients[strangers], return_index=True)
+        chosen = strangers[np.sort(first)][:n]
+        found[: len(chosen), row] = chosen
+    return found
 
 
 def agreement_between(
     first: np.ndarray, second: np.ndarray, patients: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Rank correlation per record of the size of two stacks of maps (n, ...), and its chance
-    between patients.
+    between patients (NaN where there is one patient alone).
 
     Entries that are NaN (cells that a record does not have) do not count: that both lack them is no
     agreement.
@@ -77,15 +79,19 @@ def agreement_between(
     first, second = flat(np.abs(first)), flat(np.abs(second))
     somewhere = np.isfinite(first).any(axis=0) & np.isfinite(second).any(axis=0)
     first, second = first[:, somewhere], second[:, somewhere]
-    other = second[shifted_partner(patients)]
-    if np.isfinite(first).all() and np.isfinite(second).all():
-        return rank_correlation(first, second), float(rank_correlation(first, other).mean())
-    values, chance = (
-        masked_correlation(first, one, np.isfinite(first) & np.isfinite(one))
-        for one in (second, other)
-    )
-    known = chance[np.isfinite(chance)]
-    return values, float(known.mean()) if len(known) else float("nan")
+    partner = partners_of(patients)[0]
+    apart = partner >= 0
+    values = _known_correlation(first, second)
+    chance = _known_correlation(first[apart], second[partner[apart]])
+    return values, float(mean_of_known(chance))
+
+
+def _known_correlation(first, second):
+    """(n,) rank correlation of the rows over the entries that both have."""
+    known = np.isfinite(first) & np.isfinite(second)
+    if known.all():
+        return rank_correlation(first, second)
+    return masked_correlation(first, second, known)
 
 
 def cell_means(subject: Subject, maps: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from common.intervals import mean_with_interval
 from common.labels import LEADS
 from ecg.fills import scale
 from ecg.segments import WAVES, share_of
-from sanity.agreement import masked_correlation
+from sanity.agreement import flat, masked_correlation
 from sanity.subject import Explain, Measured, Subject, target_logits
 
 DOSES = np.array([0.5, 0.75, 1.0, 1.25, 1.5])
@@ -91,51 +91,44 @@ def passes_once(_model: torch.nn.Module) -> int:
     return 2 * len(LEADS) * len(DOSED) * (len(DOSES) - 1)
 
 
-def per_millivolt(
-    relative: np.ndarray, amplitude: np.ndarray, dose: float = TABLE_DOSE
-) -> np.ndarray:
-    """Slopes per `dose` mV at the wave's highest point from slopes per +100 %."""
-    return relative * dose / np.where(amplitude < SMALLEST, np.nan, amplitude)
+def per_millivolt(relative: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
+    """Slopes per TABLE_DOSE at the wave's highest point (mV) from slopes per +100 %."""
+    return relative * TABLE_DOSE / np.where(amplitude < SMALLEST, np.nan, amplitude)
 
 
-def over_known(effect: np.ndarray, relevance: np.ndarray) -> np.ndarray:
-    """(n,) rank correlation over the cells that have an effect."""
-    effect, relevance = effect.reshape(len(effect), -1), relevance.reshape(len(relevance), -1)
-    return masked_correlation(effect, relevance, np.isfinite(effect))
+def foreseen(subject: Subject, maps: np.ndarray, effects: dict[str, np.ndarray]) -> list[Measured]:
+    """Rank correlation of map and effect over the lead x wave cells of a record that have one;
+    chance: the relevance shuffled over its cells.
+
+    effects  name -> (n, 12, waves) what a change of each cell does to the logit; NaN: none
+    `<name>_signed`: sum of the map over the cell against the effect; `<name>_absolute`: sum of its
+    size against the size of the effect.
+    """
+    cells = cell_maps(maps, wave_masks(subject.segments), subject.patients)
+    rng = np.random.default_rng(0)
+    measured = []
+    for name, effect in effects.items():
+        readings = {"signed": (cells.signed, effect), "absolute": (cells.relevance, np.abs(effect))}
+        for reading, (relevance, wanted) in readings.items():
+            known, relevance = flat(np.isfinite(wanted)), flat(relevance)
+            scores = [
+                masked_correlation(flat(wanted), one, known)
+                for one in (relevance, rng.permuted(relevance, axis=1))
+            ]
+            measured.append(subject.measured(f"{name}_{reading}", *scores, best=1.0))
+    return measured
 
 
 def measure_dose_response(
     subject: Subject, maps: np.ndarray, _explain: Explain, reference: dict[str, np.ndarray]
 ) -> list[Measured]:
-    """Rank correlation over lead x wave cells of slope and attribution; chance: the cells'
-    relevance shuffled within a record.
-
-    signed: sum of the map over the cell against the slope; absolute: sum of its size against the
-    size of the slope.
-    """
-    masks = wave_masks(subject.segments)
-    cells = cell_maps(maps, masks, subject.patients)
-    relevance = {"signed": cells.signed, "absolute": cells.relevance}
+    """How far the map foresees the slopes, per +100 % of a wave and per millivolt."""
     relative = reference["alone"]
-    effects = {"percent": relative, "millivolt": per_millivolt(relative, reference["amplitude"])}
-    rng = np.random.default_rng(0)
-    measured = []
-    for unit, effect in effects.items():
-        for reading, values in relevance.items():
-            wanted = np.abs(effect) if reading == "absolute" else effect
-            shuffled = rng.permuted(values.reshape(len(values), -1), axis=1)
-            measured.append(
-                subject.measured(
-                    f"dose_{unit}_{reading}",
-                    over_known(wanted, values),
-                    over_known(wanted, shuffled),
-                    best=1.0,
-                )
-            )
-    return measured
+    of_millivolt = per_millivolt(relative, reference["amplitude"])
+    return foreseen(subject, maps, {"dose_percent": relative, "dose_millivolt": of_millivolt})
 
 
-def dose_table(subject: Subject, reference: dict[str, np.ndarray], seed: int = 0) -> pd.DataFrame:
+def dose_table(subject: Subject, reference: dict[str, np.ndarray]) -> pd.DataFrame:
     """What +0.1 mV of a wave in a lead does to each class's logit, Einthoven's law kept, with
     intervals over patients.
 
@@ -153,7 +146,7 @@ def dose_table(subject: Subject, reference: dict[str, np.ndarray], seed: int = 0
                 if known.sum() < 3:
                     continue
                 mean, low, high = mean_with_interval(
-                    effect[known, lead, wave], subject.patients[known], seed
+                    effect[known, lead, wave], subject.patients[known]
                 )
                 rows.append(
                     (

@@ -16,27 +16,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from attribution.cells import cell_maps
 from ecg.fills import scale
-from sanity.dose_response import DOSED, SMALLEST, over_known, wave_amplitudes, wave_masks
+from sanity.agreement import partners_of
+from sanity.dose_response import DOSED, SMALLEST, foreseen, wave_amplitudes, wave_masks
 from sanity.subject import Explain, Measured, Subject, target_logits
 
 N_PARTNERS = 3
 EDITS = ("swap", "flip")
-
-
-def partners_of(patients: np.ndarray, n: int = N_PARTNERS) -> np.ndarray:
-    """(n, records) rows of other patients for each record, the next ones in turn; -1 where there is
-    no further patient.
-    """
-    found = np.full((n, len(patients)), -1)
-    for row, patient in enumerate(patients):
-        others = (row + 1 + np.arange(len(patients))) % len(patients)
-        strangers = others[patients[others] != patient]
-        _, first = np.unique(patients[strangers], return_index=True)
-        chosen = strangers[np.sort(first)][:n]
-        found[: len(chosen), row] = chosen
-    return found
 
 
 def runs_of(mask: np.ndarray) -> list[tuple[int, int]]:
@@ -69,7 +55,7 @@ def swap_effects(subject: Subject, masks: np.ndarray) -> np.ndarray:
     before = target_logits(subject, torch.from_numpy(subject.signals))
     above, present = subject.signals - subject.line[:, None, :], masks > 0.5
     falls = np.full((N_PARTNERS, *masks.shape[:1], *masks.shape[2:]), np.nan)
-    for number, partners in enumerate(partners_of(subject.patients)):
+    for number, partners in enumerate(partners_of(subject.patients, N_PARTNERS)):
         rows = np.flatnonzero(partners >= 0)
         for lead, wave in np.ndindex(*masks.shape[2:]):
             changed = subject.signals.copy()
@@ -116,17 +102,5 @@ def passes_once(_model: torch.nn.Module) -> int:
 def measure_edits(
     subject: Subject, maps: np.ndarray, _explain: Explain, reference: dict[str, np.ndarray]
 ) -> list[Measured]:
-    """Rank correlation of map and effect over a record's lead x wave cells; chance: the cells'
-    relevance shuffled within the record.
-    """
-    cells = cell_maps(maps, wave_masks(subject.segments), subject.patients)
-    relevance = {"signed": cells.signed, "absolute": cells.relevance}
-    rng = np.random.default_rng(0)
-    measured = []
-    for edit in EDITS:
-        for reading, values in relevance.items():
-            effect = np.abs(reference[edit]) if reading == "absolute" else reference[edit]
-            shuffled = rng.permuted(values.reshape(len(values), -1), axis=1)
-            scores = [over_known(effect, one) for one in (values, shuffled)]
-            measured.append(subject.measured(f"edits_{edit}_{reading}", *scores, best=1.0))
-    return measured
+    """How far the map foresees each edit; see dose_response.foreseen."""
+    return foreseen(subject, maps, {f"edits_{edit}": reference[edit] for edit in EDITS})

@@ -11,8 +11,8 @@ from sanity.agreement import (
     agreement_between,
     cell_means,
     masked_correlation,
+    partners_of,
     rank_correlation,
-    shifted_partner,
 )
 
 
@@ -32,8 +32,14 @@ def test_rank_correlation_of_constants():
 
 def test_a_partner_is_always_another_patient():
     patients = np.array([1, 1, 2, 2, 2, 3, 1])
-    assert (patients[shifted_partner(patients)] != patients).all()
-    assert shifted_partner(np.array([4, 4])).tolist() == [0, 1]
+    assert (patients[partners_of(patients)[0]] != patients).all()
+
+
+def test_one_patient_alone_has_no_chance_between_patients():
+    maps = np.random.default_rng(0).normal(size=(2, 40, 12))
+    values, chance = agreement_between(maps, maps, np.array([4, 4]))
+    assert values == pytest.approx(np.ones(2))
+    assert np.isnan(chance)
 
 
 def test_the_same_map_for_everyone_agrees_no_more_than_chance():

@@ -7,15 +7,10 @@ import pandas as pd
 import pytest
 
 from attribution.methods import METHODS
+from sanity.agreement import partners_of
 from sanity.checks import CHECKS
 from sanity.dose_response import DOSED, wave_masks
-from sanity.edits import (
-    edit_reference,
-    measure_edits,
-    partners_of,
-    runs_of,
-    swapped_wave,
-)
+from sanity.edits import N_PARTNERS, edit_reference, measure_edits, runs_of, swapped_wave
 from sanity.favours import FAVOURS, favour_of, favoured, favours_table, mark_favoured
 from sanity.ranking_figures import HEADLINES, skills
 from small_subjects import BROKEN, exact, gradient, make_subject
@@ -65,7 +60,7 @@ def test_effects_on_a_linear_network_are_those_of_the_closed_form(subject, refer
     flipped = 2 * np.einsum("ntl,ntlw->nlw", weights * subject.signals, masks)
     known = np.isfinite(reference["flip"])
     assert reference["flip"][known] == pytest.approx(flipped[known], abs=1e-4)
-    partners = partners_of(subject.patients)
+    partners = partners_of(subject.patients, N_PARTNERS)
     expected = np.zeros_like(flipped)
     for other in partners:  # segments lie alike in all records: a wave moves as it is
         change = subject.signals - subject.signals[other]
