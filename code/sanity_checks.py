@@ -212,9 +212,11 @@ def load_models(
             raise UserError(
                 f"--amplitude_models {path} is of {other.info.task}, not of an amplitude task"
             )
-    names = [one.info.run_folder_name for one in amplitude]
-    if len(set(names)) < len(names):
-        raise UserError(f"--amplitude_models names a run twice: {', '.join(names)}")
+    tasks = [one.info.task for one in amplitude]
+    if len(set(tasks)) < len(tasks):
+        raise UserError(
+            f"--amplitude_models names two networks of one task ({', '.join(tasks)}): give one each"
+        )
     return model, others, amplitude
 
 

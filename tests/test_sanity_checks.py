@@ -257,7 +257,7 @@ def test_strict_fails_on_a_claim_that_does_not_hold(cohort, trained, tmp_path, m
         (("--amplitude_models", "RUN"), "not of an amplitude task"),
         (("--model_path", "AMPLITUDE"), "give a classifier"),
         (("--seeds", "AMPLITUDE"), "not another seed"),
-        (("--amplitude_models", "AMPLITUDE", "AMPLITUDE"), "a run twice"),
+        (("--amplitude_models", "AMPLITUDE", "AMPLITUDE"), "two networks of one task"),
         (("--task", "rhythm"), "contradicts the checkpoint"),
     ],
 )

@@ -1,5 +1,6 @@
 """What the figures of the sanity checks share: one colour and dash per method, titles, legends."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
@@ -52,6 +53,12 @@ def colours_of(methods: Sequence[str]) -> dict[str, str]:
 def dash_of(method: str) -> str:
     """LRP-epsilon often equals input x gradient: dotted, so that the line below it is seen."""
     return {"input_magnitude": "--", "lrp:epsilon": ":"}.get(method, "-")
+
+
+def in_few_letters(value: float) -> str:
+    """.31, -.30, 10.05: two digits, without the zero before the point."""
+    shown = f"{round(value, 2) + 0:.2f}"  # + 0: no minus before a zero
+    return re.sub(r"^(-?)0\.", r"\1.", shown)
 
 
 def put_title(figure: Figure, text: str) -> None:

@@ -10,7 +10,7 @@ from common.labels import LEADS
 from common.plotting import ABSOLUTE_CMAP, INK, SIGNED_CMAP
 from common.words import method_in_words
 from sanity.dose_response import DOSED
-from sanity.figure_style import in_rows, put_title
+from sanity.figure_style import in_few_letters, in_rows, put_title
 
 READINGS = {"absolute": (-0.14, INK), "positive": (0.14, "#d55e00")}  # place beside the row, colour
 
@@ -120,7 +120,7 @@ def draw_dose_response(
             ax.text(
                 column,
                 row,
-                f"{round(value, 2) + 0:.2f}".replace("0.", "."),  # + 0: no minus before a zero
+                in_few_letters(value),
                 ha="center",
                 va="center",
                 fontsize=5.5,
@@ -141,23 +141,21 @@ def draw_dose_response(
 
 def _with_interval(cell):
     """A value and below it its interval, where there are records enough for one."""
-    interval = f"[{cell['low']:.2f}, {cell['high']:.2f}]"
-    return f"{cell['value']:.2f}\n{interval if cell['low'] == cell['low'] else 'no interval'}"
+    known = np.isfinite(cell.low)
+    return f"{cell.value:.2f}\n{f'[{cell.low:.2f}, {cell.high:.2f}]' if known else 'no interval'}"
 
 
 def draw_layers(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) -> Figure | None:
-    """The Grad-CAM question: AUC above chance of each CAM, layer (rows) x truth (columns), per
-    model and task.
+    """The Grad-CAM question: AUC of each CAM, layer (rows) x truth (columns), per task; a network
+    that is read from its last convolutional map alone has no other row.
     """
     rows = tables["checks"][
         tables["checks"]["check"].isin(["layer_auc_cell_absolute", "layer_auc_time_absolute"])
     ]
     if rows.empty:
         return None
-    tasks, kinds = (
-        list(dict.fromkeys(rows["task"])),
-        list(dict.fromkeys(rows["method"].str.split("@").str[0])),
-    )
+    tasks = list(dict.fromkeys(rows["task"]))
+    kinds = list(dict.fromkeys(rows["method"].str.split("@").str[0]))
     values = rows.set_index(["task", "method", "check"])
     figure, axes = plt.subplots(
         len(kinds),
@@ -168,28 +166,18 @@ def draw_layers(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) 
     )
     for line, kind in zip(axes, kinds, strict=True):
         for ax, task in zip(line, tasks, strict=True):
-            grid = {}
-            for row, layer in enumerate(("original", "last")):
-                for column, truth in enumerate(("cell", "time")):
-                    check = f"layer_auc_{truth}_absolute"
-                    grid[row, column] = values.loc[(task, f"{kind}@{layer}", check)]
-            ax.imshow(
-                np.reshape([cell["value"] for cell in grid.values()], (2, 2)),
-                cmap=SIGNED_CMAP,
-                vmin=0,
-                vmax=1,
-                aspect="auto",
+            cells = values.reindex(
+                (task, f"{kind}@{layer}", f"layer_auc_{truth}_absolute")
+                for layer in ("original", "last")
+                for truth in ("cell", "time")
             )
-            for row, column in np.ndindex(2, 2):
-                cell = grid[row, column]
-                ax.text(
-                    column,
-                    row,
-                    _with_interval(cell),
-                    ha="center",
-                    va="center",
-                    fontsize=7,
-                )
+            grid = cells["value"].to_numpy().reshape(2, 2)
+            ax.imshow(grid, cmap=SIGNED_CMAP, vmin=0, vmax=1, aspect="auto")
+            for place, cell in enumerate(cells.itertuples()):
+                row, column = divmod(place, 2)
+                if np.isfinite(cell.value):
+                    words = _with_interval(cell)
+                    ax.text(column, row, words, ha="center", va="center", fontsize=7)
             ax.set_xticks([0, 1], ["lead & wave", "time span"], fontsize=7)
             ax.set_yticks(
                 [0, 1],
@@ -198,7 +186,7 @@ def draw_layers(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None) 
             )
             ax.tick_params(length=0)
             ax.set_title(
-                f"{method_in_words(kind)}, {task.replace('_', ' ')} (n = {int(grid[0, 0]['n'])})",
+                f"{method_in_words(kind)}, {task.replace('_', ' ')} (n = {int(cells['n'].max())})",
                 fontsize=7,
             )
     put_title(figure, "Class activation maps by layer: ROC AUC against the truth (chance .50)")
@@ -221,11 +209,10 @@ def draw_agreement(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | Non
         image = ax.imshow(grid, cmap=ABSOLUTE_CMAP, vmin=0, vmax=1)
         for row, column in np.ndindex(grid.shape):
             value = grid.iloc[row, column]
-            shown = f"{round(value, 2) + 0:.2f}".replace("0.", ".")  # + 0: no minus before a zero
             ax.text(
                 column,
                 row,
-                shown,
+                in_few_letters(value),
                 ha="center",
                 va="center",
                 fontsize=6.5,
@@ -235,11 +222,9 @@ def draw_agreement(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | Non
         ax.set_yticks(range(len(methods)), names if ax is axes[0] else [])
         ax.tick_params(length=0)
         what = {"samples": "sample by sample", "cells": "lead × segment cells"}[view]
-        ax.set_title(
-            f"{what} (maps of different patients: {one['chance'].min():.2f} to "
-            f"{one['chance'].max():.2f})",
-            fontsize=9,
-        )
+        low, high = one["chance"].min(), one["chance"].max()
+        others = f"{low:.2f} to {high:.2f}" if np.isfinite(low) else "none"
+        ax.set_title(f"{what} (maps of different patients: {others})", fontsize=9)
     figure.colorbar(image, ax=axes, label="mean rank correlation of |map|", shrink=0.8)
     checks = tables["checks"]
     n = int(checks.loc[checks["check"].str.startswith("agreement_methods_"), "n"].max())

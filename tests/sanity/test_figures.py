@@ -10,6 +10,7 @@ from sanity.curve_figures import draw_removal
 from sanity.faithfulness import FRACTIONS
 from sanity.figure_style import GREY, colours_of, in_rows
 from sanity.ranking_figures import HEADLINES, draw_ranking, draw_ranking_column
+from sanity.truth_figures import draw_agreement, draw_dose_response, draw_layers
 
 
 def test_controls_are_the_last_rows_of_every_figure():
@@ -100,3 +101,37 @@ def test_a_column_holds_the_same_ranking_as_the_page():
     beside = {text.get_text() for text in words_of(column)}
     assert "dose, +1 %, 192" in beside
     plt.close("all")
+
+
+def layer_rows(method, task, value):
+    places = {"task": task, "method": method, "value": value, "low": value, "high": value, "n": 9}
+    return [{"check": f"layer_auc_{truth}_absolute", **places} for truth in ("cell", "time")]
+
+
+def test_a_network_without_an_original_layer_leaves_its_row_blank():
+    """Imported networks are read from their last convolutional map alone."""
+    rows = layer_rows("gradcam@last", "imported's", 0.7) + layer_rows("gradcam@last", "ours", 0.8)
+    rows += layer_rows("gradcam@original", "ours", 0.6)
+    figure = draw_layers({"checks": pd.DataFrame(rows)}, None)
+    shown = [[text.get_text() for text in ax.texts] for ax in figure.axes]
+    assert [len(texts) for texts in shown] == [2, 4]
+    assert all(text.startswith("0.70") for text in shown[0])
+    plt.close(figure)
+
+
+def test_numbers_of_two_digits_keep_their_zero():
+    table = {"pathology": "LVH", "lead": "V5", "wave": ["R", "T"], "per_0.1mV": [10.05, -0.3]}
+    rows = pd.DataFrame({**table, "low": 1.0, "high": 2.0, "n": 5})
+    figure = draw_dose_response({"dose_response": rows}, None)
+    assert {text.get_text() for text in figure.axes[0].texts} == {"10.05", "-.30"}
+    plt.close(figure)
+
+
+def test_agreement_of_one_patient_says_that_there_are_no_others():
+    pairs = pd.DataFrame(
+        {"view": ["samples", "cells"], "first": "ig", "second": "lrp", "value": 0.5}
+    ).assign(chance=np.nan)
+    checks = pd.DataFrame({"check": ["agreement_methods_samples"], "n": [2]})
+    figure = draw_agreement({"agreement_pairs": pairs, "checks": checks}, None)
+    assert "nan" not in figure.axes[0].get_title()
+    plt.close(figure)
