@@ -69,14 +69,11 @@ def beat_curves(maps: np.ndarray, subject: Subject) -> np.ndarray:
     return np.where(norm == 0, mean.shape[1] ** -0.5, mean / np.where(norm == 0, 1, norm))
 
 
-def noise_lead_chance(shape: tuple[int, ...], n_draws: int = 20) -> float:
+def noise_lead_chance(shape: tuple[int, ...]) -> float:
     """Lead specificity of pure noise, the mean over draws: computed, close to 1/sqrt(12)."""
     rng = np.random.default_rng(0)
-    return float(
-        np.mean(
-            [lead_specificity(rng.normal(size=(4, *shape[1:])), 0).mean() for _ in range(n_draws)]
-        )
-    )
+    draws = (rng.normal(size=(4, *shape[1:])) for _ in range(20))
+    return float(np.mean([lead_specificity(noise, 0).mean() for noise in draws]))
 
 
 def measure_amplitude(
@@ -156,8 +153,6 @@ def amplitude_fit(
     predicted: np.ndarray,
     measured: np.ndarray,
     patients: np.ndarray,
-    n_resamples: int = 1000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """R2 and mean absolute error (mV) over the flattened 12 leads (networks.metrics), as two rows
     of checks.csv.
@@ -165,7 +160,7 @@ def amplitude_fit(
     `predicted`, `measured` (n, 12) mV. Chance is what the mean of the measured values scores: R2 0,
     and its own error.
     """
-    metrics = regression_metrics(predicted, measured, LEADS, patients, n_resamples, seed)
+    metrics = regression_metrics(predicted, measured, LEADS, patients)
     mean_error = np.abs(measured - measured.mean()).mean()
     rows = []
     for check, score, chance in (("r2", "r2", 0.0), ("mae_mV", "mae", mean_error)):

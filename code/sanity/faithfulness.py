@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from ecg.fills import FILLS, remove
+from ecg.segments import SEGMENTS
 from sanity.subject import Explain, Measured, Subject, target_logits
 
 FRACTIONS = np.array([0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 1])
 N_RANDOM = 20
 WINDOW = 0.05  # s, width of the parts in time
-N_SEGMENTS = 24
 DRAWN = "cells_physiological"  # the curves that are kept for the figure
 
 
@@ -30,7 +30,7 @@ def lead_segment_cells(subject: Subject) -> np.ndarray:
     """(n, T, 12) number of the lead x segment cell of each sample: lead * 24 + its most probable
     segment.
     """
-    lead = np.arange(subject.signals.shape[2]) * N_SEGMENTS
+    lead = np.arange(subject.signals.shape[2]) * len(SEGMENTS)
     return lead + subject.segments.argmax(axis=-1)
 
 
@@ -92,15 +92,7 @@ def random_reference(subject: Subject, seed: int = 0) -> dict[str, np.ndarray]:
     reference = {}
     for kind, divide in PARTS.items():
         parts = divide(subject)
-        orders = [
-            removal_share(
-                rng.permuted(_one_value_per_part(parts), axis=1)[
-                    np.arange(len(parts))[:, None, None], parts
-                ],
-                parts,
-            )[0]
-            for _ in range(N_RANDOM)
-        ]
+        orders = [removal_share(_drawn_order(parts, rng), parts)[0] for _ in range(N_RANDOM)]
         for fill in FILLS:
             reference[f"{kind}_{fill}"] = np.stack(
                 [removal_curve(subject, share, fill) for share in orders]
@@ -108,9 +100,10 @@ def random_reference(subject: Subject, seed: int = 0) -> dict[str, np.ndarray]:
     return reference
 
 
-def _one_value_per_part(parts):
-    n_parts = int(parts.max()) + 1
-    return np.tile(np.arange(n_parts, dtype=float), (len(parts), 1))
+def _drawn_order(parts, rng):
+    """(n, T, 12) the place of each sample's part in an order drawn for each record."""
+    places = np.tile(np.arange(parts.max() + 1, dtype=float), (len(parts), 1))
+    return rng.permuted(places, axis=1)[np.arange(len(parts))[:, None, None], parts]
 
 
 def measure_faithfulness(
@@ -136,7 +129,7 @@ def measure_faithfulness(
     return measured
 
 
-N_CURVES = 2 * len(PARTS) * len(FRACTIONS)  # logits of all kinds of parts, with two fills
+N_CURVES = len(FILLS) * len(PARTS) * len(FRACTIONS)  # logits of all kinds of parts
 
 
 def passes_per_method(_model: torch.nn.Module) -> int:
