@@ -53,8 +53,7 @@ class Edit:
     quantity  "amplitude", "level" (both mV) or "duration" (ms)
     wave      P, Q, R, S, ST, T or an interval's name
     leads     the independent leads that are changed; () for an interval: all leads
-    columns   of the table of measurements, one per lead (or one): what the dose is measured by;
-              where a table lacks the first, the second is taken, and so on
+    columns   of the table of measurements, one per lead (or one): what the dose is measured by
     """
 
     quantity: str

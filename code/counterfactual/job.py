@@ -110,7 +110,7 @@ def _chunk(job, target, rows):
     """Arrays of one part: the columns of the three tables, and the edited signals."""
     signals = job.data.signals[rows]
     bodies = bodies_of(signals, job.data.sampling_rate, job.limits)
-    found = [search(job, target, body) for body in bodies]
+    found = [search(job, target, *pair) for pair in zip(signals, bodies, strict=True)]
     edited = np.array(signals, dtype=np.float32)
     for place, (body, answer) in enumerate(zip(bodies, found, strict=True)):
         if body is not None:
@@ -119,10 +119,9 @@ def _chunk(job, target, rows):
     tables = {name: [] for name in COLUMNS}
     for place, row in enumerate(rows):
         ecg_id, body, answer = job.data.ecg_id[row], bodies[place], found[place]
-        if body is None:
-            tables[RECORDS].append(without_body(job, target, ecg_id, signals[place]))
-            continue
         tables[RECORDS].append(record_row(job, target, ecg_id, body, answer))
+        if body is None:
+            continue
         tables[EDITS_MADE] += edit_rows(target.name, ecg_id, body, answer, after.iloc[place])
         for edit in np.flatnonzero(np.isfinite(answer.alone)):
             dose = answer.alone[edit]
@@ -134,40 +133,31 @@ def _chunk(job, target, rows):
     return arrays
 
 
-def search(job: Job, target: Target, body: Body | None) -> Found | None:
-    """The counterfactual of one record; None where there is nothing to edit."""
-    if body is None:
-        return None
+def search(job: Job, target: Target, signal: np.ndarray, body: Body | None) -> Found:
+    """The counterfactual of one record (T, 12); no doses where it has no body to edit."""
 
     def logits(signals: np.ndarray) -> np.ndarray:
         return predict(job.model, signals, job.window)[:, target.index]
 
+    if body is None:
+        logit = float(logits(signal[None])[0])
+        return Found(False, np.zeros(0), logit, logit, np.nan, np.zeros(0))
     threshold = threshold_logit(job.model.info, target.index)
     return Search(body, logits, threshold, job.seed).run(job.most)
 
 
-def record_row(job: Job, target: Target, ecg_id: int, body: Body, found: Found) -> tuple:
+def record_row(job: Job, target: Target, ecg_id: int, body: Body | None, found: Found) -> tuple:
     """One line of counterfactuals.csv."""
     threshold = threshold_logit(job.model.info, target.index)
     before, after, limit = (float(sigmoid(x)) for x in (found.before, found.after, threshold))
-    made = [(body.names[number], found.doses[number]) for number in in_order(body, found.doses)]
+    numbers = in_order(body, found.doses) if body is not None else ()
+    made = [(body.names[number], found.doses[number]) for number in numbers]
     words = sentence(made, target.name, before, after, limit, found.turned, job.most)
     direction = "remove" if found.before > threshold else "add"
     logits = (found.before, found.after)
     probabilities = (before, after, limit)
     size = (len(made), found.cost)
     return (ecg_id, target.name, direction, found.turned, *logits, *probabilities, *size, words)
-
-
-def without_body(job: Job, target: Target, ecg_id: int, signal: np.ndarray) -> tuple:
-    """The line of a record (T, 12) with nothing to change."""
-    logit = float(predict(job.model, signal[None], job.window)[0, target.index])
-    threshold = threshold_logit(job.model.info, target.index)
-    before, limit = float(sigmoid(logit)), float(sigmoid(threshold))
-    direction = "remove" if logit > threshold else "add"
-    words = sentence([], target.name, before, before, limit, False, job.most)
-    logits, probabilities = (logit, logit), (before, before, limit)
-    return (ecg_id, target.name, direction, False, *logits, *probabilities, 0, np.nan, words)
 
 
 def edit_rows(

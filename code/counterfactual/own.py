@@ -13,7 +13,7 @@ from common.cli import say_left_out
 from common.files import UserError, write_csv
 from counterfactual.body import bodies_of
 from counterfactual.edits import limits_of
-from counterfactual.job import RECORD_COLUMNS, Job, record_row, search, without_body
+from counterfactual.job import RECORD_COLUMNS, Job, record_row, search
 from records.dataset import Dataset
 
 FILE = "counterfactuals.csv"
@@ -42,9 +42,7 @@ def answers(
     ecg_id = int(data.ecg_id[0])
     rows = []
     for target in targets:
-        if body is None:
-            rows.append(without_body(job, target, ecg_id, data.signals[0]))
-        else:
-            rows.append(record_row(job, target, ecg_id, body, search(job, target, body)))
+        found = search(job, target, data.signals[0], body)
+        rows.append(record_row(job, target, ecg_id, body, found))
     write_csv(folder / FILE, pd.DataFrame(rows, columns=RECORD_COLUMNS).round(4))
     return [folder / FILE]

@@ -40,6 +40,12 @@ def share(probability: float, digits: int = 2) -> str:
     return probability_in_words(probability, digits).replace("0.", ".")
 
 
+def shares(before: float, after: float, threshold: float) -> list[str]:
+    """Three probabilities, with a third digit where two do not tell `after` from `threshold`."""
+    digits = 3 if share(after) == share(threshold) else 2
+    return [share(value, digits) for value in (before, after, threshold)]
+
+
 def edits_in_words(doses: Iterable[tuple[str, float]]) -> str:
     """All edits (name, dose), in the order given."""
     return ", ".join(edit_in_words(EDITS[name], dose) for name, dose in doses)
@@ -57,10 +63,8 @@ def sentence(
     """What is changed and what the network then says; `before`, `after`, `threshold` are
     probabilities.
     """
-    # three digits where two do not tell the two sides of the threshold apart
-    digits = 3 if share(after) == share(threshold) else 2
-    said = [share(value, digits) for value in (before, after, threshold)]
-    course = f"{pathology} {said[0]} -> {said[1]} (threshold {said[2]})"
+    start, end, limit = shares(before, after, threshold)
+    course = f"{pathology} {start} -> {end} (threshold {limit})"
     if turned:
         return f"{edits_in_words(doses)}: {course}"
     if not doses:

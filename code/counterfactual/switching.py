@@ -148,14 +148,16 @@ def answers(
 
 
 def _tcav_of(tcav: pd.DataFrame | None, concept: str, pathology: str) -> Sequence[object]:
-    """Score, magnitude and layer of the largest magnitude, and whether it is learnt."""
+    """Score, magnitude and layer of the largest magnitude against records drawn at random, and
+    whether it is learnt.
+    """
+    unknown = np.nan, np.nan, "", ""
     if tcav is None:
-        return np.nan, np.nan, "", ""
+        return unknown
+    tcav = tcav[(tcav["run_kind"] == "concept") & tcav["magnitude"].notna()]
     own = tcav[(tcav["concept"] == concept) & (tcav["pathology"] == pathology)]
-    own = own[own["magnitude"].notna()]
     if not len(own):
-        return np.nan, np.nan, "", ""
+        return unknown
     line = own.loc[own["magnitude"].abs().idxmax()]
-    learnt = line.get("learnt", "")
-    learnt = learnt if isinstance(learnt, str) else ""
+    learnt = line["learnt"] if isinstance(line["learnt"], str) else ""  # NaN: too few records
     return line["score"], line["magnitude"], line["layer"], learnt

@@ -71,6 +71,15 @@ def test_below_the_title_stands_what_changes_and_how_far_the_network_follows():
     assert close.endswith("from .930 to .398; it finds LVH from .400 on")
 
 
+def test_of_a_record_without_a_wave_to_change_nothing_rises():
+    answer = {"pathology": "LVH", "probability_before": 0.93, "probability_after": 0.93}
+    edits = pd.DataFrame(columns=["edit", "dose", "found_again"])
+    assert what_and_how_far(pd.Series({**answer, "threshold": 0.4}), edits) == (
+        "No beat with a wave to change\n"
+        "The network's probability of LVH stays at .93; it finds LVH from .40 on"
+    )
+
+
 def test_groups_are_drawn_without_an_interval_too():
     line = ("LVH", "remove", "R V5", 0.5, np.nan, np.nan, -0.4, np.nan, np.nan, "mV", 1, 2, 2)
     figure = group_figure(pd.DataFrame([line], columns=GROUP_COLUMNS))

@@ -84,9 +84,11 @@ def test_answers_stand_beside_tcavs_and_say_whether_they_agree():
         {
             "concept": "SLI-LVH",
             "pathology": "LVH",
-            "layer": ["a", "b"],
-            "score": [0.6, 1.0],
-            "magnitude": [0.1, 0.4],
+            "run_kind": ["concept", "concept", "relative"],
+            "layer": ["a", "b", "c"],
+            "score": [0.6, 1.0, 0.0],
+            "magnitude": [0.1, 0.4, -0.9],  # relative TCAV asks something else
+            "learnt": ["", "not asked", ""],
         }
     )
     patients = dict(enumerate(range(30)))
@@ -95,6 +97,7 @@ def test_answers_stand_beside_tcavs_and_say_whether_they_agree():
     line = answers(up, {"LVH": 0.5}, patients, tcav).iloc[0]
     assert line["low"] < 1 < line["high"]
     assert (line["tcav_layer"], line["tcav_magnitude"], line["agrees"]) == ("b", 0.4, True)
+    assert line["tcav_learnt"] == "not asked"
     assert line["turned"] > 0.9
     down = switched_lines(rng.normal(1, 0.2, 30), "remove")
     assert not answers(down, {"LVH": 0.5}, patients, tcav)["agrees"].iloc[0]
