@@ -34,7 +34,8 @@ def concepts(run: Run) -> Iterator[Markup]:
     if scores is None:
         return
     tested = scores["p_corrected"].notna()
-    found = scores[tested & (scores["p_corrected"] < 0.05)]
+    valid = scores["cav_valid"].astype(bool)
+    found = scores[valid & (scores["p_corrected"] < 0.05)]
     sizes = ", ".join(
         f"{scores[column].nunique()} {plural}"
         for column, plural in (
@@ -50,13 +51,12 @@ def concepts(run: Run) -> Iterator[Markup]:
     if (run.folder / "tcav_applied").is_dir():
         yield paragraph("Stored concept vectors applied to other records (tcav_applied/):")
         yield from quality_lines(run, "tcav_applied")
-    invalid = scores.drop_duplicates(["concept", "layer"])
-    if "cav_valid" in invalid and not invalid["cav_valid"].all():
-        poor = int((~invalid["cav_valid"].astype(bool)).sum())
+    vectors = valid[~scores.duplicated(["run_kind", "concept", "layer"])]
+    if not vectors.all():
         yield paragraph(
-            f"In {poor} of {len(invalid)} concept × layer pairs the concept's vector separates "
-            "held-out records "
-            "no better than random ones: those cells are greyed.",
+            f"In {int((~vectors).sum())} of {len(vectors)} concept × layer pairs the concept's "
+            "vector separates held-out records no better than random ones: those cells are greyed, "
+            "and not counted as significant.",
             "warn",
         )
     enough = found["n_class"] >= FEW_CLASS_RECORDS
@@ -82,18 +82,29 @@ def concepts(run: Run) -> Iterator[Markup]:
 
 
 def _strongest_layers(found, n_layers):
-    """One row per concept and pathology of the significant cells, those in most layers first."""
-    groups = found.groupby(["concept", "pathology"], sort=False)
+    """One row per kind of negatives, concept and pathology of the significant cells, those in most
+    layers first.
+    """
+    groups = found.groupby(["run_kind", "concept", "pathology"], sort=False)
     best = found.loc[groups["magnitude"].apply(lambda values: values.abs().idxmax())]
     counts = groups.size().to_numpy()
     rows = best.assign(
         significant=[f"{count} of {n_layers} layers" for count in counts], n=best["n_class"]
     )
     order = sorted(range(len(rows)), key=lambda k: (-counts[k], -abs(best["magnitude"].iloc[k])))
-    return columns_of(
-        rows.iloc[order],
-        ["concept", "pathology", "significant", "layer", "score", "magnitude", "p_corrected", "n"],
-    )
+    names = [
+        "concept",
+        "pathology",
+        "significant",
+        "layer",
+        "score",
+        "magnitude",
+        "p_corrected",
+        "n",
+    ]
+    if rows["run_kind"].nunique() > 1:
+        names.insert(1, "run_kind")
+    return columns_of(rows.iloc[order], names)
 
 
 def local(run: Run) -> Iterator[Markup]:

@@ -51,19 +51,21 @@ class Verdict:
 
     said      the sentence's frame, `{}` for class by class
     n         ECGs of the class
-    shown     concepts that stand out; against: those that lower the class's logit instead;
-              other: no evidence; special: beside those learnt, stand out without being learnt
+    shown     concepts that stand out; other: no evidence; special: beside those learnt, stand out
+              without being learnt; falls: those that lower the class's logit instead, learnt_fall:
+              those of them that are learnt
     kind      as Finding's
     """
 
     said: str
     pathology: str
     n: int
-    shown: list[str]
-    against: list[str]
-    other: list[str]
-    kind: str = "no"
+    shown: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
     special: list[str] = field(default_factory=list)
+    falls: list[str] = field(default_factory=list)
+    learnt_fall: list[str] = field(default_factory=list)
+    kind: str = "no"
 
     def __str__(self):
         concepts = f"{named(self.shown)} for " if self.shown else ""
@@ -71,36 +73,45 @@ class Verdict:
 
 
 def _verdict_on(pathology, group, knows):
-    best = group.loc[group.groupby("concept", sort=False)["p_corrected"].idxmin()]
-    special = best["p_corrected"] < ALPHA
+    # a vector that parts records no better than random ones is no evidence of its concept
+    p = group["p_corrected"].where(group["cav_valid"].astype(bool), 1.0)
+    best = group.loc[p.groupby(group["concept"], sort=False).idxmin()]
+    special = p[best.index] < ALPHA
     lowering = special & _column(best, "magnitude").lt(0)
     names = best["concept"].astype(str)
-    raising, against = list(names[special & ~lowering]), list(names[lowering])
-    other = list(names[~special])
-    learnt = [name for name in _learnt(group) if name not in against]
+    raising, falling, other = (
+        list(names[rows]) for rows in (special & ~lowering, lowering, ~special)
+    )
+    beyond = _learnt(group)
+    learnt = [name for name in beyond if name not in falling]
+    of_class = {
+        "falls": [name for name in falling if name not in beyond],
+        "learnt_fall": [name for name in falling if name in beyond],
+    }
     n = int(group["n_class"].max())
     if n < FEW_CLASS_RECORDS:
-        said = "not enough ECGs to judge any for {}."
-        return Verdict(said, pathology, n, [], [], [])
+        return Verdict("not enough ECGs to judge any for {}.", pathology, n)
     if learnt:
         said = (
             f"{'learnt: ' if knows else ''}{RISES} {{}}, further than that of networks that have "
             "learnt nothing of the labels."
         )
-        special = [name for name in raising if name not in learnt]
-        rest = [name for name in other if name not in learnt]
-        return Verdict(said, pathology, n, learnt, against, rest, "yes", special)
+        rest, special = (
+            [name for name in names if name not in learnt] for names in (other, raising)
+        )
+        return Verdict(said, pathology, n, learnt, rest, special, **of_class, kind="yes")
     if raising:
         said = f"{RISES} {{}}, more than with ECGs drawn at random. {_held_against(group)}."
-        return Verdict(said, pathology, n, raising, against, other)
-    return Verdict(
-        "none is shown to raise the network's answer for {}.", pathology, n, [], against, []
-    )
+        return Verdict(said, pathology, n, raising, other, **of_class)
+    return Verdict("none is shown to raise the network's answer for {}.", pathology, n, **of_class)
 
 
 CRITERIA = "Which criteria it follows:"
 RISES = "the network's answer rises with"
 AGAINST = "Against the textbook (not shown to be learnt), it falls with"
+LEARNT_AGAINST = (
+    "Against the textbook, and further than in networks that have learnt nothing, it falls with"
+)
 
 
 def _concepts_said(verdicts):
@@ -109,7 +120,8 @@ def _concepts_said(verdicts):
     for words, lists in (
         ("Rises too, but not shown to be learnt:", [one.special for one in verdicts]),
         ("No evidence that it rises with", [one.other for one in verdicts]),
-        (AGAINST, [one.against for one in verdicts]),
+        (LEARNT_AGAINST, [one.learnt_fall for one in verdicts]),
+        (AGAINST, [one.falls for one in verdicts]),
     ):
         pairs = zip(lists, verdicts, strict=True)
         parts = [f"{named(names)} for {one.pathology}" for names, one in pairs if names]
@@ -134,12 +146,12 @@ def _held_against(group):
 
 
 def _learnt(group):
-    """Concepts that the control networks do not reach (column: learnt, special, neither)."""
+    """Concepts that the control networks do not reach (column: learnt, special, neither; not
+    asked).
+    """
     if "learnt" not in group:
         return []
-    said = group["learnt"].astype(str).str.lower()
-    found = group[said.isin(("learnt", "true"))]
-    return [str(name) for name in found["concept"].unique()]
+    return [str(name) for name in group.loc[group["learnt"] == "learnt", "concept"].unique()]
 
 
 # ---------------------------------------------------------------- where its maps lie

@@ -10,16 +10,10 @@ import pandas as pd
 from common.files import UserError, read_csv, read_npz
 from common.labels import is_regression, slug
 from common.words import CONTROLS, METHODS, method_in_words
-from reporting.run import Run
+from reporting.run import Run, read_table
 from reporting.viewer import UNSEEN, ViewedMap, ViewedRecord, prediction_table
 
 MOST_VIEWED = 40  # ECGs in the viewer: in turn over the classes, the first of each first
-# how tables with names of classes are read: a class may be called 1, NA or null
-AS_TEXT = {
-    "dtype": {"class": str, "pathology": str, "in words": str},
-    "keep_default_na": False,
-    "na_values": [""],
-}
 PREDICTED = 8  # most probable classes beside an ECG
 CELLS_SHOWN = 8  # per ECG, class and method
 RECORDS = "records.npz"  # signals and segments of what was explained
@@ -41,7 +35,7 @@ def viewed_records(run: Run, folder: str) -> list[ViewedRecord]:
     kept = read_npz(place / RECORDS)
     row_of = {int(one): row for row, one in enumerate(kept["ecg_id"])}
     maps = _maps(place, run)
-    cells = read_csv(place / "cells.csv", **AS_TEXT)
+    cells = run.csv(f"{folder}/cells.csv")
     chosen = list(itertools.islice(_in_turn(maps), MOST_VIEWED))
     return [_viewed(run, place, kept, row_of[ecg_id], maps, cells, ecg_id) for ecg_id in chosen]
 
@@ -176,7 +170,7 @@ def _prediction(run, place, ecg_id):
     """What the network says of an ECG, and its labels, as far as a stage has written them."""
     stored = place / "prediction.csv"
     if run.holds(stored):
-        table = read_csv(stored, **AS_TEXT)
+        table = read_table(stored)
         return table[table["positive"] != UNSEEN].head(PREDICTED), ""
     path = run.folder / "predictions.npz"
     if is_regression(run.info.task) or not run.holds(path):

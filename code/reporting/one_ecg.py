@@ -17,10 +17,10 @@ from networks.checkpoints import ModelInfo
 from records.dataset import Dataset
 from records.quality import flag_in_words, flags_of
 from reporting.fragments import Finding, interval, is_score, named
-from reporting.local import AS_TEXT, SIGNAL, condensed, viewed_records, why_first
+from reporting.local import SIGNAL, condensed, viewed_records, why_first
 from reporting.page import PageSection, details, findings_list, join, page, paragraph, table, viewer
 from reporting.performance import CHANCE, beats_chance, scores_of, unlike_training
-from reporting.run import Run
+from reporting.run import Run, read_table
 from reporting.viewer import UNSEEN, ViewedMap, ViewedRecord, book, prediction_table
 
 # measurement -> (in words, unit, lower and upper normal limit of adults)
@@ -265,7 +265,7 @@ def sentences(run: Run, folder: Path, record: ViewedRecord) -> Iterator[Finding]
     """What the page says first: the answer, how sure, where it looks, signal, measurements, how
     like the training records.
     """
-    prediction = read_csv(folder / PREDICTION, **AS_TEXT)
+    prediction = read_table(folder / PREDICTION)
     said = prediction_in_words(prediction)
     said = f"{said[:1].upper()}{said[1:]}."
     doubt = doubt_in_words(run)
@@ -274,7 +274,7 @@ def sentences(run: Run, folder: Path, record: ViewedRecord) -> Iterator[Finding]
     text = how_sure(run, prediction)
     if text:
         yield Finding("How sure:", text, "prediction", "metrics.json")
-    text = strongest_cells(read_csv(folder / "cells.csv", **AS_TEXT), record.maps)
+    text = strongest_cells(read_table(folder / "cells.csv"), record.maps)
     if text:
         yield Finding("Where the map is:", text, "ecg", "the ECG below")
     notes = condensed(read_csv(folder / NOTES)).fillna("")
@@ -397,7 +397,7 @@ def all_classes(run: Run, folder: Path) -> Markup:
     """The section with every output: where thresholds come from, and apart from the others those
     classes of which the network has seen no record.
     """
-    prediction = read_csv(folder / PREDICTION, **AS_TEXT)
+    prediction = read_table(folder / PREDICTION)
     strange = prediction["positive"] == UNSEEN
     folds = ", ".join(map(str, run.info.folds.get("validation") or [])) or "not known"
     parts = [

@@ -27,6 +27,7 @@ ORDER = (  # stage files
 )
 # files of a run folder that only a stage writes -> its own json
 WRITTEN_BY = {"log.jsonl": "train.json", "predictions.npz": "test.json"}
+NAMES_OF_CLASSES = ("class", "pathology", "in words", "card", "first", "second", "label", "group")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Run:
     def csv(self, name: str) -> pd.DataFrame | None:
         """A table under the run folder, or None where its stage has not written it."""
         path = self.folder / name
-        return read_csv(path) if self.holds(path) else None
+        return read_table(path) if self.holds(path) else None
 
     def json(self, name: str) -> dict:
         """A JSON object under the run folder, or else at the checkpoint's home; empty where there
@@ -98,6 +99,12 @@ class Run:
             f"{own.parent.name}."
             for other in others
         ]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table of a stage: a class may be called 1, NA or null, and only a blank is blank."""
+    as_text = dict.fromkeys(NAMES_OF_CLASSES, str)
+    return read_csv(path, dtype=as_text, keep_default_na=False, na_values=[""])
 
 
 def find_run(args: argparse.Namespace) -> Run:

@@ -16,6 +16,7 @@ from reporting.findings import (
     BEST,
     CRITERIA,
     FEW_CLASS_RECORDS,
+    LEARNT_AGAINST,
     PLACES,
     RISES,
     TOP_CELLS,
@@ -59,9 +60,8 @@ def write_tcav(folder, rng):
             p = rng.choice([0.002, 0.6])
             rows.append((concept, "concept", layer, pathology, True, p, n, rng.uniform(-1, 1)))
     names = ["concept", "run_kind", "layer", "pathology", "associated", "p_corrected", "n_class"]
-    pd.DataFrame(rows, columns=[*names, "magnitude"]).to_csv(
-        folder / "tcav/scores.csv", index=False
-    )
+    table = pd.DataFrame(rows, columns=[*names, "magnitude"]).assign(cav_valid=True)
+    table.to_csv(folder / "tcav/scores.csv", index=False)
 
 
 def write_glocal(folder, rng):
@@ -323,7 +323,12 @@ def test_a_criterion_that_lowers_its_class_is_not_said_to_raise_it(tmp_path):
     rows = [("SLI-LVH", -0.5, 0.001), ("S12-LVH", 0.5, 0.001), ("LI-LVH", 0.1, 0.6)]
     scores = pd.DataFrame(rows, columns=["concept", "magnitude", "p_corrected"])
     scores = scores.assign(
-        run_kind="concept", layer="head", pathology="LVH", associated=True, n_class=8
+        run_kind="concept",
+        layer="head",
+        pathology="LVH",
+        associated=True,
+        n_class=8,
+        cav_valid=True,
     )
     scores.to_csv(tmp_path / "tcav/scores.csv", index=False)
     (said,) = [one for one in findings(run) if one.topic == CRITERIA]
@@ -485,7 +490,12 @@ def test_what_stands_out_beside_a_learnt_criterion_is_not_called_no_evidence(tmp
     ]
     scores = pd.DataFrame(rows, columns=["concept", "magnitude", "p_corrected", "learnt"])
     scores = scores.assign(
-        run_kind="concept", layer="head", pathology="LVH", associated=True, n_class=8
+        run_kind="concept",
+        layer="head",
+        pathology="LVH",
+        associated=True,
+        n_class=8,
+        cav_valid=True,
     )
     scores.to_csv(tmp_path / "tcav/scores.csv", index=False)
     (said,) = [one for one in findings(run) if one.topic == CRITERIA]
@@ -494,3 +504,44 @@ def test_what_stands_out_beside_a_learnt_criterion_is_not_called_no_evidence(tmp
         "Rises too, but not shown to be learnt: S12-LVH for LVH. No evidence that it rises "
         "with LI-LVH for LVH."
     )
+
+
+def criteria_said(run, rows):
+    """What is said of rows of scores.csv: concept, magnitude, corrected p, learnt, cav_valid."""
+    scores = pd.DataFrame(
+        rows, columns=["concept", "magnitude", "p_corrected", "learnt", "cav_valid"]
+    )
+    of_class = {"layer": "head", "pathology": "LVH", "associated": True, "n_class": 8}
+    scores.assign(run_kind="concept", **of_class).to_csv(
+        run.folder / "tcav/scores.csv", index=False
+    )
+    return " ".join(one.text for one in findings(run) if one.topic == CRITERIA)
+
+
+def test_a_learnt_criterion_that_lowers_its_class_is_not_said_to_be_unlearnt(tmp_path):
+    rows = [
+        ("SLI-LVH", -0.5, 0.001, "learnt", True),
+        ("S12-LVH", -0.5, 0.001, "special", True),
+    ]
+    said = criteria_said(run_of(tmp_path, 0), rows)
+    assert f"{LEARNT_AGAINST} SLI-LVH for LVH. {AGAINST} S12-LVH for LVH." in said
+
+
+def test_a_vector_no_better_than_random_is_no_evidence_of_its_concept(tmp_path):
+    rows = [
+        ("SLI-LVH", 0.5, 0.001, "not asked", True),
+        ("S12-LVH", 0.5, 0.001, "not asked", False),
+    ]
+    said = criteria_said(run_of(tmp_path, 0), rows)
+    assert f"{RISES} SLI-LVH for LVH" in said
+    assert "No evidence that it rises with S12-LVH for LVH" in said
+
+
+def test_a_class_that_is_called_na_is_no_blank(tmp_path):
+    run = run_of(tmp_path, 0)
+    path = tmp_path / "tcav/scores.csv"
+    scores = pd.read_csv(path)
+    scores["pathology"] = scores["pathology"].replace("AMI", "NA")
+    scores.to_csv(path, index=False)
+    said = " ".join(one.text for one in findings(run) if one.topic == CRITERIA)
+    assert "NA (27 ECGs)" in said

@@ -11,7 +11,7 @@ import pytest
 from known_ecg import known_ecg, regular
 from networks.seeds import runs_beside
 from reporting.explanations import _placed_before
-from reporting.local import AS_TEXT, STANDINGS, condensed, in_order, why_first
+from reporting.local import STANDINGS, condensed, in_order, why_first
 from reporting.one_ecg import (
     NO_P,
     all_classes,
@@ -24,7 +24,7 @@ from reporting.one_ecg import (
     subtitle,
     with_range,
 )
-from reporting.run import Run
+from reporting.run import Run, read_table
 from reporting.viewer import UNSEEN, ViewedMap, prediction_table
 
 
@@ -142,7 +142,7 @@ def test_runs_of_other_seeds_are_found_by_their_names(tmp_path):
 def test_classes_may_be_called_as_numbers_and_blanks_are(tmp_path):
     table = prediction_table(["1", "NA", "null"], np.array([2.0, 1.0, 0.0]), [0.5, np.nan, 0.9])
     table.to_csv(tmp_path / "prediction.csv", index=False)
-    back = pd.read_csv(tmp_path / "prediction.csv", **AS_TEXT)
+    back = read_table(tmp_path / "prediction.csv")
     assert back["class"].tolist() == ["1", "NA", "null"]
     assert np.isnan(back["threshold"].iloc[1])
     metrics = {"windows": {"per_class_auc": {"1": {"value": 0.9, "n_positive": 3}}}}

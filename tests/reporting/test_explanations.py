@@ -1,0 +1,35 @@
+"""The report's section on concepts: what is counted as significant, and of which question."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from reporting.explanations import concepts
+from reporting.run import Run
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A concept that is significant in both layers, against random records and against others; a
+    second whose vector is worth nothing in one layer.
+    """
+    rows = [
+        (name, kind, layer, name == "SLI-LVH" or layer == "head")
+        for name, kind in (("SLI-LVH", "concept"), ("SLI-LVH", "relative"), ("Sex", "concept"))
+        for layer in ("block1", "head")
+    ]
+    scores = pd.DataFrame(rows, columns=["concept", "run_kind", "layer", "cav_valid"])
+    scores = scores.assign(pathology="LVH", p_corrected=0.01, magnitude=0.3, score=0.9, n_class=9)
+    (tmp_path / "tcav").mkdir()
+    scores.to_csv(tmp_path / "tcav/scores.csv", index=False)
+    return Run(tmp_path, SimpleNamespace(task="subdiagnostic", labels=("LVH",)))
+
+
+def test_relative_concepts_are_rows_of_their_own_and_worthless_vectors_count_for_nothing(run):
+    page = "".join(map(str, concepts(run)))
+    assert "5 of 6 cells are significant after correction" in page
+    assert "In 1 of 6 concept × layer pairs" in page
+    assert page.count("2 of 2 layers") == 2
+    assert page.count("1 of 2 layers") == 1
+    assert "4 of 2 layers" not in page
