@@ -34,6 +34,8 @@ def get_args_parser() -> StageParser:
         "modelname",
         "task",
         "run_name",
+        "threads",
+        threads={"help": "taken as by the other stages; a report has work for one (default: one)"},
     )
     parser.add_argument(
         "--verify",
