@@ -96,9 +96,8 @@ def _verdict_on(pathology, group, knows):
             f"{'learnt: ' if knows else ''}{RISES} {{}}, further than that of networks that have "
             "learnt nothing of the labels."
         )
-        rest, special = (
-            [name for name in names if name not in learnt] for names in (other, raising)
-        )
+        rest = [name for name in other if name not in learnt]
+        special = [name for name in raising if name not in learnt]
         return Verdict(said, pathology, n, learnt, rest, special, **of_class, kind="yes")
     if raising:
         said = f"{RISES} {{}}, more than with ECGs drawn at random. {_held_against(group)}."

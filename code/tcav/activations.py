@@ -2,10 +2,10 @@
 
 One forward per record fills every layer; one backward per class present in a batch gives the
 gradients at every layer. Layers are values of the network's graph (networks/capture.py). Shapes: a
-layer's output (N, C, T), (N, T, C) or (N, C) becomes (N, D): its mean over
-time (`pool="time"`, D = C) or all of its values (`pool="none"`, D = C * T, as captum and the paper
-do). The gradient is taken with respect to exactly that vector: under `pool="time"` a change of
-channel c moves all time points alike, so the gradient is summed over time.
+layer's output (N, C, T), (N, T, C) or (N, C) becomes (N, D): its mean over time (`pool="time"`,
+D = C) or all of its values (`pool="none"`, D = C * T, as captum and the paper do). The gradient is
+taken with respect to exactly that vector: under `pool="time"` a change of channel c moves all time
+points alike, so the gradient is summed over time.
 """
 
 from collections.abc import Sequence
@@ -129,9 +129,8 @@ class Taps:
 
 def _pieces(signals, model, protocol):
     """(N, T, 12) mV -> the windows of all records as one batch (N * W, leads, crop), and W."""
-    batch = to_input(signals, model.info.leads, next(model.parameters()).device).transpose(
-        1, 2
-    )  # (N, T, leads)
+    device = next(model.parameters()).device
+    batch = to_input(signals, model.info.leads, device).transpose(1, 2)  # (N, T, leads)
     pieces = torch.stack(views(batch, model.info.crop, protocol), dim=1)  # (N, W, crop, leads)
     return pieces.flatten(0, 1).transpose(1, 2), pieces.shape[1]
 

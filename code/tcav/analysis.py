@@ -196,9 +196,8 @@ def _null(concept, layers, plan):
     runs of random CAVs.
     """
     rng = concept.generator(plan.seed, "null")
-    size = max(
-        1, int(4e6 / (plan.test_runs * len(layers[0].x)))
-    )  # pseudo-concepts at once: bounded memory
+    # pseudo-concepts at once: bounded memory
+    size = max(1, int(4e6 / (plan.test_runs * len(layers[0].x))))
     parts = [[] for _ in layers]
     for start in range(0, plan.n_null, size):
         n = min(size, plan.n_null - start)
@@ -296,12 +295,10 @@ def layer_passes(
     if plan.coordinates == "white" and wide:
         raise UserError(
             f"--coordinates white needs at most {MAX_WHITE} dimensions ({', '.join(wide)} have "
-            "more): "
-            "take --pool time, or --coordinates plain"
+            "more): take --pool time, or --coordinates plain"
         )
-    return layer_groups(
-        sizes, 2 * n_rows, max_memory * 1e9
-    )  # as they are, and in the layer's space
+    n_vectors = 2 * n_rows  # as they are, and in the layer's space
+    return layer_groups(sizes, n_vectors, max_memory * 1e9)
 
 
 # ---------------------------------------------------------------- the test

@@ -168,7 +168,7 @@ def _fit_chunk(x, draws, ridge, steps):
     return (chosen.transpose(1, 2) @ alpha)[:, :, 0].to(x.dtype)
 
 
-def _newton(features, sides, weights, ridge, steps, tolerance=1e-9):
+def _newton(features, sides, weights, ridge, steps):
     """Weights (K, p) of logistic regressions on features (K, m, p) float64; the intercept is (all
     but) not penalised.
 
@@ -206,7 +206,7 @@ def _newton(features, sides, weights, ridge, steps, tolerance=1e-9):
             step = torch.where(worse[:, None], step / 2, step)
             new = loss(solution - step)
         solution, now = solution - step, new
-        if step.abs().max() < tolerance:
+        if step.abs().max() < 1e-9:
             break
     return solution[:, :-1]
 

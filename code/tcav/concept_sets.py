@@ -96,11 +96,8 @@ def relative_sets(
     """
     sets = []
     for name, flags in columns.items():
-        others = [other for key, other in columns.items() if key != name]
-        some, none = (
-            np.any([other == 1 for other in others], axis=0),
-            np.all([other == 0 for other in others], axis=0),
-        )
+        others = np.stack([other for key, other in columns.items() if key != name])
+        some, none = (others == 1).any(axis=0), (others == 0).all(axis=0)
         side = np.where((flags == 1) & none, 1.0, np.where((flags == 0) & some, 0.0, np.nan))
         sets.append(concept_set(name, side, patients, strata, against="others"))
     return sets
@@ -134,8 +131,7 @@ def reason_against(concept: ConceptSet, min_positives: int, null: bool = True) -
     if concept.size < min_positives:
         return (
             f"matching leaves {concept.size} pairs of its {n_positive} positives, --min_positives "
-            f"is {min_positives}: "
-            "match on less"
+            f"is {min_positives}: match on less"
         )
     if (
         len(np.unique(concept.patients[concept.flags])) < 6
@@ -145,8 +141,7 @@ def reason_against(concept: ConceptSet, min_positives: int, null: bool = True) -
     if null and share_exchangeable(concept) == 0:
         return (
             "no patient with it is exchangeable with one without it (equally many records, in the "
-            "same strata): "
-            "pseudo-concepts would all be the concept itself; match on less"
+            "same strata): pseudo-concepts would all be the concept itself; match on less"
         )
     return None
 
@@ -171,8 +166,8 @@ def note_fixed(concept: ConceptSet) -> None:
     if fixed > 0.2:
         print(
             f"note: {100 * fixed:.0f} % of the positives of {concept.name} are in all its "
-            "pseudo-concepts (no patient without "
-            "it has as many records in the same strata): the test finds less than it could"
+            "pseudo-concepts (no patient without it has as many records in the same strata): the "
+            "test finds less than it could"
         )
 
 
@@ -211,9 +206,7 @@ def draw(
     """
     n_strata = concept.strata.max() + 1
     group = np.where(flags, 0, n_strata) + concept.strata  # positives' strata, then the negatives'
-    order = np.argsort(
-        group + rng.random(group.shape), axis=1
-    )  # groups in order, random within each
+    order = np.argsort(group + rng.random(group.shape), axis=1)  # by group, random within each
     sizes = np.bincount(group[0], minlength=2 * n_strata)
     starts = np.cumsum(sizes) - sizes
     wanted = np.tile(concept.per_stratum, 2)

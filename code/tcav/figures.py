@@ -2,6 +2,7 @@
 
 import itertools
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -21,9 +22,9 @@ LARGEST = 6.0  # standard deviations of the null at which the colour is full
 PALE = 0.25  # of the colour is left to cells without evidence
 NOTE = (
     "Colour: what is tested, the mean cosine of the class's gradients with the concept, in "
-    "standard "
-    "deviations of its null (made-up concepts); pale where it is not significant. Number: share of "
-    "the class's records whose logit grows along the concept (TCAV score), not tested."
+    "standard deviations of its null (made-up concepts); pale where it is not significant. "
+    "Number: share of the class's records whose logit grows along the concept (TCAV score), not "
+    "tested."
 )
 
 
@@ -49,7 +50,7 @@ def _draw_cells(axes, table, rows):
         aspect="auto",
         alpha=np.where(significant, 1.0, PALE),
     )
-    learnt = (_grid(table, "learnt", rows) == "learnt").to_numpy() if "learnt" in table else valid
+    learnt = (_grid(table, "learnt", rows) == "learnt").to_numpy()
     framed = _grid(table, "associated", rows).to_numpy(dtype=bool)
     for row, column in np.ndindex(score.shape):
         value = score.iat[row, column]
@@ -181,8 +182,6 @@ def _finish(figure, axes, image, title, table):
 def _dot_in_words(table):
     """What full dots and rings say, by what the network was compared with."""
     ring = "Ring: special in this network (corrected p < .05 against pseudo-concepts)"
-    if "n_controls" not in table:
-        return ring.replace("Ring", "Dot")
     if not table["n_controls"].max():
         return f"{ring}; untrained networks may show it too (not compared)"
     if not table["p_control"].notna().any():
@@ -269,25 +268,19 @@ def summary_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def figures(scores: pd.DataFrame) -> dict[str, object]:
-    """All figures of a scores table: file name (without suffix) -> figure, made one after the
-    other.
-    """
-    makers = {}
+def figures(scores: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+    """Name of its file without suffix, and figure: all of a table, drawn one after the other."""
     for run_kind, family in scores.groupby("run_kind", sort=False):
-        makers[f"summary_{run_kind}"] = (summary_figure, family)
+        yield f"summary_{run_kind}", summary_figure(family)
         for concept, table in family.groupby("concept", sort=False):
-            makers[f"{run_kind}_{slug(concept)}"] = (concept_figure, table)
-    return makers
+            yield f"{run_kind}_{slug(concept)}", concept_figure(table)
 
 
 def write_figures(scores: pd.DataFrame, folder: Path, writer: object | None = None) -> list[Path]:
     """Draw and save all figures, with a SummaryWriter into TensorBoard too; the paths."""
     written = []
-    for name, (make, table) in figures(scores).items():
-        written += write_figure(make(table), folder / name)
-        if (
-            writer is not None
-        ):  # the picture as it was saved: drawing a figure twice moves its layout
+    for name, figure in figures(scores):
+        written += write_figure(figure, folder / name)
+        if writer is not None:  # the picture as saved: drawing a figure twice moves its layout
             writer.add_image(f"tcav/{name}", plt.imread(folder / f"{name}.png"), dataformats="HWC")
     return written

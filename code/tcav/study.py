@@ -155,16 +155,12 @@ def beside_of(
 
 def criteria_of(outcomes: list[Outcome], labels: list[str], task: str) -> np.ndarray:
     """(outcomes, labels) bool: the outcome's concept is a criterion of the label."""
-    concepts = [CONCEPTS.get(outcome.concept.name) for outcome in outcomes]
-    return np.array(
-        [
-            [
-                concept is not None and associated(concept.pathologies, label, task)
-                for label in labels
-            ]
-            for concept in concepts
-        ]
-    )
+    found = np.zeros((len(outcomes), len(labels)), dtype=bool)
+    for row, column in np.ndindex(found.shape):
+        concept = CONCEPTS.get(outcomes[row].concept.name)
+        if concept is not None:
+            found[row, column] = associated(concept.pathologies, labels[column], task)
+    return found
 
 
 def scores_of(

@@ -24,10 +24,8 @@ from tcav.analysis import (
 )
 from tcav.controls import Verdicts
 
-RUN_KINDS = {
-    "random": "concept",
-    "others": "relative",
-}  # what the negatives are -> run_kind of the tables
+# what the negatives are -> run_kind of the tables
+RUN_KINDS = {"random": "concept", "others": "relative"}
 DIGITS = 6
 
 
@@ -97,10 +95,7 @@ def _test_family(family, plan):
         blank = [np.full((len(o.layers), o.magnitudes[0].shape[1]), np.nan) for o in family]
         return [(values, values, values) for values in blank]
     tests = [
-        p_values(
-            tested_magnitudes(outcome, plan),
-            np.stack(outcome.null, axis=1),
-        )
+        p_values(tested_magnitudes(outcome, plan), np.stack(outcome.null, axis=1))
         for outcome in family
     ]
     corrected = correct_over_concepts([test.p_max_t for test in tests])
@@ -170,10 +165,8 @@ def _accuracy(outcome, number, plan):
     low, high = wilson_interval(mean * n, n)
     if plan.n_null:
         null = outcome.null_accuracies[number]
-        random, reached = (
-            np.quantile(null, 1 - ALPHA),
-            (null >= outcome.accuracies[number][: plan.test_runs].mean()).sum(),
-        )
+        random = np.quantile(null, 1 - ALPHA)
+        reached = (null >= outcome.accuracies[number][: plan.test_runs].mean()).sum()
         valid = (1 + reached) / (1 + len(null)) <= ALPHA
     else:
         random, valid = np.nan, low > 0.5
@@ -191,21 +184,13 @@ def runs_table(outcomes: Sequence[Outcome], labels: Sequence[str]) -> pd.DataFra
     frames = []
     for outcome in outcomes:
         for number, layer in enumerate(outcome.layers):
-            kinds = {
-                RUN_KINDS[outcome.concept.against]: (
-                    outcome.scores,
-                    outcome.magnitudes,
-                    outcome.accuracies,
-                )
-            }
-            parts = {
-                kind: tuple(values[number] for values in lists) for kind, lists in kinds.items()
-            }
+            lists = (outcome.scores, outcome.magnitudes, outcome.accuracies)
+            runs = {RUN_KINDS[outcome.concept.against]: [values[number] for values in lists]}
             if outcome.random:
-                parts["random"] = outcome.random[number]
+                runs["random"] = outcome.random[number]
             frames += [
                 _run_rows(outcome.concept.name, layer, kind, *values, labels)
-                for kind, values in parts.items()
+                for kind, values in runs.items()
             ]
     return pd.concat(frames, ignore_index=True)
 
@@ -280,10 +265,8 @@ def apply_cavs(
     scores.csv of `tcav/` has it in white ones by default) of each class's records: `members` (N,
     classes), `columns` their outputs.
     """
-    layers, options = (
-        stored["layers"].tolist(),
-        {"protocol": str(stored["protocol"]), "pool": str(stored["pool"])},
-    )
+    layers = stored["layers"].tolist()
+    options = {"protocol": str(stored["protocol"]), "pool": str(stored["pool"])}
     activations = collect(model, signals, layers, **options, progress=progress)
     gradients = class_gradients(model, signals, members, layers, **options, progress=progress)
     projections, rows = {}, []

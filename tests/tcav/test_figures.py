@@ -38,6 +38,9 @@ def scores():
                         "n_drawn": 25,
                         "n_class": 12,
                         "n_runs": 30,
+                        "learnt": "learnt" if label == "LVH" else "neither",
+                        "n_controls": 20,
+                        "p_control": 0.001,
                     }
                 )
     return pd.DataFrame(rows)
