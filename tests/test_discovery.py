@@ -122,6 +122,13 @@ def test_few_records_are_cross_fitted_and_many_are_not():
         choose_folds(fake_cohort(9), [9, 10], [1], 100)
 
 
+def test_records_that_are_reported_are_none_that_clusters_are_fitted_on():
+    cohort = fake_cohort(400)
+    some = choose_folds(cohort, [7, 8], list(range(1, 9)), min_records=60)
+    assert f"fitted on {some.fitted.sum()} records" in some.words
+    assert choose_folds(cohort, list(range(1, 9)), list(range(1, 9)), min_records=60).crossed
+
+
 def test_what_a_network_of_anothers_making_has_seen_is_not_claimed():
     assert "has seen folds 1 2)" in choose_folds(fake_cohort(60), [10], [1, 2], 100).words
     words = choose_folds(fake_cohort(60), [10], [], 100).words

@@ -27,6 +27,7 @@ from subgroups.cohort import Cohort
 from subgroups.findings import Design, Found, cluster_names
 from subgroups.representations import Material
 
+MOST_TRAITS = 8
 LABEL_MARKERS = ("o", "^", "s", "D", "v")
 TITLES = {
     "signal": "signal (median beat)",
@@ -133,7 +134,8 @@ def draw_agreement(table: pd.DataFrame, cohort: Cohort, design: Design) -> Figur
     """
     style()
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.8), sharey=True, layout="constrained")
-    names = [name for name in TITLES if name in set(table["representation"])]
+    scored = table.loc[table["metric"] == "accuracy", "representation"]
+    names = list(dict.fromkeys(scored))
     for ax, metric, title in zip(
         axes, ("accuracy", "ari"), ("accuracy", "adjusted Rand index"), strict=True
     ):
@@ -157,7 +159,7 @@ def draw_agreement(table: pd.DataFrame, cohort: Cohort, design: Design) -> Figur
         ax.set(
             xlabel=title,
             yticks=y,
-            yticklabels=[TITLES[name] for name in names],
+            yticklabels=[TITLES.get(name, name) for name in names],
             xlim=(min(0, rows["low"].min()) - 0.02, 1.02),
         )
         ax.margins(y=0.15)
@@ -227,10 +229,8 @@ def draw_clusters(
     return figure
 
 
-def draw_enrichment(
-    table: pd.DataFrame, found: dict, cohort: Cohort, design: Design, top: int = 8
-) -> Figure:
-    """For each representation the traits whose share differs most between its clusters; filled
+def draw_enrichment(table: pd.DataFrame, found: dict, cohort: Cohort, design: Design) -> Figure:
+    """For each representation the MOST_TRAITS whose share differs most between its clusters; filled
     where p (Holm) < .05.
     """
     style()
@@ -246,7 +246,7 @@ def draw_enrichment(
         rows = (
             table[table["representation"] == name]
             .sort_values(["p_holm", "difference"], ascending=[True, False])
-            .head(top)
+            .head(MOST_TRAITS)
         )
         y, names = np.arange(len(rows))[::-1], cluster_names(found[name], cohort, design)
         shares = rows[[column for column in rows if column.startswith("share_")]].dropna(
@@ -254,8 +254,8 @@ def draw_enrichment(
         )
         ax.hlines(y, shares.min(axis=1), shares.max(axis=1), color="#bbbbbb", linewidth=1)
         styles = group_styles(sorted(names.values()), cohort)
-        clusters = map(names.get, range(shares.shape[1]))
-        for cluster, column in sorted(zip(clusters, shares, strict=True)):  # alike in all legends
+        of_column = {names[int(column.removeprefix("share_"))]: column for column in shares}
+        for cluster, column in sorted(of_column.items()):  # alike in all legends
             sure, colour = rows["p_holm"] < 0.05, styles[cluster][0]
             for mask, face in ((sure, colour), (~sure, "white")):
                 ax.scatter(

@@ -19,6 +19,7 @@ from networks.distributed import shared
 from networks.inference import predict
 from subgroups.clusters import (
     METRICS,
+    Structure,
     agreement,
     best_naming,
     cross_fit,
@@ -36,6 +37,7 @@ from subgroups.representations import Material
 
 # adjusted mutual information with the predicted class from which clusters are said to follow it
 FOLLOWS = 0.5
+MOST_CELLS = 10  # of a representation in cells.csv
 MIN_CARRIERS = 5  # records that must carry, and lack, a statement for it to be tested
 
 
@@ -61,7 +63,7 @@ class Found:
 
     k: int
     clusters: np.ndarray
-    structure: object
+    structure: Structure
     words: str
 
 
@@ -90,12 +92,13 @@ def choose_folds(
     too few records.
     """
     fold = cohort.data.fold
-    reported, fitted = np.isin(fold, report_folds), np.isin(fold, train_folds)
+    reported = np.isin(fold, report_folds)
+    fitted = np.isin(fold, train_folds) & ~reported
     per_label = [int((reported & (cohort.labels == name)).sum()) for name in cohort.names]
     if reported.sum() >= min_records and min(per_label) >= 10 and fitted.sum() >= min_records:
         folds = ", ".join(map(str, report_folds))
         return Design(
-            fitted & ~reported,
+            fitted,
             reported,
             False,
             f"fitted on {int(fitted.sum())} records, reported on {int(reported.sum())} of fold "
@@ -104,8 +107,7 @@ def choose_folds(
     if len(np.unique(fold)) < 2 or len(fold) < 20:
         raise UserError(
             f"{len(fold)} records in {len(np.unique(fold))} folds are too few to fit and report "
-            "apart: "
-            "widen --cohort"
+            "apart: widen --cohort"
         )
     everyone = np.ones(len(fold), dtype=bool)
     seen = "the network has seen folds " + " ".join(map(str, train_folds))
@@ -134,12 +136,10 @@ def assign_clusters(
         variance=args.variance,
     )
     k = args.k or (len(cohort.names) if cohort.hidden_labels else structure.k)
-    words = (
-        f"no subgroups (p = {structure.p:.3f})"
-        if structure.k == 1
-        else f"{structure.k} subgroups (p = {structure.p:.3f}, stability "
-        f"{structure.stability[structure.k]:.2f})"
-    )
+    words = f"no subgroups (p = {structure.p:.3f})"
+    if structure.k > 1:
+        stable = structure.stability[structure.k]
+        words = f"{structure.k} subgroups (p = {structure.p:.3f}, stability {stable:.2f})"
     if k == 1:
         return Found(1, np.zeros(len(features), dtype=int), structure, words)
     return Found(k, clusters_into(k, features, cohort, design, args), structure, words)
@@ -334,11 +334,9 @@ def what_separates(
     )
 
 
-def cells_that_differ(
-    found: dict[str, Found], material: Material, design: Design, top: int = 10
-) -> list[dict]:
-    """Lead x segment cells whose relevance differs most between clusters, by standardised
-    difference; rows of cells.csv.
+def cells_that_differ(found: dict[str, Found], material: Material, design: Design) -> list[dict]:
+    """The MOST_CELLS lead x segment cells whose relevance differs most between clusters, by
+    standardised difference; rows of cells.csv.
     """
     judged = []
     for name, result in found.items():
@@ -348,24 +346,22 @@ def cells_that_differ(
         ]
         if result.k == 1 or min(map(len, groups)) < 2:
             continue
-        judged += [{"representation": name, **row} for row in _largest_cells(groups, top)]
+        judged += [{"representation": name, **row} for row in _largest_cells(groups)]
     return judged
 
 
-def _largest_cells(groups, top):
+def _largest_cells(groups):
     """Cells by the difference of the clusters' means over their pooled standard deviation; a cell
     all lack counts as 0.
     """
     filled = [np.where(np.isfinite(group).any(axis=0), group, 0) for group in groups]
     means = np.stack([np.nanmean(group, axis=0) for group in filled])
     spread = np.sqrt(np.mean([np.nanvar(group, axis=0) for group in filled], axis=0))
-    effect = np.ptp(means, axis=0) / np.maximum(
-        spread, 0.05 * spread.mean() + 1e-9
-    )  # near-constant cells do not win by rounding
-    order = np.argsort(-effect, axis=None, kind="stable")[:top]
-    for rank, (lead, segment) in enumerate(
-        zip(*np.unravel_index(order, effect.shape), strict=True), start=1
-    ):
+    least = 0.05 * spread.mean() + 1e-9  # near-constant cells do not win by rounding
+    effect = np.ptp(means, axis=0) / np.maximum(spread, least)
+    order = np.argsort(-effect, axis=None, kind="stable")[:MOST_CELLS]
+    places = zip(*np.unravel_index(order, effect.shape), strict=True)
+    for rank, (lead, segment) in enumerate(places, start=1):
         yield {
             "rank": rank,
             "lead": LEADS[lead],

@@ -208,6 +208,14 @@ def test_enrichment_names_what_separates_the_clusters():
     assert (same["share_0"], same["share_1"], same["p"]) == (0, 1, pytest.approx(0.001))
     assert unrelated["p"] > 0.05
     assert unknown["n"] == 0
+    assert unknown["p"] == 1
+
+
+def test_a_cluster_that_holds_no_reported_record_has_no_share_and_makes_no_difference():
+    clusters, traits = np.repeat([0, 2], 30), np.tile([1.0, 1.0, 0.0], 20)[:, None]
+    [row] = enrichment(clusters, traits, ["sex"], np.arange(60))
+    assert np.isnan(row["share_1"])
+    assert row["difference"] == pytest.approx(0)
 
 
 def test_clusters_are_named_by_the_labels_they_hold():

@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from subgroups.figures import draw_embedding, group_styles
+from subgroups.figures import draw_embedding, draw_enrichment, group_styles
 from subgroups.findings import Design, Found
 
 
@@ -47,4 +48,18 @@ def test_every_panel_has_its_own_counts_and_the_same_colours(cohort):
     assert all(len(found) == 1 for found in colours.values())
     assert ["AMI (13)", "IMI (7)"] in texts
     assert ["AMI (10)", "IMI (10)"] in texts
+    plt.close(figure)
+
+
+def test_a_cluster_without_a_reported_record_leaves_the_others_their_names(cohort):
+    cohort.labels, cohort.names = np.array(["AMI"] * 12 + ["IMI"] * 8), ["AMI", "IMI"]
+    clusters = np.array([0] * 12 + [2] * 8)
+    every = np.ones(20, bool)
+    shares = {"share_0": [0.1], "share_1": [np.nan], "share_2": [0.9], "difference": [0.8]}
+    table = pd.DataFrame({"representation": ["signal"], "trait": ["female"], "p_holm": [0.01]})
+    found = {"signal": Found(3, clusters, None, "")}
+    figure = draw_enrichment(table.assign(**shares), found, cohort, Design(every, every, False, ""))
+    handles, words = figure.axes[0].get_legend_handles_labels()
+    at = {word: handle.get_offsets()[0, 0] for handle, word in zip(handles, words, strict=True)}
+    assert at == {"cluster AMI": 0.1, "cluster IMI": 0.9}
     plt.close(figure)
