@@ -11,7 +11,6 @@ import of 2.3 s; both see the same operations.
 """
 
 import contextlib
-import itertools
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -166,9 +165,11 @@ def _compare(model, program, x, first):
     """UserError where the program gives other values than the network, or records depend on each
     other.
     """
+    from networks.outputs import tensors_in  # where a network is watched, once
+
     signals = torch.cat([first.x, _noise(x, CHECKED - len(first.x), seed=CHECKED)])
-    expected, got = _flat(model(signals)), _flat(program(signals))
-    alone = _flat(first.returned)
+    expected, got = tensors_in(model(signals)), tensors_in(program(signals))
+    alone = tensors_in(first.returned)
     for whole, ours, few in zip(expected, got, alone, strict=True):
         scale = float(whole.double().abs().max().clamp(min=1e-12)) if whole.numel() else 1.0
         if ours.shape != whole.shape or _difference(ours, whole) > TOLERANCE * scale:
@@ -184,17 +185,6 @@ def _compare(model, program, x, first):
 
 def _difference(one, other):
     return float((one.double() - other.double()).abs().max()) if one.numel() else 0.0
-
-
-def _flat(value):
-    """The tensors inside what a network returns."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, (list, tuple)):
-        return list(itertools.chain.from_iterable(map(_flat, value)))
-    if isinstance(value, dict):
-        return _flat(list(value.values()))
-    return []
 
 
 class MisfitError(UserError):
@@ -325,8 +315,8 @@ class _Recorder(TorchDispatchMode):
     def _write(self, kind, overload, args, before, result):
         """Writes down one functional operation."""
         kind, overload, new_args = plainer(kind, overload, before[0])
-        before = (new_args, before[1])
         new_kwargs = before[1]
+        before = (new_args, new_kwargs)
         if kind in WITHOUT_TRAINING and new_args[2:3] == [False]:
             self._remember(result, new_args[0])
             return

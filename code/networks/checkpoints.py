@@ -35,9 +35,8 @@ class ModelInfo:
     folds: dict  # {"train": [...], "validation": [...], "test": [...]}
     seed: int
     run_name: str | None = None
-    thresholds: tuple[float, ...] | None = (
-        None  # probability of best F1 on the validation fold, per class (NaN: no positive)
-    )
+    # probability of best F1 on the validation fold, per class (NaN: no positive)
+    thresholds: tuple[float, ...] | None = None
     # None for LeNet, ResNet and XResNet; for other networks where it came from and what it expects
     # (unit, normalisation, rate, length, kind of outputs): plain values, for people
     origin: dict | None = None
@@ -81,13 +80,9 @@ def save_checkpoint(
         training_state = {"graph": graph, "parameters": parameters, **training_state}
     else:
         tensors = model.state_dict()
-    buffer = (
-        io.BytesIO()
-    )  # given a path, torch.save would store its name, and hide that a disk is full
-    torch.save(
-        {"model": tensors, **_canonical({"info": info.stored(), **training_state})},
-        buffer,
-    )
+    # given a path, torch.save would store its name, and hide that a disk is full
+    buffer = io.BytesIO()
+    torch.save({"model": tensors, **_canonical({"info": info.stored(), **training_state})}, buffer)
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
@@ -366,12 +361,8 @@ def run_folder(output_path: str | Path, info: ModelInfo) -> Path:
     """<output_path>/<modelname>_<task>[_<run_name>]; an output_path that already ends in it is used
     as it is.
     """
-    output_path = Path(output_path)
-    return (
-        output_path
-        if output_path.name == info.run_folder_name
-        else output_path / info.run_folder_name
-    )
+    output_path, name = Path(output_path), info.run_folder_name
+    return output_path if output_path.name == name else output_path / name
 
 
 def check_against(args: argparse.Namespace, info: ModelInfo) -> None:

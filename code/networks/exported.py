@@ -467,7 +467,7 @@ def _argument(value, values):
         return _symbol(content, values)
     if tag in ("as_sym_ints", "as_sym_bools", "as_sym_floats"):
         return [_symbol(one, values) for one in content]
-    if tag in ("as_optional_tensors",):
+    if tag == "as_optional_tensors":
         return [_argument(one, values) for one in content]
     if tag == "as_optional_tensor":
         return _argument(content, values)

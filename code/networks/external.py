@@ -19,7 +19,6 @@ from records.dataset import Dataset, label_columns, load_table
 from records.layout import read_layout
 
 FOLDER = "external"
-MIN_POSITIVES = 5  # below, an AUC rests on too little
 MOST_NAMED = 4  # labels of records that are left out
 STATEMENT = re.compile(r"'([^']+)'\s*:")  # in scp_codes
 
@@ -48,11 +47,6 @@ def describe(facts: dict, info: ModelInfo, test: Dataset, args: argparse.Namespa
     }
     compared = [name for name, why in reasons.items() if not why]
     used, own = facts["data_set"]["used"], facts["data_set"]["trained_on"]
-    few = [
-        name
-        for name, count in zip(info.labels, positives, strict=True)
-        if name in compared and count < MIN_POSITIVES
-    ]
     without = without_label(info, args.data_path, args.limit)
     said = in_a_sentence(without, info.task, args.keep_unlabelled, compared)
     return {
@@ -62,7 +56,6 @@ def describe(facts: dict, info: ModelInfo, test: Dataset, args: argparse.Namespa
         "patients": len(np.unique(test.patient_id)),
         "classes_compared": compared,
         "classes_not_compared": {name: why for name, why in reasons.items() if why},
-        "few_positives": few,
         "without_label": {**without, "kept": args.keep_unlabelled},
         "differences": [*said, *differences(info, test, args.data_path)],
     }

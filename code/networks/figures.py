@@ -128,9 +128,8 @@ def amplitude_figure(
     figure, axes = plt.subplots(3, 4, figsize=(9, 7), layout="constrained")
     for column, (ax, name) in enumerate(zip(axes.ravel(), names, strict=True)):
         pair = np.concatenate((measured[:, column], predicted[:, column]))
-        limits = np.quantile(pair, (0.002, 0.998)) + np.array(
-            (-0.05, 0.05)
-        )  # a gross outlier must not shrink the rest
+        # a gross outlier must not shrink the rest
+        limits = np.quantile(pair, (0.002, 0.998)) + np.array((-0.05, 0.05))
         ax.plot(limits, limits, color="0.7", lw=0.8, ls="--")
         ax.plot(measured[:, column], predicted[:, column], ".", color=COLOURS[0], ms=3, alpha=0.6)
         shown = (pair >= limits[0]) & (pair <= limits[1])

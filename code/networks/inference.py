@@ -75,9 +75,8 @@ def to_input(
     """Signals (N, T, 12) in mV as a model's input (N, leads, T), the leads in the model's order."""
     columns = [LEADS.index(lead) for lead in leads]
     picked = signals if columns == list(range(len(LEADS))) else signals[:, :, columns]
-    return torch.from_numpy(np.ascontiguousarray(picked.transpose(0, 2, 1), dtype=np.float32)).to(
-        device
-    )
+    turned = np.ascontiguousarray(picked.transpose(0, 2, 1), dtype=np.float32)
+    return torch.from_numpy(turned).to(device)
 
 
 def views(signals: Signals, crop: int, window: str) -> list[Signals]:
@@ -152,9 +151,8 @@ def predict(
     for start in tqdm(
         range(0, len(signals), batch_size), desc="predict", disable=not progress, leave=False
     ):
-        batch = to_input(
-            signals[start : start + batch_size], model.info.leads, device
-        )  # (N, leads, T)
+        some = signals[start : start + batch_size]
+        batch = to_input(some, model.info.leads, device)  # (N, leads, T)
         pieces = views(batch.transpose(1, 2), model.info.crop, window)
         outputs = [model(piece.transpose(1, 2)).float() for piece in pieces]
         logits[start : start + batch_size] = torch.stack(outputs).mean(dim=0).cpu().numpy()

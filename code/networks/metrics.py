@@ -19,7 +19,7 @@ from common.intervals import (
     r2_interval,
     share_interval,
 )
-from common.stats import patient_weights
+from common.stats import mean_of_known, patient_weights
 
 FMAX_THRESHOLDS = np.linspace(0, 1, 101)
 CHUNK = 8_000_000  # elements of the largest intermediate array
@@ -206,11 +206,9 @@ def _weights(patients, n_resamples, seed):
     exact in float32.
     """
     once = np.ones((1, len(patients)), dtype=np.float32)
-    return (
-        np.concatenate((once, patient_weights(patients, n_resamples, seed).astype(np.float32)))
-        if n_resamples
-        else once
-    )
+    if not n_resamples:
+        return once
+    return np.concatenate((once, patient_weights(patients, n_resamples, seed).astype(np.float32)))
 
 
 def classification_metrics(
@@ -257,7 +255,7 @@ def classification_metrics(
     squares = np.square(probabilities - labels)
     per_record = np.column_stack([squares, squares.mean(axis=1)])  # the classes, then their mean
     *brier_intervals, brier_interval = _mean_intervals(per_record, patients, n_resamples, seed)
-    of_each = (_mean_over_classes(areas), _mean_over_classes(precisions))
+    of_each = (mean_of_known(areas), mean_of_known(precisions))
     return {
         **_averages(logits, labels, patients, weights, of_each),
         "brier": _entry(squares.mean(), brier_interval, n),
@@ -297,13 +295,6 @@ def _mean_intervals(values, patients, n_resamples, seed):
         return [NOTHING] * values.shape[1]
     low, high = mean_intervals(values, patients, n_resamples, seed)
     return list(zip(low, high, strict=True))
-
-
-def _mean_over_classes(values):
-    """Mean over the classes of (C, R), NaN left out; NaN where a resample has none."""
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)
 
 
 def regression_metrics(

@@ -20,11 +20,11 @@ from networks.onnx_values import (
     OnnxNode,
     Value,
     as_tensor,
-    axes_of,
     axis_of,
     first_tensor,
     is_static,
     operand,
+    reduction,
     word,
 )
 
@@ -42,10 +42,6 @@ def _elementwise(in_torch: Callable, in_numpy: Callable | None = None) -> Callab
         return in_torch(*operands)
 
     return run
-
-
-def _unary(in_torch: Callable, in_numpy: Callable | None = None) -> Callable:
-    return _elementwise(in_torch, in_numpy)
 
 
 def _div(one, other):
@@ -141,27 +137,22 @@ def _hard_sigmoid(node, x):
 
 def _prelu(node, x, slope):
     slope = as_tensor(slope, x)
-    if slope.numel() in (1, x.shape[1]):
+    per_channel = (x.shape[1], *[1] * (x.ndim - 2))
+    if slope.numel() == 1 or tuple(slope.shape[-len(per_channel) :]) == per_channel:
         return F.prelu(x, slope.reshape(-1))
     return torch.where(x > 0, x, x * slope)
 
 
-# ---------------------------------------------------------------- reductions
+def _mod(node, one, other):
+    """The remainder with the sign of the divisor, or with that of the number (fmod)."""
+    pair = (torch.fmod, np.fmod) if node.get("fmod", 0) else (torch.remainder, np.mod)
+    return _elementwise(*pair)(node, one, other)
 
 
-def _reduce(in_torch: Callable, in_numpy: Callable) -> Callable:
-    def run(node, x, extra=None):
-        axes = axes_of(node, extra)
-        keep = bool(node.get("keepdims", 1))
-        if not axes:
-            if node.get("noop_with_empty_axes", 0):
-                return x
-            axes = list(range(x.ndim))
-        if is_static(x):
-            return np.asarray(in_numpy(x, axis=tuple(axes), keepdims=keep))
-        return in_torch(x, axes, keep)
-
-    return run
+def _product(x, axes, keep):
+    for axis in sorted((axis % x.ndim for axis in axes), reverse=True):
+        x = torch.prod(x, axis, keep)
+    return x
 
 
 # operation -> function (node, *values) -> value or tuple of values
@@ -169,20 +160,20 @@ OPERATIONS: dict[str, Callable[..., object]] = {
     **LAYERS,
     **RARER,
     **SHAPES,
-    "Abs": _unary(torch.abs, np.abs),
+    "Abs": _elementwise(torch.abs, np.abs),
     "Add": _elementwise(torch.add, np.add),
     "And": _elementwise(torch.logical_and, np.logical_and),
     "Cast": _cast,
-    "Ceil": _unary(torch.ceil, np.ceil),
+    "Ceil": _elementwise(torch.ceil, np.ceil),
     "Celu": lambda node, x: F.celu(x, node.get("alpha", 1.0)),
     "Clip": _clip,
-    "Cos": _unary(torch.cos, np.cos),
+    "Cos": _elementwise(torch.cos, np.cos),
     "Div": _elementwise(_torch_div, _div),
     "Elu": lambda node, x: F.elu(x, node.get("alpha", 1.0)),
     "Equal": _elementwise(torch.eq, np.equal),
-    "Erf": _unary(torch.erf),
-    "Exp": _unary(torch.exp, np.exp),
-    "Floor": _unary(torch.floor, np.floor),
+    "Erf": _elementwise(torch.erf),
+    "Exp": _elementwise(torch.exp, np.exp),
+    "Floor": _elementwise(torch.floor, np.floor),
     "Gelu": _gelu,
     "Greater": _elementwise(torch.gt, np.greater),
     "GreaterOrEqual": _elementwise(torch.ge, np.greater_equal),
@@ -191,41 +182,41 @@ OPERATIONS: dict[str, Callable[..., object]] = {
     "LeakyRelu": lambda node, x: F.leaky_relu(x, node.get("alpha", 0.01)),
     "Less": _elementwise(torch.lt, np.less),
     "LessOrEqual": _elementwise(torch.le, np.less_equal),
-    "Log": _unary(torch.log, np.log),
+    "Log": _elementwise(torch.log, np.log),
     "LogSoftmax": _softmax_like(F.log_softmax),
     "Max": _variadic(torch.maximum, np.maximum),
     "Mean": _mean,
     "Min": _variadic(torch.minimum, np.minimum),
     "Mish": lambda node, x: F.mish(x),
-    "Mod": _elementwise(torch.remainder, np.mod),
+    "Mod": _mod,
     "Mul": _elementwise(torch.mul, np.multiply),
-    "Neg": _unary(torch.neg, np.negative),
-    "Not": _unary(torch.logical_not, np.logical_not),
+    "Neg": _elementwise(torch.neg, np.negative),
+    "Not": _elementwise(torch.logical_not, np.logical_not),
     "Or": _elementwise(torch.logical_or, np.logical_or),
     "PRelu": _prelu,
     "Pow": _elementwise(torch.pow, np.power),
-    "Reciprocal": _unary(torch.reciprocal, np.reciprocal),
-    "ReduceL2": _reduce(
+    "Reciprocal": _elementwise(torch.reciprocal, np.reciprocal),
+    "ReduceL2": reduction(
         lambda x, axes, keep: torch.linalg.vector_norm(x, 2, axes, keep),
         lambda x, axis, keepdims: np.sqrt((x**2).sum(axis=axis, keepdims=keepdims)),
     ),
-    "ReduceMax": _reduce(torch.amax, np.max),
-    "ReduceMean": _reduce(torch.mean, np.mean),
-    "ReduceMin": _reduce(torch.amin, np.min),
-    "ReduceProd": _reduce(lambda x, axes, keep: torch.prod(x, axes[0], keep), np.prod),
-    "ReduceSum": _reduce(torch.sum, np.sum),
-    "ReduceSumSquare": _reduce(
+    "ReduceMax": reduction(torch.amax, np.max),
+    "ReduceMean": reduction(torch.mean, np.mean),
+    "ReduceMin": reduction(torch.amin, np.min),
+    "ReduceProd": reduction(_product, np.prod),
+    "ReduceSum": reduction(torch.sum, np.sum),
+    "ReduceSumSquare": reduction(
         lambda x, axes, keep: torch.sum(x * x, axes, keep),
         lambda x, axis, keepdims: (x**2).sum(axis=axis, keepdims=keepdims),
     ),
     "Relu": lambda node, x: F.relu(x),
     "Selu": lambda node, x: F.selu(x),
     "Sigmoid": lambda node, x: torch.sigmoid(x),
-    "Sign": _unary(torch.sign, np.sign),
-    "Sin": _unary(torch.sin, np.sin),
+    "Sign": _elementwise(torch.sign, np.sign),
+    "Sin": _elementwise(torch.sin, np.sin),
     "Softmax": _softmax_like(F.softmax),
     "Softplus": lambda node, x: F.softplus(x),
-    "Sqrt": _unary(torch.sqrt, np.sqrt),
+    "Sqrt": _elementwise(torch.sqrt, np.sqrt),
     "Sub": _elementwise(torch.sub, np.subtract),
     "Sum": _variadic(torch.add, np.add),
     "Tanh": lambda node, x: torch.tanh(x),

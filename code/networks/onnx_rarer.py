@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from networks.onnx_values import as_ints, as_tensor, axes_of, axis_of, is_static, word
+from networks.onnx_values import as_ints, as_tensor, axis_of, is_static, reduction, word
 
 
 def _of_one_number(function: Callable[..., Tensor], *names: tuple[str, float]) -> Callable:
@@ -18,16 +18,6 @@ def _of_one_number(function: Callable[..., Tensor], *names: tuple[str, float]) -
 
     def run(node, x):
         return function(x, *(node.get(name, default) for name, default in names))
-
-    return run
-
-
-def _reduce(function: Callable[[Tensor, list[int], bool], Tensor]) -> Callable:
-    def run(node, x, extra=None):
-        axes = axes_of(node, extra)
-        if not axes and node.get("noop_with_empty_axes", 0):
-            return x
-        return function(x, axes or list(range(x.ndim)), bool(node.get("keepdims", 1)))
 
     return run
 
@@ -167,9 +157,9 @@ RARER: dict[str, Callable[..., object]] = {
     "IsInf": _is_infinite,
     "IsNaN": _of_one_number(torch.isnan),
     "LpNormalization": _normalised,
-    "ReduceL1": _reduce(lambda x, axes, keep: x.abs().sum(axes, keep)),
-    "ReduceLogSum": _reduce(lambda x, axes, keep: x.sum(axes, keep).log()),
-    "ReduceLogSumExp": _reduce(torch.logsumexp),
+    "ReduceL1": reduction(lambda x, axes, keep: x.abs().sum(axes, keep)),
+    "ReduceLogSum": reduction(lambda x, axes, keep: x.sum(axes, keep).log()),
+    "ReduceLogSumExp": reduction(torch.logsumexp),
     "Resize": _resize,
     "Round": _of_one_number(torch.round),
     "ScatterElements": _scatter_elements,

@@ -4,7 +4,7 @@ A value is a tensor (it depends on the signals, or is a weight) or a numpy array
 shape, and what is computed from these).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -96,3 +96,20 @@ def both_tensors(one: Value, other: Value) -> tuple[Tensor, Tensor]:
     """Two values as tensors; one of them is."""
     like = first_tensor((one, other))
     return as_tensor(one, like), as_tensor(other, like)
+
+
+def reduction(in_torch: Callable, in_numpy: Callable | None = None) -> Callable:
+    """Function (node, x, axes as a value) of a reduction: in_torch(x, axes, keepdims), or
+    in_numpy(x, axis=axes, keepdims=keepdims) of what is known without any signal.
+    """
+
+    def run(node, x, extra=None):
+        axes = axes_of(node, extra)
+        if not axes and node.get("noop_with_empty_axes", 0):
+            return x
+        axes, keep = axes or list(range(x.ndim)), bool(node.get("keepdims", 1))
+        if in_numpy and is_static(x):
+            return np.asarray(in_numpy(x, axis=tuple(axes), keepdims=keep))
+        return in_torch(x, axes, keep)
+
+    return run

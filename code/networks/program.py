@@ -416,12 +416,9 @@ def _of_type(value, kind):
         return value is None or _of_type(value, kind[len("Optional[") : -1])
     if kind.startswith("List["):
         inner = kind[len("List[") : -1]
-        whole = isinstance(value, (list, tuple))
-        return (
-            all(_of_type(part, inner) for part in value)
-            if whole
-            else inner == "int" and (isinstance(value, int))
-        )
+        if isinstance(value, (list, tuple)):
+            return all(_of_type(part, inner) for part in value)
+        return inner == "int" and isinstance(value, int)
     if kind == "Tensor":
         return isinstance(value, (Ref, Stored))
     if kind in ("int", "number", "Scalar", "SymInt") and isinstance(value, Dtype):

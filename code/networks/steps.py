@@ -245,9 +245,7 @@ def _geometry(named, index):
     """Kernel, stride, padding and dilation of a convolution or pool along one axis."""
 
     def pick(value, default):
-        if isinstance(value, str):
-            return value
-        if isinstance(value, int):
+        if isinstance(value, (str, int)):
             return value
         if not value:
             return default

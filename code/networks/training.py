@@ -92,9 +92,8 @@ class TrainingSet:
         if isinstance(data.signals, StoredSignals):
             targets = torch.from_numpy(data.labels.astype(np.float32)).to(device)
             return cls(data.signals, targets, data.ecg_id, crop, columns)
-        signals = (
-            data.signals if columns == list(range(len(LEADS))) else data.signals[:, :, columns]
-        )
+        whole = columns == list(range(len(LEADS)))
+        signals = data.signals if whole else data.signals[:, :, columns]
         signals = torch.from_numpy(np.ascontiguousarray(signals, dtype=np.float32)).to(device)
         targets = torch.from_numpy(data.labels.astype(np.float32)).to(device)
         return cls(signals, targets, data.ecg_id, crop)
@@ -135,11 +134,8 @@ def summed_loss(task: str) -> Callable[[Tensor, Tensor], Tensor]:
     """Loss of a task, summed over records and outputs: cross entropy per label, squared error for
     amplitudes.
     """
-    return (
-        nn.MSELoss(reduction="sum")
-        if is_regression(task)
-        else nn.BCEWithLogitsLoss(reduction="sum")
-    )
+    loss = nn.MSELoss if is_regression(task) else nn.BCEWithLogitsLoss
+    return loss(reduction="sum")
 
 
 # ---------------------------------------------------------------- one step, one epoch
@@ -152,9 +148,8 @@ class Learner:
     """A network in training with what updates it."""
 
     model: nn.Module  # the network itself: weights, checkpoints, evaluation
-    module: (
-        nn.Module
-    )  # what is called in training: the network as the device likes it, of the same tensors
+    # what is called in training: the network as the device likes it, of the same tensors
+    module: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler  # passes everything through unless amp is fp16
     loss: Callable[[Tensor, Tensor], Tensor]

@@ -114,6 +114,7 @@ CASES = {
     "Gelu": ({}, {}, (4, 20), 20),
     "Gelu tanh": ({"approximate": "tanh"}, {}, (4, 20), 20),
     "PRelu": ({}, {"a": weights(4, 1)}),
+    "PRelu last axis": ({}, {"a": weights(20)}, (20, 20)),
     "Softmax": ({"axis": 1}, {}),
     "Softmax old": ({"axis": 1}, {}, (4, 20), 11),
     "LogSoftmax": ({"axis": -1}, {}),
@@ -133,6 +134,7 @@ CASES = {
     "Mul": ({}, {"c": np.float32(2.5)}),
     "Div": ({}, {"c": weights(4, 1)}),
     "Pow": ({}, {"c": np.float32(2)}),
+    "Mod": ({"fmod": 1}, {"c": np.float32(0.7)}),
     "Max": ({}, {"c": weights(4, 20), "d": weights(20)}),
     "Min": ({}, {"c": weights(4, 20)}),
     "Sum": ({}, {"c": weights(4, 20), "d": weights(20)}),
@@ -140,6 +142,7 @@ CASES = {
     "ReduceMean": ({"axes": [-1], "keepdims": 0}, {}, (4, 20), 13),
     "ReduceMean input": ({"keepdims": 1}, {"a": ints(2)}, (4, 20), 18),
     "ReduceSum": ({"keepdims": 0}, {"a": ints(1, 2)}),
+    "ReduceProd": ({"axes": [1, -1], "keepdims": 0}, {}, (4, 5), 13),
     "ReduceMax": ({"axes": [2]}, {}, (4, 20), 13),
     "ReduceMin": ({"axes": [2]}, {}, (4, 20), 13),
     "ReduceL2": ({"axes": [1]}, {}, (4, 20), 13),
@@ -474,8 +477,8 @@ def test_every_operation_has_a_case():
     tried = {case.split()[0] for case in CASES}
     by_shapes = {
         "Cast", "Constant", "ConstantOfShape", "Dropout", "Equal", "Greater", "GreaterOrEqual",
-        "GroupNormalization", "Identity", "Less", "LessOrEqual", "Log", "Mod", "Not", "And", "Or",
-        "Range", "ReduceProd", "ScatterND", "Shape", "Split", "Sqrt", "Where",
+        "GroupNormalization", "Identity", "Less", "LessOrEqual", "Log", "Not", "And", "Or",
+        "Range", "ScatterND", "Shape", "Split", "Sqrt", "Where",
     }  # fmt: skip
     assert set(OPERATIONS) == tried | by_shapes | set(RARER)  # these: test_onnx_rarer.py
 
