@@ -482,18 +482,20 @@ def other_seeds(args: argparse.Namespace, model: nn.Module) -> list[nn.Module]:
     """Networks of --seeds; without it those beside the run that its name marks as its other seeds
     and that fit.
     """
-    from networks.seeds import load_others, runs_beside
+    from networks.seeds import check_seeds, runs_beside
 
     device = next(model.parameters()).device
     if args.seeds is not None:
-        return load_others(args.seeds, model.info, device)
-    others = []
+        check_seeds(args.model_path, args.seeds)
+        return [load_model(path, device) for path in args.seeds]
+    fitting = []
     for path in runs_beside(args.model_path):
         try:
-            others += load_others([path], model.info, device)
+            check_seeds(args.model_path, [*fitting, path])
+            fitting.append(path)
         except UserError as error:
             say_left_out({"another seed": str(error).removeprefix("--seeds ")})
-    return others
+    return [load_model(path, device) for path in fitting]
 
 
 def write_neighbours(args: argparse.Namespace, job: Job) -> list[Path]:

@@ -171,16 +171,6 @@ def _check_options(parser):
     )
 
 
-def _check_seeds(args):
-    """UserError where --seeds name the model itself, or one twice: they would agree wholly."""
-    digests = {sha256(find_checkpoint(args.model_path)): "--model_path"}
-    for path in args.seeds:
-        digest = sha256(find_checkpoint(path))
-        if digest in digests:
-            raise UserError(f"--seeds {path} holds the same network as {digests[digest]}")
-        digests[digest] = path
-
-
 def load_models(
     args: argparse.Namespace, device: torch.device
 ) -> tuple[nn.Module, list[nn.Module], list[nn.Module]]:
@@ -194,18 +184,11 @@ def load_models(
             f"--model_path is a regression model ({model.info.task}): "
             "give a classifier, and this one in --amplitude_models"
         )
-    _check_seeds(args)
+    if args.seeds:
+        from utils import check_seeds
+
+        check_seeds(args.model_path, args.seeds)
     others = [load_model(path, device) for path in args.seeds]
-    for path, other in zip(args.seeds, others, strict=True):
-        if (other.info.task, other.info.labels, other.info.leads) != (
-            model.info.task,
-            model.info.labels,
-            model.info.leads,
-        ):
-            raise UserError(
-                f"--seeds {path} is {other.info.run_folder_name}, not another seed of "
-                f"{model.info.task}"
-            )
     amplitude = [load_model(path, device) for path in args.amplitude_models]
     for path, other in zip(args.amplitude_models, amplitude, strict=True):
         if not is_regression(other.info.task):

@@ -39,7 +39,7 @@ from torch import nn
 from tcav.activations import POOLS, layer_names, own_names
 from tcav.cav import CAVS, COORDINATES
 from tcav.concept_sets import MATCHES
-from tcav.controls import MIN_SEEDS, check_seeds
+from tcav.controls import MIN_SEEDS
 from tcav.questions import ask
 from utils import (
     CONCEPTS,
@@ -48,10 +48,10 @@ from utils import (
     UserError,
     check_against,
     check_names,
+    check_seeds,
     count,
     is_main,
     is_regression,
-    load_checkpoint,
     load_dataset_for,
     load_model,
     path_item,
@@ -212,7 +212,7 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
     if args.seeds and not args.control:
         raise UserError("--seeds are held against control networks: add --control 20")
     if args.seeds:
-        check_seeds(model.info, [load_checkpoint(path)[1] for path in args.seeds])
+        check_seeds(args.model_path, args.seeds)
     if args.control:
         from utils import check_controls, graph_of
 

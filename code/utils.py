@@ -126,6 +126,7 @@ FOR_STAGES = {
     "common.files": ("read_csv", "sha256", "write_csv"),
     "common.labels": ("COLUMN", "LAYOUTS", "OWN_TASK"),
     "networks.controls": ("graph_of",),
+    "networks.seeds": ("check_seeds",),
     "networks.distributed": (
         "from_main",
         "is_main",

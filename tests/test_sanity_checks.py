@@ -70,7 +70,7 @@ def another_seed(trained, folder):
         for weights in list(model.parameters())[-2:]:
             weights *= 1.01
     path = folder / "checkpoints" / "best_model.ckpt"
-    save_checkpoint(path, model, info, **facts)
+    save_checkpoint(path, model, replace(info, seed=info.seed + 1), **facts)
     return folder
 
 

@@ -21,6 +21,8 @@ from common.labels import LEADS, OWN_TASK, TASKS, slug
 from networks.models import MODELS, get_model
 from networks.program import Program
 
+IMPORTED = "imported"  # name of networks that were trained elsewhere
+
 
 @dataclass(frozen=True)
 class ModelInfo:

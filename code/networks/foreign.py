@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from common.files import UserError
 from common.labels import LABEL_MAPPINGS, LEADS, OWN_TASK
 from networks.capture import MisfitError, capture
-from networks.checkpoints import ModelInfo
+from networks.checkpoints import IMPORTED, ModelInfo
 from networks.models import check_ready, sharing_copy, unwrapped
 from networks.preprocessing import (
     LAYOUTS,
@@ -26,7 +26,6 @@ from networks.preprocessing import (
 from networks.program import PREPROCESSING, Node, Program, Ref, rebuilt
 from records.tasks import check_classes
 
-MODELNAME = "imported"
 RECORD_SECONDS = 10.0  # of PTB-XL's records
 OUTPUTS = ("logits", "probabilities")
 # operations that turn logits into probabilities, one to one with their order within a class
@@ -269,7 +268,7 @@ def foreign(
         "preprocessing": preprocessing.described(),
     }
     program.info = ModelInfo(
-        modelname=MODELNAME,
+        modelname=IMPORTED,
         task=task or task_of(labels),
         labels=tuple(labels),
         leads=tuple(leads),

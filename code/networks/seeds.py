@@ -1,12 +1,11 @@
 """Networks of the same kind and task from other seeds: how much an answer hangs on the seed."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from common.files import UserError
-from networks.checkpoints import ModelInfo, find_checkpoint, load_model
+from common.files import UserError, sha256
+from networks.checkpoints import IMPORTED, find_checkpoint, load_checkpoint
 
 NAMED = re.compile(r"_seed\d+$")  # how runs of other seeds are named: <run>_seed1
 
@@ -23,22 +22,35 @@ def runs_beside(model_path: str | Path) -> list[Path]:
     ]
 
 
-def load_others(
-    paths: list[Path], info: ModelInfo, device: str | torch.device = "cpu"
-) -> list[torch.nn.Module]:
-    """The networks in these run folders; UserError where one answers another question than `info`'s
-    network or is that of the same seed.
+SAME = ("modelname", "task", "labels", "leads", "sampling_rate", "crop_seconds", "folds")
+
+
+def check_seeds(model_path: str | Path, paths: Sequence[str | Path]) -> None:
+    """UserError where a network of --seeds (checkpoints or run folders) is not that of --model_path
+    trained with another seed, or stands there twice: such networks would agree wholly.
+
+    Seeds of networks that were trained elsewhere are not known; their checkpoints must differ.
     """
-    others = []
+    info = load_checkpoint(model_path)[1]
+    digests = {sha256(find_checkpoint(model_path)): "--model_path"}
+    seeds = {} if info.modelname == IMPORTED else {info.seed: "--model_path"}
     for path in paths:
-        other = load_model(path, device)
-        same = (other.info.modelname, other.info.task, other.info.labels, other.info.leads)
-        if same != (info.modelname, info.task, info.labels, info.leads):
+        other = load_checkpoint(path)[1]
+        for what in SAME:
+            there, here = getattr(other, what), getattr(info, what)
+            if there != here:
+                raise UserError(
+                    f"--seeds {path} is not another seed of {info.run_folder_name}: its {what} is "
+                    f"{there}, not {here}"
+                )
+        digest = sha256(find_checkpoint(path))
+        if digest in digests:
+            raise UserError(f"--seeds {path} holds the same network as {digests[digest]}")
+        if other.seed in seeds:
             raise UserError(
-                f"--seeds {path} is {other.info.run_folder_name}, not another seed of "
-                f"{info.run_folder_name}"
+                f"--seeds {path} has the seed of {seeds[other.seed]}, {other.seed}: train each "
+                "with another --seed"
             )
-        if other.info.seed == info.seed:
-            raise UserError(f"--seeds {path} has the seed of {info.run_folder_name}: {info.seed}")
-        others.append(other)
-    return others
+        digests[digest] = path
+        if info.modelname != IMPORTED:
+            seeds[other.seed] = path

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from common.files import read_json
 from common.labels import WINDOWS, is_regression
+from networks.checkpoints import IMPORTED
 from reporting.fragments import Finding, caption_of, interval, interval_of, is_score, named
 from reporting.page import (
     figure,
@@ -22,7 +23,6 @@ from reporting.run import Run
 CHANCE = 0.5  # AUC of guessing
 FEW_POSITIVES = 10  # below that a class's AUC says little
 UNCALIBRATED = 0.1  # mean distance of probability and observed share from which on it is warned
-IMPORTED = "imported"  # name of networks that were trained elsewhere
 TOPIC = "How well it predicts:"
 NOTHING = "so nothing below says anything about patients"
 

@@ -28,8 +28,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from common.files import UserError
-from networks.checkpoints import ModelInfo
 from networks.distributed import shared, together
 from tcav.analysis import ALPHA, Outcome, Plan, correct_over_concepts, p_values, tested_magnitudes
 
@@ -283,25 +281,6 @@ def compare(
             None if asked_first is None else asked_first[rows],
         )
     return verdicts
-
-
-def check_seeds(info: ModelInfo, others: Sequence[ModelInfo]) -> None:
-    """UserError where a network of --seeds is not the explained one trained with another seed."""
-    seeds = [info.seed]
-    for other in others:
-        for what in ("modelname", "task", "labels", "leads", "sampling_rate", "crop_seconds"):
-            there, here = getattr(other, what), getattr(info, what)
-            if there != here:
-                raise UserError(
-                    f"--seeds: a network of {what} {there}, the explained one is {here}"
-                )
-        if other.folds != info.folds:
-            raise UserError("--seeds: a network trained on other folds than the explained one")
-        if other.seed in seeds:
-            raise UserError(
-                f"--seeds: two networks of seed {other.seed}; train each with another --seed"
-            )
-        seeds.append(other.seed)
 
 
 def floor_in_words(n_trained: int, n_controls: int) -> str:

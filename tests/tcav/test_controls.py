@@ -9,15 +9,11 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from common.files import UserError
-from common.labels import LEADS
-from networks.checkpoints import ModelInfo
 from tcav.controls import (
     MIN_CLASS,
     NOT_ASKED,
     against_controls,
     arrangements,
-    check_seeds,
     floor_in_words,
     in_words,
     judge,
@@ -166,27 +162,6 @@ def test_special_is_corrected_over_classes_and_concepts():
         values = rng.normal(size=(100, CONCEPTS, CLASSES))
         found += (special_p(values[0], values[1:]) < 0.05).any()
     assert found <= binom.ppf(0.99, 200, 0.05)
-
-
-def info_of(**changes):
-    folds = {"train": [1], "validation": [9], "test": [10]}
-    facts = ("lenet", "superdiagnostic", ("NORM", "MI"), LEADS, 100, 2.5, folds, 0)
-    info = ModelInfo(*facts)
-    return ModelInfo(**{**vars(info), **changes})
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"seed": 0}, "seed 0"),
-        ({"seed": 1, "modelname": "resnet"}, "modelname"),
-        ({"seed": 1, "folds": {"train": [1, 9], "validation": [8], "test": [10]}}, "folds"),
-    ],
-)
-def test_other_seeds_are_of_the_same_training(changes, words):
-    check_seeds(info_of(), [info_of(seed=1), info_of(seed=2)])
-    with pytest.raises(UserError, match=words):
-        check_seeds(info_of(), [info_of(**changes)])
 
 
 def test_words_for_people():
