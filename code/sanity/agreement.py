@@ -178,10 +178,10 @@ def glocal_agreement(subject: Subject, maps: list[np.ndarray], method: str) -> p
     ]
     if not classes:
         return pd.DataFrame(columns=COLUMNS)
-    cells = [np.nan_to_num(flat(cell_means(subject, one))) for one in maps]
+    cells = np.stack([np.nan_to_num(flat(cell_means(subject, one))) for one in maps])
     # (models, classes, cells)
     means = np.stack(
-        [[one[subject.target == target].mean(axis=0) for target in classes] for one in cells]
+        [cells[:, subject.target == target].mean(axis=1) for target in classes], axis=1
     )
     same, other = [], []
     for first, second in combinations(range(len(maps)), 2):

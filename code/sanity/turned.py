@@ -106,8 +106,8 @@ def strength_of(edits: pd.DataFrame) -> np.ndarray:
 
 def grouped(cells: np.ndarray) -> np.ndarray:
     """(n, 8, waves) sums of cells (n, 12, waves) over the leads that change together."""
-    places = [[LEADS.index(lead) for lead in group] for group in GROUPS.values()]
-    return np.stack([cells[:, place].sum(axis=1) for place in places], axis=1)
+    together = [np.isin(LEADS, group) for group in GROUPS.values()]
+    return np.stack([cells[:, leads].sum(axis=1) for leads in together], axis=1)
 
 
 def measure_turned(

@@ -263,16 +263,10 @@ def analyse(
         gradients = class_gradients(
             model, evaluated.signals, members, group, protocol, pool, progress=progress
         )
-        ready = [
-            make_layer(
-                name,
-                activations.pop(name),
-                [gradients[column].pop(name) for column in columns],
-                plan.coordinates,
-                next(model.parameters()).device,
-            )
-            for name in group
-        ]
+        ready, device = [], next(model.parameters()).device
+        for name in group:  # both are let go of as layers are made of them
+            own = [gradients[column].pop(name) for column in columns]
+            ready.append(make_layer(name, activations.pop(name), own, plan.coordinates, device))
         means.update({layer.name: layer.space.mean for layer in ready})
         for outcome in tqdm(outcomes, desc="concepts", disable=not progress, leave=False):
             run_concept(outcome.concept, ready, plan, outcome)
