@@ -35,6 +35,7 @@ from networks.checkpoints import ModelInfo, load_checkpoint, load_model, save_ch
 from networks.distributed import alone, dealt
 from networks.models import MODELS, get_model
 from networks.program import Program
+from networks.redrawing import measure_norms, parts_of, redrawn
 from networks.training import Learner, Recipe, TrainingSet, train_one_epoch
 from records.dataset import Dataset
 from records.stored import pieces
@@ -65,18 +66,8 @@ def measure_batch_norm(model: nn.Module, data: TrainingSet, seed: int) -> None:
     Nothing else of the network changes; a network without BatchNorm stays as it is.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d)]
-    momenta = [module.momentum for module in norms]
-    model.eval()
-    for module in norms:
-        module.reset_running_stats()
-        module.momentum = None  # a plain average over the batches
-        module.train()
-    with torch.no_grad():
-        for rows, starts in data.batches(STATISTICS_BATCH, seed, 0) if norms else ():
-            model(data.gather(rows, starts)[0])
-    for module, momentum in zip(norms, momenta, strict=True):
-        module.momentum = momentum
-    model.eval()
+    batches = data.batches(STATISTICS_BATCH, seed, 0) if norms else ()
+    measure_norms(model, norms, (data.gather(*batch)[0] for batch in batches))
 
 
 def permute_labels(labels: np.ndarray, patients: np.ndarray, seed: int) -> np.ndarray:
@@ -97,8 +88,6 @@ def permute_labels(labels: np.ndarray, patients: np.ndarray, seed: int) -> np.nd
 def _untrained(info, training, recipe, device, graph):
     data = TrainingSet.of(training, info.leads, info.crop, device)
     if graph is not None:
-        from networks.redrawing import parts_of, redrawn  # alone where there is a graph
-
         rows, starts = next(iter(data.batches(STATISTICS_BATCH, info.seed, 0)))
         crops = data.gather(rows, starts)[0]
         return redrawn(graph.to(device), list(parts_of(graph)), crops, info.seed)

@@ -1,12 +1,14 @@
 """Weights of a Program drawn anew, part by part: what model randomisation does to a graph, whose
-modules and their own ways of drawing weights are not there any more.
+modules and their own ways of drawing weights are not there any more. And the statistics of batch
+norms whose network has been drawn anew.
 """
 
 import copy
 import math
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from networks.program import Node, Program, Ref, Stored, arguments, references
 
@@ -89,6 +91,26 @@ def _estimate_statistics(program, chosen, x):
 
     if norms:
         program.run(x, replace_value={source: measuring(source) for source in norms})
+
+
+@torch.no_grad()
+def measure_norms(
+    network: nn.Module, norms: Sequence[nn.BatchNorm1d], batches: Iterable[Tensor]
+) -> None:
+    """Set the running statistics of some batch norms of a network to plain averages over batches of
+    signals (N, leads, T); nothing else of it changes, and it is in evaluation mode afterwards.
+    """
+    network.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average, not a moving one
+        norm.train()
+    for x in batches:
+        network(x)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
 
 
 def features(program: Program, x: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch import nn
 
 from networks.inference import input_of
 from networks.program import Program
-from networks.redrawing import parts_of, redrawn
+from networks.redrawing import measure_norms, parts_of, redrawn
 from sanity.agreement import flat, rank_correlation
 from sanity.subject import Explain, Measured, Subject
 
@@ -53,21 +53,9 @@ def randomised(model: nn.Module, names: list[str], x: torch.Tensor, seed: int) -
                     module.reset_parameters()
                 if isinstance(module, nn.BatchNorm1d):
                     norms.append(module)
-    _estimate_statistics(network, norms, x)
-    return network.eval()
-
-
-@torch.no_grad()
-def _estimate_statistics(network, norms, x):
-    network.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # plain mean instead of a moving one
-        norm.train()
-    if (
-        norms and len(x) > 1
-    ):  # one record has no variance behind the global pool: mean 0 and variance 1 stay
-        network(x)
+    # one record has no variance behind the global pool: mean 0 and variance 1 stay
+    measure_norms(network, norms, [x] if norms and len(x) > 1 else [])
+    return network
 
 
 def stages(model: nn.Module) -> Iterator[tuple[str, str, list[str]]]:
