@@ -17,7 +17,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -205,35 +205,10 @@ def controls_for(
     run: Path,
     device: str | torch.device,
 ) -> Iterator[Control]:
-    """The --control controls of each kind for a stage's network, whose results lie in `run`; says
-    on stderr how many are to be made, and where they are too few to show anything.
-    """
+    """The --control controls of each kind for a stage's network, whose results lie in `run`."""
     epochs = load_checkpoint(args.model_path)[0].get("epoch") or MAX_EPOCHS
-    graph = graph_of(model)
-    check_controls(model.info, graph)
-    folder = control_folder(
-        run.parent, model.info, training_records(model.info, data), epochs, graph
-    )
-    kinds = CONTROLS if graph is None else OF_A_GRAPH
-    paths = [_place(folder, *one) for one in product(kinds, range(args.control))]
-    there = sum(path.is_file() for path in paths)
-    print(
-        f"control networks: {len(paths)} ({' and '.join(kinds)}), {len(paths) - there} to be made "
-        f"-> {folder}",
-        file=sys.stderr,
-    )
-    if note := few_controls(args.control):
-        print(note, file=sys.stderr)
-    return controls(
-        run.parent,
-        model.info,
-        data,
-        args.control,
-        epochs=epochs,
-        device=device,
-        progress=True,
-        graph=graph,
-    )
+    options = {"epochs": epochs, "device": device, "progress": True, "graph": graph_of(model)}
+    return controls(run.parent, model.info, data, args.control, **options)
 
 
 def _place(folder, kind, seed):
@@ -245,7 +220,6 @@ def controls(
     info: ModelInfo,
     data: Dataset,
     n: int,
-    kinds: Sequence[str] = tuple(CONTROLS),
     epochs: int = MAX_EPOCHS,
     device: str | torch.device = "cpu",
     progress: bool = False,
@@ -258,17 +232,19 @@ def controls(
     data    records of the whole data set: the labelled ones of the network's training folds are
             taken
     epochs  how long the explained network was trained; controls stop at MAX_EPOCHS
+    progress  shown; and how many are to be made, and whether they are too few to show anything
     graph   of a network that is none of MODELS: kinds that need training are left out, and said
     Raises UserError for a task without labels to permute, and for a network that cannot be
     initialised anew.
     """
     check_controls(info, graph)
-    if graph is not None:
-        say_left_out({kind: WITHOUT_CODE for kind in kinds if kind not in OF_A_GRAPH})
-        kinds = [kind for kind in kinds if kind in OF_A_GRAPH]
+    kinds = CONTROLS if graph is None else OF_A_GRAPH
+    say_left_out({kind: WITHOUT_CODE for kind in CONTROLS if kind not in kinds})
     training = training_records(info, data)
     folder = control_folder(output_path, info, training, epochs, graph)
     wanted = list(product(kinds, range(n)))
+    if progress:
+        _say_how_many(folder, wanted, n)
     for kind, seed in tqdm(dealt(wanted), "controls", disable=not progress, leave=False):
         path = _place(folder, kind, seed)
         if not path.is_file():
@@ -276,6 +252,18 @@ def controls(
             path.parent.mkdir(parents=True, exist_ok=True)
             save_checkpoint(path, model, model.info)
         yield Control(kind, seed, path)
+
+
+def _say_how_many(folder, wanted, n):
+    """On stderr: how many are to be made, and where they are too few to show anything."""
+    missing = sum(not _place(folder, *one).is_file() for one in wanted)
+    kinds = " and ".join(dict.fromkeys(kind for kind, _ in wanted))
+    print(
+        f"control networks: {len(wanted)} ({kinds}), {missing} to be made -> {folder}",
+        file=sys.stderr,
+    )
+    if note := few_controls(n):
+        print(note, file=sys.stderr)
 
 
 def training_records(info: ModelInfo, data: Dataset) -> Dataset:
