@@ -313,15 +313,9 @@ def fill_groups(
         _put_together(one.group, mine, methods)
 
 
-def fill_group(
-    group: Group,
-    pool: Pool,
-    methods: Sequence[str],
-    seed: int = 0,
-    n_jitters: int = 0,
-) -> None:
-    """The same of one group, all of it by this process."""
-    asked = Asked(group, n_jitters)
+def fill_group(group: Group, pool: Pool, methods: Sequence[str], seed: int = 0) -> None:
+    """The same of one group, without jitters, all of it by this process."""
+    asked = Asked(group)
     found = [_of_batch(asked, start, pool, methods, seed) for start in asked.starts()]
     _put_together(group, found, methods)
 

@@ -64,13 +64,13 @@ def cell_ranks(maps: CellMaps) -> np.ndarray:
     return ranks(np.where(maps.common, group_mean(density(maps)), np.nan))
 
 
-def top_frequency(maps: CellMaps, weights: np.ndarray, top: int = TOP) -> np.ndarray:
-    """How often each cell is among the `top` ones over bootstrap `weights` (R, n) of the
+def top_frequency(maps: CellMaps, weights: np.ndarray) -> np.ndarray:
+    """How often each cell (12, 24) is among the TOP ones over bootstrap `weights` (R, n) of the
     patients.
     """
     hits = np.zeros(maps.time.shape[1:])
     for resampled in group_mean(density(maps), weights):
-        hits += ranks(np.where(maps.common, resampled, np.nan)) <= top
+        hits += ranks(np.where(maps.common, resampled, np.nan)) <= TOP
     return hits / len(weights)
 
 
@@ -78,8 +78,6 @@ def segment_table(
     maps: CellMaps,
     n_resamples: int = 1000,
     seed: int = 0,
-    leads: Sequence[str] = LEADS,
-    segments: Sequence[str] = SEGMENTS,
     jittered: Sequence[CellMaps] = (),
 ) -> pd.DataFrame:
     """The group's map as a tidy table, one row per lead and segment.
@@ -94,7 +92,10 @@ def segment_table(
     rank_low, rank_high: the 5th and 95th percentile of its rank there; blank without jitters.
     """
     weights = patient_weights(maps.patients, n_resamples, seed).astype(float)
-    columns = {}
+    columns = {
+        "lead": np.repeat(LEADS, len(SEGMENTS)),
+        "segment": np.tile(SEGMENTS, len(LEADS)),
+    }
     for name, values in _mapped(maps).items():
         low, high = group_interval(values, maps.patients, weights)
         prefix = "" if name == "density" else f"{name}_"
@@ -105,18 +106,9 @@ def segment_table(
     columns["n_records"] = (~np.ma.getmaskarray(density(maps))).sum(axis=0)
     columns |= _stability(maps, jittered, columns["rank"])
     table = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
-    table.insert(0, "lead", np.repeat(leads, len(segments)))
-    table.insert(1, "segment", np.tile(segments, len(leads)))
     table["rank"] = table["rank"].astype("Int64")
-    order = ["density", "share", "low", "high", "rank"]
-    return table[
-        [
-            "lead",
-            "segment",
-            *order,
-            *(name for name in table if name not in ("lead", "segment", *order)),
-        ]
-    ]
+    first = ["lead", "segment", "density", "share", "low", "high", "rank"]
+    return table[[*first, *(name for name in table if name not in first)]]
 
 
 def _stability(maps, jittered, rank):

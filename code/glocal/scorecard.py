@@ -33,17 +33,12 @@ def lift(share: np.ndarray, time: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return np.divide(inside, chance, out=np.full(np.shape(chance), np.nan), where=chance > 0)
 
 
-def group_shares(
-    maps: CellMaps, weights: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean shares of relevance and of time, (12, 24) each, or (R, 12, 24) for weights (R, n);
-    unexplained records left out.
-    """
+def group_shares(maps: CellMaps) -> tuple[np.ndarray, np.ndarray]:
+    """Mean shares of relevance and of time, (12, 24) each; unexplained records left out."""
     kept = maps.explained
     if not kept.any():
         raise ValueError("no record of the group has any relevance")
-    chosen = None if weights is None else weights[:, kept]
-    return tuple(group_mean(shares(sums[kept]), chosen) for sums in (maps.relevance, maps.time))
+    return tuple(group_mean(shares(sums[kept])) for sums in (maps.relevance, maps.time))
 
 
 def permuted_cards(cells: np.ndarray, n_permutations: int, seed: int) -> np.ndarray:

@@ -291,7 +291,6 @@ def measure_localisation(
     maps: np.ndarray,
     _explain: Explain,
     reference: dict[str, np.ndarray],
-    prefix: str = "localisation",
 ) -> list[Measured]:
     """All localisation scores of one method on the records that passed the gate."""
     rows = np.flatnonzero(reference["passed"])
@@ -302,7 +301,7 @@ def measure_localisation(
     for reading, read in READINGS.items():
         scores[f"specific_auc_{reading}"] = (specific_auc(read(maps[rows]), mask, every), 0.5)
     return [
-        chosen.measured(f"{prefix}_{name}", values, chance, best=1.0)
+        chosen.measured(f"localisation_{name}", values, chance, best=1.0)
         for name, (values, chance) in scores.items()
     ]
 
