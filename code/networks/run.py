@@ -32,7 +32,15 @@ from networks.metrics import evaluable
 from networks.models import get_model, last_layer
 from networks.splits import FOLDS, describe, fingerprint, load_splits
 from networks.testing import counts_of, summary_line, thresholds_of, write_test
-from networks.training import Learner, Recipe, TrainingLog, TrainingSet, checkpoint_paths, fit
+from networks.training import (
+    Learner,
+    Recipe,
+    TrainingLog,
+    TrainingSet,
+    best_epoch,
+    checkpoint_paths,
+    fit,
+)
 from records.dataset import TABLE, Dataset, leads_of
 from records.tasks import classes_of
 
@@ -269,10 +277,8 @@ def train(args: argparse.Namespace, device: torch.device) -> Outcome | None:
             outputs=[*checkpoint_paths(folder), *written],
             counts=counts_of(splits, info),
         )
-    best = max(history, key=lambda row: row["score"])["epoch"]
-    words = (
-        f"{summary_line(metrics, info.task)} on {len(splits['test'])} test records, epoch {best}"
-    )
+    tested = f"{len(splits['test'])} test records, epoch {best_epoch(history) + 1}"
+    words = f"{summary_line(metrics, info.task)} on {tested}"
     return Outcome(words, folder, [checkpoint_paths(folder)[0], *written])
 
 
@@ -329,8 +335,7 @@ def restore_threads(stored: dict | None, asked: int | None) -> None:
     elif distributed.is_main():
         print(
             f"warning: the run began with {stored['threads']} threads: with {asked} its weights "
-            "will not be "
-            "bit-identical to those of an uninterrupted run",
+            "will not be bit-identical to those of an uninterrupted run",
             file=sys.stderr,
         )
 

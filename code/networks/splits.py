@@ -40,18 +40,17 @@ def load_splits(
     splits = {name: data.rows(usable & np.isin(data.fold, info.folds[name])) for name in names}
     for name, part in splits.items():
         if not len(part):
+            among = f" among the first {args.limit}" if args.limit else ""
             raise UserError(
                 f"no {name} record: folds {' '.join(map(str, info.folds[name]))} of "
-                f"{args.data_path} hold none with "
-                f"a label of {info.task}" + (f" among the first {args.limit}" if args.limit else "")
+                f"{args.data_path} hold none with a label of {info.task}{among}"
             )
         finite = [np.isfinite(some[:, :, leads]).all(axis=(1, 2)) for some in pieces(part.signals)]
         bad = part.ecg_id[~np.concatenate(finite)]
         if len(bad):
             raise UserError(
                 "signals that are not numbers in the records with ecg_id "
-                f"{' '.join(map(str, bad))}: "
-                "preprocess again, or leave them out of the table"
+                f"{' '.join(map(str, bad))}: preprocess again, or leave them out of the table"
             )
     if not args.allow_patient_overlap:
         check_patients(splits)
@@ -82,13 +81,9 @@ def fingerprint(splits: dict[str, Dataset]) -> str:
 
 def left_out(data: Dataset, split: str) -> str | None:
     """A sentence on the classes that a split cannot score, or None."""
-    names = (
-        []
-        if is_regression(data.task)
-        else [data.label_names[c] for c in np.flatnonzero(~evaluable(data.labels))]
-    )
-    if not names:
+    if is_regression(data.task) or evaluable(data.labels).all():
         return None
+    names = [data.label_names[c] for c in np.flatnonzero(~evaluable(data.labels))]
     return (
         f"{split}: no positive (or no negative) among {len(data)} records, left out of its "
         f"mean: {', '.join(names)}"

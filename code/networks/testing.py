@@ -96,16 +96,10 @@ def score_by_window(
     logits = {
         protocol: distributed.shared_predict(model, test.signals, protocol) for protocol in WINDOWS
     }
-    metrics = (
-        {
-            protocol: measure(
-                values, test.labels, model.info.labels, test.patient_id, n_resamples, seed
-            )
-            for protocol, values in logits.items()
-        }
-        if distributed.is_main()
-        else {}
-    )
+    if not distributed.is_main():
+        return {}, logits
+    of_records = (test.labels, model.info.labels, test.patient_id, n_resamples, seed)
+    metrics = {protocol: measure(values, *of_records) for protocol, values in logits.items()}
     return metrics, logits
 
 

@@ -230,10 +230,8 @@ def train_one_epoch(
         if not math.isfinite(loss):
             raise UserError(
                 f"the loss is {loss} in epoch {epoch + 1}, batch {number + 1} of {len(batches)}, "
-                "with ecg_id "
-                f"{' '.join(map(str, data.ecg_id[rows]))}: the checkpoints of the last whole epoch "
-                "are kept; "
-                "look at these records, or lower --lr"
+                f"with ecg_id {' '.join(map(str, data.ecg_id[rows]))}: the checkpoints of the last "
+                "whole epoch are kept; look at these records, or lower --lr"
             )
         total += loss * len(rows)
     return {"train_loss": total / len(data), "lr": rate}
@@ -264,10 +262,8 @@ def best_epoch(history: list[dict]) -> int:
 
 def checkpoint_paths(folder: Path) -> tuple[Path, Path]:
     """Best and last checkpoint of a run folder."""
-    return (
-        folder / "checkpoints" / "best_model.ckpt",
-        folder / "checkpoints" / "model_lastepoch.ckpt",
-    )
+    home = folder / "checkpoints"
+    return home / "best_model.ckpt", home / "model_lastepoch.ckpt"
 
 
 def fit(
@@ -300,18 +296,13 @@ def fit(
         disable=not distributed.is_main(),
     )
     for epoch in epochs:
-        if (
-            recipe.patience
-            and history
-            and len(history) - 1 - best_epoch(history) >= recipe.patience
-        ):
-            break
+        if recipe.patience and history:
+            since_best = len(history) - 1 - best_epoch(history)
+            if since_best >= recipe.patience:
+                break
         started = time.perf_counter()
-        row = {
-            "epoch": epoch + 1,
-            **train_one_epoch(learner, data, epoch, progress=len(data) > 10_000),
-        }
-        row.update(validate(learner.model, validation))
+        trained = train_one_epoch(learner, data, epoch, progress=len(data) > 10_000)
+        row = {"epoch": epoch + 1, **trained, **validate(learner.model, validation)}
         if not math.isfinite(row["val_loss"]):
             raise UserError(
                 f"the validation loss is {row['val_loss']} after epoch {epoch + 1}: lower --lr"
