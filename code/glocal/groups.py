@@ -168,8 +168,7 @@ def check_cross_fit(infos: Sequence[ModelInfo]) -> None:
     if twice:
         raise UserError(
             f"--cross_fit: more than one checkpoint has fold {', '.join(map(str, twice))} as its "
-            "test fold; "
-            "train each with its own (train_model.py --test_folds)"
+            "test fold; train each with its own (train_model.py --test_folds)"
         )
 
 
@@ -201,8 +200,7 @@ def make_group(
     if not len(beats):
         raise UserError(
             f"no complete beat in the {len(data)} records of {pathology}: the table's r_peaks are "
-            "blank, or the "
-            "explained part is shorter than a beat"
+            "blank, or the explained part is shorter than a beat"
         )
     return Group(
         pathology,
@@ -250,9 +248,8 @@ def make_groups(
         if min(alone) < 2:
             raise UserError(
                 f"--contrast {first} {second} needs two patients on either side that are not in "
-                "the other group, "
-                f"here are {alone[0]} and {alone[1]}: choose more folds, another --strategy, or "
-                "other groups"
+                f"the other group, here are {alone[0]} and {alone[1]}: choose more folds, another "
+                "--strategy, or other groups"
             )
     return groups
 

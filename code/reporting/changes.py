@@ -22,10 +22,9 @@ def counterfactuals(run: Run) -> Iterator[Markup]:
         return
     turned = int(found["turned"].sum())
     yield paragraph(
-        f"{turned} of {len(found)} decisions were turned within what the data set's records "
-        "show. A network that "
-        "has learnt nothing can be turned as well: this says what the network follows, not that it "
-        "has learnt it."
+        f"{turned} of {len(found)} decisions were turned within what the data set's records show. "
+        "A network that has learnt nothing can be turned as well: this says what the network "
+        "follows, not that it has learnt it."
     )
     yield from quality_lines(run, "counterfactual")
     yield from _not_found_again(run.csv("counterfactual/edits.csv"))

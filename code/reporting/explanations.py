@@ -199,8 +199,7 @@ def glocal(run: Run) -> Iterator[Markup]:
         own = card[card["own"].astype(str) == "True"] if "own" in card else card
         yield paragraph(
             "Scorecard: share of the relevance inside the cells of the pathology's card (the "
-            "textbook's, or on a "
-            "simulated cohort the planted ones)."
+            "textbook's, or on a simulated cohort the planted ones)."
         )
         columns = [
             "pathology",

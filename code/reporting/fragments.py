@@ -92,8 +92,7 @@ def quality_lines(run: Run, folder: str) -> Iterator[Markup]:
     if counts is None:
         yield paragraph(
             f"Quality flags unavailable: {folder}/{QUALITY_FILE} is not there; the stage counts "
-            "them when it is run again "
-            "with --overwrite.",
+            "them when it is run again with --overwrite.",
             "soft",
         )
         return

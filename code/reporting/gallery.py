@@ -59,28 +59,24 @@ KINDS = {
         "tcav/summary_concept.png",
         "Concepts: all concepts, all classes",
         "Rows are clinical criteria, columns are classes. The colour is what is tested, in "
-        "standard "
-        "deviations of made-up concepts: vermillion raises the class, blue lowers it. Pale cells "
-        "are not significant. Each cell shows the layer with the smallest corrected p. A ring: "
-        "special "
-        "in this network; a full dot: also learnt. Hatched: too few records to mark anything. The "
-        "frame holds the concepts that belong to the class.",
+        "standard deviations of made-up concepts: vermillion raises the class, blue lowers it. "
+        "Pale cells are not significant. Each cell shows the layer with the smallest corrected p. "
+        "A ring: special in this network; a full dot: also learnt. Hatched: too few records to "
+        "mark anything. The frame holds the concepts that belong to the class.",
     ),
     "tcav_concept": Kind(
         "tcav/concept_SLI-LVH.png",
         "Concepts: one concept, layer by layer",
         "The same for one criterion: rows are layers from the input (top) to the output. Grey "
-        "rows: "
-        "directions at this layer tell the criterion no better than most made-up concepts.",
+        "rows: directions at this layer tell the criterion no better than most made-up concepts.",
     ),
     "local": Kind(
         "local/lrp_LVH_*.png",
         "One ECG",
         "Twelve leads on paper at 25 mm/s; the pulse at the left of each row is 1 mV. The band "
         "behind the trace is the relevance for the class in the title: vermillion for it, blue "
-        "against it. The line below the title says what the network answered and whether the "
-        "label agrees. The ledger at the lower right says how much of the answer the map "
-        "accounts for. "
+        "against it. The line below the title says what the network answered and whether the label "
+        "agrees. The ledger at the lower right says how much of the answer the map accounts for. "
         "`--layout 3x4` prints three rows of four leads with a rhythm strip.",
     ),
     "compare": Kind(
@@ -102,8 +98,7 @@ KINDS = {
         "One group in detail",
         "The map of one group three times: how strong (per sample), how much in all, which way. At "
         "the right the densest cells with 95 % intervals over patients, and how often each is "
-        "among "
-        "the five densest when patients are drawn anew.",
+        "among the five densest when patients are drawn anew.",
     ),
     "scorecard": Kind(
         "glocal/scorecard.png",

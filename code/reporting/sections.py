@@ -66,10 +66,9 @@ SECTIONS = {
         "Concepts",
         "Global: which clinical concepts are learnt, which merely special?",
         "A cell asks whether moving a record's inner representation towards a concept raises or "
-        "lowers a class's logit. The "
-        "score is the share of records where it rises; the p-value compares the mean sensitivity "
-        "with that of random "
-        "concepts of the same size, corrected for all layers, pathologies and concepts.",
+        "lowers a class's logit. The score is the share of records where it rises; the p-value "
+        "compares the mean sensitivity with that of random concepts of the same size, corrected "
+        "for all layers, pathologies and concepts.",
         "tcav_analysis",
         concepts,
     ),
@@ -86,10 +85,9 @@ SECTIONS = {
         "Groups",
         "Glocal: where do the maps of a patient group lie?",
         "Beats of many records, aligned on the R-peak and coloured by mean relevance, and the same "
-        "relevance by lead and "
-        "wave segment. The scorecard holds this against the textbook's criteria; compare each "
-        "score with chance, with "
-        "plain signal amplitude, and with networks that have learnt nothing (--control).",
+        "relevance by lead and wave segment. The scorecard holds this against the textbook's "
+        "criteria; compare each score with chance, with plain signal amplitude, and with networks "
+        "that have learnt nothing (--control).",
         "glocal_analysis",
         glocal,
     ),
@@ -125,8 +123,7 @@ SECTIONS = {
         "Provenance",
         "Provenance",
         "What made these results: data, model, commands, versions and the hashes of every file. A "
-        "warning here means that a "
-        "file is no longer the one that a later stage has read.",
+        "warning here means that a file is no longer the one that a later stage has read.",
         "train_model",
         provenance,
     ),

@@ -129,8 +129,7 @@ def build(
     if not rows:
         raise UserError(
             "nothing could be measured: no record passes the intervention gate (the model does not "
-            "answer to "
-            "the planted causes); train it longer, or choose other --checks"
+            "answer to the planted causes); train it longer, or choose other --checks"
         )
     from sanity.favours import favours_table, mark_favoured
 

@@ -56,9 +56,8 @@ class Plan:
             needed = int(n_concepts / ALPHA)
             raise UserError(
                 f"--n_null {self.n_null} is too small for any significance: with {n_concepts} "
-                "concepts no "
-                f"corrected p can be below {self.floor(n_concepts):.3g}; take at least {needed} "
-                "(or 0: no test)"
+                f"concepts no corrected p can be below {self.floor(n_concepts):.3g}; take at least "
+                f"{needed} (or 0: no test)"
             )
 
 

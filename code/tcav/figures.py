@@ -22,9 +22,8 @@ LARGEST = 6.0  # standard deviations of the null at which the colour is full
 PALE = 0.25  # of the colour is left to cells without evidence
 NOTE = (
     "Colour: what is tested, the mean cosine of the class's gradients with the concept, in "
-    "standard deviations of its null (made-up concepts); pale where it is not significant. "
-    "Number: share of the class's records whose logit grows along the concept (TCAV score), not "
-    "tested."
+    "standard deviations of its null (made-up concepts); pale where it is not significant. Number: "
+    "share of the class's records whose logit grows along the concept (TCAV score), not tested."
 )
 
 
@@ -213,9 +212,8 @@ def concept_figure(table: pd.DataFrame) -> Figure:
         figure,
         axes,
         image,
-        f"{first['concept']}{_meaning(first['concept'])}, against {against} "
-        f"({first['n_positive']} positives, "
-        f"{first['n_drawn']} per draw, {first['n_runs']} runs)",
+        f"{first['concept']}{_meaning(first['concept'])}, against {against} ({first['n_positive']} "
+        f"positives, {first['n_drawn']} per draw, {first['n_runs']} runs)",
         table,
     )
     return figure

@@ -201,6 +201,5 @@ def refuse_constant(
     if constant:
         raise UserError(
             f"constant, the same for all of {min(64, len(training))} training records: layer "
-            f"{', '.join(constant)}; "
-            "name the others with --layers"
+            f"{', '.join(constant)}; name the others with --layers"
         )
