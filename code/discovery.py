@@ -150,7 +150,7 @@ def _cluster_options(parser):
         "significant number)",
     )
     parser.add_argument(
-        "--k_max", type=positive_int, default=5, help="largest number of clusters that is tried"
+        "--k_max", type=at_least_two, default=5, help="largest number of clusters that is tried"
     )
     parser.add_argument(
         "--variance",

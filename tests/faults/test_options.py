@@ -41,6 +41,7 @@ WRONG = [
     (glocal_analysis, ["--folds", "11"], "is not a fold"),
     (glocal_analysis, ["--folds", "[9, 0]"], "is not a fold"),
     (discovery, ["--k", "1"], "from 2 on"),
+    (discovery, ["--k_max", "1"], "from 2 on"),
     (simulate_ptbxl, ["--seed", "-1"], "is not a seed"),
     (preprocessing, ["--limit", "0"], "whole number above 0"),
 ]
