@@ -21,7 +21,14 @@ from reporting.local import SIGNAL, condensed, viewed_records, why_first
 from reporting.page import PageSection, details, findings_list, join, page, paragraph, table, viewer
 from reporting.performance import CHANCE, beats_chance, scores_of, unlike_training
 from reporting.run import Run, read_table
-from reporting.viewer import UNSEEN, ViewedMap, ViewedRecord, book, prediction_table
+from reporting.viewer import (
+    UNSEEN,
+    ViewedMap,
+    ViewedRecord,
+    book,
+    prediction_table,
+    probabilities_of,
+)
 
 # measurement -> (in words, unit, lower and upper normal limit of adults)
 # PR, QRS, axis: Surawicz et al. (2009), doi:10.1161/CIRCULATIONAHA.108.191095; QTc: Rautaharju et
@@ -133,7 +140,7 @@ def with_range(prediction: pd.DataFrame, labels: Sequence[str], logits: np.ndarr
 
     logits  # (networks, outputs)
     """
-    probability = 1 / (1 + np.exp(-np.clip(np.asarray(logits, float), -60, 60)))
+    probability = probabilities_of(logits)
     rows = [list(labels).index(name) for name in prediction["class"]]
     at = list(prediction.columns).index("probability") + 1
     ranged = prediction.copy()

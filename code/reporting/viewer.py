@@ -141,6 +141,11 @@ def _segment_words(name):
 UNSEEN = "never seen"  # in training: what the network puts out for such a class says nothing
 
 
+def probabilities_of(logits: Sequence[float]) -> np.ndarray:
+    """Logits as probabilities, of the same shape, without overflow."""
+    return 1 / (1 + np.exp(-np.clip(np.asarray(logits, float), -60, 60)))
+
+
 def prediction_table(
     labels: Sequence[str],
     logits: np.ndarray,
@@ -151,7 +156,7 @@ def prediction_table(
 
     logits  # (classes,) of one record
     """
-    probability = 1 / (1 + np.exp(-np.clip(np.asarray(logits, float), -60, 60)))
+    probability = probabilities_of(logits)
     limits = np.full(len(labels), np.nan)
     if thresholds is not None:
         limits[:] = thresholds
