@@ -133,6 +133,16 @@ def tested_magnitudes(outcome: Outcome, plan: Plan) -> np.ndarray:
     return np.stack([runs.mean(axis=0) for runs in tested])
 
 
+def mean_accuracy(accuracies: np.ndarray) -> np.ndarray:
+    """Mean over the draws, the last axis; one whose positives or negatives are all of one patient
+    has none to be judged by and is left out (NaN where all are such).
+    """
+    known = np.isfinite(accuracies)
+    total, count = np.where(known, accuracies, 0).sum(axis=-1), known.sum(axis=-1)
+    mean = np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
+    return mean.astype(accuracies.dtype)[()]
+
+
 def sign_counts(gradients: Sequence[torch.Tensor], cavs: torch.Tensor) -> torch.Tensor:
     """Share of positive directional derivatives (K, classes) of CAVs (K, D) for per-class gradients
     (n_c, D).
@@ -223,7 +233,7 @@ def _null_part(layer, draws, plan, start):
     first = slice(0, max(0, min(plan.n_runs, plan.n_null) - start) * plan.test_runs, plan.test_runs)
     return (
         magnitudes.reshape(-1, plan.test_runs, magnitudes.shape[1]).mean(axis=1),
-        accuracy.reshape(-1, plan.test_runs).mean(axis=1),
+        mean_accuracy(accuracy.reshape(-1, plan.test_runs)),
         sign_counts(layer.gradients, cavs[first]).cpu().numpy(),
         magnitudes[first],
         accuracy[: first.stop : plan.test_runs],

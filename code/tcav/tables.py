@@ -18,6 +18,7 @@ from tcav.analysis import (
     Outcome,
     Plan,
     correct_over_concepts,
+    mean_accuracy,
     p_values,
     sign_counts,
     tested_magnitudes,
@@ -158,16 +159,17 @@ def _in_null_sds(outcome, number, plan):
 
 def _accuracy(outcome, number, plan):
     """Held-out accuracy with its interval, and whether it beats that of pseudo-concepts."""
-    mean = outcome.accuracies[number].mean()
+    runs = outcome.accuracies[number]
+    mean = mean_accuracy(runs)
     # every record is judged in about a third of the runs; the independent ones are the distinct
     # patients drawn from
     n = min(2 * outcome.concept.size, len(np.unique(outcome.concept.patients)))
     low, high = wilson_interval(mean * n, n)
     if plan.n_null:
         null = outcome.null_accuracies[number]
-        random = np.quantile(null, 1 - ALPHA)
-        reached = (null >= outcome.accuracies[number][: plan.test_runs].mean()).sum()
-        valid = (1 + reached) / (1 + len(null)) <= ALPHA
+        null, tested = null[np.isfinite(null)], mean_accuracy(runs[: plan.test_runs])
+        random = np.quantile(null, 1 - ALPHA) if len(null) else np.nan
+        valid = (1 + (null >= tested).sum()) / (1 + len(null)) <= ALPHA and np.isfinite(tested)
     else:
         random, valid = np.nan, low > 0.5
     return {

@@ -6,7 +6,7 @@ import pytest
 
 from common.files import UserError
 from common.labels import associated, in_order, superclass
-from tcav.analysis import Outcome, Plan, run_concept
+from tcav.analysis import Outcome, Plan, mean_accuracy, run_concept
 from tcav.tables import apply_cavs, read_cavs, runs_table, scores_table, write_cavs
 from toy_networks import make_model, toy_concept, toy_layer
 
@@ -92,6 +92,24 @@ def test_runs_table_holds_every_run_and_its_mean_is_the_score(outcomes):
         assert mean[row.concept, row.pathology] == pytest.approx(row.magnitude, abs=1e-5)
     random = runs[(runs["run_kind"] == "random") & (runs["pathology"] == "LVH")]
     assert random["cav_accuracy"].mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_vector_that_no_record_could_judge_is_not_called_valid():
+    """Matched draws of one pair have no second patient to be held out."""
+    rng = np.random.default_rng(0)
+    flags, strata = np.arange(60) < 30, np.repeat([0, 1], 30)
+    strata[30] = 0  # the one negative that matches
+    plan = Plan(n_runs=3, n_null=29, test_runs=2)
+    layer = toy_layer(rng.normal(size=(60, 4)), [np.eye(4)[0]])
+    outcome = run_concept(toy_concept(flags, strata), [layer], plan)
+    table = scores_table([outcome], ["LVH"], [1], plan, "subdiagnostic", {})
+    assert table["cav_accuracy"].isna().all()
+    assert not table["cav_valid"].any()
+
+
+def test_draws_of_one_patient_are_left_out_of_the_mean():
+    accuracies = np.array([[0.5, np.nan, 1.0], [np.nan] * 3], np.float32)
+    assert mean_accuracy(accuracies) == pytest.approx([0.75, np.nan], nan_ok=True)
 
 
 def test_without_a_null_there_is_no_p():
