@@ -388,8 +388,7 @@ def describe(network: nn.Module, program: Program, expected: Expected) -> list[s
         f"input: {len(info.leads)} leads x {expected.samples} samples ({expected.seconds:g} s at "
         f"{expected.sampling_rate:g} Hz) in {expected.unit}, normalisation "
         f"{expected.normalisation}; records of {info.crop_seconds:g} s at {info.sampling_rate} Hz "
-        "in "
-        f"mV go through: {info.origin['preprocessing']}",
+        f"in mV go through: {info.origin['preprocessing']}",
         f"outputs: {', '.join(info.labels)} (task {info.task})",
     ]
     if info.task == OWN_TASK:

@@ -386,8 +386,7 @@ def shared_with(
         why = f"with other settings ({', '.join(differing)})" if differing else "of other records"
         raise UserError(
             f"{folder} holds raw{other}.pkl made {why}, and both share one table: --overwrite to "
-            "replace it, "
-            "or choose another folder"
+            "replace it, or choose another folder"
         )
     for stale in (folder / f"raw{other}.pkl", path):
         stale.unlink(missing_ok=True)

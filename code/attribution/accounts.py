@@ -38,8 +38,7 @@ def _say_gap(name, arrays):
     if arrays["missed"].any():
         print(
             f"warning: {name}: {arrays['missed'].sum()} of {len(arrays['missed'])} records keep a "
-            "gap above 1 % in some window "
-            f"at {arrays['steps'].max()} steps"
+            f"gap above 1 % in some window at {arrays['steps'].max()} steps"
             + (" (--max_steps raises the cap)" if name.startswith("ig ") else ""),
             file=sys.stderr,
         )

@@ -184,8 +184,7 @@ def integrated_gradients(
         at_start = "" if difference.isfinite().all() else NOWHERE
         warnings.warn(
             f"integrated gradients: {int(missed.sum())} of {len(x)} records keep a completeness "
-            "gap above "
-            f"{100 * relative:g} % (largest {float(gap.abs().max()):.3g} logit) at "
+            f"gap above {100 * relative:g} % (largest {float(gap.abs().max()):.3g} logit) at "
             f"{int(used.max())} steps{at_start}",
             CompletenessWarning,
             stacklevel=2,

@@ -142,8 +142,7 @@ def cost(
     note = "".join(words for name, words in notes.items() if name in methods)
     return (
         f"{n_records} records x targets, {len(methods)} methods, {windows} windows each: about "
-        f"{passes:,.0f} passes forward "
-        f"and back{note}, {duration} on this machine"
+        f"{passes:,.0f} passes forward and back{note}, {duration} on this machine"
         + (f" with {world} processes" if world > 1 else "")
     )
 

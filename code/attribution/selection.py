@@ -121,8 +121,7 @@ def select_pathology(
         folds = ", ".join(str(fold) for fold in np.unique(data.fold)) or "none"
         raise UserError(
             f"no record of {pathology} for strategy {strategy}: of {len(data)} records (folds "
-            f"{folds}) "
-            f"{int(label.sum())} have the label, {int(positive.sum())} are predicted, "
+            f"{folds}) {int(label.sum())} have the label, {int(positive.sum())} are predicted, "
             f"{int((label & positive).sum())} are both; choose another strategy, more folds, or "
             "other pathologies"
         )

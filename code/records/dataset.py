@@ -335,8 +335,7 @@ def _check_table(path, table, made):
     if rows and rows != rows_digest(table[["patient_id", "strat_fold"]].reset_index()):
         raise UserError(
             f"{path}: ecg_id, patient_id or strat_fold are not those that preprocessing.py wrote, "
-            "and the arrays are "
-            "in that order: run it again with --overwrite"
+            "and the arrays are in that order: run it again with --overwrite"
         )
     print(f"note: {path} has changed since preprocessing.py wrote it", file=sys.stderr)
 
