@@ -209,7 +209,7 @@ def _check_recurrent(node, kind, lengths, states):
     """UserError for a variant that PyTorch has not."""
     if lengths is not None or any(state is not None for state in states[2:]):
         raise node.refuse("with lengths or peepholes is not known")
-    own = node.get("activations") and kind != "rnn"
+    own = (node.get("activations") and kind != "rnn") or node.get("input_forget", 0)
     odd = kind == "rnn" and _activations(node)[0] not in ("Tanh", "Relu")
     if own or odd or len(set(_activations(node))) > 1 or node.get("clip") or node.get("layout", 0):
         raise node.refuse("with activations of its own is not known")

@@ -135,6 +135,14 @@ def _hard_sigmoid(node, x):
     return F.hardsigmoid(x if abs(6 * alpha - 1) < 1e-5 else x * (6 * alpha))
 
 
+def _selu(node, x):
+    """With its usual numbers, those of PyTorch."""
+    usual = {"alpha": 1.67326, "gamma": 1.0507}
+    if any(abs(node.get(name, number) - number) > 1e-4 for name, number in usual.items()):
+        raise node.refuse("with numbers of its own is not known")
+    return F.selu(x)
+
+
 def _prelu(node, x, slope):
     slope = as_tensor(slope, x)
     per_channel = (x.shape[1], *[1] * (x.ndim - 2))
@@ -210,7 +218,7 @@ OPERATIONS: dict[str, Callable[..., object]] = {
         lambda x, axis, keepdims: (x**2).sum(axis=axis, keepdims=keepdims),
     ),
     "Relu": lambda node, x: F.relu(x),
-    "Selu": lambda node, x: F.selu(x),
+    "Selu": _selu,
     "Sigmoid": lambda node, x: torch.sigmoid(x),
     "Sign": _elementwise(torch.sign, np.sign),
     "Sin": _elementwise(torch.sin, np.sin),

@@ -115,11 +115,16 @@ def _resize(node, x, *more):
     """Upsample and Resize, as far as PyTorch's interpolation is the same."""
     sizes = as_ints(more[2], node)[2:] if len(more) > 2 and more[2] is not None else None
     given = more[1] if len(more) > 1 else more[0] if more else node.get("scales")
+    to = {"size": sizes}
     if sizes is None:
         scales = _numbers(given, node)
         if scales[:2] != [1, 1]:
             raise node.refuse("of records or channels is not known")
-        sizes = [int(size * one) for size, one in zip(x.shape[2:], scales[2:], strict=True)]
+        exact = np.float32(x.shape[2:]) * np.float32(scales[2:])
+        sizes = np.floor(exact).astype(int).tolist()
+        # of a size that is no whole number the places follow the scale, not the sizes
+        whole = np.abs(exact - np.round(exact)).max() < 1e-3
+        to = {"size": sizes} if whole else {"scale_factor": tuple(scales[2:])}
     mode = word(node.get("mode", "nearest"))
     how = word(node.get("coordinate_transformation_mode", "half_pixel"))
     if mode == "nearest":
@@ -127,12 +132,16 @@ def _resize(node, x, *more):
         floored = word(node.get("nearest_mode", "round_prefer_floor")) == "floor"
         if not whole and not (how == "asymmetric" and floored):
             raise node.refuse("to sizes that are no multiple, in this mode, is not known")
-        return F.interpolate(x, size=sizes, mode="nearest")
+        return F.interpolate(x, **to, mode="nearest")
     if mode != "linear" or how not in ("half_pixel", "pytorch_half_pixel", "align_corners"):
         raise node.refuse(f"by {mode} with {how} is not known")
-    names = {1: "linear", 2: "bilinear"}
+    corners = how == "align_corners"
+    if node.get("antialias", 0) or (corners and "size" not in to):
+        raise node.refuse(
+            "with antialiasing, or of aligned corners to parts of a sample, is not known"
+        )
     return F.interpolate(
-        x, size=sizes, mode=names[len(sizes)], align_corners=how == "align_corners"
+        x, **to, mode={1: "linear", 2: "bilinear"}[len(sizes)], align_corners=corners
     )
 
 

@@ -37,6 +37,12 @@ CASES = {
     "ReduceLogSum": ({"axes": [2]}, [], 13, (0.1, 2)),
     "ReduceLogSumExp": ({"axes": [1], "keepdims": 0}, [], 13),
     "Resize": ({"mode": "linear"}, [None, SCALES]),
+    "Resize between": ({"mode": "linear"}, [None, np.array([1, 1, 2.52], np.float32)]),
+    "Resize shorter": ({"mode": "linear"}, [None, np.array([1, 1, 0.62], np.float32)]),
+    "Resize nearest between": (
+        {"mode": "nearest", **ASYMMETRIC},
+        [None, np.array([1, 1, 2.52], np.float32)],
+    ),
     "Resize sizes": (
         {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
         [None, None, np.array([3, 4, 31])],
@@ -109,6 +115,12 @@ def test_operation_is_that_of_onnx(case, tmp_path):
         ("Resize", {"mode": "cubic"}, [None, SCALES]),
         ("Resize", {"mode": "nearest"}, [None, SCALES]),
         ("Resize", {"mode": "linear"}, [None, np.array([1, 2, 2], np.float32)]),
+        (
+            "Resize",
+            {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+            [None, np.array([1, 1, 2.52], np.float32)],
+        ),
+        ("Selu", {"alpha": 1.2}, []),
         ("CumSum", {"exclusive": 1}, [np.int64(2)]),
         ("ScatterElements", {"axis": 2}, [np.array([[[0, 1]]]), np.ones((1, 1, 2), np.float32)]),
         ("ArgMax", {"axis": 1, "select_last_index": 1}, []),
