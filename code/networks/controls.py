@@ -79,10 +79,10 @@ def permute_labels(labels: np.ndarray, patients: np.ndarray, seed: int) -> np.nd
     ends = np.cumsum(np.bincount(codes))
     records = np.split(order, ends[:-1])
     donors = np.random.default_rng((seed, 1)).permutation(len(records))
-    dealt = np.empty_like(labels)
+    anew = np.empty_like(labels)
     for mine, donor in zip(records, donors, strict=True):
-        dealt[mine] = labels[np.resize(records[donor], len(mine))]
-    return dealt
+        anew[mine] = labels[np.resize(records[donor], len(mine))]
+    return anew
 
 
 def _untrained(info, training, recipe, device, graph):
@@ -97,8 +97,8 @@ def _untrained(info, training, recipe, device, graph):
 
 
 def _permuted(info, training, recipe, device, graph):
-    dealt = permute_labels(training.labels, training.patient_id, info.seed)
-    return _trained(info, replace(training, labels=dealt), recipe, device)
+    labels = permute_labels(training.labels, training.patient_id, info.seed)
+    return _trained(info, replace(training, labels=labels), recipe, device)
 
 
 def _trained(info, training, recipe, device):

@@ -6,6 +6,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from common.words import REPRESENTATIONS, method_in_words
+from networks.checkpoints import IMPORTED
 from reporting.fragments import caption_of, columns_of, quality_lines
 from reporting.page import (
     details,
@@ -48,11 +49,12 @@ def sanity(run: Run) -> Iterator[Markup]:
     controls = run.csv("sanity/controls.csv")
     if controls is not None and len(controls):
         beyond = int(controls["beyond_controls"].astype(bool).sum())
+        trained = " and as many trained on labels dealt out anew"
+        kinds = f"untrained networks{'' if run.info.modelname == IMPORTED else trained}"
         yield paragraph(
             f"{beyond} of {len(controls)} localisation scores are beyond "
-            f"{int(controls['n_controls'].max())} untrained networks and as many trained on labels "
-            "dealt out anew (p_control_corrected, max-T over all scores and methods): the others "
-            "are no sign that anything was learnt."
+            f"{int(controls['n_controls'].max())} {kinds} (p_control_corrected, max-T over all "
+            "scores and methods): the others are no sign that anything was learnt."
         )
         yield details("Localisation beside networks that have learnt nothing", table(controls, 200))
     yield details("All checks", table(checks, 300))
