@@ -2,7 +2,7 @@
 the test with control networks says of groups drawn from them.
 
     python tests/benchmarks/bench_controls.py collect FOLDER [--cohort 100] [--data_path D]
-        [--untrained 60] [--permuted 40] [--trained 10]
+        [--untrained 60] [--permuted 40] [--relabelled 0] [--trained 10]
     python tests/benchmarks/bench_controls.py judge FOLDER... [--seeds 1 3 5 10] [--resamples 200]
     python tests/benchmarks/bench_controls.py cost --data_path D [--modelname lenet]
         [--controls 20] [--kinds untrained permuted]
@@ -10,7 +10,8 @@ the test with control networks says of groups drawn from them.
 collect  magnitudes of every concept, layer and class, and those of pseudo-concepts, one file per
          network in FOLDER; goes on where it stopped
 judge    rates over groups drawn at random: any pair called learnt where the group is of held-out
-         untrained or label-permuted networks, planted pairs and decoys where it is of trained ones
+         untrained or label-permuted networks, or of `relabelled` ones, which share one permutation
+         of the labels; planted pairs and decoys where it is of trained ones
 cost     seconds of --controls controls of each kind
 """
 
@@ -18,6 +19,7 @@ import argparse
 import os
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ from bench_tcav_validity import PLANTED, TASK, Prepared, simulate
 from common.labels import LABEL_MAPPINGS, LEADS, associated
 from ecg.concepts import CONCEPTS
 from networks.checkpoints import ModelInfo
-from networks.controls import CONTROLS, _trained, make_control, training_records
+from networks.controls import CONTROLS, _trained, make_control, permute_labels, training_records
 from networks.training import Recipe
 from records.dataset import load_dataset, parse_flags
 from tcav.activations import layer_names
@@ -37,6 +39,9 @@ from tcav.controls import judge as judge_group
 from tcav.controls import upper
 
 N_NULL, RUNS, EPOCHS = 399, 5, 20
+KINDS = (*CONTROLS, "relabelled", "trained")  # of networks
+PER_LABELLING = 5  # relabelled networks trained on the same permuted labels, with other seeds
+FIRST_LABELLING = 100_000  # apart from those of the controls
 
 
 # ---------------------------------------------------------------- networks and their magnitudes
@@ -50,11 +55,18 @@ def info_of(modelname: str = "lenet", seed: int = 0) -> ModelInfo:
 
 
 def make(kind: str, seed: int, data) -> torch.nn.Module:
-    """A network of the study: a control, or one trained on the true labels by the same recipe."""
+    """A network of the study: a control, or one trained by the same recipe on the true labels or,
+    `relabelled`, on labels dealt out anew that PER_LABELLING seeds share, as those of a user do.
+    """
     info = info_of(seed=seed)
+    training = training_records(info, data)
     if kind in CONTROLS:
-        return make_control(kind, info, training_records(info, data), seed, EPOCHS)
-    model = _trained(info, training_records(info, data), Recipe(epochs=EPOCHS, seed=seed), "cpu")
+        return make_control(kind, info, training, seed, EPOCHS)
+    if kind == "relabelled":
+        labelling = FIRST_LABELLING + seed // PER_LABELLING
+        dealt = permute_labels(training.labels, training.patient_id, labelling)
+        training = replace(training, labels=dealt)
+    model = _trained(info, training, Recipe(epochs=EPOCHS, seed=seed), "cpu")
     model.info = info
     return model
 
@@ -117,9 +129,7 @@ def collect(args):
     folder.mkdir(parents=True, exist_ok=True)
     data = load_dataset(args.data_path, TASK) if args.data_path else simulate(1500, args.cohort)
     draws = concept_draws(data)
-    wanted = [
-        (kind, seed) for kind in (*CONTROLS, "trained") for seed in range(getattr(args, kind))
-    ]
+    wanted = [(kind, seed) for kind in KINDS for seed in range(getattr(args, kind))]
     wanted.sort(key=lambda pair: pair[1])
     for kind, seed in wanted:
         path = folder / f"{kind}_{seed:03d}.npz"
@@ -162,7 +172,10 @@ def verdicts_on(study: dict, kind: str, n_group: int, rng: np.random.Generator, 
     """
     networks = study["networks"]
     order = {name: rng.permutation(len(parts[0])) for name, parts in networks.items()}
-    first = 0 if kind == "trained" else n_controls
+    if kind == "relabelled":
+        labelling = rng.integers(len(networks[kind][0]) // PER_LABELLING)
+        order[kind] = PER_LABELLING * labelling + rng.permutation(PER_LABELLING)
+    first = n_controls if kind in CONTROLS else 0
     group = order[kind][first : first + n_group]
     if len(group) < n_group or any(len(order[name]) < n_controls for name in CONTROLS):
         return None
@@ -188,7 +201,7 @@ def judge(args):
         counts = {kind: len(parts[0]) for kind, parts in study["networks"].items()}
         print(f"{folder}: {counts}, {args.resamples} groups a row, {args.controls} of each control")
         for n_group in args.seeds:
-            for kind in (*CONTROLS, "trained"):
+            for kind in (kind for kind in KINDS if kind in counts):
                 rng = np.random.default_rng(n_group)
                 drawn = [
                     verdicts_on(study, kind, n_group, rng, args.controls)
@@ -248,6 +261,7 @@ def main():
     parser.add_argument("--cohort", type=int, default=100)
     parser.add_argument("--untrained", type=int, default=60)
     parser.add_argument("--permuted", type=int, default=40)
+    parser.add_argument("--relabelled", type=int, default=0)
     parser.add_argument("--trained", type=int, default=10)
     parser.add_argument("--modelname", default="lenet")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 3, 5, 10])
