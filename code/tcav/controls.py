@@ -16,6 +16,12 @@ the networks are exchangeable, as they are where nothing is learnt. Pairs of a c
 that it is a criterion of are one family, all others another, with half of the level each: what a
 reader asks first does not pay for what goes together with it. The p of a pair is the larger of the
 two kinds'. A single network can hardly be told from twenty controls: MIN_SEEDS are needed.
+
+The unit is the standard deviation over all networks, although trained ones vary less: each side's
+own (Welch; Chung & Romano, Ann Stat 41 (2013) 484) would find more, but seeds of one set of labels
+also share what chance put into it. Networks trained on one permutation of the labels are nearly as
+alike, and would be called learnt (docs/results.md). For the same reason this test is no substitute
+for that of pseudo-concepts, which keeps chance in the labels out.
 """
 
 import itertools
