@@ -53,7 +53,10 @@ def needs_gradient(model: nn.Module, x: Tensor, _preset: str | None) -> None:
     """
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(N_TRIED, *x.shape[1:], generator=generator).to(x).requires_grad_(True)
-    if not slope_of(logits_of(model, noise), noise).any():
+    logits = logits_of(model, noise)
+    # weighed at random: the plain sum of outputs that add up to one has no slope
+    weights = torch.rand(logits.shape, generator=generator).to(logits)
+    if not slope_of(weights * logits, noise).any():
         raise UserError(
             "the network's gradient is zero on records of noise: it changes in steps (rounding, "
             "signs) or not at all; occlusion or shapley instead"

@@ -50,7 +50,7 @@ QUICK = (
     "cross_attention", "rectifiers", "tracked_instance_norm", "max_of_all", "linear_attention",
     "recurrence_by_hand", "last_image", "leads_as_channels", "traced", "bare", "two_inputs",
     "additive_mask", "nystrom", "splines", "ordered", "of_parts", "filled_by_hand", "loaded_script",
-    "folded", "experts_of_tokens", "added_at_places",
+    "folded", "experts_of_tokens", "added_at_places", "probability_of_one_minus",
 )  # fmt: skip
 
 
