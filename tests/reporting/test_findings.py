@@ -318,27 +318,33 @@ def test_maps_and_clusters_are_findings_only_beyond_networks_that_have_learnt_no
     assert (not_so in groups.text) == (kind == "no")
 
 
+def criteria_said(run, rows, n_class=8):
+    """What is said of rows of scores.csv: concept, magnitude, corrected p, learnt, cav_valid."""
+    scores = pd.DataFrame(
+        rows, columns=["concept", "magnitude", "p_corrected", "learnt", "cav_valid"]
+    )
+    of_class = {"layer": "head", "pathology": "LVH", "associated": True, "n_class": n_class}
+    scores.assign(run_kind="concept", **of_class).to_csv(
+        run.folder / "tcav/scores.csv", index=False
+    )
+    return " ".join(one.text for one in findings(run) if one.topic == CRITERIA)
+
+
 def test_a_criterion_that_lowers_its_class_is_not_said_to_raise_it(tmp_path):
     run = run_of(tmp_path, 0)
-    rows = [("SLI-LVH", -0.5, 0.001), ("S12-LVH", 0.5, 0.001), ("LI-LVH", 0.1, 0.6)]
-    scores = pd.DataFrame(rows, columns=["concept", "magnitude", "p_corrected"])
-    scores = scores.assign(
-        run_kind="concept",
-        layer="head",
-        pathology="LVH",
-        associated=True,
-        n_class=8,
-        cav_valid=True,
-    )
-    scores.to_csv(tmp_path / "tcav/scores.csv", index=False)
-    (said,) = [one for one in findings(run) if one.topic == CRITERIA]
-    assert said.text.startswith(f"{RISES} S12-LVH for LVH (8 ECGs), more than")
-    assert said.text.endswith(
+    rows = [
+        ("SLI-LVH", -0.5, 0.001, "not asked", True),
+        ("S12-LVH", 0.5, 0.001, "not asked", True),
+        ("LI-LVH", 0.1, 0.6, "not asked", True),
+    ]
+    said = criteria_said(run, rows)
+    assert said.startswith(f"{RISES} S12-LVH for LVH (8 ECGs), more than")
+    assert said.endswith(
         f"No evidence that it rises with LI-LVH for LVH. {AGAINST} SLI-LVH for LVH."
     )
-    scores.assign(n_class=FEW_CLASS_RECORDS - 1).to_csv(tmp_path / "tcav/scores.csv", index=False)
-    (said,) = [one for one in findings(run) if one.topic == CRITERIA]
-    assert said.text == f"not enough ECGs to judge any for LVH ({FEW_CLASS_RECORDS - 1} ECGs)."
+    few = FEW_CLASS_RECORDS - 1
+    said = criteria_said(run, rows, n_class=few)
+    assert said == f"not enough ECGs to judge any for LVH ({few} ECGs)."
 
 
 def test_too_few_patients_are_said_instead_of_judged(tmp_path):
@@ -484,38 +490,16 @@ def test_probabilities_that_are_none_and_training_that_is_unknown_are_said(tmp_p
 def test_what_stands_out_beside_a_learnt_criterion_is_not_called_no_evidence(tmp_path):
     run = run_of(tmp_path, 0)
     rows = [
-        ("SLI-LVH", 0.5, 0.001, "learnt"),
-        ("S12-LVH", 0.5, 0.001, "special"),
-        ("LI-LVH", 0.1, 0.6, "neither"),
+        ("SLI-LVH", 0.5, 0.001, "learnt", True),
+        ("S12-LVH", 0.5, 0.001, "special", True),
+        ("LI-LVH", 0.1, 0.6, "neither", True),
     ]
-    scores = pd.DataFrame(rows, columns=["concept", "magnitude", "p_corrected", "learnt"])
-    scores = scores.assign(
-        run_kind="concept",
-        layer="head",
-        pathology="LVH",
-        associated=True,
-        n_class=8,
-        cav_valid=True,
-    )
-    scores.to_csv(tmp_path / "tcav/scores.csv", index=False)
-    (said,) = [one for one in findings(run) if one.topic == CRITERIA]
-    assert said.text.startswith(f"learnt: {RISES} SLI-LVH for LVH (8 ECGs), further")
-    assert said.text.endswith(
+    said = criteria_said(run, rows)
+    assert said.startswith(f"learnt: {RISES} SLI-LVH for LVH (8 ECGs), further")
+    assert said.endswith(
         "Rises too, but not shown to be learnt: S12-LVH for LVH. No evidence that it rises "
         "with LI-LVH for LVH."
     )
-
-
-def criteria_said(run, rows):
-    """What is said of rows of scores.csv: concept, magnitude, corrected p, learnt, cav_valid."""
-    scores = pd.DataFrame(
-        rows, columns=["concept", "magnitude", "p_corrected", "learnt", "cav_valid"]
-    )
-    of_class = {"layer": "head", "pathology": "LVH", "associated": True, "n_class": 8}
-    scores.assign(run_kind="concept", **of_class).to_csv(
-        run.folder / "tcav/scores.csv", index=False
-    )
-    return " ".join(one.text for one in findings(run) if one.topic == CRITERIA)
 
 
 def test_a_learnt_criterion_that_lowers_its_class_is_not_said_to_be_unlearnt(tmp_path):
