@@ -20,8 +20,8 @@ two kinds'. A single network can hardly be told from twenty controls: MIN_SEEDS 
 The unit is the standard deviation over all networks, although trained ones vary less: each side's
 own (Welch; Chung & Romano, Ann Stat 41 (2013) 484) would find more, but seeds of one set of labels
 also share what chance put into it. Networks trained on one permutation of the labels are nearly as
-alike, and would be called learnt (docs/results.md). For the same reason this test is no substitute
-for that of pseudo-concepts, which keeps chance in the labels out.
+alike, and would be called learnt far more often than today (docs/results.md). So this test is no
+substitute for that of pseudo-concepts; both together do not surely rule that chance out either.
 """
 
 import itertools
