@@ -44,7 +44,7 @@ ALIASES = {
     **{name.replace("_", ""): name for name in ID_COLUMNS},
 }
 _AGE = re.compile(
-    r"(?:>\s*)?(\d+(?:[.,]\d+)?)\s*\+?\s*((?:y|yrs?|years?|m|months?|w|weeks?|d|days?)?)"
+    r"(?:>\s*)?(\d+(?:[.,]\d+)?)\s*(?:\+\s*)?((?:y|yrs?|years?|m|months?|w|weeks?|d|days?)?)"
 )
 YEARS = {"": 1, "y": 1, "m": 12, "w": 52.18, "d": 365.25}  # how many make a year
 SEPARATORS = ",;\t|"  # of a table's cells

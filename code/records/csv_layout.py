@@ -16,6 +16,7 @@ from records.lead_names import canonical_lead
 from records.units import mv_per
 
 HEAD_BYTES = 1 << 18
+MOST_LETTERS = 1000  # of a pair or a name: patterns take the square of it
 TIME_UNITS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "sekunden"), 1.0),
     **dict.fromkeys(("ms", "msec", "milliseconds", "millisecond"), 1e-3),
@@ -211,7 +212,7 @@ def _names(head, data, separator):
         return _titled(keyed, n)
     rows = [row for row in rows[-2:] if abs(len(row) - n) <= 1]
     if n == 1:
-        rows = [row for row in rows if len(row) == 1 and not _PAIR.match(row[0])]
+        rows = [row for row in rows if len(row) == 1 and not _pair(row[0])]
     if n == 2:
         rows = [row for row in rows if not _is_pair(row) or _known(row)]
     unit_line = rows.pop() if rows and _is_unit_line(rows[-1]) else None
@@ -259,6 +260,8 @@ def _is_unit_line(row):
 
 def name_and_unit(text: str) -> tuple[str, str | None]:
     """'I (mV)' -> ('I', 'mV'); what is no unit stays in the name."""
+    if len(text) > MOST_LETTERS:
+        return text, None
     match = _WITH_UNIT.match(text)
     unit = match and (match[2] or match[3]).strip()
     if match and (mv_per(unit) is not None or unit.lower() in TIME_UNITS):
@@ -281,8 +284,13 @@ def is_index(name: str) -> bool:
 
 def _pairs(head: Iterable[str]) -> dict[str, str]:
     """What the head says in pairs, as 'Sample Rate,512 hertz' or '# fs = 500'."""
-    found = (_PAIR.match(line) for line in head)
+    found = map(_pair, head)
     return {pair[1].lower(): pair[2].strip("\"' ") for pair in found if pair}
+
+
+def _pair(line):
+    """A line as key and value, or None."""
+    return _PAIR.match(line) if len(line) <= MOST_LETTERS else None
 
 
 def stated_rate(pairs: dict[str, str]) -> float | None:

@@ -14,8 +14,9 @@ UNKNOWN = ("", "nan", "none", "na", "n/a", "unknown", "u", "?", "-1", "-", "--")
 _SEPARATORS = re.compile(r"[;,|\n]+")
 _CODE = re.compile(r"[^a-z\s]+")  # IMI, SR, I48.0, 426783006
 _SNOMED = re.compile(r"\d{6,18}")
-_BEHIND_ITS_NAME = re.compile(r"[^;,|\n()]*\((\d{6,18})\)")  # Sinus rhythm (426783006)
-_KEYS = re.compile(r"""(['"])(.*?)\1\s*:""")
+# Sinus rhythm (426783006), from the beginning of a part on
+_BEHIND_ITS_NAME = re.compile(r"(?<![^;,|\n()])[^;,|\n()]*\((\d{6,18})\)")
+_KEYS = re.compile(r"""(['"])((?:(?!\1).)*)\1\s*:""")
 _QUOTED = re.compile(r"""(['"])(.*?)\1""")
 
 

@@ -24,6 +24,7 @@ ALIASES = {
 }
 _PREFIX = re.compile(r"^(MDC[_ ]ECG[_ ]LEAD|ECG|EKG|LEAD|ABLEITUNG|CHANNEL|DERIVATION)[\s_:.-]*")
 _REMARK = re.compile(r"\s*(\((EINTHOVEN|GOLDBERGER|WILSON|[MUN]?V)\)|-REF)$")
+MOST_LETTERS = 200  # of a lead's name: patterns take the square of it
 # each limb lead as (a, b) with lead = a I + b II (Einthoven 1908, Goldberger 1942)
 LIMB = {
     "I": (1.0, 0.0),
@@ -41,6 +42,8 @@ def canonical_lead(name: object) -> str | None:
 
     "MDC_ECG_LEAD_AVR", "Lead I", "ecg_ii", "DIII", "MLII", "C1" are understood; "-aVR" is not aVR.
     """
+    if len(str(name)) > MOST_LETTERS:
+        return None
     word = _REMARK.sub("", str(name).strip().strip("'\"").upper())
     shorter = _PREFIX.sub("", word)
     while shorter != word:

@@ -26,7 +26,8 @@ def mv_per(unit: str | None) -> float | None:
     """How many mV one `unit` is: '1', '5 uV' and 'mV' are read; None where it is no unit of
     voltage.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e-?\d+)?)?\s*([^\d\s]+)\s*", str(unit).lower())
+    text = str(unit).strip().lower()
+    match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e-?\d+)?)?\s*([^\d\s]+)", text)
     if match is None or match[2] not in MV_PER_UNIT:
         return None
     factor = float(match[1] or 1) * MV_PER_UNIT[match[2]]

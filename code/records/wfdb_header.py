@@ -170,5 +170,10 @@ def _signal_line(match):
 
 def said_in_comments(comments: list[str]) -> dict[str, str]:
     """'Age: 74' -> {'age': '74'}: the comments that are a word, a colon and a value."""
-    pairs = (re.match(r"^<?\s*([A-Za-z][\w ]*?)\s*>?\s*:\s*(.*)$", line) for line in comments)
-    return {pair[1].lower(): pair[2].strip() for pair in pairs if pair}
+    said = {}
+    for line in comments:
+        key, colon, value = line.partition(":")
+        key = key.removeprefix("<").strip().removesuffix(">").strip()
+        if colon and re.fullmatch(r"[A-Za-z][\w ]*", key):
+            said[key.lower()] = value.strip()
+    return said

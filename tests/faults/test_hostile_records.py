@@ -4,6 +4,7 @@ not unpacked.
 
 import os
 import struct
+import tempfile
 import time
 import zlib
 
@@ -15,9 +16,14 @@ import pytest
 from common import files
 from common.files import UserError, is_inside
 from mutations import attempt
+from records import cohort_table
+from records.label_words import codes_in
+from records.lead_names import canonical_lead
 from records.readers import read_recording
 from records.recording import Asked
+from records.units import mv_per
 from records.wfdb_files import read_records, refuse
+from records.wfdb_header import said_in_comments
 from tiny_ptbxl import file_name, header, write_dataset, write_record
 
 OUTSIDE = (
@@ -117,6 +123,50 @@ def test_headers_of_absurd_numbers_or_without_a_lead_name(tmp_path, change):
         attempt(lambda _: refuse(read_records(tmp_path, ["r"], [3], 100).problems, 1))[1],
     ]
     assert all(line and len(line) < 2000 for line in lines)
+
+
+# ---------------------------------------------------------------- endless lines, names, cells
+
+MANY = 100_000
+TABLE = "I,II\n" + ".1,.2\n" * 300
+ENDLESS = {
+    "a key": lambda: _read_text(f"a{' ' * MANY}\n{TABLE}"),
+    "a value": lambda: _read_text(f"a:b{' ' * MANY}x\n{TABLE}"),
+    "brackets": lambda: _read_text(f"a{'(' * MANY}:1\n{TABLE}"),
+    "a name": lambda: _read_text(TABLE.replace("II", f"II{'_' * MANY}x")),
+    "blanks in a name": lambda: _read_text(TABLE.replace("II", f"II{' ' * MANY}x")),
+    "a lead": lambda: canonical_lead(f"V6{' ' * MANY}x"),
+    "a comment": lambda: said_in_comments([f"a{' ' * MANY}"]),
+    "a unit": lambda: mv_per(f"{' ' * MANY}mV x"),
+    "an age": lambda: cohort_table._AGE.fullmatch(f"1{' ' * MANY}x"),
+    "a name of a label": lambda: codes_in(f"({'a' * MANY}"),
+    "a dict of labels": lambda: codes_in("{" + "'a' " * MANY + "}"),
+}
+
+
+def _read_text(text):
+    with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+        file.write(text)
+        file.flush()
+        return attempt(lambda _: read_recording(file.name, Asked(rate=100)))
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_patterns_take_no_square_of_what_a_file_says(what):
+    began = time.process_time()
+    ENDLESS[what]()
+    assert time.process_time() - began < 2
+
+
+def test_comments_ages_and_codes_are_read_as_they_were():
+    lines = ["Age: 74", "<Sex>: F", "< Reason for admission >: AMI: old", "Dx", ": x", "1a: 2"]
+    said = {"age": "74", "sex": "F", "reason for admission": "AMI: old"}
+    assert said_in_comments(lines) == said
+    assert codes_in("Sinus rhythm (426783006), AV block (270492004)") == ["426783006", "270492004"]
+    assert codes_in("{'NORM': 100.0, \"SR\": 0.0}") == ["NORM", "SR"]
+    ages = cohort_table.read_ages(["74 + y", "85+", "> 89"], "t.csv")
+    assert list(ages) == [74, 85, 89]
+    assert [mv_per(text) for text in (" 5 uV ", "mV", "1", "1e-4V")] == [0.005, 1, None, 0.1]
 
 
 # ---------------------------------------------------------------- HDF5
