@@ -38,6 +38,7 @@ from utils import (
     load_model,
     positive_int,
     process_group,
+    refuse_more_than_one,
     run,
     select_device,
     settle,
@@ -102,7 +103,19 @@ def get_args_parser() -> StageParser:
         help="page: all leads (default); column: the four leads that change most, for a journal's "
         "column of 85 mm",
     )
+    _idle_options(parser)
     return parser
+
+
+def _idle_options(parser):
+    """What does nothing in some modes."""
+    refuse_more_than_one(parser)
+    parser.without_effect(
+        "with --ecg_ids", lambda args: args.ecg_ids, "strategy folds", "the ids choose"
+    )
+    parser.without_effect(
+        "with --max_figures 0", lambda args: not args.max_figures, "layout", "no record is drawn"
+    )
 
 
 def check(args: argparse.Namespace, model: nn.Module) -> None:

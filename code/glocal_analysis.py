@@ -63,6 +63,7 @@ from utils import (
     path_item,
     positive_int,
     process_group,
+    refuse_more_than_one,
     run,
     say_left_out,
     say_results,
@@ -110,6 +111,13 @@ def get_args_parser() -> StageParser:
     )
     _group_options(parser)
     _statistics_options(parser)
+    refuse_more_than_one(parser)
+    parser.without_effect(
+        "with --cross_fit",
+        lambda args: args.cross_fit,
+        "model_path folds control",
+        "it names one checkpoint for each test fold, which control networks do not have",
+    )
     return parser
 
 
@@ -186,8 +194,6 @@ def _statistics_options(parser):
 
 def _models(args, device):
     """The model, or one per fold."""
-    if args.cross_fit and args.model_path:
-        raise UserError("--cross_fit names the checkpoints itself: leave --model_path out")
     models = [load_model(path, device) for path in args.cross_fit or [args.model_path]]
     # under cross-fitting --run_name names this run, not the checkpoints
     checked = argparse.Namespace(**{**vars(args), "run_name": None}) if args.cross_fit else args
@@ -278,8 +284,6 @@ def _folder(args, info, place):
 
 def _check_control(args, model):
     """UserError where --control networks cannot be made."""
-    if args.control and args.cross_fit:
-        raise UserError("--control goes with one network, not with --cross_fit")
     if args.control:
         from utils import check_controls, graph_of
 

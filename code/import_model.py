@@ -75,6 +75,11 @@ from utils import (
     stage_parser,
 )
 
+# what is said of a network of one's own, and known of the original's
+OF_OWN = (
+    "labels sampling_rate seconds unit normalisation padding layout outputs output_index columns "
+    "record_rate"
+)
 N_TRIED = 8  # records that the analyses are tried on
 TRIED = ("saliency", "ig", "lrp", "gradcam", "hirescam", "guided_gradcam")
 WIDE_GAP = 0.1  # of the difference that is shared out, with a floor of one logit
@@ -104,6 +109,21 @@ def get_args_parser() -> StageParser:
     )
     _network_options(parser)
     _output_options(parser)
+    parser.without_effect(
+        "with --original", lambda args: args.original, OF_OWN, "its networks are known"
+    )
+    parser.without_effect(
+        "without --network",
+        lambda args: not args.network,
+        "weights",
+        "the other ways bring their weights along",
+    )
+    parser.without_effect(
+        "without --data_path",
+        lambda args: not args.data_path,
+        "folds limit n_bootstrap seed",
+        "it is not measured",
+    )
     return parser
 
 
@@ -179,8 +199,6 @@ def read_source(args: argparse.Namespace) -> tuple[Source, list[str]]:
     if len(chosen) != 1:
         ways = ", ".join(f"--{way}" for way in (*WAYS, "original"))
         raise UserError(f"name one network with {ways}")
-    if args.weights and not args.network:
-        raise UserError("--weights goes with --network: the other ways bring their weights along")
     n_classes = len(args.labels or ()) if not args.columns else max(args.columns) + 1
     source = WAYS[chosen[0]](args, n_classes, len(args.leads or LEADS))
     labels = args.labels or source.said.get("labels")
@@ -324,7 +342,8 @@ def measure(
     args: argparse.Namespace, folder: Path, network: nn.Module, data: Dataset
 ) -> list[Path]:
     """Test the network on --folds, say its AUC per class; the paths written."""
-    info = replace(network.info, folds={**network.info.folds, "test": sorted(args.folds)})
+    folds = {**network.info.folds, "test": sorted(args.folds)}
+    info = replace(network.info, folds=folds, seed=args.seed)
     test = data.rows(data.labelled & np.isin(data.fold, args.folds))
     if not len(test):
         print(f"not measured: no labelled record in fold {' '.join(map(str, args.folds))}")
@@ -343,8 +362,10 @@ def measure(
         for name, area in areas.items()
         if name not in metrics["windows"]["classes_left_out"]
     ]
-    folds = " ".join(map(str, sorted(args.folds)))
-    print(f"AUC on {len(test)} records of fold {folds}: {', '.join(shown) or 'no class in common'}")
+    tested = " ".join(map(str, folds["test"]))
+    print(
+        f"AUC on {len(test)} records of fold {tested}: {', '.join(shown) or 'no class in common'}"
+    )
     if left := left_out(test, "test"):
         print(left)
     return written

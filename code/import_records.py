@@ -68,6 +68,18 @@ def get_args_parser() -> StageParser:
     _source_options(parser)
     _signal_options(parser)
     _length_options(parser)
+    parser.without_effect(
+        "with --label_annotations",
+        lambda args: args.label_annotations,
+        "label_columns",
+        "the annotations hold the labels",
+    )
+    parser.without_effect(
+        "with --records FILE",
+        lambda args: os.path.isfile(args.records),
+        "match",
+        "it chooses files of a folder",
+    )
     return parser
 
 

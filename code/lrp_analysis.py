@@ -38,6 +38,7 @@ from attribution.plan import (
     choose_targets,
     cost,
     method_options,
+    name_idle_options,
     occlusion_regions,
     own_dataset,
     own_targets,
@@ -154,6 +155,7 @@ def get_args_parser() -> StageParser:
     _method_options(parser)
     _output_options(parser)
     _own_record_options(parser)
+    name_idle_options(parser)
     return parser
 
 
@@ -315,12 +317,6 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
         x = next(model.parameters()).new_zeros(1, len(model.info.leads), model.info.crop)
         layer = layer_in_words(model, x, model.info.sampling_rate, args.layer)
         print_once(f"{', '.join(reads_a_layer)}: read from {layer}")
-    if args.record and args.ecg_ids:
-        raise UserError(
-            "--record and --ecg_ids exclude each other: a record of your own has no ecg_id"
-        )
-    if args.seeds is not None and not args.record:
-        raise UserError("--seeds compares the answers to a record of one's own: --record is needed")
     if args.record and args.baseline == "normal_beat":
         raise UserError(
             "--baseline normal_beat needs a data set of normal records, --record has none: use "

@@ -49,6 +49,9 @@ def get_args_parser() -> StageParser:
         help="write gallery.md with one small picture of each kind of figure into this folder "
         "instead of a report (default: none)",
     )
+    parser.without_effect(
+        "with --verify", lambda args: args.verify, "gallery", "nothing is written then"
+    )
     return parser
 
 

@@ -63,6 +63,13 @@ from utils import (
     stage_parser,
 )
 
+# what chooses, fits, tests and draws new CAVs: nothing to stored ones
+OF_NEW_CAVS = (
+    "concepts layers relative match min_positives cav pool coordinates window n_runs n_null "
+    "test_runs control seeds max_memory seed dpi"
+)
+STORED = "stored CAVs are scored as they are, on activations as they were made from"
+
 
 def get_args_parser() -> StageParser:
     """Options of this stage."""
@@ -85,6 +92,13 @@ def get_args_parser() -> StageParser:
     _cav_options(parser)
     _repeat_options(parser)
     _run_options(parser)
+    parser.without_effect("with --apply", lambda args: args.apply, OF_NEW_CAVS, STORED)
+    parser.without_effect(
+        "without --control",
+        lambda args: not args.control,
+        "seeds",
+        "other seeds are held against control networks: add --control 20",
+    )
     return parser
 
 
@@ -209,28 +223,12 @@ def check(args: argparse.Namespace, model: nn.Module) -> None:
     check_names("matching", args.match, MATCHES)
     if args.layers:
         args.layers = check_names("layer", own_names(model, args.layers), layer_names(model))
-    if args.seeds and not args.control:
-        raise UserError("--seeds are held against control networks: add --control 20")
     if args.seeds:
         check_seeds(args.model_path, args.seeds)
     if args.control:
         from utils import check_controls, graph_of
 
         check_controls(model.info, graph_of(model))
-
-
-def refuse_training_options(args: argparse.Namespace) -> None:
-    """UserError for options that choose CAVs: --apply takes those that are stored."""
-    given = [
-        f"--{name}"
-        for name in ("concepts", "layers", "relative", "match", "control")
-        if getattr(args, name)
-    ]
-    if given:
-        raise UserError(
-            f"{', '.join(given)}: --apply scores the stored CAVs as they are; leave this out, or "
-            "leave out --apply"
-        )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -245,7 +243,6 @@ def main(args: argparse.Namespace) -> None:
         if not args.apply:
             study.answer(args, model, data, place, ask(args, model, data))
             return
-        refuse_training_options(args)
         if is_main():
             study.apply(args, model, data, place)
 

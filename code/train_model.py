@@ -30,6 +30,10 @@ from networks.training import AMP_TYPES, SCHEDULES
 
 # the last bits of the weights depend on their number: the same on every machine
 THREADS = 2
+OF_TRAINING = (
+    "epochs batch_size lr weight_decay schedule patience amp finetune freeze seed train_folds "
+    "val_folds allow_patient_overlap"
+)
 
 
 def get_args_parser() -> StageParser:
@@ -72,6 +76,21 @@ def get_args_parser() -> StageParser:
     _data_options(parser)
     _recipe_options(parser)
     _test_options(parser)
+    parser.without_effect(
+        "with --test_only", lambda args: args.test_only, OF_TRAINING, "nothing is trained"
+    )
+    parser.without_effect(
+        "without --test_only",
+        lambda args: not args.test_only,
+        "model_path",
+        "a new network is trained; to start from a model's weights use --finetune",
+    )
+    parser.without_effect(
+        "without --finetune",
+        lambda args: not args.finetune,
+        "freeze",
+        "it trains the last layer of an earlier model: name it with --finetune",
+    )
     return parser
 
 

@@ -99,7 +99,7 @@ def test_beats_are_found_in_any_one_lead(lead):
 STAGES = {
     "train_model.py": ("--epochs", 1, "--n_bootstrap", 20, "--modelname", "lenet"),
     "tcav_analysis.py": ("--n_runs", 3, "--n_null", 100, "--min_positives", 5),
-    "lrp_analysis.py": ("--n_samples", 2, "--max_figures", 1, "--methods", "saliency", "lrp"),
+    "lrp_analysis.py": ("--max_figures", 1, "--methods", "saliency", "lrp"),
     "glocal_analysis.py": ("--n_samples", 4, "--n_bootstrap", 50, "--n_permutations", 200),
     "counterfactuals.py": ("--n_samples", 2, "--max_figures", 1),
     "sanity_checks.py": ("--n_samples", 3, "--n_few", 2, "--methods", "saliency", "lrp"),

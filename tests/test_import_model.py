@@ -112,7 +112,6 @@ def test_an_onnx_file_says_itself_what_it_takes(place, onnx_file):
         (("--onnx", "{onnx}", "--sampling_rate", 100, "--seconds", 3), "the network takes 100"),
         (("--onnx", "{onnx}", "--sampling_rate", 100, "--leads", "I", "II"), "no axis of 2 leads"),
         (("--onnx", "{onnx}", "--sampling_rate", 100, "--labels", "A"), "there are 1 labels"),
-        (("--onnx", "{onnx}", "--weights", "w.pt", "--sampling_rate", 100), "goes with --network"),
         (("--network", "{code}:make", "--sampling_rate", 100), "--labels is needed"),
     ],
 )  # fmt: skip

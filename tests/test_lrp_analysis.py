@@ -844,7 +844,6 @@ def test_broken_own_records_are_refused(own, run_path, tmp_path, change, pattern
         (("--ecg_ids", "999999"), "no record with ecg_id 999999"),
         (("--record", "nowhere/mine"), r"mine\.hea does not exist"),
         (("--record", "tests"), r"tests is a folder: name one recording in it"),
-        (("--record", "x.csv", "--ecg_ids", "1"), "exclude each other"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_written(

@@ -105,7 +105,8 @@ def test_every_stage_command_is_understood(command):
     for script, *words in calls:
         assert (ROOT / script).is_file()
         name = re.fullmatch(r"code/(\w+)\.py", script)[1]
-        importlib.import_module(name).get_args_parser().parse_args(words)
+        parser = importlib.import_module(name).get_args_parser()
+        parser.refuse_idle(parser.parse_args(words))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -407,7 +407,10 @@ def test_class_records_of_training_folds_are_taken_where_asked_for_and_said(
         (["--modeltype", "resnet"], "--modelname resnet contradicts the checkpoint"),
         (["--pool", "none", "--coordinates", "white"], "--coordinates white needs at most 1024"),
         (["--max_memory", "0.00001"], "alone needs"),
-        (["--seeds", "nowhere.ckpt"], "--seeds are held against control networks: add --control"),
+        (
+            ["--seeds", "nowhere.ckpt"],
+            "other seeds are held against control networks: add --control",
+        ),
         (["--control", "2", "--seeds", "nowhere.ckpt"], "nowhere.ckpt does not exist"),
     ],
 )

@@ -14,8 +14,15 @@ import torch
 from torch import nn
 
 import ecg
-from attribution.methods import explain, get_method, options_taken, split_name
-from attribution.selection import STRATEGIES, predicted_positive, select, select_pathology
+from attribution.methods import check_methods, explain, get_method, options_taken, split_name
+from attribution.selection import (
+    STRATEGIES,
+    predicted_positive,
+    refuse_more_than_one,
+    select,
+    select_pathology,
+)
+from common.cli import StageParser
 from common.files import UserError
 from common.labels import is_regression
 from ecg.beats import find_beats, mean_beats, window_offsets
@@ -99,6 +106,60 @@ def method_options(args: argparse.Namespace, method: str) -> dict:
         max_steps=max(args.steps, args.max_steps),
         wanted_error=args.wanted_error,
         max_permutations=args.max_permutations,
+    )
+
+
+# options of --methods -> the argument of a method that each becomes
+OF_METHODS = {
+    "layer": "layer",
+    "steps max_steps": "steps",
+    "baseline": "baseline",
+    "occlude": "regions",
+    "wanted_error": "wanted_error",
+    "max_permutations": "max_permutations",
+}
+
+
+def name_idle_options(parser: StageParser) -> None:
+    """Options that do nothing with a record of one's own, without one, or with the methods that are
+    asked for.
+    """
+    parser.without_effect(
+        "with --record",
+        lambda args: args.record,
+        "strategy n_samples folds limit ecg_ids",
+        "this one record is explained",
+    )
+    parser.without_effect(
+        "without --record",
+        lambda args: not args.record,
+        "record_rate record_start unit lead_names seeds",
+        "a data set has its own",
+    )
+    parser.without_effect(
+        "with --ecg_ids", lambda args: args.ecg_ids, "strategy n_samples folds", "the ids choose"
+    )
+    refuse_more_than_one(parser)
+    for names, option in OF_METHODS.items():
+        parser.without_effect(
+            "with these --methods",
+            lambda args, option=option: (
+                not any(options_taken(one, **{option: None}) for one in check_methods(args.methods))
+            ),
+            names,
+            "none of them takes it",
+        )
+    parser.without_effect(
+        "without lrp among --methods",
+        lambda args: not any(one.partition(":")[0] == "lrp" for one in args.methods),
+        "open_ledger preset",
+        "LRP alone has it",
+    )
+    parser.without_effect(
+        "with --max_figures 0",
+        lambda args: not args.max_figures,
+        "compare absolute layout dpi",
+        "nothing is drawn",
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.cli import StageParser
 from common.files import UserError
 from networks.checkpoints import ModelInfo
 from networks.metrics import sigmoid
@@ -54,6 +55,16 @@ STRATEGIES = {
 def strategies_in_words() -> str:
     """The strategies there are, for help texts."""
     return "; ".join(f"{name}: {strategy.description}" for name, strategy in STRATEGIES.items())
+
+
+def refuse_more_than_one(parser: StageParser) -> None:
+    """Have a stage say that --n_samples cannot widen a strategy of one record a class."""
+    parser.without_effect(
+        "with --strategy single_best",
+        lambda args: STRATEGIES[args.strategy].limit == 1,
+        "n_samples",
+        "one record of each; --strategy best_n takes more",
+    )
 
 
 def predicted_positive(

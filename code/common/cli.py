@@ -14,7 +14,6 @@ A stage asks for shared options (common.options) by name, adds its own, and hand
 import argparse
 import contextlib
 import difflib
-import functools
 import io
 import os
 import re
@@ -34,6 +33,7 @@ from common.options import (
     OLDER_SPELLINGS,
     PLACES,
     SHARED_OPTIONS,
+    Idle,
     path_item,
 )
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:  # imported where it is needed: --help and errors answer witho
 
 
 MOST_SHOWN = 3  # files that a stage's last lines name
-IN_A_LOG = 30.0  # seconds between two states of a progress bar that is no terminal's
 LISTED = {int: "whole numbers, as in 1 2 3", float: "numbers, as in 0.1 0.5"}
 
 
@@ -102,6 +101,30 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 class StageParser(argparse.ArgumentParser):
     """argparse with list options as the README types them and one-line errors."""
 
+    def __init__(self, *args: object, **keywords: object):
+        super().__init__(*args, **keywords)
+        self._idle: list[Idle] = []
+        self._given: list[str] = []  # spellings of the options of the last command line
+
+    def without_effect(
+        self, mode: str, holds: Callable[[argparse.Namespace], object], names: str, why: str
+    ) -> None:
+        """Options (their names in one text) that do nothing in a mode; see common.options.Idle."""
+        self._idle.append(Idle(mode, holds, frozenset(names.split()), why))
+
+    def refuse_idle(self, args: argparse.Namespace) -> None:
+        """UserError where options were given that change nothing of what is asked."""
+        for idle in self._idle:
+            given = [word for word in self._given if self._dest(word) in idle.names]
+            if given and idle.holds(args):
+                raise UserError(
+                    f"{', '.join(given)} would change nothing {idle.mode} ({idle.why}): leave "
+                    f"{'it' if len(given) == 1 else 'them'} out"
+                )
+
+    def _dest(self, word):
+        return self._option_string_actions[word].dest
+
     def add_list_argument(
         self,
         *names: str,
@@ -146,13 +169,11 @@ class StageParser(argparse.ArgumentParser):
         if args and _is_open_list(args[-1]):
             self.error(f"a list is not closed by ]: {args[-1]}")
         parsed, rest = super().parse_known_args(args, namespace)
-        parsed.bare = not self._settings_in(args)
+        options = dict.fromkeys(word.partition("=")[0] for word in args if word.startswith("--"))
+        self._given = [word for word in options if word in self._option_string_actions]
+        # no option among them says how to compute: all say where, and on what
+        parsed.bare = not options.keys() - PLACES
         return parsed, rest
-
-    def _settings_in(self, words):
-        """Options among the words that say how to compute, not where and on what."""
-        options = {word.partition("=")[0] for word in words if word.startswith("--")}
-        return options - PLACES
 
     def _spelled_as_now(self, word):
         """An older spelling of one of this stage's options as the present one."""
@@ -209,6 +230,9 @@ def stage_parser(doc: str, *shared: str, **changes: dict) -> StageParser:
     own = FROM_THE_MODEL if "model_path" in shared else {}
     for name in shared:
         parser.add_shared(name, **{**own.get(name, {}), **changes.get(name, {})})
+    parser.without_effect(
+        "with --device", lambda args: args.device, "gpu", "--device says what computes"
+    )
     return parser
 
 
@@ -322,9 +346,9 @@ def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None
     warnings.showwarning = lambda message, *_, **__: print(
         f"warning: {message}", file=sys.stderr
     )  # as all that is said here
-    _seldom_in_a_log()
     try:
         _check_names_of_files(args)
+        parser.refuse_idle(args)
         main(args)
         sys.stdout.flush()
     except UserError as error:
@@ -341,13 +365,6 @@ def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None
         sys.exit(_complain(fault, 2))
     except KeyboardInterrupt:
         sys.exit(_complain("interrupted: the same command goes on from here", 130))
-
-
-def _seldom_in_a_log():
-    """A progress bar that is written to a file is drawn twice a minute, not ten times a second."""
-    bars = sys.modules.get("tqdm")  # a stage that shows progress has it by now
-    if bars is not None and not sys.stderr.isatty():
-        bars.tqdm.__init__ = functools.partialmethod(bars.tqdm.__init__, mininterval=IN_A_LOG)
 
 
 def _check_names_of_files(args):

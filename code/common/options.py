@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import chain
 
 from common.labels import TASKS, WINDOWS
@@ -75,6 +76,25 @@ fraction = number_up_to(1, zero=True)
 def path_item(text: str) -> str:
     """An item of a list of paths, which may hold blanks, commas and brackets."""
     return os.path.normpath(text)
+
+
+# ---------------------------------------------------------------- options without effect
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Options that change nothing in a mode of a stage: whoever gives them is told.
+
+    mode   in words: "with --apply"
+    holds  (options) -> whether that is the mode
+    names  the options, without --
+    why    what decides in their place
+    """
+
+    mode: str
+    holds: Callable[[argparse.Namespace], object]
+    names: frozenset[str]
+    why: str
 
 
 # ---------------------------------------------------------------- tables

@@ -128,14 +128,6 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     for option in ("lr", "n_bootstrap"):
         if not getattr(args, option) >= 0:
             raise UserError(f"--{option} is {getattr(args, option)}: it cannot be negative")
-    if args.freeze and not args.finetune:
-        raise UserError(
-            "--freeze trains the last layer of an earlier model: name it with --finetune"
-        )
-    if args.model_path:
-        raise UserError(
-            "--model_path goes with --test_only; to start from a model's weights use --finetune"
-        )
     return Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe)})
 
 

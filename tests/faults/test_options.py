@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import importlib
 import os
 import subprocess
 import sys
@@ -10,11 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+import counterfactuals
 import discovery
 import glocal_analysis
+import import_model
+import import_records
+import lrp_analysis
 import preprocessing
+import report
 import sanity_checks
 import simulate_ptbxl
+import tcav_analysis
 import train_model
 from common import faults
 from common.cli import run, select_device, stage_parser
@@ -56,6 +63,77 @@ def test_values_out_of_range_are_one_line(stage, words, said, capsys):
     assert said in error
     assert error.count("\n") == 1
     assert len(error) < 300
+
+
+# stage, words, of these the options that would change nothing, and a word of why
+IDLE = [
+    (
+        tcav_analysis,
+        "--apply c.npz --window centre_crop --cav logistic",
+        "--window, --cav",
+        "stored",
+    ),
+    (tcav_analysis, "--apply c.npz --layers conv1 --control 20", "--layers, --control", "stored"),
+    (tcav_analysis, "--apply=c.npz --seed=0 --pathologies LVH", "--seed", "stored"),
+    (tcav_analysis, "--seeds a", "--seeds", "add --control 20"),
+    (train_model, "--test_only --epochs 3 --lr 1e-3", "--epochs, --lr", "nothing is trained"),
+    (train_model, "--model_path a", "--model_path", "use --finetune"),
+    (train_model, "--freeze", "--freeze", "name it with --finetune"),
+    (train_model, "--gpu --device cpu", "--gpu", "--device says"),
+    (lrp_analysis, "--record a --ecg_ids 3 --folds 9", "--ecg_ids, --folds", "one record"),
+    (lrp_analysis, "--record_rate 500 --seeds a", "--record_rate, --seeds", "a data set has"),
+    (lrp_analysis, "--signal_rate 500", "--record_rate", "a data set has"),
+    (lrp_analysis, "--n_samples 5", "--n_samples", "--strategy best_n takes more"),
+    (lrp_analysis, "--ecg_ids 3 --strategy all", "--strategy", "the ids choose"),
+    (lrp_analysis, "--methods saliency --layer a", "--layer", "none of them"),
+    (
+        lrp_analysis,
+        "--methods lrp ig --baseline normal_beat --occlude windows",
+        "--occlude",
+        "none",
+    ),
+    (lrp_analysis, "--methods saliency --open_ledger", "--open_ledger", "LRP alone"),
+    (lrp_analysis, "--max_figures 0 --compare", "--compare", "nothing is drawn"),
+    (
+        glocal_analysis,
+        "--cross_fit a b --folds 9 --control 2",
+        "--folds, --control",
+        "each test fold",
+    ),
+    (glocal_analysis, "--strategy single_best --n_samples 9", "--n_samples", "best_n"),
+    (sanity_checks, "--checks axioms --seeds a", "--seeds", "of the check seeds"),
+    (sanity_checks, "--checks localisation --strict", "--strict", "of the check axioms"),
+    (counterfactuals, "--ecg_ids 3 --folds 9", "--folds", "the ids choose"),
+    (counterfactuals, "--max_figures 0 --layout column", "--layout", "no record is drawn"),
+    (report, "--verify --gallery a", "--gallery", "nothing is written"),
+    (import_records, f"--records {__file__} --output_path a --match J*", "--match", "of a folder"),
+    (
+        import_records,
+        "--records a --output_path b --label_annotations atr --label_columns AF",
+        "--label_columns",
+        "annotations hold",
+    ),
+    (import_model, "--original a --unit uV --labels AF", "--unit, --labels", "are known"),
+    (import_model, "--onnx a --weights b", "--weights", "bring their weights"),
+    (import_model, "--onnx a --folds 9", "--folds", "not measured"),
+]
+
+
+@pytest.mark.parametrize(("stage", "words", "idle", "why"), IDLE)
+def test_options_that_would_change_nothing_are_refused(stage, words, idle, why):
+    error = attempt(stage.main, stage.get_args_parser(), words.split())[1]
+    assert error.startswith(f"error: {idle} would change nothing with")
+    assert why in error
+
+
+@pytest.mark.parametrize("stage", sorted(path.stem for path in (ROOT / "code").glob("*.py")))
+def test_what_would_change_nothing_names_options_that_there_are(stage):
+    if stage == "utils":
+        return
+    parser = importlib.import_module(stage).get_args_parser()
+    known = {action.dest for action in parser._actions}
+    for idle in parser._idle:
+        assert idle.names - {"gpu", "device"} <= known
 
 
 PATHS = ["my out/run", "a,b", "it's", "run[1", "run[2]", "R&D", "ä ö", "-x"[1:]]
