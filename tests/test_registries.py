@@ -54,7 +54,7 @@ METHODS["negated"] = Method(
     "the gradient the other way round",
 )
 """,
-    "sanity_checks.py": """
+    "sanity/checks.py": """
 
 def _size(subject, maps, _explain, _reference=None):
     import numpy as np
@@ -96,8 +96,6 @@ def house(tmp_path_factory):
         if name == "common/labels.py":  # other tables follow from this one: the entry joins it
             marker = "# task -> its label names, sorted"
             source = source.replace(marker, f"{entry.strip()}\n\n{marker}")
-        elif "\nif __name__" in source:
-            source = source.replace("\nif __name__", f"{entry}\n\nif __name__")
         else:
             source += entry
         path.write_text(source, encoding="utf-8")

@@ -19,6 +19,7 @@ from networks.checkpoints import ModelInfo, load_checkpoint, load_model, save_ch
 from networks.models import get_model
 from records.dataset import load_table
 from sanity import figures as sanity_figures
+from sanity.checks import CHECKS, checks_of
 from sanity.subject import COLUMNS
 
 METHODS_USED = ["saliency", "lrp", "random"]
@@ -279,8 +280,8 @@ def test_a_set_without_planted_causes_leaves_localisation_out(
     trained, cohort, tmp_path, monkeypatch, capsys
 ):
     args = sanity_checks.get_args_parser().parse_args(arguments(tmp_path, trained, tmp_path))
-    checks, planted = sanity_checks.checks_of(args, tmp_path)
-    assert set(sanity_checks.CHECKS) - set(checks) == {
+    checks, planted = checks_of(args, tmp_path)
+    assert set(CHECKS) - set(checks) == {
         "amplitude",
         "counterfactual",
         "seeds",

@@ -107,11 +107,6 @@ def get_preset(preset: str | Preset) -> Preset:
     return LRP_PRESETS[preset]
 
 
-def plan_for(model: nn.Module, x: Tensor, preset: str | Preset) -> Plan:
-    """How relevance will pass a network; UserError names an operation that no rule is known for."""
-    return plan_of(capture(model, x), get_preset(preset), x)
-
-
 def needs_rules(model: nn.Module, x: Tensor, preset: str | None) -> None:
     """UserError where the network has an operation that LRP has no rule for, or mixes records."""
     lrp(model, x, torch.zeros(len(x), dtype=torch.long, device=x.device), preset or "epsilon_plus")

@@ -14,6 +14,7 @@ A stage asks for shared options (common.options) by name, adds its own, and hand
 import argparse
 import contextlib
 import difflib
+import functools
 import io
 import os
 import re
@@ -42,6 +43,7 @@ if TYPE_CHECKING:  # imported where it is needed: --help and errors answer witho
 
 
 MOST_SHOWN = 3  # files that a stage's last lines name
+IN_A_LOG = 30.0  # seconds between two states of a progress bar that is no terminal's
 LISTED = {int: "whole numbers, as in 1 2 3", float: "numbers, as in 0.1 0.5"}
 
 
@@ -346,6 +348,7 @@ def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None
     warnings.showwarning = lambda message, *_, **__: print(
         f"warning: {message}", file=sys.stderr
     )  # as all that is said here
+    _seldom_in_a_log()
     try:
         _check_names_of_files(args)
         parser.refuse_idle(args)
@@ -365,6 +368,13 @@ def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None
         sys.exit(_complain(fault, 2))
     except KeyboardInterrupt:
         sys.exit(_complain("interrupted: the same command goes on from here", 130))
+
+
+def _seldom_in_a_log():
+    """A progress bar that is written to a file is drawn twice a minute, not ten times a second."""
+    bars = sys.modules.get("tqdm")  # a stage that shows progress has it by now
+    if bars is not None and not sys.stderr.isatty():
+        bars.tqdm.__init__ = functools.partialmethod(bars.tqdm.__init__, mininterval=IN_A_LOG)
 
 
 def _check_names_of_files(args):

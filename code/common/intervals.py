@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from common.stats import LEVEL, patient_weights
+from common.stats import LEVEL, patient_weights, wilson_interval
 
 TAIL = (1 - LEVEL) / 2  # what lies beyond it on either side
 MIN_PATIENTS = 5  # fewer have no interval: NaN, NaN
@@ -75,7 +75,7 @@ def auc_interval(
     floor = _hanley_mcneil(area, n_with, n_without)
     variance = max(between, floor)
     effective = area * (1 - area) / variance if variance > 1e-15 else fewest
-    return _wilson(area, effective, fewest - 1)
+    return wilson_interval(area, effective, _t(fewest - 1))
 
 
 def macro_auc_interval(
@@ -110,7 +110,7 @@ def macro_auc_interval(
     freedom = weight.sum() ** 2 / (weight**2 / freedom).sum()
     area, variance = float(areas.mean()), max(between, floors.sum() / len(known) ** 2)
     effective = area * (1 - area) / variance if variance > 1e-15 else n
-    return _wilson(area, effective, freedom)
+    return wilson_interval(area, effective, _t(freedom))
 
 
 def _placements(scores, positive):
@@ -151,16 +151,6 @@ def _hanley_mcneil(area, n_with, n_without):
     spread += (n_with - 1) * (two_positives - area**2)
     spread += (n_without - 1) * (two_negatives - area**2)
     return spread / (n_with * n_without)
-
-
-def _wilson(share, trials, freedom):
-    """Wilson's interval of a share with t instead of z."""
-    quantile = _t(freedom)
-    denominator = 1 + quantile**2 / trials
-    centre = (share + quantile**2 / (2 * trials)) / denominator
-    inner = share * (1 - share) / trials + quantile**2 / (4 * trials**2)
-    half = quantile * np.sqrt(inner) / denominator
-    return float(max(centre - half, 0)), float(min(centre + half, 1))
 
 
 # ---------------------------------------------------------------- means
@@ -207,7 +197,7 @@ def _binary_interval(hits, trials):
     once = np.ones((1, len(hits)))
     share, error = (float(part[0, 0]) for part in _ratio(hits[:, None], trials[:, None], once))
     effective = share * (1 - share) / error**2 if error > 1e-9 else n
-    return _wilson(share, min(effective, n), n - 1)
+    return wilson_interval(share, min(effective, n), _t(n - 1))
 
 
 def mean_with_interval(
@@ -299,7 +289,7 @@ def share_interval(value: float, resampled: np.ndarray, n_patients: int) -> tupl
         return NOTHING
     variance = max(float(resampled.var()), value * (1 - value) / n_patients, 1e-12)
     effective = value * (1 - value) / variance if value * (1 - value) > 1e-12 else n_patients
-    return _wilson(value, effective, n_patients - 1)
+    return wilson_interval(value, effective, _t(n_patients - 1))
 
 
 def difference_interval(

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 LEVEL = 0.95  # of every interval
+NORMAL = float(ndtri((1 + LEVEL) / 2))  # where a normal distribution's interval ends
 STABLE = 0.8  # share of the moved boundaries from which on a cell's place counts as stable
 
 
@@ -37,17 +38,17 @@ def mean_of_known(values: ArrayLike) -> np.ndarray:
     )
 
 
-def wilson_interval(successes: ArrayLike, trials: ArrayLike) -> tuple:
-    """Wilson score interval of a proportion (Wilson, JASA 22 (1927) 209); NaN for no trials."""
-    successes, trials = np.asarray(successes, dtype=float), np.asarray(trials, dtype=float)
-    z = ndtri((1 + LEVEL) / 2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = successes / trials
-        centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-        half = (
-            z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-        )
-    return centre - half, centre + half
+def wilson_interval(share: float, trials: float, quantile: float = NORMAL) -> tuple[float, float]:
+    """Wilson score interval of a share (Wilson, JASA 22 (1927) 209), within 0 and 1; NaN of NaN.
+
+    `trials` need not be a whole number; `quantile` may be Student's, where their number is an
+    estimate itself.
+    """
+    denominator = 1 + quantile**2 / trials
+    centre = (share + quantile**2 / (2 * trials)) / denominator
+    inner = share * (1 - share) / trials + quantile**2 / (4 * trials**2)
+    half = quantile * np.sqrt(inner) / denominator
+    return float(max(centre - half, 0)), float(min(centre + half, 1))
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:

@@ -149,6 +149,11 @@ def method_in_words(name: str) -> str:
     return f"{words} ({preset})" if preset else words
 
 
+def representation_in_words(name: str) -> str:
+    """`segments` -> relevance of lead and segment; of one that is not known its own words."""
+    return REPRESENTATIONS.get(name, name.replace("_", " "))
+
+
 def probability_in_words(probability: float, digits: int = 2) -> str:
     """0.93; what would be rounded to 0 or 1 is written < 0.01 or > 0.99, since nothing is
     certain.

@@ -1,14 +1,15 @@
 """How good a model is: AUC, average precision, F-max, calibration, thresholds, R2 and MAE, with
 intervals over patients.
 
-Every metric is a function of (scores, labels, weights): `weights` (R, N) says how often each record
-counts in each of R resamples, and the result has one value per resample. The estimate itself is the
-row of ones.
+Metrics whose interval comes from resamples are functions of (scores, labels, weights): `weights`
+(R, N) says how often each record counts in each of R resamples, and the result has one value per
+resample. The estimate itself is the row of ones.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import rankdata
 
 from common.intervals import (
     NOTHING,
@@ -38,84 +39,46 @@ def evaluable(labels: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- ranking metrics
 
 
-def ranking(
-    scores: np.ndarray, positive: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Area under the ROC curve and average precision per resample: two arrays (R,).
+def roc_auc(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve along the last axis: how often a positive scores higher than a
+    negative, ties half (by ranks: Hanley & McNeil, Radiology 143 (1982) 29).
 
-    scores, positive (N,); weights (R, N). Ties count half in the AUC; a resample without a positive
-    or a negative is NaN. Each positive is compared with every record at once, for all resamples in
-    one matrix product: few are positive.
+    scores, positive (..., N) -> (...); NaN without a positive or without a negative.
     """
     positive = positive.astype(bool)
-    found, rest = np.flatnonzero(positive), np.flatnonzero(~positive)
-    w_found, w_rest = weights[:, found], weights[:, rest]
-    outranked, precision = np.zeros(len(weights)), np.zeros(len(weights))
-    step = max(1, CHUNK // len(scores))
-    for first in range(0, len(found), step):
-        part = slice(first, first + step)
-        own = scores[found[part], None]
-        # weight of the records that rank at least as high as each positive, and of negatives that
-        # rank the same: (R, P)
-        hits, wrong, level = (
-            w @ compared.T.astype(w.dtype)
-            for w, compared in (
-                (w_found, scores[found] >= own),
-                (w_rest, scores[rest] >= own),
-                (w_rest, scores[rest] == own),
-            )
-        )
-        total = w_rest.sum(axis=1, keepdims=True, dtype=np.float64)
-        outranked += np.einsum("rp,rp->r", w_found[:, part], total - wrong + 0.5 * level)
-        share = hits.astype(np.float64) / np.maximum(hits + wrong, 1e-30)
-        precision += np.einsum("rp,rp->r", w_found[:, part], share)
-    n_found, n_rest = (w.sum(axis=1, dtype=np.float64) for w in (w_found, w_rest))
+    ranks = rankdata(scores, axis=-1)
+    n_with = positive.sum(axis=-1)
+    n_without = positive.shape[-1] - n_with
+    above = (ranks * positive).sum(axis=-1) - n_with * (n_with + 1) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        return outranked / (n_found * n_rest), precision / n_found
-
-
-def micro_auc(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUC over all (record, class) entries together, per resample (R,). scores, labels (N, C);
-    weights (R, N).
-
-    The entries of a record come and go together, so that each resample is a quadratic form in its
-    weights: entry (i, j) of the matrix says how often a positive of record i outranks a negative of
-    record j.
-    """
-    labels = labels.astype(bool)
-    order = np.argsort(scores[labels], kind="stable")
-    positives, owner = scores[labels][order], np.nonzero(labels)[0][order]
-    above = np.zeros(len(weights))
-    step = max(1, CHUNK // len(labels))
-    for first in range(0, len(labels), step):
-        part = range(first, min(first + step, len(labels)))
-        wins = np.empty((len(labels), len(part)), dtype=np.result_type(weights, np.float32))
-        for column, record in enumerate(part):
-            negatives = scores[record][~labels[record]]
-            # the positives from `right` on outrank a negative, those from `left` on are at least
-            # level with it
-            outranked = sum(
-                np.bincount(
-                    np.searchsorted(positives, negatives, side), minlength=len(positives) + 1
-                )
-                for side in ("left", "right")
-            )
-            wins[:, column] = np.bincount(owner, np.cumsum(outranked)[:-1] / 2, len(labels))
-        above += np.einsum("rn,rn->r", weights @ wins, weights[:, part], dtype=np.float64)
-    n_found, n_rest = (weights.astype(np.float64) @ mask.sum(axis=1) for mask in (labels, ~labels))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return above / (n_found * n_rest)
+        return above / (n_with * n_without)
 
 
 def macro_auc(scores: np.ndarray, labels: np.ndarray) -> float:
     """Mean AUC over the classes with a positive and a negative; NaN if there is none.
     (N, C) each.
     """
-    once = np.ones((1, len(labels)))
-    areas = [
-        ranking(scores[:, c], labels[:, c], once)[0][0] for c in np.flatnonzero(evaluable(labels))
-    ]
-    return float(np.mean(areas)) if areas else float("nan")
+    areas = roc_auc(scores.T, labels.T)[evaluable(labels)]
+    return float(areas.mean()) if len(areas) else float("nan")
+
+
+def average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Average precision per resample (R,); NaN for one without a positive.
+
+    scores, positive (N,); weights (R, N). Each positive is compared with every record at once, for
+    all resamples in one matrix product: few are positive.
+    """
+    found = np.flatnonzero(positive)
+    w_found, precision = weights[:, found], np.zeros(len(weights))
+    step = max(1, CHUNK // len(scores))
+    for first in range(0, len(found), step):
+        part = slice(first, first + step)
+        called = (scores >= scores[found[part], None]).T.astype(weights.dtype)  # (N, P)
+        hits = (w_found @ called[found]).astype(np.float64)
+        share = hits / np.maximum(weights @ called, 1e-30)
+        precision += np.einsum("rp,rp->r", w_found[:, part], share)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return precision / w_found.sum(axis=1, dtype=np.float64)
 
 
 def fmax(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -231,10 +194,10 @@ def classification_metrics(
     labels = labels.astype(bool)
     weights = _weights(patients, n_resamples, seed)
     probabilities = sigmoid(logits)
-    areas, precisions = (np.full((len(names), len(weights)), np.nan) for _ in range(2))
-    for c in np.flatnonzero(evaluable(labels)):
-        areas[c], precisions[c] = ranking(logits[:, c], labels[:, c], weights)
     n, n_positive, known = len(labels), labels.sum(axis=0), evaluable(labels)
+    areas, precisions = roc_auc(logits.T, labels.T), np.full((len(names), len(weights)), np.nan)
+    for c in np.flatnonzero(known):
+        precisions[c] = average_precision(logits[:, c], labels[:, c], weights)
     found = [effective_patients(patients[positive]) for positive in labels.T]  # with a class
 
     def per_class(values, intervals):
@@ -255,21 +218,20 @@ def classification_metrics(
     squares = np.square(probabilities - labels)
     per_record = np.column_stack([squares, squares.mean(axis=1)])  # the classes, then their mean
     *brier_intervals, brier_interval = _mean_intervals(per_record, patients, n_resamples, seed)
-    of_each = (mean_of_known(areas), mean_of_known(precisions))
     return {
-        **_averages(logits, labels, patients, weights, of_each),
+        **_averages(logits, labels, patients, weights, mean_of_known(precisions)),
         "brier": _entry(squares.mean(), brier_interval, n),
         "calibration_error": calibration_error(probabilities, labels),
-        "per_class_auc": per_class(areas[:, 0], area_intervals),
+        "per_class_auc": per_class(areas, area_intervals),
         "per_class_average_precision": per_class(precisions[:, 0], precision_intervals),
         "per_class_brier": per_class(squares.mean(axis=0), brier_intervals),
         "classes_left_out": [name for name, scored in zip(names, known, strict=True) if not scored],
     }
 
 
-def _averages(logits, labels, patients, weights, of_each):
-    """What is said of all classes together; `of_each`: mean area and precision over the classes per
-    resample (a resample may lack a rare class: its average is over the classes it has).
+def _averages(logits, labels, patients, weights, precision):
+    """What is said of all classes together; `precision` (R,): mean over the classes per resample (a
+    resample may lack a rare class: its average is over the classes it has).
     """
     known, n = evaluable(labels), len(labels)
     counts = {"n_positive": int(labels.sum()), "n_classes": int(known.sum())}
@@ -279,12 +241,12 @@ def _averages(logits, labels, patients, weights, of_each):
     if len(weights) > 1:  # resamples were asked for
         intervals[0] = macro_auc_interval(logits, labels, patients)
         intervals[1] = auc_interval(logits.ravel(), labels.ravel(), owners)
-    micro = micro_auc(logits, labels, weights[:1])[0]
+    micro = roc_auc(logits.ravel(), labels.ravel())
     best = fmax(sigmoid(logits), labels, weights.astype(np.float64))
     return {
-        "macro_auc": _entry(of_each[0][0], intervals[0], n, **counts),
+        "macro_auc": _entry(macro_auc(logits, labels), intervals[0], n, **counts),
         "micro_auc": _entry(micro, intervals[1], n, **counts),
-        "macro_average_precision": _share(of_each[1], with_any, n, **counts),
+        "macro_average_precision": _share(precision, with_any, n, **counts),
         "fmax": _share(best, effective_patients(patients), n),
     }
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 from markupsafe import Markup
 
-from common.words import REPRESENTATIONS, method_in_words
+from common.words import method_in_words, representation_in_words
 from networks.checkpoints import IMPORTED
 from reporting.fragments import caption_of, columns_of, quality_lines
 from reporting.page import (
@@ -105,7 +105,7 @@ def discovery(run: Run) -> Iterator[Markup]:
         notes = found.get("note", pd.Series("", found.index)).astype(str)
         for row in found[notes.str.startswith("clusters follow")].itertuples():
             yield paragraph(
-                f"Described by {REPRESENTATIONS.get(row.representation, row.representation)}, the "
+                f"Described by {representation_in_words(row.representation)}, the "
                 "clusters follow the predicted class (adjusted mutual information "
                 f"{row.value:.2f}), so they may say no more than the prediction does.",
                 "warn",

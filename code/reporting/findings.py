@@ -12,7 +12,13 @@ import pandas as pd
 
 from common.labels import is_regression
 from common.stats import STABLE, holm
-from common.words import CONTROLS, REPRESENTATIONS, SEGMENTS, class_in_words, method_in_words
+from common.words import (
+    CONTROLS,
+    SEGMENTS,
+    class_in_words,
+    method_in_words,
+    representation_in_words,
+)
 from reporting.explanations import FEW_CLASS_RECORDS
 from reporting.fragments import Finding, interval, named
 from reporting.performance import beats_chance, how_well
@@ -346,7 +352,7 @@ def subgroups(run: Run) -> Iterator[Finding]:
         grouped = _significant(wide, "subgroups")
         n = int(found["n"].max())
         if grouped:
-            by = named([_described(name) for name in grouped])
+            by = named([representation_in_words(name) for name in grouped])
             text = f"{n} ECGs fall into more than one group when they are described by {by}."
         else:
             text = (
@@ -363,7 +369,7 @@ def _labels_said(wide, found, grouped):
     labelled = _significant(wide, "ari")
     if not labelled:
         return ""
-    by = named([_described(name) for name in labelled])
+    by = named([representation_in_words(name) for name in labelled])
     text = (
         f" Divided {'' if grouped else 'all the same '}by {by}, they fall into parts that agree "
         "with the diagnoses, which the division did not see"
@@ -375,7 +381,7 @@ def _labels_said(wide, found, grouped):
         return f"{text}."
     if held.isna().all():
         return f"{text} (networks that have learnt nothing were not compared: --control)."
-    beyond = [_described(name) for name in held.index[held < ALPHA]]
+    beyond = [representation_in_words(name) for name in held.index[held < ALPHA]]
     if beyond:
         return f"{text}; further than in networks that have learnt nothing: {named(beyond)}."
     return f"{text}, but are not shown to do so further than in networks that have learnt nothing."
@@ -386,16 +392,7 @@ def _significant(wide, metric):
     if ("p", metric) not in wide:
         return []
     p = wide["p", metric].dropna().sort_values()
-    kept = []
-    for place, (name, value) in enumerate(p.items()):
-        if value * (len(p) - place) >= ALPHA:
-            break
-        kept.append(str(name))
-    return kept
-
-
-def _described(name):
-    return REPRESENTATIONS.get(name, name.replace("_", " "))
+    return list(p.index[holm(p) < ALPHA])
 
 
 # ---------------------------------------------------------------- what would change the answer

@@ -16,7 +16,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from common.words import COLUMNS, MEANINGS, REPRESENTATIONS, method_in_words
+from common.words import COLUMNS, MEANINGS, method_in_words, representation_in_words
 
 ASSETS = Path(__file__).with_name("assets")
 _TEMPLATES = Environment(
@@ -120,7 +120,7 @@ def _explained(column, value):
     if column == "method":
         return method_in_words(text), text
     if column == "representation":
-        return REPRESENTATIONS.get(text, text), text
+        return representation_in_words(text), text
     return text, MEANINGS.get(text, "")
 
 

@@ -49,7 +49,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import scipy  # see rpeaks.py
 import torch
 
 from attribution.cam import Guided, value_and_gradient
@@ -60,6 +59,7 @@ from common.files import note_read, read_csv
 from common.labels import LEADS, labels_of_statement
 from common.stats import mean_of_known
 from ecg.segments import SEGMENTS
+from networks.metrics import roc_auc
 from records.dataset import PLANTED, centre_crop
 from sanity.amplitude import OWN_WAVE, window_masks
 from sanity.subject import Explain, Measured, Subject, target_logits
@@ -99,18 +99,6 @@ def relevance_mass(relevance: np.ndarray, mask: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (relevance * mask).sum(axis=1) / total
     return _defined(np.where(total > 0, share, mask_share(mask)), mask)
-
-
-def roc_auc(relevance: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(n,) probability that a sample on the mask has more relevance than one beside it (ties count
-    half).
-    """
-    ranks = scipy.stats.rankdata(relevance, axis=1)
-    inside = mask.sum(axis=1)
-    outside = mask.shape[1] - inside
-    with np.errstate(divide="ignore", invalid="ignore"):
-        auc = ((ranks * mask).sum(axis=1) - inside * (inside + 1) / 2) / (inside * outside)
-    return _defined(auc, mask)
 
 
 def top_k(relevance: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from attribution.methods import Explainer, get_method
@@ -24,6 +25,8 @@ from common.labels import slug
 from networks.distributed import dealt, rank, wait_for_all, world
 from networks.inference import quickest, read_samples
 from sanity.subject import Measured, Subject, target_logits
+
+Subjects = dict[str, list[Subject]]  # "model", "few" (of its records), "turned", "amplitude"
 
 PROBE = 4  # records that the estimate is timed on
 LONGEST_PROBE = 2.0  # s that timing one method may take
@@ -133,6 +136,32 @@ class Store:
             if filled
             else pd.DataFrame(columns=[*MEASURED, "method"])
         )
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a run computes with: `others` are networks of other seeds, `fits` tables of how well
+    the amplitude models fit, `explainers` "full" and "quick" by method, `planted` the folder of the
+    simulated cohort.
+    """
+
+    checks: dict[str, Check]
+    subjects: Subjects
+    others: list[nn.Module]
+    fits: list[pd.DataFrame]
+    explainers: dict[str, dict[str, Explainer]]
+    planted: Path | None
+    store: Store
+
+    @property
+    def parts(self) -> dict[str, Check]:
+        """The checks that are measured method by method."""
+        return {name: check for name, check in self.checks.items() if check.measure}
+
+    @property
+    def subject(self) -> Subject:
+        """The network under test with its records."""
+        return self.subjects["model"][0]
 
 
 Work = list[tuple[str, Subject, str]]  # (check, subject, method)

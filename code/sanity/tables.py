@@ -14,11 +14,9 @@ from networks.distributed import dealt, wait_for_all
 from networks.inference import predict
 from records.dataset import Dataset
 from sanity.agreement import glocal_agreement, measure_between_methods, measure_between_seeds
-from sanity.parts import Check, Store
+from sanity.parts import Job, Store
 from sanity.standings import best_table, standings
 from sanity.subject import COLUMNS, Subject, compare_to_best, summarise
-
-Subjects = dict[str, list[Subject]]  # "model", "few" (of its records), "amplitude"
 
 
 def fit_of(model: nn.Module, data: Dataset) -> pd.DataFrame:
@@ -55,67 +53,53 @@ def map_seeds(seeds: list[Subject], explainers: dict[str, Explainer], store: Sto
     wait_for_all()
 
 
-def seed_agreement(
-    subject: Subject,
-    seeds: list[Subject],
-    explainers: dict[str, dict[str, Explainer]],
-    store: Store,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def seed_agreement(job: Job, seeds: list[Subject]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Long table and glocal rows of every method over the model and its other seeds."""
     found, glocal = {}, []
     for name, explain in tqdm(
-        explainers["full"].items(), desc="seeds", unit=" methods", disable=None
+        job.explainers["full"].items(), desc="seeds", unit=" methods", disable=None
     ):
-        maps = [store.maps(one, explain, "full") for one in (subject, *seeds)]
-        found[name] = measure_between_seeds(subject, maps)
-        glocal.append(glocal_agreement(subject, maps, name))
+        maps = [job.store.maps(one, explain, "full") for one in (job.subject, *seeds)]
+        found[name] = measure_between_seeds(job.subject, maps)
+        glocal.append(glocal_agreement(job.subject, maps, name))
     return long_table(found), pd.concat(glocal, ignore_index=True)
 
 
-def layer_scores(subjects: Subjects, store: Store, planted: Path | None) -> pd.DataFrame:
+def layer_scores(job: Job) -> pd.DataFrame:
     """Long table of the Grad-CAM question on the amplitude models and on the planted causes."""
     from sanity.localisation import measure_layers, planted_reference, wave_truth
 
-    tables = [
-        long_table(measure_layers(subject, wave_truth(subject)))
-        for subject in subjects["amplitude"]
-    ]
-    if planted is not None:
-        subject = subjects["model"][0]
-        truth = store.reference(
-            "localisation", subject, lambda one: planted_reference(one, planted)
+    measured = [measure_layers(one, wave_truth(one)) for one in job.subjects["amplitude"]]
+    if job.planted is not None:
+        truth = job.store.reference(
+            "localisation", job.subject, lambda one: planted_reference(one, job.planted)
         )
-        tables.append(
-            long_table(measure_layers(subject, truth["mask"] & truth["passed"][:, None, None]))
-        )
-    return pd.concat(tables, ignore_index=True)
+        passed = truth["mask"] & truth["passed"][:, None, None]
+        measured.append(measure_layers(job.subject, passed))
+    return pd.concat(map(long_table, measured), ignore_index=True)
 
 
 def build(
-    records: pd.DataFrame | None,
-    checks: dict[str, Check],
-    subjects: Subjects,
-    seeds: list[Subject],
-    fits: list[pd.DataFrame],
-    explainers: dict[str, dict[str, Explainer]],
-    store: Store,
-    planted: Path | None,
-    seed: int,
+    job: Job, records: pd.DataFrame | None, seeds: list[Subject], seed: int
 ) -> dict[str, pd.DataFrame]:
-    """All tables of a run by file name (without .csv)."""
-    subject, tables, rows = subjects["model"][0], {}, list(fits)
+    """All tables of a run by file name (without .csv), from the long table `records` of its
+    parts, if it has any; UserError where nothing could be measured.
+    """
+    tables, rows = {}, list(job.fits)
     long = [records] if records is not None else []
-    if "agreement" in checks:
-        methods = tqdm(explainers["full"].items(), desc="agreement", unit=" methods", disable=None)
-        maps = {name: store.maps(subject, explain, "full") for name, explain in methods}
-        found, tables["agreement_pairs"] = measure_between_methods(subject, maps)
+    if "agreement" in job.checks:
+        methods = tqdm(
+            job.explainers["full"].items(), desc="agreement", unit=" methods", disable=None
+        )
+        maps = {name: job.store.maps(job.subject, explain, "full") for name, explain in methods}
+        found, tables["agreement_pairs"] = measure_between_methods(job.subject, maps)
         long.append(long_table(found))
-    if "seeds" in checks:
-        of_seeds, glocal = seed_agreement(subject, seeds, explainers, store)
+    if "seeds" in job.checks:
+        of_seeds, glocal = seed_agreement(job, seeds)
         long.append(of_seeds)
         rows.append(glocal)
-    if "layers" in checks:
-        long.append(layer_scores(subjects, store, planted))
+    if "layers" in job.checks:
+        long.append(layer_scores(job))
     long = [table for table in long if len(table)]
     everything = (
         pd.concat(long, ignore_index=True)
@@ -139,35 +123,28 @@ def build(
     tables["comparisons"] = compare_to_best(everything[~detail], seed)
     tables["best"] = best_table(tables["comparisons"], tables["checks"])
     tables["standings"] = standings(tables["best"])
-    return tables | tables_of_checks(everything, checks, subject, explainers, store)
+    return tables | tables_of_checks(job, everything)
 
 
-def tables_of_checks(
-    everything: pd.DataFrame,
-    checks: dict[str, Check],
-    subject: Subject,
-    explainers: dict[str, dict[str, Explainer]],
-    store: Store,
-) -> dict[str, pd.DataFrame]:
+def tables_of_checks(job: Job, everything: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Tables that some of the checks have of their own, by file name (without .csv)."""
     tables = {}
-    if "axioms" in checks:
+    if "axioms" in job.checks:
         from sanity.axioms import verdicts
 
-        tables["axioms"] = verdicts(
-            everything, {name: one.axioms for name, one in explainers["full"].items()}
-        )
-    if "dose_response" in checks:
+        claims = {name: one.axioms for name, one in job.explainers["full"].items()}
+        tables["axioms"] = verdicts(everything, claims)
+    if "dose_response" in job.checks:
         from sanity.dose_response import dose_reference, dose_table
 
-        tables["dose_response"] = dose_table(
-            subject, store.reference("dose_response", subject, dose_reference)
-        )
-    if "localisation" in checks:
+        answers = job.store.reference("dose_response", job.subject, dose_reference)
+        tables["dose_response"] = dose_table(job.subject, answers)
+    if "localisation" in job.checks:
         from sanity.localisation import gate_table
 
-        truth = store.reference("localisation", subject, checks["localisation"].reference)
-        tables["localisation_gate"] = gate_table(subject, truth)
+        compute = job.checks["localisation"].reference
+        truth = job.store.reference("localisation", job.subject, compute)
+        tables["localisation_gate"] = gate_table(job.subject, truth)
     return tables
 
 

@@ -25,10 +25,10 @@ from torch import nn
 from attribution.cells import cell_maps
 from common.files import UserError, note_read, read_csv
 from common.labels import FOLLOWERS, LEADS
+from networks.metrics import roc_auc
 from records.dataset import Dataset
 from sanity.agreement import masked_correlation
 from sanity.dose_response import DOSED, wave_masks
-from sanity.localisation import roc_auc
 from sanity.subject import Explain, Measured, Subject, choose_records, subject_of
 
 FILES = ANSWERS, EDITS, ALONE = "counterfactuals.csv", "edits.csv", "alone.csv"

@@ -21,6 +21,7 @@ from common.plotting import (
     share_limits,
     style,
 )
+from common.words import representation_in_words
 from ecg.beats import mean_beats, median_beats, window_times
 from subgroups.clusters import fit_space
 from subgroups.cohort import Cohort
@@ -29,13 +30,6 @@ from subgroups.representations import Material
 
 MOST_TRAITS = 8
 LABEL_MARKERS = ("o", "^", "s", "D", "v")
-TITLES = {
-    "signal": "signal (median beat)",
-    "features": "network features",
-    "attribution": "attribution, signed",
-    "attribution_absolute": "attribution, absolute",
-    "segments": "attribution by lead × segment",
-}
 
 
 def group_styles(names: Sequence[str], cohort: Cohort) -> dict[str, tuple[str, str]]:
@@ -88,7 +82,7 @@ def draw_embedding(
         styles = group_styles(shown, cohort)
         _scatter(axes[0, column], at, cohort.labels, cohort.names, styles)
         _scatter(axes[1, column], at, clusters, shown, styles)
-        axes[0, column].set_title(TITLES.get(name, name))
+        axes[0, column].set_title(representation_in_words(name))
     axes[0, 0].set_ylabel("by label")
     axes[1, 0].set_ylabel(
         "by cluster" + (" (named by its majority)" if cohort.hidden_labels else "")
@@ -159,7 +153,7 @@ def draw_agreement(table: pd.DataFrame, cohort: Cohort, design: Design) -> Figur
         ax.set(
             xlabel=title,
             yticks=y,
-            yticklabels=[TITLES.get(name, name) for name in names],
+            yticklabels=[representation_in_words(name) for name in names],
             xlim=(min(0, rows["low"].min()) - 0.02, 1.02),
         )
         ax.margins(y=0.15)
@@ -223,7 +217,7 @@ def draw_clusters(
         label=f"mean |{material.method}|\n(20th–99th percentile)",
     )
     figure.suptitle(
-        f"Clusters in {TITLES.get(name, name)}: median beats, "
+        f"Clusters in {representation_in_words(name)}: median beats, "
         f"coloured by the relevance of {material.method} for {target}"
     )
     return figure
@@ -272,7 +266,7 @@ def draw_enrichment(table: pd.DataFrame, found: dict, cohort: Cohort, design: De
             yticklabels=rows["trait"],
             xlim=(-0.03, 1.03),
             xlabel="share of records",
-            title=TITLES.get(name, name),
+            title=representation_in_words(name),
         )
         ax.legend(
             loc="upper center",

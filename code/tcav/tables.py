@@ -164,7 +164,7 @@ def _accuracy(outcome, number, plan):
     # every record is judged in about a third of the runs; the independent ones are the distinct
     # patients drawn from
     n = min(2 * outcome.concept.size, len(np.unique(outcome.concept.patients)))
-    low, high = wilson_interval(mean * n, n)
+    low, high = wilson_interval(float(mean), n)
     if plan.n_null:
         null = outcome.null_accuracies[number]
         null, tested = null[np.isfinite(null)], mean_accuracy(runs[: plan.test_runs])
@@ -174,8 +174,8 @@ def _accuracy(outcome, number, plan):
         random, valid = np.nan, low > 0.5
     return {
         "cav_accuracy": mean,
-        "cav_accuracy_low": float(low),
-        "cav_accuracy_high": float(high),
+        "cav_accuracy_low": low,
+        "cav_accuracy_high": high,
         "random_accuracy": random,
         "cav_valid": bool(valid),
     }

@@ -13,6 +13,7 @@ import attribution
 from attribution import lrp, lrp_attention
 from attribution.lrp import LRP_PRESETS, Preset
 from attribution.lrp_operations import OPERATION_RULES
+from attribution.lrp_plan import plan_of
 from attribution.lrp_rules import Epsilon, Zero
 from attribution.lrp_steps import Rule
 from common.files import UserError
@@ -105,7 +106,7 @@ def test_the_first_layers_rule_is_that_of_the_networks_own_first_layer(rate):
     network, labels = foreign("time_head"), ["a", "b", "c"]
     program = wrap(network, labels, sampling_rate=rate, seconds=2, record_rate=100).double()
     x = torch.randn(2, 12, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    plan = lrp.plan_for(program, x, "epsilon_plus_flat")
+    plan = plan_of(capture(program, x), lrp.LRP_PRESETS["epsilon_plus_flat"], x)
     rules = {step.node.place: type(step.linear).__name__ for step in plan.steps if step.linear}
     assert rules.pop("conv") == "Flat"
     assert rules.pop("preprocessing.resampling", None) == (None if rate == 100 else "Gamma")

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "code"))
 
 from common import intervals
 from common.stats import patient_weights
-from networks.metrics import _r2, classification_metrics, fmax, micro_auc, ranking, sigmoid
+from networks.metrics import _r2, average_precision, classification_metrics, fmax, sigmoid
 from sanity.agreement import rank_correlation
 from subgroups.clusters import METRICS, agreement, contingency, paired_difference, score
 
@@ -79,11 +79,21 @@ def scores_of(kind: str, area: float, n_positive: int, rng: np.random.Generator)
     return exponential * np.where(positive, area / (1 - area), 1), positive, patients
 
 
+def resampled_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each resample (R,); NaN where one side is empty."""
+    found, rest = scores[positive], scores[~positive]
+    wins = (found[:, None] > rest) + 0.5 * (found[:, None] == rest)
+    with_it, without = weights[:, positive], weights[:, ~positive]
+    above = np.einsum("rp,rp->r", with_it, without @ wins.T)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return above / (with_it.sum(axis=1) * without.sum(axis=1))
+
+
 def auc_trial(kind, area, n, rng):
     """Interval before and after, of the area under the ROC curve."""
     scores, positive, patients = scores_of(kind, area, n, rng)
     weights = patient_weights(patients, RESAMPLES, int(rng.integers(2**31)))
-    before = percentile_interval(ranking(scores, positive, weights)[0])
+    before = percentile_interval(resampled_auc(scores, positive, weights))
     return area, before, intervals.auc_interval(scores, positive, patients)
 
 
@@ -92,7 +102,7 @@ def true_precision(kind, area, n):
     rng = np.random.default_rng(1)
     drawn = [scores_of(kind, area, n, rng) for _ in range(400)]
     once = np.ones((1, len(drawn[0][0])))
-    return float(np.mean([ranking(scores, found, once)[1][0] for scores, found, _ in drawn]))
+    return float(np.mean([average_precision(scores, found, once)[0] for scores, found, _ in drawn]))
 
 
 def precision_trial(kind, area, n, rng, truth):
@@ -100,7 +110,7 @@ def precision_trial(kind, area, n, rng, truth):
     scores, positive, patients = scores_of(kind, area, n, rng)
     weights = patient_weights(patients, RESAMPLES, int(rng.integers(2**31)))
     weights = np.vstack([np.ones(len(scores)), weights])
-    values = ranking(scores, positive, weights)[1]
+    values = average_precision(scores, positive, weights)
     n_patients = len(np.unique(patients[positive]))
     after = intervals.share_interval(values[0], values[1:], n_patients)
     return truth, percentile_interval(values[1:]), after
@@ -201,11 +211,16 @@ def average_trial(kind, _, n, rng):
     names, seed = [str(c) for c in range(len(AREAS))], int(rng.integers(2**31))
     found = classification_metrics(logits, labels, names, patients, RESAMPLES // 2, seed)[kind]
     weights = patient_weights(patients, RESAMPLES // 2, seed).astype(np.float32)
-    both = [ranking(logits[:, c], labels[:, c], weights) for c in range(len(AREAS))]
+    repeated, truth = np.repeat(weights, len(AREAS), axis=1), labels.astype(bool)
+
+    def averaged(score):
+        columns = zip(logits.T, truth.T, strict=True)
+        return np.nanmean([score(*one, weights) for one in columns], axis=0)
+
     before = {
-        "macro_auc": lambda: np.nanmean([one[0] for one in both], axis=0),
-        "macro_average_precision": lambda: np.nanmean([one[1] for one in both], axis=0),
-        "micro_auc": lambda: micro_auc(logits, labels, weights),
+        "macro_auc": lambda: averaged(resampled_auc),
+        "macro_average_precision": lambda: averaged(average_precision),
+        "micro_auc": lambda: resampled_auc(logits.ravel(), truth.ravel(), repeated),
         "fmax": lambda: fmax(sigmoid(logits), labels, weights),
     }[kind]()
     return true_average(kind, n), percentile_interval(before), (found["low"], found["high"])

@@ -49,7 +49,7 @@ def exchange(signals: np.ndarray, rule: dict) -> np.ndarray:
 
 def share(found: np.ndarray) -> str:
     """A share with its 95 % interval."""
-    low, high = wilson_interval(int(found.sum()), len(found))
+    low, high = wilson_interval(found.mean(), len(found))
     return f"{found.mean():.3f} [{low:.3f}, {high:.3f}] (n = {len(found)})"
 
 

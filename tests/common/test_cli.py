@@ -259,3 +259,16 @@ def test_what_all_stages_have_stands_last_in_the_help():
     texts = ("--own", "where things are:", "--run_name", "how it runs:", "--threads")
     places = [shown.index(text) for text in texts]
     assert places == sorted(places)
+
+
+def test_a_log_is_not_filled_with_progress():
+    lines = """
+import sys, time
+sys.path.insert(0, "code")
+from tqdm import tqdm
+from common.cli import run, stage_parser
+run(lambda args: [time.sleep(0.02) for _ in tqdm(range(40), desc="bar")], stage_parser("doc"))
+"""
+    command = [sys.executable, "-c", lines]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert ended.stderr.count("bar:") == 2  # its beginning and its end

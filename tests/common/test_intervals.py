@@ -61,9 +61,9 @@ def test_a_mean_of_skewed_values_has_the_longer_side_above(rng):
 def test_a_share_of_hits_gets_wilsons_interval_even_where_all_hit():
     low, high = mean_intervals(np.ones(12), np.arange(12))
     assert high == 1
-    assert 0.6 < low < wilson_interval(12, 12)[0]
+    assert 0.6 < low < wilson_interval(1.0, 12)[0]
     values = np.arange(4000) < 1000
-    expected = wilson_interval(1000, 4000)
+    expected = wilson_interval(0.25, 4000)
     assert np.stack(mean_intervals(values, np.arange(4000))) == pytest.approx(expected, abs=1e-3)
 
 
@@ -196,7 +196,7 @@ def test_r2_covers_and_is_refused_without_patients_or_spread(rng):
 def test_a_share_from_resamples_is_no_narrower_than_one_record_a_patient_gives():
     low, high = share_interval(1.0, np.ones(100), 8)
     assert high == 1
-    assert low < wilson_interval(8, 8)[0]
+    assert low < wilson_interval(1.0, 8)[0]
     assert np.isnan(share_interval(0.5, np.full(100, 0.5), 4)).all()
     assert np.isnan(share_interval(0.5, np.array([]), 40)).all()
 

@@ -30,7 +30,7 @@ def test_the_mean_of_what_is_known_is_nanmean_without_its_warning():
 def test_wilson_equals_scipy():
     for k, n in ((0, 10), (3, 10), (10, 10), (450, 1000)):
         expected = binomtest(k, n).proportion_ci(method="wilson")
-        assert wilson_interval(k, n) == pytest.approx((expected.low, expected.high))
+        assert wilson_interval(k / n, n) == pytest.approx((expected.low, expected.high))
 
 
 def test_holm_by_hand_and_with_blanks():

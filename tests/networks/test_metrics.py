@@ -23,46 +23,33 @@ def _case(rng, n=200, classes=4, levels=None):
 
 
 @pytest.mark.parametrize("levels", [None, 2])
-def test_ranking_metrics_equal_sklearns_weighted_ones(rng, levels):
+def test_ranking_metrics_equal_sklearns(rng, levels):
     logits, labels = _case(rng, levels=levels)
     weights = patient_weights(np.arange(200) // 2, 20, seed=1)
-    for c in range(labels.shape[1]):
-        area, precision = evaluation.ranking(logits[:, c], labels[:, c], weights)
-        for r, row in enumerate(weights):
-            assert area[r] == pytest.approx(
-                oracle.roc_auc_score(labels[:, c], logits[:, c], sample_weight=row), abs=1e-12
-            )
-            expected = oracle.average_precision_score(labels[:, c], logits[:, c], sample_weight=row)
-            assert precision[r] == pytest.approx(expected, abs=1e-12)
+    areas = evaluation.roc_auc(logits.T, labels.T)
+    for c, (scores, positive) in enumerate(zip(logits.T, labels.T, strict=True)):
+        assert areas[c] == pytest.approx(oracle.roc_auc_score(positive, scores), abs=1e-12)
+        expected = [
+            oracle.average_precision_score(positive, scores, sample_weight=row) for row in weights
+        ]
+        precision = evaluation.average_precision(scores, positive, weights)
+        np.testing.assert_allclose(precision, expected, atol=1e-12)
 
 
-def test_ranking_in_chunks_is_the_same(rng, monkeypatch):
+def test_average_precision_in_chunks_is_the_same(rng, monkeypatch):
     logits, labels = _case(rng)
-    weights = patient_weights(np.arange(200), 30, seed=1)
-    whole = evaluation.ranking(logits[:, 3], labels[:, 3], weights)
+    of_class = logits[:, 3], labels[:, 3], patient_weights(np.arange(200), 30, seed=1)
+    whole = evaluation.average_precision(*of_class)
     monkeypatch.setattr(evaluation, "CHUNK", 700)
-    np.testing.assert_allclose(
-        whole, evaluation.ranking(logits[:, 3], labels[:, 3], weights), rtol=1e-12
-    )
-
-
-def test_micro_auc_equals_sklearns_weighted_one(rng, monkeypatch):
-    logits, labels = _case(rng, n=60, levels=2)
-    weights = patient_weights(np.arange(60) // 2, 20, seed=1)
-    expected = [
-        oracle.roc_auc_score(labels.ravel(), logits.ravel(), sample_weight=np.repeat(row, 4))
-        for row in weights
-    ]
-    np.testing.assert_allclose(evaluation.micro_auc(logits, labels, weights), expected, atol=1e-12)
-    monkeypatch.setattr(evaluation, "CHUNK", 700)
-    np.testing.assert_allclose(evaluation.micro_auc(logits, labels, weights), expected, atol=1e-12)
+    np.testing.assert_allclose(whole, evaluation.average_precision(*of_class), rtol=1e-12)
 
 
 def test_perfect_reversed_and_constant_scores():
-    positive, once = np.array([False, False, True, True]), np.ones((1, 4))
-    assert evaluation.ranking(np.arange(4.0), positive, once)[0][0] == 1
-    assert evaluation.ranking(-np.arange(4.0), positive, once)[0][0] == 0
-    assert evaluation.ranking(np.zeros(4), positive, once)[0][0] == 0.5
+    positive = np.array([False, False, True, True])
+    scores = np.array([np.arange(4.0), -np.arange(4.0), np.zeros(4)])
+    assert evaluation.roc_auc(scores, np.stack([positive] * 3)).tolist() == [1, 0, 0.5]
+    assert np.isnan(evaluation.roc_auc(scores[0], np.ones(4)))
+    assert np.isnan(evaluation.roc_auc(scores[0], np.zeros(4)))
 
 
 def test_macro_and_micro_equal_sklearn(rng):
