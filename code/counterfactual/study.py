@@ -135,8 +135,8 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, switched: list[Path
     doubtful = edits.loc[~edits["found_again"], "ecg_id"].unique()
     if len(doubtful):
         print(
-            f"in {len(doubtful)} records the edited ECG, measured anew, does not show all changes "
-            f"(found_again in {EDITS_MADE}.csv): ECG {', '.join(map(str, doubtful))}"
+            "the edited ECG, measured anew, does not show all changes (found_again in "
+            f"{EDITS_MADE}.csv) of ECG {', '.join(map(str, doubtful))}"
         )
     counts = {target.name: len(target.rows) for target in job.targets}
     inputs = [find_checkpoint(args.model_path), job.data.path / TABLE]

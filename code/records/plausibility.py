@@ -231,7 +231,7 @@ class Check(NamedTuple):
 
 
 CHECKS = {
-    "unit": Check(wrong_unit, "a height that is none in mV", ()),
+    "unit": Check(wrong_unit, "waves too small or too tall to be in mV", ()),
     "limb_order": Check(wrong_limb_order, "limb leads that do not fit each other", LEADS[:6]),
     "chest_order": Check(wrong_chest_order, "V1 to V6 that develop backwards"),
     "lead_scaling": Check(scaled_leads, "every lead scaled to one span"),

@@ -162,9 +162,10 @@ def _flagged(run, ecg_ids):
     for name in flags:
         ids = flags.index[(flags[name] == 1) & flags.index.isin(ecg_ids)]
         if len(ids):
+            which, whose = ("record", "its") if len(ids) == 1 else ("records", "their")
             yield (
-                f"{flag_in_words(name)} in record {', '.join(map(str, ids[:20]))}: "
-                f"read its maps with care ({FLAGS[name].description})."
+                f"{flag_in_words(name)} in {which} {', '.join(map(str, ids[:20]))}: "
+                f"read {whose} maps with care ({FLAGS[name].description})."
             )
 
 

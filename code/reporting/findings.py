@@ -419,14 +419,14 @@ def changes(run: Run) -> Iterator[Finding]:
     few = _column(tested, "n_patients").lt(FEW_CLASS_RECORDS).to_numpy()
     kept = (holm(tested["p"].to_numpy()) < ALPHA) & ~few
     inside = [
-        f"{row.pathology} ({row.inside:.2f} of the changes, by chance {row.chance:.2f})"
+        f"{row.pathology} ({row.inside:.2f} of them, by chance {row.chance:.2f})"
         for row in tested[kept].itertuples()
     ]
     outside = [str(name) for name in tested.loc[~kept & ~few, "pathology"]]
     if inside:
         text += (
-            f" These changes lie in the leads and waves of the criteria for {named(inside)} "
-            "(networks that have learnt nothing were not compared)."
+            f" These changes lie in the leads and waves of the criteria for {named(inside)}; "
+            "networks that have learnt nothing were not compared."
         )
     if outside:
         text += f" Not shown to lie where the criteria read for {named(outside)}."
@@ -498,13 +498,15 @@ def _unstable_cells(run):
         )
         yield Finding("Stability:", text, "glocal", "glocal/segments.csv", "yes")
         return
-    ones = [
-        f"{row.lead} ({SEGMENTS.get(row.segment, row.segment)}) for {row.pathology}"
-        for row in unstable.itertuples()
-    ]
+    ones = []
+    for pathology, rows in unstable.groupby("pathology", sort=False):
+        places = [
+            f"{row.lead} ({SEGMENTS.get(row.segment, row.segment)})" for row in rows.itertuples()
+        ]
+        ones.append(f"{named(places)} for {pathology}")
     text = (
-        f"some of the {TOP_CELLS} strongest places of a map are among them only by where exactly "
-        f"the waves' boundaries were put: {named(ones)}."
+        f"some places are among the {TOP_CELLS} strongest of their map only by where exactly the "
+        f"waves' boundaries were put: {'; '.join(ones)}."
     )
     yield Finding("Stability:", text, "glocal", "glocal/segments.csv", "warn")
 

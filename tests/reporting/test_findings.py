@@ -229,8 +229,16 @@ def test_cells_that_hang_on_boundaries_are_named_and_their_absence_is_said(tmp_p
     said = [one for one in findings(run) if one.topic == "Stability:"]
     assert [one.kind for one in said] == ["warn"]
     cell = f"{stable.loc[first, 'lead'].iloc[0]} (peak of T) for LVH"
-    assert said[0].text.startswith(f"some of the {TOP_CELLS} strongest places of a map")
+    assert said[0].text.startswith(
+        f"some places are among the {TOP_CELLS} strongest of their map only"
+    )
     assert said[0].text.endswith(f": {cell}.")
+    both = first | (
+        (stable["method"] == "lrp") & (stable["pathology"] == "NORM") & (stable["rank"] == 1)
+    )
+    stable.assign(rank_stability=np.where(both, 0.4, 0.95)).to_csv(path, index=False)
+    [said] = [one for one in findings(run) if one.topic == "Stability:"]
+    assert cell in said.text.split("put: ")[1].rstrip(".").split("; ")
     cells.drop(columns="rank_stability").to_csv(path, index=False)
     assert not [one for one in findings(run) if one.topic == "Stability:"]
 
