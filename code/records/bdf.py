@@ -83,7 +83,7 @@ def _read_head(path):
         or counts.min() < 1
         or not duration > 0
         or not (spans > 0).all()
-        or not np.isfinite([low, high]).all()
+        or not np.isfinite([low, high, spans, (high - low) / spans]).all()
     ):
         raise UserError(f"{path} is not a readable BDF file: its head is damaged")
     if b"BDF+D" in fixed[192:236]:
