@@ -396,6 +396,17 @@ def test_what_cannot_work_is_said_before_anything_is_written(tiny, tmp_path, opt
     assert not (tmp_path / "output").exists()
 
 
+@pytest.mark.parametrize("options", [(), ("--overwrite",)])
+def test_a_checkpoint_of_ones_own_is_not_removed(tiny, tmp_path, options):
+    mine = tmp_path / "output" / "lenet_superdiagnostic" / "checkpoints" / "backup.ckpt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(UserError, match=r"backup\.ckpt, which this stage has not written"):
+        _main(tiny, tmp_path / "output", *options)
+    assert mine.read_text() == "mine"
+    assert not list(mine.parent.glob("*model*"))
+
+
 ARCHITECTURES = """
 from torch import nn
 

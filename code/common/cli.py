@@ -373,8 +373,11 @@ def run(main: Callable[[argparse.Namespace], None], parser: StageParser) -> None
 def _seldom_in_a_log():
     """A progress bar that is written to a file is drawn twice a minute, not ten times a second."""
     bars = sys.modules.get("tqdm")  # a stage that shows progress has it by now
-    if bars is not None and not sys.stderr.isatty():
-        bars.tqdm.__init__ = functools.partialmethod(bars.tqdm.__init__, mininterval=IN_A_LOG)
+    if bars is None or sys.stderr.isatty():
+        return
+    made = vars(bars.tqdm)["__init__"]
+    if getattr(made, "keywords", {}).get("mininterval") != IN_A_LOG:  # once in a process
+        bars.tqdm.__init__ = functools.partialmethod(made, mininterval=IN_A_LOG)
 
 
 def _check_names_of_files(args):

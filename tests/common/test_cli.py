@@ -261,6 +261,21 @@ def test_what_all_stages_have_stands_last_in_the_help():
     assert places == sorted(places)
 
 
+def test_a_process_may_run_many_commands():
+    """What `run` changes of others' modules it changes once: calls do not lie in each other."""
+    lines = """
+import sys
+sys.path.insert(0, "code")
+from tqdm import tqdm
+from common.cli import run, stage_parser
+for _ in range(1200):
+    run(lambda args: list(tqdm(range(2), disable=True)), stage_parser("doc"))
+"""
+    command = [sys.executable, "-c", lines]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr[-500:]
+
+
 def test_a_log_is_not_filled_with_progress():
     lines = """
 import sys, time

@@ -313,6 +313,13 @@ def glob_none():
     raise UserError("nothing there")
 
 
+def test_the_scripts_do_without_a_variable_that_hides_the_rooms():
+    """PYTHONSAFEPATH: Python then does not look beside a stage for its rooms."""
+    assert "unset PYTHONSAFEPATH" in (ROOT / "setup_env.sh").read_text()
+    words = [sys.executable, "code/simulate_ptbxl.py", "--help"]
+    assert _stage(words, PYTHONSAFEPATH="1", PYTHONPATH="code").returncode == 0
+
+
 def test_a_users_matplotlib_does_not_matter(tmp_path):
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nbackend: nonsense\nfont.size: 40\n")
     words = (
