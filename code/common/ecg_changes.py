@@ -1,6 +1,7 @@
 """A record before and after: what was changed in it, on ECG paper."""
 
-from dataclasses import dataclass
+import textwrap
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -46,7 +47,10 @@ def before_after(record: Record, edited: np.ndarray, marks: list[Mark]) -> Figur
     rows = [list(row) for row in zip(*columns, strict=True)]
     both = Record(np.concatenate([record.signal, edited]), record.sampling_rate)
     paper = paper_of(both, rows)
-    ax = mm_axes(PAGE[0], paper[3] + HEAD)
+    below_title = _lines_of(record.subtitle)
+    record = replace(record, subtitle="\n".join(below_title))
+    top = paper[3] + LINE * max(len(below_title) - ROOM_FOR, 0)
+    ax = mm_axes(PAGE[0], top + HEAD)
     ecg_grid(ax, *paper)
     heights, gain = baselines(both.signal, rows, paper[1] + 1, paper[3] - 1)
     left = PAPER[0] + MARGIN
@@ -63,22 +67,29 @@ def before_after(record: Record, edited: np.ndarray, marks: list[Mark]) -> Figur
         closed = number == len(columns) - 1
         time_axis(ax, start, paper[1], (record.begins, record.seconds), 0.5, closed)
     pulses(ax, heights, gain)
-    head(ax, record, paper[3])
+    head(ax, record, top)
     for number, (words, colour) in enumerate(KEY):
         style = {"fontsize": 8, "fontweight": "bold", "va": "top", "ha": "right"}
-        ax.text(PAPER[2], paper[3] + 14.2 - 4 * number, words, color=colour, **style)
+        ax.text(PAPER[2], top + 14.2 - 4 * number, words, color=colour, **style)
     foot(ax, gain, record.foot)
     return ax.figure
 
 
+def _lines_of(text):
+    return [line for part in text.split("\n") for line in textwrap.wrap(part, LETTERS)]
+
+
 KEY = (
     ("blue line: as recorded", NEGATIVE),
-    ("dark line: as it would have to be", INK),
+    ("dark line: with these changes", INK),
     ("shaded: the change", POSITIVE),
 )
+LETTERS = 150  # of a line beside the key
+LINE, ROOM_FOR = 3.9, 2  # mm of a line below the title; so many fit between title and paper
 CHANGED = 0.004  # mV: less is not seen
 NAME_MM = 8.0  # width of a lead's name, which no mark may cover
-MARK_MM = 19.0  # width of a mark's words: they stand above the trace beside them
+LETTER_MM = 1.6  # of a mark's words, which stand above the trace beside them
+MARK_LINE_MM = 3.2  # height of a mark's words
 
 
 def draw_change(
@@ -104,17 +115,25 @@ def draw_change(
         )
         ax.plot(x, np.where(near, before, np.nan), color=NEGATIVE, linewidth=0.7, zorder=2)
     ax.plot(x, after, color=INK, linewidth=0.6, zorder=3, solid_joinstyle="round")
-    for number, mark in enumerate(marks):
-        beside = slice(mark.sample, mark.sample + round(MARK_MM / (x[1] - x[0])))
-        top = max(before[beside].max(), after[beside].max()) + 3.2 * number
-        ax.annotate(
-            mark.words,
-            (x[mark.sample], top),
-            (max(x[mark.sample] + 1.5, left + NAME_MM), top + 2.0),
-            fontsize=7,
-            fontweight="bold",
-            color=POSITIVE,
-            va="bottom",
-            zorder=6,
-            bbox=white_behind(0.1, 0.8),
-        )
+    style = {"fontsize": 7, "fontweight": "bold", "color": POSITIVE, "va": "bottom", "zorder": 6}
+    taken = []
+    for mark in marks:
+        start = max(x[mark.sample] + 1.5, left + NAME_MM)
+        end = start + LETTER_MM * len(mark.words)
+        beside = (x >= x[mark.sample]) & (x <= end)
+        top = max(before[beside].max(), after[beside].max()) + 2.0
+        y = free_height(top, start, end, taken)
+        taken.append((start, end, y))
+        ax.text(start, y, mark.words, bbox=white_behind(0.1, 0.8), **style)
+
+
+def free_height(
+    y: float, start: float, end: float, taken: list[tuple[float, float, float]]
+) -> float:
+    """The least height from `y` on (mm) at which words from `start` to `end` touch none of those
+    that are there, each (start, end, height).
+    """
+    for left, right, height in sorted(taken, key=lambda one: one[2]):
+        if start < right and left < end and abs(y - height) < MARK_LINE_MM:
+            y = height + MARK_LINE_MM
+    return y

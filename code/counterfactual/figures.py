@@ -24,7 +24,7 @@ from counterfactual.sentences import dose_in_words, edit_in_plain_words, shares
 
 ALONE, TOGETHER = 0.75, 0.25  # how opaque the bars of a group's figure are
 PIECE = 2.5  # s that a figure shows
-MOST_LETTERS = 150  # of a line beside the key; edits.csv has all
+MOST_LETTERS = 300  # of all changes in words; edits.csv has more
 MOST_EDITS = 8  # of a group's figure
 PANELS_IN_A_ROW = 2  # of it: a page's width
 SHOWN_INTERVALS = ("II",)  # where a changed interval is marked: it is the same in all leads

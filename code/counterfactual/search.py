@@ -23,6 +23,7 @@ WIDTH_OF_BEAM = 8  # sets that are extended
 PARTNERS = 30  # single edits of largest effect that sets are extended by
 FINALISTS = 6  # sets of one size that are shrunk
 MIXTURES = 12  # proportions of doses that a set is shrunk along
+NEAREST = 16  # sets that are measured anew where none turns the decision
 HALVINGS = 7  # of the length along each
 STEP = {"mV": 0.01, "ms": 1.0}  # doses are rounded up to these
 
@@ -34,7 +35,8 @@ class Found:
     """The answer for one record and class.
 
     turned   whether the decision was turned within the limits, by changes that are found again
-    doses    # (edits,) of the body; where it was not turned, those that came nearest
+    doses    # (edits,) of the body; where it was not turned, those that came nearest and are
+             found again, if any of the nearest are
     before, after  logits
     cost     of the doses
     alone    # (edits,) the least dose with which each edit turns the decision by itself, NaN where
@@ -87,17 +89,16 @@ class Search:
         found = self._cheapest_alone(sets[:turning])
         # what turns the decision but is not found again is part of no larger set
         lost = sets[:turning].any(axis=0)
-        sets = sets[~sets[:, lost].any(axis=1)]
+        sets = nearest = sets[~sets[:, lost].any(axis=1)]
         partners = sets[:PARTNERS]
-        nearest = next(iter(sets), np.zeros(len(lost)))
         for _ in range(1, most):
             if found is not None or not len(sets):
                 break
             sets, turning = self._ranked(self._extended(sets[:WIDTH_OF_BEAM], partners))
             found = self._cheapest_together(sets[:turning])
-            nearest = next(iter(sets[turning:]), nearest)
+            nearest = sets[turning:] if turning < len(sets) else nearest
         turned = found is not None
-        return self._answer(found if turned else nearest, turned)
+        return self._answer(found if turned else self._nearest(nearest), turned)
 
     def _ranked(self, sets):
         """Doses (n, edits), those that reach furthest first, and how many turn the decision."""
@@ -145,6 +146,15 @@ class Search:
         shrunk = self._shrunk(corners[self.gains(corners) > 0])
         finalists = self._in_steps(shrunk[:FINALISTS])
         return next((one for one in finalists if self.body.shown(one[None])[0]), None)
+
+    def _nearest(self, sets):
+        """The first of the doses (n, edits) that is found again, of the first NEAREST; where none
+        of these is, the first; none at all where there is no set.
+        """
+        if not len(sets):
+            return np.zeros(len(self.body.names))
+        held = self.body.shown(sets[:NEAREST])
+        return sets[held.argmax()]  # 0 where none is
 
     def _note_alone(self, single):
         """Keep the smaller dose of every edit that turns the decision by itself."""

@@ -1,5 +1,7 @@
 """The figure before and after: what is marked, where, and in which words."""
 
+from itertools import combinations
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -30,6 +32,34 @@ def test_only_changed_leads_are_shaded_and_marks_are_in_words(piece):
     assert "R in V5 -0.40 mV" in texts
     shaded = [one for one in ax.collections if isinstance(one, FillBetweenPolyCollection)]
     assert len(shaded) == 1
+    plt.close(figure)
+
+
+def test_more_changes_than_a_line_holds_stand_above_the_paper_too(piece):
+    changes = ", ".join(["R in V3 and V4 2.45 mV higher"] * 6)
+    heights = []
+    for words in ("R in V5 0.40 mV lower", changes):
+        figure = before_after(Record(piece, 100, "If", f"{words}\nThe network"), piece.copy(), [])
+        [ax] = figure.axes
+        [below] = [text for text in ax.texts if text.get_text().endswith("\nThe network")]
+        assert below.get_text().replace("\n", " ") == f"{words} The network"
+        assert max(map(len, below.get_text().split("\n"))) <= 150
+        extent = below.get_window_extent(figure.canvas.get_renderer())
+        [key] = [text for text in ax.texts if text.get_text().startswith("blue")]
+        assert extent.x1 < key.get_window_extent().x0
+        heights.append(figure.get_figheight())
+        plt.close(figure)
+    assert heights[1] > heights[0]  # room for one line more
+
+
+def test_marks_of_one_lead_do_not_touch(piece):
+    marks = [Mark(10, sample, "R -2.76 mV") for sample in (40, 55, 40, 150)]
+    figure = before_after(Record(piece, 100, "If", "R"), piece.copy(), marks)
+    [ax] = figure.axes
+    drawn = figure.canvas.get_renderer()
+    boxes = [text.get_window_extent(drawn) for text in ax.texts if text.get_text() == "R -2.76 mV"]
+    assert len(boxes) == 4
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
     plt.close(figure)
 
 

@@ -103,6 +103,18 @@ def test_none_within_the_limits_is_an_answer_that_tells_the_nearest():
     assert np.abs(found.doses).sum() == 4  # all at their limits
 
 
+def test_the_nearest_is_one_that_is_found_again():
+    effects = logits_of((0.4, 0.3, 0.1, 0.0))  # R V5 comes nearest, then R V6
+    found = Search(linear_body(lost=(0,)), effects, 0.0).run(1)
+    assert not found.turned
+    assert found.doses == pytest.approx([0, -1, 0, 0])
+    # R V5 with any other: none of the others, which come less near, takes its place at this size
+    found = Search(linear_body(lost=(0,)), effects, 0.0).run(2)
+    assert list(np.flatnonzero(found.doses)) == [1, 2]
+    found = Search(linear_body(lost=(0, 1, 2, 3)), effects, 0.0).run(1)
+    assert found.doses == pytest.approx([-1, 0, 0, 0])  # of what is not found, the nearest
+
+
 def test_limits_and_steps_are_kept():
     body = linear_body(low=(-0.303, -1, -1, -1))
     found = Search(body, logits_of((3.3, 0, 0, 0)), 0.02).run(1)
