@@ -20,8 +20,9 @@ A concept can be special in a network that has learnt nothing. --control 20 hold
 those of --seeds trained like it, against untrained ones and ones trained on labels dealt out anew:
 `learnt` says learnt, special (in this network, perhaps in any) or neither, of each pair of concept
 and pathology, and not asked without --control; p_control and p_control_corrected (max-T over the
-pairs) are the test's; control_low, control_high the 95 % band of a cell's magnitude in untrained
-networks.
+pairs) are the test's; p_class is of the pathology: nothing of it is called learnt unless the
+networks rank held-out patients by it; control_low, control_high the 95 % band of a cell's magnitude
+in untrained networks.
 Several processes share these networks: torchrun --nproc_per_node=2 code/tcav_analysis.py ...
 (several machines too, where they share the folder).
 

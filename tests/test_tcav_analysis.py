@@ -21,6 +21,7 @@ from networks.checkpoints import ModelInfo, save_checkpoint
 from networks.models import get_model
 from records.dataset import load_dataset
 from tcav.activations import layer_names
+from tcav.controls import MIN_CLASS
 
 SMALL = ("--n_null", "99", "--n_runs", "4", "--test_runs", "2", "--threads", "1")
 TASK = "superdiagnostic"
@@ -286,6 +287,10 @@ def test_untrained_networks_are_held_against_controls_and_have_learnt_nothing(wo
     assert (scores["control_low"] <= scores["control_high"]).all()
     of_pair = scores.groupby(["concept", "pathology"])[["p_control", "learnt"]]
     assert of_pair.nunique().eq(1).all().all()
+    enough = scores["n_class"] >= MIN_CLASS
+    assert scores.loc[enough, "p_class"].between(0, 1).all()
+    assert scores.loc[~enough, "p_class"].isna().all()
+    assert scores.groupby("pathology")["p_class"].nunique().le(1).all()
     assert set(scores["learnt"]) <= {"special", "neither"}
     assert "0 learnt" in said
     assert len(list((tmp_path / "out" / "controls").rglob("*.ckpt"))) == 8

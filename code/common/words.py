@@ -95,6 +95,7 @@ COLUMNS = {
     "n": "records",
     "not_told_from_best": "not shown to be worse than the best method",
     "p": "how often chance does as well",
+    "p_class": "how often networks that cannot tell the class apart rank unseen patients as well",
     "p_control": "how often networks without knowledge do as well",
     "p_corrected": "p after correction for everything that was tested with it",
     "p_floor": "smallest p that could be reached",

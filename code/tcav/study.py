@@ -19,11 +19,20 @@ from networks import distributed
 from networks.checkpoints import ModelInfo, find_checkpoint, load_model
 from networks.controls import controls_for
 from networks.defaults import Place
+from networks.inference import predict
 from records.dataset import TABLE, Dataset, content_hash
 from records.quality import write_flag_counts
 from tcav.analysis import ALPHA, Outcome, Plan, analyse
-from tcav.controls import Beside, Verdicts, beside, compare, floor_in_words, in_words
-from tcav.questions import Question, classes_of
+from tcav.controls import (
+    Beside,
+    Verdicts,
+    beside,
+    compare,
+    floor_in_words,
+    in_words,
+    told_apart,
+)
+from tcav.questions import TRAINING_FOLDS, Question, classes_of
 from tcav.tables import (
     apply_cavs,
     read_cavs,
@@ -87,12 +96,15 @@ def answer(
             return
         if distributed.is_main():  # the others begin with the controls meanwhile
             outcomes, means = explain(args, model, question, question.plan)
-        against = beside_of(args, model, data, place, question)
+        device = next(model.parameters()).device
+        others = [load_model(path, device) for path in args.seeds]
+        against = beside_of(args, model, others, data, place, question)
         if not distributed.is_main():
             return
         criteria = criteria_of(outcomes, question.classes.labels, model.info.task)
         n_class = question.classes.counts
-        verdicts = compare(outcomes, against, question.plan, n_class, criteria)
+        p_class = told_apart_by([model, *others], question, args.window) if args.control else None
+        verdicts = compare(outcomes, against, question.plan, n_class, criteria, p_class)
         scores = scores_of(model.info, question, outcomes, verdicts)
         paths = write_tables(args, folder, question, scores, outcomes, means)
         evaluated, classes = question.evaluated, question.classes
@@ -134,12 +146,26 @@ def explain(
     )
 
 
+def told_apart_by(networks: list[nn.Module], question: Question, window: str) -> np.ndarray:
+    """p (classes,) of tcav.controls.told_apart on the explained records that are held out."""
+    info, evaluated = networks[0].info, question.evaluated
+    seen = {*TRAINING_FOLDS, *info.folds.get("train", ()), *info.folds.get("validation", ())}
+    held = evaluated.rows(evaluated.labelled & ~np.isin(evaluated.fold, list(seen)))
+    logits = np.mean([predict(network, held.signals, window) for network in networks], axis=0)
+    columns = question.classes.columns
+    return told_apart(logits[:, columns], held.labels[:, columns], held.patient_id)
+
+
 def beside_of(
-    args: argparse.Namespace, model: nn.Module, data: Dataset, place: Place, question: Question
+    args: argparse.Namespace,
+    model: nn.Module,
+    others: list[nn.Module],
+    data: Dataset,
+    place: Place,
+    question: Question,
 ) -> Beside:
-    """What control networks and other seeds say of the concepts; see tcav/controls.py."""
+    """What control networks and those of other seeds say of the concepts; see tcav/controls.py."""
     device = next(model.parameters()).device
-    others = [load_model(path, device) for path in args.seeds]
     made = ()
     if args.control:
         made = controls_for(args, model, data, place.run, device)

@@ -68,8 +68,9 @@ def with_verdicts(scores: pd.DataFrame, verdicts: dict[str, Verdicts]) -> pd.Dat
     """scores.csv with what the control networks say of each pair of concept and pathology.
 
     p_control, p_control_corrected and `learnt` (learnt, special, neither, not asked; see
-    tcav/controls.py) are of the pair, the same in all its layers; control_low, control_high is the
-    95 % band of the cell's magnitude in untrained networks. `verdicts` is per kind of negatives.
+    tcav/controls.py) are of the pair, the same in all its layers; p_class is of the pathology: do
+    the networks tell it apart in held-out patients? control_low, control_high is the 95 % band of
+    the cell's magnitude in untrained networks. `verdicts` is per kind of negatives.
     """
     parts = []
     for against, found in verdicts.items():
@@ -78,6 +79,7 @@ def with_verdicts(scores: pd.DataFrame, verdicts: dict[str, Verdicts]) -> pd.Dat
             "p_control": found.p,
             "p_control_corrected": found.p_corrected,
             "learnt": found.words,
+            "p_class": np.broadcast_to(found.p_class, found.p.shape),
         }
         columns = {
             name: np.broadcast_to(values[:, None], shape).ravel()

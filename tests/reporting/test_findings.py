@@ -326,13 +326,15 @@ def test_maps_and_clusters_are_findings_only_beyond_networks_that_have_learnt_no
     assert (not_so in groups.text) == (kind == "no")
 
 
-def criteria_said(run, rows, n_class=8):
-    """What is said of rows of scores.csv: concept, magnitude, corrected p, learnt, cav_valid."""
+def criteria_said(run, rows, n_class=8, **more):
+    """What is said of rows of scores.csv: concept, magnitude, corrected p, learnt, cav_valid; and
+    more columns, one value each.
+    """
     scores = pd.DataFrame(
         rows, columns=["concept", "magnitude", "p_corrected", "learnt", "cav_valid"]
     )
     of_class = {"layer": "head", "pathology": "LVH", "associated": True, "n_class": n_class}
-    scores.assign(run_kind="concept", **of_class).to_csv(
+    scores.assign(run_kind="concept", **of_class, **more).to_csv(
         run.folder / "tcav/scores.csv", index=False
     )
     return " ".join(one.text for one in findings(run) if one.topic == CRITERIA)
@@ -517,6 +519,15 @@ def test_a_learnt_criterion_that_lowers_its_class_is_not_said_to_be_unlearnt(tmp
     ]
     said = criteria_said(run_of(tmp_path, 0), rows)
     assert f"{LEARNT_AGAINST} SLI-LVH for LVH. {AGAINST} S12-LVH for LVH." in said
+
+
+def test_why_a_criterion_is_not_learnt_is_said(tmp_path):
+    run, rows = run_of(tmp_path, 0), [("SLI-LVH", 0.5, 0.001, "special", True)]
+    few = criteria_said(run, rows, n_controls=20, p_control=np.nan)
+    assert "Too few trained networks" in few
+    for p_class, reason in ((0.01, "further than in networks"), (0.2, "tell this class apart")):
+        said = criteria_said(run, rows, n_controls=20, p_control=0.01, p_class=p_class)
+        assert reason in said
 
 
 def test_a_vector_no_better_than_random_is_no_evidence_of_its_concept(tmp_path):

@@ -18,6 +18,7 @@ from tcav.controls import (
     in_words,
     judge,
     special_p,
+    told_apart,
     upper,
 )
 
@@ -80,9 +81,9 @@ def family(rng, n, shift=0.0):
     return cells
 
 
-def verdicts_of(trained, controls, n_class=(20, 20, 20)):
+def verdicts_of(trained, controls, n_class=(20, 20, 20), p_class=None):
     null = np.random.default_rng(9).normal(0, 0.05, (399, CONCEPTS, CLASSES))
-    return judge(trained, null, controls, n_class)
+    return judge(trained, null, controls, n_class, p_class=p_class)
 
 
 def test_a_pair_beyond_both_controls_is_learnt_and_no_other():
@@ -112,6 +113,61 @@ def test_nothing_is_learnt_where_a_kind_of_control_is_missing():
     found = verdicts_of(family(rng, 3, shift=0.5), controls)
     assert found.words[0, 0] == "special"
     assert found.p_corrected[0, 0] < 0.01
+
+
+def test_nothing_is_learnt_of_a_class_that_is_not_told_apart():
+    rng = np.random.default_rng(2)
+    controls = {kind: family(rng, 20) for kind in ("untrained", "permuted")}
+    trained = family(rng, 3, shift=0.5)
+    for p, word in ((0.04, "learnt"), (0.06, "special"), (np.nan, "special")):
+        found = verdicts_of(trained, controls, p_class=np.array([p, 0.01, 0.01]))
+        assert found.words[0, 0] == word
+        assert found.p_class[:1] == pytest.approx([p], nan_ok=True)
+
+
+def test_classes_are_told_apart_by_rank_once_a_patient_and_corrected():
+    """Ten patients with two records; the five highest first records have class 0: one of 252
+    choices. Class 1 is ranked the wrong way round, class 2 is too rare.
+    """
+    patients = np.repeat(np.arange(10), 2)
+    logits = np.column_stack([np.arange(20)] * 3).astype(float)
+    logits[1::2] = -100  # a patient's second record has no say
+    labels = np.zeros((20, 3), dtype=int)
+    labels[10:, 0] = labels[:10, 1] = labels[16:, 2] = 1
+    p = told_apart(logits, labels, patients)
+    assert p[0] == pytest.approx(2 / 252)
+    assert p[1] == 1
+    assert np.isnan(p[2])
+
+
+def test_family_wise_error_holds_over_sets_of_labels():
+    """Seeds share a set of labels and what chance put into it: against controls alone that is found
+    far too often, but labels without meaning are not foretold.
+    """
+    rng, p = np.random.default_rng(8), []
+    found = {"controls alone": 0, "judged": 0}
+    null = rng.normal(0, 0.01, (399, CONCEPTS, CLASSES))
+    for _ in range(200):
+        of_labels = rng.normal(0, 0.3, (41, CONCEPTS, 1, CLASSES))
+        trained, *kinds = np.split(of_labels, (1, 21))
+        trained = trained + rng.normal(0, 0.03, (5, CONCEPTS, LAYERS, CLASSES))
+        controls = dict(
+            zip(
+                ("untrained", "permuted"),
+                (np.repeat(kind, LAYERS, axis=2) for kind in kinds),
+                strict=True,
+            )
+        )
+        labels = rng.random((100, CLASSES)) < 0.2
+        p_class = told_apart(rng.normal(size=labels.shape), labels, np.arange(100))
+        for how, of_class in (("controls alone", None), ("judged", p_class)):
+            words = judge(trained, null, controls, [20] * CLASSES, p_class=of_class).words
+            found[how] += (words == "learnt").any()
+        p.append(p_class.min() < 0.05)
+    limit = binom.ppf(0.99, 200, 0.05)
+    assert found["controls alone"] > limit
+    assert found["judged"] <= limit
+    assert sum(p) <= limit
 
 
 def test_less_than_the_controls_show_is_not_learnt():
@@ -176,6 +232,7 @@ def test_words_for_people():
             "learnt": ["learnt", "learnt", np.nan, "special"],
             "n_class": [20, 20, 3, 20],
             "p_control_corrected": [0.01, 0.01, np.nan, 0.3],
+            "p_class": [0.01, 0.01, np.nan, 0.01],
         }
     )
     lines = in_words(table)
@@ -183,3 +240,5 @@ def test_words_for_people():
         "of 3 pairs of concept and pathology: 1 learnt, 1 special, 0 neither"
     )
     assert lines[1:] == ["not tested, fewer than 5 records: PMI", "  learnt: A -> LVH (p 0.01)"]
+    unknown = in_words(table.assign(p_class=0.2))
+    assert unknown[2] == "not told apart in held-out patients, so not learnt: LVH"
