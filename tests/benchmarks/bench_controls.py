@@ -4,6 +4,9 @@ the test with control networks says of groups drawn from them.
     python tests/benchmarks/bench_controls.py collect FOLDER [--cohort 100] [--data_path D]
         [--untrained 60] [--permuted 40] [--relabelled 0] [--trained 10]
     python tests/benchmarks/bench_controls.py judge FOLDER... [--seeds 1 3 5 10] [--resamples 200]
+        [--one_labelling]
+    python tests/benchmarks/bench_controls.py decoys FOLDER [--first 300] [--cohorts 20]
+        [--controls 20]
     python tests/benchmarks/bench_controls.py cost --data_path D [--modelname lenet]
         [--controls 20] [--kinds untrained permuted]
 
@@ -11,7 +14,11 @@ collect  magnitudes of every concept, layer and class, and those of pseudo-conce
          network in FOLDER; goes on where it stopped
 judge    rates over groups drawn at random: any pair called learnt where the group is of held-out
          untrained or label-permuted networks, or of `relabelled` ones, which share one permutation
-         of the labels; planted pairs and decoys where it is of trained ones
+         of the labels; planted pairs and decoys where it is of trained ones. --one_labelling asks
+         for more than TCAV does: the group's mean, as one network, beyond every permuted control
+decoys   one user a simulated cohort: five trained networks against the cohort's own controls;
+         in how many cohorts a decoy is called learnt, and the planted pairs. FOLDER/<cohort> keeps
+         the networks as `collect` does, but pseudo-concepts of the trained ones alone
 cost     seconds of --controls controls of each kind
 """
 
@@ -30,16 +37,19 @@ from common.labels import LABEL_MAPPINGS, LEADS, associated
 from ecg.concepts import CONCEPTS
 from networks.checkpoints import ModelInfo
 from networks.controls import CONTROLS, _trained, make_control, permute_labels, training_records
+from networks.inference import predict
 from networks.training import Recipe
 from records.dataset import load_dataset, parse_flags
 from tcav.activations import layer_names
+from tcav.analysis import ALPHA
 from tcav.cav import CAVS, Draws
 from tcav.concept_sets import concept_set, draw, pseudo_flags, reason_against
+from tcav.controls import MIN_CLASS, against_controls, told_apart, upper
 from tcav.controls import judge as judge_group
-from tcav.controls import upper
 
 N_NULL, RUNS, EPOCHS = 399, 5, 20
 KINDS = (*CONTROLS, "relabelled", "trained")  # of networks
+DECOY_SEEDS = 5  # trained networks of a cohort
 PER_LABELLING = 5  # relabelled networks trained on the same permuted labels, with other seeds
 FIRST_LABELLING = 100_000  # apart from those of the controls
 
@@ -63,12 +73,29 @@ def make(kind: str, seed: int, data) -> torch.nn.Module:
     if kind in CONTROLS:
         return make_control(kind, info, training, seed, EPOCHS)
     if kind == "relabelled":
-        labelling = FIRST_LABELLING + seed // PER_LABELLING
-        dealt = permute_labels(training.labels, training.patient_id, labelling)
-        training = replace(training, labels=dealt)
+        training = dealt_anew(training, FIRST_LABELLING + seed // PER_LABELLING)
     model = _trained(info, training, Recipe(epochs=EPOCHS, seed=seed), "cpu")
     model.info = info
     return model
+
+
+def dealt_anew(records, labelling: int):
+    """Records with their labels dealt out anew among the patients."""
+    labels = permute_labels(records.labels, records.patient_id, labelling)
+    return replace(records, labels=labels)
+
+
+def answers(model, kind: str, seed: int, data) -> dict[str, np.ndarray]:
+    """What a network says of the held-out records of fold 10, and what its user would hold that
+    against: labels dealt out anew too, where it was trained on such.
+    """
+    held = data.rows(data.labelled & (data.fold == 10))
+    columns = held.labels.any(axis=0)
+    if kind in ("permuted", "relabelled"):
+        own = FIRST_LABELLING + seed // PER_LABELLING if kind == "relabelled" else seed
+        held = dealt_anew(held, own)
+    logits = predict(model, held.signals)[:, columns]
+    return {"logits": logits, "truth": held.labels[:, columns], "patients": held.patient_id}
 
 
 def concept_draws(data) -> dict[str, tuple]:
@@ -98,7 +125,7 @@ def _draws(concept, flags, purpose, n):
     return Draws(rows, torch.from_numpy(held), concept.size, n)
 
 
-def magnitudes(model, data, draws) -> dict[str, np.ndarray]:
+def magnitudes(model, data, draws, with_null=True) -> dict[str, np.ndarray]:
     """observed (concepts, layers, classes), and null (N_NULL, concepts, classes): of
     pseudo-concepts the mean over the upper layers, which are all that is tested.
     """
@@ -107,13 +134,14 @@ def magnitudes(model, data, draws) -> dict[str, np.ndarray]:
     observed, null = [], []
     for own, pseudo in draws.values():
         observed.append([_mean_magnitude(layer, own)[0] for layer in prepared.layers])
-        null.append(np.mean([_mean_magnitude(layer, pseudo) for layer in tested], axis=0))
-    return {
+        if with_null:
+            null.append(np.mean([_mean_magnitude(layer, pseudo) for layer in tested], axis=0))
+    found = {
         "observed": np.array(observed, dtype=np.float32),
-        "null": np.stack(null, axis=1).astype(np.float32),
         "labels": np.array(prepared.labels),
         "n_class": prepared.n_class,
     }
+    return found | {"null": np.stack(null, axis=1).astype(np.float32)} if with_null else found
 
 
 def _mean_magnitude(layer, draws):
@@ -125,20 +153,25 @@ def _mean_magnitude(layer, draws):
 
 def collect(args):
     """Files <kind>_<seed>.npz in the folder."""
-    folder = Path(args.folders[0])
-    folder.mkdir(parents=True, exist_ok=True)
     data = load_dataset(args.data_path, TASK) if args.data_path else simulate(1500, args.cohort)
+    wanted = {kind: getattr(args, kind) for kind in KINDS}
+    collect_in(Path(args.folders[0]), data, wanted, with_null=KINDS)
+
+
+def collect_in(folder: Path, data, counts: dict[str, int], with_null) -> None:
+    """The networks of each kind that the folder lacks; pseudo-concepts of those in `with_null`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = [(seed, kind) for kind, count in counts.items() for seed in range(count)]
     draws = concept_draws(data)
-    wanted = [(kind, seed) for kind in KINDS for seed in range(getattr(args, kind))]
-    wanted.sort(key=lambda pair: pair[1])
-    for kind, seed in wanted:
+    for seed, kind in sorted(wanted):
         path = folder / f"{kind}_{seed:03d}.npz"
         if path.is_file():
             continue
         started = time.perf_counter()
         model = make(kind, seed, data)
         made = time.perf_counter()
-        found = magnitudes(model, data, draws)
+        found = magnitudes(model, data, draws, kind in with_null)
+        found |= answers(model, kind, seed, data)
         np.savez(path, **found, concepts=np.array(list(draws)), layers=np.array(layer_names(model)))
         print(
             f"{path.name} made in {made - started:.1f} s, judged in "
@@ -150,38 +183,52 @@ def collect(args):
 # ---------------------------------------------------------------- what the test says of groups
 
 
-def read(folder: str) -> dict:
-    """Networks of a folder by kind: cells (networks, concepts, layers, classes), pseudo-concepts
-    (networks, N_NULL, concepts, classes); names of concepts, labels; records of the classes.
+def read(folder: str | Path) -> dict:
+    """Networks of a folder by kind: name -> array over the networks, which are cells (concepts,
+    layers, classes), pseudo-concepts (N_NULL, concepts, classes), logits and truth (records,
+    classes); names of concepts and labels, records of the classes, patients.
     """
     found, stored = {}, {}
     for path in sorted(Path(folder).glob("*.npz")):
         with np.load(path) as file:
             stored = dict(file)
-        parts = found.setdefault(path.stem.split("_")[0], ([], []))
-        parts[0].append(stored["observed"])
-        parts[1].append(stored["null"])
-    networks = {kind: tuple(map(np.stack, parts)) for kind, parts in found.items()}
-    names = {name: stored[name].tolist() for name in ("concepts", "labels", "n_class")}
+        of_kind = found.setdefault(path.stem.split("_")[0], {})
+        for name in ("observed", "null", "logits", "truth"):
+            if name in stored:
+                of_kind.setdefault(name, []).append(stored[name])
+    networks = {
+        kind: {name: np.stack(arrays) for name, arrays in parts.items()}
+        for kind, parts in found.items()
+    }
+    names = {name: stored[name].tolist() for name in ("concepts", "labels", "n_class", "patients")}
     return {"networks": networks, **names}
 
 
-def verdicts_on(study: dict, kind: str, n_group: int, rng: np.random.Generator, n_controls: int):
+def verdicts_on(study: dict, kind: str, n_group: int, rng: np.random.Generator, args):
     """Words (concepts, classes) on a group of networks drawn at random, against controls drawn from
     the others; None where there are too few.
     """
+    n_controls = args.controls
     networks = study["networks"]
-    order = {name: rng.permutation(len(parts[0])) for name, parts in networks.items()}
+    order = {name: rng.permutation(len(of["observed"])) for name, of in networks.items()}
     if kind == "relabelled":
-        labelling = rng.integers(len(networks[kind][0]) // PER_LABELLING)
+        labelling = rng.integers(len(order[kind]) // PER_LABELLING)
         order[kind] = PER_LABELLING * labelling + rng.permutation(PER_LABELLING)
     first = n_controls if kind in CONTROLS else 0
     group = order[kind][first : first + n_group]
     if len(group) < n_group or any(len(order[name]) < n_controls for name in CONTROLS):
         return None
-    controls = {name: networks[name][0][order[name][:n_controls]] for name in CONTROLS}
-    cells, null = (values[group] for values in networks[kind])
-    criteria = np.array(
+    controls = {name: networks[name]["observed"][order[name][:n_controls]] for name in CONTROLS}
+    of_group = {name: values[group] for name, values in networks[kind].items()}
+    words = words_on(study, of_group, controls)
+    if args.one_labelling:
+        words[~beyond_labellings(study, of_group["observed"], controls["permuted"])] = "special"
+    return words
+
+
+def criteria_of(study: dict) -> np.ndarray:
+    """(concepts, classes) bool: the concept is a criterion of the class."""
+    return np.array(
         [
             [
                 concept in CONCEPTS and associated(CONCEPTS[concept].pathologies, label, TASK)
@@ -190,22 +237,55 @@ def verdicts_on(study: dict, kind: str, n_group: int, rng: np.random.Generator, 
             for concept in study["concepts"]
         ]
     )
-    n_class = study["n_class"]
-    return judge_group(cells, null.mean(axis=0), controls, n_class, asked_first=criteria).words
+
+
+def beyond_labellings(study: dict, cells: np.ndarray, permuted: np.ndarray) -> np.ndarray:
+    """(concepts, classes) bool: the mean of networks that share their labels, as one network, lies
+    beyond each permuted control (max-T over the criteria of the classes; over all other pairs where
+    some criterion does).
+    """
+    chosen = upper(range(cells.shape[2]))
+    mean, controls = (
+        values[:, :, chosen].mean(axis=2).reshape(len(values), -1)
+        for values in (cells.mean(axis=0, keepdims=True), permuted)
+    )
+    criteria = criteria_of(study)
+    tested = np.broadcast_to(np.array(study["n_class"]) >= MIN_CLASS, criteria.shape)
+    found = np.zeros(criteria.size, dtype=bool)
+    for pairs in (criteria & tested, ~criteria & tested):
+        rows = np.flatnonzero(pairs)
+        found[rows] = against_controls(mean[:, rows], controls[:, rows])[1] < ALPHA
+        if not found.any():
+            break
+    return found.reshape(criteria.shape)
+
+
+def words_on(study: dict, group: dict, controls: dict) -> np.ndarray:
+    """Words (concepts, classes) on the networks of a group."""
+    p_class = told_apart(group["logits"].mean(axis=0), group["truth"][0], study["patients"])
+    null = group["null"].mean(axis=0)
+    found = judge_group(
+        group["observed"],
+        null,
+        controls,
+        study["n_class"],
+        asked_first=criteria_of(study),
+        p_class=p_class,
+    )
+    return found.words
 
 
 def judge(args):
     """Rates over groups: any pair learnt where nothing is, planted pairs and decoys."""
     for folder in args.folders:
         study = read(folder)
-        counts = {kind: len(parts[0]) for kind, parts in study["networks"].items()}
+        counts = {kind: len(of["observed"]) for kind, of in study["networks"].items()}
         print(f"{folder}: {counts}, {args.resamples} groups a row, {args.controls} of each control")
         for n_group in args.seeds:
             for kind in (kind for kind in KINDS if kind in counts):
                 rng = np.random.default_rng(n_group)
                 drawn = [
-                    verdicts_on(study, kind, n_group, rng, args.controls)
-                    for _ in range(args.resamples)
+                    verdicts_on(study, kind, n_group, rng, args) for _ in range(args.resamples)
                 ]
                 if drawn[0] is not None:
                     learnt = np.stack(drawn) == "learnt"
@@ -216,16 +296,55 @@ def _rates(study, learnt, kind):
     any_pair = learnt.any(axis=(1, 2)).mean()
     if kind != "trained":
         return f"any pair called learnt in {any_pair:.3f}"
-    decoy = np.array([name.startswith("decoy_") for name in study["concepts"]])
+    decoy = _decoys(study)
     words = [f"{learnt.sum(axis=(1, 2)).mean():.1f} pairs"]
     if decoy.any():
         words.append(f"any decoy {learnt[:, decoy].any(axis=(1, 2)).mean():.3f}")
-    for concept, labels in PLANTED.items():
-        for label in labels:
-            if concept in study["concepts"] and label in study["labels"]:
-                place = study["concepts"].index(concept), study["labels"].index(label)
-                words.append(f"{concept} -> {label} {learnt[:, place[0], place[1]].mean():.2f}")
+    for concept, label in planted_in(study):
+        row, column = study["concepts"].index(concept), study["labels"].index(label)
+        words.append(f"{concept} -> {label} {learnt[:, row, column].mean():.2f}")
     return ", ".join(words)
+
+
+def _decoys(study):
+    return np.array([name.startswith("decoy_") for name in study["concepts"]])
+
+
+def decoys(args):
+    """Each simulated cohort asked as its user would: how many call a decoy learnt, how many find a
+    planted pair (of those in which it is tested).
+    """
+    counts = {**dict.fromkeys(CONTROLS, args.controls), "trained": DECOY_SEEDS}
+    with_decoy, found = 0, {}
+    cohorts = range(args.first, args.first + args.cohorts)
+    for cohort in cohorts:
+        folder = Path(args.folders[0]) / str(cohort)
+        if len(list(folder.glob("*.npz"))) < sum(counts.values()):
+            collect_in(folder, simulate(1500, cohort), counts, with_null=("trained",))
+        study = read(folder)
+        controls = {kind: study["networks"][kind]["observed"] for kind in CONTROLS}
+        words = words_on(study, study["networks"]["trained"], controls)
+        with_decoy += (words[_decoys(study)] == "learnt").any()
+        for concept, label in planted_in(study):
+            word = words[study["concepts"].index(concept), study["labels"].index(label)]
+            if word:
+                found.setdefault(f"{concept} -> {label}", []).append(word == "learnt")
+        print(f"  cohort {cohort}: {(words == 'learnt').sum()} pairs learnt", flush=True)
+    planted = [f"{name} {sum(was)} of {len(was)}" for name, was in found.items()]
+    print(
+        f"{DECOY_SEEDS} networks against {args.controls} of each control: a decoy called learnt in "
+        f"{with_decoy} of {len(cohorts)} cohorts; planted: {', '.join(planted)}"
+    )
+
+
+def planted_in(study: dict) -> list[tuple[str, str]]:
+    """The planted pairs of concept and class that a study knows."""
+    return [
+        (concept, label)
+        for concept, labels in PLANTED.items()
+        for label in labels
+        if concept in study["concepts"] and label in study["labels"]
+    ]
 
 
 def cost(args):
@@ -247,7 +366,7 @@ def cost(args):
         )
 
 
-STUDIES = {"collect": collect, "judge": judge, "cost": cost}
+STUDIES = {"collect": collect, "judge": judge, "decoys": decoys, "cost": cost}
 
 
 def main():
@@ -263,6 +382,9 @@ def main():
     parser.add_argument("--permuted", type=int, default=40)
     parser.add_argument("--relabelled", type=int, default=0)
     parser.add_argument("--trained", type=int, default=10)
+    parser.add_argument("--one_labelling", action="store_true")
+    parser.add_argument("--first", type=int, default=300)
+    parser.add_argument("--cohorts", type=int, default=20)
     parser.add_argument("--modelname", default="lenet")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 3, 5, 10])
     parser.add_argument("--resamples", type=int, default=200)
