@@ -25,6 +25,7 @@ from subgroups.clusters import Structure
 from subgroups.cohort import Cohort
 from subgroups.findings import Design, Found, Traits, choose_folds, cluster_names, judge_clusters
 from subgroups.representations import REPRESENTATIONS, Material
+from subgroups.study import groups
 
 
 def fake_cohort(n=40, names=("AMI", "IMI")):
@@ -199,7 +200,9 @@ def test_discovery_runs_resumes_and_writes_what_others_read(cohort, trained, mon
     assert " explained records with a quality flag" in done.stdout
     before = (folder / "table.csv").read_bytes()
     assert "is finished" in run_script("discovery.py", *words).stdout
-    monkeypatch.setattr(discovery, "_draw", lambda *_: [])  # most of the time, and no number
+    monkeypatch.setattr(
+        "subgroups.figures.draw_all", lambda *_: []
+    )  # most of the time, and no number
     parser = discovery.get_args_parser()
     discovery.main(parser.parse_args([*map(str, words), "--overwrite"]))
     assert (folder / "table.csv").read_bytes() == before
@@ -213,9 +216,8 @@ def test_flagged_records_are_counted_by_label_and_cluster():
     )
     reported = np.ones(len(noisy), dtype=bool)
     found = {"signal": SimpleNamespace(clusters=noisy.astype(int), k=2)}
-    counts = count_flags(
-        cohort.data.table, discovery._groups(found, cohort, SimpleNamespace(reported=reported))
-    )
+    one = SimpleNamespace(cohort=cohort, found=found, design=SimpleNamespace(reported=reported))
+    counts = count_flags(cohort.data.table, groups(one))
     assert counts.set_index("group").loc[["all", "AMI", "IMI"], "noise"].tolist() == [10, 6, 4]
     clusters = counts.set_index("group").filter(like="signal, cluster", axis=0)
     assert sorted(map(tuple, clusters[["n_records", "n_flagged"]].to_numpy(dtype=int))) == [

@@ -27,7 +27,7 @@ def test_every_preset_is_named_and_filed_alike_in_every_stage(
     assert "lrp:epsilon" in PRESETS
     monkeypatch.setattr("glocal.figures.draw_all", lambda *_: [])
     monkeypatch.setattr("sanity.figures.draw_all", lambda *_: [])
-    monkeypatch.setattr("discovery._draw", lambda *_: [])
+    monkeypatch.setattr("subgroups.figures.draw_all", lambda *_: [])
 
     one = ("--pathologies", "AMI", "--methods", *PRESETS)
     made = run("lrp_analysis", cohort, trained, tmp_path, *one, "--max_figures", 0)

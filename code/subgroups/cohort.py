@@ -13,6 +13,8 @@ from common.files import UserError
 from common.labels import LABEL_MAPPINGS, STATEMENTS, superclass
 from records.dataset import Dataset, load_dataset, load_labels
 
+PAPERS_COHORT = ["AMI", "IMI"]
+
 
 @dataclass(frozen=True)
 class Cohort:

@@ -2,7 +2,9 @@
 heat, enrichment.
 """
 
+import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +13,7 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from common.figure_files import write_figure
 from common.labels import LEADS
 from common.plotting import (
     ABSOLUTE_CMAP,
@@ -25,7 +28,7 @@ from common.words import representation_in_words
 from ecg.beats import mean_beats, median_beats, window_times
 from subgroups.clusters import fit_space
 from subgroups.cohort import Cohort
-from subgroups.findings import Design, Found, cluster_names
+from subgroups.findings import Design, Discovered, Found, cluster_names
 from subgroups.representations import Material
 
 MOST_TRAITS = 8
@@ -280,3 +283,31 @@ def draw_enrichment(table: pd.DataFrame, found: dict, cohort: Cohort, design: De
         "What separates the clusters (filled: p < .05 by permutation of patients, Holm)"
     )
     return figure
+
+
+def draw_all(
+    folder: Path,
+    args: argparse.Namespace,
+    one: Discovered,
+    table: pd.DataFrame,
+    enriched: pd.DataFrame,
+) -> list[Path]:
+    """Write all figures of a run; their paths."""
+    cohort, design = one.cohort, one.design
+    figures = {
+        "embedding": draw_embedding(
+            one.features, one.found, cohort, design, args.embedding, args.seed
+        )
+    }
+    if cohort.hidden_labels:
+        figures["agreement"] = draw_agreement(table, cohort, design)
+    figures["enrichment"] = draw_enrichment(enriched, one.found, cohort, design)
+    for name, result in one.found.items():
+        if result.k > 1:
+            figures[f"clusters_{name}"] = draw_clusters(
+                name, result, one.material, cohort, design, one.target
+            )
+    written = []
+    for name, figure in figures.items():
+        written += write_figure(figure, folder / name)
+    return written

@@ -81,6 +81,21 @@ class Traits:
     values: np.ndarray
 
 
+@dataclass(frozen=True)
+class Discovered:
+    """A cohort that was explained for the output `target`, described (features (n, D) by
+    representation) and clustered.
+    """
+
+    cohort: Cohort
+    design: Design
+    material: Material
+    target: str
+    traits: Traits
+    features: dict[str, np.ndarray]
+    found: dict[str, Found]
+
+
 # the kept epoch is the best one on fold 9: the network does better there than on fresh records
 VALIDATION_NOTE = " (fold 9 chose the network's epoch; --folds 10 leaves it out)"
 
