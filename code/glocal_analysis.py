@@ -60,6 +60,7 @@ from utils import (
     load_model,
     methods_in_words,
     on_main,
+    own_cards,
     path_item,
     positive_int,
     process_group,
@@ -256,7 +257,7 @@ def _settings(args, info, pathologies, methods, checkpoints):
         **{name: getattr(args, name) for name in names},
         **({"control": args.control} if args.control else {}),
         **({"layout": args.layout} if args.layout else {}),
-        **({"own_cards": sha256(args.cards)} if Path(args.cards).is_file() else {}),
+        **({"own_cards": sha256(args.cards)} if own_cards(args.cards) else {}),
     }
 
 
@@ -342,7 +343,8 @@ def main(args: argparse.Namespace) -> None:
             found = tables.write_tables(folder, args, info, *of_groups)
             paths = _write_rest(args, folder, data, info, groups, shown, pairs, methods, found)
             counts = {name: group.counts for name, group in groups.items()}
-            stage.finish([*checkpoints, Path(args.data_path) / TABLE], paths, counts)
+            inputs = [*checkpoints, Path(args.data_path) / TABLE, *own_cards(args.cards)]
+            stage.finish(inputs, paths, counts)
             print("; ".join(f"{name}: {group.counts}" for name, group in groups.items()))
             say_results(folder, paths, FIRST)
 

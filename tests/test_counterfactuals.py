@@ -7,10 +7,12 @@ import pytest
 import counterfactuals
 from common.files import UserError, read_npz
 from common.labels import LEADS
+from common.stage import broken_link
 from conftest import run_script
 from counterfactual import job
 from counterfactual.edits import EDITS
 from counterfactual.sentences import edit_in_words
+from mutations import attempt
 from networks.checkpoints import ModelInfo, load_model, save_checkpoint
 from networks.inference import predict
 from networks.metrics import sigmoid
@@ -131,6 +133,21 @@ def test_a_network_that_decides_nothing_is_refused(tmp_path):
     with pytest.raises(UserError, match="decides nothing that could be turned"):
         counterfactuals.main(args)
     assert not (tmp_path / "run" / "counterfactual").exists()
+
+
+def test_cards_are_read_before_anything_is_searched_and_are_an_input(cohort, trained, tmp_path):
+    parser, cards = counterfactuals.get_args_parser(), tmp_path / "cards.csv"
+    asked = words(cohort, trained, tmp_path / "out", "--max_edits", 1, "--cards", cards)
+    cards.write_text("label,lead,segment\nNORM,XX,T\n")
+    assert "lead XX is not among" in attempt(counterfactuals.main, parser, asked)[1]
+    assert not (tmp_path / "out").exists()
+    cards.write_text("label,lead,segment\nNORM,II,T\n")
+    assert attempt(counterfactuals.main, parser, asked)[1] is None
+    [stage] = (tmp_path / "out").rglob("counterfactual.json")
+    assert broken_link(stage) is None
+    cards.write_text("label,lead,segment\nNORM,V6,T\n")
+    assert "cards.csv has changed since" in broken_link(stage)
+    assert "own_cards" in attempt(counterfactuals.main, parser, asked)[1]
 
 
 def test_concepts_are_switched_beside(cohort, trained, tmp_path):

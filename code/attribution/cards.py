@@ -176,6 +176,11 @@ def cards_for(choice: str, data_path: str | Path, info: ModelInfo) -> dict[str, 
     return read_cards(choice, info.labels)
 
 
+def own_cards(choice: str) -> list[Path]:
+    """The file of --cards, where they are one's own: an input of the stage."""
+    return [] if choice in CARDS else [Path(choice)]
+
+
 def read_cards(path: str | Path, labels: Sequence[str]) -> dict[str, Card]:
     """Label -> card of a csv with a row per lead and segment: label, lead, segment and, if wanted,
     sign.

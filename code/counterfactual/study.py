@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from attribution.cards import cards_for
+from attribution.cards import Card, cards_for, own_cards
 from attribution.plan import choose_targets
 from common.cli import say_left_out, say_results
 from common.figure_files import write_figure
@@ -52,10 +52,12 @@ def answer(args: argparse.Namespace, model: nn.Module, place: Place) -> None:
     """Choose records, search in all processes, write tables and figures in the main one."""
     folder = place.run / "counterfactual"
     job = prepare(args, model, folder)
+    cards = cards_for(args.cards, job.data.path, model.info)  # what is wrong with them is said now
     settings = {name: getattr(args, name) for name in SETTINGS}
     settings |= {
         "checkpoint": sha256(find_checkpoint(args.model_path)),
         "data": content_hash(args.data_path, model.info.sampling_rate),
+        **({"own_cards": sha256(args.cards)} if own_cards(args.cards) else {}),
     }
     of_stage = (folder, "counterfactual", settings, args.overwrite, place.facts, args.bare)
     with contextlib.ExitStack() as stack:
@@ -69,7 +71,7 @@ def answer(args: argparse.Namespace, model: nn.Module, place: Place) -> None:
         compute(job)
         wanted = switch_concepts(args, job)
         if distributed.is_main():
-            finish(args, job, stage, write_switched(job, wanted, place.run))
+            finish(args, job, stage, write_switched(job, wanted, place.run), cards)
 
 
 def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> Job:
@@ -108,7 +110,13 @@ def write_switched(job: Job, wanted: list[concept_job.Switch], run_folder: Path)
     return concept_job.assemble(job, wanted, tcav)
 
 
-def finish(args: argparse.Namespace, job: Job, stage: Stage, switched: list[Path]) -> None:
+def finish(
+    args: argparse.Namespace,
+    job: Job,
+    stage: Stage,
+    switched: list[Path],
+    cards: dict[str, Card],
+) -> None:
     """Tables, figures, one line of summary per pathology."""
     from counterfactual import figures  # what draws is loaded when all is computed
 
@@ -116,7 +124,6 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, switched: list[Path
     patients = dict(zip(job.data.ecg_id, job.data.patient_id, strict=True))
     records, edits, alone = (tables[name] for name in (RECORDS, EDITS_MADE, ALONE))
     grouped = groups.group_table(records, edits, alone, patients, args.seed)
-    cards = cards_for(args.cards, job.data.path, job.model.info)
     held = groups.card_table(records, edits, cards, patients, seed=args.seed)
     write_csv(job.folder / "groups.csv", grouped.round(4))
     write_csv(job.folder / "card.csv", held.round(4))
@@ -139,7 +146,7 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, switched: list[Path
             f"{EDITS_MADE}.csv) of ECG {', '.join(map(str, doubtful))}"
         )
     counts = {target.name: len(target.rows) for target in job.targets}
-    inputs = [find_checkpoint(args.model_path), job.data.path / TABLE]
+    inputs = [find_checkpoint(args.model_path), job.data.path / TABLE, *own_cards(args.cards)]
     stage.finish(inputs=inputs, outputs=[*written, *drawn], counts=counts)
     remove_parts(job)
     say_results(job.folder, [*written, *drawn], FIRST)

@@ -5,6 +5,7 @@ command line.
 """
 
 import argparse
+import errno
 import io
 import math
 import sys
@@ -166,9 +167,12 @@ def read_torch_file(path: Path, what: str, remedy: str) -> object:
     try:
         _check_bytes(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UserError, MemoryError, PermissionError):
+    except (UserError, MemoryError):
         raise
     except Exception as error:
+        # the disk's or the network's fault, but for a place in the file that a damaged one names
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         if "alloc" in str(error) and "memory" in str(error):
             raise MemoryError(f"{path}: {str(error).splitlines()[0]}") from None
         reason = UNREADABLE.get(type(error).__name__, type(error).__name__)

@@ -32,6 +32,8 @@ from common.stats import patient_weights
 from conftest import ROOT
 from lrp_analysis import record_name
 from mutations import attempt
+from networks import checkpoints
+from networks.checkpoints import load_checkpoint
 
 WRONG = [
     (train_model, ["--seed", "-1"], "is not a seed"),
@@ -247,6 +249,20 @@ def test_every_fault_of_files_is_one_line(number):
     error = attempt(main)[1]
     assert os.strerror(code) in error
     assert "/data/x.npz" in error
+
+
+@pytest.mark.parametrize("number", ["EIO", "ESTALE", "EACCES", "EPERM"])
+def test_a_checkpoint_on_a_disk_that_fails_is_not_called_unreadable(tmp_path, monkeypatch, number):
+    (tmp_path / "best_model.ckpt").write_bytes(b"x")
+    code = getattr(errno, number)
+
+    def fail(path, *_):
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(checkpoints.zipfile, "ZipFile", fail)
+    line = attempt(lambda _: load_checkpoint(tmp_path / "best_model.ckpt"))[1]
+    assert os.strerror(code) in line
+    assert "not a readable checkpoint" not in line
 
 
 @pytest.mark.parametrize(
