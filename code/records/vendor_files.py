@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from common.files import UserError, need_file, need_memory
+from records.aecg_patient import NO_ID, patient_of
 from records.cardiosoft import is_cardiosoft, read_cardiosoft
 from records.lead_names import canonical_lead, check_lead_names
 from records.recording import Asked, Columns, Recording, ends_before, from_columns
@@ -56,7 +57,8 @@ MOST_WORDS = 200  # letters of a parser's own words in a message
 DECLARED = re.compile(rb"<!--.*?-->|<[?!][^>]*>", re.S)  # before the root of XML
 ROOT = re.compile(rb"\W*<([A-Za-z][\w:.-]{0,60})")
 PACKED = (b"\x1f\x8b", b"PK\x03\x04")
-TIMED = ("dicom_waveform", "hl7_aecg")  # the parser gives whole Hz, but the length in s exactly
+TIMED = "dicom_waveform"  # the parser gives whole Hz, but the length in s exactly
+AECG = "hl7_aecg"  # the parser gives whole Hz, but keeps the step of time
 NEAR = 2e-4  # share of a rate that rounded steps of time may be beside a whole number
 NUMBERED = re.compile(r"_\d+$")  # ecgdatakit numbers leads of one name
 BDF_MAGIC = b"\xffBIOSEMI"
@@ -122,6 +124,8 @@ def _recording(record, path, asked):
         values = without_calibration(values)
     if record.source_format == "ishne_holter":
         values = _without_faults(values, leads)
+    if record.source_format == AECG and record.patient.patient_id in NO_ID:
+        record.patient.patient_id = patient_of(path)
     columns = Columns(
         values,
         names,
@@ -162,10 +166,15 @@ def _check_once(record, path):
 
 def _exact_rates(record):
     """Lead -> Hz, where a file's rate is no whole number."""
-    if record.source_format not in TIMED or not record.recording.duration:
+    duration = record.recording.duration  # of aECG what its head says, in whole seconds or wrong
+    if record.source_format == AECG:
+        rate = record.raw_metadata["rhythm_time"]["sampling_rate_exact"]
+        rates = {lead.label: round(rate, 3) for lead in record.leads}
+    elif record.source_format == TIMED and duration:
+        seconds = duration.total_seconds()
+        rates = {lead.label: round(len(lead.samples) / seconds, 3) for lead in record.leads}
+    else:
         return dict(record.raw_metadata.get("exact_sampling_rates", {}))
-    seconds = record.recording.duration.total_seconds()
-    rates = {lead.label: round(len(lead.samples) / seconds, 3) for lead in record.leads}
     return {name: rate for name, rate in rates.items() if abs(rate - round(rate)) > NEAR * rate}
 
 
