@@ -6,7 +6,6 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,17 +17,19 @@ from common.files import UserError
 from common.labels import LEADS
 from records import plausibility
 from records.layout import file_column
-from records.lead_names import canonical_lead, spread
+from records.lead_names import canonical_lead
 from records.ptbxl import record_name, write_record
 from records.recording import Asked, Recording
 from records.resampling import resample
 from records.sources import Source
 from records.stored import leads_there
+from records.units import MV_PER_UV
 
 MIN_SECONDS = 2.5
 ASIDE = ".importing"  # folder that records are written to first
 RECORD_FILE = re.compile(r"\d{5,}_(lr|hr|\d+)\.(hea|dat)")  # what record_name makes
-CHUNK = 16  # records written and judged at a time: they stay in the processor's cache
+CHUNK = 32  # records judged at a time
+AS_IT_IS = (31, 32_000)  # uV: highest peaks of which `gain_for` says 1000
 CHUNK_BYTES = 64 << 20  # of long recordings fewer
 
 
@@ -95,77 +96,64 @@ class Written:
 
 @dataclass
 class Waiting:
-    """Records that are written and judged together: names, ids, and signals # (n, T, 12) float32 mV
-    in memory that is used again and again, n at most CHUNK.
+    """Records that are judged together: names, units per mV, and samples # (n, T, leads) int16 in
+    memory that is used again and again, n at most CHUNK.
     """
 
     names: list[str] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)
-    signals: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
+    per_mv: list[float] = field(default_factory=list)
+    samples: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0), np.int16))
 
-    def add(self, name: str, ecg_id: int, signal: np.ndarray) -> None:
-        """Keep a record (T, 12) until it is written; all have one length."""
-        if not len(self.signals):
-            n = min(max(CHUNK_BYTES // (4 * signal.size), 1), CHUNK)
-            self.signals = np.empty((n, *signal.shape), np.float32)
-        self.signals[len(self.names)] = signal
+    def add(self, name: str, samples: np.ndarray, per_mv: float) -> None:
+        """Keep a record (T, leads) until it is judged; all have one length."""
+        if not len(self.samples):
+            n = min(max(CHUNK_BYTES // samples.nbytes, 1), CHUNK)
+            self.samples = np.empty((n, *samples.shape), np.int16)
+        self.samples[len(self.names)] = samples
         self.names.append(name)
-        self.ids.append(ecg_id)
+        self.per_mv.append(per_mv)
 
     @property
     def full(self) -> bool:
         """Whether there is room for no other."""
-        return len(self.names) == len(self.signals) > 0
+        return len(self.names) == len(self.samples) > 0
 
     def clear(self) -> None:
         """Forget them."""
         self.names.clear()
-        self.ids.clear()
+        self.per_mv.clear()
 
 
 class Writing:
-    """Writes and judges records in a thread of its own, some at a time, while the next are read:
-    most of it is the system's and numpy's time, in which Python goes on. Of two sets of records
-    one is filled while the other is written; whatever the threads do, the bytes are the same.
+    """Writes records as they come, and judges some of them at a time. One thread does it all: with
+    a second one, both waited for Python's lock longer than they saved.
     """
 
-    def __init__(self, folder: Path, leads: Sequence[str], written: Written):
+    def __init__(self, folder: Path, leads: tuple[str, ...], written: Written):
         self._folder, self._leads, self._written = folder, leads, written
-        self._filled, self._spare = Waiting(), Waiting()
-        self._pool = ThreadPoolExecutor(1)
-        self._last = None  # the work that the thread was given last
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._pool.shutdown()
+        self._waiting = Waiting()
 
     def add(self, name: str, ecg_id: int, signal: np.ndarray) -> None:
-        """Take over a record (T, 12) mV."""
-        self._filled.add(name, ecg_id, signal)
-        if self._filled.full:
-            self._hand_over()
+        """Write a record (T, leads), in mV or int16 in uV."""
+        rate = self._written.sampling_rate
+        samples, per_mv = samples_of(signal)
+        write_record(self._folder, record_name(ecg_id, rate), samples, rate, per_mv, self._leads)
+        self._waiting.add(name, samples, per_mv)
+        if self._waiting.full:
+            self.judge()
 
-    def finish(self) -> None:
-        """Return when all records are written and judged; raises what went wrong."""
-        self._hand_over()
-        self._wait()
-
-    def _hand_over(self):
-        self._wait()
-        self._last = self._pool.submit(self._work, self._filled)
-        self._filled, self._spare = self._spare, self._filled
-
-    def _wait(self):
-        if self._last is not None:
-            self._last.result()
-
-    def _work(self, waiting):
-        for ecg_id, signal in zip(waiting.ids, waiting.signals, strict=False):
-            _write(self._folder, ecg_id, signal, self._written.sampling_rate, self._leads)
-        _judge(waiting, self._written)
-        waiting.clear()
+    def judge(self) -> None:
+        """Note which of the records that wait raise a flag."""
+        names = self._waiting.names
+        if not names:
+            return
+        samples, rate = self._waiting.samples[: len(names)], self._written.sampling_rate
+        verdict = plausibility.judge_samples(samples, self._waiting.per_mv, rate, self._leads)
+        for check, flags in verdict.items():
+            found = [name for name, flag in zip(names, flags, strict=True) if flag]
+            if found:
+                self._written.flags.setdefault(check, []).extend(found)
+        self._waiting.clear()
 
 
 def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted) -> Written:
@@ -176,17 +164,19 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
     aside = folder / ASIDE
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        with Writing(aside, wanted.leads, written) as writing:
-            for number, name, recording in _recordings(source, wanted):
-                signal = _tried(recording, name, wanted, written, len(source.names))
-                if signal is None:
-                    continue
-                ecg_id = len(written.kept) + 1 if wanted.every else int(ids[number])
-                writing.add(name, ecg_id, spread(signal, wanted.leads))
-                written.kept.append(number)
-                written.facts.append(recording.facts)
-                written.starts.append(recording.start)
-            writing.finish()
+        writing = Writing(aside, wanted.leads, written)
+        for number, name, recording in _recordings(source, wanted):
+            signal = _tried(recording, name, wanted, written, len(source.names))
+            if signal is None:
+                continue
+            ecg_id = len(written.kept) + 1 if wanted.every else int(ids[number])
+            writing.add(name, ecg_id, signal)
+            written.kept.append(number)
+            written.facts.append(recording.facts)
+            written.starts.append(recording.start)
+        writing.judge()
+        found = written.flags
+        written.flags = {check: found[check] for check in plausibility.CHECKS if check in found}
         if not written.kept:
             why = next(iter(written.skipped.values()), "all are shorter than --seconds")
             raise UserError(
@@ -252,11 +242,16 @@ def _move(part, target):
 
 
 def _brought(recording: Recording, name: str, wanted: Wanted, written: Written) -> np.ndarray:
-    """(T, leads) mV at the data set's rate and of its length."""
+    """(T, leads) at the data set's rate and of its length, in mV, or int16 in uV as the file has
+    it.
+    """
     if not written.sampling_rate:
         written.sampling_rate = max(round(recording.rate), 100)
-    rate, signal = written.sampling_rate, recording.signal
-    if len(wanted.leads) < len(LEADS):
+    rate, fewer = written.sampling_rate, len(wanted.leads) < len(LEADS)
+    if recording.values.dtype == np.int16 and recording.rate == rate and not fewer:
+        return _of_length(recording.values, name, wanted, written)
+    signal = recording.signal
+    if fewer:
         signal = signal[:, [LEADS.index(lead) for lead in wanted.leads]]
     peak = max(signal.max(), -signal.min())  # NaN where there is one
     if np.isnan(peak):
@@ -327,15 +322,19 @@ class _Dropped(UserError):
     """A recording that is left out as asked."""
 
 
-def _write(folder, ecg_id, signal, rate, leads):
-    """A record (T, 12) float32 mV, of which `leads` are there."""
-    name = record_name(ecg_id, rate)
-    if len(leads) < len(LEADS):
-        signal = signal[:, [LEADS.index(lead) for lead in leads]]
-    gain = gain_for(signal)
-    samples = signal * np.float32(gain)
-    samples = np.rint(samples, out=samples).astype("<i2")
-    write_record(folder, name, samples, rate, gain, leads)
+def samples_of(signal: np.ndarray) -> tuple[np.ndarray, float]:
+    """A signal (T, leads) in mV, or int16 in uV, as samples int16 and how many of them are one
+    mV. What is in uV stays as it is where `gain_for` says 1000.
+    """
+    if signal.dtype == np.int16:
+        peak = max(int(signal.max()), -int(signal.min()))
+        if AS_IT_IS[0] <= peak < AS_IT_IS[1]:
+            return signal, 1000.0
+        signal = signal * MV_PER_UV
+    signal = signal.astype(np.float32)
+    per_mv = gain_for(signal)
+    signal *= np.float32(per_mv)
+    return np.rint(signal, out=signal).astype("<i2"), per_mv
 
 
 def gain_for(signal: np.ndarray) -> float:
@@ -344,18 +343,6 @@ def gain_for(signal: np.ndarray) -> float:
     if 0 < peak < 0.03:
         return float(10 ** np.floor(np.log10(30_000 / peak)))
     return 1000.0 if peak < 32 else 500.0
-
-
-def _judge(waiting, written):
-    """Note which of the waiting records raise a flag."""
-    names = waiting.names
-    if not names:
-        return
-    verdict = plausibility.judge(waiting.signals[: len(names)], written.sampling_rate)
-    for check, flags in verdict.items():
-        found = [name for name, flag in zip(names, flags, strict=True) if flag]
-        if found:
-            written.flags.setdefault(check, []).extend(found)
 
 
 def print_summary(written: Written) -> None:

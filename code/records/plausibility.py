@@ -42,36 +42,24 @@ POLARITY = 1.9
 CONCENTRATION = 0.4  # share of the changes within the busiest tenth of the time
 # how much an upward asymmetry of each lead speaks for a record that is upside down
 UPSIDE_DOWN = np.array([-1.5, -0.3, 0.6, 0.8, -1.1, 0.0, 0.9, 0.9, 0.9, -0.3, -1.8, -2.8])
-ORDER = {lead: column for column, lead in enumerate(LEADS)}
+AVR = slice(3, 4)
 CHEST_LEADS = slice(6, 12)
 STEPS = np.arange(6) - 2.5
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Records (n, T, 12) in mV, or the leads that are there, with what several checks read of them,
-    each computed once.
+    """Records with what several checks read of them, each computed once.
 
-    All but `spans_as_recorded` are of means of neighbouring samples, about 100 a second.
+    leads     # (n, 12, T) float32 mV, or the leads that are there, about 100 samples a second
+    rate      Hz of `leads`
+    recorded  # (n, T, 12) the same as recorded, in any unit
     """
 
-    signals: np.ndarray
-    sampling_rate: int
+    leads: np.ndarray
+    rate: float
+    recorded: np.ndarray
     lead_names: tuple[str, ...] = LEADS
-
-    @cached_property
-    def step(self) -> int:
-        """Samples that are taken together."""
-        return max(self.sampling_rate // 100, 1)
-
-    @cached_property
-    def leads(self) -> np.ndarray:
-        """(n, 12, T) lead by lead, thinned."""
-        n, length, n_leads = self.signals.shape
-        whole = self.signals[:, : length // self.step * self.step]
-        frames = whole.reshape(n, -1, self.step * n_leads).transpose(0, 2, 1)
-        means = np.tile(np.eye(n_leads, dtype=whole.dtype) / self.step, self.step)
-        return means @ frames  # faster than adding up samples that lie apart
 
     @cached_property
     def changes(self) -> np.ndarray:
@@ -88,10 +76,9 @@ class Judged:
         """(n, 12) from the 0.5 to the 99.5 percentile."""
         return _spans(self.ordered)
 
-    @cached_property
-    def centred(self) -> np.ndarray:
-        """`leads` about their medians."""
-        return self.leads - _quantile(self.ordered, 0.5)[..., None]
+    def centred(self, leads: slice) -> np.ndarray:
+        """Some of the leads about their medians."""
+        return self.leads[:, leads] - _quantile(self.ordered[:, leads], 0.5)[..., None]
 
     @cached_property
     def asymmetry(self) -> np.ndarray:
@@ -106,14 +93,36 @@ class Judged:
         return limb_misfit(self.changes)
 
     @cached_property
+    def moves(self) -> np.ndarray:
+        """(n,) bool: something does."""
+        return _median(self.spans) > 1e-9
+
+    @cached_property
     def dead(self) -> np.ndarray:
         """(n,) bool: no heartbeat."""
-        still = np.median(self.spans, axis=1) <= 1e-9
-        return still | (concentration(self.changes, self.sampling_rate / self.step) < CONCENTRATION)
+        return ~self.moves | (concentration(self.changes, self.rate) < CONCENTRATION)
 
     def spans_as_recorded(self, rows: np.ndarray) -> np.ndarray:
-        """(rows, 12) from lowest to highest sample at the recordings' own rate."""
-        return np.ptp(self.signals[rows], axis=1)
+        """(rows, 12) from lowest to highest sample at the recordings' own rate, in any unit."""
+        return np.ptp(self.recorded[rows].astype(np.float32), axis=1)
+
+
+def thinned(signals: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, float]:
+    """Signals (n, T, leads) of any numbers -> (n, leads, T') float32 means of neighbouring samples,
+    about 100 a second, and how many exactly.
+    """
+    step = max(sampling_rate // 100, 1)
+    n, length, n_leads = signals.shape
+    length = length // step * step
+    means = np.empty((n, n_leads, length // step), np.float32)
+    sums = np.tile(np.eye(n_leads, dtype=np.float32), (step, 1))
+    for record, mean in zip(signals, means, strict=True):  # one stays in the processor's cache
+        frames = record[:length].astype(np.float32, copy=False)
+        if step > 1:  # a product is faster than adding up samples that lie apart
+            frames = frames.reshape(-1, step * n_leads) @ sums
+        mean[:] = frames.T
+    means /= step
+    return means, sampling_rate / step
 
 
 def _quantile(ordered, share):
@@ -122,6 +131,11 @@ def _quantile(ordered, share):
     below = int(place)
     above = min(below + 1, ordered.shape[-1] - 1)
     return ordered[..., below] + (ordered[..., above] - ordered[..., below]) * (place - below)
+
+
+def _median(values):
+    """Along the last axis, which is short; np.median takes several times as long."""
+    return _quantile(np.sort(values, axis=-1), 0.5)
 
 
 def _spans(ordered):
@@ -133,7 +147,7 @@ def height(spans: np.ndarray) -> np.ndarray:
     """Spans (n, leads) in mV -> (n,) mV: their geometric mean; a lead below a twentieth of the
     median counts as that (one loose electrode is not a unit).
     """
-    floor = np.maximum(np.median(spans, axis=1, keepdims=True) / 20, 1e-12)
+    floor = np.maximum(_median(spans)[:, None] / 20, 1e-12)
     return np.exp(np.log(np.maximum(spans, floor)).mean(axis=1))
 
 
@@ -149,9 +163,9 @@ def height_limits(leads: Sequence[str]) -> tuple[float, float]:
 
 def wrong_unit(records: Judged) -> np.ndarray:
     """Too small or too tall to be in mV. What does not move at all is not judged."""
-    typical, moves = height(records.spans), np.median(records.spans, axis=1) > 1e-9
+    typical = height(records.spans)
     low, high = height_limits(records.lead_names)
-    return moves & ((typical < low) | (typical > high))
+    return records.moves & ((typical < low) | (typical > high))
 
 
 def limb_misfit(changes: np.ndarray) -> np.ndarray:
@@ -172,8 +186,8 @@ def limb_misfit(changes: np.ndarray) -> np.ndarray:
         left - (one - two / 2),
         foot - (two - one / 2),
     )
-    spread = np.median(np.abs(changes), axis=2).mean(axis=1)
-    worst = np.median(np.abs(left_over), axis=2).max(axis=0)
+    spread = _median(np.abs(changes)).mean(axis=1)
+    worst = _median(np.abs(left_over)).max(axis=0)
     return worst / np.maximum(spread, 1e-12)
 
 
@@ -194,7 +208,8 @@ def wrong_limb_order(records: Judged) -> np.ndarray:
 
 def wrong_chest_order(records: Judged) -> np.ndarray:
     """V1 to V6 develop backwards: from like -aVR and upright to unlike it and downward."""
-    chest, against = records.centred[:, CHEST_LEADS], -records.centred[:, [ORDER["aVR"]]]
+    against = -records.centred(AVR)
+    chest = records.centred(CHEST_LEADS)
     rise = correlation(chest, against) @ STEPS * 1.6
     return rise + records.asymmetry[:, CHEST_LEADS] @ STEPS * 1.8 < CHEST
 
@@ -253,7 +268,23 @@ def judge(
     if not there.all():
         names = [name for name in names if set(leads).issuperset(CHECKS[name].leads)]
         signals = signals[..., there]
-    records = Judged(signals, sampling_rate, leads)
+    return _found(Judged(*thinned(signals, sampling_rate), signals, leads), names)
+
+
+def judge_samples(
+    samples: np.ndarray, per_mv: np.ndarray, sampling_rate: int, leads: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """As `judge`, of records as a data set stores them: samples # (n, T, leads) int16, per_mv (n,)
+    of them one mV.
+    """
+    means, rate = thinned(samples, sampling_rate)
+    means /= np.asarray(per_mv, np.float32)[:, None, None]
+    names = [name for name, check in CHECKS.items() if set(leads).issuperset(check.leads)]
+    return _found(Judged(means, rate, samples, leads), names)
+
+
+def _found(records, names):
+    """What each check finds; that there is no heartbeat leaves nothing else to find."""
     found = {}
     for name in names:
         fault = CHECKS[name].judge(records)

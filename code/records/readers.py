@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from common.files import UserError
+from common.labels import LEADS
 from records import array_files, csv_files, hdf5_files, vendor_files
 from records.lead_names import arrange, lead_positions
 from records.recording import Asked, Recording, refuse_other_formats
@@ -61,10 +62,11 @@ def _in_order(read, path, asked):
     """The signals of an ordinary record in the order of LEADS, in mV."""
     check_rate(asked.rate or read.rate, path)
     positions = lead_positions(read.names, path)
-    signal = arrange(read.millivolts(), positions)
+    stored = read.microvolts() if len(positions) == len(LEADS) else None
+    values = arrange(read.millivolts() if stored is None else stored, positions)
     rate = asked.rate or read.rate
     return Recording(
-        signal,
+        values,
         rate,
         "mV",
         read.start / rate,

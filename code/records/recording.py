@@ -14,7 +14,7 @@ from common.labels import LEADS
 from records.lead_names import arrange, check_lead_names, lead_positions
 from records.resampling import check_rate
 from records.stored_arrays import StoredArray
-from records.units import UNITS, mv_per
+from records.units import MV_PER_UV, UNITS, mv_per
 
 # suffixes that people try and that no reader takes -> what to do with such a file
 NOT_READ = {
@@ -55,8 +55,8 @@ class Asked:
 class Recording(NamedTuple):
     """The 12 leads of a recording, or those that are there.
 
-    signal   # (T, 12) mV in the order of LEADS, NaN for a lead that is neither there nor follows
-             from two others; in the file's numbers where `unit` is None
+    values   # (T, 12) as `signal`, or int16 in uV where the file has all leads so, without a gap:
+             an import writes these as they are
     rate     Hz
     unit     as the file or the user says it; None: nobody does
     start    s into the file; seconds  the whole file's length
@@ -64,13 +64,20 @@ class Recording(NamedTuple):
     names    of the signals, as the file has them
     """
 
-    signal: np.ndarray
+    values: np.ndarray
     rate: float
     unit: str | None
     start: float
     seconds: float
     facts: dict
     names: tuple[str, ...]
+
+    @property
+    def signal(self) -> np.ndarray:
+        """(T, 12) mV in the order of LEADS, NaN for a lead that is neither there nor follows from
+        two others; in the file's numbers where `unit` is None.
+        """
+        return self.values * MV_PER_UV if self.values.dtype == np.int16 else self.values
 
 
 @dataclass(frozen=True)

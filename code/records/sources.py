@@ -79,8 +79,8 @@ class Source(NamedTuple):
 def _part(block, start, asked):
     """The stretch of a longer one that begins at `start`."""
     first = round((start - block.start) * block.rate)
-    signal = block.signal[first : first + round(asked.seconds * block.rate)]
-    return block._replace(signal=signal, start=start)
+    values = block.values[first : first + round(asked.seconds * block.rate)]
+    return block._replace(values=values, start=start)
 
 
 def open_source(

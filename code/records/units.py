@@ -4,6 +4,7 @@ import math
 import re
 from functools import lru_cache
 
+MV_PER_UV = 0.001
 MV_PER_UNIT = {
     "mv": 1.0,
     "uv": 1e-3,

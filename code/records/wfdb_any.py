@@ -17,7 +17,7 @@ import numpy as np
 from common.files import UserError
 from common.labels import LEADS
 from records.lead_names import check_lead_names, lead_positions
-from records.units import mv_per
+from records.units import MV_PER_UV, mv_per
 from records.wfdb_header import (
     Header,
     RecordError,
@@ -73,6 +73,13 @@ class WfdbSignals(NamedTuple):
         if gaps.any():
             values[gaps] = np.nan
         return values
+
+    def microvolts(self) -> np.ndarray | None:
+        """(T, n) int16: the stored numbers, where they are uV without a gap; None where not."""
+        plain = self.digital.dtype == np.int16 and (self.invalid == INVALID_SAMPLE).all()
+        if not plain or self.baselines.any() or (self.factors != MV_PER_UV).any():
+            return None
+        return None if (self.digital == INVALID_SAMPLE).any() else self.digital
 
 
 def record_path(path: str | Path) -> Path | None:
