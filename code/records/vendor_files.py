@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from common.files import UserError, need_file, need_memory
-from records.aecg_patient import NO_ID, patient_of
 from records.cardiosoft import is_cardiosoft, read_cardiosoft
 from records.lead_names import canonical_lead, check_lead_names
 from records.recording import Asked, Columns, Recording, ends_before, from_columns
@@ -124,8 +123,11 @@ def _recording(record, path, asked):
         values = without_calibration(values)
     if record.source_format == "ishne_holter":
         values = _without_faults(values, leads)
-    if record.source_format == AECG and record.patient.patient_id in NO_ID:
-        record.patient.patient_id = patient_of(path)
+    if record.source_format == AECG:
+        from records.aecg_patient import NO_ID, patient_of  # a rare file
+
+        if record.patient.patient_id in NO_ID:
+            record.patient.patient_id = patient_of(path)
     columns = Columns(
         values,
         names,
@@ -166,11 +168,10 @@ def _check_once(record, path):
 
 def _exact_rates(record):
     """Lead -> Hz, where a file's rate is no whole number."""
-    duration = record.recording.duration  # of aECG what its head says, in whole seconds or wrong
     if record.source_format == AECG:
         rate = record.raw_metadata["rhythm_time"]["sampling_rate_exact"]
         rates = {lead.label: round(rate, 3) for lead in record.leads}
-    elif record.source_format == TIMED and duration:
+    elif record.source_format == TIMED and (duration := record.recording.duration):
         seconds = duration.total_seconds()
         rates = {lead.label: round(len(lead.samples) / seconds, 3) for lead in record.leads}
     else:
