@@ -21,67 +21,39 @@ code/glocal_analysis.py ... (several machines too, where they share the folder).
 import utils  # isort: skip  # noqa: F401
 
 import argparse
-import contextlib
-import sys
-from dataclasses import replace
-from pathlib import Path
+
+import torch
+from torch import nn
 
 from common.labels import COLUMN
 from common.words import CONTROLS
-from glocal.groups import (
-    Asked,
-    check_cross_fit,
-    fill_groups,
-    load_pool,
-    make_groups,
-    seen_folds,
-    twin_of,
-)
+from glocal.groups import check_cross_fit
 from utils import (
     CARDS,
     EXPLAINING,
     STRATEGIES,
-    TABLE,
-    Stage,
     StageParser,
     UserError,
-    cards_for,
     check_against,
     check_methods,
     check_names,
     choose_pathologies,
-    content_hash,
     count,
-    find_checkpoint,
-    from_main,
-    is_main,
     is_regression,
-    load_dataset_for,
     load_model,
     methods_in_words,
-    on_main,
-    own_cards,
     path_item,
     positive_int,
     process_group,
     refuse_more_than_one,
     run,
     say_left_out,
-    say_results,
     select_device,
     settle,
-    sha256,
     stage_parser,
     strategies_in_words,
     workable,
-    write_flag_counts,
 )
-
-FIRST = {
-    "groups_*.png": "what each group's records have in common, by beat and by cell",
-    "scorecard.png": "how far the maps agree with the textbook",
-    "segments.csv": "every cell's share and rank",
-}
 
 
 def get_args_parser() -> StageParser:
@@ -189,12 +161,11 @@ def _statistics_options(parser):
     )
 
 
-# ---------------------------------------------------------------- what is asked for, checked before
-# anything runs
+# ---------------------------------------------------------------- what can be wrong with them
 
 
-def _models(args, device):
-    """The model, or one per fold."""
+def load_models(args: argparse.Namespace, device: torch.device) -> list[nn.Module]:
+    """The model, or one per test fold; UserError where they cannot make groups (together)."""
     models = [load_model(path, device) for path in args.cross_fit or [args.model_path]]
     # under cross-fitting --run_name names this run, not the checkpoints
     checked = argparse.Namespace(**{**vars(args), "run_name": None}) if args.cross_fit else args
@@ -210,7 +181,9 @@ def _models(args, device):
     return models
 
 
-def _names(args, model):
+def names_of(
+    args: argparse.Namespace, model: nn.Module
+) -> tuple[list[str], list[tuple[str, str]], list[str]]:
     """Pathologies of the figures, pairs to contrast, methods (those that the network is beyond are
     named and left out).
     """
@@ -233,130 +206,24 @@ def _names(args, model):
     )
 
 
-def _settings(args, info, pathologies, methods, checkpoints):
-    names = (
-        "strategy",
-        "n_samples",
-        "window",
-        "contrast",
-        "cards",
-        "norm_heat",
-        "n_bootstrap",
-        "n_permutations",
-        "n_jitters",
-        "seed",
-        "limit",
-        "dpi",
-    )
-    return {
-        "pathologies": pathologies,
-        "methods": methods,
-        "data": content_hash(args.data_path, info.sampling_rate),
-        "checkpoints": [sha256(path) for path in checkpoints],
-        "folds": None if args.cross_fit else args.folds,
-        **{name: getattr(args, name) for name in names},
-        **({"control": args.control} if args.control else {}),
-        **({"layout": args.layout} if args.layout else {}),
-        **({"own_cards": sha256(args.cards)} if own_cards(args.cards) else {}),
-    }
-
-
-# ---------------------------------------------------------------- the stage
-
-
-def _control_lifts(args, model, data, place, pool, shown, methods, cards, device):
-    """What control networks reach on the own cards, or None where none were asked for."""
-    if not args.control:
-        return None
-    from glocal.controls import control_lifts
-    from utils import controls_for  # networks are trained where they are asked for
-
-    made = controls_for(args, model, data, place.run, device)
-    return control_lifts(shown, pool, methods, cards, made, device, args.seed)
-
-
-def _folder(args, info, place):
-    """Where results go: with --cross_fit into a run of its own."""
-    if not args.cross_fit:
-        return place.run / "glocal"
-    named = replace(info, run_name=args.run_name or "cross_fit")
-    return place.run.with_name(named.run_folder_name) / "glocal"
-
-
-def _check_control(args, model):
+def check_control(args: argparse.Namespace, model: nn.Module) -> None:
     """UserError where --control networks cannot be made."""
     if args.control:
-        from utils import check_controls, graph_of
+        from utils import check_controls, graph_of  # what trains is loaded where it is asked for
 
         check_controls(model.info, graph_of(model))
 
 
-def _say_limits(args, info, cards):
-    """What the results cannot say."""
-    seen = [] if args.cross_fit else seen_folds(info, args.folds)
-    if seen:
-        print(
-            f"note: the model was trained or chosen on fold {', '.join(map(str, seen))}: "
-            "explanations there are not held out",
-            file=sys.stderr,
-        )
-    if not cards:
-        print(
-            f"note: no card for any of {', '.join(info.labels)}: no scorecard; --cards takes a csv "
-            "of your own",
-            file=sys.stderr,
-        )
-
-
 def main(args: argparse.Namespace) -> None:
-    """Gather groups, map them in all processes, write tables and figures in the main one."""
-    from glocal import tables  # what scores and writes is loaded when the options are read
+    """Check what is asked, then answer it."""
+    from glocal import study  # what computes and draws is loaded when the options are read
 
-    with process_group(select_device(args)) as device, contextlib.ExitStack() as stack:
-        models = _models(args, device)
-        info = models[0].info
-        pathologies, pairs, methods = _names(args, models[0])
-        checkpoints = [find_checkpoint(path) for path in args.cross_fit or [args.model_path]]
-        _check_control(args, models[0])
-        place = settle(args, info, checkpoints[0])
-        folder = _folder(args, info, place)
-        data = load_dataset_for(info, args.data_path, args.limit)
-        cards = cards_for(args.cards, data.path, info)
-        folds = None if args.cross_fit else args.folds
-        pool = load_pool(models, data, folds, args.window, progress=True)
-        groups = make_groups(pool, pathologies, pairs, args.strategy, args.n_samples, args.window)
-        _say_limits(args, info, cards)
-        settings = _settings(args, info, pathologies, methods, checkpoints)
-        of_stage = (folder, "glocal", settings, args.overwrite, place.facts, args.bare)
-        stage = on_main(lambda: stack.enter_context(Stage(*of_stage)))
-        if from_main(lambda: stage.finished_before()):
-            return
-        from_main(lambda: stage.clear(*tables.PATTERNS))
-        twins = [(groups[first], twin_of(groups[second])) for first, second in pairs]
-        asked = [Asked(group, args.n_jitters) for group in groups.values()]
-        asked += [Asked(twin, target=first.pathology) for first, twin in twins]
-        fill_groups(asked, pool, methods, args.seed, progress=True)
-        shown = [groups[name] for name in pathologies if name in groups]
-        lifts = _control_lifts(args, models[0], data, place, pool, shown, methods, cards, device)
-        if is_main():
-            of_groups = (groups, shown, twins, methods, cards, lifts)
-            found = tables.write_tables(folder, args, info, *of_groups)
-            paths = _write_rest(args, folder, data, info, groups, shown, pairs, methods, found)
-            counts = {name: group.counts for name, group in groups.items()}
-            inputs = [*checkpoints, Path(args.data_path) / TABLE, *own_cards(args.cards)]
-            stage.finish(inputs, paths, counts)
-            print("; ".join(f"{name}: {group.counts}" for name, group in groups.items()))
-            say_results(folder, paths, FIRST)
-
-
-def _write_rest(args, folder, data, info, groups, shown, pairs, methods, found):
-    """Figures and quality.csv; paths of all that was written."""
-    from glocal import figures  # what draws is loaded when all is computed
-
-    paths = [folder / f"{name}.csv" for name in found]
-    paths += figures.draw_all(folder, args, info, shown, pairs, methods, found)
-    explained = {name: group.data.ecg_id for name, group in groups.items()}
-    return [*paths, write_flag_counts(folder, data.table, explained)]
+    with process_group(select_device(args)) as device:
+        models = load_models(args, device)
+        question = study.Question(*names_of(args, models[0]))
+        checkpoint = study.checkpoints_of(args)[0]
+        check_control(args, models[0])
+        study.answer(args, models, settle(args, models[0].info, checkpoint), question)
 
 
 if __name__ == "__main__":

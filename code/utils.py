@@ -125,7 +125,6 @@ FOR_STAGES = {
     ),
     "common.files": ("read_csv", "sha256", "write_csv"),
     "common.labels": ("COLUMN", "LAYOUTS", "OWN_TASK"),
-    "attribution.cards": ("own_cards",),
     "attribution.selection": ("refuse_more_than_one",),
     "networks.controls": ("graph_of",),
     "networks.seeds": ("check_seeds",),

@@ -48,7 +48,7 @@ def answer(args: argparse.Namespace, model: nn.Module, place: Place) -> None:
     model.info.index(target)  # an unknown label is said before a folder is asked
     if args.control:
         check_control(model, cohort)
-    folder = place.run / folder_name(cohort.names)
+    folder = place.run / folder_of(cohort.names)
     settings = settings_of(args, model.info, cohort, target)
     of_stage = (folder, "discovery", settings, args.overwrite, place.facts, args.bare)
     with contextlib.ExitStack() as stack:
@@ -58,7 +58,7 @@ def answer(args: argparse.Namespace, model: nn.Module, place: Place) -> None:
         discover(args, model, cohort, target, stage, place.run)
 
 
-def folder_name(names: list[str]) -> str:
+def folder_of(names: list[str]) -> str:
     """discovery/ for the paper's cohort, discovery_<names>/ for any other."""
     return (
         "discovery"

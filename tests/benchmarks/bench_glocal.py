@@ -31,6 +31,7 @@ import glocal_analysis
 from attribution.cards import planted_cards
 from common.labels import LABEL_MAPPINGS, LEADS
 from ecg.segments import SEGMENTS
+from glocal import study
 from glocal.tables import cells_of
 
 CAUSES = ("LVH", "CLBBB", "IMI", "AMI")
@@ -55,13 +56,13 @@ def bench_time(args):
     without loading the checkpoint.
     """
     marks = {}
-    original = glocal_analysis.load_pool
+    original = study.load_pool
 
     def marked(*arguments, **keywords):
         marks["start"] = time.perf_counter(), time.process_time()
         return original(*arguments, **keywords)
 
-    glocal_analysis.load_pool = marked
+    study.load_pool = marked
     with tempfile.TemporaryDirectory() as folder:
         words = [
             "--data_path",
