@@ -76,8 +76,11 @@ def get_args_parser() -> StageParser:
     _data_options(parser)
     _recipe_options(parser)
     _test_options(parser)
-    parser.without_effect(
-        "with --test_only", lambda args: args.test_only, OF_TRAINING, "nothing is trained"
+    parser.without_effect(  # alone, --test_only may follow the command that has trained the network
+        "with --test_only and --model_path",
+        lambda args: args.test_only and args.model_path,
+        OF_TRAINING,
+        "nothing is trained",
     )
     parser.without_effect(
         "without --test_only",

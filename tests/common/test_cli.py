@@ -217,7 +217,13 @@ def test_one_vocabulary_in_all_stages_and_no_older_word_is_shown(stage):
 
 
 # stages whose work, with its last words, is a module that is loaded when all is checked
-STUDIES = {"tcav_analysis": "tcav/study", "counterfactuals": "counterfactual/study"}
+STUDIES = {
+    "tcav_analysis": "tcav/study",
+    "glocal_analysis": "glocal/study",
+    "counterfactuals": "counterfactual/study",
+    "sanity_checks": "sanity/study",
+    "discovery": "subgroups/study",
+}
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -78,7 +78,7 @@ IDLE = [
     (tcav_analysis, "--apply c.npz --layers conv1 --control 20", "--layers, --control", "stored"),
     (tcav_analysis, "--apply=c.npz --seed=0 --pathologies LVH", "--seed", "stored"),
     (tcav_analysis, "--seeds a", "--seeds", "add --control 20"),
-    (train_model, "--test_only --epochs 3 --lr 1e-3", "--epochs, --lr", "nothing is trained"),
+    (train_model, "--test_only --model_path x --epochs 3", "--epochs", "nothing is trained"),
     (train_model, "--model_path a", "--model_path", "use --finetune"),
     (train_model, "--freeze", "--freeze", "name it with --finetune"),
     (train_model, "--gpu --device cpu", "--gpu", "--device says"),
