@@ -25,7 +25,7 @@ import pandas as pd
 from bench_size import memory_of
 
 EVERY = 0.5  # seconds
-STAGE = re.compile(r"code/(\w+)\.py(?: |$)(.*)")
+STAGE = re.compile(r"(?:.*/)?code/(\w+)\.py")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -60,11 +60,15 @@ def children(parent: int) -> list[int]:
 def stage_of(pid: int) -> str | None:
     """The stage's name and its options, None where the process is none of code/."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+        text = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
         return None
-    match = STAGE.search(words.replace("\0", " ").strip())
-    return f"{match[1]} {match[2]}".strip() if match else None
+    words = text.rstrip("\0").split("\0")
+    for place, word in enumerate(words):  # a word of its own: a shell's lines may name stages too
+        match = STAGE.fullmatch(word)
+        if match:
+            return " ".join([match[1], *words[place + 1 :]])
+    return None
 
 
 def seconds_of(pid: int) -> float:
@@ -141,4 +145,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--table", required=True, help="csv with a row per stage")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="and its options")
-    sys.exit(main(parser.parse_args()))
+    parsed = parser.parse_args()
+    if not parsed.command:
+        parser.error("name the command whose stages are watched, as in the example")
+    sys.exit(main(parsed))
