@@ -140,8 +140,8 @@ def _held_against(group):
     if "p_control" in group and group["p_control"].notna().any():
         if "p_class" in group and not group["p_class"].lt(ALPHA).any():
             return (
-                "Not to be learnt: the networks are not shown to tell this class apart in patients "
-                "whom they have not seen"
+                "That this was learnt is not shown: neither is it that the networks tell this "
+                "class apart in patients whom they have not seen"
             )
         return (
             "That is not shown to be further than in networks that have learnt nothing, so not to "

@@ -343,10 +343,14 @@ def in_words(scores: pd.DataFrame) -> list[str]:
     few = pairs.loc[pairs["n_class"] < MIN_CLASS, "pathology"].unique()
     if len(few):
         lines.append(f"not tested, fewer than {MIN_CLASS} records: {', '.join(few)}")
-    unknown = ~(pairs["p_class"] < ALPHA) & (pairs["n_class"] >= MIN_CLASS)
-    if unknown.any():
-        names = ", ".join(pairs.loc[unknown, "pathology"].unique())
-        lines.append(f"not told apart in held-out patients, so not learnt: {names}")
+    enough, p = pairs["n_class"] >= MIN_CLASS, pairs["p_class"]
+    for why, rows in (
+        ("not told apart in held-out patients", p >= ALPHA),
+        (f"fewer than {MIN_CLASS} records that the networks have not seen", p.isna()),
+    ):
+        names = pairs.loc[enough & rows, "pathology"].unique()
+        if len(names):
+            lines.append(f"{why}, so not learnt: {', '.join(names)}")
     for row in pairs[pairs["learnt"] == "learnt"].itertuples():
         lines.append(
             f"  learnt: {row.concept} -> {row.pathology} (p {row.p_control_corrected:.2g})"

@@ -525,7 +525,7 @@ def test_why_a_criterion_is_not_learnt_is_said(tmp_path):
     run, rows = run_of(tmp_path, 0), [("SLI-LVH", 0.5, 0.001, "special", True)]
     few = criteria_said(run, rows, n_controls=20, p_control=np.nan)
     assert "Too few trained networks" in few
-    for p_class, reason in ((0.01, "further than in networks"), (0.2, "tell this class apart")):
+    for p_class, reason in ((0.01, "further than in networks"), (0.2, "class apart in patients")):
         said = criteria_said(run, rows, n_controls=20, p_control=0.01, p_class=p_class)
         assert reason in said
 

@@ -242,3 +242,7 @@ def test_words_for_people():
     assert lines[1:] == ["not tested, fewer than 5 records: PMI", "  learnt: A -> LVH (p 0.01)"]
     unknown = in_words(table.assign(p_class=0.2))
     assert unknown[2] == "not told apart in held-out patients, so not learnt: LVH"
+    unseen = in_words(table.assign(p_class=np.nan))
+    assert "not told apart" not in " ".join(unseen)
+    assert unseen[2].startswith("fewer than 5 records that the networks have not seen")
+    assert unseen[2].endswith("so not learnt: LVH")
