@@ -67,14 +67,10 @@ def test_values_out_of_range_are_one_line(stage, words, said, capsys):
     assert len(error) < 300
 
 
+IMPORT = "--records a --output_path b --label_annotations atr"
 # stage, words, of these the options that would change nothing, and a word of why
 IDLE = [
-    (
-        tcav_analysis,
-        "--apply c.npz --window centre_crop --cav logistic",
-        "--window, --cav",
-        "stored",
-    ),
+    (tcav_analysis, "--apply c.npz --window windows --cav means", "--window, --cav", "stored"),
     (tcav_analysis, "--apply c.npz --layers conv1 --control 20", "--layers, --control", "stored"),
     (tcav_analysis, "--apply=c.npz --seed=0 --pathologies LVH", "--seed", "stored"),
     (tcav_analysis, "--seeds a", "--seeds", "add --control 20"),
@@ -88,20 +84,10 @@ IDLE = [
     (lrp_analysis, "--n_samples 5", "--n_samples", "--strategy best_n takes more"),
     (lrp_analysis, "--ecg_ids 3 --strategy all", "--strategy", "the ids choose"),
     (lrp_analysis, "--methods saliency --layer a", "--layer", "none of them"),
-    (
-        lrp_analysis,
-        "--methods lrp ig --baseline normal_beat --occlude windows",
-        "--occlude",
-        "none",
-    ),
+    (lrp_analysis, "--methods lrp ig --baseline zero --occlude windows", "--occlude", "none"),
     (lrp_analysis, "--methods saliency --open_ledger", "--open_ledger", "LRP alone"),
     (lrp_analysis, "--max_figures 0 --compare", "--compare", "nothing is drawn"),
-    (
-        glocal_analysis,
-        "--cross_fit a b --folds 9 --control 2",
-        "--folds, --control",
-        "each test fold",
-    ),
+    (glocal_analysis, "--cross_fit a b --folds 9 --control 2", "--folds, --control", "each test"),
     (glocal_analysis, "--strategy single_best --n_samples 9", "--n_samples", "best_n"),
     (sanity_checks, "--checks axioms --seeds a", "--seeds", "of the check seeds"),
     (sanity_checks, "--checks localisation --strict", "--strict", "of the check axioms"),
@@ -109,12 +95,7 @@ IDLE = [
     (counterfactuals, "--max_figures 0 --layout column", "--layout", "no record is drawn"),
     (report, "--verify --gallery a", "--gallery", "nothing is written"),
     (import_records, f"--records {__file__} --output_path a --match J*", "--match", "of a folder"),
-    (
-        import_records,
-        "--records a --output_path b --label_annotations atr --label_columns AF",
-        "--label_columns",
-        "annotations hold",
-    ),
+    (import_records, f"{IMPORT} --label_columns AF", "--label_columns", "annotations hold"),
     (import_model, "--original a --unit uV --labels AF", "--unit, --labels", "are known"),
     (import_model, "--onnx a --weights b", "--weights", "bring their weights"),
     (import_model, "--onnx a --folds 9", "--folds", "not measured"),
