@@ -128,15 +128,7 @@ FOR_STAGES = {
     "attribution.selection": ("refuse_more_than_one",),
     "networks.controls": ("graph_of",),
     "networks.seeds": ("check_seeds",),
-    "networks.distributed": (
-        "from_main",
-        "is_main",
-        "on_main",
-        "process_group",
-        "rank",
-        "shared",
-        "world",
-    ),
+    "networks.distributed": ("from_main", "is_main", "on_main", "process_group", "rank", "world"),
     "records.recording": ("Asked",),
 }
 

@@ -2,6 +2,7 @@
 it is asked for.
 """
 
+import ast
 import importlib
 import subprocess
 import sys
@@ -23,6 +24,15 @@ def test_what_is_offered_is_what_the_room_has(module):
 def test_no_name_is_offered_twice():
     offered = [name for names in utils.OFFERED.values() for name in names]
     assert len(offered) == len(set(offered)) == len(utils.MODULE_OF)
+
+
+def test_some_stage_asks_for_each_name_that_is_offered_to_stages_alone():
+    asked = set()
+    for path in (ROOT / "code").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "utils":
+                asked.update(alias.name for alias in node.names)
+    assert not utils.OF_STAGES.keys() - asked
 
 
 def test_an_unknown_name_is_told_what_there_is():
