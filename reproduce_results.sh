@@ -6,8 +6,8 @@ source "$root/setup_env.sh"
 
 usage() {
   cat <<'TEXT'
-usage: ./reproduce_results.sh [--demo | --simulate N] [--models M ...] [--tasks T ...] [--gpu] [--amp] [--paper_recipe]
-                              [--processes N] [--data_path DIR] [--output_path DIR]
+usage: ./reproduce_results.sh [--demo | --simulate N] [--models M ...] [--tasks T ...] [--gpu] [--amp]
+                              [--paper_recipe | --epochs N] [--processes N] [--data_path DIR] [--output_path DIR]
 
 Without a flag: the paper's analyses on PTB-XL in data/ptbxl (downloaded first where it is missing),
 models lenet and xresnet, tasks subdiagnostic, superdiagnostic and the three amplitude tasks; the label
@@ -24,6 +24,8 @@ tasks with two further seeds (one with --demo), which the sanity checks compare.
                       knows it; with another --output_path than a run without it
   --paper_recipe      train as the paper: 100 epochs at a constant rate. Without it LeNet stops after 15 epochs
                       that bring nothing better, and the others take 15 epochs of one cycle of the rate
+  --epochs N          train every network for N epochs: with 1 a rehearsal, which shows what all other stages cost
+                      here before the trainings take their hours; with another --output_path than the run itself
   --processes N       explain in N processes of one thread each, which share the records, with the same results
                       (default 2 where there are two cores; with --demo or --gpu 1 process)
   --data_path DIR     folder of the data set  (default data/ptbxl/; with --demo data/simulated/, with --simulate N
@@ -38,7 +40,7 @@ TEXT
 
 fail() { echo "error: $*" >&2; exit 2; }
 
-demo=false; simulate=""; paper_recipe=false; processes=""; gpu=(); amp=(); models=(); tasks=(); data=""; output=""
+demo=false; simulate=""; paper_recipe=false; epochs=""; processes=""; gpu=(); amp=(); models=(); tasks=(); data=""; output=""
 names=()
 list() { names=(); while [ $# -gt 0 ] && [[ $1 != --* ]]; do names+=("$1"); shift; done; }
 while [ $# -gt 0 ]; do
@@ -48,6 +50,7 @@ while [ $# -gt 0 ]; do
     --gpu) gpu=(--gpu); shift ;;
     --amp) amp=(--amp); shift ;;
     --paper_recipe) paper_recipe=true; shift ;;
+    --epochs) [[ ${2:-} =~ ^[1-9][0-9]{0,3}$ ]] || fail "--epochs needs a number from 1 to 9999"; epochs=$2; shift 2 ;;
     --models) shift; list "$@"; [ ${#names[@]} -gt 0 ] || fail "--models needs at least one name"; models=("${names[@]}"); shift ${#names[@]} ;;
     --tasks) shift; list "$@"; [ ${#names[@]} -gt 0 ] || fail "--tasks needs at least one name"; tasks=("${names[@]}"); shift ${#names[@]} ;;
     --processes) [[ ${2:-} =~ ^[1-9][0-9]?$ ]] || fail "--processes needs a number from 1 to 99"; processes=$2; shift 2 ;;
@@ -67,6 +70,7 @@ for task in ${tasks[@]+"${tasks[@]}"}; do
   esac
 done
 if $demo && [ -n "$simulate" ]; then fail "--demo simulates a cohort of its own size: leave --simulate out"; fi
+if $paper_recipe && [ -n "$epochs" ]; then fail "--paper_recipe trains for 100 epochs: leave --epochs out"; fi
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 [ -z "$data" ] || data=$(absolute "$data")
 [ -z "$output" ] || output=$(absolute "$output")
@@ -157,11 +161,11 @@ fetch_paper() {
 # recipe MODEL: sets train_size to what reaches the paper's scores in fewer epochs (docs/results.md, Training)
 recipe() {
   train_size=()
-  if $demo; then train_size=(--epochs 30); return; fi
+  if $demo; then train_size=(--epochs "${epochs:-30}"); return; fi
   if $paper_recipe; then return; fi
   case $1 in
-    lenet) train_size=(--patience 15) ;;
-    *) train_size=(--epochs 15 --schedule one_cycle --lr 3e-3 --weight_decay 1e-2) ;;
+    lenet) train_size=(--patience 15 ${epochs:+--epochs "$epochs"}) ;;
+    *) train_size=(--epochs "${epochs:-15}" --schedule one_cycle --lr 3e-3 --weight_decay 1e-2) ;;
   esac
 }
 

@@ -201,6 +201,9 @@ def test_scripts_parse_and_can_be_run(script):
         "--simulate",
         "--simulate many",
         "--demo --simulate 100",
+        "--epochs",
+        "--epochs 0",
+        "--paper_recipe --epochs 3",
     ],
 )
 def test_reproduce_results_refuses_what_it_does_not_know(words, tmp_path):
@@ -345,6 +348,13 @@ def test_the_whole_is_sized_to_end_in_a_night(tmp_path):
     }
     assert "--n_samples" not in sizes["lenet"]
     assert sizes["xresnet"][sizes["xresnet"].index("--n_samples") + 1] == "60"
+
+
+def test_a_rehearsal_trains_every_network_for_as_many_epochs_as_are_asked_for(tmp_path):
+    _, stages = reproduce("--epochs 3 --tasks form", tmp_path)
+    trainings = [options for script, options in stages if script == "train_model"]
+    assert len(trainings) == 2 * (1 + 2 + 3)
+    assert all(options[options.index("--epochs") + 1] == "3" for options in trainings)
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,13 @@ Each stage is a process of its own, measured to its end: processor seconds, seco
 and the peak of its memory, sampled every 50 ms. Pages of a file that is mapped into memory are told
 apart: the system takes them back when others need room.
 
-With --reproduction the records are simulated one by one, and the stages are those of
-./reproduce_results.sh for one network and one task, with its options but for the trainings, which
-take --epochs epochs at a constant rate: hours of a full run are these seconds, the trainings'
-multiplied. What has ended in --folder is not run again.
+Hours and memory of a full reproduction: watch_stages.py.
 
-Examples: python tests/benchmarks/bench_size.py --sizes 1000 5000
-          python tests/benchmarks/bench_size.py --sizes 21837 --reproduction lenet --epochs 10
-          --folder size
+Example: python tests/benchmarks/bench_size.py --sizes 1000 5000
 """
 
 import argparse
-import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -53,41 +46,6 @@ STAGES = {
     "lrp_analysis": f"{MODEL} --strategy all --n_samples 100 --pathologies NORM --max_figures 0 "
     "--methods saliency lrp",
 }
-EXPLAIN = "--data_path {data} --output_path {out} --model_path {run} --threads 1"
-SEEDS = (1, 2)
-AMPLITUDES = ("P_Wave_Amplitude", "R_Peak_Amplitude", "T_Wave_Amplitude")
-
-
-def reproduction(modelname: str, epochs: int, n: int) -> dict[str, str]:
-    """What ./reproduce_results.sh does with `n` records, one network and the task `subdiagnostic`:
-    a name for each command line -> the line, its script first.
-    """
-    train = (
-        f"train_model --data_path {{data}} --logdir {{out}} --modelname {modelname} "
-        f"--epochs {epochs} --threads 1 --task "
-    )
-    run = f"{modelname}_subdiagnostic"
-    explain = EXPLAIN.replace("{run}", f"{{out}}/{run}")
-    amplitudes = " ".join(f"{{out}}/{modelname}_{task}" for task in AMPLITUDES)
-    seeds = " ".join(f"{{out}}/{run}_seed{seed}" for seed in SEEDS)
-    concepts = "--add_concept SLI-LVH QRS-CLBBB --remove_concept SLI-LVH QRS-CLBBB"
-    return {
-        "simulating": f"simulate_ptbxl --output_path {{data}} --n_records {n}",
-        "preprocessing": "preprocessing --data_path {data}",
-        "training": f"{train}subdiagnostic",
-        **{
-            f"training, seed {seed}": f"{train}subdiagnostic --seed {seed} --run_name seed{seed}"
-            for seed in SEEDS
-        },
-        **{f"training, {task}": f"{train}{task}" for task in AMPLITUDES},
-        "TCAV": f"tcav_analysis {explain}",
-        "local": f"lrp_analysis {explain} --strategy best_n --n_samples 100",
-        "glocal": f"glocal_analysis {explain} --n_samples 100",
-        "counterfactuals": f"counterfactuals {explain} --n_samples 100 {concepts}",
-        "discovery": f'discovery {explain} --cohort "AMI or IMI"',
-        "sanity": f"sanity_checks {explain} --amplitude_models {amplitudes} --seeds {seeds}",
-        "report": f"report --output_path {{out}} --model_path {{out}}/{run}",
-    }
 
 
 def run_script(name: str, words: list[str]) -> str:
@@ -180,29 +138,10 @@ def measure(base: Path, folder: Path, n: int, stages: list[str]) -> None:
         print_result(f"{name}, {n:,} records", "", run_script(name, words))
 
 
-def measure_reproduction(folder: Path, n: int, lines: dict[str, str]) -> None:
-    """Every command line on `n` records; what was measured before stands in measured.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / "measured.json"
-    known = json.loads(kept.read_text()) if kept.is_file() else {}
-    for name, line in lines.items():
-        line = line.format(data=folder / "data", out=folder / "out")
-        if line not in known:
-            script, *words = shlex.split(line)
-            known[line] = run_script(script, words)
-            kept.write_text(json.dumps(known, indent=1))
-        print_result(f"{name}, {n:,} records", "", known[line])
-
-
 def main(args: argparse.Namespace) -> None:
     """Measure, size by size."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(args.folder or temporary)
-        if args.reproduction:
-            for n in args.sizes:
-                lines = reproduction(args.reproduction, args.epochs, n)
-                measure_reproduction(folder / str(n), n, lines)
-            return
         base = make_base(folder / "base")
         for n in args.sizes:
             stages = [name for name in args.stages if n <= args.most or name != "preprocessing"]
@@ -218,7 +157,5 @@ if __name__ == "__main__":
         "--stages", nargs="+", choices=STAGES, default=list(STAGES), help="of these"
     )
     parser.add_argument("--most", type=int, default=100_000, help="records preprocessed at most")
-    parser.add_argument("--reproduction", metavar="MODEL", help="./reproduce_results.sh with it")
-    parser.add_argument("--epochs", type=int, default=1, help="of each training, with that")
     parser.add_argument("--folder", help="where the cohorts are kept (default: nowhere)")
     main(parser.parse_args())
