@@ -159,4 +159,4 @@ lock "$parent"
 trap 'rm -rf "$partial"' EXIT  # after the lock: never another run's
 if present; then echo "PTB-XL $version is there and whole: $data_path"; else get_data; fi
 if [ "$features" = yes ]; then get_features; fi
-echo "next: python code/preprocessing.py --data_path $data_path"
+printf 'next: python code/preprocessing.py --data_path %q\n' "$data_path"

@@ -81,7 +81,7 @@ times=(); running=""; started=0; finished=false
 
 # stage NAME [arguments]: run python code/NAME.py with them, show the command, keep the time
 stage() {
-  printf '\n$ python code/%s.py %s\n' "$1" "${*:2}"
+  printf '\n$ python code/%s.py%s\n' "$1" "$(printf ' %q' "${@:2}")"
   running="$*"; started=$SECONDS
   "$PYTHON" "code/$1.py" "${@:2}"
   keep_time
@@ -90,7 +90,7 @@ stage() {
 # shared NAME [arguments]: the same in several processes, where they are asked for
 shared() {
   if [ "$processes" = 1 ]; then stage "$@"; return; fi
-  printf '\n$ torchrun --nproc_per_node=%s code/%s.py %s\n' "$processes" "$1" "${*:2}"
+  printf '\n$ torchrun --nproc_per_node=%s code/%s.py%s\n' "$processes" "$1" "$(printf ' %q' "${@:2}")"
   running="$*"; started=$SECONDS
   OMP_NUM_THREADS=1 "$PYTHON" -m torch.distributed.run --nproc_per_node="$processes" \
     --rdzv_backend=c10d --rdzv_endpoint=localhost:0 "code/$1.py" "${@:2}"
@@ -118,9 +118,9 @@ try_next() {
   local run="$output/${models[0]}_${tasks[0]}"
   run=${run#"$root"/}
   printf '\nWorth trying next\n'
-  printf '  python code/lrp_analysis.py --model_path %s --methods lrp --strategy false_negatives --overwrite\n' "$run"
-  printf '  python code/tcav_analysis.py --model_path %s --pathologies LVH --overwrite\n' "$run"
-  printf '  python code/counterfactuals.py --model_path %s --strategy false_negatives --overwrite\n' "$run"
+  printf '  python code/lrp_analysis.py --model_path %q --methods lrp --strategy false_negatives --overwrite\n' "$run"
+  printf '  python code/tcav_analysis.py --model_path %q --pathologies LVH --overwrite\n' "$run"
+  printf '  python code/counterfactuals.py --model_path %q --strategy false_negatives --overwrite\n' "$run"
 }
 
 # sizes of the stages: a demonstration shows everything in minutes, the paper's analyses take as many records as the paper

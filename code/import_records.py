@@ -36,7 +36,7 @@ from common.cli import StageParser, run, say_results, stage_parser, whole_names
 from common.files import UserError, sha256, write_csv
 from common.labels import OWN_TASK, STATEMENTS
 from common.options import MOST_SECONDS, number_up_to, positive_int
-from common.stage import Stage
+from common.stage import Stage, command
 from records import array_files, cohort_table, importing, label_words, snomed
 from records.dataset import parse_r_peaks
 from records.layout import DATABASE, write_layout
@@ -232,13 +232,13 @@ def main(args: argparse.Namespace) -> None:
         inputs = [path for path in (args.records, args.table) if path and Path(path).is_file()]
         stage.finish(inputs=inputs, outputs=[folder / DATABASE], counts=counts)
     what = "stretches of long recordings" if args.every else "recordings"
-    addons = f" --addons {folder / 'addons'}" if "r_peaks" in table else ""
+    addons = folder / "addons" if "r_peaks" in table else None
     print(
         f"{counts['records']} {what} of {counts['patients']} patients, "
         f"{counts['seconds']:g} s at {counts['sampling_rate']} Hz"
     )
     say_results(folder, [path for path in folder.glob("*.*") if path.is_file()], FIRST)
-    print(f"next: python code/preprocessing.py --data_path {folder}{addons}")
+    print(f"next: {command('preprocessing', data_path=folder, addons=addons)}")
 
 
 def _remove_empty(folder):

@@ -14,6 +14,7 @@ import common  # isort: skip  # noqa: F401
 import argparse
 import os
 import re
+import shlex
 import sys
 import textwrap
 from dataclasses import dataclass, replace
@@ -27,9 +28,9 @@ from common.cli import StageParser, run, say_results, stage_parser
 from common.files import UserError, read_csv, sha256, write_csv, write_npy, write_pickle
 from common.labels import LABEL_MAPPINGS, LEADS, REGRESSION_TASKS, TASKS
 from common.options import number_up_to
-from common.stage import Stage, broken_link, read_stage
+from common.stage import Stage, broken_link, command, made_path, read_stage
 from records import annotations, boundary_errors, origin, tasks
-from records.dataset import PLANTED, TABLE, made_path, rows_digest
+from records.dataset import PLANTED, TABLE, rows_digest
 from records.duplicates import across_patients, in_words, join_patients, same_recordings
 from records.enrich import FEATURES, addon_files, enrich, read_published
 from records.layout import DATABASE, file_column, read_layout
@@ -184,7 +185,8 @@ def read_database(data_path: Path, file_column: str) -> pd.DataFrame:
     path = data_path / DATABASE
     table = read_csv(
         path,
-        "run ./download_data.sh, or python code/simulate_ptbxl.py (--data_path names the folder)",
+        f"run ./download_data.sh --data_path {shlex.quote(str(data_path))}, or "
+        + command("simulate_ptbxl", output_path=data_path),
         low_memory=False,
     )
     missing = [column for column in (*COLUMNS, file_column) if column not in table]

@@ -403,7 +403,8 @@ LONGEST_WORD, LONGEST_LINE = 300, 4000
 
 def _complain(message, code):
     """Print one line of error; what a file says is shortened where it is endless."""
-    words = [_shortened(word, LONGEST_WORD) for word in message.split()]
+    one_line = re.sub(r"\s*[\r\n]\s*", " ", message.strip())
+    words = [_shortened(word, LONGEST_WORD) for word in one_line.split(" ")]
     line = spelled_out(_shortened(" ".join(words), LONGEST_LINE))
     print(f"error: {line}", file=sys.stderr)
     return code

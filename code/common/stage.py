@@ -29,6 +29,17 @@ from common.files import (
 )
 
 
+def deleted(path: Path, content: dict) -> str | None:
+    """The first of the outputs of a finished stage that is not there any more.
+
+    path  the stage's JSON;  content  what it says
+    """
+    if content.get("status") != "finished":
+        return None
+    names = content.get("outputs", {})
+    return next((name for name in names if not (path.parent / name).is_file()), None)
+
+
 def read_stage(path: str | Path) -> dict:
     """Read a stage's JSON; UserError where it is missing, damaged, or its parts are not of the kind
     that Stage writes.
@@ -58,6 +69,20 @@ def read_stage(path: str | Path) -> dict:
     return content
 
 
+def command(stage: str, *flags: str, **options: object) -> str:
+    """The line that runs a stage, as it can be typed where this one was: values with blanks and
+    signs of the shell in quotes, lists one by one, options that are None left out.
+    """
+    scripts = os.path.dirname(sys.argv[0]) if sys.argv else ""
+    scripts = scripts if os.path.basename(scripts) == "code" else "code"
+    words = ["python", f"{scripts}/{stage}.py", *flags]
+    for name, value in options.items():
+        if value is not None:
+            values = value if isinstance(value, list | tuple) else [value]
+            words += [f"--{name}", *map(str, values)]
+    return shlex.join(words)
+
+
 def source_folder(data_path: str | Path) -> Path | None:
     """The folder that preprocessing.py made a data set from; None where that is not known.
 
@@ -68,6 +93,12 @@ def source_folder(data_path: str | Path) -> Path | None:
             source = read_stage(noted).get("settings", {}).get("data_path")
             return Path(os.path.normpath(Path(data_path) / source)) if source else None
     return None
+
+
+def made_path(data_path: str | Path, sampling_rate: int) -> Path:
+    """The JSON that preprocessing.py writes beside the signals of a rate (Hz)."""
+    rate = "" if sampling_rate == 100 else sampling_rate
+    return Path(data_path) / f"preprocessing{rate}.json"
 
 
 def data_folders(data_path: str | Path) -> list[Path]:
@@ -152,8 +183,11 @@ class Stage:
         self._before = self.path.read_bytes() if self.path.is_file() else None
         if self.path.is_file() and not self.overwrite:
             before = read_stage(self.path)
-            self._compare(before)
-            self.finished = before.get("status") == "finished" and self._is_whole(before)
+            gone = deleted(self.path, before)
+            self._compare(before, gone)
+            self.finished = before.get("status") == "finished" and not gone
+            if gone:
+                print(f"{self.folder}: {gone} is not there any more: it is made again")
             self.resumed = not self.finished
         self._own = self._named()
         if not self.finished:
@@ -162,15 +196,10 @@ class Stage:
             content = {"stage": self.name, "status": "running", "settings": self.settings}
             write_json(self.path, {**content, **self.facts})
 
-    def _is_whole(self, before):
-        """Whether all that a finished run wrote is still there; what was deleted is made again."""
-        gone = [name for name in before.get("outputs", {}) if not (self.folder / name).is_file()]
-        if gone:
-            print(f"{self.folder}: {gone[0]} is not there any more: it is made again")
-        return not gone
-
-    def _compare(self, content):
-        """Refuse a run of other settings, or take them over where none were asked for."""
+    def _compare(self, content, gone):
+        """Refuse a run of other settings, or take them over where none were asked for and all that
+        they made is there.
+        """
         before = content.get("settings", {})
         differing = [
             key
@@ -186,6 +215,11 @@ class Stage:
             and content.get("status") == "finished"
             and _same_subject(before, self.settings)
         ):
+            if gone:
+                raise UserError(
+                    f"{self.folder}: {gone} is not there any more. What made it was no bare "
+                    f"command, and is to be given again: {content.get('command')}"
+                )
             print(f"settings of the run there, not today's defaults: {', '.join(differing)}")
             self.settings = before
             return

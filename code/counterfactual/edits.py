@@ -183,7 +183,8 @@ def limits_of(table: pd.DataFrame, fewest: int = 20) -> Limits:
         sd[column], most = float(values.std()), max(most, len(values))
     if not low:
         raise UserError(
-            f"the enriched table has no measurements of {fewest} or more records, so that nothing "
-            "is known of what hearts show: run python code/preprocessing.py again"
+            f"the enriched table ({len(table)} records) has no measurements of {fewest} or more "
+            "records, so that nothing is known of what hearts show: take a larger data set, or "
+            "preprocess it again where its columns were removed"
         )
     return Limits(low, high, sd, most)

@@ -114,7 +114,7 @@ def find_checkpoint(model_path: str | Path | None) -> Path:
         )
     path = Path(model_path)
     path = path / "checkpoints" / "best_model.ckpt" if path.is_dir() else path
-    return need_file(path, "train one with python code/train_model.py")
+    return need_file(path, "train_model.py trains one")
 
 
 def load_checkpoint(

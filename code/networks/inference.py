@@ -60,10 +60,12 @@ def load_dataset_for(info: ModelInfo, data_path: str | Path, limit: int | None =
             f"{' '.join(data.leads)} is needed"
         )
     if data.unknown:
+        from records.origin import to_make
+
         print(
             f"note: {data_path} has no labels for {', '.join(data.unknown)}: records of "
             "these classes cannot be told from others (a column True/False of that name in "
-            "ptbxl_database.csv says it; then preprocessing.py --overwrite)",
+            f"ptbxl_database.csv says it; then {to_make(data_path, info.sampling_rate)})",
             file=sys.stderr,
         )
     return data

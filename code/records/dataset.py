@@ -23,7 +23,7 @@ from common.files import (
     sha256_once,
 )
 from common.labels import LABEL_MAPPINGS, LEADS, OWN_TASK, REGRESSION_TASKS
-from common.stage import data_folders, read_stage
+from common.stage import data_folders, made_path, read_stage
 from records import stored
 from records.stored import leads_there
 from records.tasks import classes_of, own_tasks, read_tasks
@@ -34,7 +34,6 @@ TABLE = "ptbxl_database_enriched.csv"
 PLANTED = "planted_causes.csv"  # only a simulated cohort has it
 PICKLE = b"\x80"  # how a pickle begins, from protocol 2 on
 FLAG_WORDS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
-HINT = "run python code/preprocessing.py first (--data_path names the folder)"
 
 
 @dataclass(frozen=True)
@@ -166,18 +165,21 @@ def _flags(column):
 def load_table(data_path: str | Path) -> pd.DataFrame:
     """The enriched table, indexed by ecg_id."""
     path = Path(data_path) / TABLE
-    if path.is_file():
-        note_read(path)
-    table = read_csv(path, HINT, low_memory=False, dtype={"r_peaks": "string"})
+    if not path.is_file():
+        need_file(path, _remade(data_path))
+    note_read(path)
+    table = read_csv(path, low_memory=False, dtype={"r_peaks": "string"})
     missing = [
         column
         for column in ("ecg_id", "patient_id", "strat_fold", "r_peaks")
         if column not in table
     ]
     if missing:
-        raise UserError(f"{path} lacks the column {', '.join(missing)}: {HINT}")
+        raise UserError(f"{path} lacks the column {', '.join(missing)}: {_remade(data_path)}")
     if table["ecg_id"].isna().any() or table["ecg_id"].duplicated().any():
-        raise UserError(f"{path}: ecg_id must be there and occur once in every row: {HINT}")
+        raise UserError(
+            f"{path}: ecg_id must be there and occur once in every row: {_remade(data_path)}"
+        )
     table["r_peaks"] = table["r_peaks"].astype(object).where(table["r_peaks"].notna(), "")
     return table.set_index("ecg_id")
 
@@ -197,7 +199,7 @@ def load_dataset(
     data_path = Path(data_path)
     raw = signals_path(data_path, sampling_rate)
     if not raw.is_file():
-        raise UserError(f"{raw} does not exist: {HINT}")
+        raise UserError(f"{raw} does not exist: {_remade(data_path, sampling_rate)}")
     _check_finished(data_path)
     _check_sources(data_path, sampling_rate)
     made = _made_by(data_path, sampling_rate)
@@ -205,7 +207,7 @@ def load_dataset(
         if _has_changed(data_path / name, made):
             raise UserError(
                 f"{data_path / name} has changed since preprocessing.py wrote it (sha256): "
-                "run it again with --overwrite"
+                + _remade(data_path, sampling_rate)
             )
     note_read(raw, sha256_once(raw))
     signals, table = read_signals(raw), load_table(data_path)
@@ -213,7 +215,7 @@ def load_dataset(
     if signals.ndim != 3 or signals.shape[2] != len(LEADS) or len(signals) != len(table):
         raise UserError(
             f"{raw} is {signals.shape}, the table has {len(table)} rows: "
-            f"they belong to different runs; {HINT}"
+            f"they belong to different runs; {_remade(data_path, sampling_rate)}"
         )
     columns = label_columns(data_path, task, table, label_names) if task else {}
     data = Dataset(table, signals, sampling_rate, data_path, task, **columns)
@@ -301,14 +303,15 @@ def _check_sources(data_path, sampling_rate):
     change = origin.changed(path) if path.is_file() else None
     if change:
         raise UserError(
-            f"{change} since {data_path} was made from it: run preprocessing.py with --overwrite"
+            f"{change} since {data_path} was made from it: {_remade(data_path, sampling_rate)}"
         )
 
 
-def made_path(data_path: str | Path, sampling_rate: int) -> Path:
-    """The JSON that preprocessing.py writes beside the signals of a rate (Hz)."""
-    rate = "" if sampling_rate == 100 else sampling_rate
-    return Path(data_path) / f"preprocessing{rate}.json"
+def _remade(data_path, sampling_rate=100):
+    """What a message about a data set ends with."""
+    from records.origin import to_make
+
+    return f"run {to_make(data_path, sampling_rate)}"
 
 
 def _made_by(data_path, sampling_rate):
@@ -335,7 +338,7 @@ def _check_table(path, table, made):
     if rows and rows != rows_digest(table[["patient_id", "strat_fold"]].reset_index()):
         raise UserError(
             f"{path}: ecg_id, patient_id or strat_fold are not those that preprocessing.py wrote, "
-            "and the arrays are in that order: run it again with --overwrite"
+            f"and the arrays are in that order: {_remade(path.parent)}"
         )
     print(f"note: {path} has changed since preprocessing.py wrote it", file=sys.stderr)
 
@@ -362,16 +365,16 @@ def load_labels(data_path: Path, task: str, table: pd.DataFrame) -> tuple[np.nda
     """Labels of a task and the mask of the records that have any, or that say no to all."""
     classes = classes_of(data_path, task)
     if task in REGRESSION_TASKS:
-        return _amplitudes(task, table)
+        return _amplitudes(task, table, data_path)
     path = data_path / f"multihot_{task}.npy"
     if not path.is_file():
-        made = (data_path / TABLE).is_file()
-        newer = f", with --overwrite if {task} is newer than the data set" if made else ""
-        raise UserError(f"{path} does not exist: {HINT}{newer}")
+        raise UserError(f"{path} does not exist: {_remade(data_path)}")
     note_read(path)
     labels = read_array(path)
     if labels.shape != (len(table), len(classes)):
-        raise UserError(f"{path} is {labels.shape}, expected {(len(table), len(classes))}: {HINT}")
+        raise UserError(
+            f"{path} is {labels.shape}, expected {(len(table), len(classes))}: {_remade(data_path)}"
+        )
     answered = [set(one.answered) for one in own_tasks(data_path).values()]
     asked = not set(classes).isdisjoint(set().union(*answered))
     return labels.astype(int, copy=False), labels.any(axis=1) | asked
@@ -445,12 +448,12 @@ def _answers(column):
     return None if len(others) or np.isnan(flags).all() else flags
 
 
-def _amplitudes(task, table):
+def _amplitudes(task, table, data_path):
     """Amplitude targets in mV, one per lead; NaN where a wave was not measured."""
     columns = [REGRESSION_TASKS[task] + lead for lead in LEADS]
     missing = [column for column in columns if column not in table]
     if missing:
-        raise UserError(f"the enriched table lacks {', '.join(missing)}: {HINT}")
+        raise UserError(f"the enriched table lacks {', '.join(missing)}: {_remade(data_path)}")
     values = table[columns].to_numpy(dtype=np.float32)
     return values, np.isfinite(values).all(axis=1)
 

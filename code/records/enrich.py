@@ -8,6 +8,7 @@ record which it was.
 
 import itertools
 import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from common.labels import LEADS
 from ecg.analysis import measure_all
 from ecg.concepts import CONCEPTS, judge
 from records.dataset import parse_flags
-from records.layout import file_column, read_layout
+from records.layout import ADDON_FILES, file_column, read_layout
 from records.quality import judge_quality
 from records.wfdb_files import Problem, describe_problems, read_records
 
@@ -30,7 +31,6 @@ FEATURES = Path("ptbxl_plus") / "features" / "unig_features.csv"
 UNI_G_NAMES = {"QRS_AxisFront_Global": "QRS_Axis_Global"} | {
     f"ST_Amp_{lead}": f"J_Amp_{lead}" for lead in LEADS
 }
-ADDON_FILES = {"r-peaks.csv": "r_peaks", "r_peaks.csv": "r_peaks", "concepts.csv": "concepts"}
 MISSING = "missing"
 
 # Largest credible amplitude (mV) by the wave's first letter: PTB-XL+ has T waves of -20 mV, hearts
@@ -200,15 +200,16 @@ def read_features(data_path: Path) -> pd.DataFrame | None:
         return None
     features = read_csv(path, low_memory=False)
     if "ecg_id" not in features:
-        raise UserError(
-            f"{path} has no column ecg_id: download it again with ./download_data.sh --features"
-        )
+        raise UserError(f"{path} has no column ecg_id: {_fetched_again(data_path)}")
     if features["ecg_id"].duplicated().any():
-        raise UserError(
-            f"{path} holds some ecg_id twice: download it again with ./download_data.sh --features"
-        )
+        raise UserError(f"{path} holds some ecg_id twice: {_fetched_again(data_path)}")
     features = features.rename(columns=UNI_G_NAMES).set_index("ecg_id")
     return features.apply(pd.to_numeric, errors="coerce")
+
+
+def _fetched_again(data_path):
+    folder = shlex.quote(str(data_path))
+    return f"remove it, and run ./download_data.sh --features --data_path {folder}"
 
 
 def _with_features(measured, features, ours):

@@ -12,6 +12,8 @@ from common.labels import LEADS
 DATABASE = "ptbxl_database.csv"
 FILE = "dataset.json"
 SECONDS = 10  # of PTB-XL's records
+# published measurements that preprocessing.py may be handed -> what they hold
+ADDON_FILES = {"r-peaks.csv": "r_peaks", "r_peaks.csv": "r_peaks", "concepts.csv": "concepts"}
 SUFFIX = {100: "lr", 500: "hr"}  # Hz that PTB-XL's records are stored at -> how their names end
 
 

@@ -1,4 +1,4 @@
-"""Whether what a data set was made from is still what it was.
+"""Whether what a data set was made from is still what it was, and how it is made again.
 
 preprocessing.py notes the records' files by their sizes and times and by their content. Every stage
 compares sizes and times, which takes a glance; where they differ (a copy has other times) the
@@ -13,8 +13,8 @@ from itertools import product
 from pathlib import Path
 
 from common.files import is_inside, read_csv, sha256_once
-from common.stage import read_stage, source_folder
-from records.layout import DATABASE, file_column, read_layout
+from common.stage import command, made_path, read_stage, source_folder
+from records.layout import ADDON_FILES, DATABASE, file_column, read_layout
 
 KEY = "sources_read"  # among the counts of preprocessing*.json
 
@@ -111,3 +111,38 @@ def _changed_table(made, inputs, source):
 @functools.lru_cache(maxsize=4)
 def _content_at(source, names, _stamp):
     return _content(source, names)
+
+
+# ---------------------------------------------------------------- made again
+
+# settings of a data set -> what preprocessing.py takes where nothing is said
+_AS_USUAL = {"limit": None, "min_likelihood": 0.0, "measure_at": "auto"}
+_ONLY_IF_ASKED = ("skip_bad", "join_duplicates", "annotations")
+
+
+def to_make(data_path: str | Path, sampling_rate: int = 100) -> str:
+    """The command that makes a data set, again as it was made where that is known."""
+    own = made_path(data_path, sampling_rate)
+    known = [path for path in (own, *sorted(own.parent.glob("preprocessing*.json")))]
+    made = next((read_stage(path) for path in known if path.is_file()), {})
+    settings = made.get("settings", {})
+    source = source_folder(data_path) or Path(data_path)
+    away = os.path.realpath(source) != os.path.realpath(data_path)
+    chosen = {name: settings.get(name, usual) for name, usual in _AS_USUAL.items()}
+    return command(
+        "preprocessing",
+        *(f"--{name}" for name in _ONLY_IF_ASKED if settings.get(name)),
+        *(["--overwrite"] if own.is_file() else []),
+        data_path=source,
+        output_path=data_path if away else None,
+        sampling_rate=None if sampling_rate == 100 else sampling_rate,
+        addons=_addons_of(made, Path(data_path)),
+        **{name: value for name, value in chosen.items() if value != _AS_USUAL[name]},
+    )
+
+
+def _addons_of(made, folder):
+    """The folder of published measurements that a data set was made with, or None."""
+    paths = (folder / name for name in made.get("inputs", {}))
+    found = [path.parent for path in paths if path.name in ADDON_FILES]
+    return os.path.normpath(found[0]) if found else None

@@ -11,6 +11,7 @@ from records.quality import FLAGS, flag_in_words, flags_of
 from reporting.fragments import caption_of, columns_of, quality_lines
 from reporting.local import STANDINGS, checked, viewed_records, why_first
 from reporting.page import (
+    code_block,
     details,
     figure,
     heading,
@@ -177,9 +178,10 @@ def _placed_before(run, mapped):
     names = ", ".join(method_in_words(name) for name in mapped if name not in CONTROLS)
     yield paragraph(
         f"The checks of this network's methods place {method_in_words(first)} first ({STANDINGS}); "
-        f"these maps are of {names}. glocal_analysis.py --methods {first} maps the groups by it.",
+        f"these maps are of {names}. To map the groups by it:",
         "soft",
     )
+    yield code_block(run.command("glocal_analysis", "--overwrite", methods=[first]))
 
 
 def glocal(run: Run) -> Iterator[Markup]:

@@ -244,7 +244,8 @@ def methods(run: Run) -> Iterator[Finding]:
         return
     tables = run.csv("sanity/best.csv"), run.csv("sanity/standings.csv")
     if any(table is None for table in tables):
-        text = "compared by an older version: sanity_checks.py --overwrite counts it anew."
+        anew = run.command("sanity_checks", "--overwrite")
+        text = f"compared by an older version. To count it anew: {anew}"
         yield Finding(BEST, text, "sanity", "sanity/comparisons.csv")
     else:
         yield _best_methods(*tables, _mapped(run))

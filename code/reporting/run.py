@@ -1,6 +1,7 @@
 """The run that is reported: its folder, its tables, the data sets its stages have read."""
 
 import argparse
+import contextlib
 import os
 from dataclasses import dataclass
 from itertools import chain
@@ -9,22 +10,24 @@ from pathlib import Path
 import pandas as pd
 
 from common.files import UserError, read_csv, read_json
-from common.stage import broken_link, read_stage
+from common.stage import broken_link, command, read_stage
 from networks.checkpoints import ModelInfo, check_against, find_checkpoint, load_checkpoint
-from networks.defaults import results_folder
+from networks.defaults import own_data, results_folder
 from records import origin
 from records.dataset import PLANTED, TABLE
 
-ORDER = (  # stage files
-    "train",
-    "test",
-    "tcav",
-    "local",
-    "glocal",
-    "sanity",
-    "discovery",
-    "counterfactual",
-)
+# stage files, in the order of the stages -> the script that writes them
+STAGE_OF = {
+    "train": "train_model",
+    "test": "train_model",
+    "tcav": "tcav_analysis",
+    "local": "lrp_analysis",
+    "glocal": "glocal_analysis",
+    "sanity": "sanity_checks",
+    "discovery": "discovery",
+    "counterfactual": "counterfactuals",
+}
+ORDER = tuple(STAGE_OF)
 # files of a run folder that only a stage writes -> its own json
 WRITTEN_BY = {"log.jsonl": "train.json", "predictions.npz": "test.json"}
 NAMES_OF_CLASSES = ("class", "pathology", "in words", "card", "first", "second", "label", "group")
@@ -36,11 +39,13 @@ class Run:
 
     home  the run folder that the checkpoint lies in, where training and its test have written; None
           where that is `folder`
+    checkpoint  the file of the network
     """
 
     folder: Path
     info: ModelInfo
     home: Path | None = None
+    checkpoint: Path | None = None
 
     def csv(self, name: str) -> pd.DataFrame | None:
         """A table under the run folder, or None where its stage has not written it."""
@@ -91,6 +96,41 @@ class Run:
         own = "records of one's own" if self.folders("local_*") else "not named by any stage"
         return " and ".join(said) or own
 
+    def command(self, stage: str, *flags: str, **options: object) -> str:
+        """The line that runs a stage on this run: its network, and where they are not what the
+        stage would take by itself, the folder of results and the data set.
+        """
+        home = self.home or self.folder
+        away = os.path.realpath(home) != os.path.realpath(self.folder)
+        data = None if stage == "report" else self._data_to_name()
+        return command(
+            stage,
+            *flags,
+            model_path=self._network_to_name(home),
+            data_path=data,
+            output_path=self.folder.parent if away else None,
+            **options,
+        )
+
+    def _network_to_name(self, home):
+        """The run folder that holds the checkpoint; the file itself where it lies elsewhere."""
+        usual = home / "checkpoints" / "best_model.ckpt"
+        return home if self.checkpoint in (None, usual) else self.checkpoint
+
+    def _data_to_name(self):
+        """The data set that a stage has to be told of: the one that stages here have read, where
+        the network's own is another or not there; None where there is nothing to tell.
+        """
+        read = [path.parent for path in data_files(self.folder)]
+        read = [folder for folder in read if (folder / TABLE).is_file()]
+        if self.checkpoint is None or not read:
+            return None
+        with contextlib.suppress(UserError):
+            own = os.path.realpath(own_data(self.info, self.checkpoint))
+            if own in map(os.path.realpath, read):
+                return None
+        return min(str(read[-1]), os.path.relpath(read[-1]), key=len)
+
     def foreign_data(self) -> list[str]:
         """One line per data set beyond training's: explained there, trained elsewhere."""
         own, *others = data_files(self.folder) or [None]
@@ -113,7 +153,8 @@ def find_run(args: argparse.Namespace) -> Run:
     info = load_checkpoint(checkpoint)[1]
     check_against(args, info)
     home = results_folder(None, info, checkpoint)
-    return Run(results_folder(args.output_path, info, checkpoint), info, home)
+    folder = results_folder(args.output_path, info, checkpoint)
+    return Run(folder, info, home, checkpoint)
 
 
 def is_linked(path: Path, folder: Path) -> bool:

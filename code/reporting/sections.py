@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from common.files import UserError
+from common.stage import deleted, read_stage
 from reporting import findings as found_in
 from reporting.changes import counterfactuals
 from reporting.checks import discovery, sanity
@@ -23,7 +24,7 @@ from reporting.page import (
 )
 from reporting.performance import performance
 from reporting.provenance import provenance, words
-from reporting.run import Run, broken_links
+from reporting.run import STAGE_OF, Run, broken_links, stage_files
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,21 @@ def build(run: Run, name: str) -> Markup:
             "again"
         ) from None
     if not fragments:
-        test = " --test_only" if section.stage == "train_model" else ""
-        command = f"python code/{section.stage}.py{test} --model_path {run.folder}"
-        missing = paragraph("This stage has not been run yet. To run it:", "soft")
-        return join([missing, code_block(command)])
+        return _not_there(run, section.stage)
     how = [paragraph(section.how, "how")] if section.how else []
     return join([*how, *fragments])
+
+
+def _not_there(run, stage):
+    """That a stage has not been run, or that what it wrote was deleted, and the command."""
+    for path in stage_files(run.folder):
+        content = read_stage(path)
+        gone = deleted(path, content)
+        own_record = path.parent.name.startswith("local_")
+        if gone and STAGE_OF.get(path.stem) == stage and not own_record:
+            name = (path.parent / gone).relative_to(run.folder)
+            why = paragraph(f"{name} is not there any more. What made it:", "soft")
+            return join([why, code_block(str(content.get("command")))])
+    test = ["--test_only"] if stage == "train_model" else []
+    missing = paragraph("This stage has not been run yet. To run it:", "soft")
+    return join([missing, code_block(run.command(stage, *test))])

@@ -175,7 +175,9 @@ def _flags(training, name):
         usable = [c for c in training.table if c in CONCEPTS or c.startswith("decoy_")]
         newer = ""
         if name in CONCEPTS:
-            newer = f"; {name} is newer than the table: python code/preprocessing.py --overwrite"
+            from records.origin import to_make
+
+            newer = f"; {name} is newer than the table: {to_make(training.path)}"
         raise UserError(
             f"unknown concept {name}: no such column in the enriched table; it has "
             f"{', '.join(usable)}{newer}"
