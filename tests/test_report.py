@@ -124,7 +124,7 @@ def test_it_shows_what_is_there_and_the_command_for_what_is_not(run_folder):
     assert "R56-LVH" in text
     assert "no better than random" in text
     assert text.count("<figure>") == 1
-    assert f"python code/glocal_analysis.py --model_path {run_folder}" in text
+    assert f"code/glocal_analysis.py --model_path {run_folder}" in text
     assert "tcav_analysis (tcav/): command, versions, hashes" in text
 
 
