@@ -140,7 +140,7 @@ def test_uni_g_amplitudes_replace_ours_and_a_missing_record_is_blank(made):
 def test_a_features_table_without_proper_ids_is_refused(tmp_path, content):
     (tmp_path / enrich.FEATURES).parent.mkdir(parents=True)
     (tmp_path / enrich.FEATURES).write_text(content)
-    with pytest.raises(UserError, match=r"unig_features\.csv.*download_data.sh --features --data_path"):
+    with pytest.raises(UserError, match=r"unig_features\.csv.*run .*--features --data_path"):
         read_features(tmp_path)
 
 
