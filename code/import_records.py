@@ -176,6 +176,14 @@ def _length_options(parser):
         help="where in each recording to begin (default 0)",
     )
     parser.add_argument(
+        "--record_part",
+        type=positive_int,
+        default=None,
+        metavar="N",
+        help="of files that hold several recordings (series of aECG, groups of DICOM) the N-th "
+        "(default: the one with most signal)",
+    )
+    parser.add_argument(
         "--every",
         type=number_up_to(MOST_SECONDS),
         default=None,
@@ -207,7 +215,13 @@ def main(args: argparse.Namespace) -> None:
     names = tuple(args.lead_names) if args.lead_names else None
     seconds = args.seconds and args.seconds + SPARE_SECONDS
     asked = Asked(
-        args.signal_rate, args.unit, names, args.record_start, seconds, args.label_annotations
+        args.signal_rate,
+        args.unit,
+        names,
+        args.record_start,
+        seconds,
+        args.label_annotations,
+        args.record_part,
     )
     if args.every and not args.seconds:
         raise UserError("--every needs --seconds: how long each of the stretches is")
@@ -362,6 +376,8 @@ def from_files(
 ) -> pd.DataFrame:
     """The table with age, sex and labels as the recordings' headers and annotations give them."""
     columns, facts = {}, written.facts
+    if left_out := importing.left_out(facts, table["record_id"]):
+        columns["left_out"] = left_out
     named = [f"recording {name} of {args.records}" for name in table["record_id"]]
     for name, reader in (("age", cohort_table.read_ages), ("sex", cohort_table.read_sexes)):
         if name not in table and any(name in said for said in facts):
@@ -380,7 +396,7 @@ def _labels_in_headers(facts, asked, where):
     """Names of classes as headers have them behind the words `asked`, such as `Reason for
     admission: ...`, else their SNOMED CT codes; UserError where there are none.
     """
-    known = set().union(*facts)
+    known = set().union(*facts) - {"left_out"}
     codes = [said.get("dx", "") for said in facts]
     if not asked and not any(codes):
         other = sorted(known - {"age", "sex"})

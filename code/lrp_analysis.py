@@ -280,6 +280,14 @@ def _own_record_options(parser):
         help="where in a longer recording the 10 s begin (default 0)",
     )
     group.add_argument(
+        "--record_part",
+        type=positive_int,
+        default=None,
+        metavar="N",
+        help="of a file that holds several recordings (series of aECG, groups of DICOM) the N-th "
+        "(default: the one with most signal)",
+    )
+    group.add_argument(
         "--unit",
         default=None,
         help="unit of a recording that does not say it: mV, uV, nV, V (no default)",
@@ -362,7 +370,7 @@ def asked_of(args: argparse.Namespace) -> "Asked":
     from utils import Asked  # alone where there is such a recording
 
     names = tuple(args.lead_names) if args.lead_names else None
-    return Asked(args.record_rate, args.unit, names, args.record_start)
+    return Asked(args.record_rate, args.unit, names, args.record_start, part=args.record_part)
 
 
 def content_of(args: argparse.Namespace, job: Job) -> str:

@@ -87,7 +87,7 @@ def test_a_folder_of_vendor_files_is_read_file_by_file(tmp_path, monkeypatch):
     for number in range(N):
         (folder / f"case{number}.xml").write_text(str(number))
 
-    def parse(path):
+    def parse(path, _part):
         signal = given[int(path.read_text())] * 1000
         lead = {"sampling_rate": RATE, "is_raw": False, "units": "uV", "annotations": {}}
         leads = [

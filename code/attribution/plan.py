@@ -133,7 +133,7 @@ def name_idle_options(parser: StageParser) -> None:
     parser.without_effect(
         "without --record",
         lambda args: not args.record,
-        "record_rate record_start unit lead_names seeds",
+        "record_rate record_start record_part unit lead_names seeds",
         "a data set has its own",
     )
     parser.without_effect(

@@ -7,6 +7,8 @@ file's id and the patient's into an element of its own (viatom-develop/Lepu-AI, 
 
 from pathlib import Path
 
+from records.csv_layout import as_utf8
+
 NO_ID = ("", "trialSubject")  # what stands in an id that tells nobody apart
 
 
@@ -14,7 +16,7 @@ def patient_of(path: str | Path) -> str:
     """The patient's id that a file of aECG says, "" where it says none."""
     from ecgdatakit.parsing.helpers.xml import parse_xml_root
 
-    root = parse_xml_root(Path(path).read_bytes())
+    root = parse_xml_root(as_utf8(Path(path).read_bytes()))
     own = [(element.text or "").strip() for element in root.iter("PatientID")]
     ids = [
         element.get("extension", "").strip()

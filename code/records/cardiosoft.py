@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.files import UserError
+from records.csv_layout import as_utf8
 from records.recording import Asked, Columns, Recording, from_columns
 from records.units import mv_per
 
@@ -56,7 +57,7 @@ def _parse(path) -> "Element":
             f"{path} needs the package ecgdatakit: pip install -r requirements.txt"
         ) from None
     try:
-        return parse_xml_root(Path(path).read_bytes())
+        return parse_xml_root(as_utf8(Path(path).read_bytes()))
     except MemoryError:
         raise
     except Exception as error:

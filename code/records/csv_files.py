@@ -21,7 +21,9 @@ from records.csv_layout import (
     Layout,
     is_index,
     is_time,
+    program_of,
     read_layout,
+    refuse_measurements,
     stated_lead,
     stated_rate,
     stated_unit,
@@ -39,7 +41,13 @@ MOST_COLUMNS = 400
 def read_csv_recording(path: str | Path, asked: Asked) -> Recording:
     """Read a text file of one recording; UserError where it cannot be understood."""
     path = need_file(path)
-    layout = read_layout(path)
+    program = program_of(path)
+    if program is not None:
+        from records.text_exports import acqknowledge_layout, read_lepu  # rare files
+
+        if program == "lepu":
+            return read_lepu(path, asked)
+    layout = read_layout(path) if program is None else acqknowledge_layout(path)
     if asked.seconds is not None and path.stat().st_size > LARGE and not layout.in_rows:
         return _read_stretch(path, layout, asked)
     return _recording(path, layout, _cells(path, layout), asked)
@@ -105,14 +113,15 @@ def _recording(path, layout, table, asked):
     if layout.in_rows:
         layout, table = _from_rows(layout, table)
     names, time = _columns(path, layout, table, asked)
-    rate = _rate(path, layout, table, time, asked)
     units = [unit or stated_unit(layout.pairs) for unit in layout.units]
     kept = {k: name for k, name in enumerate(names) if k != time and canonical_lead(name)}
     if not kept:
+        refuse_measurements(layout.names, path)
         raise UserError(
             f"{path} has the columns {', '.join(names)}, and none of them is a lead: "
             "--lead_names says what they are"
         )
+    rate = _rate(path, layout, table, time, asked)
     lead_positions(list(kept.values()), path)
     commas = _has_decimal_commas(table, kept)
     values = [_numbers(table[k], commas) for k in kept]

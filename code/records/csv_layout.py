@@ -7,7 +7,7 @@ units.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from records.lead_names import canonical_lead
 from records.units import mv_per
 
 HEAD_BYTES = 1 << 18
+LETTERS = 8  # bytes: four letters of UTF-16
 MOST_LETTERS = 1000  # of a pair or a name: patterns take the square of it
 TIME_UNITS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "sekunden"), 1.0),
@@ -39,7 +40,20 @@ INTERVAL_KEYS = ("interval", "sampling interval", "sample interval", "abtastinte
 TITLES, TITLE_UNITS = "channeltitle", "unitname"
 UNIT_KEYS = ("unit", "units", "einheit")
 LEAD_KEYS = ("lead", "ableitung")
+LEPU = re.compile(
+    rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*F-\d+-\d+\s*,"
+)  # records/text_exports.py
+PER_SAMPLE = re.compile(rb"(?:^|[\r\n])[^\w\r\n]*\d[\d.,]*\s*\w{1,4}\s*/\s*sample\b")
 WATCH_KEYS = ("recorded date", "classification")  # of an export that names no device
+# words of columns that hold what was measured, not what was recorded
+MEASURED = re.compile(
+    r"\b(heart ?rate|bpm|pulse|steps?|classification|hrv|sdnn|calories|spo2|oxygen|systolic|"
+    r"diastolic|voltage ?measurements|rr|qtc?|sleep)\b"
+)
+RECORDED = re.compile(
+    r"\b(ecg|ekg|volts?|voltage|leads?|[mu\u00b5\u03bcn]v|signal|amplitude|value)\b"
+)
+_DECLARATION = re.compile(r"^\s*<\?xml[^>]{0,200}\?>")
 _NUMBER = re.compile(r"[-+\u2212]?(\d[\d.,]*|[.,]\d+)(e[-+]?\d+)?", re.I)
 _CLOCK = re.compile(r"(\d{4}-\d\d-\d\d[T ])?\d+:\d\d(:\d\d)?([.,]\d+)?Z?|\d{4}-\d\d-\d\d[T ].*")
 _WITH_UNIT = re.compile(r"^(.*?)\s*(?:\(([^()]+)\)|\[([^\[\]]+)\])$")
@@ -70,6 +84,21 @@ class Layout(NamedTuple):
 
 def read_layout(path: str | Path) -> Layout:
     """Look at the beginning of a file; UserError where there is no table in it."""
+    lines, encoding = first_lines(path)
+    separator = _separator(lines)
+    first = _first_data(lines, separator)
+    if first is None:
+        refuse_measurements(cells(separator.join(lines[:3]), separator), path)
+        raise UserError(f"{path} is not a readable table: no line of it holds numbers")
+    if _leads_are_rows(lines[first:], separator):
+        return Layout(encoding, separator, first, [], [], False, _pairs(lines[:first]), True)
+    head = lines[:first]
+    names, units, named = _names(head, lines[first], separator)
+    return Layout(encoding, separator, first, names, units, named, _pairs(head), False)
+
+
+def first_lines(path: str | Path) -> tuple[list[str], str]:
+    """The lines that a file begins with, and its encoding; UserError where it is no text."""
     with open(path, "rb") as file:
         raw = file.read(HEAD_BYTES)
         whole = not file.read(1)
@@ -80,27 +109,58 @@ def read_layout(path: str | Path) -> Layout:
         lines = lines[:-1]  # cut off within a line
     if not text.strip() or "\0" in text[:1000]:
         raise UserError(f"{path} is not a readable table")
-    separator = _separator(lines)
-    first = _first_data(lines, separator)
-    if first is None:
-        raise UserError(f"{path} is not a readable table: no line of it holds numbers")
-    if _leads_are_rows(lines[first:], separator):
-        return Layout(encoding, separator, first, [], [], False, _pairs(lines[:first]), True)
-    head = lines[:first]
-    names, units, named = _names(head, lines[first], separator)
-    return Layout(encoding, separator, first, names, units, named, _pairs(head), False)
+    return lines, encoding
+
+
+def refuse_measurements(columns: Sequence[str], path: str | Path) -> None:
+    """UserError where columns hold what an app measured (heart rates, classes, steps), and none of
+    them a signal.
+    """
+    plain = [re.sub(r"[\W_]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", one)) for one in columns]
+    plain = [name.lower().strip() for name in plain]
+    measured = [name for name, one in zip(columns, plain, strict=True) if MEASURED.search(one)]
+    recorded = [one for one in plain if RECORDED.search(one) and not MEASURED.search(one)]
+    if measured and not recorded:
+        raise UserError(
+            f"{path} is a table of what an app measured ({', '.join(measured[:4])[:100]}), not a "
+            "recording: export the ECG with its samples (of an Apple Watch "
+            "electrocardiograms/ecg_*.csv in Apple Health's own export)"
+        )
 
 
 def encoding_of(raw: bytes) -> str:
-    """utf-16 by its mark, utf-8 where it is that, else Windows' western one (its µ is no UTF-8)."""
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "utf-16"
+    """utf-16 by its mark or its zeros, utf-8 where it is that, else Windows' western one (its µ is
+    no UTF-8).
+    """
+    if found := _utf16(raw):
+        return found
     try:
         raw[: HEAD_BYTES - 4].decode("utf-8")
     except UnicodeDecodeError as error:
         if error.start < len(raw) - 8:
             return "cp1252"
     return "utf-8-sig"
+
+
+def _utf16(raw):
+    """The kind of UTF-16 that a text is in: by its mark, else by the zeros of its first letters."""
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    even, odd = raw[:LETTERS:2], raw[1:LETTERS:2]
+    for kind, letters, zeros in (("utf-16-le", even, odd), ("utf-16-be", odd, even)):
+        if len(raw) >= LETTERS and all(letters) and not any(zeros):
+            return kind
+    return None
+
+
+def as_utf8(raw: bytes) -> bytes:
+    """Text in UTF-16 as UTF-8, without what XML says of its own encoding; other bytes as they
+    are.
+    """
+    encoding = _utf16(raw)
+    if not encoding:
+        return raw
+    return _DECLARATION.sub("", raw.decode(encoding, "replace")).encode()
 
 
 def cells(line: str, separator: str) -> list[str]:
@@ -122,6 +182,17 @@ def _split(line, separator):
 def is_number(text: str) -> bool:
     """Whether a cell is a number, with a point or a comma."""
     return bool(_NUMBER.fullmatch(text))
+
+
+def program_of(path: str | Path) -> str | None:
+    """Which program's own layout a file begins with, in any encoding: `lepu`, `acqknowledge`, None
+    for any other.
+    """
+    with open(path, "rb") as file:
+        head = file.read(1000).replace(b"\0", b"")
+    if LEPU.match(head):
+        return "lepu"
+    return "acqknowledge" if PER_SAMPLE.search(head) else None
 
 
 def is_value(text: str) -> bool:

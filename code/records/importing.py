@@ -369,6 +369,21 @@ def print_summary(written: Written) -> None:
         print(f"{plausibility.OTHER_UNIT}; --match chooses recordings", file=sys.stderr)
 
 
+def left_out(facts: Sequence[dict], names: Sequence[str]) -> list[str]:
+    """What other recordings each one's file holds, "" where there are none; said in a line. Empty
+    where no file holds any.
+    """
+    others = [said.get("left_out", "") for said in facts]
+    found = [(name, other) for name, other in zip(names, others, strict=True) if other]
+    if not found:
+        return []
+    print(
+        f"{len(found)} of {len(others)} files hold other recordings too, which are left out "
+        f"(column left_out; --record_part reads another), the first: {found[0][0]}: {found[0][1]}"
+    )
+    return others
+
+
 def skipped_table(written: Written) -> pd.DataFrame:
     """Recordings that were left out, and why."""
     return pd.DataFrame(list(written.skipped.items()), columns=["record_id", "why"])

@@ -2,6 +2,7 @@
 flags.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,8 @@ def read_own(
     """
     seconds = max(SECONDS, crop / sampling_rate)
     recording = _read(path, replace(asked, seconds=seconds), sampling_rate)
+    if others := recording.facts.get("left_out"):
+        print(f"warning: {path} holds other recordings too: {others}", file=sys.stderr)
     recorded = recording.signal
     _check_leads(recorded, leads, path, recording.names)
     signal = resample(recorded, recording.rate, sampling_rate)

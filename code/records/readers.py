@@ -25,6 +25,8 @@ READERS = {
 def read_recording(path: str | Path, asked: Asked = NOTHING) -> Recording:
     """Read a recording of any known format; UserError where it is missing, damaged or unclear."""
     found = record_path(str(path).partition("#")[0])
+    if asked.part and asked.part > 1:
+        _check_part(path, asked.part, found)
     if found is not None:
         return read_wfdb_recording(found, asked)
     suffix = Path(str(path).partition("#")[0]).suffix.lower()
@@ -38,10 +40,22 @@ def read_recording(path: str | Path, asked: Asked = NOTHING) -> Recording:
         )
     refuse_other_formats(path)
     kinds = f"a recording is a WFDB record, or a file that ends in {', '.join(READERS)}"
+    if Path(path).is_file() and suffix == ".json":
+        raise UserError(
+            f"{path} is JSON of a kind that is not read: of JSON, AliveCor's (Kardia) of one or "
+            "six leads is; save others as csv"
+        )
     if Path(path).is_file() and suffix not in (".dat", ".hea"):
         raise UserError(f"{path} is in a format that is not read: save it as csv; {kinds}")
     name = Path(path).with_suffix("") if suffix in (".dat", ".hea") else Path(path)
     raise UserError(f"{name}.hea does not exist: {kinds}")
+
+
+def _check_part(path, part, wfdb_record):
+    """UserError where another part is asked for than the first of a file that has none."""
+    suffix = Path(str(path).partition("#")[0]).suffix.lower()
+    if wfdb_record is not None or (suffix in READERS and suffix not in vendor_files.SUFFIXES):
+        vendor_files.check_part(path, part)
 
 
 def read_wfdb_recording(path: Path, asked: Asked) -> Recording:

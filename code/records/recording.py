@@ -42,6 +42,8 @@ class Asked:
     lead_names    of the signals in the file's order, - for one to leave out
     start, seconds  the stretch to read (None: to the end)
     annotations  suffix of the WFDB annotations that go into the facts, as `marks`
+    part  number of the recording to read of a file that holds several, from 1 on (None: the one
+          with most signal)
     """
 
     rate: float | None = None
@@ -50,6 +52,7 @@ class Asked:
     start: float = 0.0
     seconds: float | None = None
     annotations: str | None = None
+    part: int | None = None
 
 
 class Recording(NamedTuple):
@@ -60,7 +63,8 @@ class Recording(NamedTuple):
     rate     Hz
     unit     as the file or the user says it; None: nobody does
     start    s into the file; seconds  the whole file's length
-    facts    what the file says beside: age, sex, labels, patient_id, ...
+    facts    what the file says beside: age, sex, labels, patient_id, ...; left_out: its other
+             recordings, in words
     names    of the signals, as the file has them
     """
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from common.files import UserError, need_file, need_memory
 from records.cardiosoft import is_cardiosoft, read_cardiosoft
+from records.csv_layout import as_utf8
 from records.lead_names import canonical_lead, check_lead_names
 from records.recording import Asked, Columns, Recording, ends_before, from_columns
 from records.stretches import stretch_of
@@ -45,9 +46,12 @@ MISLEADING = {  # in a warning of the parser -> why the samples cannot be used
     "redefine the channels": "changes its leads, rate or scale within the recording",
 }
 WORTH_SAYING = (
-    *("mismatch", "truncated", "missing sample", "only the first is read", "not loaded"),
-    *("not applied", "ignored", "experimental"),
+    *("mismatch", "truncated", "missing sample", "not applied", "ignored", "experimental"),
 )
+# in a warning of the parser that names another recording of the file, which is not read
+LEFT_OUT = re.compile(r"rhythm \S+ (found|in the).*only the first|[Aa]dditional rhythm|not loaded")
+# of DICOM: length of group 2, version; length of group 8, character set, image type, class
+FIRST_ELEMENTS = (0x0000, 0x0001, 0x0005, 0x0008, 0x0012, 0x0016, 0x0018, 0x0020)
 STARTS = ("start_sample", "LeadTimeOffset", "LeadOffsetFirstSample")  # of SCP-ECG, GE MUSE
 REFERENCE = re.compile(r"[;,]? ?\(?see raw_metadata\[[^]]*\]\)?")
 LISTED = re.compile(r"\[([^],]*),[^]]*\]")
@@ -55,19 +59,22 @@ HEAD_BYTES = 4096
 MOST_WORDS = 200  # letters of a parser's own words in a message
 DECLARED = re.compile(rb"<!--.*?-->|<[?!][^>]*>", re.S)  # before the root of XML
 ROOT = re.compile(rb"\W*<([A-Za-z][\w:.-]{0,60})")
+OURS = re.compile(rb"<([\w.-]+:)?(AnnotatedECG|RestingECG|CardiologyXML)[\s>]")
 PACKED = (b"\x1f\x8b", b"PK\x03\x04")
 TIMED = "dicom_waveform"  # the parser gives whole Hz, but the length in s exactly
 AECG = "hl7_aecg"  # the parser gives whole Hz, but keeps the step of time
 NEAR = 2e-4  # share of a rate that rounded steps of time may be beside a whole number
 NUMBERED = re.compile(r"_\d+$")  # ecgdatakit numbers leads of one name
 BDF_MAGIC = b"\xffBIOSEMI"
-MAGIC = (b"ISHNE1.0", b"0       ", BDF_MAGIC, b"<?xml", b"\xef\xbb\xbf<?xml")
+BOM = b"\xef\xbb\xbf"
+MAGIC = (b"ISHNE1.0", b"0       ", BDF_MAGIC)
 
 
 def read_vendor_recording(path: str | Path, asked: Asked) -> Recording:
     """Read the rhythm strip of a vendor's file; UserError where it cannot be read."""
     path = need_file(path)
     if is_cardiosoft(path):
+        check_part(path, asked.part)
         _check_size(path)
         return read_cardiosoft(path, asked)
     with open(path, "rb") as file:
@@ -75,30 +82,41 @@ def read_vendor_recording(path: str | Path, asked: Asked) -> Recording:
     if is_bdf:
         from records.bdf import read_bdf  # a rare file
 
+        check_part(path, asked.part)
         return read_bdf(path, asked)
     part = None if asked.seconds is None else stretch_of(path, asked.start, asked.seconds)
     if part is None:
         _check_size(path)
-        return _recording(_parse(path), path, asked)
+        return _recording(_parse(path, asked.part), path, asked)
     with tempfile.TemporaryDirectory() as folder:
         shorter = Path(folder) / path.name
         shorter.write_bytes(part.content)
-        record = _parse(shorter, path)
+        record = _parse(shorter, asked.part, path)
     if asked.start >= part.seconds:
         raise ends_before(path, part.seconds, asked)
     read = _recording(record, path, replace(asked, start=asked.start - part.skipped))
     return read._replace(start=asked.start, seconds=part.seconds)
 
 
+def check_part(path: str | Path, part: int | None) -> None:
+    """UserError where another part than the first is asked for of a file that has one."""
+    if part and part > 1:
+        raise UserError(
+            f"--record_part {part}: {path} holds one recording, or of several the first alone is "
+            "read: parts are chosen of aECG and DICOM"
+        )
+
+
 def looks_like_one(path: str | Path) -> bool:
     """Whether a file without a known suffix begins as a vendor's file does."""
     with open(path, "rb") as file:
         head = file.read(HEAD_BYTES)
-    kardia = head.lstrip()[:1] == b"{" and b'"recordedAt"' in head
+    text = as_utf8(head).removeprefix(BOM).lstrip()
+    kardia = text[:1] == b"{" and b'"recordedAt"' in text
     scp = head[8:10] == b"\0\0" and head[16:22] == b"SCPECG"
-    return (
-        head.startswith(MAGIC) or head[128:132] == b"DICM" or scp or kardia or head[2:6] == b"MFR "
-    )
+    xml = text.startswith(b"<?xml") or (text[:1] == b"<" and OURS.search(text) is not None)
+    other = head[128:132] == b"DICM" or head[2:6] == b"MFR "
+    return head.startswith(MAGIC) or xml or other or scp or kardia or _may_be_dicom(path)
 
 
 def _recording(record, path, asked):
@@ -185,8 +203,8 @@ def _without_faults(values, leads):
     return np.where(np.isclose(values, lowest, rtol=1e-9), np.nan, values)
 
 
-def _parse(path, shown=None):
-    """What ecgdatakit makes of a file that messages call `shown`."""
+def _parse(path, part, shown=None):
+    """What ecgdatakit makes of the recording of a file that messages call `shown`."""
     shown = shown or path
     try:
         from ecgdatakit import FileParser
@@ -195,25 +213,62 @@ def _parse(path, shown=None):
             f"{shown} needs the package ecgdatakit: pip install -r requirements.txt"
         ) from None
     try:
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as said, tempfile.TemporaryDirectory() as folder:
             warnings.simplefilter("always")
-            record = _parsed(FileParser(), path)
+            alone, others = _alone(path, Path(folder), part, shown)
+            record = FileParser.parse(alone)
     except (MemoryError, UserError):
         raise
     except Exception as error:
         raise UserError(_refusal(error, path, shown)) from None
-    _heed([str(one.message) for one in said], shown)
+    others += _heed([str(one.message) for one in said], shown)
+    record.raw_metadata["left_out"] = "; ".join(others)
     return record
 
 
-def _parsed(parser, path):
-    """A file's record; of DICOM with the recording before its other groups of channels."""
-    if not _is_dicom(path):
-        return parser.parse(path)
-    from records.dicom_groups import recording_first  # a rare file
+def _alone(path, folder, part, shown):
+    """A file that holds the recording alone, in `folder` where the given one does not, and what
+    else that holds, in words.
+    """
+    if _is_dicom(path) or _may_be_dicom(path):
+        from records.dicom_groups import recording_alone  # a rare file
 
-    with tempfile.TemporaryDirectory() as folder:
-        return parser.parse(recording_first(path, Path(folder)))
+        return recording_alone(path, folder, part, _is_dicom(path))
+    with open(path, "rb") as file:
+        head = as_utf8(file.read(HEAD_BYTES)).removeprefix(BOM).lstrip()
+    if head[:1] in (b"<", b"{"):
+        return _text_alone(path, folder, part, shown)
+    check_part(shown, part)
+    return path, []
+
+
+def _text_alone(path, folder, part, shown):
+    """As `_alone`, of XML and JSON: in UTF-8, and of HL7 aECG with one recording."""
+    whole = path.read_bytes()
+    content, others = as_utf8(whole), []
+    if b"AnnotatedECG" in content[:HEAD_BYTES]:
+        from records.aecg_series import may_hold_several, one_recording  # a rare file
+
+        if part or may_hold_several(content):
+            content, others = one_recording(content, part, shown)
+    else:
+        check_part(shown, part)
+    if content is whole:
+        return path, []
+    copy = folder / path.name
+    copy.write_bytes(content)
+    return copy, others
+
+
+def _may_be_dicom(path):
+    """Whether a file begins as DICOM without its first 132 bytes does: with an element of group 2
+    or 8.
+    """
+    with open(path, "rb") as file:
+        head = file.read(8)
+    group, element = int.from_bytes(head[:2], "little"), int.from_bytes(head[2:4], "little")
+    known = element in FIRST_ELEMENTS and (head[4:6].isupper() or head[6:8] == b"\0\0")
+    return group in (2, 8) and len(head) == 8 and known
 
 
 def _is_dicom(path):
@@ -262,14 +317,20 @@ def _cut(text):
 
 
 def _heed(messages, path):
-    """UserError for a warning that the samples are not what they seem; others worth it are said."""
+    """UserError for a warning that the samples are not what they seem; others worth it are said.
+    What they say was left out of the recording is given back.
+    """
     for message in messages:
         for sign, why in MISLEADING.items():
             if sign in message:
                 raise UserError(f"{path} {why}")
+    left_out = []
     for message in dict.fromkeys(messages):
-        if any(sign in message for sign in WORTH_SAYING):
+        if LEFT_OUT.search(message):
+            left_out.append(_shorter(message))
+        elif any(sign in message for sign in WORTH_SAYING):
             print(f"warning: {path}: {_shorter(message)}", file=sys.stderr)
+    return left_out
 
 
 def _shorter(message):
@@ -315,5 +376,6 @@ def _facts(record):
         "age": patient.age,
         "sex": patient.sex,
         "patient_id": patient.patient_id,
+        "left_out": record.raw_metadata.get("left_out"),
     }
     return {name: value for name, value in facts.items() if value not in (None, "")}

@@ -108,6 +108,7 @@ def size_of(file: FileIO) -> int:
 
 def lines_and_comments(text: str) -> tuple[list[str], list[str]]:
     """The lines of a header that are not blank, and the comments among them without their #."""
+    text = text.removeprefix("\ufeff")  # an editor's mark
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#")]
     return [line for line in lines if not line.startswith("#")], comments

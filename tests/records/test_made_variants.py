@@ -90,7 +90,7 @@ def test_facts_of_mortara(tmp_path):
     assert facts == {"age": 64, "sex": "F", "patient_id": "77"}
 
 
-def test_of_two_series_the_first_is_read_and_it_is_said(tmp_path, capsys):
+def test_of_two_series_the_first_is_read_and_it_is_said(tmp_path):
     (series,) = re.findall(rb"<component><series>.*</series></component>", AECG, re.S)
     halves = [made.aecg(part, ORDER) for part in (COUNTS[:, :2500], COUNTS[:, 2500:])]
     parts = [
@@ -98,7 +98,7 @@ def test_of_two_series_the_first_is_read_and_it_is_said(tmp_path, capsys):
     ]
     found = read(tmp_path, "a.xml", AECG.replace(series, b"".join(parts)))
     assert np.abs(found.signal - SIGNAL[:2500]).max() < 0.0026
-    assert "2 rhythm series found; only the first is read" in capsys.readouterr().err
+    assert found.facts["left_out"] == "part 2 (series 2: 12 leads of 5 s)"
 
 
 # ---------------------------------------------------------------- EDF
@@ -280,11 +280,14 @@ def test_of_the_groups_of_dicom_the_recording_is_read(tmp_path, groups, change):
     assert np.abs(found.signal - SIGNAL).max() < 0.0026
 
 
-def test_leads_in_several_groups_of_dicom_are_not_put_together_and_it_is_said(tmp_path, capsys):
+def test_groups_of_dicom_that_say_no_start_are_not_put_together_and_it_is_said(tmp_path):
     groups = [(COUNTS[k : k + 4], ORDER[k : k + 4], 500, 2.5, 0, "RHYTHM") for k in (8, 4, 0)]
     found = dicom(tmp_path, groups)
     assert np.isfinite(found.signal).all(axis=0).tolist() == [True] * 6 + [False] * 6
-    assert "2 additional multiplex group(s) that are not loaded" in capsys.readouterr().err
+    assert found.facts["left_out"] == (
+        "part 2 (RHYTHM: V2, V1, aVF, aVL, 10 s); part 3 (RHYTHM: V6, V5, V4, V3, 10 s); groups "
+        "that do not say when they begin are not put together"
+    )
 
 
 @pytest.mark.parametrize("rate", ["256.41", "500.5", "500"])
