@@ -454,13 +454,22 @@ def finish(args: argparse.Namespace, job: Job, stage: Stage, name: str, n_record
     alike = write_neighbours(args, job)
     pages = [] if not args.record else write_own_page(args, job)
     counts = {target.name: len(target.rows) for target in job.targets}
-    inputs = [find_checkpoint(args.model_path), *([] if args.record else [job.data.path / TABLE])]
+    inputs = [find_checkpoint(args.model_path), *data_read(args, job)]
     outputs = [*written, quality, kept, *alike, *pages, *figures]
     stage.finish(inputs=inputs, outputs=outputs, counts=counts)
     local_results.remove_parts(job)
     more = f", {left_out} not drawn (--max_figures)" if left_out else ""
     print(f"explained {n_records} records x targets by {len(job.methods)} methods{more}")
     say_results(job.folder, [*figures, *outputs], FIRST)
+
+
+def data_read(args: argparse.Namespace, job: Job) -> list[Path]:
+    """The files of --record, else the table of the data set, beside which the others lie."""
+    if not args.record:
+        return [job.data.path / TABLE]
+    from utils import files_of
+
+    return files_of(args.record)
 
 
 def say_prediction(args: argparse.Namespace, model: nn.Module, job: Job) -> None:

@@ -124,11 +124,13 @@ FOR_STAGES = {
         "positive_int",
     ),
     "common.files": ("read_csv", "sha256", "write_csv"),
+    "common.words": ("probability_in_words",),
     "common.labels": ("COLUMN", "LAYOUTS", "OWN_TASK"),
     "attribution.selection": ("refuse_more_than_one",),
     "networks.controls": ("graph_of",),
     "networks.seeds": ("check_seeds",),
     "networks.distributed": ("from_main", "is_main", "on_main", "process_group", "rank", "world"),
+    "records.readers": ("files_of",),
     "records.recording": ("Asked",),
 }
 

@@ -23,7 +23,7 @@ from attribution.selection import (
     select_pathology,
 )
 from common.cli import StageParser
-from common.files import UserError
+from common.files import UserError, note_read
 from common.labels import is_regression
 from ecg.beats import find_beats, mean_beats, window_offsets
 from networks.checkpoints import ModelInfo
@@ -290,8 +290,11 @@ def own_dataset(path: str, info: ModelInfo, asked: "Asked") -> Dataset:
     model has are flat.
     """
     from records.own_record import own_quality, read_own  # alone where there is such a record
+    from records.readers import files_of
 
     own = read_own(path, info.leads, info.sampling_rate, info.crop, asked)
+    for file in files_of(path):
+        note_read(file)
     signal = np.nan_to_num(own.signal)
     peaks = ecg.detect_r_peaks(signal, info.sampling_rate) * 100 // info.sampling_rate
     row = {"patient_id": [0], "strat_fold": [10], "r_peaks": [" ".join(map(str, peaks))]}

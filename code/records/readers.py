@@ -1,5 +1,6 @@
 """Which reader a file is read with: `read_recording`, for --record and the import alike."""
 
+import contextlib
 from pathlib import Path
 
 from common.files import UserError
@@ -9,8 +10,8 @@ from records.lead_names import arrange, lead_positions
 from records.recording import Asked, Recording, refuse_other_formats
 from records.resampling import check_rate
 from records.wfdb_any import read_wfdb, record_path
-from records.wfdb_header import SEGMENTED, RecordError, said_in_comments
-from records.wfdb_segments import read_segments, read_segments_header
+from records.wfdb_header import SEGMENTED, RecordError, read_header, said_in_comments
+from records.wfdb_segments import GAP, read_segments, read_segments_header
 
 NOTHING = Asked()  # nothing beside what the file says
 # suffix -> reader (path, Asked) -> Recording; a path with a WFDB header beside it is a WFDB record
@@ -56,6 +57,29 @@ def _check_part(path, part, wfdb_record):
     suffix = Path(str(path).partition("#")[0]).suffix.lower()
     if wfdb_record is not None or (suffix in READERS and suffix not in vendor_files.SUFFIXES):
         vendor_files.check_part(path, part)
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """The files that a recording which can be read lies in: header and data of a WFDB record, those
+    of its segments too; else the file itself.
+    """
+    named = str(path).partition("#")[0]
+    record = record_path(named)
+    if record is None:
+        return [Path(named)]
+    segments = read_segments_header(record)
+    if segments is None:
+        return _header_and_data(record)
+    files = [Path(f"{record}.hea")]
+    for name in dict.fromkeys(name for name, _ in segments.parts if name != GAP):
+        with contextlib.suppress(RecordError):  # a segment beyond the stretch need not be there
+            files += _header_and_data(record.with_name(name))
+    return files
+
+
+def _header_and_data(record):
+    named = dict.fromkeys(signal.file for signal in read_header(record).signals)
+    return [Path(f"{record}.hea"), *filter(Path.is_file, map(record.with_name, named))]
 
 
 def read_wfdb_recording(path: Path, asked: Asked) -> Recording:

@@ -8,7 +8,7 @@ import pytest
 from common.files import UserError
 from common.labels import LEADS
 from records.own_record import read_own
-from records.readers import read_recording
+from records.readers import files_of, read_recording
 from records.recording import Asked
 from tiny_ptbxl import ecg_like, fitting_limbs
 
@@ -266,3 +266,14 @@ def test_segments_that_do_not_fit_are_one_line(tmp_path, change, pattern):
     with pytest.raises(UserError, match=pattern) as caught:
         read_recording(path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_files_of_a_record_are_named(tmp_path):
+    """Header and data, of every segment too; a segment that is not there need not be."""
+    parts = ["s0.hea", "s0.dat", "s1.hea", "s1.dat"]
+    path = segmented(tmp_path, between=["~ 500"])
+    assert [file.name for file in files_of(path)] == ["all.hea", *parts]
+    assert [file.name for file in files_of(tmp_path / "s1.dat")] == parts[2:]
+    (tmp_path / "s0.hea").write_text(path.with_suffix(".hea").read_text())  # a circle
+    assert [file.name for file in files_of(path)] == ["all.hea", *parts[2:]]
+    assert files_of(f"{tmp_path}/mine.hdf5#7") == [tmp_path / "mine.hdf5"]
