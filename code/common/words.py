@@ -156,8 +156,8 @@ def representation_in_words(name: str) -> str:
 
 
 def probability_in_words(probability: float, digits: int = 2) -> str:
-    """0.93; what would be rounded to 0 or 1 is written < 0.01 or > 0.99, since nothing is
-    certain.
+    """0.93, of a probability, a share or an area under a curve; what would be rounded to 0 or 1 is
+    written < 0.01 or > 0.99, since nothing is certain.
     """
     least = 10.0**-digits
     if probability < least / 2:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from common.words import METHODS, REPRESENTATIONS
+from common.words import METHODS, REPRESENTATIONS, probability_in_words
 from records.quality import QUALITY_FILE, flags_in_words
 from reporting.page import details, paragraph, table
 from reporting.run import Run
@@ -77,11 +77,15 @@ def is_score(entry: object) -> bool:
     return isinstance(entry, dict) and entry.get("value") is not None
 
 
-def interval_of(entry: dict | None) -> str:
-    """`.912 [.850, .960]` of an entry of metrics.json; a dash where there is none."""
+def interval_of(entry: dict | None, up_to_one: bool = True) -> str:
+    """`0.912 [0.850, 0.960]` of an entry of metrics.json; a dash where there is none.
+
+    up_to_one  of a score from 0 to 1, as an area under a curve is; not so R2 and errors in mV
+    """
     if not is_score(entry):
         return "–"
-    return interval(entry["value"], entry.get("low"), entry.get("high"), 3)
+    said = area_in_words if up_to_one else interval
+    return said(entry["value"], entry.get("low"), entry.get("high"), 3)
 
 
 def quality_lines(run: Run, folder: str) -> Iterator[Markup]:
@@ -129,6 +133,14 @@ def interval(value: float, low: float, high: float, digits: int = 2) -> str:
     if pd.isna(low) or pd.isna(high):
         return f"{value:.{digits}f} (no interval)"
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def area_in_words(value: float, low: float, high: float, digits: int = 2) -> str:
+    """As `interval`, of an area under a curve: one near 1 is written `> 0.99`, not 1.00."""
+    said = probability_in_words(value, digits)
+    if pd.isna(low) or pd.isna(high):
+        return f"{said} (no interval)"
+    return f"{said} [{probability_in_words(low, digits)}, {probability_in_words(high, digits)}]"
 
 
 def named(names: list[str], most: int = MOST_NAMED) -> str:

@@ -16,7 +16,7 @@ from ecg.waves import AXIS_LEADS
 from networks.checkpoints import ModelInfo
 from records.dataset import Dataset
 from records.quality import flag_in_words, flags_of
-from reporting.fragments import Finding, interval, is_score, named
+from reporting.fragments import Finding, area_in_words, is_score, named
 from reporting.local import SIGNAL, condensed, viewed_records, why_first
 from reporting.page import PageSection, details, findings_list, join, page, paragraph, table, viewer
 from reporting.performance import CHANCE, beats_chance, scores_of, unlike_training
@@ -312,7 +312,7 @@ def doubt_in_words(run: Run) -> str:
     rest = "so what it says describes the network, not the patient."
     if not is_score(score):
         return f"How well this network predicts has not been measured, {rest}"
-    auc = interval(score["value"], score.get("low"), score.get("high"))
+    auc = area_in_words(score["value"], score.get("low"), score.get("high"))
     return f"This network is not shown to predict better than chance (mean AUC {auc}), {rest}"
 
 
@@ -337,7 +337,7 @@ def how_sure(run: Run, prediction: pd.DataFrame, most: int = 3) -> str:
             parts.append(f"{name} could not be tested")
             continue
         low = one.get("low")
-        auc = interval(one["value"], low, one.get("high"))
+        auc = area_in_words(one["value"], low, one.get("high"))
         doubt = "" if low is not None and low > CHANCE else ", not shown to be better than chance"
         parts.append(f"{name} AUC {auc} ({one['n_positive']} ECGs with it{doubt})")
     return f"on ECGs{unlike_training(run)}: {'; '.join(parts)}." if metrics and parts else ""

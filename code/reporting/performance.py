@@ -12,7 +12,15 @@ from markupsafe import Markup
 from common.files import read_json
 from common.labels import WINDOWS, is_regression
 from networks.checkpoints import IMPORTED
-from reporting.fragments import Finding, caption_of, interval, interval_of, is_score, named
+from reporting.fragments import (
+    Finding,
+    area_in_words,
+    caption_of,
+    interval,
+    interval_of,
+    is_score,
+    named,
+)
 from reporting.page import (
     figure,
     paragraph,
@@ -22,6 +30,7 @@ from reporting.run import Run
 
 CHANCE = 0.5  # AUC of guessing
 FEW_POSITIVES = 10  # below that a class's AUC says little
+NO_SHARES = ("r2", "mae")  # scores that are not between 0 and 1
 UNCALIBRATED = 0.1  # mean distance of probability and observed share from which on it is warned
 TOPIC = "How well it predicts:"
 NOTHING = "so nothing below says anything about patients"
@@ -41,7 +50,8 @@ def performance(run: Run) -> Iterator[Markup]:
         if is_score(score):
             row = {"metric": _metric_name(name)}
             for protocol in protocols:
-                row[protocol.replace("_", " ")] = interval_of(metrics[protocol].get(name))
+                entry = metrics[protocol].get(name)
+                row[protocol.replace("_", " ")] = interval_of(entry, name not in NO_SHARES)
             scores.append(row)
     if scores:
         yield table(pd.DataFrame(scores))
@@ -175,7 +185,7 @@ def _elsewhere(run):
         held, lost, few = [], [], []
         for name in told["classes_compared"]:
             one = entries[name]
-            said = f"{name} (AUC {interval(one['value'], one.get('low'), one.get('high'))})"
+            said = f"{name} (AUC {area_in_words(one['value'], one.get('low'), one.get('high'))})"
             group = (
                 few if one["n_positive"] < FEW_POSITIVES else held if _above(one, CHANCE) else lost
             )
@@ -202,7 +212,7 @@ def _fit_said(scores):
 
 def _discrimination_said(macro):
     classes = f" over {macro['n_classes']} classes" if "n_classes" in macro else ""
-    auc = interval(macro["value"], macro.get("low"), macro.get("high"))
+    auc = area_in_words(macro["value"], macro.get("low"), macro.get("high"))
     return f"mean AUC{classes} {auc} (guessing: {CHANCE})"
 
 
@@ -232,7 +242,7 @@ def _uncalibrated(scores):
 def _classes_of_which_little_is_said(per_class):
     """Classes that are not told from chance although there are enough of them, and rare ones."""
     guessed = [
-        f"{name} (AUC {interval(one['value'], one.get('low'), one.get('high'))})"
+        f"{name} (AUC {area_in_words(one['value'], one.get('low'), one.get('high'))})"
         for name, one in per_class.items()
         if one["n_positive"] >= FEW_POSITIVES
         and one["value"] is not None

@@ -23,7 +23,8 @@ from reporting.findings import (
     asked_of,
     findings,
 )
-from reporting.performance import CHANCE, FEW_POSITIVES, NOTHING
+from reporting.fragments import interval_of
+from reporting.performance import CHANCE, FEW_POSITIVES, NOTHING, how_well, performance
 from reporting.run import Run, data_files
 from reporting.sections import SECTIONS
 from sanity.standings import best_table, standings
@@ -36,6 +37,28 @@ LIMITS = {FEW_POSITIVES, FEW_CLASS_RECORDS, TOP_CELLS, CHANCE}  # said as limits
 def scored(rng):
     value = rng.uniform(0.6, 0.9)
     return {"value": value, "low": value - rng.uniform(0, 0.2), "high": value + 0.05}
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence", "in_table"),
+    [
+        ((0.9981, 0.9962, 0.9993), "> 0.99 [> 0.99, > 0.99]", "0.998 [0.996, 0.999]"),
+        ((1.0, 0.433, 1.0), "> 0.99 [0.43, > 0.99]", "> 0.999 [0.433, > 0.999]"),
+        ((0.903, 0.79, 0.958), "0.90 [0.79, 0.96]", "0.903 [0.790, 0.958]"),
+        ((0.9981, None, None), "> 0.99 (no interval)", "0.998 (no interval)"),
+    ],
+)
+def test_an_area_near_one_is_not_said_to_be_one(tmp_path, entry, sentence, in_table):
+    one = dict(zip(("value", "low", "high"), entry, strict=True)) | {"n": 61}
+    (tmp_path / "metrics.json").write_text(json.dumps({"windows": {"macro_auc": one}}))
+    info = SimpleNamespace(task="superdiagnostic", labels=CLASSES, modelname="lenet")
+    run = Run(tmp_path, info)
+    assert sentence in next(how_well(run)).text
+    assert interval_of(one) == in_table
+    assert in_table.replace(">", "&gt;") in "".join(performance(run))
+    assert interval_of({"value": -0.004, "low": -0.2, "high": 0.9999}, False) == (
+        "-0.004 [-0.200, 1.000]"  # R2
+    )
 
 
 def write_metrics(folder, rng):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from counterfactual.groups import CARD_COLUMNS
 from ecg.segments import SEGMENTS
 from reporting.page import ASSETS, PageSection, join, page, paragraph, viewer
 from reporting.viewer import ViewedMap, ViewedRecord, book, prediction_table
@@ -107,6 +108,13 @@ def test_every_text_has_the_contrast_that_wcag_aa_asks_for(scheme, ink, ground):
 # ---------------------------------------------------------------- in a real browser
 
 
+def widest_card():
+    """A table of counterfactual/card.csv with long names and numbers."""
+    shares = {name: [0.123] for name in CARD_COLUMNS}
+    names = {"pathology": ["LAFB/LPFB"], "direction": ["remove"]}
+    return pd.DataFrame({**shares, "p": [0.00012], "p_floor": [0.00012], **names})
+
+
 @pytest.fixture(scope="module")
 def open_page(chromium, tmp_path_factory):
     """open_page(width, height, dark) -> a browser that shows a page with two ECGs."""
@@ -125,6 +133,7 @@ def open_page(chromium, tmp_path_factory):
         PageSection("one", "One", html_table(pd.concat([table, table]))),
         PageSection("two", "Two", inner),
         PageSection("three", "Three", join([paragraph("long")] * 99)),
+        PageSection("four", "Four", html_table(widest_card())),
     ]
     file.write_text(page("A page", "with <b>text</b>", sections), encoding="utf-8")
 
@@ -288,6 +297,13 @@ def test_a_link_lands_on_its_section_though_an_ecg_above_is_not_drawn_yet(open_p
     place = "return document.getElementById('three').getBoundingClientRect().top"
     time.sleep(1)  # for what may still move
     assert 0 <= browser.execute_script(place) < 40
+
+
+def test_the_table_of_counterfactual_cards_fits_a_window(open_page):
+    browser = open_page()
+    wide = "const box = document.querySelector('#four .scroll'); "
+    browser.execute_script("document.querySelector('#four').scrollIntoView()")
+    assert browser.execute_script(wide + "return box.scrollWidth - box.clientWidth") == 0
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
