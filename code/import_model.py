@@ -68,6 +68,7 @@ from utils import (
     explain,
     load_dataset,
     positive_int,
+    probability_in_words,
     run,
     say_results,
     select_device,
@@ -331,11 +332,12 @@ def data_hash(args: argparse.Namespace, info: ModelInfo) -> str | None:
     return content_hash(args.data_path, info.sampling_rate) if args.data_path else None
 
 
-def _interval_in_words(area: dict) -> str:
-    """An area's interval, or why there is none."""
+def _area_in_words(area: dict) -> str:
+    """An area under a curve with its interval, or why there is none."""
+    value, low, high = (probability_in_words(area[name], 3) for name in ("value", "low", "high"))
     if np.isnan(area["low"]):
-        return "without an interval: too few records"
-    return f"[{area['low']:.3f}, {area['high']:.3f}]"
+        return f"{value} without an interval: too few records"
+    return f"{value} [{low}, {high}]"
 
 
 def measure(
@@ -357,14 +359,17 @@ def measure(
     metrics, written = write_test(folder, network, info, test, asked, overwrite=True)
     areas = metrics["windows"]["per_class_auc"]
     shown = [
-        f"{name} {area['value']:.3f} {_interval_in_words(area)}"
-        f" (n {int(test.labels[:, info.index(name)].sum())})"
+        f"{name} {_area_in_words(area)} (n {int(test.labels[:, info.index(name)].sum())})"
         for name, area in areas.items()
         if name not in metrics["windows"]["classes_left_out"]
     ]
     tested = " ".join(map(str, folds["test"]))
     print(
         f"AUC on {len(test)} records of fold {tested}: {', '.join(shown) or 'no class in common'}"
+    )
+    print(
+        f"note: that is a test only where the network was not trained on fold {tested}; a column "
+        "split or strat_fold of the data set's table says how its own training parted the records"
     )
     if left := left_out(test, "test"):
         print(left)
@@ -412,6 +417,13 @@ def describe(network: nn.Module, program: Program, expected: Expected) -> list[s
         f"in mV go through: {info.origin['preprocessing']}",
         f"outputs: {', '.join(info.labels)} (task {info.task})",
     ]
+    if expected.sampling_rate > info.sampling_rate:
+        lines.append(
+            f"note: records at {info.sampling_rate} Hz hold nothing above "
+            f"{info.sampling_rate / 2:g} Hz; where the recordings are faster, "
+            f"preprocessing.py --sampling_rate {expected.sampling_rate:g} keeps it (--record_rate: "
+            "for single recordings)"
+        )
     if info.task == OWN_TASK:
         lines.append(
             "labels: classes of your own: no textbook cards (--cards takes a csv), no superclasses"

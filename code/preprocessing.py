@@ -487,13 +487,18 @@ def write_shared(
 
 def print_summary(counts: dict, problems: list[Problem]) -> None:
     """What was found, a few lines per task; task `all` is the others together."""
+    empty = [task for task, found in counts["classes"].items() if not found["labelled"]]
     for task, found in counts["classes"].items():
+        if task in empty:
+            continue
         present = ", ".join(f"{name} {count}" for name, count in found["classes"].items() if count)
         absent = " ".join(name for name, count in found["classes"].items() if not count)
         line = f"{task}: {found['labelled']} records with a label, {found['unlabelled']} without"
         if task != "all":
             line += f": {present}" + (f"; none: {absent}" if absent else "")
         print_wrapped(line)
+    if empty:
+        print_wrapped(f"no record has a label of: {', '.join(empty)}")
     concepts = [
         f"{name} {found['true'] if found['true'] + found['false'] else 'not judged'}"
         for name, found in counts["concepts"].items()

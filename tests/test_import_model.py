@@ -57,7 +57,8 @@ def test_code_and_weights_become_a_run_that_stands_alone(imported, place):
     for words in (
         "operations: 6 (", "unit, resampling, normalisation, padding", "ends in a sigmoid",
         "depends on the record", "classes of your own", "saliency: yes", "AUC on",
-        "no labels for Brugada",
+        "no labels for Brugada", "preprocessing.py --sampling_rate 400 keeps it",
+        "not trained on fold 10",
     ):  # fmt: skip
         assert words in done.stdout + done.stderr
     (place / "my_net.py").rename(place / "gone.py")

@@ -6,7 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,7 @@ from attribution.plan import Target
 from common.ecg_paper import Record
 from common.files import UserError, read_npz
 from common.labels import LABEL_MAPPINGS, LEADS
+from common.stage import broken_link
 from conftest import ROOT, run_script
 from ecg.beats import window_offsets
 from ecg.segments import SEGMENTS
@@ -318,6 +321,24 @@ def test_chosen_records_side_by_side(cohort, run_path, tmp_path):
     assert not read_npz(folder / "gradcam_LVH.npz")["has_lead_axis"]
 
 
+def test_leads_that_a_network_does_not_read_are_named_below_a_figure(cohort):
+    data = load_dataset(cohort, "subdiagnostic")
+    data.signals[0, :, LEADS.index("V2")] = np.nan  # not there, and not drawn
+    labels = tuple(LABEL_MAPPINGS["subdiagnostic"])
+    info = ModelInfo("lenet", "subdiagnostic", labels, ("I", "II", *LEADS[6:]), 100, 2.5, FOLDS, 0)
+    target = Target("AMI", 0, np.array([0]), np.array([0.5]))
+
+    def foot_of(info):
+        job = SimpleNamespace(data=data, window="windows", model=SimpleNamespace(info=info))
+        return local_figures.record_of(job, target, 0, "", "LRP").foot
+
+    assert foot_of(info)[1:] == ["not read by the network: III, aVR, aVL, aVF"]
+    assert foot_of(replace(info, leads=LEADS))[1:] == []
+    assert foot_of(replace(info, leads=tuple(LEADS[:6])))[1:] == [
+        "not read by the network: V1, V3, V4, V5, V6"
+    ]
+
+
 def test_a_page_side_by_side_shows_what_was_explained_and_says_how(
     cohort, run_path, tmp_path, monkeypatch
 ):
@@ -590,6 +611,16 @@ def test_an_own_record_beside_the_data_set(own, cohort, run_path, tmp_path):
     assert "What would turn it" in page
     assert answer.pathology == "NORM"
     assert "training records" in page
+
+
+def test_verify_goes_by_the_file_of_an_own_record(own, run_path, tmp_path):
+    path = shutil.copy(own[0], tmp_path / "mine.csv")
+    asked = ("--record", str(path), "--methods", "saliency", "--max_figures", "0")
+    folder = analyse("nowhere", run_path, tmp_path, *asked)
+    assert broken_link(folder / "local.json") is None
+    path.write_text(path.read_text().replace("0.0", "0.1", 1))
+    assert "input" in broken_link(folder / "local.json")
+    assert "mine.csv has changed since" in broken_link(folder / "local.json")
 
 
 @pytest.mark.parametrize(

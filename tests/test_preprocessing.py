@@ -81,6 +81,20 @@ def test_arrays_table_and_masks_share_one_row_order(source, tmp_path, capsys):
     assert "not among PTB-XL's 71: XYZ (1)" in printed.err
 
 
+def test_tasks_of_which_no_record_has_a_label_are_one_line(capsys):
+    found = {"labelled": 2, "unlabelled": 1, "classes": {"a": 2, "b": 0}}
+    none = {"labelled": 0, "unlabelled": 3, "classes": {"c": 0}}
+    counts = {name: {} for name in ("concepts", "quality", "sources", "unknown_statements")}
+    counts |= {"amplitudes_clipped": 0, "not_measured_at_500_hz": 0}
+    counts["classes"] = {"form": none, "own": found, "all": none}
+    preprocessing.print_summary(counts, [])
+    said = capsys.readouterr().out.replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    assert said[:2] == [
+        "own: 2 records with a label, 1 without: a 2; none: b",
+        "no record has a label of: form, all",
+    ]
+
+
 def test_the_stage_file_says_what_made_it(source, tmp_path):
     preprocess("--data_path", source, "--output_path", tmp_path / "out")
     made = json.loads((tmp_path / "out" / "preprocessing.json").read_text())

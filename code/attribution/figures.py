@@ -148,6 +148,8 @@ def record_of(job: Job, target: Target, position: int, name: str, what: str) -> 
     subtitle = " · ".join(part for part in parts if part)
     windows = "mean logit of windows" if job.window == "windows" else "centre crop"
     foot = [f"explained: {windows} of {info.crop_seconds:g} s"]
+    if unread := info.unread(data.signals[row]):
+        foot.append(f"not read by the network: {', '.join(unread)}")
     title = f"{who}, explained for {class_in_words(target.name)} by {what}"
     return Record(
         np.asarray(data.signals[row], dtype=float), data.sampling_rate, title, subtitle, foot

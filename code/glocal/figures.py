@@ -347,6 +347,8 @@ def draw_all(
         f"{info.modelname}, {info.task}; up to {args.n_samples} records of highest logit, "
         f"{args.strategy.replace('_', ' ')}, {where}"
     )
+    if unread := info.unread(np.concatenate([group.median_beat()[0] for group in shown])):
+        subtitle += f"; not read by the network: {', '.join(unread)}"
     bars = {group.pathology: label_bars(group, info.labels) for group in shown}
     column, paths = args.layout == COLUMN, []
     patients = {name for group in shown for name in np.unique(group.data.patient_id)}

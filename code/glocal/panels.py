@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
 from attribution.cells import TOP
@@ -140,7 +141,8 @@ def draw_beats(
 # ---------------------------------------------------------------- label bars
 
 
-LONGEST = 11  # letters of a label beside its bar: more run into the panel at the left
+LONGEST = 11  # letters of a label beside its bar, of more the first are shown
+LABEL_POINTS, LABEL_ROOM = 7.0, 32.0  # size of the labels, and the room left of the bars
 
 
 def draw_bars(ax: Axes, bars: Sequence[tuple[str, float, float]]) -> None:
@@ -163,7 +165,9 @@ def draw_bars(ax: Axes, bars: Sequence[tuple[str, float, float]]) -> None:
         yticks=y, yticklabels=shown, xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", ".5", "1"]
     )
     ax.invert_yaxis()
-    ax.tick_params(axis="y", length=0, pad=2, labelsize=7)
+    widest = max(TextPath((0, 0), name, LABEL_POINTS).get_extents().width for name in shown)
+    size = LABEL_POINTS * min(1.0, LABEL_ROOM / widest)  # else into the panel at the left
+    ax.tick_params(axis="y", length=0, pad=2, labelsize=size)
     ax.tick_params(axis="x", length=2, pad=1, labelsize=6.5)
     ax.grid(axis="x", color="#e3e6ea", linewidth=0.5, zorder=0)
     ax.spines["left"].set_visible(False)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -62,6 +63,13 @@ class ModelInfo:
     def run_folder_name(self) -> str:
         """<modelname>_<task>[_<run_name>]"""
         return "_".join(part for part in (self.modelname, self.task, self.run_name) if part)
+
+    def unread(self, signals: np.ndarray) -> list[str]:
+        """Leads in which signals (..., 12) hold anything but 0 and that the model does not take."""
+        there = np.nan_to_num(signals).reshape(-1, len(LEADS)).any(axis=0)
+        return [
+            lead for lead, own in zip(LEADS, there, strict=True) if own and lead not in self.leads
+        ]
 
     def index(self, label: str) -> int:
         """Output index of a label; UserError names those the model knows."""

@@ -66,7 +66,7 @@ def files_of(path: str | Path) -> list[Path]:
     named = str(path).partition("#")[0]
     record = record_path(named)
     if record is None:
-        return [Path(named)]
+        return [Path(path) if Path(path).is_file() else Path(named)]
     segments = read_segments_header(record)
     if segments is None:
         return _header_and_data(record)

@@ -41,13 +41,16 @@ def group_of(name, tall=None, height=1.0):
     )
 
 
-def drawn_by(groups, **options):
+def drawn_by(groups, labels=(), **options):
     cells = {
         name: np.random.default_rng(0).random((12, 24)) for name in ("density", "share", "signed")
     }
     cells["rank"] = np.arange(288.0).reshape(12, 24) + 1
     tables = {group.pathology: cells for group in groups}
-    bars = {group.pathology: [(group.pathology, 1.0, 0.8)] for group in groups}
+    bars = {
+        group.pathology: [(name, 1.0, 0.8) for name in (group.pathology, *labels)]
+        for group in groups
+    }
     return figures.side_by_side(groups, bars, tables, "saliency", "title", "subtitle", **options)
 
 
@@ -67,6 +70,17 @@ def test_no_beat_of_any_lead_is_cut_off(lead, height):
     row = panels.LIMB.index(lead) if lead in panels.LIMB else panels.CHEST.index(lead)
     assert low <= offsets[row] + 1.2 * min(height, 0)
     assert high >= offsets[row] + 1.2 * max(height, 0)
+
+
+@pytest.mark.parametrize("label", ["hypertrophy", "LAFB/LPFB", "WWWWWWWWWWWWWW"])
+def test_labels_beside_bars_neither_leave_the_page_nor_run_into_others(label):
+    figure = drawn_by([group_of("LVH"), group_of("AMI")], labels=[label])
+    figure.canvas.draw()
+    right = 0.0  # of what stands at the left of a panel of bars
+    for ax in (ax for ax in figure.axes if len(ax.patches) == 2):
+        assert all(name.get_window_extent().x0 >= right for name in ax.get_yticklabels())
+        right = ax.get_window_extent().x1
+    assert right
 
 
 @pytest.mark.parametrize("tall", [0.5, 6.0])

@@ -277,3 +277,5 @@ def test_the_files_of_a_record_are_named(tmp_path):
     (tmp_path / "s0.hea").write_text(path.with_suffix(".hea").read_text())  # a circle
     assert [file.name for file in files_of(path)] == ["all.hea", *parts[2:]]
     assert files_of(f"{tmp_path}/mine.hdf5#7") == [tmp_path / "mine.hdf5"]
+    (tmp_path / "case#1.xml").touch()
+    assert files_of(tmp_path / "case#1.xml") == [tmp_path / "case#1.xml"]
