@@ -68,7 +68,6 @@ from utils import (
     explain,
     load_dataset,
     positive_int,
-    probability_in_words,
     run,
     say_results,
     select_device,
@@ -334,6 +333,8 @@ def data_hash(args: argparse.Namespace, info: ModelInfo) -> str | None:
 
 def _area_in_words(area: dict) -> str:
     """An area under a curve with its interval, or why there is none."""
+    from utils import probability_in_words  # where something was measured
+
     value, low, high = (probability_in_words(area[name], 3) for name in ("value", "low", "high"))
     if np.isnan(area["low"]):
         return f"{value} without an interval: too few records"
