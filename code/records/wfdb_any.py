@@ -1,5 +1,5 @@
 """Any WFDB record, or a stretch of one: several files, any leads beside others, byte offsets,
-several samples per frame.
+several samples per frame, signals that are skewed.
 
 Formats 16 and 61 (the same, the other byte first) are read here, others through wfdb. Only the
 leads are read: what lies beside them (vx, vy, vz, pressure) may be in any unit. The header's
@@ -7,6 +7,7 @@ checksums are compared wherever a signal is read whole.
 """
 
 import os
+import tempfile
 from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
@@ -22,12 +23,15 @@ from records.wfdb_header import (
     Header,
     RecordError,
     SignalLine,
+    lines_and_comments,
     open_file,
     read_header,
+    read_header_bytes,
     size_of,
 )
 
 INVALID_SAMPLE = -32768  # format 16's mark of a missing sample
+NULL = "0"  # the format of a signal without samples
 TYPES = {"16": "<i2", "61": ">i2"}
 INVALID_SAMPLES = {
     "80": -128,
@@ -121,6 +125,10 @@ def read_wfdb(
             "--lead_names says what they are",
         )
     signals = [header.signals[column] for column in columns]
+    forms = {signal.format for signal in signals}
+    if NULL in forms:
+        columns, signals = _without_nulls(columns, signals, path)
+        forms.discard(NULL)
     factors = np.array([_factor(signal, unit, path) for signal in signals])
     per_frame = {signal.per_frame for signal in signals}
     if len(per_frame) > 1:
@@ -130,14 +138,15 @@ def read_wfdb(
     rate = header.rate * per_frame.pop()
     if rate <= 0:
         raise RecordError("wrong sampling rate", f"{path}.hea says {rate:g} Hz")
-    plain = {signal.format for signal in signals} <= set(TYPES)
-    read = _read_plain if plain else _read_through_wfdb
+    read = _read_plain if forms <= set(TYPES) else _read_packed
+    if any(signal.skew for signal in signals):
+        read = _aligned_by(read)
     start = round(start_seconds * rate)
     count = None if seconds is None else round(seconds * rate)
     digital, n_samples = read(path, header, columns, start, count)
     return WfdbSignals(
         digital,
-        np.array([INVALID_SAMPLES.get(signal.format, INVALID_SAMPLE) for signal in signals]),
+        _invalid_of(signals),
         np.array([signal.baseline for signal in signals]),
         factors,
         [names[column] for column in columns],
@@ -146,6 +155,48 @@ def read_wfdb(
         n_samples,
         header,
     )
+
+
+def _without_nulls(columns, signals, path):
+    """The columns and signals that are not null signals, which have a line in the header alone."""
+    kept = [k for k, signal in enumerate(signals) if signal.format != NULL]
+    if not kept:
+        raise RecordError(
+            "wrong leads", f"{path}.hea has null signals alone (format 0): no samples"
+        )
+    return [columns[k] for k in kept], [signals[k] for k in kept]
+
+
+def _invalid_of(signals):
+    """The stored number (n,) that marks a gap."""
+    return np.array([INVALID_SAMPLES.get(signal.format, INVALID_SAMPLE) for signal in signals])
+
+
+def _aligned_by(read):
+    """A reader as `read` that puts signals in time which the header says to be skewed: that many
+    frames of a file lie before the signal's first sample. Where its file ends there is a gap.
+    """
+
+    def aligned(path, header, columns, start, count):
+        signals = [header.signals[column] for column in columns]
+        stored, n_samples = read(path, header, columns, 0, None)
+        shifted = np.empty(stored.shape, np.int64)
+        shifted[:] = _invalid_of(signals)
+        for k, signal in enumerate(signals):
+            shift = signal.skew * signal.per_frame
+            there = stored[max(shift, 0) : max(len(stored) + min(shift, 0), 0), k]
+            begin = max(-shift, 0)
+            shifted[begin : begin + len(there), k] = there
+        picked = shifted[start : None if count is None else start + count]
+        if not len(picked):
+            raise _over(path)
+        return picked, n_samples
+
+    return aligned
+
+
+def _over(path):
+    return RecordError("truncated", f"{path} lasts no longer than the start that was asked for")
 
 
 def _factor(signal: SignalLine, unit, path):
@@ -177,7 +228,7 @@ def _read_plain(path, header, columns, start, count):
         parts.append((wanted, values))
     length = min(len(values) for _, values in parts)
     if length == 0:
-        raise RecordError("truncated", f"{path} lasts no longer than the start that was asked for")
+        raise _over(path)
     if len(parts) == 1:
         return parts[0][1], n_samples
     digital = np.empty((length, len(columns)), np.int16)
@@ -189,8 +240,8 @@ def _read_plain(path, header, columns, start, count):
 def _plain_file(path, header, file, members, wanted, start, count):
     data = os.path.join(os.path.dirname(path), file)
     formats = {header.signals[k].format for k in members}
-    if len(formats) > 1 or any(header.signals[k].skew for k in members):
-        raise RecordError("unreadable", f"{data} mixes formats, or shifts signals in time")
+    if len(formats) > 1:
+        raise RecordError("unreadable", f"{data} mixes formats")
     frame = sum(header.signals[k].per_frame for k in members)  # samples
     offset = header.signals[members[0]].offset
     per_frame = header.signals[wanted[0]].per_frame
@@ -248,10 +299,50 @@ def _signals_of(frames, header, members, wanted):
     return np.stack(picked, axis=1)
 
 
-def _read_through_wfdb(path, header, columns, start, count):
-    """Other formats, by wfdb: as `_read_plain`."""
+def _read_packed(path, header, columns, start, count):
+    """Other formats, beside 16 and 61 or alone: as `_read_plain`."""
+    of_kinds = {_read_plain: [], _read_through_wfdb: []}
+    for column in columns:
+        plain = header.signals[column].format in TYPES
+        of_kinds[_read_plain if plain else _read_through_wfdb].append(column)
+    parts = [
+        (wanted, *read(path, header, wanted, start, count))
+        for read, wanted in of_kinds.items()
+        if wanted
+    ]
+    n_samples = min(n for _, _, n in parts)
+    if len(parts) == 1:
+        return parts[0][1], n_samples
+    length = min(len(values) for _, values, _ in parts)
+    digital = np.empty((length, len(columns)), np.int64)
+    for wanted, values, _ in parts:
+        digital[:, [columns.index(column) for column in wanted]] = values[:length]
+    return digital, n_samples
+
+
+def _through_wfdb(path, header, first, last, columns):
+    """What wfdb reads. It knows no null signals: of a header with some it gets one without."""
     import wfdb
 
+    options = {"sampfrom": first, "sampto": last, "physical": False}
+    options |= {"smooth_frames": False, "ignore_skew": True}
+    nulls = [k for k, signal in enumerate(header.signals) if signal.format == NULL]
+    if not nulls:
+        return wfdb.rdrecord(str(path), channels=columns, **options)
+    lines, _ = lines_and_comments(read_header_bytes(f"{path}.hea").decode("utf-8", "replace"))
+    top = lines[0].split()
+    top[:2] = ["plain", str(len(header.signals) - len(nulls))]
+    kept = [line for k, line in enumerate(lines[1:]) if k not in nulls]
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "plain.hea").write_text("\n".join([" ".join(top), *kept]) + "\n")
+        for file in {header.signals[column].file for column in columns}:
+            Path(folder, file).symlink_to((Path(path).parent / file).resolve())
+        channels = [column - sum(null < column for null in nulls) for column in columns]
+        return wfdb.rdrecord(f"{folder}/plain", channels=channels, **options)
+
+
+def _read_through_wfdb(path, header, columns, start, count):
+    """Other formats, by wfdb: as `_read_plain`."""
     per_frame = header.signals[columns[0]].per_frame
     n_frames = header.n_frames
     for file in {header.signals[column].file for column in columns}:
@@ -261,23 +352,16 @@ def _read_through_wfdb(path, header, columns, start, count):
         if n_frames * per_frame > MOST_PER_BYTE * data.stat().st_size:
             raise RecordError("truncated", f"{data} does not hold {n_frames * per_frame} samples")
     small = 4 * n_frames * sum(signal.per_frame for signal in header.signals) < WHOLE_BYTES
-    differences = header.signals[columns[0]].format == "8"  # a sample needs all before it
+    forms = {header.signals[column].format for column in columns}
+    differences = "8" in forms  # a sample needs all before it
     first, last = 0, n_frames or None
     if not small and not differences:
         first = min(start // per_frame, n_frames)
         last = n_frames if count is None else min(-(-(start + count) // per_frame), n_frames)
-    forms = {header.signals[column].format for column in columns}
     if unknown := sorted(forms - {*TYPES, *THROUGH_WFDB}):
         raise RecordError("unreadable", f"{path} is in format {unknown[0]}, which is none of WFDB")
     try:
-        record = wfdb.rdrecord(
-            str(path),
-            sampfrom=first,
-            sampto=last,
-            channels=columns,
-            physical=False,
-            smooth_frames=False,
-        )
+        record = _through_wfdb(path, header, first, last, columns)
     except Exception as error:
         raise RecordError("unreadable", f"{path}: {type(error).__name__}: {error}") from None
     digital = np.stack(record.e_d_signal, axis=1)
@@ -291,7 +375,7 @@ def _read_through_wfdb(path, header, columns, start, count):
     skip = start - first * per_frame
     picked = digital[skip : None if count is None else skip + count]
     if not len(picked):
-        raise RecordError("truncated", f"{path} lasts no longer than the start that was asked for")
+        raise _over(path)
     return picked, (n_frames or last) * per_frame
 
 

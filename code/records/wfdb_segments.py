@@ -31,6 +31,7 @@ _SEGMENT = re.compile(r"^(\S+)\s+(\d+)\s*$")
 _MANY = re.compile(rb"^[^#\s/]\S*/\d+\s", re.M)  # a line `name/number of segments`
 TOP_BYTES = 4096
 GAP = "~"
+NO_LEADS = "wrong leads"  # the kind of error of a record that has none
 
 
 class Segments(NamedTuple):
@@ -98,14 +99,23 @@ def read_segments(path: Path, segments: Segments, asked: Asked) -> Recording:
         raise RecordError("truncated", f"{path} lasts no longer than the start that was asked for")
     signal = np.full((last - first, len(LEADS)), np.nan)
     names: dict[str, None] = {}
+    without: RecordError | None = None  # a segment of other signals alone, as pressures
     begin = 0
     for name, n_samples in segments.parts:
         low, high = max(first, begin), min(last, begin + n_samples)
         if name != GAP and low < high:
-            part, found = _segment(path.with_name(name), rate, (low - begin, high - low), asked)
-            signal[low - first : high - first] = part
-            names.update(dict.fromkeys(found))
+            try:
+                part, found = _segment(path.with_name(name), rate, (low - begin, high - low), asked)
+            except RecordError as error:
+                if error.kind != NO_LEADS or asked.lead_names:
+                    raise
+                without = error
+            else:
+                signal[low - first : high - first] = part
+                names.update(dict.fromkeys(found))
         begin += n_samples
+    if without and not names:
+        raise without
     facts = said_in_comments(segments.comments)
     return Recording(signal, rate, "mV", first / rate, total / rate, facts, tuple(names))
 
