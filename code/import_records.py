@@ -43,7 +43,7 @@ from records.layout import DATABASE, write_layout
 from records.ptbxl import write_database, write_statements
 from records.recording import Asked
 from records.resampling import check_rate
-from records.sources import Source, files_below, open_source
+from records.sources import Source, files_below, open_source, patients_of_folders
 from records.tasks import Task, check_classes, task_of_labels, write_tasks
 
 FIRST = {
@@ -435,12 +435,27 @@ def _patients_of_files(table, facts):
     return table.assign(patient_id=[number[name] for name in named])
 
 
-def _with_folds(table, facts, labels, args):
+def _patients_by_folder(table, folders):
+    """With the patients of a collection that keeps each one's recordings in a folder."""
+    found = patients_of_folders(folders)
+    if found is None:
+        return table
+    names, collection = found
+    number = {name: place + 1 for place, name in enumerate(dict.fromkeys(names))}
+    print(f"patients by the folders of {collection} ({names[0]}, ...): {len(number)}")
+    return table.assign(patient_id=[number[name] for name in names])
+
+
+def _with_folds(table, written, folders, labels, args):
     """With patients and folds, where the table has none; the stretches of a recording stay
     together.
+
+    folders  that the recordings of the rows lie in
     """
     if "patient_id" not in table:
-        table = _patients_of_files(table, facts)
+        table = _patients_of_files(table, written.facts)
+    if "patient_id" not in table:
+        table = _patients_by_folder(table, folders)
     if "patient_id" not in table:
         print(
             "warning: no column patient_id: every recording counts as a patient of its own",
@@ -501,7 +516,8 @@ def make(
     table = from_files(table, written, args)
     importing.print_summary(written)
     labels = label_words.settle_alike(table["labels"].tolist(), args.join_labels)
-    table = _with_folds(table, written.facts, labels, args)
+    folders = [source.folders[number] for number in written.kept] if source.folders else ()
+    table = _with_folds(table, written, folders, labels, args)
     table["scp_codes"] = [str(dict.fromkeys(row, 100.0)) for row in labels]
     rate = written.sampling_rate
     table = table.assign(**importing.names_of_files(table["ecg_id"].to_numpy(), rate))

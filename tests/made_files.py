@@ -80,6 +80,32 @@ def cardiosoft(signals, names, rate=500, step=5) -> bytes:
     return text.encode("latin-1")
 
 
+def schiller(signals, names, rate=500, step="2.5", unit="uv", exponent="1") -> bytes:
+    """As readers by others know Schiller's XML: a median beat before the rhythm."""
+
+    def wave(kind, rows):
+        channels = "".join(
+            f"<channel><name>{name}</name><samplecount>{len(row)}</samplecount><datastype>"
+            f"COMMASEPARATE</datastype><data>{','.join(map(str, row))}</data></channel>"
+            for name, row in zip(names, rows, strict=True)
+        )
+        return (
+            f"<wavedata><type>{kind}</type><resolution><samplerate><value>{rate}</value>"
+            f"<exponent>{exponent}</exponent></samplerate><yres><unitperbit>{step}</unitperbit>"
+            f"<units>{unit}</units></yres></resolution>{channels}</wavedata>"
+        )
+
+    root = "com.xiriuz.sema.xml.schillerEDI.SchillerEDI"
+    text = (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}><patdata><id>815</id><lastname>Muster'
+        "</lastname><birthdate>19560605</birthdate><gender>FEMALE</gender></patdata><examdescript>"
+        "<rectype>ECG</rectype></examdescript><eventdata><event><offset>0</offset>"
+        f"{wave('ECG_AVERAGES', np.full((len(names), 500), 3))}"
+        f"{wave('ECG_RHYTHMS', np.asarray(signals))}</event></eventdata></{root}>"
+    )
+    return text.encode()
+
+
 def mortara(signals, names, rate=500, per_mv=400) -> bytes:
     """Mortara ELI: attributes of CHANNEL, behind the channels of a median beat."""
 

@@ -243,6 +243,50 @@ def test_ptb_diagnostic_says_diagnoses_in_its_headers(tmp_path):
     assert np.abs(signals - np.stack([signal(k, 1000) for k in range(N)])).max() < 6e-4
 
 
+LAYOUTS = {  # folders of six recordings, patients, how the collection is called
+    "PTB Diagnostic": (
+        [f"patient{number:03}" for number in (7, 7, 9, 9, 9, 290)],
+        [1, 1, 2, 2, 2, 3],
+    ),
+    "Icentia11k": (
+        ["p00/p00000", "p00/p00000", "p00/p00001", *["p01/p01000"] * 3],
+        [1, 1, 2] + [3] * 3,
+    ),
+    "MIMIC-IV-ECG": (
+        [f"files/p1000/p1000{4 + k // 2:04}/s{k + 100}" for k in range(6)],
+        [1, 1, 2, 2, 3, 3],
+    ),
+    "patients of a clinic": ([f"case{number}" for number in (1, 1, 2, 2, 3, 3)], None),
+    "one recording elsewhere": (["patient007"] * 5 + ["other"], None),
+    "no folders": ([""] * 6, None),
+}
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+@pytest.mark.parametrize("many", [False, True])
+def test_a_folder_for_each_patient_is_known_of_collections_alone(tmp_path, capsys, kind, many):
+    folders, patients = LAYOUTS[kind]
+    for number, folder in enumerate(folders):
+        path = tmp_path / "in" / folder / f"s{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_record(path, np.rint(signal(number, 100)[:1000] * 1000).astype(np.int16))
+        with open(path.with_suffix(".hea"), "a") as file:
+            file.write("# Dx: 426783006\n")
+    every = ["--seconds", 5, "--every", 5] if many else []
+    table, _ = stage(tmp_path, "--records", tmp_path / "in", *every)
+    said = capsys.readouterr()
+    n_of_each = 2 if many else 1
+    if patients is None:
+        assert table["patient_id"].nunique() == 6
+        assert "every recording counts as a patient of its own" in said.err
+        return
+    order = np.argsort([*folders], kind="stable")
+    assert table["patient_id"].tolist() == np.repeat(np.array(patients)[order], n_of_each).tolist()
+    assert (table.groupby("patient_id")["strat_fold"].nunique() == 1).all()
+    assert f"patients by the folders of {kind} (p" in said.out
+    assert "a patient of its own" not in said.err
+
+
 # ---------------------------------------------------------------- what does not fit
 
 

@@ -22,23 +22,26 @@ HEAD_BYTES = 4096
 UNIT_PER_STEP = {"uvperlsb": "uV", "mvperlsb": "mV", "nvperlsb": "nV"}
 
 
-def is_cardiosoft(path: str | Path) -> bool:
-    """Whether a file begins as CardioSoft's XML."""
+def maker_of(path: str | Path) -> str | None:
+    """Whose XML of those that are read here a file begins as: `cardiosoft`, `schiller`, None for
+    others.
+    """
     with open(path, "rb") as file:
         head = file.read(HEAD_BYTES).replace(b"\0", b"")  # of UTF-16 every second byte
-    return re.search(rb"<CardiologyXML[\s>]", head) is not None
+    found = re.search(rb"<(CardiologyXML|[\w.]*\bSchillerEDI)[\s>]", head)
+    return found and ("cardiosoft" if found[1] == b"CardiologyXML" else "schiller")
 
 
 def read_cardiosoft(path: str | Path, asked: Asked) -> Recording:
     """Read the rhythm strip; UserError where there is none, or a lead has another length."""
-    root = _parse(path)
+    root = parse_xml(path)
     strip = root.find(".//StripData")
     leads = [] if strip is None else strip.findall("WaveformData")
     if not leads:
         raise UserError(f"{path} has no rhythm strip (StripData)")
     rate, step = _number(strip, "SampleRate", path), _number(strip, "Resolution", path)
     unit = UNIT_PER_STEP.get((strip.find("Resolution").get("units") or "").lower())
-    rows = [_samples(lead, path) for lead in leads]
+    rows = [whole_numbers(lead.text, lead.get("lead"), path) for lead in leads]
     if len({len(row) for row in rows}) > 1:
         raise UserError(f"{path} has leads of different lengths, which are not read")
     names = [lead.get("lead") or "" for lead in leads]
@@ -48,8 +51,8 @@ def read_cardiosoft(path: str | Path, asked: Asked) -> Recording:
     return from_columns(columns, path, asked)
 
 
-def _parse(path) -> "Element":
-    """The root; entities, which may hide a bomb, are refused."""
+def parse_xml(path: str | Path) -> "Element":
+    """The root of a file of XML; entities, which may hide a bomb, are refused."""
     try:
         from ecgdatakit.parsing.helpers.xml import parse_xml_root
     except ImportError:
@@ -74,11 +77,12 @@ def _number(strip, name, path):
         raise UserError(f"{path} does not say its {name}") from None
 
 
-def _samples(lead, path):
+def whole_numbers(text: str | None, name: str | None, path: str | Path) -> np.ndarray:
+    """The samples of a lead, parted by commas or blanks."""
     try:
-        return np.array(re.split(r"[\s,]+", (lead.text or "").strip(" \t\r\n,")), dtype=float)
+        return np.array(re.split(r"[\s,]+", (text or "").strip(" \t\r\n,")), dtype=float)
     except ValueError:
-        raise UserError(f"{path}: lead {lead.get('lead')} holds what is no number") from None
+        raise UserError(f"{path}: lead {name} holds what is no number") from None
 
 
 def _facts(root):

@@ -6,6 +6,7 @@ memory is bounded.
 
 import fnmatch
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -26,20 +27,30 @@ from records.vendor_files import looks_like_one
 from records.wfdb_segments import whole_records
 
 NOTES = ("readme", "license", "copying", "records", "sha256sums", "index", "changelog")
+# collections with a folder for each patient -> how these are called below the folder that is given
+OF_PATIENTS = {
+    "PTB Diagnostic": re.compile(r"(?:.*/)?(patient\d{3})"),
+    "Icentia11k": re.compile(r"(?:.*/)?p\d\d/(p\d{5})"),
+    "MIMIC-IV-ECG": re.compile(r"(?:.*/)?p\d{4}/(p\d{8})/s\d+"),
+}
 BLOCK_SECONDS = 600.0  # of a long recording are read at once
 
 
 class Source(NamedTuple):
-    """names of the recordings;  read(number, asked) -> Recording, or UserError."""
+    """names of the recordings;  read(number, asked) -> Recording, or UserError
+    folders  that each one's file lies in, below the folder of all; none of an array
+    """
 
     names: list[str]
     read: Callable[[int, Asked], Recording]
+    folders: tuple[str, ...] = ()
 
     def only(self, names: Sequence[str]) -> "Source":
         """The recordings of these names, in this order."""
         place = {name: number for number, name in enumerate(self.names)}
         places = [place[name] for name in names]
-        return Source(list(names), lambda number, asked: self.read(places[number], asked))
+        folders = tuple(self.folders[number] for number in places) if self.folders else ()
+        return Source(list(names), lambda number, asked: self.read(places[number], asked), folders)
 
     def stretches(
         self, number: int, asked: Asked, seconds: float, every: float
@@ -110,7 +121,7 @@ def open_source(
         except UserError as error:  # the import's own name of the option
             raise UserError(str(error).replace("--record_rate", "--signal_rate")) from None
 
-    return Source(source.names, read)
+    return source._replace(read=read)
 
 
 def files_below(folder: str | Path) -> list[str]:
@@ -159,7 +170,19 @@ def _folder(folder, asked, match, table):
         names = [str(one.with_suffix("") if one.suffix.lower() in known else one) for one in whole]
     if len(set(names)) < len(names):
         names = [str(path.relative_to(folder)) for path in chosen]
-    return Source(names, lambda number, asked: read_recording(chosen[number], asked))
+    folders = tuple(os.path.dirname(os.path.relpath(path, folder)) for path in chosen)
+    return Source(names, lambda number, asked: read_recording(chosen[number], asked), folders)
+
+
+def patients_of_folders(folders: Sequence[str]) -> tuple[list[str], str] | None:
+    """The patient of each recording where the folders are those of a collection that has one for
+    each patient, and that collection's name; None where they are not, all of them.
+    """
+    for collection, pattern in OF_PATIENTS.items():
+        found = [pattern.fullmatch(folder.replace(os.sep, "/")) for folder in folders]
+        if found and all(found):
+            return [match[1] for match in found], collection
+    return None
 
 
 def _is_same(path, table):

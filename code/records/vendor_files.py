@@ -1,6 +1,6 @@
 """Files of electrocardiographs, through ecgdatakit: Philips XML, GE MUSE XML, HL7 aECG, SCP-ECG,
 DICOM, ISHNE, MFER, EDF, Mortara's XML, Kardia's JSON; GE CardioSoft's XML by
-records/cardiosoft.py, BDF by records/bdf.py.
+records/cardiosoft.py, Schiller's by records/schiller.py, BDF by records/bdf.py.
 
 Its amplitudes, leads and rates were compared with the files' own numbers on the files named in
 docs/data.md, and with files made from the formats' specifications (tests/made_files.py). What it
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from common.files import UserError, need_file, need_memory
-from records.cardiosoft import is_cardiosoft, read_cardiosoft
+from records.cardiosoft import maker_of, read_cardiosoft
 from records.csv_layout import as_utf8
 from records.lead_names import canonical_lead, check_lead_names
 from records.recording import Asked, Columns, Recording, ends_before, from_columns
@@ -59,7 +59,14 @@ HEAD_BYTES = 4096
 MOST_WORDS = 200  # letters of a parser's own words in a message
 DECLARED = re.compile(rb"<!--.*?-->|<[?!][^>]*>", re.S)  # before the root of XML
 ROOT = re.compile(rb"\W*<([A-Za-z][\w:.-]{0,60})")
-OURS = re.compile(rb"<([\w.-]+:)?(AnnotatedECG|RestingECG|CardiologyXML)[\s>]")
+OURS = re.compile(rb"<([\w.-]+[:.])?(AnnotatedECG|RestingECG|CardiologyXML|SchillerEDI)[\s>]")
+OTHER_XML = {  # root -> what the file is, and what to do
+    b"HealthData": "Apple Health's table of measurements, not a recording: the ECGs lie beside it, "
+    "electrocardiograms/ecg_*.csv",
+    **dict.fromkeys(
+        (b"Bundle", b"Observation"), "a FHIR resource, which is not read: save its samples as csv"
+    ),
+}
 PACKED = (b"\x1f\x8b", b"PK\x03\x04")
 TIMED = "dicom_waveform"  # the parser gives whole Hz, but the length in s exactly
 AECG = "hl7_aecg"  # the parser gives whole Hz, but keeps the step of time
@@ -73,7 +80,12 @@ MAGIC = (b"ISHNE1.0", b"0       ", BDF_MAGIC)
 def read_vendor_recording(path: str | Path, asked: Asked) -> Recording:
     """Read the rhythm strip of a vendor's file; UserError where it cannot be read."""
     path = need_file(path)
-    if is_cardiosoft(path):
+    if (maker := maker_of(path)) == "schiller":
+        from records.schiller import read_schiller  # a rare file
+
+        _check_size(path)
+        return read_schiller(path, asked)
+    if maker == "cardiosoft":
         check_part(path, asked.part)
         _check_size(path)
         return read_cardiosoft(path, asked)
@@ -304,9 +316,11 @@ def _unknown(path, shown):
         return f"{shown} is packed (gzip or zip): unpack it"
     text = head.replace(b"\0", b"")  # of UTF-16 every second byte
     if root := ROOT.match(DECLARED.sub(b"", text)):
+        if why := OTHER_XML.get(root[1]):
+            return f"{shown} is {why}"
         return (
             f"{shown} is XML of a kind that is not read (<{root[1].decode('latin-1')}>): read are "
-            "HL7 aECG, GE MUSE and CardioSoft, Philips and Mortara"
+            "HL7 aECG, GE MUSE and CardioSoft, Philips, Mortara and Schiller"
         )
     return f"{shown} is not what its ending says, or of a kind that is not read: save it as csv"
 

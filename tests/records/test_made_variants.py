@@ -71,6 +71,14 @@ XML = {  # content, step in mV, Hz
     ),
     "aECG, 256.41 Hz": (AECG.replace(b'value="0.002"', b'value="0.0039"'), 0.0025, 256.41),
     "aECG without a namespace": (AECG.replace(b'xmlns="urn:hl7-org:v3"', b""), 0.0025, 500),
+    "Schiller": (made.schiller(COUNTS, ORDER), 0.0025, 500),
+    "Schiller, mV, 8 leads": (
+        made.schiller(counts(0.001, EIGHT), EIGHT, step="0.001", unit="mV"),
+        0.001,
+        500,
+    ),
+    "Schiller, 250 Hz": (made.schiller(counts(0.0025, every=2), ORDER, 250), 0.0025, 250),
+    "Schiller, decimal comma": (made.schiller(COUNTS, ORDER, step="2,5"), 0.0025, 500),
     "Mortara": (made.mortara(COUNTS, ORDER), 0.0025, 500),
     "Mortara, 8 leads": (made.mortara(counts(0.001, EIGHT), EIGHT, per_mv=1000), 0.001, 500),
 }
@@ -99,6 +107,17 @@ def test_of_two_series_the_first_is_read_and_it_is_said(tmp_path):
     found = read(tmp_path, "a.xml", AECG.replace(series, b"".join(parts)))
     assert np.abs(found.signal - SIGNAL[:2500]).max() < 0.0026
     assert found.facts["left_out"] == "part 2 (series 2: 12 leads of 5 s)"
+
+
+def test_what_schillers_xml_says_beside(tmp_path):
+    content = made.schiller(COUNTS, ORDER)
+    assert read(tmp_path, "a.xml", content).facts == {"patient_id": "815", "sex": "F"}
+    strip = re.compile(rb"<wavedata><type>ECG_RHYTHMS.*</wavedata>", re.S)
+    short = strip.search(made.schiller(COUNTS[:, :1500], ORDER))[0]
+    content = strip.sub(lambda found: short + found[0], content)
+    found = read(tmp_path, "a.xml", content)
+    assert (found.seconds, found.facts["left_out"]) == (10, "part 1 (rhythm)")
+    assert read(tmp_path, "a.xml", content, Asked(part=1)).seconds == 3
 
 
 # ---------------------------------------------------------------- EDF
@@ -360,6 +379,43 @@ REFUSED = {
         b'<?xml version="1.0"?>\n<!-- a > b -->\n<examdescript><x/></examdescript>',
         r"of a kind that is not read \(<examdescript>\): read are HL7 aECG",
     ),
+    "Schiller with another exponent": (
+        "a.xml",
+        made.schiller(COUNTS, ORDER, exponent="3"),
+        "Schiller's XML with an exponent 3 .*: export it as HL7 aECG, DICOM",
+    ),
+    "Schiller without a rhythm": (
+        "a.xml",
+        made.schiller(COUNTS, ORDER).replace(b"ECG_RHYTHMS", b"ECG_OTHERS"),
+        "Schiller's XML without a rhythm",
+    ),
+    "Schiller in base64": (
+        "a.xml",
+        made.schiller(COUNTS, ORDER).replace(b"COMMASEPARATE", b"BASE64"),
+        "not written as numbers parted by commas: export it as HL7 aECG",
+    ),
+    "Schiller without a step": (
+        "a.xml",
+        made.schiller(COUNTS, ORDER, step=""),
+        "does not say its resolution/yres/unitperbit",
+    ),
+    "Schiller of fewer samples than it says": (
+        "a.xml",
+        made.schiller(COUNTS, ORDER).replace(b"<samplecount>5000", b"<samplecount>5001"),
+        "holds 5000 samples and says 5001",
+    ),
+    "Schiller without channels": (
+        "a.xml",
+        re.sub(rb"<channel>.*?</channel>", b"", made.schiller(COUNTS, ORDER)),
+        "or none",
+    ),
+    "Apple Health's own table": (
+        "export.xml",
+        b'<?xml version="1.0"?>\n<!DOCTYPE HealthData [\n<!ELEMENT HealthData (a)>\n]>\n'
+        b'<HealthData locale="de"><Record/></HealthData>',
+        "Apple Health's table of measurements, not a recording: the ECGs lie beside it",
+    ),
+    "FHIR": ("a.xml", b'<Bundle xmlns="http://hl7.org/fhir"><x/></Bundle>', "a FHIR resource"),
     "an empty file": ("a.edf", b"", "is empty"),
     "a packed file": ("a.xml", gzip.compress(MUSE), "is packed .gzip or zip.: unpack it"),
     "nothing of what it says": ("a.dcm", bytes(5000), "not what its ending says"),
@@ -381,6 +437,7 @@ NO_SCALE = {
     "MUSE": ("a.xml", re.sub(rb"<LeadAmplitudeUnits>\w*<", b"<LeadAmplitudeUnits><", MUSE), "uV"),
     "aECG": ("a.xml", AECG.replace(b' unit="uV"', b""), "uV"),
     "EDF": ("a.edf", made.edf(FINE, ORDER, unit=""), "mV"),
+    "Schiller": ("a.xml", made.schiller(COUNTS, ORDER, step="1", unit=""), "2.5uV"),
     "Mortara": ("a.xml", made.mortara(COUNTS, ORDER, per_mv=""), "2.5uV"),
 }
 
