@@ -4,6 +4,7 @@ running a stage's main on it.
 
 import contextlib
 import io
+import re
 import sys
 from unittest import mock
 
@@ -213,4 +214,6 @@ def one_line(code: int, stderr: str) -> str:
         or sum(line.startswith("error:") for line in lines) != 1
     ):
         raise AssertionError(code, stderr)
+    if found := re.search(r"\bnp\.\w+\(|\barray\(|\bfolds? (\[\]|:|$)", lines[-1]):
+        raise AssertionError(f"{found[0]!r} is nothing that a user has typed: {lines[-1]}")
     return lines[-1]

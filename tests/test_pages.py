@@ -261,6 +261,25 @@ def test_every_stage_is_spoken_of_and_every_picture_exists():
             assert ((ROOT / page).parent / picture).is_file()
 
 
+def test_every_test_that_a_page_names_is_there():
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", TEXT)
+    assert len(named) > 60
+    for file, test in named:
+        text = (ROOT / "tests" / file).read_text()
+        assert f"\ndef {test}(" in text, f"{file}::{test}"
+
+
+def test_every_row_of_tries_says_what_happens_and_which_test_holds_it():
+    held = section("## What holds each of it", PAGES["docs/faults.md"])
+    rows = re.findall(r"^\| (?!what was tried)(.+) \|$", held, re.MULTILINE)
+    assert len(rows) > 50
+    for row in rows:
+        tried, happens, tests = re.split(r"(?<!\\) \| ", row)
+        assert tried
+        assert happens
+        assert "::test_" in tests
+
+
 def anchors(text):
     """What links within a page can lead to."""
     found = re.findall(r"^#+ (.+)$", text, re.MULTILINE)

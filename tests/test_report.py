@@ -209,6 +209,13 @@ def test_a_run_in_a_linked_folder_is_verified(run_folder, tmp_path):
     assert line.endswith("in.csv is missing")
 
 
+def test_another_folder_that_no_stage_has_written_to_is_said_to_be_none(run_folder, tmp_path):
+    words = ("--model_path", run_folder, "--output_path", tmp_path / "other")
+    done = run_script("report.py", *words, check=False)
+    assert done.returncode == 2
+    assert "does not exist: no stage has written results of this network there" in done.stderr
+
+
 def test_a_run_that_is_not_there_is_one_line(tmp_path):
     done = run_script("report.py", "--model_path", tmp_path / "none", check=False)
     assert done.returncode == 2

@@ -12,7 +12,7 @@ import torch
 import sanity_checks
 from attribution.methods import METHODS
 from common.cli import run
-from common.files import read_npz
+from common.files import UserError, read_npz
 from common.labels import LABEL_MAPPINGS, LEADS
 from conftest import run_script
 from networks.checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint
@@ -274,6 +274,12 @@ def test_what_does_not_fit_is_said_and_nothing_written(
     assert stopped.value.code == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
     assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_planted_causes_that_were_asked_for_and_are_not_there_are_refused(tmp_path):
+    args = sanity_checks.get_args_parser().parse_args(["--planted", str(tmp_path)])
+    with pytest.raises(UserError, match=r"--planted .* holds no planted causes"):
+        checks_of(args, tmp_path)
 
 
 def test_a_set_without_planted_causes_leaves_localisation_out(

@@ -168,6 +168,7 @@ class StageParser(argparse.ArgumentParser):
         """argparse's own, after `[A, B]` was joined to one word."""
         args = _join_brackets(sys.argv[1:] if args is None else args)
         args = [self._spelled_as_now(word) for word in args]
+        self._refuse_empty(args)
         if args and _is_open_list(args[-1]):
             self.error(f"a list is not closed by ]: {args[-1]}")
         parsed, rest = super().parse_known_args(args, namespace)
@@ -176,6 +177,16 @@ class StageParser(argparse.ArgumentParser):
         # no option among them says how to compute: all say where, and on what
         parsed.bare = not options.keys() - PLACES
         return parsed, rest
+
+    def _refuse_empty(self, words):
+        """An empty word is a variable of the shell that is not set; as a path it would be the
+        folder one stands in.
+        """
+        option = ""
+        for word in words:
+            option = word.partition("=")[0] if word.startswith("--") else option
+            if not word or re.fullmatch(r"--\w+=", word):
+                self.error(f"{option or 'a word'} is empty: give a value, or leave it out")
 
     def _spelled_as_now(self, word):
         """An older spelling of one of this stage's options as the present one."""

@@ -81,7 +81,8 @@ def info_of(args: argparse.Namespace) -> ModelInfo:
     folds = {name: sorted(chosen or FOLDS[name]) for name, chosen in folds.items()}
     chosen = list(chain.from_iterable(folds.values()))
     if len(set(chosen)) < len(chosen) or not set(chosen) <= set(range(1, 11)):
-        raise UserError(f"folds are numbers from 1 to 10, each in one split: got {folds}")
+        shown = "; ".join(f"{name} {' '.join(map(str, some))}" for name, some in folds.items())
+        raise UserError(f"folds are numbers from 1 to 10, each in one split: got {shown}")
     leads = tuple(args.leads or leads_of(args.data_path or DATA_PATH, args.sampling_rate or 100))
     if len(set(leads)) < len(leads):
         raise UserError(f"--leads names a lead twice: {' '.join(leads)}")

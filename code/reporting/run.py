@@ -154,6 +154,10 @@ def find_run(args: argparse.Namespace) -> Run:
     check_against(args, info)
     home = results_folder(None, info, checkpoint)
     folder = results_folder(args.output_path, info, checkpoint)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} does not exist: no stage has written results of this network there"
+        )
     return Run(folder, info, home, checkpoint)
 
 

@@ -79,10 +79,14 @@ def find_planted(args: argparse.Namespace) -> Path:
     """The folder of the simulated cohort: --planted, the data set's own, or the one it was
     preprocessed from.
     """
-    if args.planted:
-        return Path(args.planted)
     from sanity.localisation import has_truth
 
+    if args.planted:
+        if not has_truth(Path(args.planted)):
+            raise UserError(
+                f"--planted {args.planted} holds no planted causes: name a simulation's"
+            )
+        return Path(args.planted)
     folders = data_folders(args.data_path)
     return next((folder for folder in folders if has_truth(folder)), folders[0])
 

@@ -368,9 +368,11 @@ def make_subject(
         targets = choose_targets(data.labels, logits, columns)
     rows = choose_records(targets, n, seed)
     if not len(rows):
+        folds = ", ".join(map(str, np.unique(data.fold)))
+        label = f"has a label of {model.info.task}" if folds else "is there"
         raise UserError(
-            f"no record of folds {sorted(set(data.fold))} in {data.path} has a label of "
-            f"{model.info.task}"
+            f"of the folds asked for no record of {data.path} {label}"
+            + (f": those in fold {folds} have none" if folds else ": other --folds, or --limit")
         )
     return subject_of(name, model, data, rows, targets[rows])
 

@@ -129,6 +129,24 @@ def test_a_bare_command_takes_what_is_finished_there_whatever_its_settings(tmp_p
             pass
 
 
+def test_a_bare_command_does_not_make_again_what_other_settings_made(tmp_path):
+    """It would compute by today's defaults and note the settings of the run that was there."""
+    subject = {"checkpoint": "a", "data": "b"}
+    with Stage(tmp_path, "tcav", {**subject, "n_runs": 10}) as stage:
+        (tmp_path / "runs.csv").write_text("1")
+        stage.finish(outputs=[tmp_path / "runs.csv"])
+    (tmp_path / "runs.csv").unlink()
+    with (
+        pytest.raises(
+            UserError, match=r"runs\.csv is not there any more.*to be given again: python"
+        ),
+        Stage(tmp_path, "tcav", {**subject, "n_runs": 30}, bare=True),
+    ):
+        pass
+    with Stage(tmp_path, "tcav", {**subject, "n_runs": 10}, bare=True) as stage:
+        assert stage.resumed
+
+
 def test_what_is_refused_before_anything_is_written_leaves_no_trace(tmp_path):
     with pytest.raises(UserError, match="too few"), Stage(tmp_path / "new", "discovery", {}):
         raise UserError("too few records")

@@ -11,11 +11,17 @@ import pytest
 import import_records
 import preprocessing
 import simulate_ptbxl
+import train_model
 from common import files
+from common.labels import LEADS, TASKS
 from common.stage import read_stage
 from mutations import attempt
+from networks.checkpoints import ModelInfo
+from networks.models import get_model
 from records.dataset import load_dataset, shared_patients
 from records.readers import read_recording
+from sanity.subject import make_subject
+from tiny_dataset import write_tiny_dataset
 from tiny_ptbxl import write_dataset
 
 
@@ -102,6 +108,27 @@ def test_arrays_that_are_no_samples_are_refused(tmp_path, kind):
 )
 def test_what_would_be_read_wrongly_or_without_end_is_refused(tmp_path, array, more, message):
     assert message in _import(tmp_path, array, *more)
+
+
+def test_peaks_that_are_none_are_refused_with_their_recording(tmp_path):
+    text = 'labels,r_peaks,record_id\nNORM,"[1 2]",1\nIMI,3.5,2\nNORM,2,3\n'
+    line = _import(tmp_path, SIGNAL, text=text)
+    assert "a.csv, recording 2: r_peaks '3.5' are not whole numbers" in line
+
+
+def test_folds_without_a_record_are_named_as_they_were_typed(tmp_path):
+    """Neither `folds [np.int64(3)]` nor `folds []`: mutations.one_line looks for them."""
+    data = load_dataset(write_tiny_dataset(tmp_path / "data"), "superdiagnostic")
+    network = get_model("lenet", 5).eval()
+    labels = tuple(TASKS["superdiagnostic"])
+    network.info = ModelInfo("lenet", "superdiagnostic", labels, LEADS, 100, 2.5, {"test": [3]}, 0)
+    unlabelled = data.in_folds([3, 4])
+    unlabelled.labels[:] = 0
+    for part, said in ((data.rows([]), "no record of"), (unlabelled, "those in fold 3, 4")):
+        line = attempt(lambda _, part=part: make_subject("x", network, part, 3))[1]
+        assert said in line
+    words = ["--data_path", tmp_path / "data", "--test_folds", 9, "--output_path", tmp_path]
+    assert "validation 9; test 9" in run(train_model, *words)
 
 
 def test_a_refused_import_leaves_what_was_there(tmp_path):

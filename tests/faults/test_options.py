@@ -67,6 +67,15 @@ def test_values_out_of_range_are_one_line(stage, words, said, capsys):
     assert len(error) < 300
 
 
+@pytest.mark.parametrize("words", [["--data_path", ""], ["--output_path="], ["--seeds", "a", ""]])
+def test_an_empty_value_is_not_the_folder_one_stands_in(words, capsys):
+    """`--data_path "$DATA"` where nothing is in DATA."""
+    with pytest.raises(SystemExit, match="2"):
+        sanity_checks.get_args_parser().parse_args(words)
+    option = words[0].removesuffix("=")
+    assert capsys.readouterr().err.startswith(f"error: {option} is empty: give a value")
+
+
 IMPORT = "--records a --output_path b --label_annotations atr"
 # stage, words, of these the options that would change nothing, and a word of why
 IDLE = [

@@ -153,3 +153,22 @@ def test_segments_and_signals_are_among_the_inputs(tmp_path):
     assert {"raw100.pkl", *(f"{ecg_id}.npy" for ecg_id in data.ecg_id[:2])} <= names
     write_text(folder / "ptbxl_segmentations" / f"{data.ecg_id[0]}.npy", "other")
     assert "npy has changed since" in broken_link(stage.path)
+
+
+def test_planted_truth_is_among_the_inputs(tmp_path):
+    from attribution.cards import planted_cards
+    from simulation.cohort import read_plan
+
+    words = ["--output_path", tmp_path / "data", "--n_records", 4]
+    assert run(simulate_ptbxl, *words) is None
+    forget_reads()
+    read_plan(tmp_path / "data")
+    planted_cards(tmp_path / "data" / "planted_causes.csv", "subdiagnostic", ["AMI"])
+    with Stage(tmp_path / "run", "sanity", {}) as stage:
+        stage.finish(inputs=[tmp_path / "data" / "ptbxl_database.csv"])
+    for name in ("planted_causes.csv", "true_parameters.csv"):
+        assert f"../data/{name}" in read_stage(stage.path)["inputs"]
+        content = (tmp_path / "data" / name).read_bytes()
+        write_text(tmp_path / "data" / name, "other")
+        assert f"{name} has changed since" in broken_link(stage.path)
+        (tmp_path / "data" / name).write_bytes(content)
