@@ -588,12 +588,9 @@ def label_source(args: argparse.Namespace) -> str:
 def r_peaks_at_100(table: pd.DataFrame, args: argparse.Namespace, rate: int) -> pd.DataFrame:
     """ecg_id and R-peaks in samples at 100 Hz; the table has them at the recordings' own rate."""
     given = args.signal_rate or rate
-    peaks = []
-    for record, text in zip(table["record_id"], table["r_peaks"], strict=True):
-        try:
-            peaks.append(np.rint(parse_r_peaks(text) * 100 / given).astype(int))
-        except UserError as error:
-            raise UserError(f"{args.table}, recording {record}: {error}") from None
+    places = [f"{args.table}, recording {record}: " for record in table["record_id"]]
+    read = map(parse_r_peaks, table["r_peaks"], places)
+    peaks = [np.rint(samples * 100 / given).astype(int) for samples in read]
     texts = [" ".join(map(str, row)) for row in peaks]
     return pd.DataFrame({"ecg_id": table["ecg_id"], "r_peaks": texts})
 

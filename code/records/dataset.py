@@ -122,7 +122,7 @@ class Dataset:
         return parse_r_peaks(self.table["r_peaks"].iloc[row]) * self.sampling_rate // 100
 
 
-def parse_r_peaks(text: object) -> np.ndarray:
+def parse_r_peaks(text: object, where: str = "") -> np.ndarray:
     """'114 207 299' -> int array (samples at 100 Hz); a blank cell gives an empty array.
 
     Numbers may stand in brackets, as numpy prints an array.
@@ -133,7 +133,7 @@ def parse_r_peaks(text: object) -> np.ndarray:
         return np.array([int(word) for word in words], dtype=int)
     except (ValueError, OverflowError):
         raise UserError(
-            f"r_peaks {text[:60]!r} are not whole numbers separated by spaces"
+            f"{where}r_peaks {text[:60]!r} are not whole numbers separated by spaces"
         ) from None
 
 
