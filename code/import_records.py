@@ -180,7 +180,7 @@ def _length_options(parser):
         type=positive_int,
         default=None,
         metavar="N",
-        help="of files that hold several recordings (series of aECG, groups of DICOM) the N-th "
+        help="of files that hold several recordings (aECG, DICOM, GE MUSE, Schiller) the N-th "
         "(default: the one with most signal)",
     )
     parser.add_argument(

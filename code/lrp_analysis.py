@@ -284,7 +284,7 @@ def _own_record_options(parser):
         type=positive_int,
         default=None,
         metavar="N",
-        help="of a file that holds several recordings (series of aECG, groups of DICOM) the N-th "
+        help="of a file that holds several recordings (aECG, DICOM, GE MUSE, Schiller) the N-th "
         "(default: the one with most signal)",
     )
     group.add_argument(

@@ -72,7 +72,7 @@ def parse_xml(path: str | Path) -> "Element":
 
 def _number(strip, name, path):
     try:
-        return float(strip.findtext(name, ""))
+        return float(strip.findtext(name, "").replace(",", "."))
     except ValueError:
         raise UserError(f"{path} does not say its {name}") from None
 
@@ -85,13 +85,21 @@ def whole_numbers(text: str | None, name: str | None, path: str | Path) -> np.nd
         raise UserError(f"{path}: lead {name} holds what is no number") from None
 
 
+def _age(element):
+    """As the file says it: `52`, or `6 months`."""
+    if element is None:
+        return ""
+    text, unit = (element.text or "").strip(), (element.get("units") or "").strip()
+    return text if not text or unit.lower() in ("", "years", "year") else f"{text} {unit}"
+
+
 def _facts(root):
     """Age, sex and patient, where the file says them."""
     patient = root.find(".//PatientInfo")
     if patient is None:
         return {}
     found = {
-        "age": patient.findtext("Age", "").strip(),
+        "age": _age(patient.find("Age")),
         "sex": patient.findtext("Gender", "").strip(),
         "patient_id": patient.findtext("PID", "").strip(),
     }

@@ -115,7 +115,7 @@ def check_part(path: str | Path, part: int | None) -> None:
     if part and part > 1:
         raise UserError(
             f"--record_part {part}: {path} holds one recording, or of several the first alone is "
-            "read: parts are chosen of aECG and DICOM"
+            "read: parts are chosen of aECG, DICOM, GE MUSE and Schiller's XML"
         )
 
 
@@ -125,7 +125,8 @@ def looks_like_one(path: str | Path) -> bool:
         head = file.read(HEAD_BYTES)
     text = as_utf8(head).removeprefix(BOM).lstrip()
     kardia = text[:1] == b"{" and b'"recordedAt"' in text
-    scp = head[8:10] == b"\0\0" and head[16:22] == b"SCPECG"
+    points_to_itself = head[22:24] == b"\0\0" and head[28:32] == b"\7\0\0\0"  # in older SCP-ECG
+    scp = head[8:10] == b"\0\0" and (head[16:22] == b"SCPECG" or points_to_itself)
     xml = text.startswith(b"<?xml") or (text[:1] == b"<" and OURS.search(text) is not None)
     other = head[128:132] == b"DICM" or head[2:6] == b"MFR "
     return head.startswith(MAGIC) or xml or other or scp or kardia or _may_be_dicom(path)
@@ -263,6 +264,11 @@ def _text_alone(path, folder, part, shown):
 
         if part or may_hold_several(content):
             content, others = one_recording(content, part, shown)
+    elif re.search(rb"<RestingECG[\s>]", content[:HEAD_BYTES]):
+        from records import muse_rhythm  # a rare file
+
+        if part or muse_rhythm.may_hold_several(content):
+            content, others = muse_rhythm.one_rhythm(content, part, shown)
     else:
         check_part(shown, part)
     if content is whole:

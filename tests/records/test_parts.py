@@ -12,6 +12,7 @@ import import_records
 import made_files as made
 from common.files import UserError
 from common.labels import LEADS
+from records.cohort_table import read_ages
 from records.own_record import read_own
 from records.readers import read_recording
 from records.recording import Asked
@@ -138,7 +139,7 @@ def test_a_part_can_be_chosen(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.xml", made.muse(counts(SIGNAL, made.EIGHT))),
+        ("a.xml", made.mortara(counts(SIGNAL), LEADS)),
         ("a.xml", made.cardiosoft(counts(SIGNAL), LEADS)),
         ("a.edf", made.edf(counts(SIGNAL), LEADS)),
         ("a.bdf", made.edf(counts(SIGNAL), LEADS, bits=24)),
@@ -149,6 +150,60 @@ def test_a_part_of_a_file_that_has_none_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=rf"--record_part 2: .*{name} holds one recording"):
         read_recording(tmp_path / name, Asked(part=2))
+
+
+# ---------------------------------------------------------------- GE MUSE
+
+MUSE = made.muse(counts(SIGNAL, made.EIGHT), per_bit="2.5")
+WAVES = re.findall(rb"<Waveform>.*?</Waveform>", MUSE, re.S)
+SHORT = re.findall(
+    rb"<Waveform>.*?</Waveform>",
+    made.muse(counts(OTHER[:1500], made.EIGHT), per_bit="2.5"),
+    re.S,
+)[1]
+TYPES = re.compile(rb"<WaveformType>\w+</WaveformType>")
+OF_MUSE = {  # content, what is said of the others
+    "a short rhythm first": (
+        MUSE.replace(WAVES[1], SHORT + WAVES[1]),
+        "part 1 (waveform of 8 leads)",
+    ),
+    "no types": (TYPES.sub(b"", MUSE), "part 1 (waveform of 8 leads)"),
+    "types without a word": (
+        TYPES.sub(b"<WaveformType></WaveformType>", MUSE),
+        "part 1 (waveform of 8 leads)",
+    ),
+    "the median has no type": (MUSE.replace(WAVES[0], TYPES.sub(b"", WAVES[0])), ""),
+    "as most": (MUSE, ""),
+}
+
+
+@pytest.mark.parametrize("kind", OF_MUSE)
+def test_of_several_waveforms_of_muse_the_recording_is_read(tmp_path, kind):
+    content, others = OF_MUSE[kind]
+    found = read(tmp_path, content)
+    assert (found.rate, found.unit, found.facts.get("left_out", "")) == (500, "mV", others)
+    assert away(found, SIGNAL) == (pytest.approx(0, abs=0.0051), 12)
+    with pytest.raises(UserError, match=r"--record_part 4: .* holds"):
+        read(tmp_path, content, part=4)
+
+
+def test_a_rhythm_of_muse_can_be_chosen(tmp_path):
+    content = MUSE.replace(WAVES[1], SHORT + WAVES[1])
+    assert away(read(tmp_path, content, part=1), OTHER[:1500])[0] < 0.0051
+
+
+def test_ages_of_cardiosoft_have_units(tmp_path):
+    content = made.cardiosoft(counts(SIGNAL) // 2, LEADS)
+    months = content.replace(b'units="years">52', b'units="months">6')
+    assert [read(tmp_path, one).facts["age"] for one in (content, months)] == ["52", "6 months"]
+    ages = read_ages(["52", "6 months"], "t.csv")
+    assert list(ages) == [52, pytest.approx(0.5, abs=0.5)]
+
+
+def test_older_scp_ecg_is_known_without_an_ending(tmp_path):
+    content = made.scp(counts(SIGNAL, made.EIGHT)).replace(b"SCPECG", bytes(6))
+    (tmp_path / "IM1").write_bytes(content)
+    assert away(read_recording(tmp_path / "IM1"), SIGNAL) == (pytest.approx(0, abs=0.0051), 12)
 
 
 def test_what_is_left_out_is_said_of_one_recording_and_of_an_import(tmp_path, capsys):
