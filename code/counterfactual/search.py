@@ -199,19 +199,6 @@ class Search:
         return Found(turned, doses, self.before, after, cost, self.alone)
 
 
-def random_doses(body: Body, found: Found, rng: np.random.Generator, n: int) -> np.ndarray:
-    """(n, edits) random edits of the same size: as many, each of the same cost, of random waves
-    and signs, within the limits as far as these reach.
-    """
-    costs = (np.abs(found.doses) / body.scale)[np.flatnonzero(found.doses)]
-    doses = np.zeros((n, len(body.names)))
-    for row in doses:
-        chosen = rng.permutation(len(body.names))[: len(costs)]
-        row[chosen] = rng.choice((-1, 1), len(chosen)) * costs[: len(chosen)] * body.scale[chosen]
-        np.clip(row, body.low, body.high, out=row)
-    return doses
-
-
 def in_order(body: Body, doses: np.ndarray) -> Sequence[int]:
     """Numbers of the edits that doses (edits,) make, the most costly first."""
     made = np.flatnonzero(doses)

@@ -22,6 +22,7 @@ from ecg.beats import window_times
 from ecg.segments import SEGMENTS
 from glocal.column_figures import group_column
 from glocal.groups import Group, label_bars
+from glocal.job import Job
 from glocal.panels import (
     BAND_COLOUR,
     CHEST,
@@ -38,7 +39,6 @@ from glocal.panels import (
 )
 from glocal.scorecard_figures import scorecard_column, scorecard_figure
 from glocal.tables import cells_of
-from networks.checkpoints import ModelInfo
 
 # ---------------------------------------------------------------- whole figures
 
@@ -329,15 +329,12 @@ def contrast_figure(table: pd.DataFrame, method: str) -> Figure:
 
 
 def draw_all(
-    folder: Path,
-    args: argparse.Namespace,
-    info: ModelInfo,
-    shown: list,
-    pairs: list,
-    methods: list[str],
-    found: dict,
+    folder: Path, args: argparse.Namespace, job: Job, found: dict[str, pd.DataFrame]
 ) -> list[Path]:
-    """Figures of every method but the controls (whose tables are written too)."""
+    """Figures of every method but the controls (whose tables are written too); `found`: the tables
+    by name.
+    """
+    info, shown = job.pool.info, job.shown
     where = (
         "cross-fitted folds"
         if args.cross_fit
@@ -353,7 +350,7 @@ def draw_all(
     column, paths = args.layout == COLUMN, []
     patients = {name for group in shown for name in np.unique(group.data.patient_id)}
     about = f"{sum(len(group.data) for group in shown)} records of {len(patients)} patients"
-    for method in (name for name in methods if name not in CONTROLS):
+    for method in (name for name in job.question.methods if name not in CONTROLS):
         cells = {
             group.pathology: cells_of(found["segments"], group.pathology, method) for group in shown
         }
@@ -372,7 +369,7 @@ def draw_all(
             )
             name = f"cells_{slug(method)}_{slug(group.pathology)}"
             paths += write_figure(one, folder / name, about=group.counts)
-        for first, second in pairs:
+        for first, second in job.question.pairs:
             name = f"contrast_{slug(first)}_{slug(second)}_{slug(method)}"
             table = found["contrast"].query("first == @first and second == @second")
             paths += write_figure(contrast_figure(table, method), folder / name)

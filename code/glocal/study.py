@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,19 +18,19 @@ from glocal.controls import control_lifts
 from glocal.groups import (
     Asked,
     Group,
-    Pool,
     fill_groups,
     load_pool,
     make_groups,
     seen_folds,
     twin_of,
 )
+from glocal.job import Job, Question
 from networks.checkpoints import ModelInfo, find_checkpoint
 from networks.controls import controls_for
 from networks.defaults import Place
 from networks.distributed import from_main, is_main, on_main
 from networks.inference import load_dataset_for
-from records.dataset import TABLE, Dataset, content_hash
+from records.dataset import TABLE, content_hash
 from records.quality import write_flag_counts
 
 FIRST = {
@@ -38,40 +38,6 @@ FIRST = {
     "scorecard.png": "how far the maps agree with the textbook",
     "segments.csv": "every cell's share and rank",
 }
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is mapped.
-
-    pathologies  groups that are drawn and scored
-    pairs        groups whose maps are compared, both explained for the first one's label
-    methods      those asked for, then the controls
-    """
-
-    pathologies: list[str]
-    pairs: list[tuple[str, str]]
-    methods: list[str]
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that a run computes with.
-
-    groups  pathology -> its records, of the pathologies and of the pairs
-    cards   label -> the cells that its maps are held against
-    """
-
-    question: Question
-    data: Dataset
-    pool: Pool
-    groups: dict[str, Group]
-    cards: dict[str, Card]
-
-    @property
-    def shown(self) -> list[Group]:
-        """The groups that are drawn and scored: pathologies without a record have none."""
-        return [self.groups[name] for name in self.question.pathologies if name in self.groups]
 
 
 def answer(
@@ -199,11 +165,10 @@ def finish(
     """Write the tables, draw them, close the stage."""
     from glocal import figures  # what draws is loaded when all is computed
 
-    folder, info, groups, asked = stage.folder, job.pool.info, job.groups, job.question
-    of_groups = (groups, job.shown, twins, asked.methods, job.cards, lifts)
-    found = tables.write_tables(folder, args, info, *of_groups)
+    folder, groups = stage.folder, job.groups
+    found = tables.write_tables(folder, args, job, twins, lifts)
     paths = [folder / f"{name}.csv" for name in found]
-    paths += figures.draw_all(folder, args, info, job.shown, asked.pairs, asked.methods, found)
+    paths += figures.draw_all(folder, args, job, found)
     explained = {name: group.data.ecg_id for name, group in groups.items()}
     paths.append(write_flag_counts(folder, job.data.table, explained))
     counts = {name: group.counts for name, group in groups.items()}

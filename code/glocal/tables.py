@@ -23,9 +23,9 @@ from ecg.segments import SEGMENTS
 from ecg.textbook import rules_table
 from glocal.controls import with_controls
 from glocal.groups import Group
+from glocal.job import Job
 from glocal.maps import contrast, segment_table
 from glocal.scorecard import card_places, group_shares, lift_interval, permuted_cards, score
-from networks.checkpoints import ModelInfo
 
 # only the sign of such a method is that of a voltage that raises the logit, as rules have it
 PER_VOLTAGE = "logit per mV"
@@ -248,36 +248,33 @@ PATTERNS = ("*.csv", *(f"*.{suffix}" for suffix in FORMATS))
 def write_tables(
     folder: Path,
     args: argparse.Namespace,
-    info: ModelInfo,
-    groups: dict[str, Group],
-    shown: list[Group],
-    pairs: list[tuple[Group, Group]],
-    methods: Sequence[str],
-    cards: dict[str, Card],
+    job: Job,
+    twins: list[tuple[Group, Group]],
     lifts: pd.DataFrame | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Write every table of a run into `folder`; the tables by name. `lifts`: of control networks.
+    """Write every table of a run into `folder`; the tables by name.
 
-    Cards are scored for the groups `shown`, contrasts are made of `pairs`, both
-    explained for the first one's label.
+    twins  pairs that are contrasted, both explained for the first one's label
+    lifts  of control networks
     """
-    everyone = list(groups.values())
+    everyone, methods = list(job.groups.values()), job.question.methods
+    labels = job.pool.info.labels
     found = {
         "segments": segments_csv(everyone, methods, args.n_bootstrap, args.seed),
         "beats": beats_csv(everyone, methods),
-        "groups": groups_csv(everyone, info.labels),
-        "records": records_csv(everyone, info.labels),
+        "groups": groups_csv(everyone, labels),
+        "records": records_csv(everyone, labels),
         "rules": rules_table(),
     }
-    if cards:
+    if job.cards:
         by_lead = [method for method in methods if get_method(method).has_lead_axis]
         found["scorecard"] = scorecard_csv(
-            shown, cards, by_lead, args.n_bootstrap, args.n_permutations, args.seed
+            job.shown, job.cards, by_lead, args.n_bootstrap, args.n_permutations, args.seed
         )
         if lifts is not None:
             found["scorecard"] = with_controls(found["scorecard"], lifts)
-    if pairs:
-        found["contrast"] = contrasts_csv(pairs, methods, args.n_permutations, args.seed)
+    if twins:
+        found["contrast"] = contrasts_csv(twins, methods, args.n_permutations, args.seed)
     for name, table in found.items():
         write_csv(folder / f"{name}.csv", table)
     return found

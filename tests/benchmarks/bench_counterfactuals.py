@@ -50,7 +50,7 @@ from common.intervals import auc_interval, mean_with_interval
 from common.labels import LEADS, labels_of_statement, slug
 from counterfactual.body import bodies_of, measured_doses
 from counterfactual.edits import limits_of
-from counterfactual.search import Search, in_order, random_doses, threshold_logit
+from counterfactual.search import Search, in_order, threshold_logit
 from ecg.analysis import measure_all
 from ecg.beats import cut_beats, find_beats
 from networks.checkpoints import load_model
@@ -94,6 +94,19 @@ def search_all(model, data, limits, pairs, most):
                 one["seconds"] += per_body
                 results.append(one)
     return results
+
+
+def random_doses(body, found, rng, n):
+    """(n, edits) random edits of the same size: as many, each of the same cost, of random waves
+    and signs, within the limits as far as these reach.
+    """
+    costs = (np.abs(found.doses) / body.scale)[np.flatnonzero(found.doses)]
+    doses = np.zeros((n, len(body.names)))
+    for row in doses:
+        chosen = rng.permutation(len(body.names))[: len(costs)]
+        row[chosen] = rng.choice((-1, 1), len(chosen)) * costs[: len(chosen)] * body.scale[chosen]
+        np.clip(row, body.low, body.high, out=row)
+    return doses
 
 
 def search_one(model, body, column, most):

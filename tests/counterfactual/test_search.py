@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.bench_counterfactuals import random_doses
 from common.labels import LEADS
 from counterfactual.body import Body
 from counterfactual.edits import EDITS, TO_TWELVE, Limits
-from counterfactual.search import MARGIN, Search, random_doses, threshold_logit
+from counterfactual.search import MARGIN, Search, threshold_logit
 from counterfactual.sentences import sentence, share
 from networks.checkpoints import ModelInfo
 
