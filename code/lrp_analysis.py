@@ -487,8 +487,7 @@ def say_prediction(args: argparse.Namespace, model: nn.Module, job: Job) -> None
         job.folder, job.data, model.info, np.concatenate([logits, *others]), run.unseen()
     )
     prediction = read_csv(job.folder / one_ecg.PREDICTION)
-    doubt = one_ecg.doubt_in_words(run)
-    print_once(f"{doubt} {one_ecg.prediction_in_words(prediction)}".strip())
+    print_once(one_ecg.said_first(run, prediction))
 
 
 def other_seeds(args: argparse.Namespace, model: nn.Module) -> list[nn.Module]:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from common.plotting import COLOURS, COLUMN, class_colours, style
+from common.words import probability_in_words
 from networks.metrics import reliability
 
 MANY = 8  # classes that can be told apart by colour and named in a legend
@@ -47,7 +48,7 @@ def roc_figure(
             *_roc(scores, labels, names, name),
             color=colours[name],
             lw=1.3,
-            label=f" {name} {area:.3f} ({n_positive})",
+            label=f" {name} {probability_in_words(area, 3)} ({n_positive})",
         )  # the space: matplotlib hides labels that begin with _
     ax.plot([0, 1], [0, 1], color="0.7", lw=0.8, ls="--")
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
@@ -57,9 +58,9 @@ def roc_figure(
     if strong:
         ax.legend(title="AUC (positives)", fontsize=6.5, title_fontsize=6.5, loc="lower right")
     macro = metrics["macro_auc"]
+    shown = [probability_in_words(macro[name], 3) for name in ("value", "low", "high")]
     figure.suptitle(
-        f"macro AUC {macro['value']:.3f} [{macro['low']:.3f}, {macro['high']:.3f}], "
-        f"{macro['n']} records",
+        f"macro AUC {shown[0]} [{shown[1]}, {shown[2]}], {macro['n']} records",
         fontsize=8.5,
     )
     if note:
@@ -79,7 +80,7 @@ def _named_pale(pale):
     """The pale classes with AUC and positives, in lines of a column's width."""
     if not pale:
         return ""
-    words = [f"{name} {area:.2f} ({n})" for n, area, name in pale]
+    words = [f"{name} {probability_in_words(area)} ({n})" for n, area, name in pale]
     return textwrap.fill(
         f"Pale, few positives or beyond the {MANY} largest, AUC (positives): {', '.join(words)}", 72
     )

@@ -41,7 +41,11 @@ def concepts(run: Run) -> Iterator[Finding]:
     own = scores[(scores["run_kind"] == "concept") & scores["associated"].astype(bool)]
     tested = own[own["p_corrected"].notna()]
     if not len(tested):
-        text = "no criterion could be tested for the diagnosis that it belongs to."
+        text = (
+            "no criterion could be tested for the diagnosis that it belongs to."
+            if len(own)
+            else "none of them is a criterion of these classes; the table has those that stand out."
+        )
         yield Finding(CRITERIA, text, "concepts", "tcav/scores.csv")
         return
     groups = tested.groupby("pathology", sort=False)

@@ -41,6 +41,9 @@ LIMITS = {
     "QRS_Axis_Global": ("QRS axis", "degrees", -30, 90),
 }
 NO_P = "no P wave found"
+SIMULATED_ALONE = (
+    "its run knows simulated ECGs alone: what it says of a patient's ECG has not been tested"
+)
 FEWEST_INTERVALS = 4  # between beats, below which their regularity is not judged
 PREDICTION, NOTES, PAGE = "prediction.csv", "notes.csv", "ecg.html"
 NEIGHBOURS, TURNED = "neighbours.csv", "counterfactuals.csv"
@@ -316,6 +319,14 @@ def doubt_in_words(run: Run) -> str:
     return f"This network is not shown to predict better than chance (mean AUC {auc}), {rest}"
 
 
+def said_first(run: Run, prediction: pd.DataFrame) -> str:
+    """What is printed before anything is explained: doubts, the answer, and whether the network
+    knows simulated ECGs alone.
+    """
+    answer = f"{doubt_in_words(run)} {prediction_in_words(prediction)}".strip()
+    return f"{answer}\nnote: {SIMULATED_ALONE}" if run.only_simulated() else answer
+
+
 def turned_in_words(folder: Path) -> str:
     """The smallest changes of waves that would turn the answers, one sentence a class."""
     answers = read_csv(folder / TURNED)
@@ -392,11 +403,7 @@ def measured_in_words(notes: pd.DataFrame) -> tuple[str, str]:
 def subtitle(run: Run) -> str:
     """Which network reads the ECG, and whether it has ever been held against a real one."""
     reader = f"Read by {run.info.modelname} ({run.info.run_folder_name}). "
-    known = (
-        "Its run knows simulated ECGs alone: what it says of a patient's ECG has not been tested. "
-        if run.only_simulated()
-        else ""
-    )
+    known = f"{SIMULATED_ALONE[0].upper()}{SIMULATED_ALONE[1:]}. " if run.only_simulated() else ""
     return f"{reader}{known}For research; not a medical device."
 
 

@@ -2,12 +2,15 @@
 together.
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from sklearn import metrics as oracle
 
 from common.stats import patient_weights
 from networks import metrics as evaluation
+from networks.figures import roc_figure
 
 
 @pytest.fixture
@@ -224,3 +227,16 @@ def test_sigmoid_does_not_overflow():
             [0, 1 / (1 + np.exp(2)), 0.5, 1],
             atol=1e-12,
         )
+
+
+def test_curves_of_perfect_classes_are_not_said_to_be_certain():
+    labels = np.repeat([[1, 0], [0, 1]], 10, axis=0)
+    entries = {"a": {"n_positive": 10, "value": 0.9997}, "b": {"n_positive": 9, "value": 1.0}}
+    macro = {"value": 0.9998, "low": 0.97, "high": 1.0, "n": 20}
+    metrics = {"per_class_auc": entries, "macro_auc": macro}
+    figure = roc_figure(labels + 0.5, labels, ["a", "b"], metrics)
+    words = " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
+    assert "macro AUC > 0.999 [0.970, > 0.999], 20 records" in words
+    assert "a > 0.999 (10)" in words
+    assert "b > 0.99 (9)" in words
+    plt.close(figure)

@@ -21,6 +21,7 @@ from reporting.findings import (
     RISES,
     TOP_CELLS,
     asked_of,
+    concepts,
     findings,
 )
 from reporting.fragments import interval_of
@@ -85,6 +86,18 @@ def write_tcav(folder, rng):
     names = ["concept", "run_kind", "layer", "pathology", "associated", "p_corrected", "n_class"]
     table = pd.DataFrame(rows, columns=[*names, "magnitude"]).assign(cav_valid=True)
     table.to_csv(folder / "tcav/scores.csv", index=False)
+
+
+def test_concepts_of_other_classes_are_not_called_untested(tmp_path):
+    (tmp_path / "tcav").mkdir()
+    write_tcav(tmp_path, np.random.default_rng(0))
+    path = tmp_path / "tcav/scores.csv"
+    pd.read_csv(path).assign(associated=False).to_csv(path, index=False)
+    [one] = concepts(Run(tmp_path, None))
+    assert "none of them is a criterion of these classes" in one.text
+    pd.read_csv(path).assign(associated=True, p_corrected=np.nan).to_csv(path, index=False)
+    [one] = concepts(Run(tmp_path, None))
+    assert "no criterion could be tested" in one.text
 
 
 def write_glocal(folder, rng):

@@ -20,6 +20,7 @@ from reporting.one_ecg import (
     measured_in_words,
     measurements,
     prediction_in_words,
+    said_first,
     strongest_cells,
     subtitle,
     with_range,
@@ -263,6 +264,11 @@ def test_a_network_that_knows_simulated_ecgs_alone_says_so_above_every_page(simu
     run = SimpleNamespace(info=info, only_simulated=lambda: simulated)
     assert ("simulated ECGs alone" in subtitle(run)) is said
     assert subtitle(run).endswith("not a medical device.")
+    run.json = lambda name: {}
+    run.info.task = "own"
+    printed = said_first(run, prediction_table(["AMI"], np.array([1.0]), [0.5]))
+    assert "the network says AMI" in printed
+    assert ("\nnote: its run knows simulated ECGs alone" in printed) is said
 
 
 def test_one_real_data_set_is_enough_not_to_be_called_simulated_alone(tmp_path, monkeypatch):

@@ -115,6 +115,12 @@ def widest_card():
     return pd.DataFrame({**shares, "p": [0.00012], "p_floor": [0.00012], **names})
 
 
+def scores():
+    """A table of metrics under both protocols."""
+    names, said = ["Macro average precision", "Brier"], ["0.939 [0.749, 0.987]"] * 2
+    return pd.DataFrame({"metric": names, "windows": said, "centre crop": said})
+
+
 @pytest.fixture(scope="module")
 def open_page(chromium, tmp_path_factory):
     """open_page(width, height, dark) -> a browser that shows a page with two ECGs."""
@@ -134,6 +140,7 @@ def open_page(chromium, tmp_path_factory):
         PageSection("two", "Two", inner),
         PageSection("three", "Three", join([paragraph("long")] * 99)),
         PageSection("four", "Four", html_table(widest_card())),
+        PageSection("five", "Five", html_table(scores())),
     ]
     file.write_text(page("A page", "with <b>text</b>", sections), encoding="utf-8")
 
@@ -310,6 +317,9 @@ def test_the_table_of_counterfactual_cards_fits_a_window(open_page):
 def test_a_phone_shows_the_page_without_scrolling_sideways(open_page, dark):
     browser = open_page(390, 844, dark)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    beyond = "const box = document.querySelector('#five .scroll'); "
+    beyond += "return box.scrollWidth - box.clientWidth"
+    assert browser.execute_script(beyond) == 0
     ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") is not dark
 
