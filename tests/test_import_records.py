@@ -62,7 +62,7 @@ def words(own, **changes):
 
 def test_an_array_becomes_a_data_set_that_preprocessing_reads(own):
     done = run_script("import_records.py", *words(own))
-    assert f"next: python code/preprocessing.py --data_path {own / 'data'} --addons" in done.stdout
+    assert f"code/preprocessing.py --data_path {own / 'data'} --addons" in done.stdout
     run_script("preprocessing.py", "--data_path", own / "data", "--addons", own / "data" / "addons")
     raw = np.load(own / "data" / "raw100.pkl", allow_pickle=True)
     assert raw.shape == (N, 1000, 12)

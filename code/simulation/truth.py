@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from common.files import UserError
 from common.labels import LEADS
 from ecg.segments import SEGMENTS, draw_bytes
 from ecg.waves import per_lead
@@ -246,8 +247,11 @@ def planted_cells(table: pd.DataFrame) -> pd.DataFrame:
     cause's largest or more, in a lead and one of the 24 segments.
 
     Where waves move, the signed `effect` cancels out and is not asked. Causes of rate and rhythm,
-    and overlays, lie in no cell and have no rows.
+    and overlays, lie in no cell and have no rows. UserError where it is another table.
     """
+    missing = [name for name in ("label", "lead", "segment", "effect_abs") if name not in table]
+    if missing:
+        raise UserError(f"planted_causes.csv lacks the column {', '.join(missing)}: simulate again")
     in_cell = table["lead"].isin(LEADS) & table["segment"].isin(SEGMENTS)
     elsewhere = [name for name, cause in CAUSES.items() if cause.overlay or "rr" in cause.times]
     table = table[in_cell & ~table["label"].isin(elsewhere)]

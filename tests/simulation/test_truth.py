@@ -3,14 +3,22 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from common.files import UserError
 from common.labels import LEADS
 from ecg.segments import SEGMENTS
 from simulation.cohort import make_hearts, make_plan, severity_column
 from simulation.heart import WAVES
 from simulation.rhythm import make_rhythm, render_clean
-from simulation.truth import FIDUCIALS, beat_fiducials, measure_truth, segmentation
+from simulation.truth import (
+    FIDUCIALS,
+    beat_fiducials,
+    measure_truth,
+    planted_cells,
+    segmentation,
+)
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +137,8 @@ def test_ectopic_beats_have_no_p_and_a_broad_qrs(plan):
     assert len(early) >= 1
     assert np.isnan(early[:, :3]).all()
     assert (early[:, 5] - early[:, 3] > 120).all()
+
+
+def test_another_table_than_the_truth_is_refused_in_one_line():
+    with pytest.raises(UserError, match=r"planted_causes\.csv lacks the column lead, segment"):
+        planted_cells(pd.DataFrame({"label": ["AMI"], "effect_abs": [1.0]}))
