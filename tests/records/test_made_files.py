@@ -46,6 +46,7 @@ FILES = {
         0.001,
     ),
     "GE CardioSoft XML": ("a.xml", made.cardiosoft(counts(0.005, ORDER), ORDER), 0.005),
+    "Schiller XML": ("a.xml", made.schiller(COUNTS, ORDER), 0.0025),
     "aECG": ("a.xml", made.aecg(COUNTS, ORDER), 0.0025),
     "aECG with prefixes": ("a.aecg", made.aecg(COUNTS, ORDER, prefix="hl7"), 0.0025),
     "aECG in UTF-16": ("a.xml", made.aecg(COUNTS, ORDER, encoding="UTF-16"), 0.0025),
