@@ -74,7 +74,6 @@ with_venv() {
 
 setup_env() {
   local tool
-  unset PYTHONSAFEPATH  # the scripts import the rooms that lie beside them
   if command -v python >/dev/null 2>&1 && new_enough python && has_everything python; then
     PYTHON=$(python -c 'import sys; print(sys.executable)'); return
   fi

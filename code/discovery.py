@@ -17,6 +17,11 @@ ones. Several processes share records, representations and control networks: tor
 --nproc_per_node=2 code/discovery.py ... (several machines too, where they share the folder).
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # python -I leaves it out
+
 import utils  # isort: skip  # noqa: F401
 
 import argparse

@@ -18,6 +18,11 @@ Several processes share records and control networks: torchrun --nproc_per_node=
 code/glocal_analysis.py ... (several machines too, where they share the folder).
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # python -I leaves it out
+
 import utils  # isort: skip  # noqa: F401
 
 import argparse

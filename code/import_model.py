@@ -13,6 +13,11 @@ Says what it found, which analyses went through on eight records, and what stand
 others.
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # python -I leaves it out
+
 import utils  # isort: skip  # noqa: F401
 
 import argparse

@@ -18,13 +18,16 @@ unequal lengths need --seconds. Without `strat_fold`, patients are dealt out to 
 each class is spread evenly; without `patient_id`, every recording counts as a patient of its own.
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # python -I leaves it out
+
 import common  # isort: skip  # noqa: F401
 
 import argparse
 import hashlib
 import itertools
-import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path

@@ -9,13 +9,16 @@ Writes:  <output_path>/raw100.pkl (float32 (N, 1000, 12), mV), multihot_<task>.n
 Example: python code/preprocessing.py --data_path data/ptbxl/
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # python -I leaves it out
+
 import common  # isort: skip  # noqa: F401
 
 import argparse
-import os
 import re
 import shlex
-import sys
 import textwrap
 from dataclasses import dataclass, replace
 from itertools import product

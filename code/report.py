@@ -10,10 +10,14 @@ is named (exit code 1). With --gallery DIR, DIR/gallery.md shows one figure of e
 read it, instead of a report.
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # python -I leaves it out
+
 import common  # isort: skip  # noqa: F401
 
 import argparse
-import sys
 from pathlib import Path
 
 from tqdm import tqdm

@@ -23,10 +23,14 @@ share methods and control networks: torchrun --nproc_per_node=2 code/sanity_chec
 machines too, where they share the folder).
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # python -I leaves it out
+
 import utils  # isort: skip  # noqa: F401
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import torch

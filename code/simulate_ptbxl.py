@@ -9,6 +9,11 @@ Example:
     python code/simulate_ptbxl.py --output_path=data/simulated/ --n_records 1000 --seed 0
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # python -I leaves it out
+
 import common  # isort: skip  # noqa: F401
 
 import argparse

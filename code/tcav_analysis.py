@@ -31,6 +31,11 @@ Example:
     --logdir=path/to/output/
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # python -I leaves it out
+
 import utils  # isort: skip  # noqa: F401
 
 import argparse

@@ -14,6 +14,11 @@ processes: torchrun --nproc_per_node=2 code/train_model.py ... (the batch size i
 processes together).
 """
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # python -I leaves it out
+
 import common  # isort: skip  # noqa: F401
 
 import argparse
