@@ -305,9 +305,10 @@ def read_table(args: argparse.Namespace, source: Source) -> tuple[pd.DataFrame, 
         known["labels"] = cohort_table.read_labels(table, args.table, args.label_columns or ())
     if "age" in table:
         known["age"] = cohort_table.read_ages(table["age"], args.table)
-    sex = "sex" if "sex" in table else "is_male" if "is_male" in table else None
-    if sex:
-        known["sex"] = cohort_table.read_sexes(_sex_words(table[sex], sex), args.table)
+    if "sex" in table:
+        known["sex"] = cohort_table.read_sexes(table["sex"], args.table)
+    elif "is_male" in table:
+        known["sex"] = cohort_table.read_males(table["is_male"], args.table)
     if "strat_fold" in table:
         known["strat_fold"] = cohort_table.read_folds(table["strat_fold"], args.table)
     elif "split" in table and cohort_table.is_split(table["split"]):
@@ -318,13 +319,6 @@ def read_table(args: argparse.Namespace, source: Source) -> tuple[pd.DataFrame, 
         known["patient_id"] = cohort_table.number_patients(table["patient_id"], args.table)
     table = table.drop(columns=[name for name in known if name in table]).assign(**known)
     return table, source, without
-
-
-def _sex_words(column, name):
-    """CODE-15 % says is_male."""
-    if name == "sex":
-        return column
-    return column.astype(str).str.lower().map({"true": "M", "1": "M", "false": "F", "0": "F"})
 
 
 def _in_order(table, source, args):

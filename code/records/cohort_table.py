@@ -144,6 +144,12 @@ def read_sexes(column: Sequence[object], where: object) -> np.ndarray:
     return sexes
 
 
+def read_males(column: pd.Series, where: object) -> np.ndarray:
+    """The same from CODE-15 %'s column is_male, of true and false, or 1 and 0."""
+    words = {"true": "M", "1": "M", "false": "F", "0": "F"}
+    return read_sexes(column.astype(str).str.lower().map(words), where)
+
+
 def is_split(column: Sequence[object]) -> bool:
     """Whether a column says train, val or test of each row."""
     return len(column) > 0 and all(str(value).strip().lower() in SPLITS for value in column)
