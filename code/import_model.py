@@ -426,9 +426,9 @@ def describe(network: nn.Module, program: Program, expected: Expected) -> list[s
     if expected.sampling_rate > info.sampling_rate:
         lines.append(
             f"note: records at {info.sampling_rate} Hz hold nothing above "
-            f"{info.sampling_rate / 2:g} Hz; where the recordings are faster, "
-            f"preprocessing.py --sampling_rate {expected.sampling_rate:g} keeps it (--record_rate: "
-            "for single recordings)"
+            f"{info.sampling_rate / 2:g} Hz; where the recordings are faster, --sampling_rate "
+            f"{expected.sampling_rate:g} of preprocessing.py keeps it (--record_rate: for single "
+            "recordings)"
         )
     if info.task == OWN_TASK:
         lines.append(

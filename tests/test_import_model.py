@@ -57,7 +57,7 @@ def test_code_and_weights_become_a_run_that_stands_alone(imported, place):
     for words in (
         "operations: 6 (", "unit, resampling, normalisation, padding", "ends in a sigmoid",
         "depends on the record", "classes of your own", "saliency: yes", "AUC on",
-        "no labels for Brugada", "preprocessing.py --sampling_rate 400 keeps it",
+        "no labels for Brugada", "--sampling_rate 400 of preprocessing.py keeps it",
         "not trained on fold 10",
     ):  # fmt: skip
         assert words in done.stdout + done.stderr

@@ -38,7 +38,7 @@ from networks.program import Program
 from networks.redrawing import measure_norms, parts_of, redrawn
 from networks.training import Learner, Recipe, TrainingSet, train_one_epoch
 from records.dataset import Dataset
-from records.stored import pieces
+from records.stored import feed
 
 MAX_EPOCHS = 20  # of a control on permuted labels: 7 s for a LeNet on 1,112 records
 STATISTICS_BATCH = 128
@@ -175,9 +175,8 @@ def control_folder(
     if graph is not None:
         facts["graph"] = repr(graph.to_plain()[0])
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    whole = (training.ecg_id, training.patient_id, training.labels)
-    for array in (*whole, *pieces(training.signals)):
-        digest.update(np.ascontiguousarray(array))
+    columns = (training.ecg_id, training.patient_id, training.labels)
+    feed(digest, *columns, signals=training.signals)
     name = f"{info.modelname}_{info.task}_{digest.hexdigest()[:12]}"
     return Path(output_path) / "controls" / name
 

@@ -10,12 +10,17 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from mmap import MADV_DONTNEED
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.files import need_memory
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 IN_MEMORY = 512 << 20  # bytes of signals that are read whole: 10,000 records of 10 s at 100 Hz
 AT_ONCE = 256  # records
@@ -131,6 +136,12 @@ def pieces(signals: Sequence, at_once: int = AT_ONCE) -> Iterator[np.ndarray]:
     """Signals (N, T, leads) as arrays of some records each, for what must see all of them."""
     for start in range(0, len(signals), at_once):
         yield signals[start : start + at_once]
+
+
+def feed(digest: "Hash", *arrays: np.ndarray, signals: Sequence) -> None:
+    """Put arrays and then signals (N, T, leads) into a hash, the latter some records at a time."""
+    for array in chain(arrays, pieces(signals)):
+        digest.update(np.ascontiguousarray(array))
 
 
 def leads_there(signals: np.ndarray) -> np.ndarray:

@@ -117,7 +117,8 @@ def widest_card():
 
 def scores():
     """A table of metrics under both protocols."""
-    names, said = ["Macro average precision", "Brier"], ["0.939 [0.749, 0.987]"] * 2
+    names = ["Macro average precision", "Macro AUC", "Brier"]
+    said = ["0.239 [0.149, 0.287]", "> 0.999 [0.999, > 0.999]", "< 0.001"]
     return pd.DataFrame({"metric": names, "windows": said, "centre crop": said})
 
 
@@ -281,19 +282,29 @@ def test_arrow_keys_read_the_trace(open_page):
 def test_tables_sort_by_number_and_filter(open_page):
     browser = open_page()
     column = (
-        "return [...document.querySelectorAll('table.data tbody tr')].filter(r => !r.hidden)"
+        "return [...document.querySelectorAll('#one table.data tbody tr')].filter(r => !r.hidden)"
         ".map(r => parseFloat(r.cells[1].textContent))"
     )
-    browser.execute_script("document.querySelectorAll('table.data th button')[1].click()")
+    browser.execute_script("document.querySelectorAll('#one table.data th button')[1].click()")
     values = browser.execute_script(column)
     assert values == sorted(values)
-    browser.execute_script("document.querySelectorAll('table.data th button')[1].click()")
+    browser.execute_script("document.querySelectorAll('#one table.data th button')[1].click()")
     assert browser.execute_script(column) == values[::-1]
     browser.execute_script(
         "const f = document.querySelector('input.filter'); f.value = 'a';"
         "f.dispatchEvent(new Event('input', {bubbles: true}))"
     )
     assert browser.execute_script(column) == [10.0, 10.0]
+
+
+def test_a_number_beyond_those_that_are_written_sorts_as_a_number(open_page):
+    browser = open_page()
+    column = (
+        "return [...document.querySelectorAll('#five tbody tr')].map(r => r.cells[0].textContent)"
+    )
+    for _ in range(2):
+        browser.execute_script("document.querySelectorAll('#five th button')[1].click()")
+    assert browser.execute_script(column) == ["Macro AUC", "Macro average precision", "Brier"]
 
 
 def test_a_link_lands_on_its_section_though_an_ecg_above_is_not_drawn_yet(open_page):

@@ -2,7 +2,7 @@
 "use strict";
 window.addEventListener("DOMContentLoaded", () => {
   const number = text => {
-    const found = parseFloat(text.replace(/,/g, ""));
+    const found = parseFloat(text.replace(/,/g, "").replace(/^\s*[<>]\s*/, ""))  // > 0.999;
     return Number.isNaN(found) ? null : found;
   };
   const sort = (table, column, up) => {
