@@ -427,9 +427,8 @@ def _patients_of_files(table, facts):
     named = [str(said.get("patient_id") or "").strip() for said in facts]
     if not all(named) or len(set(named)) == 1 < len(named):
         return table
-    number = {name: place + 1 for place, name in enumerate(dict.fromkeys(named))}
-    print(f"patients as the files name them: {len(number)}")
-    return table.assign(patient_id=[number[name] for name in named])
+    print(f"patients as the files name them: {len(set(named))}")
+    return table.assign(patient_id=pd.factorize(np.array(named, object))[0] + 1)
 
 
 def _patients_by_folder(table, folders):
@@ -438,9 +437,8 @@ def _patients_by_folder(table, folders):
     if found is None:
         return table
     names, collection = found
-    number = {name: place + 1 for place, name in enumerate(dict.fromkeys(names))}
-    print(f"patients by the folders of {collection} ({names[0]}, ...): {len(number)}")
-    return table.assign(patient_id=[number[name] for name in names])
+    print(f"patients by the folders of {collection} ({names[0]}, ...): {len(set(names))}")
+    return table.assign(patient_id=pd.factorize(np.array(names, object))[0] + 1)
 
 
 def _with_folds(table, written, folders, labels, args):

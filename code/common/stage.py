@@ -73,9 +73,10 @@ def command(stage: str, *flags: str, **options: object) -> str:
     """The line that runs a stage, as it can be typed where this one was: values with blanks and
     signs of the shell in quotes, lists one by one, options that are None left out.
     """
-    scripts = os.path.dirname(sys.argv[0]) if sys.argv else ""
-    scripts = scripts if os.path.basename(scripts) == "code" else "code"
-    words = ["python", f"{scripts}/{stage}.py", *flags]
+    scripts = os.path.dirname(sys.argv[0]) if sys.argv else "code"
+    if os.path.basename(os.path.abspath(scripts)) != "code":
+        scripts = "code"
+    words = ["python", os.path.join(scripts, f"{stage}.py"), *flags]
     for name, value in options.items():
         if value is not None:
             values = value if isinstance(value, list | tuple) else [value]

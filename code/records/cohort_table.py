@@ -204,8 +204,7 @@ def number_patients(column: Sequence[object], where: object) -> np.ndarray:
             raise row_error(where, row, what)
     if all(re.fullmatch(r"\d{1,15}", text) for text in texts):
         return np.array([int(text) for text in texts])
-    number = {text: place + 1 for place, text in enumerate(dict.fromkeys(texts))}
-    return np.array([number[text] for text in texts])
+    return pd.factorize(np.array(texts, object))[0] + 1
 
 
 def read_labels(table: pd.DataFrame, where: object, columns: Sequence[str] = ()) -> list[list[str]]:

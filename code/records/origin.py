@@ -123,7 +123,7 @@ _ONLY_IF_ASKED = ("skip_bad", "join_duplicates", "annotations")
 def to_make(data_path: str | Path, sampling_rate: int = 100) -> str:
     """The command that makes a data set, again as it was made where that is known."""
     own = made_path(data_path, sampling_rate)
-    known = [path for path in (own, *sorted(own.parent.glob("preprocessing*.json")))]
+    known = (own, *sorted(own.parent.glob("preprocessing*.json")))
     made = next((read_stage(path) for path in known if path.is_file()), {})
     settings = made.get("settings", {})
     source = source_folder(data_path) or Path(data_path)

@@ -1,12 +1,13 @@
 """The stage file resumes, refuses and locks, and knows the folder a data set was made from."""
 
 import os
+import sys
 
 import pytest
 
 from attribution.cards import planted_path
 from common.files import UserError
-from common.stage import Stage, broken_link, data_folders, source_folder
+from common.stage import Stage, broken_link, command, data_folders, source_folder
 from records.segmentations import segmentation_folders
 
 
@@ -160,3 +161,21 @@ def test_an_option_newer_than_the_run_and_not_used_is_no_other_setting(tmp_path)
         assert stage.finished_before()
     with pytest.raises(UserError, match="dry: None there, True here"):
         Stage(tmp_path, "x", {"k": 3, "dry": True}).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("called", "inside", "script"),
+    [
+        ("code/report.py", "", "code/train_model.py"),
+        ("/x/code/report.py", "", "/x/code/train_model.py"),
+        ("report.py", "code", "train_model.py"),
+        ("/usr/bin/pytest", "", "code/train_model.py"),
+    ],
+)
+def test_a_command_names_scripts_as_the_one_that_runs_was_called(
+    called, inside, script, tmp_path, monkeypatch
+):
+    (tmp_path / "code").mkdir()
+    monkeypatch.chdir(tmp_path / inside)
+    monkeypatch.setattr(sys, "argv", [called])
+    assert command("train_model", task="a b") == f"python {script} --task 'a b'"

@@ -2,7 +2,7 @@
 "use strict";
 window.addEventListener("DOMContentLoaded", () => {
   const number = text => {
-    const found = parseFloat(text.replace(/,/g, "").replace(/^\s*[<>]\s*/, ""))  // > 0.999;
+    const found = parseFloat(text.replace(/,/g, "").replace(/^\s*[<>]\s*/, ""));  // of > 0.999 too
     return Number.isNaN(found) ? null : found;
   };
   const sort = (table, column, up) => {
