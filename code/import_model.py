@@ -336,16 +336,6 @@ def data_hash(args: argparse.Namespace, info: ModelInfo) -> str | None:
     return content_hash(args.data_path, info.sampling_rate) if args.data_path else None
 
 
-def _area_in_words(area: dict) -> str:
-    """An area under a curve with its interval, or why there is none."""
-    from utils import probability_in_words  # where something was measured
-
-    value, low, high = (probability_in_words(area[name], 3) for name in ("value", "low", "high"))
-    if np.isnan(area["low"]):
-        return f"{value} without an interval: too few records"
-    return f"{value} [{low}, {high}]"
-
-
 def measure(
     args: argparse.Namespace, folder: Path, network: nn.Module, data: Dataset
 ) -> list[Path]:
@@ -363,15 +353,18 @@ def measure(
         data_path=args.data_path,
     )
     metrics, written = write_test(folder, network, info, test, asked, overwrite=True)
+    from utils import area_in_words  # where something was measured
+
     areas = metrics["windows"]["per_class_auc"]
     shown = [
-        f"{name} {_area_in_words(area)} (n {int(test.labels[:, info.index(name)].sum())})"
+        f"{name} {area_in_words(area['value'], area['low'], area['high'], 3)}, "
+        f"n {int(test.labels[:, info.index(name)].sum())}"
         for name, area in areas.items()
         if name not in metrics["windows"]["classes_left_out"]
     ]
     tested = " ".join(map(str, folds["test"]))
     print(
-        f"AUC on {len(test)} records of fold {tested}: {', '.join(shown) or 'no class in common'}"
+        f"AUC on {len(test)} records of fold {tested}: {'; '.join(shown) or 'no class in common'}"
     )
     print(
         f"note: that is a test only where the network was not trained on fold {tested}; a column "

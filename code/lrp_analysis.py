@@ -78,7 +78,6 @@ from utils import (
     predict,
     process_group,
     rank,
-    read_csv,
     run,
     say_left_out,
     say_results,
@@ -488,10 +487,9 @@ def say_prediction(args: argparse.Namespace, model: nn.Module, job: Job) -> None
     job.folder.mkdir(parents=True, exist_ok=True)
     others = [predict(one, job.data.signals, args.window) for one in other_seeds(args, model)]
     run = find_run(args)
-    one_ecg.write_tables(
+    prediction = one_ecg.write_tables(
         job.folder, job.data, model.info, np.concatenate([logits, *others]), run.unseen()
     )
-    prediction = read_csv(job.folder / one_ecg.PREDICTION)
     print_once(one_ecg.said_first(run, prediction))
 
 

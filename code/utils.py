@@ -124,7 +124,7 @@ FOR_STAGES = {
         "positive_int",
     ),
     "common.files": ("read_csv", "sha256", "write_csv"),
-    "common.words": ("probability_in_words",),
+    "common.words": ("area_in_words",),
     "common.labels": ("COLUMN", "LAYOUTS", "OWN_TASK"),
     "attribution.selection": ("refuse_more_than_one",),
     "networks.controls": ("graph_of",),

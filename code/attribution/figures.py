@@ -18,7 +18,12 @@ from common.ecg_paper import PAGE_SECONDS, Heat, Record, comparison, twelve_lead
 from common.figure_files import write_figure
 from common.labels import COLUMN, is_regression, slug
 from common.plotting import style
-from common.words import class_in_words, method_in_words, probability_in_words
+from common.words import (
+    class_in_words,
+    digits_apart,
+    method_in_words,
+    probability_in_words,
+)
 from networks.checkpoints import ModelInfo
 from networks.metrics import sigmoid
 from records.dataset import Dataset
@@ -79,15 +84,16 @@ def prediction(info: ModelInfo, index: int, logit: float, labelled: bool | None 
     if is_regression(info.task):
         return f"predicted {info.task.replace('_', ' ')} in {name} {logit:.2f} mV"
     probability = sigmoid(logit)
-    said = probability_in_words(probability)
     threshold = info.thresholds[index] if info.thresholds else np.nan
+    digits = digits_apart(probability, threshold)
+    said = probability_in_words(probability, digits)
     if not np.isfinite(threshold):
         return f"probability of {name} {said} (no threshold, logit {logit:.2f})"
     outcome = "positive" if probability >= threshold else "negative"
     if labelled is not None:
         right = labelled == (probability >= threshold)
         outcome = f"{'true' if right else 'false'} {outcome}"
-    beside = f"threshold {threshold:.2f}, logit {logit:.2f}"
+    beside = f"threshold {probability_in_words(threshold, digits)}, logit {logit:.2f}"
     return f"{name}: {outcome} at probability {said} ({beside})"
 
 

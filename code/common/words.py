@@ -1,5 +1,7 @@
 """What the names in tables mean: classes, concepts and segments, in words."""
 
+from math import isnan
+
 from common.labels import STATEMENTS
 
 SUPERCLASSES = {
@@ -165,6 +167,29 @@ def probability_in_words(probability: float, digits: int = 2) -> str:
     if probability >= 1 - least / 2:
         return f"> {1 - least:.{digits}f}"
     return f"{probability:.{digits}f}"
+
+
+def digits_apart(probability: float, threshold: float) -> int:
+    """Digits of a probability beside its threshold: 3 where 2 would not tell them apart."""
+    return 3 if probability_in_words(probability) == probability_in_words(threshold) else 2
+
+
+def interval_in_words(value: float, low: float, high: float, digits: int = 2) -> str:
+    """value [low, high]; without an interval (blank or NaN ends), so said."""
+    return _with_ends(lambda number: f"{number:.{digits}f}", value, low, high)
+
+
+def area_in_words(value: float, low: float, high: float, digits: int = 2) -> str:
+    """As `interval_in_words`, of an area under a curve: one near 1 is written `> 0.99`, not
+    1.00.
+    """
+    return _with_ends(lambda area: probability_in_words(area, digits), value, low, high)
+
+
+def _with_ends(said, value, low, high):
+    if any(end is None or isnan(end) for end in (low, high)):
+        return f"{said(value)} (no interval)"
+    return f"{said(value)} [{said(low)}, {said(high)}]"
 
 
 def class_in_words(name: str) -> str:

@@ -20,7 +20,7 @@ from common.labels import LEADS, slug
 from common.plotting import INK, NEGATIVE, POSITIVE, style
 from counterfactual.edits import EDITS
 from counterfactual.job import Job
-from counterfactual.sentences import dose_in_words, edit_in_plain_words, shares
+from counterfactual.sentences import dose_in_words, edit_in_plain_words, probabilities
 
 ALONE, TOGETHER = 0.75, 0.25  # how opaque the bars of a group's figure are
 PIECE = 2.5  # s that a figure shows
@@ -102,7 +102,7 @@ def what_and_how_far(answer: pd.Series, edits: pd.DataFrame) -> str:
     """Two lines below the title: what is changed, and what the network then says."""
     changes = [edit_in_plain_words(EDITS[line.edit], line.dose) for line in edits.itertuples()]
     named = ("probability_before", "probability_after", "threshold")
-    before, after, threshold = shares(*(answer[name] for name in named))
+    before, after, threshold = probabilities(*(answer[name] for name in named))
     name = answer["pathology"]
     goes = "falls" if answer[named[1]] < answer[named[0]] else "rises"
     course = f"{goes} from {before} to {after}" if changes else f"stays at {before}"

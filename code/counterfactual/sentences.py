@@ -1,8 +1,8 @@
-"""A counterfactual in one sentence: R in V5 and V6 -0.42 mV: LVH .93 -> .31 (threshold .40)."""
+"""A counterfactual in one sentence: R in V5 and V6 -0.42 mV: LVH 0.93 -> 0.31 (threshold 0.40)."""
 
 from collections.abc import Iterable, Sequence
 
-from common.words import probability_in_words
+from common.words import digits_apart, probability_in_words
 from counterfactual.edits import EDITS, Edit
 
 DIGITS = {"mV": 2, "ms": 0}
@@ -35,15 +35,10 @@ def edit_in_plain_words(edit: Edit, dose: float) -> str:
     return f"{edit.wave}{where} {size} {more if dose > 0 else less}"
 
 
-def share(probability: float, digits: int = 2) -> str:
-    """.93, < .01, > .99"""
-    return probability_in_words(probability, digits).replace("0.", ".")
-
-
-def shares(before: float, after: float, threshold: float) -> list[str]:
-    """Three probabilities, with a third digit where two do not tell `after` from `threshold`."""
-    digits = 3 if share(after) == share(threshold) else 2
-    return [share(value, digits) for value in (before, after, threshold)]
+def probabilities(before: float, after: float, threshold: float) -> list[str]:
+    """Three of them, with a third digit where two do not tell `after` from `threshold`."""
+    digits = digits_apart(after, threshold)
+    return [probability_in_words(value, digits) for value in (before, after, threshold)]
 
 
 def edits_in_words(doses: Iterable[tuple[str, float]]) -> str:
@@ -63,12 +58,12 @@ def sentence(
     """What is changed and what the network then says; `before`, `after`, `threshold` are
     probabilities.
     """
-    start, end, limit = shares(before, after, threshold)
+    start, end, limit = probabilities(before, after, threshold)
     course = f"{pathology} {start} -> {end} (threshold {limit})"
     if turned:
         return f"{edits_in_words(doses)}: {course}"
     if not doses:
-        return f"no beat with a wave to change: {pathology} {share(before)} stays"
+        return f"no beat with a wave to change: {pathology} {probability_in_words(before)} stays"
     return (
         f"no {most} changes within what the data set shows turn {pathology}; the nearest: "
         f"{edits_in_words(doses)}: {course}"

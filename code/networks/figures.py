@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from common.plotting import COLOURS, COLUMN, class_colours, style
-from common.words import probability_in_words
+from common.words import area_in_words, probability_in_words
 from networks.metrics import reliability
 
 MANY = 8  # classes that can be told apart by colour and named in a legend
@@ -58,9 +58,9 @@ def roc_figure(
     if strong:
         ax.legend(title="AUC (positives)", fontsize=6.5, title_fontsize=6.5, loc="lower right")
     macro = metrics["macro_auc"]
-    shown = [probability_in_words(macro[name], 3) for name in ("value", "low", "high")]
+    area = area_in_words(macro["value"], macro["low"], macro["high"], 3)
     figure.suptitle(
-        f"macro AUC {shown[0]} [{shown[1]}, {shown[2]}], {macro['n']} records",
+        f"macro AUC {area}, {macro['n']} records",
         fontsize=8.5,
     )
     if note:

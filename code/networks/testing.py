@@ -13,6 +13,7 @@ from torch import nn
 from common.files import sha256, write_json, write_npz
 from common.labels import WINDOWS, is_regression
 from common.stage import Stage
+from common.words import area_in_words, interval_in_words
 from networks import distributed
 from networks.checkpoints import ModelInfo, find_checkpoint
 from networks.defaults import caption_figures, data_facts
@@ -151,9 +152,12 @@ def result_figures(
 
 def summary_line(metrics: dict, task: str) -> str:
     """One line for people: the headline of each protocol."""
-    name, unit = ("r2", "R2") if is_regression(task) else ("macro_auc", "macro AUC")
+    fit = is_regression(task)
+    name, unit, said = (
+        ("r2", "R2", interval_in_words) if fit else ("macro_auc", "macro AUC", area_in_words)
+    )
+    scores = {protocol: values[name] for protocol, values in metrics.items()}
     return ", ".join(
-        f"{protocol.replace('_', ' ')} {unit} {values[name]['value']:.3f} "
-        f"[{values[name]['low']:.3f}, {values[name]['high']:.3f}]"
-        for protocol, values in metrics.items()
+        f"{protocol.replace('_', ' ')} {unit} {said(one['value'], one['low'], one['high'], 3)}"
+        for protocol, one in scores.items()
     )

@@ -16,11 +16,12 @@ from common.words import (
     CONTROLS,
     SEGMENTS,
     class_in_words,
+    interval_in_words,
     method_in_words,
     representation_in_words,
 )
 from reporting.explanations import FEW_CLASS_RECORDS
-from reporting.fragments import Finding, interval, named
+from reporting.fragments import Finding, named
 from reporting.performance import beats_chance, how_well
 from reporting.run import Run
 
@@ -205,8 +206,8 @@ def _maps_said(words, rows):
     outside = [str(name) for name in rows.loc[~stands_out & ~untold & ~few, "pathology"]]
     open_ones = [str(name) for name in rows.loc[untold & ~few, "pathology"]]
     lifts = [
-        f"{row.pathology} ({interval(row.lift, row.low, row.high)} times as much relevance as on "
-        f"average, {row.n_patients} patients)"
+        f"{row.pathology} ({interval_in_words(row.lift, row.low, row.high)} times as much "
+        f"relevance as on average, {row.n_patients} patients)"
         for row in inside.itertuples()
     ]
     compared = HELD if held[inside.index].notna().all() else NOT_HELD

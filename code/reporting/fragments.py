@@ -1,5 +1,5 @@
-"""Pieces that several sections of the report share: captions, signal quality, intervals, and a
-finding as a sentence with the way numbers and names are written in it.
+"""Pieces that several sections of the report share: captions, signal quality, scores in tables, and
+a finding as a sentence with the way names are written in it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from common.words import METHODS, REPRESENTATIONS, probability_in_words
+from common.words import METHODS, REPRESENTATIONS, area_in_words, interval_in_words
 from records.quality import QUALITY_FILE, flags_in_words
 from reporting.page import details, paragraph, table
 from reporting.run import Run
@@ -84,7 +84,7 @@ def interval_of(entry: dict | None, up_to_one: bool = True) -> str:
     """
     if not is_score(entry):
         return "–"
-    said = area_in_words if up_to_one else interval
+    said = area_in_words if up_to_one else interval_in_words
     return said(entry["value"], entry.get("low"), entry.get("high"), 3)
 
 
@@ -126,21 +126,6 @@ class Finding:
     def link(self) -> str:
         """Names of the tables without their folders, each once."""
         return ", ".join(dict.fromkeys(name.rsplit("/")[-1] for name in self.source.split(", ")))
-
-
-def interval(value: float, low: float, high: float, digits: int = 2) -> str:
-    """value [low, high]; without an interval, so said."""
-    if pd.isna(low) or pd.isna(high):
-        return f"{value:.{digits}f} (no interval)"
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def area_in_words(value: float, low: float, high: float, digits: int = 2) -> str:
-    """As `interval`, of an area under a curve: one near 1 is written `> 0.99`, not 1.00."""
-    said = probability_in_words(value, digits)
-    if pd.isna(low) or pd.isna(high):
-        return f"{said} (no interval)"
-    return f"{said} [{probability_in_words(low, digits)}, {probability_in_words(high, digits)}]"
 
 
 def named(names: list[str], most: int = MOST_NAMED) -> str:

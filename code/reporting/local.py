@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.files import UserError, read_csv, read_npz
+from common.files import UserError, read_csv, read_json, read_npz
 from common.labels import is_regression, slug
 from common.words import CONTROLS, METHODS, method_in_words
 from reporting.run import Run, read_table
@@ -173,7 +173,7 @@ def _prediction(run, place, ecg_id):
         table = read_table(stored)
         return table[table["positive"] != UNSEEN].head(PREDICTED), ""
     path = run.folder / "predictions.npz"
-    if is_regression(run.info.task) or not run.holds(path):
+    if is_regression(run.info.task) or not run.holds(path) or not _of_own_data(run, place):
         return pd.DataFrame(), ""
     arrays = read_npz(path)
     rows = np.flatnonzero(arrays["ecg_id"] == ecg_id)
@@ -187,6 +187,15 @@ def _prediction(run, place, ecg_id):
     table.insert(2, "label", ["yes" if name in labels else "no" for name in table["class"]])
     seen = table[table["positive"] != UNSEEN]
     return seen.head(PREDICTED), f" (labelled {', '.join(labels) or 'none of the classes'})"
+
+
+def _of_own_data(run, place):
+    """Whether the explained records are of the data set that the network was trained and tested
+    on: in another one the same ecg_id is somebody else.
+    """
+    own, path = run.info.dataset, place / "local.json"
+    settings = read_json(path).get("settings", {}) if run.holds(path) else {}
+    return own is None or settings.get("data") == own["sha256"]
 
 
 def _notes(place: Path) -> pd.DataFrame:

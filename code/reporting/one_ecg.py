@@ -9,14 +9,21 @@ from markupsafe import Markup
 
 from common.files import read_csv, write_csv, write_text
 from common.labels import LEADS
-from common.words import SEGMENTS, class_in_words, method_in_words, probability_in_words
+from common.words import (
+    SEGMENTS,
+    area_in_words,
+    class_in_words,
+    digits_apart,
+    method_in_words,
+    probability_in_words,
+)
 from ecg import measure
 from ecg.fiducials import IRREGULAR
 from ecg.waves import AXIS_LEADS
 from networks.checkpoints import ModelInfo
 from records.dataset import Dataset
 from records.quality import flag_in_words, flags_of
-from reporting.fragments import Finding, area_in_words, is_score, named
+from reporting.fragments import Finding, is_score, named
 from reporting.local import SIGNAL, condensed, viewed_records, why_first
 from reporting.page import PageSection, details, findings_list, join, page, paragraph, table, viewer
 from reporting.performance import CHANCE, beats_chance, scores_of, unlike_training
@@ -121,8 +128,9 @@ def write_tables(
     info: ModelInfo,
     logits: np.ndarray,
     unseen: Sequence[str] = (),
-) -> list[Path]:
-    """Write prediction.csv and notes.csv of the only record of `data` into `folder`.
+) -> pd.DataFrame:
+    """Write prediction.csv and notes.csv of the only record of `data` into `folder`; returns the
+    prediction.
 
     info    of the network: names and thresholds of its outputs; unseen: those not in its training
     logits  # (networks, outputs), the network's own first, then those of other seeds
@@ -135,7 +143,7 @@ def write_tables(
     )
     write_csv(folder / PREDICTION, prediction)
     write_csv(folder / NOTES, noted)
-    return [folder / PREDICTION, folder / NOTES]
+    return prediction
 
 
 def with_range(prediction: pd.DataFrame, labels: Sequence[str], logits: np.ndarray) -> pd.DataFrame:
@@ -147,8 +155,8 @@ def with_range(prediction: pd.DataFrame, labels: Sequence[str], logits: np.ndarr
     rows = [list(labels).index(name) for name in prediction["class"]]
     at = list(prediction.columns).index("probability") + 1
     ranged = prediction.copy()
-    ranged.insert(at, "lowest", probability.min(axis=0)[rows].round(3))
-    ranged.insert(at + 1, "highest", probability.max(axis=0)[rows].round(3))
+    ranged.insert(at, "lowest", probability.min(axis=0)[rows])
+    ranged.insert(at + 1, "highest", probability.max(axis=0)[rows])
     ranged["networks"] = len(logits)
     return ranged
 
@@ -157,14 +165,18 @@ def _range_of(row):
     """(0.40 to 0.52 over 3 networks), where there are several."""
     if "networks" not in row:
         return ""
-    words = f"{row['lowest']:.2f} to {row['highest']:.2f} over {row['networks']} seeds"
+    low, high = (probability_in_words(row[name]) for name in ("lowest", "highest"))
+    words = f"{low} to {high} over {row['networks']} seeds"
     if row["positive"] == "yes" and row["lowest"] < row["threshold"]:
         words += ", not above it in all of them"
     return f" ({words})"
 
 
-def _probability(row):
-    return probability_in_words(row["probability"])
+def _answer(row):
+    """(probability, threshold) in words, told from each other."""
+    named = (row["probability"], row["threshold"])
+    digits = digits_apart(*named)
+    return [probability_in_words(value, digits) for value in named]
 
 
 def _more_probable(prediction):
@@ -174,20 +186,23 @@ def _more_probable(prediction):
     likely = prediction.iloc[0]
     if likely["positive"] != "no":
         return ""
+    probability, threshold = _answer(likely)
     return (
-        f"; more probable, but below its threshold: {likely['class']} {_probability(likely)} "
-        f"(threshold {likely['threshold']:.2f})"
+        f"; more probable, but below its threshold: {likely['class']} {probability} "
+        f"(threshold {threshold})"
     )
 
 
 def prediction_in_words(prediction: pd.DataFrame, most: int = 3) -> str:
     """What is printed first: the classes above their threshold, else the most probable ones."""
     positive = prediction[prediction["positive"] == "yes"]
-    said = [
-        f"{class_in_words(row['class'])}: probability {_probability(row)}{_range_of(row)}, "
-        f"threshold {row['threshold']:.2f}"
-        for _, row in positive.head(most).iterrows()
-    ]
+    said = []
+    for _, row in positive.head(most).iterrows():
+        probability, threshold = _answer(row)
+        said.append(
+            f"{class_in_words(row['class'])}: probability {probability}{_range_of(row)}, "
+            f"threshold {threshold}"
+        )
     if said:
         left = len(positive) - len(said)
         more = (
@@ -198,7 +213,7 @@ def prediction_in_words(prediction: pd.DataFrame, most: int = 3) -> str:
     tested = (prediction["positive"] != "no threshold").any()
     none = "none of its classes" if tested else "nothing for sure, as no threshold is known"
     likely = [
-        f"{row['class']} {_probability(row)}{_range_of(row)}"
+        f"{row['class']} {probability_in_words(row['probability'])}{_range_of(row)}"
         for _, row in prediction.head(most).iterrows()
     ]
     return f"the network says {none}; the most probable are {', '.join(likely)}"

@@ -16,7 +16,13 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from common.words import COLUMNS, MEANINGS, method_in_words, representation_in_words
+from common.words import (
+    COLUMNS,
+    MEANINGS,
+    method_in_words,
+    probability_in_words,
+    representation_in_words,
+)
 
 ASSETS = Path(__file__).with_name("assets")
 _TEMPLATES = Environment(
@@ -79,10 +85,17 @@ def tiles(values: dict[str, str]) -> Markup:
     return _PARTS.tiles(values)
 
 
-def cell(value: object) -> str:
-    """A table cell: three significant digits for numbers, a dash for blanks."""
+PROBABILITIES = ("probability", "threshold", "lowest", "highest")  # columns
+
+
+def cell(value: object, column: str = "") -> str:
+    """A table cell: three significant digits for numbers, a dash for blanks, and of a probability
+    never 0 or 1.
+    """
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return "–"
+    if column in PROBABILITIES:
+        return probability_in_words(value, 3)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -116,7 +129,7 @@ def is_text(column: pd.Series) -> bool:
 
 def _explained(column, value):
     """Text of a cell and, for a class, a concept, a segment or a method, what it means."""
-    text = cell(value)
+    text = cell(value, column)
     if column == "method":
         return method_in_words(text), text
     if column == "representation":

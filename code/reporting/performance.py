@@ -11,12 +11,11 @@ from markupsafe import Markup
 
 from common.files import read_json
 from common.labels import WINDOWS, is_regression
+from common.words import area_in_words, interval_in_words
 from networks.checkpoints import IMPORTED
 from reporting.fragments import (
     Finding,
-    area_in_words,
     caption_of,
-    interval,
     interval_of,
     is_score,
     named,
@@ -203,9 +202,9 @@ def _elsewhere(run):
 
 def _fit_said(scores):
     fit, error = scores["r2"], scores.get("mae")
-    text = f"R2 {interval(fit['value'], fit.get('low'), fit.get('high'))}"
+    text = f"R2 {interval_in_words(fit['value'], fit.get('low'), fit.get('high'))}"
     if error and error["value"] is not None:
-        mean = interval(error["value"], error.get("low"), error.get("high"), 3)
+        mean = interval_in_words(error["value"], error.get("low"), error.get("high"), 3)
         text += f", mean error {mean} mV"
     return text
 

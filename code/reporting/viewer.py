@@ -98,8 +98,11 @@ def _packed(array):
 
 
 def _table(frame, caption):
-    rows = [list(map(cell, row)) for row in frame.astype(object).itertuples(index=False, name=None)]
     names = list(map(str, frame.columns))
+    rows = [
+        list(map(cell, row, names))
+        for row in frame.astype(object).itertuples(index=False, name=None)
+    ]
     return {
         "caption": caption,
         "columns": list(map(head, names)),
@@ -170,8 +173,8 @@ def prediction_table(
         {
             "class": [labels[k] for k in order],
             "in words": [CLASSES.get(labels[k], "") for k in order],
-            "probability": [round(float(probability[k]), 3) for k in order],
-            "threshold": [round(float(limits[k]), 3) for k in order],
+            "probability": probability[order],
+            "threshold": limits[order],
             "positive": [str(answers[k]) for k in order],
         }
     )

@@ -9,7 +9,7 @@ from common.labels import LEADS
 from counterfactual.body import Body
 from counterfactual.edits import EDITS, TO_TWELVE, Limits
 from counterfactual.search import MARGIN, Search, threshold_logit
-from counterfactual.sentences import sentence, share
+from counterfactual.sentences import probabilities, sentence
 from networks.checkpoints import ModelInfo
 
 NAMES = ("R V5", "R V6", "S V1", "T I")
@@ -151,16 +151,16 @@ def test_the_sentence():
     doses = [("R V5 V6", -0.42), ("S V1", 0.31)]
     assert (
         sentence(doses, "LVH", 0.93, 0.31, 0.4, True, 6)
-        == "R in V5 and V6 -0.42 mV, S in V1 +0.31 mV: LVH .93 -> .31 (threshold .40)"
+        == "R in V5 and V6 -0.42 mV, S in V1 +0.31 mV: LVH 0.93 -> 0.31 (threshold 0.40)"
     )
     assert sentence(doses, "LVH", 0.93, 0.52, 0.4, False, 6).startswith("no 6 changes within")
     assert sentence([], "LVH", 0.93, 0.93, 0.4, False, 6).startswith("no beat with a wave")
     near = sentence(doses, "LVH", 0.514, 0.5041, 0.506, True, 6)
-    assert near.endswith("LVH .51 -> .50 (threshold .51)")
+    assert near.endswith("LVH 0.51 -> 0.50 (threshold 0.51)")
     near = sentence(doses, "LVH", 0.514, 0.5051, 0.506, True, 6)
-    assert near.endswith("LVH .514 -> .505 (threshold .506)")
-    assert (share(0.999), share(0.001), share(0.5)) == ("> .99", "< .01", ".50")
-    assert share(0.9999, 3) == "> .999"
+    assert near.endswith("LVH 0.514 -> 0.505 (threshold 0.506)")
+    assert probabilities(0.999, 0.001, 0.5) == ["> 0.99", "< 0.01", "0.50"]
+    assert probabilities(0.9999, 0.5001, 0.5) == ["> 0.999", "0.500", "0.500"]
 
 
 def test_edits_of_one_wave_in_shared_leads_overlap_in_the_search():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from counterfactual.sentences import sentence
 from known_ecg import known_ecg, regular
 from networks.seeds import runs_beside
 from reporting.explanations import _placed_before
@@ -24,7 +25,9 @@ from reporting.one_ecg import (
     strongest_cells,
     subtitle,
     with_range,
+    write_tables,
 )
+from reporting.page import table as table_on_page
 from reporting.run import Run, read_table
 from reporting.viewer import UNSEEN, ViewedMap, prediction_table
 
@@ -120,14 +123,58 @@ def test_the_range_over_seeds_is_that_of_the_networks():
     logits = np.log([[4.0, 0.25], [1.0, 1.0], [9.0, 0.5]])  # odds
     table = prediction_table(["AMI", "NORM"], logits[0], [0.5, 0.5])
     ranged = with_range(table, ["AMI", "NORM"], logits)
-    assert ranged["lowest"].tolist() == [0.5, 0.2]
-    assert ranged["highest"].tolist() == [0.9, 0.5]
+    assert ranged["lowest"].tolist() == pytest.approx([0.5, 0.2])
+    assert ranged["highest"].tolist() == pytest.approx([0.9, 0.5])
     doubtful = prediction_in_words(with_range(table.assign(threshold=0.6), ["AMI", "NORM"], logits))
     assert "(0.50 to 0.90 over 3 seeds, not above it in all of them), threshold 0.60" in doubtful
     assert prediction_in_words(ranged) == (
         "the network says AMI (anterior myocardial infarction): probability 0.80 (0.50 to 0.90 "
         "over 3 seeds), threshold 0.50"
     )
+
+
+def predicted(probabilities, thresholds, *others):
+    """The prediction of classes A, B, ...; `others`: their probabilities by other seeds."""
+    odds = np.array([probabilities, *others])
+    logits, labels = np.log(odds / (1 - odds)), list("ABC"[: len(probabilities)])
+    table = prediction_table(labels, logits[0], thresholds)
+    return with_range(table, labels, logits) if others else table
+
+
+def test_a_probability_is_rounded_once_wherever_it_is_said():
+    said = prediction_in_words(predicted([0.39481], [0.3]))  # .395 with three digits
+    assert said == "the network says A: probability 0.39, threshold 0.30"
+    turned = sentence([("R V5", 0.1)], "A", 0.39481, 0.2, 0.3, True, 6)
+    assert turned.endswith("A 0.39 -> 0.20 (threshold 0.30)")
+
+
+def test_a_probability_is_told_from_its_threshold():
+    said = prediction_in_words(predicted([0.3946], [0.3904]))
+    assert said == "the network says A: probability 0.395, threshold 0.390"
+
+
+def test_seeds_are_held_against_the_threshold_as_they_are():
+    said = prediction_in_words(predicted([0.6], [0.3948], [0.3946]))  # both .395
+    assert "(0.39 to 0.60 over 2 seeds, not above it in all of them)" in said
+
+
+def test_no_probability_is_0_or_1():
+    found = predicted([0.99999], [0.5], [0.9996])
+    assert "probability > 0.99 (> 0.99 to > 0.99 over 2 seeds)" in prediction_in_words(found)
+    shown = re.findall("<td.*?>(.*?)</td>", str(table_on_page(found)))
+    assert shown == ["A", "", "&gt; 0.999", "&gt; 0.999", "&gt; 0.999", "0.500", "yes", "2"]
+
+
+def test_what_is_printed_calls_the_class_na_by_its_name(tmp_path):
+    flags = pd.DataFrame({"quality_noise": [False]})
+    signal = known_ecg(regular(75, 10.0, 500), 100, 10.0)
+    data = SimpleNamespace(signals=signal[None], sampling_rate=100, table=flags)
+    info = SimpleNamespace(labels=("NA", "B"), thresholds=(0.5, 0.5))
+    prediction = write_tables(tmp_path, data, info, np.array([[1.0, -1.0]]))
+    assert prediction_in_words(prediction) == (
+        "the network says NA: probability 0.73, threshold 0.50"
+    )
+    assert read_table(tmp_path / "prediction.csv")["class"].tolist() == ["NA", "B"]
 
 
 def test_runs_of_other_seeds_are_found_by_their_names(tmp_path):

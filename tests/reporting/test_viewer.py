@@ -78,7 +78,7 @@ def test_the_prediction_is_sorted_and_says_where_no_threshold_is_known():
     table = prediction_table(["a", "b", "c"], np.array([-1.0, 2.0, 0.0]), [0.1, 0.9, np.nan])
     assert table["class"].tolist() == ["b", "c", "a"]
     assert table["positive"].tolist() == ["no", "no threshold", "yes"]
-    assert table["probability"].tolist() == [0.881, 0.5, 0.269]
+    assert table["probability"].round(3).tolist() == [0.881, 0.5, 0.269]
 
 
 def luminance(colour):
