@@ -13,7 +13,6 @@ from torch import nn
 from common.files import sha256, write_json, write_npz
 from common.labels import WINDOWS, is_regression
 from common.stage import Stage
-from common.words import area_in_words, interval_in_words
 from networks import distributed
 from networks.checkpoints import ModelInfo, find_checkpoint
 from networks.defaults import caption_figures, data_facts
@@ -152,6 +151,8 @@ def result_figures(
 
 def summary_line(metrics: dict, task: str) -> str:
     """One line for people: the headline of each protocol."""
+    from common.words import area_in_words, interval_in_words  # where something was tested
+
     fit = is_regression(task)
     name, unit, said = (
         ("r2", "R2", interval_in_words) if fit else ("macro_auc", "macro AUC", area_in_words)
