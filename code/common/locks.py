@@ -65,7 +65,7 @@ class HeldError(Exception):
 
 
 class Lock:
-    """The lock of one folder: `take` it, `release` it."""
+    """The lock of one folder: `take` it, `release` it or `remove` it."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -91,6 +91,11 @@ class Lock:
                 os.ftruncate(self._file, 0)
             self._close()
 
+    def remove(self) -> None:
+        """Let others in, and leave no file behind: while it is held, so that it is one's own."""
+        self.path.unlink(missing_ok=True)
+        self.release()
+
     def _opened(self):
         """The lock's file, never through a link and never another file under a second name."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -107,7 +112,8 @@ class Lock:
         return file
 
     def _claim(self):
-        busy = f"another process is writing {self.path.parent} ({self.path.stem[1:]})"
+        place = f"{self.path.parent} ({self.path.stem[1:]})"
+        busy = f"another process is writing {place}"
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -115,6 +121,8 @@ class Lock:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
                 raise  # else this file system has no such locks, and the holder's name must do
+        if not self._is_there():
+            raise HeldError(f"another process has just left {place}: give the command again")
         before = os.fstat(self._file).st_mtime
         holder = os.pread(self._file, 200, 0).decode("utf-8", "replace").split()
         os.utime(self._file)
@@ -126,6 +134,13 @@ class Lock:
             )
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{HERE} {socket.gethostname()} {os.getpid()}\n".encode(), 0)
+
+    def _is_there(self):
+        """Whether the path still leads to what was opened: its holder may have removed it since."""
+        try:
+            return os.path.samestat(os.fstat(self._file), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     def _renew(self, file):
         while not self._ended.wait(RENEWED):

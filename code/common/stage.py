@@ -159,6 +159,8 @@ class Stage:
         self.finished = self.resumed = False
 
     def __enter__(self):
+        above = (self.folder, *self.folder.parents)
+        self._made = [folder for folder in above if not folder.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError, FileNotFoundError):
@@ -377,8 +379,16 @@ class Stage:
     def __exit__(self, kind, *_):
         ON_WRITE.remove(self._note)
         if kind is UserError and self._before is None and not self._own:
-            self.withdraw()  # nothing was written yet: no trace of what was refused
+            self._vanish()  # nothing was written yet: no trace of what was refused
         self._leave()
+
+    def _vanish(self):
+        """Leave as if the stage had never begun: neither its files nor the folders made for it."""
+        self.withdraw()
+        self._lock.remove()
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # somebody else's files are in it
+                folder.rmdir()
 
     def _leave(self):
         if self.finished:

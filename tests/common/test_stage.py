@@ -149,9 +149,27 @@ def test_a_bare_command_does_not_make_again_what_other_settings_made(tmp_path):
 
 
 def test_what_is_refused_before_anything_is_written_leaves_no_trace(tmp_path):
-    with pytest.raises(UserError, match="too few"), Stage(tmp_path / "new", "discovery", {}):
+    with (
+        pytest.raises(UserError, match="too few"),
+        Stage(tmp_path / "run" / "new", "discovery", {}),
+    ):
         raise UserError("too few records")
-    assert not list((tmp_path / "new").glob("*.json"))
+    assert not any(tmp_path.iterdir())
+
+
+def test_folders_that_were_there_or_hold_other_files_outlive_what_was_refused(tmp_path):
+    def refuse(folder, *others):
+        with Stage(folder, "discovery", {}):
+            for name in others:
+                (folder / name).touch()
+            raise UserError("too few records")
+
+    (tmp_path / "own").mkdir()
+    for folder, others in (("own", ()), ("new", ("notes.txt",))):
+        with pytest.raises(UserError, match="too few"):
+            refuse(tmp_path / folder, *others)
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert found == ["new", "new/notes.txt", "own"]
 
 
 def test_an_option_newer_than_the_run_and_not_used_is_no_other_setting(tmp_path):

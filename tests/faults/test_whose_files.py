@@ -133,6 +133,20 @@ def test_a_lock_of_a_process_that_was_killed_here_is_taken_at_once(tmp_path):
     lock.release()
 
 
+def test_a_lock_that_was_removed_while_it_was_opened_holds_nobody_out(tmp_path, monkeypatch):
+    """Its holder was refused, and left no trace: the next one would lock a file that is no more."""
+    opened = Lock._opened
+
+    def opened_and_removed(lock):
+        file = opened(lock)
+        lock.path.unlink()
+        return file
+
+    monkeypatch.setattr(Lock, "_opened", opened_and_removed)
+    with pytest.raises(HeldError, match=r"has just left .* give the command again"):
+        Lock(tmp_path / ".local.lock").take()
+
+
 def test_a_holder_gives_signs_of_life(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "RENEWED", 0.05)
     lock = Lock(tmp_path / ".local.lock")
