@@ -159,6 +159,12 @@ def test_clusters_that_follow_the_predicted_class_are_named_as_such():
     assert genuine["ari among records predicted alike"]["value"] == 1
 
 
+def test_records_of_one_label_that_are_predicted_alike_have_nothing_to_agree_with():
+    labels = fake_cohort(80).labels
+    rows = judged((labels == "IMI").astype(int), np.where(labels == "IMI", "MI", "NORM"))
+    assert "ari among records predicted alike" not in rows  # clusters as the label: it was 1
+
+
 def test_discovery_runs_resumes_and_writes_what_others_read(cohort, trained, monkeypatch):
     words = [
         "--data_path",
@@ -206,6 +212,7 @@ def test_discovery_runs_resumes_and_writes_what_others_read(cohort, trained, mon
     parser = discovery.get_args_parser()
     discovery.main(parser.parse_args([*map(str, words), "--overwrite"]))
     assert (folder / "table.csv").read_bytes() == before
+    assert not list(folder.glob("*.png"))  # of the run before, which may have had others
 
 
 def test_flagged_records_are_counted_by_label_and_cluster():

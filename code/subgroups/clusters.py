@@ -8,7 +8,7 @@ more than one group at all is tested on patients that the clusters were not fitt
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations, permutations
+from itertools import combinations
 
 import numpy as np
 import scipy  # see rpeaks.py
@@ -171,12 +171,9 @@ def _accuracy(tables):
     """Share of records in the right group under the best one-to-one naming of clusters
     by labels.
     """
-    tables = tables if tables.shape[1] <= tables.shape[2] else tables.transpose(0, 2, 1)
-    k, c = tables.shape[1:]
-    namings = [
-        tables[:, range(k), columns].sum(axis=1) for columns in map(list, permutations(range(c), k))
-    ]
-    return np.max(namings, axis=0) / tables.sum(axis=(1, 2))
+    known = np.nan_to_num(tables)  # resamples of one patient are NaN, and stay so
+    right = [table[scipy.optimize.linear_sum_assignment(-table)].sum() for table in known]
+    return np.array(right) / tables.sum(axis=(1, 2))
 
 
 def _adjusted_rand(tables):
@@ -443,7 +440,7 @@ def patient_means(points: np.ndarray, patients: np.ndarray) -> np.ndarray:
 
 def resampling_stability(points: np.ndarray, patients: np.ndarray, k: int, seed: int) -> float:
     """Mean adjusted Rand index between assignments of all points (n, d) by k-means of ten pairs of
-    random four fifths of the patients.
+    random four fifths of the patients; NaN where no pair has k records in each.
     """
     return float(np.mean(_agreement_of_fits(points, patients, k, 10, 0.8, "kmeans", seed)))
 
@@ -457,7 +454,7 @@ def replication(
     seed: int = 0,
 ) -> dict:
     """Agreement (adjusted Rand index) of fits on two halves of the patients, over random halvings:
-    mean and 95 % range.
+    mean and 95 % range; NaN where none has k records in each half.
     """
     values = _agreement_of_fits(points, patients, k, n_splits, 0.5, clusterer, seed)
     low, high = np.quantile(values, [0.025, 0.975])
@@ -476,9 +473,11 @@ def replication(
 def _agreement_of_fits(points, patients, k, n_pairs, share, clusterer, seed):
     agreements = []
     for parts in _patient_subsets(patients, n_pairs, share, seed):
+        if min(part.sum() for part in parts) < k:  # one patient may have most records
+            continue
         first, second = (CLUSTERERS[clusterer](points[part], k, seed)(points) for part in parts)
         agreements.append(score("ari", first, second))
-    return agreements
+    return agreements or [np.nan]
 
 
 def _patient_subsets(patients, n_pairs, share, seed):
@@ -547,14 +546,10 @@ def best_naming(clusters: np.ndarray, labels: np.ndarray, names: list[str]) -> d
     k = clusters.max() + 1
     if k < len(names):
         return {cluster: str(cluster) for cluster in range(k)}
-    counts = np.zeros((k, len(names)), dtype=int)
-    for cluster, column in np.ndindex(counts.shape):
-        counts[cluster, column] = np.sum((clusters == cluster) & (labels == names[column]))
-    best = max(
-        permutations(range(k), len(names)),
-        key=lambda rows: counts[list(rows), range(len(names))].sum(),
-    )
-    return {
-        **{cluster: str(cluster) for cluster in range(k)},
-        **dict(zip(best, names, strict=True)),
-    }
+    here = np.arange(k)[:, None] == clusters  # (k, n)
+    counts = np.stack([(here & (labels == name)).sum(axis=1) for name in names], axis=1)
+    # among equals, the first label goes to the first cluster, then the second label ...
+    later = np.arange(k)[:, None] / (k + 1.0) ** np.arange(1, len(names) + 1)  # less than 1 in all
+    best = scipy.optimize.linear_sum_assignment(later / 2 - counts)
+    named = {int(cluster): names[column] for cluster, column in zip(*best, strict=True)}
+    return {cluster: named.get(cluster, str(cluster)) for cluster in range(k)}

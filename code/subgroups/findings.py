@@ -310,7 +310,7 @@ def _follows_prediction(clusters, predicted, labels, patients, args):
         "note": "clusters follow the predicted class" if value >= FOLLOWS else "",
     }
     alike = predicted == max(np.unique(predicted), key=lambda name: (predicted == name).sum())
-    if len(np.unique(labels)) > 1:
+    if len(np.unique(labels[alike])) > 1:  # else there is nothing left to agree with
         yield {
             "metric": "ari among records predicted alike",
             "value": score("ari", clusters[alike], labels[alike]),

@@ -62,6 +62,8 @@ def test_accuracy_and_alignment_do_not_depend_on_cluster_numbers():
     assert score("accuracy", 1 - labels, labels) == 1
     assert score("accuracy", np.array([0, 0, 1, 1, 1]), labels) == pytest.approx(4 / 5)
     assert score("accuracy", np.zeros(5, int), labels) == pytest.approx(3 / 5)
+    many = np.arange(48) % 12  # 12 groups have 479,001,600 namings
+    assert score("accuracy", (many + 5) % 12, many) == 1
     assert align(np.array([2, 2, 0, 1]), np.array([0, 0, 1, 2]), 3).tolist() == [1, 2, 0]
 
 
@@ -198,6 +200,17 @@ def test_replication_is_high_for_groups_and_low_without():
     assert replication(noise, patients, 2, n_splits=6)["value"] < 0.5
 
 
+@pytest.mark.parametrize("clusterer", CLUSTERERS)
+def test_halves_with_fewer_records_than_clusters_say_nothing(clusterer):
+    features = np.random.default_rng(0).normal(size=(20, 5))
+    for patients, k in ((np.arange(20), 15), (np.zeros(20), 2)):
+        assert np.isnan(replication(features, patients, k, clusterer=clusterer)["value"])
+    nearly_all = np.r_[np.zeros(18), 1, 2]  # records of one patient, as of a long recording
+    found = find_structure(features, nearly_all)
+    assert found.k == 1
+    assert np.isfinite(list(found.stability.values())).all()
+
+
 def test_enrichment_names_what_separates_the_clusters():
     _, labels, patients = groups()
     rng = np.random.default_rng(2)
@@ -221,6 +234,9 @@ def test_a_cluster_that_holds_no_reported_record_has_no_share_and_makes_no_diffe
 def test_clusters_are_named_by_the_labels_they_hold():
     clusters, labels = np.array([0, 0, 1, 1, 2]), np.array(["IMI", "IMI", "AMI", "AMI", "AMI"])
     assert best_naming(clusters, labels, ["AMI", "IMI"]) == {0: "IMI", 1: "AMI", 2: "2"}
+    equals = np.array([0, 0, 1, 1, 2, 2])  # every naming holds two records
+    alike = np.array(["a", "b"] * 3)
+    assert best_naming(equals, alike, ["a", "b"]) == {0: "a", 1: "b", 2: "2"}
 
 
 def test_too_few_records_are_said():
