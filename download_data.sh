@@ -84,7 +84,8 @@ present() {
 }
 
 # install FOLDER: move it to data_path. Where that is there already, only what is missing or not as it should be comes
-# from the archive, the table last; what was there is kept beside it as <name>.before, and all else is left alone.
+# from the archive, the table last; what was there is kept beside it as <name>.before (.before2, ... where that is
+# taken), and all else is left alone.
 install() {
   local name
   remove_unlisted "$1"
@@ -106,10 +107,21 @@ put() {
   if [ -f "$there" ]; then
     case "$2" in
       SHA256SUMS.txt | .version) ;;
-      *) mv "$there" "$there.before"; echo "kept: $there.before is what was there" >&2 ;;
+      *) keep "$there" ;;
     esac
   fi
   mv "$1/$2" "$there"
+}
+
+# keep FILE: beside where it was, under a name that nothing has: an earlier one may be all that is left of somebody's work
+keep() {
+  local kept="$1.before" n=1
+  while [ -e "$kept" ] || [ -L "$kept" ]; do
+    n=$((n + 1))
+    kept="$1.before$n"
+  done
+  mv "$1" "$kept"
+  echo "kept: $kept is what was there" >&2
 }
 
 get_data() {

@@ -504,6 +504,12 @@ def test_an_edited_table_and_own_files_stay(tmp_path, serve):
     assert "mine" in (target / "ptbxl_database.csv.before").read_text()
     assert (target / "records100" / "mine.txt").read_bytes() == b"mine"
     assert_whole(target)
+    (target / "ptbxl_database.csv").write_bytes(b"ecg_id,patient_id,second\n1,1,x\n")
+    done = data(target, server)
+    assert "ptbxl_database.csv.before2 is what was there" in done.stderr
+    assert "mine" in (target / "ptbxl_database.csv.before").read_text()
+    assert "second" in (target / "ptbxl_database.csv.before2").read_text()
+    assert_whole(target)
 
 
 def test_what_the_sums_do_not_name_is_not_installed(tmp_path, serve):
