@@ -40,20 +40,21 @@ def read_bdf(path: str | Path, asked: Asked) -> Recording:
     counts = set(head.counts[picked])
     if len(counts) > 1:
         raise UserError(f"{path} has leads of different rates, which are not read")
-    per_record = int(counts.pop()) if counts else 0
-    rate = per_record / head.duration
-    first = int(min(asked.start / head.duration + 1e-9, head.n))
+    per_record = int(counts.pop())
+    rate = asked.rate or per_record / head.duration
+    duration = per_record / rate  # s of a data record, at the rate that is asked for
+    first = int(min(asked.start / duration + 1e-9, head.n))
     last = head.n
     if asked.seconds is not None:
-        last = int(min(-(-(asked.start + asked.seconds) // head.duration), head.n))
-    whole = head.n * head.duration
+        last = int(min(-(-(asked.start + asked.seconds) // duration), head.n))
+    whole = head.n * duration
     if first >= last:
         raise ends_before(path, whole, asked)
     digital = _samples(path, head, picked, first, last)
     values = digital * head.slopes[picked] + head.shifts[picked]
     units = [head.units[k] or None for k in picked]
-    start = asked.start - first * head.duration
-    columns = Columns(values, names, asked.rate or rate, units)
+    start = asked.start - first * duration
+    columns = Columns(values, names, rate, units)
     read = from_columns(columns, path, replace(asked, lead_names=None, start=start))
     return read._replace(start=asked.start, seconds=whole)
 
@@ -81,7 +82,7 @@ def _read_head(path):
     if (
         not fits
         or counts.min() < 1
-        or not duration > 0
+        or not 0 < duration < np.inf
         or not (spans > 0).all()
         or not np.isfinite([low, high, spans, (high - low) / spans]).all()
     ):

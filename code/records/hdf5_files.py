@@ -6,6 +6,7 @@ file says neither rate nor unit.
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,19 @@ class Tracings(NamedTuple):
     is_code: bool = False
     named: bool = True
     leads: tuple[str, ...] = ()
+
+
+def file_and_id(path: str | Path) -> tuple[str, str]:
+    """The file and the recording in it that `file.hdf5#id` names, "" for its only one; a # may be a
+    letter of the file's own name.
+    """
+    whole = os.fspath(path)
+    parts = whole.split("#")
+    for k in range(len(parts), 1, -1):
+        file = "#".join(parts[:k])
+        if os.path.exists(file) or os.path.exists(f"{file}.hea"):
+            return file, "#".join(parts[k:])
+    return parts[0], "#".join(parts[1:])
 
 
 def open_hdf5(path: str | Path) -> "h5py.File":
@@ -138,7 +152,7 @@ def _rate(file, signals, by_name):
 
 def read_hdf5_recording(path: str | Path, asked: Asked) -> Recording:
     """Read one recording: the only one of the file, or the one that `file.hdf5#id` names."""
-    file, _, wanted = str(path).partition("#")
+    file, wanted = file_and_id(path)
     found = describe(file)
     if wanted and wanted not in found.ids:
         raise UserError(f"{file} has no recording {wanted}; the first is {found.ids[0]}")

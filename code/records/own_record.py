@@ -16,8 +16,8 @@ from common.labels import LEADS
 from ecg.analysis import measure_all
 from records import plausibility
 from records.quality import FLAGS, judge_quality
-from records.readers import NOTHING, read_recording
-from records.recording import Asked
+from records.readers import read_recording
+from records.recording import NOTHING, Asked
 from records.resampling import resample
 
 SECONDS = 10.0  # what is explained and drawn of a longer record

@@ -55,6 +55,9 @@ class Asked:
     part: int | None = None
 
 
+NOTHING = Asked()  # nothing beside what the file says
+
+
 class Recording(NamedTuple):
     """The 12 leads of a recording, or those that are there.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from common.files import UserError, need_memory
-from records.csv_layout import Layout, cells, encoding_of, first_lines, is_number, read_layout
+from records.csv_layout import Layout, cells, encoding_of, first_lines, read_layout
 from records.lead_names import canonical_lead, check_lead_names
 from records.recording import Asked, Columns, Recording, from_columns
 
@@ -33,8 +33,11 @@ def read_lepu(path: str | Path, asked: Asked) -> Recording:
     raw = path.read_bytes()
     words = raw.decode(encoding_of(raw), "replace").strip().strip(",").split(",")
     head, body = [word.strip() for word in words[:LEPU_CELLS]], words[LEPU_CELLS:]
-    numbers = [float(word) if is_number(word) else 0.0 for word in head]
-    if len(head) < LEPU_CELLS or not (numbers[1] > 0 and numbers[3] > 0) or not body:
+    try:
+        rate, per_mv = float(head[1]), float(head[3])
+    except (ValueError, IndexError):
+        rate = per_mv = 0.0
+    if not (0 < rate < np.inf and 0 < per_mv < np.inf) or not body:
         raise UserError(
             f"{path} begins as Lepu's text, and its head is not filter,Hz,lead,units per mV: it is "
             f"{','.join(head)[:100]}"
@@ -48,7 +51,7 @@ def read_lepu(path: str | Path, asked: Asked) -> Recording:
         raise UserError(
             f"{path} calls its lead {name}, which is none: --lead_names says what it is"
         )
-    columns = Columns(values[:, None] / numbers[3], [name], asked.rate or numbers[1], ["mV"])
+    columns = Columns(values[:, None] / per_mv, [name], asked.rate or rate, ["mV"])
     return from_columns(columns, path, replace(asked, lead_names=None))
 
 
@@ -71,7 +74,7 @@ def acqknowledge_layout(path: str | Path) -> Layout:
         below = below[_counts(lines, below, separator, n) :]
     if not below:
         raise UserError(f"{path} is not a readable table: no samples follow AcqKnowledge's head")
-    timed = bool(numbered) and numbered[0] is False  # min, sec or milliSec before CH1
+    timed = any(numbered) and not numbered[0]  # min, sec or milliSec before CH1
     timed = timed or len(cells(lines[below[0]].rstrip("\t, "), separator)) == n + 1
     per_sample = PER_SAMPLE.match(lines[at])
     pairs = {"interval": f"{per_sample[1]} {SECONDS[per_sample[2].lower()]}"}

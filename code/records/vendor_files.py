@@ -96,18 +96,34 @@ def read_vendor_recording(path: str | Path, asked: Asked) -> Recording:
 
         check_part(path, asked.part)
         return read_bdf(path, asked)
-    part = None if asked.seconds is None else stretch_of(path, asked.start, asked.seconds)
-    if part is None:
+    read = None if asked.seconds is None else _read_stretch(path, asked)
+    if read is None:
         _check_size(path)
-        return _recording(_parse(path, asked.part), path, asked)
+        read = _recording(_parse(path, asked.part), path, asked)
+    return read
+
+
+def _read_stretch(path, asked, clock=1.0):
+    """The stretch that is asked for, of a file that can be cut; None of another.
+
+    clock  seconds by the file's rate in one by the rate that is asked for
+    """
+    part = stretch_of(path, asked.start * clock, asked.seconds * clock)
+    if part is None:
+        return None
     with tempfile.TemporaryDirectory() as folder:
         shorter = Path(folder) / path.name
         shorter.write_bytes(part.content)
         record = _parse(shorter, asked.part, path)
-    if asked.start >= part.seconds:
-        raise ends_before(path, part.seconds, asked)
-    read = _recording(record, path, replace(asked, start=asked.start - part.skipped))
-    return read._replace(start=asked.start, seconds=part.seconds)
+    rates = _rates(record, _chosen(record, path, asked)[0])
+    own = rates.pop() if len(rates) == 1 else None
+    if own and asked.rate not in (None, own) and clock == 1.0:
+        return _read_stretch(path, asked, asked.rate / own)
+    if asked.start * clock >= part.seconds:
+        raise ends_before(path, part.seconds / clock, asked)
+    begin = asked.start - part.skipped / clock
+    read = _recording(record, path, replace(asked, start=begin))
+    return read._replace(start=asked.start, seconds=part.seconds / clock)
 
 
 def check_part(path: str | Path, part: int | None) -> None:
@@ -141,8 +157,7 @@ def _recording(record, path, asked):
             f"{', '.join(lead.label for lead in record.leads) or 'no signals'}: --lead_names says "
             "what they are"
         )
-    exact = _exact_rates(record)
-    rates = {exact.get(lead.label, float(lead.sampling_rate)) for lead in leads}
+    rates = _rates(record, leads)
     lengths = {len(lead.samples) for lead in leads}
     starts = {_start(lead) for lead in leads}
     if len(rates) > 1 or len(lengths) > 1 or len(starts) > 1:
@@ -195,6 +210,12 @@ def _check_once(record, path):
                 f"{path} has lead {name} twice: name the signals with --lead_names, - for one to "
                 "leave out"
             )
+
+
+def _rates(record, leads):
+    """The different rates (Hz) of some leads."""
+    exact = _exact_rates(record)
+    return {exact.get(lead.label, float(lead.sampling_rate)) for lead in leads}
 
 
 def _exact_rates(record):

@@ -18,6 +18,7 @@ import numpy as np
 from common.files import UserError
 from common.labels import LEADS
 from records.lead_names import check_lead_names, lead_positions
+from records.recording import NOTHING, Asked
 from records.units import MV_PER_UV, mv_per
 from records.wfdb_header import (
     Header,
@@ -98,23 +99,17 @@ def record_path(path: str | Path) -> Path | None:
     return None
 
 
-def read_wfdb(
-    path: str | Path,
-    start_seconds: float = 0.0,
-    seconds: float | None = None,
-    lead_names: list[str] | None = None,
-    unit: str | None = None,
-) -> WfdbSignals:
-    """Read the leads of the record `path` (no suffix), all of it or `seconds` from `start_seconds`.
+def read_wfdb(path: str | Path, asked: Asked = NOTHING) -> WfdbSignals:
+    """Read the leads of the record `path` (no suffix), all of it or the stretch that is asked for;
+    a rate and a unit that are given take the place of the header's.
 
-    lead_names  what the signals are, - for one to leave out; unit  instead of the header's
     Raises RecordError where the record is damaged, uncalibrated (gain 0) or not in volts.
     """
     header = read_header(path)
     names = [signal.name for signal in header.signals]
     try:
-        if lead_names:
-            names = check_lead_names(lead_names, len(names), path)
+        if asked.lead_names:
+            names = check_lead_names(asked.lead_names, len(names), path)
         columns = sorted(lead_positions(names, path).values())
     except UserError as error:
         raise RecordError("wrong leads", str(error)) from None
@@ -129,20 +124,20 @@ def read_wfdb(
     if NULL in forms:
         columns, signals = _without_nulls(columns, signals, path)
         forms.discard(NULL)
-    factors = np.array([_factor(signal, unit, path) for signal in signals])
+    factors = np.array([_factor(signal, asked.unit, path) for signal in signals])
     per_frame = {signal.per_frame for signal in signals}
     if len(per_frame) > 1:
         raise RecordError(
             "unreadable", f"{path} has leads of {len(per_frame)} sampling rates, which are not read"
         )
-    rate = header.rate * per_frame.pop()
+    rate = asked.rate or header.rate * per_frame.pop()
     if rate <= 0:
         raise RecordError("wrong sampling rate", f"{path}.hea says {rate:g} Hz")
     read = _read_plain if forms <= set(TYPES) else _read_packed
     if any(signal.skew for signal in signals):
         read = _aligned_by(read)
-    start = round(start_seconds * rate)
-    count = None if seconds is None else round(seconds * rate)
+    start = round(asked.start * rate)
+    count = None if asked.seconds is None else round(asked.seconds * rate)
     digital, n_samples = read(path, header, columns, start, count)
     return WfdbSignals(
         digital,

@@ -7,17 +7,19 @@ Format: https://physionet.org/physiotools/wag/header-5.htm, "multi-segment recor
 import os
 import re
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from common.files import is_inside
+from common.files import is_inside, need_memory
 from common.labels import LEADS
 from records.lead_names import arrange, lead_positions
 from records.recording import Asked, Recording
 from records.wfdb_any import read_wfdb
 from records.wfdb_header import (
+    LARGEST,
     RecordError,
     lines_and_comments,
     read_header_bytes,
@@ -58,13 +60,19 @@ def read_segments_header(path: str | Path) -> Segments | None:
             "unreadable", f"{path}.hea announces {top['segments']} segments and describes others"
         )
     parts = [(match[1], int(match[2])) for match in found]
+    try:
+        rate = float(top["rate"])
+    except ValueError:
+        rate = 0.0
+    if rate <= 0 or sum(n for _, n in parts) > LARGEST:
+        raise RecordError("unreadable", f"{path}.hea holds a number that cannot be")
     outside = [name for name, _ in parts if name != GAP and (not is_inside(name) or "/" in name)]
     if outside:
         raise RecordError(
             "outside the folder",
             f"{path}.hea names the segment {outside[0]!r}, which is not in its folder",
         )
-    return Segments(float(top["rate"]), parts, comments)
+    return Segments(rate, parts, comments)
 
 
 def whole_records(headers: Sequence[Path], plain: Container[str] = ()) -> list[Path]:
@@ -92,11 +100,12 @@ def whole_records(headers: Sequence[Path], plain: Container[str] = ()) -> list[P
 
 def read_segments(path: Path, segments: Segments, asked: Asked) -> Recording:
     """The stretch that was asked for, NaN where there is a gap or a segment lacks a lead."""
-    rate, total = segments.rate, sum(n for _, n in segments.parts)
+    rate, total = asked.rate or segments.rate, sum(n for _, n in segments.parts)
     first = round(asked.start * rate)
     last = total if asked.seconds is None else min(first + round(asked.seconds * rate), total)
     if first >= total:
         raise RecordError("truncated", f"{path} lasts no longer than the start that was asked for")
+    need_memory(8 * len(LEADS) * (last - first), path, "give --seconds, for a part of it")
     signal = np.full((last - first, len(LEADS)), np.nan)
     names: dict[str, None] = {}
     without: RecordError | None = None  # a segment of other signals alone, as pressures
@@ -105,7 +114,8 @@ def read_segments(path: Path, segments: Segments, asked: Asked) -> Recording:
         low, high = max(first, begin), min(last, begin + n_samples)
         if name != GAP and low < high:
             try:
-                part, found = _segment(path.with_name(name), rate, (low - begin, high - low), asked)
+                stretch = (low - begin, high - low)
+                part, found = _segment(path.with_name(name), segments.rate, stretch, asked)
             except RecordError as error:
                 if error.kind != NO_LEADS or asked.lead_names:
                     raise
@@ -123,8 +133,7 @@ def read_segments(path: Path, segments: Segments, asked: Asked) -> Recording:
 def _segment(path, rate, stretch, asked):
     """Samples (n, 12) of one segment and the names of its signals."""
     begin, n = stretch
-    lead_names = list(asked.lead_names) if asked.lead_names else None
-    read = read_wfdb(path, begin / rate, n / rate, lead_names, asked.unit)
+    read = read_wfdb(path, replace(asked, rate=None, start=begin / rate, seconds=n / rate))
     if read.rate != rate:
         raise RecordError(
             "unreadable", f"{path} has {read.rate:g} Hz, the record that it is part of {rate:g} Hz"

@@ -171,6 +171,17 @@ def test_a_stretch_is_that_stretch_and_knows_its_place(tmp_path, kind):
         read_recording(path, Asked(start=30, seconds=10))
 
 
+@pytest.mark.parametrize("kind", ["ISHNE", "MFER, sample by sample", "EDF", BDF, "DICOM", "aECG"])
+@pytest.mark.parametrize("rate", [250, 1000])
+def test_a_stretch_goes_by_the_rate_that_is_said(tmp_path, kind, rate):
+    """Where a file's own rate is wrong: seconds are those of the right one."""
+    path, _ = write(tmp_path, kind)
+    whole = read_recording(path, Asked(rate=rate))
+    read = read_recording(path, Asked(rate=rate, start=3, seconds=1.5))
+    assert (read.rate, read.start, read.seconds) == (rate, 3, 5000 / rate)
+    assert np.array_equal(read.signal, whole.signal[3 * rate : 9 * rate // 2])
+
+
 @pytest.mark.parametrize("kind", ["SCP-ECG, plain", "ISHNE", "MFER", "EDF", BDF, "DICOM", "aECG"])
 def test_a_file_is_known_by_what_it_holds(tmp_path, kind):
     path, step = write(tmp_path, kind)

@@ -58,6 +58,9 @@ def test_what_the_user_says_of_lepus_text_goes_first(tmp_path):
         ("F-0-01,500,II", "not filter,Hz,lead,units per mV"),
         ("F-0-01,500,ear,405,1,2,3", "calls its lead ear.*--lead_names"),
         ("F-0-01,500,II,405,1,x,3", "holds what is no number"),
+        ("F-0-01,500,II,4.0.5,1,2,3", "not filter,Hz,lead,units per mV"),
+        ("F-0-01,5.0.0,II,405,1,2,3", "not filter,Hz,lead,units per mV"),
+        ("F-0-01,500,II,inf,1,2,3", "not filter,Hz,lead,units per mV"),
     ],
 )
 def test_another_head_of_lepus_text_is_one_line(tmp_path, text, message):
@@ -89,6 +92,10 @@ ACQUIRED = {
     "ms": acqknowledge(time="milliSec", per_minute=1000, step="0.002 sec"),
     "no times": acqknowledge(time=""),
     "no line of counts": acqknowledge(counts=False),
+    "no line of numbers": acqknowledge(counts=False).replace("min\tCH1\tCH2\tCH3\t\n", ""),
+    "neither times nor their line": acqknowledge(time="", counts=False).replace(
+        "CH1\tCH2\tCH3\t\n", ""
+    ),
     "the moment it was recorded": acqknowledge().replace(
         "A.acq\n", "A.acq\nRecording on: 2025-02-21 11:05:38.634\n"
     ),

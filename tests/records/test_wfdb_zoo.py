@@ -3,6 +3,7 @@ hands, several segments.
 """
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from common.files import UserError
@@ -173,6 +174,16 @@ def test_segments_follow_each_other(tmp_path, layout):
     assert np.abs(part.signal - SIGNAL[1000:1500]).max() < 6e-4
 
 
+@pytest.mark.parametrize("rate", [250, 1000])
+def test_a_stretch_goes_by_the_rate_that_is_said(tmp_path, rate):
+    segmented(tmp_path)
+    for name, n_samples in (("all", 3000), ("s1", 1800)):
+        whole = read_recording(tmp_path / name, Asked(rate=rate)).signal
+        read = read_recording(tmp_path / name, Asked(rate=rate, start=1, seconds=0.7))
+        assert (read.rate, read.start, read.seconds) == (rate, 1, n_samples / rate)
+        assert np.array_equal(read.signal, whole[rate : round(1.7 * rate)])
+
+
 def test_gaps_and_leads_that_a_segment_lacks_have_no_value(tmp_path):
     path = segmented(tmp_path, between=["~ 500"], layout=True, leads=LEADS[:9])
     signal = read_recording(path).signal
@@ -190,6 +201,10 @@ def test_gaps_and_leads_that_a_segment_lacks_have_no_value(tmp_path):
         (lambda text: text.replace("s1 1800", "../s1 1800"), "not in its folder"),
         (lambda text: text.replace("s1 1800", ""), "announces 2 segments"),
         (lambda text: text.replace("s1 ", "s9 "), "cannot be opened"),
+        (lambda text: text.replace("12 500 ", "12 5.0.0 "), "a number that cannot be"),
+        (lambda text: text.replace("12 500 ", "12 0 "), "a number that cannot be"),
+        (lambda text: text.replace("s1 1800", f"s1 {9**20}"), "a number that cannot be"),
+        (lambda text: text.replace("s1 1800", f"s1 {10**12}"), "GB of memory.*give --seconds"),
     ],
 )
 def test_segments_that_do_not_fit_are_one_line(tmp_path, change, pattern):
@@ -212,3 +227,15 @@ def test_the_files_of_a_record_are_named(tmp_path):
     assert files_of(f"{tmp_path}/mine.hdf5#7") == [tmp_path / "mine.hdf5"]
     (tmp_path / "case#1.xml").touch()
     assert files_of(tmp_path / "case#1.xml") == [tmp_path / "case#1.xml"]
+
+
+def test_a_file_that_is_named_is_read_whatever_header_lies_beside_it(tmp_path):
+    segmented(tmp_path)
+    other = pd.DataFrame(-SIGNAL, columns=LEADS)
+    for name in ("s1.csv", "s#1.csv"):
+        other.to_csv(tmp_path / name, index=False)
+        read = read_recording(tmp_path / name, Asked(rate=500))
+        assert np.allclose(read.signal, -SIGNAL)
+        assert files_of(tmp_path / name) == [tmp_path / name]
+    (tmp_path / "s0.hea").rename(tmp_path / "s#0.hea")
+    assert len(read_recording(tmp_path / "s#0").signal) == 1200
