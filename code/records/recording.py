@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,10 @@ from common.files import UserError
 from common.labels import LEADS
 from records.lead_names import arrange, check_lead_names, lead_positions
 from records.resampling import check_rate
-from records.stored_arrays import StoredArray
 from records.units import MV_PER_UV, UNITS, mv_per
+
+if TYPE_CHECKING:
+    from records.stored_arrays import StoredArray
 
 # suffixes that people try and that no reader takes -> what to do with such a file
 NOT_READ = {
@@ -93,7 +95,7 @@ class Columns:
     file, one name for each.
     """
 
-    values: np.ndarray | StoredArray
+    values: "np.ndarray | StoredArray"
     names: list[str]
     rate: float
     units: list[str | None]
