@@ -477,6 +477,10 @@ def test_cross_fit_refuses_checkpoints_that_do_not_belong_together(tmp_path):
         (("--contrast", "LVH"), "takes pairs of groups, got 1"),
         (("--contrast", "LVH", "LVH"), "two different groups"),
         (("--pathologies", "PMI"), "no group has a record for strategy true_positives"),
+        (
+            ("--pathologies", "PMI", "--contrast", "LVH", "NORM"),
+            "no group has a record for strategy true_positives",
+        ),
         (("--folds", "10", "--limit", "1"), "no record is in fold 10"),
         (("--contrast", "LVH", "NORM", "--selection", "all"), "two patients on either side"),
         (("--cards", "planted", "--task", "form"), "contradicts the checkpoint"),

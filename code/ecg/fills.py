@@ -25,7 +25,6 @@ DIRECTIONS = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
 UNIT = torch.tensor(DIRECTIONS, dtype=torch.float32)  # (6, 2)
 LENGTH = torch.tensor([1, 1, 1, 3**0.5 / 2, 3**0.5 / 2, 3**0.5 / 2], dtype=torch.float32)[:, None]
 FRONTAL = UNIT * LENGTH  # (6, 2): limb leads = vector @ FRONTAL.T
-FROM_LIMB = torch.linalg.pinv(FRONTAL)  # (2, 6): the vector that fits six limb leads best
 
 
 def isoelectric_line(
@@ -74,21 +73,26 @@ def physiological_fill(signals: Tensor, weights: Tensor, line: Tensor) -> Tensor
     """Signals with the weighted samples brought to the isoelectric `line` (n, 12), Einthoven's law
     kept.
 
-    A limb lead that is taken away alone takes its share of the other limb leads with it.
+    A limb lead that is taken away alone takes its share of the other limb leads with it. Limb leads
+    that lie on their line throughout say nothing of the vector: records without them are 0 there.
     """
     above = signals - line[:, None, :]
+    there = above[..., :6].flatten(0, -2).any(dim=0)  # (6,)
+    frontal = FRONTAL * there.cpu()[:, None]
+    from_limb = torch.linalg.pinv(frontal)  # (2, 6): the vector that fits those leads best
     # double: 1 + K is nearly singular
-    to_vector, to_leads = (part.to(signals.device).double().T for part in (FROM_LIMB, FRONTAL))
+    to_vector, to_leads = (part.to(signals.device).double().T for part in (from_limb, frontal))
     vector = above[..., :6].double() @ to_vector
-    change = (_frontal_rest(vector, weights[..., :6].double()) - vector) @ to_leads
+    rest = _frontal_rest(vector, weights[..., :6].double() * there)
+    change = (rest - vector) @ to_leads
     limb = signals[..., :6] + change.to(signals.dtype)
     chest = signals[..., 6:] - weights[..., 6:] * above[..., 6:]
     return torch.cat([limb, chest], dim=-1)
 
 
 def zero_fill(signals: Tensor, weights: Tensor, line: Tensor) -> Tensor:
-    """Signals with every sample of positive weight set to 0 mV: the plain variant, with its jumps
-    and broken limb leads.
+    """Signals with every sample of weight 1 set to 0 mV: the plain variant, with its jumps and
+    broken limb leads.
     """
     return signals * (weights < 1).to(signals.dtype)
 

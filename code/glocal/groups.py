@@ -224,8 +224,8 @@ def make_groups(
 ) -> dict[str, Group]:
     """Groups of the pathologies and of the contrasted pairs.
 
-    Pathologies without a record are left out with a word; UserError where all are, and for pairs
-    that cannot be compared.
+    Pathologies without a record are left out with a word; UserError where all are, whatever is
+    contrasted, and for pairs that cannot be compared.
     """
     contrasted = list(chain.from_iterable(pairs))
     groups, left_out = {}, {}
@@ -237,7 +237,7 @@ def make_groups(
                 raise
             left_out[name] = str(error)
     say_left_out(left_out)
-    if not groups:
+    if not any(name in groups for name in pathologies):
         raise UserError(
             f"no group has a record for strategy {strategy}: choose another one, more folds, or "
             "other pathologies"

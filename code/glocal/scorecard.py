@@ -120,17 +120,18 @@ def score(
 
     share, chance: of relevance and of lead x time inside the card; lift = share / chance with its
     95 % interval over patients; lead_lift: lift over its mean under permuted leads (1: the card's
-    leads are no better than others in the same segments); p: how often permuted leads reach the
-    lift, with its floor (a card that is the same in all leads cannot be tested: p_floor 1);
-    p_neighbours, p_neighbours_floor: the same of the orders that keep neighbours (a card of leads
-    that lie together cannot be significant there); top5_precision: part of the five densest cells
-    that the card has, beside top5_chance, what five random cells would have; sign_agreement: part
-    of the relevance in the card's signed cells whose sign is the card's.
+    leads are no better than others in the same segments; NaN where none has relevance there); p:
+    how often permuted leads reach the lift, with its floor (a card that is the same in all leads
+    cannot be tested: p_floor 1); p_neighbours, p_neighbours_floor: the same of the orders that keep
+    neighbours (a card of leads that lie together cannot be significant there); top5_precision: part
+    of the five densest cells that the card has, beside top5_chance, what five random cells would
+    have; sign_agreement: part of the relevance in the card's signed cells whose sign is the card's.
     """
     share, time = group_shares(maps)
     observed = float(lift(share, time, card.cells))
     _, low, high = lift_interval(maps, None, card, weights)
     null = permuted_lifts(share, time, permuted)
+    possible = null[np.isfinite(null)]
     same = (permuted == card.cells.ravel()).all(axis=1).mean()
     beside = neighbour_cards(card.cells)
     of_neighbours = permuted_lifts(share, time, beside)
@@ -144,7 +145,7 @@ def score(
         "lift": observed,
         "low": low,
         "high": high,
-        "lead_lift": observed / float(null[np.isfinite(null)].mean()),
+        "lead_lift": observed / float(possible.mean()) if possible.any() else np.nan,
         "p": float(permutation_p(reached, null)),
         "p_floor": max(1 / (1 + len(permuted)), float(same)),
         "p_neighbours": among_neighbours if np.isfinite(observed) else np.nan,

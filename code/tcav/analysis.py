@@ -29,7 +29,8 @@ from tcav.cav import CAVS, MAX_WHITE, Draws, Space, held_out_accuracy, make_spac
 from tcav.concept_sets import ConceptSet, draw, pseudo_flags
 
 ALPHA = 0.05
-NULL_ACCURACIES = 200  # pseudo-concepts whose CAVs are judged too: enough for a 95 % quantile
+# pseudo-concepts whose CAVs are judged too: enough for a 95 % quantile (n_runs, where that is more)
+NULL_ACCURACIES = 200
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Outcome:
     accuracies  # per layer (n_runs,) held out, balanced
     cavs        # per layer (D,) unit, in the layer's own coordinates, mean over runs
     null        # per layer (n_null, classes) mean magnitude of each pseudo-concept
-    null_accuracies  # per layer (200,) of the first pseudo-concepts
+    null_accuracies  # per layer (NULL_ACCURACIES or n_runs,) of the first pseudo-concepts
     random      # per layer: scores, magnitudes and accuracies of n_runs random CAVs (first draw of
                 a pseudo-concept each)
     """
@@ -228,7 +229,8 @@ def _null_part(layer, draws, plan, start):
     """
     cavs = _cavs(layer, draws, plan.cav)
     magnitudes = (cavs @ layer.mean.T).cpu().numpy()
-    judged = slice(0, max(0, min(NULL_ACCURACIES, plan.n_null) - start) * plan.test_runs)
+    n_judged = min(max(NULL_ACCURACIES, plan.n_runs), plan.n_null)
+    judged = slice(0, max(0, n_judged - start) * plan.test_runs)
     accuracy = held_out_accuracy(layer.x, draws.part(judged), cavs[judged]).cpu().numpy()
     first = slice(0, max(0, min(plan.n_runs, plan.n_null) - start) * plan.test_runs, plan.test_runs)
     return (

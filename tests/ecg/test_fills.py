@@ -54,6 +54,20 @@ def test_two_limb_leads_leave_nothing_of_all_six():
     assert physiological_fill(signals, weights, line)[..., :6].abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("there", [[1], [0, 1], [2, 5], [0, 1, 2, 3, 4]])
+def test_leads_that_records_do_not_have_are_no_part_of_the_vector(there):
+    """A Holter's lead II alone goes wholly; a lead that is not there takes none of it along."""
+    signals, line = limb_consistent(), torch.zeros(3, 12)
+    absent = [lead for lead in range(6) if lead not in there]
+    signals[..., absent] = 0
+    everything = remove(signals, torch.ones(signals.shape, dtype=torch.bool), line)
+    assert everything.abs().max() < 1e-4
+    nothing = torch.zeros(signals.shape, dtype=torch.bool)
+    nothing[..., absent] = True
+    kept = remove(signals, nothing, line)
+    assert torch.allclose(kept[..., there], signals[..., there], atol=1e-5)
+
+
 def test_least_change_of_lead_one_by_hand():
     # taking lead I (1 mV along 0 degrees) away: II loses cos 60 = .5, III gains .5, aVL loses .75,
     # aVR gains .75

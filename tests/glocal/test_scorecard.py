@@ -2,6 +2,8 @@
 small under the null.
 """
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -435,6 +437,19 @@ def test_a_card_of_cells_that_no_record_has_is_not_tested():
     maps = maps_of(np.where(time > 0, 1.0, 0.0), time)
     found = score(maps, card_of((3, 5)), weights_of(maps), 200)
     assert np.isnan([found["lift"], found["p"], found["p_neighbours"]]).all()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 2.0])
+def test_a_card_of_a_segment_without_relevance_in_any_lead_has_no_lead_lift(seconds):
+    """Neither a division by the mean of nothing nor by 0."""
+    time, relevance = np.full((6, 12, 24), 2.0), np.ones((6, 12, 24))
+    time[..., 5], relevance[..., 5] = seconds, 0
+    maps = maps_of(relevance, time)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = score(maps, card_of((3, 5)), weights_of(maps), 200)
+    assert np.isnan(found["lead_lift"])
+    assert found["share"] == 0
 
 
 def test_a_group_without_any_relevance_is_refused():

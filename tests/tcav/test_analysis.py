@@ -9,8 +9,17 @@ from scipy.stats import binom, kstest
 
 from common.files import UserError
 from records.dataset import Dataset
-from tcav.analysis import Plan, analyse, correct_over_concepts, p_values, run_concept, sign_counts
+from tcav.analysis import (
+    NULL_ACCURACIES,
+    Plan,
+    analyse,
+    correct_over_concepts,
+    p_values,
+    run_concept,
+    sign_counts,
+)
 from tcav.concept_sets import concept_set, relative_sets
+from tcav.tables import runs_table
 from toy_networks import CLASSES, make_model, toy_concept, toy_layer
 
 QUICK = Plan(n_runs=10, n_null=199, test_runs=5)
@@ -37,6 +46,18 @@ def test_score_and_magnitude_of_a_planted_direction():
     np.testing.assert_allclose(outcome.cavs[0], along, atol=0.05)
     assert outcome.accuracies[0].mean() > 0.97
     assert abs(outcome.null_accuracies[0].mean() - 0.5) < 0.02
+
+
+def test_more_runs_than_judged_pseudo_concepts_have_an_accuracy_each():
+    rng = np.random.default_rng(0)
+    concept, layer = (
+        toy_concept(np.arange(40) < 20),
+        toy_layer(rng.normal(size=(40, 3)), [[[1] * 3]]),
+    )
+    plan = Plan(n_runs=NULL_ACCURACIES + 2, n_null=NULL_ACCURACIES + 5, test_runs=2)
+    outcome = run_concept(concept, [layer], plan)
+    assert [len(values) for values in outcome.random[0]] == [plan.n_runs] * 3
+    assert len(runs_table([outcome], ["LVH"])) == 2 * plan.n_runs
 
 
 def test_sign_counts_leave_out_zero():
