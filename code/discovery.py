@@ -85,14 +85,16 @@ def _cohort_options(parser):
         "--pathologies",
         nargs="+",
         default=[" or ".join(PAPERS_COHORT)],
-        help='labels that make the cohort: "AMI or IMI", ASMI, ...',
+        help='labels that make the cohort: "AMI or IMI", ASMI, ..., or classes of your own (of the '
+        "data set or the network)",
     )
     parser.add_argument(
         "--level",
-        choices=LABEL_MAPPINGS,
+        metavar="TASK",
         default=None,
-        help="level at which the label must be a record's only one (default: the coarsest that has "
-        "the names)",
+        help="level at which the label must be a record's only one: "
+        f"{', '.join(LABEL_MAPPINGS)}, or a task of the data set's own (default: the coarsest "
+        "that has the names, else your own)",
     )
     parser.add_argument(
         "--target",

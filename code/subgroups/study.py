@@ -44,15 +44,14 @@ PATTERNS = ("*.csv", *(f"*.{suffix}" for suffix in FORMATS))
 
 def answer(args: argparse.Namespace, model: nn.Module, place: Place) -> None:
     """Load the cohort and discover; a finished run says so."""
-    cohort = load_cohort(
-        args.data_path, args.cohort, args.level, model.info.sampling_rate, args.limit
-    )
-    target = args.target or default_target(cohort.names, model.info.labels)
-    model.info.index(target)  # an unknown label is said before a folder is asked
+    info = model.info
+    cohort = load_cohort(args.data_path, args.cohort, info, args.level, args.limit)
+    target = args.target or default_target(cohort.names, cohort.level, info.labels)
+    info.index(target)  # an unknown label is said before a folder is asked
     if args.control:
         check_control(model, cohort)
     folder = place.run / folder_of(cohort.names)
-    settings = settings_of(args, model.info, cohort, target)
+    settings = settings_of(args, info, cohort, target)
     of_stage = (folder, "discovery", settings, args.overwrite, place.facts, args.bare)
     with contextlib.ExitStack() as stack:
         stage = on_main(lambda: stack.enter_context(Stage(*of_stage)))
