@@ -3,11 +3,11 @@ the T wave.
 
 A network that predicts the amplitude of one wave in each of the 12 leads (tasks P_, R_,
 T_Wave/Peak_Amplitude) has a known right answer for every output. Three scores per record, each the
-mean over the 12 outputs:
+mean over the outputs of the leads that it reads, within what it reads:
 
 lead   ||a_L|| / ||a||, the share of the map's L2 norm in the right lead; 1 is perfect, a map that
-       knows no lead scores 1/sqrt(12). Limb leads follow from two of them, so that another limb
-       lead is no wrong answer: `chest` is the same over the outputs V1 to V6 alone
+       knows no lead scores 1/sqrt(leads). Limb leads follow from two of them, so that another
+       limb lead is no wrong answer: `chest` is the same over the outputs V1 to V6 alone
 time   share of the map's energy within the wave's segments (and, for reference, within each of the
        P, QRS and T waves)
 cell   share of the energy in the right lead and the right wave at once
@@ -70,7 +70,9 @@ def beat_curves(maps: np.ndarray, subject: Subject) -> np.ndarray:
 
 
 def noise_lead_chance(shape: tuple[int, ...]) -> float:
-    """Lead specificity of pure noise, the mean over draws: computed, close to 1/sqrt(12)."""
+    """Lead specificity of pure noise of `shape` (n, T, leads), the mean over draws: computed, close
+    to 1/sqrt(leads).
+    """
     rng = np.random.default_rng(0)
     draws = (rng.normal(size=(4, *shape[1:])) for _ in range(20))
     return float(np.mean([lead_specificity(noise, 0).mean() for noise in draws]))
@@ -82,23 +84,25 @@ def measure_amplitude(
     explain: Explain,
     _reference: dict[str, np.ndarray] | None = None,
 ) -> list[Measured]:
-    """All scores of one method on one amplitude model; 12 explanations per record, one
-    per output.
+    """All scores of one method on one amplitude model; an explanation per record and lead that the
+    model reads.
     """
-    windows = window_masks(subject.segments)
+    whole = window_masks(subject.segments)
+    windows = {wave: subject.of_read(mask) for wave, mask in whole.items()}
     own = OWN_WAVE[subject.task]
     scores: dict[str, list] = {}
     chances: dict[str, list] = {}
     curves = []
-    for lead, name in enumerate(LEADS):
-        maps = explain(subject.model, subject.signals, np.full(len(subject), lead))
+    for lead, output in enumerate(np.flatnonzero(subject.read.any(axis=0))):
+        everywhere = explain(subject.model, subject.signals, np.full(len(subject), output))
+        maps = subject.of_read(everywhere)
         cell = np.zeros_like(windows[own])
         cell[..., lead] = windows[own][..., lead]
         of_lead = np.broadcast_to(
             windows[own][..., lead, None], cell.shape
         )  # when the wave is there in this lead
         found = {
-            f"lead_{name}": (lead_specificity(maps, lead), np.nan),
+            f"lead_{LEADS[output]}": (lead_specificity(maps, lead), np.nan),
             "time": (energy_share(maps, of_lead), of_lead.mean(axis=(1, 2))),
             "cell": (energy_share(maps, cell), cell.mean(axis=(1, 2))),
         }
@@ -109,25 +113,26 @@ def measure_amplitude(
         for score, (values, chance) in found.items():
             scores.setdefault(score, []).append(values)
             chances.setdefault(score, []).append(chance)
-        curves.append(beat_curves(maps, subject))
+        curves.append(beat_curves(everywhere, subject))
     return _collect(subject, scores, chances, mean_of_known(curves))
 
 
 def _collect(subject, scores, chances, curves):
-    """Means over the 12 outputs; the lead scores one by one and the curve sample by sample as
+    """Means over the outputs; the lead scores one by one and the curve sample by sample as
     details.
     """
-    at_random = noise_lead_chance(subject.signals.shape)
     leads = {name: values[0] for name, values in scores.items() if name.startswith("lead_")}
+    at_random = noise_lead_chance((*subject.signals.shape[:2], len(leads)))
     measured = [
         subject.measured(
             "amplitude_lead", np.mean(list(leads.values()), axis=0), at_random, best=1.0
         )
     ]
     chest = [values for name, values in leads.items() if name.startswith("lead_V")]
-    measured.append(
-        subject.measured("amplitude_chest", np.mean(chest, axis=0), at_random, best=1.0)
-    )
+    if chest:
+        measured.append(
+            subject.measured("amplitude_chest", np.mean(chest, axis=0), at_random, best=1.0)
+        )
     measured += [
         subject.measured(f"amplitude_{name}", values, at_random, detail=True)
         for name, values in leads.items()

@@ -100,14 +100,17 @@ def foreseen(subject: Subject, maps: np.ndarray, effects: dict[str, np.ndarray])
     """Rank correlation of map and effect over the lead x wave cells of a record that have one;
     chance: the relevance shuffled over its cells.
 
-    effects  name -> (n, 12, waves) what a change of each cell does to the logit; NaN: none
+    effects  name -> (n, 12, waves) what a change of each cell does to the logit; NaN: none. Leads
+             that the model does not read have none
     `<name>_signed`: sum of the map over the cell against the effect; `<name>_absolute`: sum of its
     size against the size of the effect.
     """
     cells = cell_maps(maps, wave_masks(subject.segments), subject.patients)
+    reads = subject.read.any(axis=0)[:, None]
     rng = np.random.default_rng(0)
     measured = []
     for name, effect in effects.items():
+        effect = np.where(reads, effect, np.nan)
         readings = {"signed": (cells.signed, effect), "absolute": (cells.relevance, np.abs(effect))}
         for reading, (relevance, wanted) in readings.items():
             known, relevance = flat(np.isfinite(wanted)), flat(relevance)

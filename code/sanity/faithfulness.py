@@ -3,8 +3,9 @@ rest is?
 
 Parts of a record (lead x segment cells, or windows of time over all leads) are removed in the order
 of their mean relevance per sample, most relevant first (MoRF) or least relevant first (LeRF), with
-one of fills.FILLS. The x-axis is the share of the samples that is gone, so that a method gains
-nothing from naming large parts first. Keeping only the top share is LeRF read from its end, so the
+one of fills.FILLS. Samples and leads that the network does not read belong to no part. The x-axis
+is the share of the others that is gone, so that a method gains nothing from naming large parts
+first. Keeping only the top share is LeRF read from its end, so the
 insertion curve needs no further evaluation. Curves are in units of the mean effect of removing
 everything, one number per model, which leaves paired comparisons between methods untouched.
 Reference: the mean of `N_RANDOM` random orders.
@@ -44,23 +45,28 @@ def time_windows(subject: Subject) -> np.ndarray:
 PARTS = {"cells": lead_segment_cells, "time": time_windows}
 
 
+def parts_of(subject: Subject, kind: str) -> np.ndarray:
+    """(n, T, 12) number of the part of each sample; -1 where the network does not read."""
+    return np.where(subject.read, PARTS[kind](subject), -1)
+
+
 def removal_share(relevance: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """When each sample goes: share of samples gone once its part is, most and least relevant part
-    first, (n, T, leads) each.
+    first, (n, T, leads) each; never (infinity) where `parts` are negative.
 
     Parts are ordered by their mean `relevance` (n, T, leads); equal ones in the order of their
     number.
     """
-    most, least = np.empty(parts.shape), np.empty(parts.shape)
+    most, least = np.full(parts.shape, np.inf), np.full(parts.shape, np.inf)
     for record, (values, number) in enumerate(zip(relevance, parts, strict=True)):
-        _, member, size = np.unique(number, return_inverse=True, return_counts=True)
-        member = member.reshape(number.shape)
-        mean = np.bincount(member.ravel(), weights=values.ravel()) / size
+        removable = number >= 0
+        _, member, size = np.unique(number[removable], return_inverse=True, return_counts=True)
+        mean = np.bincount(member, weights=values[removable]) / size
         order = np.argsort(-mean, kind="stable")
         gone = np.empty(len(size))
-        gone[order] = np.cumsum(size[order]) / number.size
-        most[record] = gone[member]
-        least[record] = (1 - gone + size / number.size)[member]
+        gone[order] = np.cumsum(size[order]) / len(member)
+        most[record][removable] = gone[member]
+        least[record][removable] = (1 - gone + size / len(member))[member]
     return most, least
 
 
@@ -90,8 +96,8 @@ def random_reference(subject: Subject, seed: int = 0) -> dict[str, np.ndarray]:
     """Logit curves of N_RANDOM random orders: '<parts>_<fill>' -> (N_RANDOM, n, FRACTIONS)."""
     rng = np.random.default_rng(seed)
     reference = {}
-    for kind, divide in PARTS.items():
-        parts = divide(subject)
+    for kind in PARTS:
+        parts = parts_of(subject, kind)
         orders = [removal_share(_drawn_order(parts, rng), parts)[0] for _ in range(N_RANDOM)]
         for fill in FILLS:
             reference[f"{kind}_{fill}"] = np.stack(
@@ -101,7 +107,9 @@ def random_reference(subject: Subject, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def _drawn_order(parts, rng):
-    """(n, T, 12) the place of each sample's part in an order drawn for each record."""
+    """(n, T, 12) the place of each sample's part in an order drawn for each record; of those
+    without a part any.
+    """
     places = np.tile(np.arange(parts.max() + 1, dtype=float), (len(parts), 1))
     return rng.permuted(places, axis=1)[np.arange(len(parts))[:, None, None], parts]
 
@@ -113,8 +121,8 @@ def measure_faithfulness(
     random orders.
     """
     measured = []
-    for kind, divide in PARTS.items():
-        parts = divide(subject)
+    for kind in PARTS:
+        parts = parts_of(subject, kind)
         for reading, relevance in (("signed", maps), ("absolute", np.abs(maps))):
             most, least = removal_share(relevance, parts)
             for fill in FILLS:

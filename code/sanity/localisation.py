@@ -280,14 +280,17 @@ def measure_localisation(
     _explain: Explain,
     reference: dict[str, np.ndarray],
 ) -> list[Measured]:
-    """All localisation scores of one method on the records that passed the gate."""
+    """All localisation scores of one method on the records that passed the gate, where the network
+    reads.
+    """
     rows = np.flatnonzero(reference["passed"])
     if not len(rows):
         return []
-    chosen, mask, every = subject.rows(rows), reference["mask"][rows], reference["every"][:, rows]
-    scores = score_truths(maps[rows], mask)
+    truths = maps[rows], reference["mask"][rows], reference["every"][:, rows]
+    maps, mask, every = map(subject.of_read, truths)
+    chosen, scores = subject.rows(rows), score_truths(maps, mask)
     for reading, read in READINGS.items():
-        scores[f"specific_auc_{reading}"] = (specific_auc(read(maps[rows]), mask, every), 0.5)
+        scores[f"specific_auc_{reading}"] = (specific_auc(read(maps), mask, every), 0.5)
     return [
         chosen.measured(f"localisation_{name}", values, chance, best=1.0)
         for name, (values, chance) in scores.items()
@@ -396,7 +399,8 @@ def measure_layers(subject: Subject, masks: np.ndarray) -> dict[str, list[Measur
     known = subject.model.info.modelname in ORIGINAL_LAYERS
     for kind in CAMS:
         for which in LAYERS if known else ("last",):
-            scores = score_truths(cam_maps(chosen, kind, which), masks[rows])
+            maps = cam_maps(chosen, kind, which)
+            scores = score_truths(*map(subject.of_read, (maps, masks[rows])))
             found[f"{kind}@{which}"] = [
                 chosen.measured(f"layer_{name}", values, chance, best=1.0)
                 for name, (values, chance) in scores.items()

@@ -23,7 +23,7 @@ from attribution.methods import Explainer, get_method
 from common.files import read_csv, read_npz, write_csv, write_npz
 from common.labels import slug
 from networks.distributed import dealt, rank, wait_for_all, world
-from networks.inference import quickest, read_samples
+from networks.inference import quickest
 from sanity.subject import Measured, Subject, target_logits
 
 Subjects = dict[str, list[Subject]]  # "model", "few" (of its records), "turned", "amplitude"
@@ -105,7 +105,7 @@ class Store:
             whole = "quick" not in kind  # quick options have pieces of their own
             regions = subject.segments.argmax(axis=3) if whole else None
             maps = explain(subject.model, subject.signals, subject.target, regions)
-            maps[:, ~read_samples(subject.model, maps.shape[1])] = np.nan
+            maps[:, ~subject.read] = np.nan
             write_npz(path, attributions=maps, ecg_id=subject.ecg_id, target=subject.target)
         return read_npz(path)["attributions"]
 

@@ -111,7 +111,7 @@ def measure_randomisation(
     """Similarity at each stage; `randomisation_cascading_full_*` with everything drawn anew,
     `..._mean_*` over the cascade.
     """
-    chance = noise_chance(maps.shape)
+    chance = noise_chance(subject.of_read(maps).shape)
     x = input_of(subject.model, subject.signals)
     smooth_before = smoothed(explain, subject.model, subject.signals, subject.target)
     found: dict[str, np.ndarray] = {}
@@ -125,7 +125,7 @@ def measure_randomisation(
                 smoothed(explain, network, subject.signals, subject.target),
             )
         for prefix, (before, after) in pairs.items():
-            for reading, values in similarities(before, after).items():
+            for reading, values in similarities(*map(subject.of_read, (before, after))).items():
                 found[f"{prefix}{kind}_{layer}_{reading}"] = values
                 series.setdefault(f"{prefix}{kind}|{reading}", []).append(values)
     for name, values in series.items():

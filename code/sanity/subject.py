@@ -26,7 +26,7 @@ from common.stats import patient_weights
 from common.words import CONTROLS
 from ecg.fills import isoelectric_line
 from ecg.segments import SEGMENTS
-from networks.inference import predict
+from networks.inference import predict, read_samples
 from records.dataset import Dataset, centre_crop
 from records.segmentations import load_segments
 from records.stored import leads_there
@@ -68,6 +68,19 @@ class Subject:
     def task(self) -> str:
         """The model's task."""
         return self.model.info.task
+
+    @property
+    def read(self) -> np.ndarray:
+        """(T, 12) bool: the samples and leads that the model reads. No score counts the others: all
+        maps are 0 there, which would pass for agreement or for knowledge.
+        """
+        leads = np.isin(LEADS, self.model.info.leads)
+        return read_samples(self.model, self.signals.shape[1])[:, None] & leads
+
+    def of_read(self, values: np.ndarray) -> np.ndarray:
+        """What values (..., T, 12) have in the samples and leads that the model reads."""
+        read = self.read
+        return values[..., read.any(axis=1), :][..., read.any(axis=0)]
 
     def rows(self, index: np.ndarray | Sequence[int]) -> "Subject":
         """The records at integer positions `index`, in that order."""

@@ -117,7 +117,8 @@ def measure_turned(
     that it has (chance).
     """
     cells = cell_maps(maps, wave_masks(subject.segments), subject.patients)
-    has = grouped(cells.time) > 0.5  # of a sample: a wave that the record does not have is no cell
+    time = cells.time * subject.read.any(axis=0)[:, None]  # in leads that the model reads
+    has = grouped(time) > 0.5  # of a sample: a wave that the record does not have is no cell
     relevance = grouped(cells.relevance)
     rng = np.random.default_rng(0)
     shuffled = relevance.copy()
