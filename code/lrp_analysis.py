@@ -72,7 +72,6 @@ from utils import (
     load_model,
     number_up_to,
     on_main,
-    own_data,
     path_item,
     positive_int,
     predict,
@@ -92,7 +91,7 @@ from utils import (
 )
 
 if TYPE_CHECKING:
-    from utils import Asked
+    from utils import Asked, ModelInfo
 
 FIRST = {
     "ecg.html": "one page with the ECG, its explanations and measurements",
@@ -349,6 +348,7 @@ def main(args: argparse.Namespace) -> None:
         settings |= {
             "checkpoint": sha256(find_checkpoint(args.model_path)),
             "data": content_of(args, job),
+            **({"beside": beside_of(args, model.info)} if args.record else {}),
         }
         stage = on_main(
             lambda: stack.enter_context(
@@ -382,6 +382,21 @@ def content_of(args: argparse.Namespace, job: Job) -> str:
     if args.record:
         return hashlib.sha256(np.ascontiguousarray(job.data.signals).tobytes()).hexdigest()
     return content_hash(args.data_path, job.model.info.sampling_rate)
+
+
+def beside_of(args: argparse.Namespace, info: "ModelInfo") -> list[str]:
+    """Hashes of what a record of one's own is held against, as far as it is there: the networks of
+    other seeds and the training data.
+    """
+    from attribution.neighbours import home_of
+    from networks.seeds import runs_beside
+
+    checkpoint = find_checkpoint(args.model_path)
+    others = runs_beside(checkpoint) if args.seeds is None else args.seeds
+    found = [sha256(find_checkpoint(path)) for path in others]
+    with contextlib.suppress(UserError):
+        found.append(content_hash(home_of(args, info, checkpoint)[0], info.sampling_rate))
+    return [one for one in found if one]
 
 
 def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> tuple[Job, list[str]]:
@@ -524,7 +539,7 @@ def write_neighbours(args: argparse.Namespace, job: Job) -> list[Path]:
 
     info, checkpoint = job.model.info, find_checkpoint(args.model_path)
     try:
-        home = Path(args.data_path) if args.data_path else own_data(info, checkpoint)
+        home, strangers = neighbours.home_of(args, info, checkpoint)
         whole = load_dataset_for(info, home)
         pool = neighbours.pool_of(whole, info.folds.get("train") or range(1, 9), args.seed)
     except UserError as error:
@@ -539,12 +554,11 @@ def write_neighbours(args: argparse.Namespace, job: Job) -> list[Path]:
     except UserError:
         held = None  # no alarm can be set
     alarm = neighbours.watch_of(kept, held)
-    own = bool(args.record)
-    table = neighbours.neighbours_table(kept, job.data, job.targets, alarm, wanted, own)
+    table = neighbours.neighbours_table(kept, job.data, job.targets, alarm, wanted, strangers)
     write_csv(job.folder / neighbours.FILE, table)
     print(neighbours.in_words(table))
     written = [job.folder / neighbours.FILE]
-    if own:
+    if args.record:
         from counterfactual.own import answers
 
         written += answers(job.model, job.data, job.targets, whole.table, args.window, job.folder)

@@ -70,7 +70,7 @@ OFFERED = {
         "run_folder",
         "save_checkpoint",
     ),
-    "networks.defaults": ("choose_pathologies", "own_data", "results_folder", "settle"),
+    "networks.defaults": ("choose_pathologies", "results_folder", "settle"),
     "networks.inference": ("load_dataset_for", "predict"),
     "networks.controls": ("check_controls", "controls_for"),
     # attribution

@@ -22,7 +22,9 @@ from attribution import job as local_results
 from attribution import plan as local_plan
 from attribution.job import CELL_COLUMNS, Job
 from attribution.methods import attribute_records
+from attribution.neighbours import home_of
 from attribution.plan import Target
+from attribution.selection import predicted_positive
 from common.ecg_paper import Record
 from common.files import UserError, read_npz
 from common.labels import LABEL_MAPPINGS, LEADS
@@ -31,10 +33,12 @@ from conftest import ROOT, run_script
 from ecg.beats import window_offsets
 from ecg.segments import SEGMENTS
 from networks.checkpoints import ModelInfo, load_model, save_checkpoint
+from networks.defaults import dataset_note
 from networks.models import get_model
 from records.dataset import Dataset, load_dataset
 from records.own_record import Own, own_quality
 from records.segmentations import load_segments
+from reporting.viewer import prediction_table
 from tiny_ptbxl import ecg_like, fitting_limbs
 from toy_networks import randomised
 
@@ -611,6 +615,42 @@ def test_an_own_record_beside_the_data_set(own, cohort, run_path, tmp_path):
     assert "What would turn it" in page
     assert answer.pathology == "NORM"
     assert "training records" in page
+
+
+def test_what_an_own_record_is_held_against_is_a_setting(own, cohort, run_path, tmp_path):
+    """Given the training data that were missing, the same command is no finished one."""
+    path, _ = own
+    asked = ("--record", str(path), "--methods", "saliency", "--max_figures", "0")
+    folder = analyse("nowhere", run_path, tmp_path, *asked, "--pathologies", "NORM")
+    assert not (folder / "neighbours.csv").exists()
+    with pytest.raises(UserError, match="holds a run with other settings"):
+        analyse(cohort, run_path, tmp_path, *asked, "--pathologies", "NORM")
+
+
+def test_training_records_are_those_of_the_networks_own_data_set(cohort, tmp_path):
+    """Records of another data set have patients of their own, whatever their numbers."""
+    other = shutil.copytree(cohort, tmp_path / "other")
+    table = pd.read_csv(other / "ptbxl_database_enriched.csv")
+    table.assign(age=50).to_csv(other / "ptbxl_database_enriched.csv", index=False)
+    run = checkpoint(tmp_path / "runs")
+    model = load_model(run)
+    home = run / "checkpoints" / "best_model.ckpt"
+    info = replace(model.info, dataset=dataset_note(cohort, 100, home.parent))
+    args = SimpleNamespace(record=None, data_path=str(other))
+    found, strangers = home_of(args, info, home)
+    assert (found.resolve(), strangers) == (Path(cohort).resolve(), True)
+    args.data_path = str(cohort)
+    assert home_of(args, info, home) == (Path(cohort), False)
+    args.record = "mine.csv"
+    assert home_of(args, info, home)[1]
+
+
+def test_a_probability_at_its_threshold_is_negative_in_figures_as_for_strategies():
+    info = SimpleNamespace(task="subdiagnostic", labels=("AMI",), thresholds=(0.5,))
+    assert not predicted_positive(np.zeros((1, 1)), info.thresholds).any()
+    assert "true negative" in local_figures.prediction(info, 0, 0.0, labelled=False)
+    table = prediction_table(["AMI"], np.zeros(1), info.thresholds)
+    assert table["positive"].tolist() == ["no"]
 
 
 def test_verify_goes_by_the_file_of_an_own_record(own, run_path, tmp_path):

@@ -89,9 +89,10 @@ def prediction(info: ModelInfo, index: int, logit: float, labelled: bool | None 
     said = probability_in_words(probability, digits)
     if not np.isfinite(threshold):
         return f"probability of {name} {said} (no threshold, logit {logit:.2f})"
-    outcome = "positive" if probability >= threshold else "negative"
+    positive = probability > threshold
+    outcome = "positive" if positive else "negative"
     if labelled is not None:
-        right = labelled == (probability >= threshold)
+        right = labelled == positive
         outcome = f"{'true' if right else 'false'} {outcome}"
     beside = f"threshold {probability_in_words(threshold, digits)}, logit {logit:.2f}"
     return f"{name}: {outcome} at probability {said} ({beside})"

@@ -12,6 +12,7 @@ others. Whether the record is like anything that the network has seen is judged 
 distances (unlike.py): `unlike_p`, `out_of_distribution`, `because`.
 """
 
+import argparse
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ from torch import nn
 from attribution.cells import cell_maps, relative_density
 from attribution.methods import explain_records
 from attribution.plan import Target
-from attribution.unlike import ALARM, Signs, Watch, signs_of, watch
+from attribution.unlike import ALARM, FEWEST, Signs, Watch, signs_of, watch
 from common.files import UserError, read_npz, write_npz
+from networks.checkpoints import ModelInfo
+from networks.defaults import data_facts, own_data
 from networks.features import features_of
 from records.dataset import Dataset
 from records.segmentations import load_segments
@@ -147,6 +150,19 @@ def nearest(
 # ---------------------------------------------------------------- of a run
 
 
+def home_of(args: argparse.Namespace, info: ModelInfo, checkpoint: Path) -> tuple[Path, bool]:
+    """Folder of the data set with the training records, and whether the explained ones are none of
+    its: one of your own, or those of another data set than the network was trained on.
+    """
+    if args.record:
+        return Path(args.data_path) if args.data_path else own_data(info, checkpoint), True
+    explained = Path(args.data_path)
+    if "trained_on" not in data_facts(explained, info, checkpoint):
+        return explained, False
+    home = own_data(info, checkpoint)
+    return home, not home.samefile(explained)
+
+
 def pool_of(data: Dataset, folds: Sequence[int], seed: int = 0, most: int = MOST) -> Dataset:
     """At most `most` of the training records, drawn at random; UserError where there are fewer
     than two patients.
@@ -223,8 +239,8 @@ def neighbours_table(
     """neighbours.csv: the k nearest training records of every explained record of `data`, by
     features and by the cells of each target, and whether it is like any, by `alarm`.
 
-    `own`: the records are of a patient unknown to the data set; nobody is kept apart but the
-    patient of a training record that is the same recording.
+    `own`: the records are of patients unknown to the data set, whatever their numbers; nobody is
+    kept apart but the patient of a training record that is the same recording.
     """
     everyone = np.unique(np.concatenate([target.rows for target in targets]))
     unlike = dict(
@@ -293,6 +309,11 @@ def _rows_of(kept, alike_by, ecg_id, found, typical, more):
 def in_words(table: pd.DataFrame) -> str:
     """One line: how many records are like none of the training records."""
     first = table[(table["rank"] == 1) & (table["alike_by"] == "features")]
+    if first["unlike_p"].isna().all():
+        return (
+            f"whether the {len(first)} explained records are unlike the training records is not "
+            f"known: that takes {FEWEST} validation records"
+        )
     strange = first.loc[first["out_of_distribution"].astype(bool), "ecg_id"]
     named = f": {', '.join(map(str, strange[:10]))}" if len(strange) else ""
     return (

@@ -165,7 +165,7 @@ def prediction_table(
         limits[:] = thresholds
     strange = np.isin(labels, list(unseen))
     order = np.lexsort((-probability, strange))
-    above = probability >= limits
+    above = probability > limits
     answers = np.where(above, "yes", "no")
     answers = np.where(np.isfinite(limits), answers, "no threshold")
     answers = np.where(strange, UNSEEN, answers)

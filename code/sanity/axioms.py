@@ -297,7 +297,7 @@ def verdicts(records: pd.DataFrame, claims: dict[str, tuple[str, ...]]) -> pd.Da
     for (check, method, model), group in axioms.groupby(["check", "method", "model"], sort=False):
         axiom = check.removeprefix("axiom_")
         claimed = axiom in claims.get(method, ()) or axiom in ALWAYS
-        worst = group["value"].max()
+        worst = group["value"].max(skipna=False)  # what has no value is not kept
         rows.append(
             (
                 axiom,

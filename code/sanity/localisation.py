@@ -55,7 +55,7 @@ from attribution.cam import Guided, value_and_gradient
 from attribution.explanation import Explanation
 from attribution.gradients import gradient
 from attribution.methods import Method, explain_records
-from common.files import note_read, read_csv
+from common.files import UserError, note_read, read_csv
 from common.labels import LEADS, labels_of_statement
 from common.stats import mean_of_known
 from ecg.segments import SEGMENTS
@@ -170,6 +170,7 @@ def score_truths(maps: np.ndarray, mask: np.ndarray) -> dict[str, tuple[np.ndarr
 
 MIN_EFFECT = 0.5  # logit
 DECOY_SHARE = 0.25  # of the effect of the cause
+ALIKE = 0.9  # correlation of a record with itself drawn again, at another rate too
 POINTS = tuple(
     name for name in SEGMENTS if "-" in name
 )  # point classes; the others are the stretches between
@@ -178,6 +179,30 @@ POINTS = tuple(
 def has_truth(data_path: str | Path) -> bool:
     """Whether a folder holds the truth of a simulated cohort."""
     return all((Path(data_path) / name).is_file() for name in (PLANTED, PARAMETERS))
+
+
+def check_planted(subject: Subject, data_path: str | Path) -> None:
+    """UserError where the cohort in a folder is not the one that the records are from: its truth
+    would be that of others under the same numbers.
+    """
+    there = read_plan(data_path)["ecg_id"]
+    foreign = subject.ecg_id[~np.isin(subject.ecg_id, there)]
+    if not len(foreign):
+        asked = subject.ecg_id[[0, -1]]
+        drawn = counterfactual(data_path, asked, sampling_rate=subject.sampling_rate)
+        pairs = zip(subject.signals[[0, -1]], drawn, strict=True)
+        length = subject.signals.shape[1]
+        alike = [
+            np.corrcoef(own.ravel(), centre_crop(other[None], length).ravel())[0, 1]
+            for own, other in pairs
+        ]
+        foreign = asked[~(np.array(alike) > ALIKE)]
+    if len(foreign):
+        raise UserError(
+            f"the simulated cohort in {data_path} is not the one that the records are from: ECG "
+            f"{foreign[0]} is another one or not there; name its folder with --planted, or leave "
+            "localisation and layers out of --checks"
+        )
 
 
 def statement_of(subject: Subject, plan: pd.DataFrame) -> np.ndarray:

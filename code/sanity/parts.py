@@ -71,8 +71,8 @@ class Check:
     @property
     def maps(self) -> str:
         """What its maps are called: checks of the same name share them."""
-        kind = "quick" if self.quick else "full"
-        return kind if self.subjects in ("model", "few") else f"{kind}_{self.subjects}"
+        kind, usual = ("quick", "few") if self.quick else ("full", "model")
+        return kind if self.subjects == usual else f"{kind}_{self.subjects}"
 
 
 PATTERNS = ("parts/*", "maps/*", "reference/*")  # what a Store holds

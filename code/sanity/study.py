@@ -64,6 +64,10 @@ def answer(
         check_control(model, checks)
     # before the folder is claimed: an error leaves nothing behind
     subjects, fits = subjects_of(args, model, amplitude, turned)
+    if planted and {"localisation", "layers"} & {*checks}:
+        from sanity.localisation import check_planted
+
+        check_planted(subjects["model"][0], planted)
     settings = settings_of(args, model.info.sampling_rate, list(checks), planted, turned)
     folder = place.run / "sanity"
     of_stage = (folder, "sanity", settings, args.overwrite, place.facts, args.bare)

@@ -1,5 +1,6 @@
 """From the parts of a sanity run to its tables: checks.csv and those beside it."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -111,10 +112,7 @@ def build(
         table for table in (summarise(everything[~detail], seed), *rows) if len(table)
     ]  # an empty one has no types
     if not rows:
-        raise UserError(
-            "nothing could be measured: no record passes the intervention gate (the model does not "
-            "answer to the planted causes); train it longer, or choose other --checks"
-        )
+        raise UserError(f"nothing could be measured: {why_nothing(job.checks)}")
     from sanity.favours import favours_table, mark_favoured
 
     tables["checks"] = mark_favoured(pd.concat(rows, ignore_index=True)[COLUMNS])
@@ -124,6 +122,19 @@ def build(
     tables["best"] = best_table(tables["comparisons"], tables["checks"])
     tables["standings"] = standings(tables["best"])
     return tables | tables_of_checks(job, everything)
+
+
+def why_nothing(checks: Collection[str]) -> str:
+    """Why none of the checks measured anything, and what would be right."""
+    reasons = []
+    if {"localisation", "layers"} & {*checks}:
+        reasons.append(
+            "no record passes the intervention gate (the model does not answer to the planted "
+            "causes): train it longer, or choose other --checks"
+        )
+    if "agreement" in checks:
+        reasons.append("agreement takes two --methods that are no controls")
+    return "; ".join(reasons)
 
 
 def tables_of_checks(job: Job, everything: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -227,6 +227,7 @@ def draw_agreement(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | Non
         ax.set_title(f"{what} (maps of different patients: {others})", fontsize=9)
     figure.colorbar(image, ax=axes, label="mean rank correlation of |map|", shrink=0.8)
     checks = tables["checks"]
-    n = int(checks.loc[checks["check"].str.startswith("agreement_methods_"), "n"].max())
-    put_title(figure, f"Do methods agree on what matters? {n} records")
+    counts = checks.loc[checks["check"].str.startswith("agreement_methods_"), "n"]
+    n = f" {counts.max():.0f} records" if len(counts) else ""  # controls alone are not scored
+    put_title(figure, f"Do methods agree on what matters?{n}")
     return figure

@@ -124,7 +124,9 @@ def test_the_table_is_kept_and_holds_every_record(made, tmp_path, monkeypatch):
     assert np.array_equal(kept.vectors(None), before)
     with pytest.raises(AssertionError, match="again"):
         Kept(model, pool, tmp_path, "another network", "centre_crop").vectors(None)
-    assert "of 2 explained records are unlike the training records" in in_words(table)
+    known = table.assign(unlike_p=[0.01, *[0.5] * (len(table) - 1)])
+    assert "of 2 explained records are unlike the training records" in in_words(known)
+    assert "the 2 explained records are unlike the training records is not known" in in_words(table)
     with pytest.raises(UserError, match="no two patients in the training folds"):
         pool_of(data.in_folds([10]), range(1, 9))
 

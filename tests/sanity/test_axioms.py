@@ -183,3 +183,10 @@ def test_invariances_are_computed_in_float64_with_the_given_model_left_alone(len
     assert set(seen[:-1]) == {torch.float64}  # the last one is of the linear network
     assert next(lenet.model.parameters()).dtype == torch.float32
     assert found["axiom_implementation_invariance"] < 1e-6
+
+
+def test_a_deviation_that_has_no_value_is_not_kept():
+    subject = make_subject(n=3)
+    values = np.array([0.0, np.nan, 0.0])
+    records = subject.measured("axiom_completeness", values, best=0.0).table().assign(method="ig")
+    assert not verdicts(records, {"ig": ("completeness",)}).iloc[0]["kept"]

@@ -135,3 +135,13 @@ def test_agreement_of_one_patient_says_that_there_are_no_others():
     figure = draw_agreement({"agreement_pairs": pairs, "checks": checks}, None)
     assert "nan" not in figure.axes[0].get_title()
     plt.close(figure)
+
+
+def test_agreement_of_controls_alone_is_drawn_though_it_is_no_score():
+    pairs = pd.DataFrame(
+        {"view": ["samples", "cells"], "first": "random", "second": "input_magnitude", "value": 0.0}
+    ).assign(chance=0.0)
+    checks = pd.DataFrame({"check": ["axiom_completeness"], "n": [2]})
+    figure = draw_agreement({"agreement_pairs": pairs, "checks": checks}, None)
+    assert figure.get_suptitle() == "Do methods agree on what matters?"
+    plt.close(figure)

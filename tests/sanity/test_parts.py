@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from attribution.methods import METHODS, Explainer
-from sanity.parts import Store
+from sanity.checks import CHECKS
+from sanity.parts import Check, Store
+from sanity.tables import why_nothing
 from small_subjects import make_subject
 
 CHEAP = {"max_permutations": 4, "wanted_error": 1e9}
@@ -40,3 +42,21 @@ def test_who_deals_shares_to_players():
     asked = subject.model, subject.signals, subject.target
     occlusion = Explainer("occlusion", {"piece": 25})
     assert np.array_equal(occlusion(*asked, regions), occlusion(*asked))
+
+
+def test_maps_of_other_records_or_options_have_other_names():
+    kinds = {
+        (subjects, quick): Check(None, "", subjects=subjects, quick=quick).maps
+        for subjects in ("model", "few", "turned", "amplitude")
+        for quick in (False, True)
+    }
+    assert len(set(kinds.values())) == len(kinds)
+    assert {check.maps for check in CHECKS.values()} == {
+        "full", "quick", "full_turned", "quick_amplitude"
+    }  # fmt: skip
+
+
+def test_a_run_that_measured_nothing_says_what_each_of_its_checks_lacked():
+    assert why_nothing(["agreement"]) == "agreement takes two --methods that are no controls"
+    assert "no record passes the intervention gate" in why_nothing(["localisation"])
+    assert "agreement" not in why_nothing(["layers"])

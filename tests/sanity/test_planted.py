@@ -2,19 +2,25 @@
 cause.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from common.files import UserError
 from common.labels import LEADS
 from ecg.segments import SEGMENTS
+from records.dataset import centre_crop
 from sanity.localisation import (
+    check_planted,
     gate_table,
     measure_localisation,
     passes_gate,
     planted_masks,
     specific_auc,
 )
+from simulation.cohort import PARAMETERS, make_plan, render_plan
 from simulation.truth import planted_cells
 from small_subjects import BROKEN, exact, make_subject, segmented
 
@@ -127,3 +133,20 @@ def test_no_record_through_the_gate_gives_no_score(planted):
 def test_gate_table_counts(planted):
     row = gate_table(*planted).iloc[0]
     assert (row["statement"], row["n"], row["passed"], row["effect"]) == ("LVH", 6, 5, 1)
+
+
+def test_the_truth_of_another_cohort_is_refused_though_the_numbers_are_the_same(tmp_path):
+    plans = {}
+    for seed in (0, 1):
+        (tmp_path / str(seed)).mkdir()
+        plans[seed] = make_plan(12, seed)
+        plans[seed].to_csv(tmp_path / str(seed) / PARAMETERS, index=False)
+    whole = render_plan(plans[0].iloc[:6]).astype(np.float32) / 1000
+    subject = replace(make_subject(n=6), signals=centre_crop(whole, 250))
+    assert subject.ecg_id.tolist() == plans[0]["ecg_id"].tolist()[:6]
+    check_planted(subject, tmp_path / "0")
+    with pytest.raises(UserError, match="ECG 1 is another one or not there; name its folder"):
+        check_planted(subject, tmp_path / "1")
+    later = replace(subject, ecg_id=np.append(subject.ecg_id[:-1], 106))
+    with pytest.raises(UserError, match="ECG 106 is another one or not there"):
+        check_planted(later, tmp_path / "0")
