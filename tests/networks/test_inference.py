@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from attribution.methods import explain_records
 from common.files import UserError
 from common.labels import LEADS, WINDOWS
 from networks.checkpoints import ModelInfo
@@ -107,6 +108,23 @@ def test_long_inputs_are_asked_in_blocks(monkeypatch):
     coarse = read_samples(other, 250)
     assert np.array_equal(coarse, np.repeat(exact.reshape(50, 5).any(axis=1), 5))
     assert exact.sum() < coarse.sum() < 250
+
+
+def test_a_network_that_clears_nan_away_reads_all_and_its_maps_are_no_blanks():
+    class Clearing(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.info = randomised(get_model("lenet", 3, 12)), _model().info
+
+        def forward(self, x):
+            return self.inner(torch.nan_to_num(x))
+
+    model = Clearing().eval()
+    assert read_samples(model, 250).all()
+    signals = np.random.default_rng(0).normal(size=(2, 250, 12)).astype(np.float32)
+    maps = explain_records(model, signals, 0, "saliency").attributions
+    assert np.isfinite(maps).all()
+    assert maps.any()
 
 
 def test_a_call_is_timed_by_its_quickest():
