@@ -72,7 +72,7 @@ from utils import (
 # what chooses, fits, tests and draws new CAVs: nothing to stored ones
 OF_NEW_CAVS = (
     "concepts layers relative match min_positives cav pool coordinates window n_runs n_null "
-    "test_runs control seeds max_memory seed dpi"
+    "test_runs control seeds seed dpi"
 )
 STORED = "stored CAVs are scored as they are, on activations as they were made from"
 

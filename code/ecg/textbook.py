@@ -37,6 +37,7 @@ SOKOLOW = "Sokolow & Lyon, Am Heart J 37 (1949) 161"
 CORNELL = "Casale et al., J Am Coll Cardiol 6 (1985) 572"
 HYPERTROPHY = "Hancock et al., AHA/ACCF/HRS part V, Circulation 119 (2009) e251"
 CONDUCTION = "Surawicz et al., AHA/ACCF/HRS part III, Circulation 119 (2009) e235"
+DELAY = "Kusumoto et al., ACC/AHA/HRS guideline on bradycardia, Circulation 140 (2019) e382"
 REPOLARISATION = "Rautaharju et al., AHA/ACCF/HRS part IV, Circulation 119 (2009) e241"
 INFARCTION = "Thygesen et al., Fourth universal definition of MI, Circulation 138 (2018) e618"
 NORMAL = (
@@ -88,7 +89,7 @@ RULES = (
         ("P", "PR"),
         0,
         "PR > 200 ms, read where the P wave is clearest",
-        CONDUCTION,
+        DELAY,
     ),
     Rule(
         "AFIB",

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 
 from attribution.methods import get_method
+from attribution.selection import STRATEGIES
 from common import plotting
 from common.figure_files import write_figure
 from common.labels import COLUMN, LEADS, slug
@@ -335,17 +336,7 @@ def draw_all(
     by name.
     """
     info, shown = job.pool.info, job.shown
-    where = (
-        "cross-fitted folds"
-        if args.cross_fit
-        else f"fold{'s' * (len(args.folds) > 1)} {', '.join(map(str, args.folds))}"
-    )
-    subtitle = (
-        f"{info.modelname}, {info.task}; up to {args.n_samples} records of highest logit, "
-        f"{args.strategy.replace('_', ' ')}, {where}"
-    )
-    if unread := info.unread(np.concatenate([group.median_beat()[0] for group in shown])):
-        subtitle += f"; not read by the network: {', '.join(unread)}"
+    subtitle = subtitle_of(args, job)
     bars = {group.pathology: label_bars(group, info.labels) for group in shown}
     column, paths = args.layout == COLUMN, []
     patients = {name for group in shown for name in np.unique(group.data.patient_id)}
@@ -380,6 +371,27 @@ def draw_all(
         dpi = 300 if column else 150
         paths += write_figure(whole, folder / "scorecard", dpi=dpi, about=about)
     return paths
+
+
+def subtitle_of(args: argparse.Namespace, job: Job) -> str:
+    """The network, how the groups' records were chosen, and leads that they have and it does not
+    read.
+    """
+    info = job.pool.info
+    where = (
+        "cross-fitted folds"
+        if args.cross_fit
+        else f"fold{'s' * (len(args.folds) > 1)} {', '.join(map(str, args.folds))}"
+    )
+    strategy = STRATEGIES[args.strategy]
+    most, first = strategy.limit or args.n_samples, "lowest" if strategy.ascending else "highest"
+    subtitle = (
+        f"{info.modelname}, {info.task}; up to {most} record{'s' * (most > 1)} of {first} logit, "
+        f"{args.strategy.replace('_', ' ')}, {where}"
+    )
+    if unread := info.unread(np.concatenate([group.median_beat()[0] for group in job.shown])):
+        subtitle += f"; not read by the network: {', '.join(unread)}"
+    return subtitle
 
 
 def _columns(folder, shown, cells, method):

@@ -59,7 +59,7 @@ class Pool:
 class Group:
     """One pathology's records and what was found of them.
 
-    rows         # (n,) positions in the pool's data, highest logit first
+    rows         # (n,) positions in the pool's data, in the strategy's order of logits
     probability  # (n, classes)
     logit        # (n,) of the pathology
     beats        complete beats of these records, in the explained part

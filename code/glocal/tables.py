@@ -108,7 +108,7 @@ def groups_csv(groups: list[Group], labels: Sequence[str]) -> pd.DataFrame:
 
 
 def records_csv(groups: list[Group], labels: Sequence[str]) -> pd.DataFrame:
-    """The records of each group, highest logit first."""
+    """The records of each group, in the strategy's order of logits."""
     return pd.concat(
         [
             pd.DataFrame(

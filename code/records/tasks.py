@@ -64,19 +64,24 @@ def own_tasks(folder: str | Path) -> dict[str, Task]:
     return found
 
 
-def check_classes(classes: Iterable[str], where: object) -> None:
-    """UserError where the files of two classes would have one name, or those of one none."""
+def check_classes(
+    classes: Iterable[str], where: object, kind: tuple[str, str] = ("class", "classes")
+) -> None:
+    """UserError where the files of two classes would have one name, or those of one none.
+
+    kind  what one of them is called, and several, where they are none
+    """
     label_of: dict[str, str] = {}
     for label in classes:
         name = slug(label)
         if not name:
             raise UserError(
-                f"{where}: the class {label} has no Latin letter and no digit, by which its files "
-                "could be named: rename it"
+                f"{where}: the {kind[0]} {label} has no Latin letter and no digit, by which its "
+                "files could be named: rename it"
             )
         if name in label_of:
             raise UserError(
-                f"{where}: files of the classes {label_of[name]} and {label} would both be named "
+                f"{where}: files of the {kind[1]} {label_of[name]} and {label} would both be named "
                 f"{name}: rename one of them"
             )
         label_of[name] = label

@@ -8,6 +8,7 @@ taken with respect to exactly that vector: under `pool="time"` a change of chann
 points alike, so the gradient is summed over time.
 """
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,8 +34,8 @@ def layer_names(model: nn.Module) -> list[str]:
 
     A network of residual blocks (ours) has one tap per block, plus stem, pool and head; others what
     every call of a module puts out (`relu#2`: the second call of `relu`), or every operation where
-    the graph knows of no modules. What only moves values is left out. Raises UserError where no
-    layer is left.
+    the graph knows of no modules. What only moves values is left out, and what no gradient of a
+    logit comes to (before a choice of the largest, say). Raises UserError where no layer is left.
     """
     blocks = [name for name, module in model.named_modules() if isinstance(module, Bottleneck)]
     if blocks:
@@ -49,7 +50,7 @@ def layer_names(model: nn.Module) -> list[str]:
                 "no layer of the network has a row per record: leads or stretches stand in their "
                 "place"
             )
-        return found
+        return _with_gradient(model, found)
     if isinstance(model, Program):
         return _layers_of(model, model.dependent)
     return [
@@ -57,6 +58,37 @@ def layer_names(model: nn.Module) -> list[str]:
         for name, module in model.named_modules()
         if name and not list(module.children()) and not isinstance(module, PASS_THROUGH)
     ]
+
+
+def _with_gradient(model, layers):
+    """Those of the layers that the logits' gradient comes to; UserError where there is none."""
+    x = _blank(model).requires_grad_(True)
+    with _frozen(model), torch.enable_grad():
+        logits, values = Taps(model, layers, x).run(x)
+        moved = {name: value for name, value in values.items() if value.requires_grad}
+        gradients = [None] * len(moved)
+        if moved and logits.requires_grad:
+            gradients = torch.autograd.grad(logits.sum(), list(moved.values()), allow_unused=True)
+    found = [name for name, gradient in zip(moved, gradients, strict=True) if gradient is not None]
+    if not found:
+        raise UserError(
+            "no gradient of the network's logits comes to any of its layers: it changes in steps "
+            "alone"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def _frozen(model):
+    """Without gradients for the weights while the context lasts."""
+    frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
 
 
 def own_names(model: nn.Module, asked: Sequence[str]) -> list[str]:
@@ -156,7 +188,7 @@ def layer_groups(sizes: dict[str, int], n_rows: int, max_bytes: float) -> list[l
         if needed > max_bytes:
             raise UserError(
                 f"layer {name} alone needs {needed / 1e9:.2g} GB for {n_rows} records: "
-                f"raise --max_memory (now {max_bytes / 1e9:.2g} GB), or take --pool time"
+                f"raise --max_memory (now {max_bytes / 1e9:.2g} GB), or make CAVs with --pool time"
             )
         if used + needed > max_bytes:
             groups.append([])
@@ -219,10 +251,7 @@ def class_gradients(
         out.append({name: np.empty(shape, np.float32) for name, shape in shapes.items()})
     needed = np.flatnonzero(members.any(axis=1))
     needed = needed[np.argsort(members[needed].argmax(axis=1), kind="stable")]
-    frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in frozen:
-        parameter.requires_grad_(False)
-    try:
+    with _frozen(model):
         taps = Taps(model, layers, _blank(model))
         for start in tqdm(
             range(0, len(needed), batch_size), desc="gradients", disable=not progress, leave=False
@@ -230,9 +259,6 @@ def class_gradients(
             rows = needed[start : start + batch_size]
             pieces, n_windows = _pieces(signals[rows], model, protocol)
             _batch_gradients(taps, pieces, n_windows, rows, members, positions, pool, out)
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(True)
     return out
 
 

@@ -16,6 +16,7 @@ from ecg.concepts import CONCEPTS
 from networks.checkpoints import ModelInfo
 from networks.defaults import choose_pathologies
 from records.dataset import Dataset, parse_flags, shared_patients
+from records.tasks import check_classes
 from tcav.activations import collect, layer_names
 from tcav.analysis import Plan, layer_passes
 from tcav.concept_sets import (
@@ -159,6 +160,7 @@ def _asked_sets(args, training):
         asked = [name for name in CONCEPTS if name in training.table]
     strata = strata_of(training.table, training.labels, args.match)
     columns = {name: _flags(training, name) for name in [*asked, *(args.relative or [])]}
+    check_classes(columns, "--concepts", ("concept", "concepts"))  # figures are named by them
     sets = [
         concept_set(name, flags, training.patient_id, strata) for name, flags in columns.items()
     ]

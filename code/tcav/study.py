@@ -268,8 +268,16 @@ def apply(args: argparse.Namespace, model: nn.Module, data: Dataset, place: Plac
             return
         members = np.zeros((len(evaluated), len(model.info.labels)), dtype=bool)
         members[:, classes.columns] = evaluated.labels[:, classes.columns] > 0
-        signals, chosen = evaluated.signals, (classes.labels, classes.columns)
-        projections, scores = apply_cavs(stored, model, signals, members, *chosen, progress=True)
+        projections, scores = apply_cavs(
+            stored,
+            model,
+            evaluated.signals,
+            members,
+            classes.labels,
+            classes.columns,
+            args.max_memory,
+            progress=True,
+        )
         names = [
             f"{concept}/{kind}"
             for concept, kind in zip(stored["concepts"], stored["run_kinds"], strict=True)

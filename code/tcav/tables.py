@@ -12,7 +12,7 @@ import torch
 from common.files import UserError, read_npz, write_npz
 from common.labels import associated, superclass
 from common.stats import wilson_interval
-from tcav.activations import class_gradients, collect
+from tcav.activations import class_gradients, collect, layer_groups
 from tcav.analysis import (
     ALPHA,
     Outcome,
@@ -260,6 +260,7 @@ def apply_cavs(
     members: np.ndarray,
     labels: Sequence[str],
     columns: Sequence[int],
+    max_memory: float = 4.0,
     progress: bool = False,
 ) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """Stored CAVs on other records (N, T, 12) mV.
@@ -267,36 +268,41 @@ def apply_cavs(
     Returns per layer the projections (N, concepts) of the activations on the CAVs, and a table of
     scores and magnitudes (`magnitude_plain`: cosine in the layer's own coordinates, where
     scores.csv of `tcav/` has it in white ones by default) of each class's records: `members` (N,
-    classes), `columns` their outputs.
+    classes), `columns` their outputs. Layers beyond `max_memory` (GB) are done in several passes.
     """
-    layers = stored["layers"].tolist()
+    sizes = {layer: stored[f"cav/{layer}"].shape[1] for layer in stored["layers"].tolist()}
     options = {"protocol": str(stored["protocol"]), "pool": str(stored["pool"])}
-    activations = collect(model, signals, layers, **options, progress=progress)
-    gradients = class_gradients(model, signals, members, layers, **options, progress=progress)
-    projections, rows = {}, []
-    for layer in layers:
-        cavs = stored[f"cav/{layer}"]
-        projections[layer] = (activations[layer] - stored[f"mean/{layer}"]) @ cavs.T
-        chosen = [
-            torch.nn.functional.normalize(torch.from_numpy(gradients[column][layer]), dim=1)
-            for column in columns
-        ]
-        scores = sign_counts(chosen, torch.from_numpy(cavs)).numpy()
-        magnitudes = np.stack(
-            [(values.mean(dim=0) @ torch.from_numpy(cavs).T).numpy() for values in chosen], axis=1
-        )
-        kinds = zip(stored["concepts"], stored["run_kinds"], strict=True)
-        for k, (concept, run_kind) in enumerate(kinds):
-            for j, label in enumerate(labels):
-                rows.append(
-                    {
-                        "concept": concept,
-                        "run_kind": run_kind,
-                        "layer": layer,
-                        "pathology": label,
-                        "score": scores[k, j],
-                        "magnitude_plain": magnitudes[k, j],
-                        "n_class": len(chosen[j]),
-                    }
-                )
-    return projections, pd.DataFrame(rows).round(DIGITS)
+    n_vectors = 2 * (len(signals) + int(members.sum()))  # as they are, and scaled
+    projections, tables = {}, []
+    for group in layer_groups(sizes, n_vectors, max_memory * 1e9):
+        activations = collect(model, signals, group, **options, progress=progress)
+        gradients = class_gradients(model, signals, members, group, **options, progress=progress)
+        for layer in group:
+            cavs = stored[f"cav/{layer}"]
+            away = activations.pop(layer) - stored[f"mean/{layer}"]
+            projections[layer] = away @ cavs.T
+            own = [gradients[column].pop(layer) for column in columns]
+            tables.append(_applied(stored, layer, own, labels))
+    return projections, pd.concat(tables, ignore_index=True)
+
+
+def _applied(stored, layer, gradients, labels):
+    """Scores and magnitudes of one layer's stored CAVs for gradients (n_c, D) of each class."""
+    cavs = torch.from_numpy(stored[f"cav/{layer}"])
+    turned = [
+        torch.nn.functional.normalize(torch.from_numpy(values), dim=1) for values in gradients
+    ]
+    scores = sign_counts(turned, cavs).numpy()
+    magnitudes = np.stack([(values.mean(dim=0) @ cavs.T).numpy() for values in turned], axis=1)
+    n_concepts = len(cavs)
+    return pd.DataFrame(
+        {
+            "concept": np.repeat(stored["concepts"], len(labels)),
+            "run_kind": np.repeat(stored["run_kinds"], len(labels)),
+            "layer": layer,
+            "pathology": list(labels) * n_concepts,
+            "score": scores.ravel().astype(float),
+            "magnitude_plain": magnitudes.ravel().astype(float),
+            "n_class": [len(values) for values in turned] * n_concepts,
+        }
+    ).round(DIGITS)

@@ -1,6 +1,7 @@
 """Figures of the glocal stage, read back from what they draw."""
 
 import itertools
+from argparse import Namespace
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -16,6 +17,7 @@ from ecg.textbook import RULES
 from glocal import figures, panels
 from glocal.column_figures import group_column
 from glocal.scorecard_figures import scorecard_column
+from networks.checkpoints import ModelInfo
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +95,22 @@ def test_large_squares_of_the_paper_are_square(tall):
     assert f"200 ms, {millivolts:g} mV" in words
     (left, bottom), (right, top) = ax.transData.transform([(0, 0), (200, millivolts)])
     assert (right - left) / (top - bottom) == pytest.approx(1, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        ("true_positives", "up to 100 records of highest logit, true positives"),
+        ("false_negatives", "up to 100 records of lowest logit, false negatives"),
+        ("single_best", "up to 1 record of highest logit, single best"),
+    ],
+)
+def test_the_line_below_the_title_says_which_records_were_taken(strategy, words):
+    args = Namespace(strategy=strategy, n_samples=100, cross_fit=None, folds=[9, 10])
+    info = ModelInfo("lenet", "subdiagnostic", ("LVH",), LEADS, 100, 2.5, {}, 0)
+    group = group_of("LVH")
+    job = SimpleNamespace(pool=SimpleNamespace(info=info), shown=[group])
+    assert figures.subtitle_of(args, job) == f"lenet, subdiagnostic; {words}, folds 9, 10"
 
 
 def test_norm_alone_is_explained_and_the_figure_says_how_to_read_it():

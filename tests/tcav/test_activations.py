@@ -257,6 +257,41 @@ def test_activations_are_those_before_an_operation_in_place(signals):
     assert found.min() < 0
 
 
+class Choice(nn.Module):
+    """Adds to each sample the code of its largest channel, as vector quantisation does."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.codes = nn.Conv1d(12, 8, 5, padding=2), nn.Embedding(8, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.head((x + self.codes(x.argmax(dim=1)).transpose(1, 2)).mean(dim=2))
+
+
+def test_layers_that_no_gradient_comes_to_are_left_out(signals):
+    torch.manual_seed(0)
+    model = wrap(Choice().eval(), list("abc"), seconds=2.5)
+    assert layer_names(model) == ["conv", "head"]
+    found = class_gradients(model, signals, np.ones((4, 3), dtype=bool), layer_names(model))
+    assert all(np.abs(values).sum() > 0 for values in found[0].values())
+    model = wrap(Steps(model).eval(), list("abc"), seconds=2.5)
+    with pytest.raises(UserError, match="no gradient of the network's logits comes to any"):
+        layer_names(model)
+
+
+class Steps(nn.Module):
+    """Which answer of another network is largest."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return nn.functional.one_hot(self.network(x).argmax(dim=1), 3).float()
+
+
 def test_tokens_are_averaged_over_their_own_axis(signals):
     model = foreign_model("vit")
     found = collect(model, signals, ["blocks.0.norm1"], "centre_crop")["blocks.0.norm1"]

@@ -1,5 +1,8 @@
 """Concept sets: who may be drawn, what pseudo-concepts keep, and the words for what cannot be."""
 
+from argparse import Namespace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +18,7 @@ from tcav.concept_sets import (
     share_exchangeable,
     strata_of,
 )
+from tcav.questions import concepts_of
 
 
 def make_set(n=200, share=0.3, records_each=2, n_strata=1, seed=0, name="tall"):
@@ -179,3 +183,15 @@ def test_a_concept_whose_flags_cannot_be_dealt_out_is_refused():
     some = concept_set("c", np.r_[flags, 0, 0], np.r_[patients, 500, 501], np.zeros(92, dtype=int))
     assert share_exchangeable(some) == 1
     assert reason_against(some, 20) is None
+
+
+def test_concepts_whose_figures_would_have_one_name_are_refused():
+    columns = {"ST+": [True, False], "ST-": [False, True], "patient_id": [1, 2]}
+    training = SimpleNamespace(
+        table=pd.DataFrame(columns), labels=np.ones((2, 1)), patient_id=np.arange(2)
+    )
+    asked = Namespace(concepts=["ST+", "ST-"], relative=None, match=[], min_positives=1, n_null=0)
+    with pytest.raises(
+        UserError, match=r"the concepts ST\+ and ST- would both be named ST: rename"
+    ):
+        concepts_of(asked, training)

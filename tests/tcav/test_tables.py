@@ -153,6 +153,14 @@ def test_stored_cavs_score_other_records_and_know_their_checkpoint(tmp_path):
     np.testing.assert_allclose(head["magnitude_plain"], outcome.cavs[1][[0, 2]], atol=1e-5)
     np.testing.assert_allclose(head["score"], outcome.cavs[1][[0, 2]] > 0)
     assert head["n_class"].tolist() == [4, 4]
+    # one layer at a time; the wider one needs 2 x (4 records + 12 of classes) x 128 x 4 bytes
+    options = (np.ones((4, 3), dtype=bool), ["A", "C"], [0, 2])
+    piecewise, same = apply_cavs(stored, model, signals, *options, max_memory=2e-5)
+    pd.testing.assert_frame_equal(same, table)
+    for layer, values in projections.items():
+        np.testing.assert_array_equal(piecewise[layer], values)
+    with pytest.raises(UserError, match="layer hidden alone needs"):
+        apply_cavs(stored, model, signals, *options, max_memory=1e-5)
     np.savez(tmp_path / "no.npz", a=1)
     with pytest.raises(UserError, match="no CAVs"):
         read_cavs(tmp_path / "no.npz", "abc")
