@@ -73,17 +73,17 @@ def physiological_fill(signals: Tensor, weights: Tensor, line: Tensor) -> Tensor
     """Signals with the weighted samples brought to the isoelectric `line` (n, 12), Einthoven's law
     kept.
 
-    A limb lead that is taken away alone takes its share of the other limb leads with it. Limb leads
-    that lie on their line throughout say nothing of the vector: records without them are 0 there.
+    A limb lead that is taken away alone takes its share of the other limb leads with it. Those that
+    lie on their line throughout a record say nothing of its vector: a lead that is not there is 0.
     """
     above = signals - line[:, None, :]
-    there = above[..., :6].flatten(0, -2).any(dim=0)  # (6,)
-    frontal = FRONTAL * there.cpu()[:, None]
-    from_limb = torch.linalg.pinv(frontal)  # (2, 6): the vector that fits those leads best
+    there = above[..., :6].any(dim=1)  # (n, 6)
+    frontal = FRONTAL if there.all() else FRONTAL * there.cpu()[..., None]
+    from_limb = torch.linalg.pinv(frontal)  # (..., 2, 6): the vector that fits those leads best
     # double: 1 + K is nearly singular
-    to_vector, to_leads = (part.to(signals.device).double().T for part in (from_limb, frontal))
+    to_vector, to_leads = (part.to(signals.device).double().mT for part in (from_limb, frontal))
     vector = above[..., :6].double() @ to_vector
-    rest = _frontal_rest(vector, weights[..., :6].double() * there)
+    rest = _frontal_rest(vector, weights[..., :6].double() * there[:, None])
     change = (rest - vector) @ to_leads
     limb = signals[..., :6] + change.to(signals.dtype)
     chest = signals[..., 6:] - weights[..., 6:] * above[..., 6:]

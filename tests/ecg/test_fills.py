@@ -62,6 +62,13 @@ def test_leads_that_records_do_not_have_are_no_part_of_the_vector(there):
     signals[..., absent] = 0
     everything = remove(signals, torch.ones(signals.shape, dtype=torch.bool), line)
     assert everything.abs().max() < 1e-4
+    beside = torch.cat([signals, limb_consistent(seed=1)])  # of records that have all leads
+    mask = torch.rand(beside.shape, generator=torch.Generator().manual_seed(0)) < 0.2
+    apart = [
+        remove(one, its, line) for one, its in zip(beside.split(3), mask.split(3), strict=True)
+    ]
+    together = remove(beside, mask, torch.zeros(6, 12))
+    assert torch.allclose(together, torch.cat(apart), atol=1e-6)
     nothing = torch.zeros(signals.shape, dtype=torch.bool)
     nothing[..., absent] = True
     kept = remove(signals, nothing, line)
