@@ -328,8 +328,12 @@ def ishne(signals, names, rate=1000, nanovolts=2500, note=b"Holter of a test") -
 MFER_CODES = {**SCP_CODES}
 
 
-def mfer(signals, names, rate=500, microvolts=2.5, little=True, block=None, null=None) -> bytes:
-    """Tag, length, value; `block` samples of each lead in turn (None: each lead as a whole)."""
+def mfer(
+    signals, names, rate=500, microvolts=2.5, little=True, block=None, null=None, wide=()
+) -> bytes:
+    """Tag, length, value; `block` samples of each lead in turn (None: each lead as a whole); leads
+    `wide` have 32 bits, which each says for itself.
+    """
     order = "<" if little else ">"
     signals = np.asarray(signals)
     block = block or signals.shape[1]
@@ -348,9 +352,16 @@ def mfer(signals, names, rate=500, microvolts=2.5, little=True, block=None, null
         head += tag(0x12, struct.pack(f"{order}h", null))
     for number, name in enumerate(names):
         lead = tag(0x09, struct.pack(f"{order}H", MFER_CODES[name]))
+        lead += tag(0x0A, b"\x02") if name in wide else b""
         head += bytes([0x3F, number, len(lead)]) + lead
     waves = signals[:, : n_blocks * block].reshape(len(names), n_blocks, block).transpose(1, 0, 2)
-    return head + tag(0x1E, waves.astype(f"{order}i2").tobytes()) + b"\x80\x00"
+    kinds = [f"{order}i{4 if name in wide else 2}" for name in names]
+    blocks = (
+        rows.astype(kind)
+        for all_leads in waves
+        for rows, kind in zip(all_leads, kinds, strict=True)
+    )
+    return head + tag(0x1E, b"".join(rows.tobytes() for rows in blocks)) + b"\x80\x00"
 
 
 # ---------------------------------------------------------------- EDF and EDF+ (Kemp 1992, 2003)

@@ -202,6 +202,8 @@ def _mat_73(path):
 
 def _mat_73_value(path, item):
     """Numbers, text (MATLAB stores letters as numbers), or a large array that stays where it is."""
+    if item.ndim == 3 and min(item.shape) > 1:
+        return item[()].T  # several recordings; MATLAB's first axis is HDF5's last
     if item.size > LARGE:
         return StoredArray(Path(path), item.name, item.shape, item.dtype)
     value = item[()]

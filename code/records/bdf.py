@@ -9,18 +9,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.files import UserError
+from common.files import UserError, need_memory
 from records.lead_names import canonical_lead, check_lead_names
 from records.recording import Asked, Columns, Recording, ends_before, from_columns
 
 NO_SIGNALS = ("Status", "BDF Annotations")
 WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)  # characters of each field that every signal has
 BYTES = 3  # of a sample
+PER_BYTE = 15  # bytes of memory for each of a file: as whole numbers, in its unit, and in mV
 
 
 class Head(NamedTuple):
     """n  data records of `duration` s behind `offset` bytes; of each signal its name, unit, slope
-    and shift of (digital -> unit), samples per data record.
+    and shift of (digital -> unit), samples per data record; what it says of the patient.
     """
 
     n: int
@@ -31,6 +32,7 @@ class Head(NamedTuple):
     slopes: np.ndarray
     shifts: np.ndarray
     counts: np.ndarray
+    facts: dict[str, str]
 
 
 def read_bdf(path: str | Path, asked: Asked) -> Recording:
@@ -54,7 +56,7 @@ def read_bdf(path: str | Path, asked: Asked) -> Recording:
     values = digital * head.slopes[picked] + head.shifts[picked]
     units = [head.units[k] or None for k in picked]
     start = asked.start - first * duration
-    columns = Columns(values, names, rate, units)
+    columns = Columns(values, names, rate, units, head.facts)
     read = from_columns(columns, path, replace(asked, lead_names=None, start=start))
     return read._replace(start=asked.start, seconds=whole)
 
@@ -94,7 +96,19 @@ def _read_head(path):
         raise UserError(f"{path} is a BDF file cut short: {there} of {stated} parts are there")
     n = there if stated < 0 else stated  # -1: the recorder did not close the file
     slopes = (high - low) / spans
-    return Head(n, duration, offset, names, units, slopes, low - digital_low * slopes, counts)
+    shifts = low - digital_low * slopes
+    return Head(n, duration, offset, names, units, slopes, shifts, counts, _facts(fixed))
+
+
+def _facts(fixed):
+    """The patient: a text, or in BDF+ words of which the first is the code and the second the sex
+    (X: unknown).
+    """
+    text = fixed[8:88].decode("latin-1").strip()
+    if not fixed[192:236].startswith(b"BDF+"):
+        return {"patient_id": text} if text else {}
+    said = zip(("patient_id", "sex"), text.split(), strict=False)
+    return {name: word for name, word in said if word != "X"}
 
 
 def _picked(head, asked, path):
@@ -115,6 +129,7 @@ def _samples(path, head, picked, first, last):
     """(T, picked) whole numbers of the data records from `first` to before `last`."""
     size = BYTES * int(head.counts.sum())
     count = (last - first) * size
+    need_memory(PER_BYTE * count, path, "take a shorter stretch")
     records = np.fromfile(path, np.uint8, count, offset=head.offset + first * size)
     records = records.reshape(last - first, size)
     begins = BYTES * np.cumsum([0, *head.counts])

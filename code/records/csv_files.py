@@ -36,6 +36,7 @@ SUFFIXES = (".csv", ".tsv", ".txt")
 LARGE = 32 << 20  # bytes: of a file above it only the stretch is read
 RATE_ROWS = 20_000  # whose times give the rate of a large file
 MOST_COLUMNS = 400
+GROUPED = r"[-+\u2212]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?"  # 1,234 and 1,234.5
 
 
 def read_csv_recording(path: str | Path, asked: Asked) -> Recording:
@@ -207,13 +208,22 @@ def _rate(path, layout, table, time, asked):
 
 
 def _has_decimal_commas(table, kept):
-    """Whether numbers are written 0,25: then a point only groups thousands."""
-    return any(table[k].head(2000).str.contains(",", regex=False).any() for k in kept)
+    """Whether numbers are written 0,25: then a point only groups thousands. In 1,234.5 the comma
+    does, and in 1,234 where other numbers of more than two digits have none.
+    """
+    cells = pd.concat([table[k].head(2000) for k in kept]).str.strip().str.strip("'\"")
+    has_comma = cells.str.contains(",", regex=False)
+    commas = cells[has_comma]
+    if not len(commas) or commas.str.contains(r",.*\.", regex=True).any():
+        return False
+    large = cells[~has_comma].str.fullmatch(r"[-+\u2212]?\d{3,}(\.\d*)?").any()
+    return not (large and commas.str.fullmatch(GROUPED).all())
 
 
 def _numbers(column, commas):
     """A column of text as numbers, NaN where it is none."""
     text = column.str.strip().str.strip("'\"").str.replace("\u2212", "-", regex=False)
     if commas:
-        text = text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+        text = text.str.replace(".", "", regex=False)
+    text = text.str.replace(",", "." if commas else "", regex=False)
     return pd.to_numeric(text, errors="coerce").to_numpy(float)

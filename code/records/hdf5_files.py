@@ -7,6 +7,7 @@ file says neither rate nor unit.
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -96,14 +97,15 @@ def describe(path: str | Path) -> Tracings:
         name = max(signals, key=lambda name: sets[name].size)
         n = sets[name].shape[0] if sets[name].ndim == 3 else 1
         by_name = {last_part(key).lower(): item for key, item in sets.items()}
-        said = [key for key in ID_NAMES if key in by_name and by_name[key].shape == (n,)]
-        ids = by_name[said[0]][()] if said else np.arange(1, n + 1)
+        said = [key for key in ID_NAMES if key in by_name and by_name[key].size == n]
+        ids = np.ravel(by_name[said[0]][()]) if said else np.arange(1, n + 1)
         rate, shape = _rate(file, sets[name], by_name), tuple(sets[name].shape)
         is_code = name.rsplit("/", 1)[-1] == "tracings" and shape[-2:] == (CODE_SAMPLES, 12)
         texts = [
-            word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word)
+            word.decode("utf-8", "replace") if isinstance(word, bytes) else f"{word}"
             for word in ids
         ]
+        texts = [re.sub(r"\.0$", "", text) for text in texts]  # whole numbers stored as others
         while is_code and len(texts) > 1 and texts[-1] == "0":
             texts.pop()  # each part of CODE-15 % ends in a row of zeros that is no exam
         rate = rate or (CODE_RATE if is_code else None)
@@ -119,9 +121,11 @@ def find_unit(path: str | Path, found: Tracings, asked: Asked) -> str | None:
     spread = np.linspace(0, len(found.ids) - 1, min(32, len(found.ids))).astype(int)
     rows = sorted(set(map(int, spread)))
     heights = []
-    for recording in read_tracings(path, found, rows, replace(asked, unit=None)):
-        if np.ptp(recording.signal) > 0:
-            heights.append(plausibility.height_of(recording.signal))
+    for row in rows:
+        with contextlib.suppress(UserError):  # too short, say: refused when it is read
+            [recording] = read_tracings(path, found, [row], replace(asked, unit=None))
+            if np.ptp(recording.signal) > 0:
+                heights.append(plausibility.height_of(recording.signal))
     if not heights:
         return None
     height = float(np.median(heights))

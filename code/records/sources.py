@@ -61,9 +61,10 @@ class Source(NamedTuple):
         asked  with the seconds to read of each, which may be some more
         """
         first = self._tried(number, asked)
-        yield asked.start, first
-        if isinstance(first, UserError):
+        if isinstance(first, UserError):  # how long the recording is, is not known
+            yield asked.start, UserError(f"{first}; its other stretches are not read either")
             return
+        yield asked.start, first
         starts = np.arange(asked.start + every, first.seconds - seconds + 1e-6, every)
         at_once = max(int((BLOCK_SECONDS - seconds) // every) + 1, 1)
         for k in range(0, len(starts), at_once):
@@ -235,8 +236,8 @@ def _names_of(path, found, n_files):
 
 
 def _array(path, asked):
-    """(N, T, leads) or (N, leads, T) of one file, in the usual order of the leads, or as
-    --lead_names has it.
+    """(N, T, leads), (N, leads, T) or (leads, T, N) of one file, in the usual order of the leads,
+    or as --lead_names has it.
     """
     if path.suffix.lower() not in array_files.SUFFIXES:
         return Source([path.stem], lambda number, asked: read_recording(path, asked))
@@ -256,6 +257,8 @@ def _array(path, asked):
     n_leads = (len(names),) if names else (8, len(LEADS))
     if values.shape[2] not in n_leads and values.shape[1] in n_leads:  # as networks take them
         values = values.transpose(0, 2, 1)
+    elif values.shape[2] not in n_leads and values.shape[0] in n_leads:
+        values = values.transpose(2, 1, 0)
     names = list(names or standard_leads(values.shape[2], path))
     if len(names) != values.shape[2]:
         raise UserError(f"{path} has {values.shape[2]} signals and {len(names)} names of leads")

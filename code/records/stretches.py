@@ -12,6 +12,9 @@ from typing import BinaryIO, NamedTuple
 
 EDF_MAGIC, ISHNE_MAGIC = b"0       ", b"ISHNE1.0"
 MFER_PREAMBLE = 0x40
+# of MFER what a channel may have for itself: length of blocks, their number, type, interval; and a
+# group of definitions, in which any of them may stand
+MFER_OWN = {0x04, 0x06, 0x0A, 0x0B, 0x67}
 MFER_BYTES = {0: 2, 1: 2, 2: 4, 3: 1, 4: 2, 5: 1, 6: 4, 7: 4, 8: 8}  # of a sample, by MWF_DTP
 HEAD_BYTES = 1 << 20  # no head of a file is longer
 
@@ -111,7 +114,7 @@ def _mfer(head, size):
             begin += 1
         begin += tag == 0x3F
         value, end = _mfer_value(head, begin)
-        if tag == 0x3F and value[:1] in (b"\x04", b"\x06", b"\x0a", b"\x0b"):
+        if tag == 0x67 or (tag == 0x3F and MFER_OWN & set(_mfer_tags(value))):
             return None
         if tag == 0x01:
             big = value[:1] == b"\0"
@@ -137,6 +140,17 @@ def _mfer(head, size):
         return told + b"\x1e\x84" + struct.pack(">I", number * block)
 
     return Blocks(offset, block, n, said[0x04] / rate, shorter, b"\x80\x00")
+
+
+def _mfer_tags(data):
+    """The tags of the definitions that stand one after the other in `data`."""
+    place = 0
+    while place < len(data):
+        if data[place]:
+            yield data[place]
+            _, place = _mfer_value(data, place + 1)
+        else:
+            place += 1
 
 
 def _mfer_length(data, place):

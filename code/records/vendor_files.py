@@ -23,7 +23,6 @@ from records.cardiosoft import maker_of, read_cardiosoft
 from records.csv_layout import as_utf8
 from records.lead_names import canonical_lead, check_lead_names
 from records.recording import Asked, Columns, Recording, ends_before, from_columns
-from records.stretches import stretch_of
 
 SUFFIXES = (
     ".xml",
@@ -47,6 +46,7 @@ MISLEADING = {  # in a warning of the parser -> why the samples cannot be used
 }
 WORTH_SAYING = (
     *("mismatch", "truncated", "missing sample", "not applied", "ignored", "experimental"),
+    *("no waveform data", "using the MFER default"),
 )
 # in a warning of the parser that names another recording of the file, which is not read
 LEFT_OUT = re.compile(r"rhythm \S+ (found|in the).*only the first|[Aa]dditional rhythm|not loaded")
@@ -70,6 +70,7 @@ OTHER_XML = {  # root -> what the file is, and what to do
 PACKED = (b"\x1f\x8b", b"PK\x03\x04")
 TIMED = "dicom_waveform"  # the parser gives whole Hz, but the length in s exactly
 AECG = "hl7_aecg"  # the parser gives whole Hz, but keeps the step of time
+MFER = "mfer"  # the parser gives whole Hz, but keeps the rate of each lead
 NEAR = 2e-4  # share of a rate that rounded steps of time may be beside a whole number
 NUMBERED = re.compile(r"_\d+$")  # ecgdatakit numbers leads of one name
 BDF_MAGIC = b"\xffBIOSEMI"
@@ -108,6 +109,8 @@ def _read_stretch(path, asked, clock=1.0):
 
     clock  seconds by the file's rate in one by the rate that is asked for
     """
+    from records.stretches import stretch_of  # of long files alone
+
     part = stretch_of(path, asked.start * clock, asked.seconds * clock)
     if part is None:
         return None
@@ -223,6 +226,9 @@ def _exact_rates(record):
     if record.source_format == AECG:
         rate = record.raw_metadata["rhythm_time"]["sampling_rate_exact"]
         rates = {lead.label: round(rate, 3) for lead in record.leads}
+    elif record.source_format == MFER:
+        stated = record.raw_metadata.get("sampling_rates", [])
+        rates = {lead.label: rate for lead, rate in zip(record.leads, stated, strict=False)}
     elif record.source_format == TIMED and (duration := record.recording.duration):
         seconds = duration.total_seconds()
         rates = {lead.label: round(len(lead.samples) / seconds, 3) for lead in record.leads}

@@ -75,6 +75,7 @@ FILES = {
     "ISHNE": ("a.ecg", made.ishne(COUNTS, ORDER, rate=500), 0.0025),
     "MFER": ("a.mwf", made.mfer(COUNTS, ORDER), 0.0025),
     "MFER, big-endian blocks": ("a.mwf", made.mfer(COUNTS, ORDER, little=False, block=500), 0.0025),
+    "MFER, a lead in 32 bits": ("a.mwf", made.mfer(COUNTS, ORDER, block=500, wide=("II",)), 0.0025),
     "MFER, sample by sample": ("a.mfr", made.mfer(COUNTS, ORDER, block=1), 0.0025),
     "EDF": ("a.edf", made.edf(FINE, [f"ECG {name}" for name in ORDER]), 0.0001),
     "EDF, uV": ("a.edf", made.edf(FINE, ORDER, spans=((-3276.8, 3276.7),), unit="uV"), 0.0001),
@@ -161,7 +162,10 @@ def test_dialects_say_the_same(tmp_path, kind):
     assert np.abs(read.signal - SIGNAL).max() < 1.01 * (0.00488 if "MUSE" in kind else 0.0025)
 
 
-@pytest.mark.parametrize("kind", ["ISHNE", "MFER, big-endian blocks", "EDF", BDF, "DICOM", "aECG"])
+STRETCHES = ["ISHNE", "MFER, big-endian blocks", "MFER, a lead in 32 bits", "EDF", BDF, "DICOM"]
+
+
+@pytest.mark.parametrize("kind", [*STRETCHES, "aECG"])
 def test_a_stretch_is_that_stretch_and_knows_its_place(tmp_path, kind):
     path, step = write(tmp_path, kind)
     read = read_recording(path, Asked(start=3.506, seconds=2))
@@ -187,6 +191,45 @@ def test_a_file_is_known_by_what_it_holds(tmp_path, kind):
     path, step = write(tmp_path, kind)
     read = read_recording(path.rename(tmp_path / "IM00001"))
     assert np.abs(read.signal - SIGNAL).max() < 1.01 * step
+
+
+@pytest.mark.parametrize("stretch", [{}, {"start": 2, "seconds": 3}])
+def test_an_interval_of_mfer_that_is_no_whole_rate_is_kept(tmp_path, stretch):
+    content = made.mfer(COUNTS, ORDER, block=500)
+    in_hz, in_s = b"\x0b\x04\0\0\xf4\x01", b"\x0b\x04\x01\xfc\x27\0"  # 500 Hz; 39e-4 s
+    (tmp_path / "a.mwf").write_bytes(content.replace(in_hz, in_s))
+    read = read_recording(tmp_path / "a.mwf", Asked(**stretch))
+    assert read.rate == pytest.approx(1 / 0.0039, rel=1e-9)
+    assert read.seconds == pytest.approx(5000 * 0.0039)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda content: content.replace(b"\x0b\x04\0\0\xf4\x01", b""), "default of 1000 Hz"),
+        (lambda content: content.replace(b"\x06\x04\x0a\0", b"\x06\x04\x0c\0"), "2 sequence"),
+    ],
+)
+def test_what_is_assumed_or_lacking_in_mfer_is_said(tmp_path, capsys, change, said):
+    (tmp_path / "a.mwf").write_bytes(change(made.mfer(COUNTS, ORDER, block=500)))
+    read_recording(tmp_path / "a.mwf")
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "facts"),
+    [
+        ("", "0007 F 05-JUN-1956 Probe", {"patient_id": "0007 F 05-JUN-1956 Probe"}),
+        ("BDF+C", "0007 F 05-JUN-1956 Probe", {"patient_id": "0007", "sex": "F"}),
+        ("BDF+C", "X X X X", {}),
+        ("", "", {}),
+    ],
+)
+def test_bdf_says_who_it_is_of(tmp_path, kind, text, facts):
+    content = bytearray(made.edf(FINE, ORDER, bits=24))
+    content[8:88], content[192:236] = text.ljust(80).encode(), kind.ljust(44).encode()
+    (tmp_path / "a.bdf").write_bytes(content)
+    assert read_recording(tmp_path / "a.bdf").facts == facts
 
 
 def test_ages_and_sexes_are_read(tmp_path):

@@ -13,6 +13,7 @@ from records import wfdb_any
 from records.own_record import read_own
 from records.readers import read_recording
 from records.recording import Asked
+from records.sources import open_source
 from tiny_ptbxl import ecg_like, fitting_limbs, header, write_record
 
 SIGNAL = ecg_like(3, 500) / 1000  # (5000, 12) mV
@@ -253,6 +254,17 @@ def test_names_can_be_given(tmp_path):
         read_recording(path, Asked(lead_names=("I", "II")))
 
 
+@pytest.mark.parametrize("form", ["{:,.0f}", "{:,.1f}"])
+def test_commas_that_group_thousands_are_no_decimal_commas(tmp_path, form):
+    """1,234 uV was read as 1.234 beside 987."""
+    signal = 3 * fitting_limbs(SIGNAL)[:1000]
+    rows = [";".join(form.format(1000 * value) for value in row) for row in signal]
+    (tmp_path / "a.csv").write_text("\n".join([";".join(LEADS), *rows]))
+    assert any("," in row for row in rows)
+    read = read_recording(tmp_path / "a.csv", Asked(rate=500, unit="uV"))
+    assert np.abs(read.signal - signal).max() < 6e-4
+
+
 # ---------------------------------------------------------------- units that nobody says
 
 
@@ -347,6 +359,42 @@ def test_a_recording_of_code15_is_named_by_its_id(tmp_path):
     read = read_recording(f"{path}#590674")
     assert read.rate == 400
     assert np.abs(read.signal - SIGNAL[:2800]).max() < 1e-9
+
+
+def test_ids_of_hdf5_in_a_column_or_as_decimals_are_ids(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["tracings"], file.attrs["fs"] = np.stack([SIGNAL, -SIGNAL]), 500
+        file["exam_id"] = np.array([[590673.0], [590674.0]])
+    assert np.allclose(read_recording(f"{tmp_path / 'a.h5'}#590674").signal, -SIGNAL)
+
+
+def test_the_unit_of_code15_is_found_where_some_recordings_end_before_the_start(tmp_path):
+    padded = np.zeros((3, 4096, 12))
+    padded[:, 648:3448] = 1e1 * SIGNAL[:2800]
+    padded[1, 48:4048] = 1e1 * SIGNAL[:4000]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["tracings"], file["exam_id"] = padded, [7, 8, 9]
+    read = read_recording(f"{tmp_path / 'a.h5'}#8", Asked(start=8))
+    assert read.unit == "1e-4V"
+    assert np.allclose(read.signal, SIGNAL[3200:4000])
+
+
+@pytest.mark.parametrize("shape", ["N T leads", "N leads T", "leads T N"])
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_several_recordings_of_matlab_have_their_axes_in_matlabs_order(tmp_path, shape, version):
+    """HDF5 has the axes the other way round: 12 recordings were taken for 12 leads."""
+    whole = np.stack([SIGNAL[:700] * (number + 1) for number in range(12)])
+    axes = {"N T leads": (0, 1, 2), "N leads T": (0, 2, 1), "leads T N": (2, 1, 0)}[shape]
+    values = whole[:11].transpose(axes) if shape == "leads T N" else whole.transpose(axes)
+    path = tmp_path / "a.mat"
+    if version == "5":
+        scipy.io.savemat(path, {"ecg": values, "fs": 500.0})
+    else:
+        with h5py.File(path, "w") as file:
+            file["ecg"], file["fs"] = values.transpose(), 500.0
+    source = open_source(path, Asked())
+    assert len(source.names) == (11 if shape == "leads T N" else 12)
+    assert np.allclose(source.read(3, Asked()).signal, whole[3])
 
 
 # ---------------------------------------------------------------- electrocardiographs
