@@ -269,6 +269,12 @@ def read_csv(path: str | Path, hint: str = "", **options: object) -> pd.DataFram
         table = pd.read_csv(path, **options)
     except (ValueError, KeyError, OSError) as error:  # pandas' parser errors are ValueErrors
         raise UserError(f"{path} is not a readable table ({str(error).splitlines()[0]})") from None
+    if "index_col" not in options and not isinstance(table.index, pd.RangeIndex):
+        # the first column is taken for names of the rows then, and the others are shifted
+        raise UserError(
+            f"{path}: its lines have more cells than its head ({', '.join(table)[:100]}): put a "
+            "cell that holds the separator into quotes, or take the one at the ends of lines away"
+        )
     if any(re.search(r".\.\d+$", str(name)) for name in table.columns):
         # pandas tells a second `age` from the first as age.1
         _refuse_doubled(path, options.get("encoding", "utf-8-sig"), options.get("sep", ","))

@@ -109,6 +109,8 @@ def with_our_names(table: pd.DataFrame) -> pd.DataFrame:
     renamed = {}
     for name in table:
         ours = our_name(name)
+        if name in ID_COLUMNS:  # filename and file_name are both ours
+            continue
         if ours and ours not in table and ours not in renamed.values():
             renamed[name] = ours
     return table.rename(columns=renamed)
@@ -146,8 +148,10 @@ def read_sexes(column: Sequence[object], where: object) -> np.ndarray:
 
 def read_males(column: pd.Series, where: object) -> np.ndarray:
     """The same from CODE-15 %'s column is_male, of true and false, or 1 and 0."""
-    words = {"true": "M", "1": "M", "false": "F", "0": "F"}
-    return read_sexes(column.astype(str).str.lower().map(words), where)
+    said = {"true": "M", "1": "M", "false": "F", "0": "F"}
+    # with a blank among them, 1 and 0 are read as 1.0 and 0.0
+    words = column.astype(str).str.strip().str.lower().str.removesuffix(".0")
+    return read_sexes(words.map(said).fillna(words), where)
 
 
 def is_split(column: Sequence[object]) -> bool:
@@ -466,3 +470,4 @@ def _names_of(text):
         folder, slash, file = name.rpartition("/")
         yield name
         yield folder + slash + (file.partition(".")[0] or file)
+        yield folder + slash + (file.rpartition(".")[0] or file)  # of e.2020.csv e.2020

@@ -80,6 +80,7 @@ class Written:
 
     kept      numbers in the source of those written, in order;  facts  of each, from its file
     starts    s into its recording of each
+    rates     Hz of each recording;  seconds  that each lasts as a whole
     skipped   name -> why;  counts  of those `resampled` and `padded`
     flags     check -> names it finds fault with
     """
@@ -89,6 +90,8 @@ class Written:
     kept: list[int] = field(default_factory=list)
     facts: list[dict] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     counts: Counter = field(default_factory=Counter)
     flags: dict[str, list[str]] = field(default_factory=dict)
@@ -174,6 +177,8 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
             written.kept.append(number)
             written.facts.append(recording.facts)
             written.starts.append(recording.start)
+            written.rates.append(recording.rate)
+            written.seconds.append(recording.seconds)
         writing.judge()
         found = written.flags
         written.flags = {check: found[check] for check in plausibility.CHECKS if check in found}
@@ -194,13 +199,13 @@ def _tried(recording, name, wanted, written, n_names):
         if isinstance(recording, UserError):
             raise recording
         return _brought(recording, name, wanted, written)
-    except _Dropped:
-        return None
     except UserError as error:
-        if not wanted.skip_bad:
+        if not wanted.skip_bad and not isinstance(error, _Dropped):
             raise _with_way_out(error, n_names) from None
         written.skipped[name] = str(error)
-        return None
+    if not written.kept:  # the first that is kept says rate and length
+        written.sampling_rate, written.n_samples = wanted.sampling_rate or 0, 0
+    return None
 
 
 def _recordings(source, wanted):
@@ -301,8 +306,7 @@ def _of_length(signal, name, wanted, written):
             + (way if wanted.seconds else f"--seconds gives all one length; {way}")
         )
     if missing > 0 and wanted.short == "drop":
-        written.skipped[name] = f"lasts {len(signal) / rate:g} s"
-        raise _Dropped
+        raise _Dropped(f"lasts {len(signal) / rate:g} s")
     if missing > 0:
         written.counts["padded"] += 1
         return np.pad(signal, ((0, missing), (0, 0)), mode="edge")

@@ -97,6 +97,29 @@ def test_ages_in_months_days_and_with_a_comma():
     assert np.allclose(ages, [56, 0.5, 34.5, 73 / 365.25, 90])
 
 
+def test_males_beside_a_blank_are_read_and_other_words_are_refused():
+    males = cohort_table.read_males(pd.Series([1.0, 0.0, np.nan]), "t.csv")
+    np.testing.assert_equal(males, [0, 1, np.nan])
+    with pytest.raises(UserError, match="line 3: sex 'perhaps' is not one of"):
+        cohort_table.read_males(pd.Series(["True", "perhaps"]), "t.csv")
+
+
+@pytest.mark.parametrize("lines", ["labels,age\nNORM,56,\nMI,61,\n", "id,labels\na,NORM, SR\n"])
+def test_lines_with_more_cells_than_the_head_are_refused(tmp_path, lines):
+    """Their first column would become names of rows, and every other column its neighbour's."""
+    (tmp_path / "t.csv").write_text(lines)
+    with pytest.raises(UserError, match=r"more cells than its head \((labels, age|id, labels)\)"):
+        cohort_table.read_cohort_table(tmp_path / "t.csv")
+
+
+def test_a_file_may_have_points_in_its_name():
+    table = pd.DataFrame({"filename": ["d/e.2020.1.csv", "d/e.2020.2.csv"]})
+    assert list(cohort_table.with_our_names(table)) == ["filename"]
+    names = ["e.2020.2", "e.2020.1", "e"]
+    found = cohort_table.rows_by_name(table, ["filename"], names)
+    assert found == ({"e.2020.2": 1, "e.2020.1": 0}, ["e"])
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 def test_a_cohorts_table_with_any_separator(separator, tmp_path):
     rows = [["id", "labels", "age"], ["007", '"426783006,164889003"', "34"]]
