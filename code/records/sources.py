@@ -33,6 +33,7 @@ OF_PATIENTS = {
     "Icentia11k": re.compile(r"(?:.*/)?p\d\d/(p\d{5})"),
     "MIMIC-IV-ECG": re.compile(r"(?:.*/)?p\d{4}/(p\d{8})/s\d+"),
 }
+MOST_SIGNALS = 16  # of a recording: an axis that is longer counts recordings or samples
 BLOCK_SECONDS = 600.0  # of a long recording are read at once
 
 
@@ -257,7 +258,7 @@ def _array(path, asked):
     n_leads = (len(names),) if names else (8, len(LEADS))
     if values.shape[2] not in n_leads and values.shape[1] in n_leads:  # as networks take them
         values = values.transpose(0, 2, 1)
-    elif values.shape[2] not in n_leads and values.shape[0] in n_leads:
+    elif values.shape[0] in n_leads and values.shape[2] > MOST_SIGNALS:
         values = values.transpose(2, 1, 0)
     names = list(names or standard_leads(values.shape[2], path))
     if len(names) != values.shape[2]:
