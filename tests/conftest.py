@@ -8,6 +8,7 @@ import shutil
 # One thread in every process: a second one waits more than it works on tiny tensors, and the last
 # bits depend on their number.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("MPLBACKEND", "Agg")  # no windows where there is a screen
 
 import subprocess
 from pathlib import Path

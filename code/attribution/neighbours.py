@@ -301,7 +301,7 @@ def _rows_of(kept, alike_by, ecg_id, found, typical, more):
     for rank, (place, distance) in enumerate(zip(places, distances, strict=True), start=1):
         if np.isfinite(distance):
             present = np.flatnonzero(kept.pool.labels[place] > 0)
-            named = " ".join(labels[column] for column in present)
+            named = "; ".join(labels[column] for column in present)  # names may hold blanks
             nearby = (kept.pool.ecg_id[place], named, round(float(distance), 4))
             yield (ecg_id, alike_by, rank, *nearby, *shared)
 

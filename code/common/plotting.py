@@ -8,14 +8,12 @@ it hides it: an ECG is read by its line.
 from collections.abc import Iterable
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
 from matplotlib.path import Path
 
 INK = "#1a1a1a"
@@ -204,9 +202,9 @@ SMALL_SQUARE, LARGE_SQUARE = "#f6e3de", "#e9c3b9"
 
 def mm_axes(width: float, height: float) -> Axes:
     """A figure of width x height millimetres with one axis over all of it, in millimetres from its
-    lower left corner.
+    lower left corner. pyplot does not know it: a notebook that returns it shows it once.
     """
-    figure = plt.figure(figsize=(width * MM, height * MM))
+    figure = Figure(figsize=(width * MM, height * MM))
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, width), ylim=(0, height))
     ax.set_axis_off()

@@ -223,15 +223,12 @@ def alike_in_words(rows: pd.DataFrame) -> str:
     """A sentence on the neighbours of one record by one way of being alike (their rows of
     neighbours.csv): how many have which label, and how far they are.
     """
-    labels = rows["labels"].fillna("").astype(str).str.split().explode().dropna()
+    labels = rows["labels"].fillna("").astype(str).str.split("; ").explode()
     counts = labels[labels != ""].value_counts(sort=True)
     said = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "no label"
     first = rows.iloc[0]
-    by = (
-        first["alike_by"]
-        .replace("cells ", "what the map marks for ")
-        .replace("features", "the network's features")
-    )
+    kind, _, pathology = first["alike_by"].partition(" ")
+    by = f"what the map marks for {pathology}" if pathology else f"the network's {kind}"
     far = (
         f"It is farther from them than {100 * (1 - first['p']):.0f} % of the training records are "
         f"from their own nearest ones (distance {first['mean_distance']:.2f}, usually "

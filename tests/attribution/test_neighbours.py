@@ -164,7 +164,7 @@ def test_sentences_count_labels_and_say_what_is_strange():
         "alike_by": "cells AMI",
         "rank": 1,
         "neighbour": 7,
-        "labels": "AMI IMI",
+        "labels": "anterior MI; IMI",
         "distance": 0.2,
         "mean_distance": 0.4,
         "typical_distance": 0.1,
@@ -173,10 +173,10 @@ def test_sentences_count_labels_and_say_what_is_strange():
         "out_of_distribution": True,
         "because": "measurements (irregular beats)",
     }
-    table = pd.DataFrame([row, {**row, "labels": np.nan}, {**row, "labels": "AMI"}])
+    table = pd.DataFrame([row, {**row, "labels": np.nan}, {**row, "labels": "anterior MI"}])
     said = alike_in_words(table)
     assert "By what the map marks for AMI, its 3 nearest" in said
-    assert "labelled AMI (2), IMI (1)" in said
+    assert "labelled anterior MI (2), IMI (1)" in said
     assert "farther from them than 100 %" in said
     warned = str(patients_alike(table))
     assert "Out of distribution: only 0.4 %" in warned
