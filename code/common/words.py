@@ -176,7 +176,7 @@ def digits_apart(probability: float, threshold: float) -> int:
 
 def interval_in_words(value: float, low: float, high: float, digits: int = 2) -> str:
     """value [low, high]; without an interval (blank or NaN ends), so said."""
-    return _with_ends(lambda number: f"{number:.{digits}f}", value, low, high)
+    return _with_ends(lambda number: f"{number:z.{digits}f}", value, low, high)
 
 
 def area_in_words(value: float, low: float, high: float, digits: int = 2) -> str:

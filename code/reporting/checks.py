@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from common.words import method_in_words, representation_in_words
 from networks.checkpoints import IMPORTED
-from reporting.fragments import caption_of, columns_of, quality_lines
+from reporting.fragments import COHORT, caption_of, cohorts, columns_of, quality_lines
 from reporting.page import (
     details,
     figure,
@@ -97,10 +97,10 @@ SHOWN_METRICS = {
 
 def discovery(run: Run) -> Iterator[Markup]:
     """For each cohort: warnings, figures, agreement of the clusters."""
-    for folder in run.folders("discovery*"):
-        found = run.csv(f"{folder}/table.csv")
-        if found is None:
-            continue
+    for folder, cohort in cohorts(run).items():
+        found = run.csv(f"{folder}/{COHORT}")
+        if cohort:
+            yield heading(cohort)
         yield from quality_lines(run, folder)
         notes = found.get("note", pd.Series("", found.index)).astype(str)
         for row in found[notes.str.startswith("clusters follow")].itertuples():

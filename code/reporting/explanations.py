@@ -8,7 +8,7 @@ from common.files import read_csv
 from common.words import CONTROLS, method_in_words
 from records.dataset import TABLE
 from records.quality import FLAGS, flag_in_words, flags_of
-from reporting.fragments import caption_of, columns_of, quality_lines
+from reporting.fragments import caption_of, columns_of, named, quality_lines
 from reporting.local import STANDINGS, checked, viewed_records, why_first
 from reporting.page import (
     code_block,
@@ -24,6 +24,7 @@ from reporting.run import Run, tables_read
 from reporting.viewer import book
 
 FEW_CLASS_RECORDS = 5  # ECGs of a class below which no concept is judged for it
+MOST_FLAGGED = 20  # ECGs named for one flag
 MOST_PICTURES = 12  # of a local analysis that kept no signals for the viewer
 
 
@@ -165,7 +166,7 @@ def _flagged(run, ecg_ids):
         if len(ids):
             which, whose = ("record", "its") if len(ids) == 1 else ("records", "their")
             yield (
-                f"{flag_in_words(name)} in {which} {', '.join(map(str, ids[:20]))}: "
+                f"{flag_in_words(name)} in {which} {named(list(map(str, ids)), MOST_FLAGGED)}: "
                 f"read {whose} maps with care ({FLAGS[name].description})."
             )
 

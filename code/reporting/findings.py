@@ -21,7 +21,7 @@ from common.words import (
     representation_in_words,
 )
 from reporting.explanations import FEW_CLASS_RECORDS
-from reporting.fragments import Finding, named
+from reporting.fragments import COHORT, Finding, cohorts, named
 from reporting.performance import beats_chance, how_well
 from reporting.run import Run
 
@@ -86,7 +86,7 @@ class Verdict:
 def _verdict_on(pathology, group, knows):
     # a vector that parts records no better than random ones is no evidence of its concept
     p = group["p_corrected"].where(group["cav_valid"].astype(bool), 1.0)
-    best = group.loc[p.groupby(group["concept"], sort=False).idxmin()]
+    best = _strongest(group, p)
     special = p[best.index] < ALPHA
     lowering = special & _column(best, "magnitude").lt(0)
     names = best["concept"].astype(str)
@@ -114,6 +114,15 @@ def _verdict_on(pathology, group, knows):
         said = f"{RISES} {{}}, more than with ECGs drawn at random. {_held_against(group)}."
         return Verdict(said, pathology, n, raising, other, **of_class)
     return Verdict("none is shown to raise the network's answer for {}.", pathology, n, **of_class)
+
+
+def _strongest(group, p):
+    """Per concept the layer of the smallest p, among equal ones that of the largest magnitude: the
+    cells that TCAV's summary shows.
+    """
+    size = -_column(group, "magnitude_z").abs().fillna(0)
+    order = pd.DataFrame({"p": p, "size": size}).sort_values(["p", "size"], kind="stable").index
+    return group.loc[order].drop_duplicates("concept").sort_index()
 
 
 CRITERIA = "Which criteria it follows:"
@@ -352,11 +361,9 @@ def _broken(axioms):
 
 def subgroups(run: Run) -> Iterator[Finding]:
     """Per cohort: whether there is more than one group, and whether it is the hidden label."""
-    for folder in run.folders("discovery*"):
-        found = run.csv(f"{folder}/table.csv")
-        if found is None:
-            continue
-        source = f"{folder}/table.csv"
+    for folder, cohort in cohorts(run).items():
+        source = f"{folder}/{COHORT}"
+        found = run.csv(source)
         wide = found.pivot_table(
             index="representation", columns="metric", values=["value", "p"], sort=False
         )
@@ -370,7 +377,8 @@ def subgroups(run: Run) -> Iterator[Finding]:
                 f"no evidence that {n} ECGs fall into separate groups, however they are described."
             )
         text += _labels_said(wide, found, bool(grouped))
-        yield Finding("Subgroups:", text, "discovery", source, "yes" if grouped else "no")
+        topic = f"Subgroups of {cohort}:" if cohort else "Subgroups:"
+        yield Finding(topic, text, "discovery", source, "yes" if grouped else "no")
 
 
 def _labels_said(wide, found, grouped):

@@ -52,6 +52,7 @@ PREFIXES = {
     "clusters_": "Median beat of each cluster; ECGs described by ",
     "compare_": "Methods side by side: ",
 }
+COHORT = "table.csv"  # of discovery, in the folder of each cohort
 MOST_NAMED = 6  # names in one sentence; the table has the rest
 WORDS = {"groups_": METHODS, "clusters_": REPRESENTATIONS}
 
@@ -86,6 +87,17 @@ def interval_of(entry: dict | None, up_to_one: bool = True) -> str:
         return "–"
     said = area_in_words if up_to_one else interval_in_words
     return said(entry["value"], entry.get("low"), entry.get("high"), 3)
+
+
+def cohorts(run: Run) -> dict[str, str]:
+    """Folders in which discovery has left its table, and what each is called: its labels, or
+    nothing where there is no other.
+    """
+    folders = [name for name in run.folders("discovery*") if run.holds(run.folder / name / COHORT)]
+    if len(folders) < 2:
+        return dict.fromkeys(folders, "")
+    settings = {name: run.json(f"{name}/discovery.json").get("settings", {}) for name in folders}
+    return {name: " or ".join(map(str, settings[name].get("cohort", [name]))) for name in folders}
 
 
 def quality_lines(run: Run, folder: str) -> Iterator[Markup]:

@@ -149,12 +149,12 @@ def _title(place, ecg_id):
 
 
 def _viewed_map(pathology, method, arrays, row):
-    note = f"Logit {float(arrays['logit'][row]):.2f}."
+    note = f"Logit {float(arrays['logit'][row]):z.2f}."
     if "ledger" in arrays:
-        logit, source, bias, *rest = arrays["ledger"][row]
+        logit, source, bias, *rest = map(float, arrays["ledger"][row])
         note = (
-            f"Logit {logit:.2f} = signal {source:.2f} + constants of the network {bias:.2f} "
-            f"+ rest {sum(rest):.3f}."
+            f"Logit {logit:z.2f} = signal {source:z.2f} + constants of the network {bias:z.2f} "
+            f"+ rest {sum(rest):z.3f}."
         )
     elif "standard_error" in arrays:
         largest = float(np.nanmax(arrays["standard_error"][row]))

@@ -102,12 +102,13 @@ def _rhythm(r_peaks):
 
 
 def _number(value, unit):
-    return "not measurable" if np.isnan(value) else f"{value:.0f} {unit}"
+    return "not measurable" if np.isnan(value) else f"{value:z.0f} {unit}"
 
 
 def _verdict(value, low, high):
     if np.isnan(value):
         return ""
+    value = round(value)  # as it is shown
     return "below" if value < low else "above" if value > high else "within"
 
 

@@ -99,7 +99,7 @@ def cell(value: object, column: str = "") -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return f"{value:z.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
     return str(value)
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from common.plotting import COLUMN, INK, SIGNED_CMAP
 from common.words import CONTROLS, method_in_words
 from sanity.favours import favoured
-from sanity.figure_style import in_rows
+from sanity.figure_style import in_few_letters, in_rows
 
 # headline of each question: (check, title, task or None for the mean over the models it was made
 # on)
@@ -209,7 +209,7 @@ def draw_ranking_column(
     )
     _ground(ax, ranking)
     for row, column, value, best, won, pale in ranking.cells():
-        words = f"{round(value, 2) + 0.0:.2f}".replace("0.", ".", 1)
+        words = in_few_letters(value)
         strong = "white" if abs(value) > 0.75 else INK
         ax.text(column, row, words, ha="center", va="center", color=strong, fontsize=6)
         if pale:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -391,6 +392,26 @@ def test_a_criterion_that_lowers_its_class_is_not_said_to_raise_it(tmp_path):
     few = FEW_CLASS_RECORDS - 1
     said = criteria_said(run, rows, n_class=few)
     assert said == f"not enough ECGs to judge any for LVH ({few} ECGs)."
+
+
+def test_of_layers_with_the_same_p_the_one_where_a_concept_is_largest_speaks(tmp_path):
+    """As in TCAV's summary: many layers share the smallest p that can be reached."""
+    run = run_of(tmp_path, 0)
+    rows = [("SLI-LVH", sign, 0.001, "not asked", True) for sign in (0.1, -0.5, 0.2)]
+    said = criteria_said(run, rows, magnitude_z=[1.5, -4.0, 2.0])
+    assert f"{AGAINST} SLI-LVH for LVH." in said
+    assert RISES not in said
+
+
+def test_each_of_several_cohorts_is_named(tmp_path):
+    run = run_of(tmp_path, 0)
+    shutil.copytree(tmp_path / "discovery", tmp_path / "discovery_AMI_or_LAFB-LPFB")
+    cohort = {"settings": {"cohort": ["AMI", "LAFB/LPFB"]}}
+    (tmp_path / "discovery_AMI_or_LAFB-LPFB/discovery.json").write_text(json.dumps(cohort))
+    topics = [one.topic for one in findings(run) if one.section == "discovery"]
+    assert topics == ["Subgroups of discovery:", "Subgroups of AMI or LAFB/LPFB:"]
+    page = "".join(map(str, SECTIONS["discovery"].build(run)))
+    assert re.findall("<h3>(.*?)</h3>", page) == ["discovery", "AMI or LAFB/LPFB"]
 
 
 def test_too_few_patients_are_said_instead_of_judged(tmp_path):

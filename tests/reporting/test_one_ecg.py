@@ -67,6 +67,19 @@ def test_fibrillation_is_told_by_its_rhythm_and_the_missing_p_wave():
     assert kind == "warn"
 
 
+def test_a_measurement_at_its_limit_is_judged_as_it_is_shown(monkeypatch):
+    """450 ms is not said to lie above 360 to 450 ms, nor an axis of 0 degrees to be -0."""
+    found = {"RR_Mean_Global": 1000.0, "QT_Int_Global": 450.3, "PR_Int_Global": 119.6}
+    found |= {"QRS_Dur_Global": 110.6, "QRS_Axis_Global": -0.4, "r_peaks": "100 200"}
+    monkeypatch.setattr("reporting.one_ecg.measure", lambda *_: dict(found))
+    rows = measurements(np.ones((1000, 12)) * np.arange(1000)[:, None], 100)
+    shown = dict(zip(rows["what"], rows[["value", "note"]].to_numpy().tolist(), strict=True))
+    assert shown["QT interval corrected by Fridericia"] == ["450 ms", "within"]
+    assert shown["PR interval"] == ["120 ms", "within"]
+    assert shown["QRS duration"] == ["111 ms", "above"]
+    assert shown["QRS axis"] == ["0 degrees", "within"]
+
+
 def test_few_slow_beats_of_fibrillation_are_not_called_steady():
     gaps = np.array([1380, 1070, 1350, 1480, 1440, 1540])  # every second one is much like the last
     signal = known_ecg(400 + np.cumsum([0, *gaps]), without=("P",), noise=0.005)
