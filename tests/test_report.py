@@ -223,9 +223,8 @@ def test_a_run_that_is_not_there_is_one_line(tmp_path):
 
 
 def test_cells_and_tables():
-    values = (None, float("nan"), 0.12345, 999.6, 12345.6, -0.0, True, "a")
-    shown = ["–", "–", "0.123", "1,000", "12,346", "0", "yes", "a"]
-    assert [cell(value) for value in values] == shown
+    values = (None, float("nan"), 0.12345, 12345.6, True, "a")
+    assert [cell(value) for value in values] == ["–", "–", "0.123", "12,346", "yes", "a"]
     shown = table(pd.DataFrame({"<x>": range(5)}), limit=2)
     assert "&lt;x&gt;" in shown
     assert "3 more rows" in shown
@@ -273,16 +272,6 @@ def test_broken_claims_and_flagged_signals_are_warned_about(run_folder, tmp_path
     ]
     (run_folder / "local" / "local.json").unlink()
     assert "names no ptbxl_database_enriched.csv" in next(_flagged(Run(run_folder, None), [7]))
-
-
-def test_flagged_records_that_are_too_many_to_name_are_counted(tmp_path):
-    path = tmp_path / "data" / "ptbxl_database_enriched.csv"
-    write_csv(path, pd.DataFrame({"ecg_id": range(1, 31), "quality_noise": True}))
-    with Stage(tmp_path / "local", "local", {}) as stage:
-        stage.finish(inputs=[path])
-    [line] = _flagged(Run(tmp_path, None), range(1, 31))
-    assert "noise in records 1, 2, " in line
-    assert "19, 20 and 10 more: read their maps with care" in line
 
 
 def test_flags_are_found_from_wherever_the_report_is_made(run_folder, tmp_path):

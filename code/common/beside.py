@@ -43,7 +43,8 @@ def above_controls(own: np.ndarray, controls: np.ndarray) -> tuple[np.ndarray, n
     largest = np.max(np.where(np.isfinite(scaled[1:]), scaled[1:], -np.inf), axis=1)
     corrected = np.full(len(own), np.nan)
     above = (np.round(largest, 9)[:, None] >= np.round(scaled[0], 9)).sum(axis=0)
-    corrected[tested] = np.maximum((1 + above) / (1 + len(controls)), p[tested])
+    n_controls = np.isfinite(largest).sum()  # one without any score has no largest
+    corrected[tested] = np.maximum((1 + above) / (1 + n_controls), p[tested])
     return p, corrected
 
 

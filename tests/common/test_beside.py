@@ -24,6 +24,14 @@ def test_what_is_not_there_is_not_tested():
     assert above_controls(np.array([np.nan]), controls[:, :1])[1][0] != 1
 
 
+def test_a_control_without_any_score_does_not_count():
+    controls = np.random.default_rng(0).normal(size=(10, 4))
+    own = np.array([1.2, 0.0, 0.5, 3.0])
+    wanted = above_controls(own, controls)
+    empty = np.full((10, 4), np.nan)
+    assert np.array_equal(above_controls(own, np.vstack([controls, empty])), wanted)
+
+
 def test_a_network_like_its_controls_is_beyond_them_in_one_of_twenty_one():
     """Correlated scores of unequal spread: any score below .05 in 1 / 21 of networks."""
     rng, hits = np.random.default_rng(0), 0

@@ -1,5 +1,9 @@
 """ECG paper and heat: scales, colours and geometry, read back from the drawn artists."""
 
+import os
+import subprocess
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -18,6 +22,7 @@ from common.plotting import (
     heat_norm,
     share_limits,
 )
+from conftest import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -359,3 +364,22 @@ def test_a_grid_that_shares_its_limits_looks_as_with_shared_axes():
     ]
     assert numbers == [[False, True], [False, False], [True, True], [True, False]]
     plt.close(figure)
+
+
+def test_a_notebook_keeps_its_own_way_to_show_figures():
+    """What is drawn for it is a figure that it shows once, as the value of its cell."""
+    words = (
+        "import sys; sys.path.insert(0, 'code')\n"
+        "import matplotlib.pyplot as plt, numpy as np, utils\n"
+        "record = utils.Record(np.zeros((100, 12)), 100)\n"
+        "utils.twelve_leads(record, utils.Heat(np.ones((100, 12)), True, 'x'))\n"
+        "print(plt.get_backend(), plt.get_fignums())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", words],
+        cwd=ROOT,
+        env={**os.environ, "MPLBACKEND": "svg"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["svg", "[]"], done.stderr

@@ -328,19 +328,6 @@ def test_a_python_that_does_not_look_beside_a_stage_finds_its_rooms(script):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_notebook_keeps_its_own_way_to_show_figures():
-    """What is drawn for it is a figure that it shows once, as the value of its cell."""
-    words = (
-        "import sys; sys.path.insert(0, 'code')\n"
-        "import matplotlib.pyplot as plt, numpy as np, utils\n"
-        "record = utils.Record(np.zeros((100, 12)), 100)\n"
-        "utils.twelve_leads(record, utils.Heat(np.ones((100, 12)), True, 'x'))\n"
-        "print(plt.get_backend(), plt.get_fignums())"
-    )
-    done = _stage([sys.executable, "-c", words], MPLBACKEND="svg")
-    assert done.stdout.split() == ["svg", "[]"], done.stderr
-
-
 def test_a_users_matplotlib_does_not_matter(tmp_path):
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nbackend: nonsense\nfont.size: 40\n")
     words = (

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from reporting.explanations import concepts
+from common.files import write_csv
+from common.stage import Stage
+from reporting.explanations import _flagged, concepts
 from reporting.run import Run
 
 
@@ -33,3 +35,13 @@ def test_relative_concepts_are_rows_of_their_own_and_worthless_vectors_count_for
     assert page.count("2 of 2 layers") == 2
     assert page.count("1 of 2 layers") == 1
     assert "4 of 2 layers" not in page
+
+
+def test_flagged_records_that_are_too_many_to_name_are_counted(tmp_path):
+    path = tmp_path / "data" / "ptbxl_database_enriched.csv"
+    write_csv(path, pd.DataFrame({"ecg_id": range(1, 31), "quality_noise": True}))
+    with Stage(tmp_path / "local", "local", {}) as stage:
+        stage.finish(inputs=[path])
+    [line] = _flagged(Run(tmp_path, None), range(1, 31))
+    assert "noise in records 1, 2, " in line
+    assert "19, 20 and 10 more: read their maps with care" in line

@@ -11,7 +11,7 @@ import pytest
 
 from counterfactual.groups import CARD_COLUMNS
 from ecg.segments import SEGMENTS
-from reporting.page import ASSETS, PageSection, join, page, paragraph, viewer
+from reporting.page import ASSETS, PageSection, cell, join, page, paragraph, viewer
 from reporting.viewer import ViewedMap, ViewedRecord, book, prediction_table
 
 HOSTILE = "</script><script>window.bad = 1</script>"
@@ -72,6 +72,10 @@ def test_no_text_can_leave_its_script_element():
     text = book([make_record(HOSTILE)])
     assert "<" not in text
     assert json.loads(text)["records"][0]["title"] == HOSTILE
+
+
+def test_a_number_in_a_table_has_three_digits_and_no_minus_before_a_zero():
+    assert [cell(value) for value in (999.4, 999.6, -0.0, -0.5)] == ["999", "1,000", "0", "-0.5"]
 
 
 def test_the_prediction_is_sorted_and_says_where_no_threshold_is_known():
