@@ -42,6 +42,7 @@ fail() { echo "error: $*" >&2; exit 2; }
 
 demo=false; simulate=""; paper_recipe=false; epochs=""; processes=""; gpu=(); amp=(); models=(); tasks=(); data=""; output=""
 names=()
+is_folder() { [ -n "$1" ] && [[ $1 != --* ]]; }  # empty: a variable of the shell that is not set
 list() { names=(); while [ $# -gt 0 ] && [[ $1 != --* ]]; do names+=("$1"); shift; done; }
 while [ $# -gt 0 ]; do
   case $1 in
@@ -54,8 +55,8 @@ while [ $# -gt 0 ]; do
     --models) shift; list "$@"; [ ${#names[@]} -gt 0 ] || fail "--models needs at least one name"; models=("${names[@]}"); shift ${#names[@]} ;;
     --tasks) shift; list "$@"; [ ${#names[@]} -gt 0 ] || fail "--tasks needs at least one name"; tasks=("${names[@]}"); shift ${#names[@]} ;;
     --processes) [[ ${2:-} =~ ^[1-9][0-9]?$ ]] || fail "--processes needs a number from 1 to 99"; processes=$2; shift 2 ;;
-    --data_path) [ $# -gt 1 ] || fail "--data_path needs a folder"; data=$2; shift 2 ;;
-    --output_path | --logdir) [ $# -gt 1 ] || fail "$1 needs a folder"; output=$2; shift 2 ;;
+    --data_path) is_folder "${2:-}" || fail "--data_path needs a folder"; data=$2; shift 2 ;;
+    --output_path | --logdir) is_folder "${2:-}" || fail "$1 needs a folder"; output=$2; shift 2 ;;
     -h | --help) usage; exit 0 ;;
     *) fail "unknown option $1 (see --help)" ;;
   esac
@@ -70,6 +71,7 @@ for task in ${tasks[@]+"${tasks[@]}"}; do
   esac
 done
 if $demo && [ -n "$simulate" ]; then fail "--demo simulates a cohort of its own size: leave --simulate out"; fi
+if $demo && $paper_recipe; then fail "--demo trains for 30 epochs, or --epochs: leave --paper_recipe out"; fi
 if $paper_recipe && [ -n "$epochs" ]; then fail "--paper_recipe trains for 100 epochs: leave --epochs out"; fi
 absolute() { case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 [ -z "$data" ] || data=$(absolute "$data")
@@ -115,11 +117,12 @@ summary() {
 
 # three commands that work as they stand: each stage knows the data set and the folder from the model
 try_next() {
-  local run="$output/${models[0]}_${tasks[0]}"
+  local run="$output/${models[0]}_${tasks[0]}" about=(--pathologies LVH)
   run=${run#"$root"/}
+  case ${tasks[0]} in superdiagnostic) about=(--pathologies HYP) ;; form | rhythm) about=() ;; esac
   printf '\nWorth trying next\n'
   printf '  python code/lrp_analysis.py --model_path %q --methods lrp --strategy false_negatives --overwrite\n' "$run"
-  printf '  python code/tcav_analysis.py --model_path %q --pathologies LVH --overwrite\n' "$run"
+  printf '  python code/tcav_analysis.py --model_path %q%s --overwrite\n' "$run" "${about[*]:+ ${about[*]}}"
   printf '  python code/counterfactuals.py --model_path %q --strategy false_negatives --overwrite\n' "$run"
 }
 

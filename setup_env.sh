@@ -30,7 +30,8 @@ find_python() {
 
 with_conda() {
   local tool=$1
-  "$tool" env list 2>/dev/null | grep -qE '(^|/| )xai4ecg( |$)' || "$tool" env create -y -f "$root/environment.yml"
+  # without -q grep reads to the end: a list whose reader has gone is a failure under pipefail
+  "$tool" env list 2>/dev/null | grep -E '(^|/| )xai4ecg( |$)' >/dev/null || "$tool" env create -y -f "$root/environment.yml"
   PYTHON=$("$tool" run -n xai4ecg python -c 'import sys; print(sys.executable)')
   has_everything "$PYTHON" || "$tool" env update --file "$root/environment.yml" --prune
 }

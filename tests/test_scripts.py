@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from common.labels import TASKS
 from conftest import ROOT
 
 SCRIPTS = [*sorted(path.name for path in ROOT.glob("*.sh")), ".ci/run"]
@@ -193,6 +194,10 @@ def test_scripts_parse_and_can_be_run(script):
         "--models",
         "--processes 0",
         "--data_path",
+        "--data_path --gpu",
+        "--data_path ''",
+        "--output_path ''",
+        "--demo --paper_recipe",
         "--models --demo",
         "--models lenet alexnet",
         "--tasks",
@@ -384,14 +389,16 @@ def test_a_whole_run_ends_with_the_times_of_finished_stages(tmp_path):
     assert "not finished" not in done.stdout
 
 
-def test_the_demo_ends_with_three_commands_that_need_a_model_alone(tmp_path):
-    done, _ = reproduce("--demo", tmp_path)
+@pytest.mark.parametrize("task", ["subdiagnostic", "superdiagnostic", "diagnostic", "rhythm"])
+def test_the_demo_ends_with_three_commands_that_need_a_model_alone(tmp_path, task):
+    done, _ = reproduce(f"--demo --tasks {task}", tmp_path)
     commands = done.stdout.split("Worth trying next\n")[1].splitlines()
     assert len(commands) == 3
     for command in commands:
         script, *words = command.split()[1:]
         args = importlib.import_module(Path(script).stem).get_args_parser().parse_args(words)
-        assert Path(args.model_path).name == "lenet_subdiagnostic"
+        assert Path(args.model_path).name == f"lenet_{task}"
+        assert {*(args.pathologies or ())} <= {*TASKS[task]}
         assert args.data_path is None
         assert args.output_path is None
 
