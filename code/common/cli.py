@@ -336,7 +336,7 @@ def select_device(args: argparse.Namespace, threads: int | None = None) -> "torc
         print("warning: no GPU found, using the CPU", file=sys.stderr)
         return torch.device("cpu")
     try:
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).cpu()  # there and back: "meta" holds no numbers
     except (RuntimeError, AssertionError, NotImplementedError):
         raise UserError(
             f"the device {wanted} is not available here: cpu is, or leave --device out"

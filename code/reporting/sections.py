@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from common.files import UserError
+from common.labels import is_regression
 from common.stage import deleted, read_stage
 from reporting import findings as found_in
 from reporting.changes import counterfactuals
@@ -131,6 +132,16 @@ SECTIONS = {
 }
 
 
+# stages that refuse a network of amplitudes
+OF_CLASSES = (
+    "tcav_analysis",
+    "glocal_analysis",
+    "counterfactuals",
+    "sanity_checks",
+    "discovery",
+)
+
+
 def build(run: Run, name: str) -> Markup:
     """Inner HTML of one section; where its stage has not run, the command that would."""
     section = SECTIONS[name]
@@ -151,7 +162,12 @@ def build(run: Run, name: str) -> Markup:
 
 
 def _not_there(run, stage):
-    """That a stage has not been run, or that what it wrote was deleted, and the command."""
+    """That a stage has not been run, or that what it wrote was deleted, and the command; of a
+    network that measures amplitudes, that the stage has nothing to ask it.
+    """
+    if stage in OF_CLASSES and is_regression(run.info.task):
+        asks = "This stage is about classes; this network tells none, it measures amplitudes."
+        return paragraph(asks, "soft")
     for path in stage_files(run.folder):
         content = read_stage(path)
         gone = deleted(path, content)

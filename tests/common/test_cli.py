@@ -8,7 +8,14 @@ import sys
 
 import pytest
 
-from common.cli import check_names, say_left_out, say_results, stage_parser, whole_names
+from common.cli import (
+    check_names,
+    say_left_out,
+    say_results,
+    select_device,
+    stage_parser,
+    whole_names,
+)
 from common.files import UserError
 from common.options import EXPLAINING, fraction
 from conftest import ROOT
@@ -72,6 +79,11 @@ def test_names_that_hold_blanks_are_put_together_where_they_are_known():
 def test_check_names_says_what_is_accepted():
     with pytest.raises(UserError, match=r"unknown pathology XYZ: accepted are AMI, IMI"):
         check_names("pathology", ["AMI", "XYZ"], ["AMI", "IMI"])
+
+
+def test_a_device_that_holds_no_numbers_is_not_available():
+    with pytest.raises(UserError, match="the device meta is not available here"):
+        select_device(argparse.Namespace(device="meta", gpu=False))
 
 
 def test_a_trailing_slash_makes_no_other_settings():

@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 
 from common.files import write_csv
+from common.labels import LEADS
 from common.stage import Stage
 from reporting.explanations import _flagged, concepts
 from reporting.run import Run
+from reporting.sections import build
 
 
 @pytest.fixture
@@ -35,6 +37,16 @@ def test_relative_concepts_are_rows_of_their_own_and_worthless_vectors_count_for
     assert page.count("2 of 2 layers") == 2
     assert page.count("1 of 2 layers") == 1
     assert "4 of 2 layers" not in page
+
+
+@pytest.mark.parametrize("section", ["concepts", "glocal", "sanity", "discovery"])
+def test_a_network_of_amplitudes_is_sent_to_no_stage_that_refuses_it(tmp_path, section):
+    info = SimpleNamespace(task="T_Wave_Amplitude", labels=LEADS)
+    text = build(Run(tmp_path, info), section)
+    assert "it measures amplitudes" in text
+    assert "<pre>" not in text
+    asked = build(Run(tmp_path, SimpleNamespace(task="form", labels=("LVOLT",))), section)
+    assert f"--model_path {tmp_path}" in asked
 
 
 def test_flagged_records_that_are_too_many_to_name_are_counted(tmp_path):
