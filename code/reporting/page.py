@@ -103,8 +103,10 @@ def cell(value: object, column: str = "") -> str:
     return str(value)
 
 
-def table(frame: pd.DataFrame, limit: int | None = None) -> Markup:
-    """A table that sorts and filters; says so where `limit` leaves rows out."""
+def table(frame: pd.DataFrame, limit: int | None = None, where: str = "the csv file") -> Markup:
+    """A table that sorts and filters; where `limit` leaves rows out it says in which file they
+    are.
+    """
     shown = frame.head(limit) if limit else frame
     names = list(map(str, shown.columns))
     heads = [(head(name), COLUMNS.get(name, "")) for name in names]
@@ -114,7 +116,8 @@ def table(frame: pd.DataFrame, limit: int | None = None) -> Markup:
         for record in shown.astype(object).itertuples(index=False, name=None)
     ]
     name = f"table{next(_NUMBERS)}"
-    return _PARTS.table(name, list(zip(heads, as_text, strict=True)), rows, len(frame) - len(shown))
+    columns = list(zip(heads, as_text, strict=True))
+    return _PARTS.table(name, columns, rows, len(frame) - len(shown), where)
 
 
 def head(name: str) -> str:

@@ -84,5 +84,5 @@ def _provenance_of(content):
         for name, digest in content.get(kind, {}).items():
             hashes.append({"kind": kind, "file": name, "sha256": digest[:16] + "…"})
     versions = ", ".join(f"{name} {number}" for name, number in content.get("versions", {}).items())
-    listed = [table(pd.DataFrame(hashes), 40)] if hashes else []
+    listed = [table(pd.DataFrame(hashes), 40, "the stage's json")] if hashes else []
     return join([code_block(content.get("command", "")), paragraph(versions, "soft"), *listed])
