@@ -23,7 +23,7 @@ from networks.preprocessing import (
     Preprocessing,
     check_expected,
 )
-from networks.program import PREPROCESSING, Node, Program, Ref, rebuilt
+from networks.program import PREPROCESSING, Program, Ref, inputs_of, rebuilt, references
 from records.tasks import check_classes
 
 RECORD_SECONDS = 10.0  # of PTB-XL's records
@@ -400,52 +400,85 @@ def own_places(program: Program, root: str = "network") -> Program:
 
 
 def without_squashing(program: Program, outputs: str | None) -> tuple[Program, str | None]:
-    """The program whose output is what goes into a final sigmoid or softmax, and which it was (None
-    where there is none).
+    """The program whose output is what goes into the final sigmoids or softmaxes, and which these
+    were (None where there are none).
 
-    UserError where `outputs` says otherwise than the graph.
+    UserError where `outputs` says otherwise than the graph, where only some of the outputs are
+    probabilities, and where the network itself goes on computing with them.
     """
-    node = _final(program)
-    kind = SQUASHING.get(node.kind) if node else None
-    if kind and outputs == "logits":
-        raise UserError(f"the network ends in a {kind}: its outputs are probabilities, not logits")
-    if outputs == "probabilities" and not kind:
-        last = node.described() if node else "nothing"
+    ends, way = _ends(program)
+    squashing = [node for node in ends if node.kind in SQUASHING]
+    others = [node for node in ends if node.kind not in SQUASHING]
+    if others and _made_of(program, squashing).issuperset(node.name for node in others):
+        squashing = []  # p and 1 - p: there is no logit behind the latter
+    kinds = " and ".join(sorted({SQUASHING[node.kind] for node in squashing}))
+    if squashing and outputs == "logits":
+        raise UserError(f"the network ends in a {kinds}: its outputs are probabilities, not logits")
+    if squashing and others:
+        raise UserError(
+            f"some of the network's outputs come out of a {kinds}, others of "
+            f"{others[0].described()}: let it return logits for all classes"
+        )
+    if outputs == "probabilities" and not squashing:
+        last = others[0].described() if others else "nothing"
         raise UserError(
             f"the network's outputs are said to be probabilities, but it ends in {last}, not in a "
             "sigmoid or softmax whose logit could be explained"
         )
-    if not kind:
+    if not squashing:
         return program, None
-    source = node.args[0]
+    _check_last(program, squashing, way)
+    sources = {Ref(node.name): node.args[0] for node in squashing}
     nodes = [
-        Node(
-            one.name,
-            one.op,
-            _redirected(one.args, node.name, source),
-            _redirected(one.kwargs, node.name, source),
-            one.place,
-        )
+        replace(one, args=_redirected(one.args, sources), kwargs=_redirected(one.kwargs, sources))
         for one in program.nodes
-        if one.name != node.name
+        if Ref(one.name) not in sources
     ]
-    output = _redirected(program.output, node.name, source)
-    calls = {place: value for place, value in program.calls.items() if value != Ref(node.name)}
-    return Program(nodes, program.tensors, output, calls), kind
+    output = _redirected(program.output, sources)
+    calls = {place: value for place, value in program.calls.items() if value not in sources}
+    return Program(nodes, program.tensors, output, calls), kinds
 
 
-def _final(program):
-    """The node that the output's values come from, past operations that hand them on."""
-    value = program.output
-    while isinstance(value, Ref) and value.name in {node.name for node in program.nodes}:
-        node = program.node(value.name)
-        if node.kind not in HANDING_ON:
-            return node
-        value = node.args[0]
-        value = value[0] if isinstance(value, (list, tuple)) else value
-    return None
+def _ends(program):
+    """The nodes that the output's values come from, and the names of those that hand them on."""
+    ends, way, left = {}, set(), [program.output]
+    while left:
+        for ref in references(left.pop()):
+            if not isinstance(ref, Ref) or ref.name not in program.dependent or ref.name in way:
+                continue
+            node = program.by_name.get(ref.name)  # None: the signals themselves
+            if node is not None and node.kind in HANDING_ON:
+                way.add(node.name)
+                left.append(node.args[0])
+            elif node is not None:
+                ends[node.name] = node
+    return list(ends.values()), way
 
 
-def _redirected(value, name, source):
-    """A nested value that reads `source` where it read the node `name`."""
-    return rebuilt(value, lambda part: source if part == Ref(name) else part)
+def _made_of(program, nodes):
+    """Names of all values that are computed from some nodes'."""
+    found = {node.name for node in nodes}
+    for node in program.nodes:
+        if any(ref.name in found for ref in inputs_of(node)):
+            found.add(node.name)
+    return found
+
+
+def _check_last(program, squashing, way):
+    """UserError where anything but the output is computed from probabilities: with logits in their
+    place it would be another network.
+    """
+    own = {node.name for node in squashing} | way
+    for node in program.nodes:
+        if node.name in way or node.name not in program.needed:
+            continue
+        if any(ref.name in own for ref in inputs_of(node)):
+            raise UserError(
+                f"the network computes {node.described()} from probabilities that it returns: let "
+                "it return logits"
+            )
+
+
+def _redirected(value, sources):
+    """A nested value that reads something else where it read some values."""
+    return rebuilt(value, lambda part: sources.get(part, part) if isinstance(part, Ref) else part)

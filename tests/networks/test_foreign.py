@@ -67,6 +67,10 @@ def test_the_package_takes_records_in_mv_in_its_own_order_of_leads():
         (lambda z: torch.log_softmax(z, dim=1), "softmax"),
         (lambda z: torch.sigmoid(z).unsqueeze(-1), "sigmoid"),
         (lambda z: torch.sigmoid(z.unsqueeze(-1)).squeeze(-1), "sigmoid"),
+        # a head of its own for each class
+        (lambda z: torch.cat([torch.sigmoid(z[:, c : c + 1]) for c in range(3)], 1), "sigmoid"),
+        (lambda z: torch.stack([z[:, c].sigmoid() for c in range(3)], 1), "sigmoid"),
+        (lambda z: torch.cat([z[:, :1].sigmoid(), z[:, 1:].softmax(1)], 1), "sigmoid and softmax"),
     ],
 )
 def test_the_logit_behind_probabilities_is_explained(shape, kind):
@@ -81,6 +85,32 @@ def test_the_logit_behind_probabilities_is_explained(shape, kind):
 def test_probabilities_without_a_logit_behind_them_are_refused():
     with pytest.raises(UserError, match="not in a sigmoid or softmax"):
         wrapped(Returning(lambda z: z.clamp(0, 1)), outputs="probabilities")
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        (lambda z: torch.cat([z[:, :1].sigmoid(), z[:, 1:]], 1), r"others of linear \(head\)"),
+        (lambda z: torch.cat([z[:, 1:], z[:, :1].sigmoid()], 1), r"others of linear \(head\)"),
+        # a class that is told by the probability of another one
+        (
+            lambda z: torch.cat([p := z[:, :1].sigmoid(), (z[:, 1:] + p).sigmoid()], 1),
+            "computes add .* from probabilities",
+        ),
+    ],
+)
+def test_outputs_that_are_probabilities_only_in_part_are_refused(shape, said):
+    with pytest.raises(UserError, match=f"{said}.*logits"):
+        wrapped(Returning(shape))
+
+
+def test_a_probability_beside_what_is_left_of_one_is_explained_as_it_is():
+    def both(z):
+        return torch.cat([p := z[:, :1].sigmoid(), 1 - p], 1)
+
+    program = wrapped(Returning(both), labels=["A", "B"])
+    assert torch.equal(program(X), Returning(both)(X))
+    assert program.info.origin["outputs"] == "logits"
 
 
 @pytest.mark.parametrize(
