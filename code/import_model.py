@@ -164,7 +164,8 @@ def _network_options(parser):
         "--padding",
         choices=PADDINGS,
         default="centre",
-        help="where a record that is shorter than its input lies: zeros are put around it",
+        help="where zeros go around a record that is shorter than its input: to both sides "
+        "(centre), behind it (end), before it (start)",
     )
     expects.add_argument(
         "--layout",
@@ -262,7 +263,7 @@ def main(args: argparse.Namespace) -> None:
         if name not in ("output_path", "overwrite", "gpu", "device", "threads", "data_path", "bare")
     }
     files = {key: info.origin.get(key) for key in ("way", "file", "weights", "sha256")}
-    settings |= {"data": data_hash(args, info), **files}
+    settings |= {"data": data_hash(args, info), **files, **contents(args)}
     with Stage(folder, "import", settings, args.overwrite) as stage:
         if stage.finished_before():
             return
@@ -334,6 +335,14 @@ def original_network(args: argparse.Namespace) -> tuple[nn.Module, Expected]:
 def data_hash(args: argparse.Namespace, info: ModelInfo) -> str | None:
     """What tells the data set that the network is measured on from another; None without one."""
     return content_hash(args.data_path, info.sampling_rate) if args.data_path else None
+
+
+def contents(args: argparse.Namespace) -> dict[str, str]:
+    """What tells the files that --network and --normalisation name from others of their names."""
+    code = args.network and args.network.rpartition(":")[0]
+    means = args.normalisation if (args.normalisation or "").endswith(".csv") else None
+    named = {"code": code, "normalisation file": means}
+    return {what: sha256(path) for what, path in named.items() if path}
 
 
 def measure(

@@ -281,8 +281,24 @@ def _along(values, x):
     return values if x.ndim == 2 else values[:, None]
 
 
+def _is_usual(norm):
+    """Whether a batch norm is as SynchronisedBatchNorm1d computes it."""
+    whole = norm.affine and norm.track_running_stats and norm.momentum is not None
+    return isinstance(norm, nn.BatchNorm1d) and whole
+
+
 def synchronise_batch_norm(model: nn.Module) -> None:
-    """Exchange every BatchNorm1d in `model` for its synchronised form, names and tensors kept."""
+    """Exchange every BatchNorm1d in `model` for its synchronised form, names and tensors kept.
+
+    UserError for a batch norm that has no such form (of an architecture of one's own): each process
+    would have statistics of its own.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not _is_usual(module):
+            raise UserError(
+                f"several processes cannot train {name} ({type(module).__name__}) together: only "
+                "BatchNorm1d with weights, a momentum and running statistics; train it in one"
+            )
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm1d):

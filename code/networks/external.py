@@ -40,7 +40,7 @@ def describe(facts: dict, info: ModelInfo, test: Dataset, args: argparse.Namespa
     and why, records without a label of the task, differences.
     """
     positives = test.labels.sum(axis=0)
-    fine = evaluable(test.labels)
+    fine = evaluable(test.labels) | is_regression(info.task)  # amplitudes: every lead has one
     reasons = {
         name: _why_not(name, int(count), scored, test)
         for name, count, scored in zip(info.labels, positives, fine, strict=True)

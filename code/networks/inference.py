@@ -20,7 +20,7 @@ from records.dataset import Dataset, Signals, load_dataset, window_starts
 
 BATCH = 256  # records predicted at once
 CALLS, LONG_CALL = 3, 0.25  # s
-MOST_PROBES = 512  # passes to find what a network reads
+MOST_PROBES, PROBES_AT_ONCE = 512, 64  # records to find what a network reads
 
 
 def starts_of(n_samples: int, crop: int, window: str) -> np.ndarray:
@@ -114,13 +114,15 @@ def _ask(model, n_samples):
     modes = [(module, module.training) for module in asked.modules()]
     asked.eval()
     block = -(-n_samples // MOST_PROBES)
-    firsts = torch.arange(0, n_samples, block)
-    x = torch.zeros(len(firsts), len(model.info.leads), n_samples, dtype=weight.dtype)
-    for row, first in enumerate(firsts):
-        x[row, :, first : first + block] = float("nan")
-    read = torch.cat([asked(part).isnan().flatten(1).any(dim=1) for part in x.split(64)])
+    found = []
+    for firsts in torch.arange(0, n_samples, block).split(PROBES_AT_ONCE):
+        x = torch.zeros(len(firsts), len(model.info.leads), n_samples, dtype=weight.dtype)
+        for row, first in enumerate(firsts):
+            x[row, :, first : first + block] = float("nan")
+        found.append(asked(x).isnan().flatten(1).any(dim=1))
     for module, training in modes:
         module.training = training
+    read = torch.cat(found)
     if not read.any():  # it puts numbers in the place of NaN, and so tells nothing this way
         read[:] = True
     return read.repeat_interleave(block)[:n_samples].numpy()

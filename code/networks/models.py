@@ -143,6 +143,7 @@ class Network(nn.Sequential):
     """A chain of named parts, with the least input length it can take."""
 
     min_length = 1  # samples
+    min_batch = 1  # records, in training
 
     def forward(self, x: Tensor) -> Tensor:
         """Signals (N, leads, T) mV -> logits (N, classes); ValueError for another number
@@ -266,6 +267,8 @@ class ResNet(Network):
 
 class XResNet(Network):
     """XResNet1d50; 905,751 parameters at 23 classes."""
+
+    min_batch = 2  # its last norm has one number per record and channel
 
     def __init__(self, num_classes: int, n_leads: int = 12):
         stem = OrderedDict()

@@ -107,12 +107,23 @@ def _layer_norm(node, x, weight, bias=None):
     return F.layer_norm(x, shape, weight, bias, node.get("epsilon", 1e-5))
 
 
+def _rounds_up(node, pads):
+    """Whether a pool's last window may reach beyond the end; UserError with uneven padding, where
+    PyTorch would let it begin there.
+    """
+    up = bool(node.get("ceil_mode", 0)) and word(node.get("auto_pad", "NOTSET")) in ("NOTSET", "")
+    if up and any(before != after for before, after in pads):
+        raise node.refuse("with ceil_mode and uneven padding is not known")
+    return up
+
+
 def _max_pool(node, x):
     kernel = list(node.get("kernel_shape"))
     stride, dilation, pads = _window(node, x, kernel)
+    up = _rounds_up(node, pads)
     x, pads = _padded(x, pads, float("-inf"))
     function = _by_axes(node, x, {1: F.max_pool1d, 2: F.max_pool2d})
-    return function(x, kernel, stride, pads, dilation, bool(node.get("ceil_mode", 0)))
+    return function(x, kernel, stride, pads, dilation, up)
 
 
 def _avg_pool(node, x):
@@ -123,9 +134,10 @@ def _avg_pool(node, x):
         raise node.refuse("with dilation is not known")
     if any(before != after for before, after in pads) and not counted:
         raise node.refuse("with uneven padding that is not counted is not known")
+    up = _rounds_up(node, pads)
     x, pads = _padded(x, pads, 0.0)
     function = _by_axes(node, x, {1: F.avg_pool1d, 2: F.avg_pool2d})
-    return function(x, kernel, stride, pads, bool(node.get("ceil_mode", 0)), counted)
+    return function(x, kernel, stride, pads, up, counted)
 
 
 def _global(functions: dict) -> Callable:

@@ -103,11 +103,12 @@ def _softmax_like(function: Callable) -> Callable:
 
 def _cast(node, x):
     wanted = node.get("to")
-    if is_static(x):
-        return x.astype(NUMPY_TYPES.get(wanted, np.float32))
-    if wanted not in NUMPY_TYPES:
+    kinds = NUMPY_TYPES | WHOLE_TYPES if is_static(x) else NUMPY_TYPES
+    if wanted not in kinds:
         raise node.refuse(f"to number format {wanted} is not known")
-    kind = NUMPY_TYPES[wanted]
+    kind = kinds[wanted]
+    if is_static(x):
+        return x.astype(kind)
     if np.issubdtype(kind, np.floating):
         return x if x.is_floating_point() else x.float()
     return x.to({np.int64: torch.int64, np.int32: torch.int64, np.bool_: torch.bool}[kind])
@@ -117,6 +118,9 @@ def _cast(node, x):
 NUMPY_TYPES = {
     1: np.float32, 10: np.float32, 11: np.float32, 16: np.float32, 6: np.int32, 7: np.int64,
     9: np.bool_,
+}  # fmt: skip
+WHOLE_TYPES = {
+    2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 12: np.uint32, 13: np.uint64,
 }  # fmt: skip
 
 

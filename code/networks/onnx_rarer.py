@@ -111,6 +111,32 @@ def _numbers(value, node):
     return [float(one) for one in np.asarray(value).reshape(-1)]
 
 
+# name -> where samples `at` of a new length lie in an old one
+COORDINATES = {
+    "asymmetric": lambda at, old, new: at * old / new,
+    "half_pixel": lambda at, old, new: (at + 0.5) * old / new - 0.5,
+    "pytorch_half_pixel": lambda at, old, new: (at + 0.5) * old / new - 0.5,
+    "half_pixel_symmetric": lambda at, old, new: (at + 0.5) * old / new - 0.5,
+    "tf_half_pixel_for_nn": lambda at, old, new: (at + 0.5) * old / new,
+    "align_corners": lambda at, old, new: at * (old - 1) / max(new - 1, 1),
+}
+ROUNDINGS = {
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round_prefer_floor": lambda places: np.ceil(places - 0.5),
+    "round_prefer_ceil": lambda places: np.floor(places + 0.5),
+}
+
+
+def _repeats(how, rounding, old, new):
+    """Whether the nearest sample is the same new / old times over, as PyTorch has it."""
+    if how not in COORDINATES or rounding not in ROUNDINGS:
+        return False
+    at = np.arange(new)
+    nearest = ROUNDINGS[rounding](COORDINATES[how](at, old, new))
+    return np.array_equal(np.clip(nearest, 0, old - 1), at // (new // old))
+
+
 def _resize(node, x, *more):
     """Upsample and Resize, as far as PyTorch's interpolation is the same."""
     sizes = as_ints(more[2], node)[2:] if len(more) > 2 and more[2] is not None else None
@@ -129,9 +155,11 @@ def _resize(node, x, *more):
     how = word(node.get("coordinate_transformation_mode", "half_pixel"))
     if mode == "nearest":
         whole = all(new % old == 0 for new, old in zip(sizes, x.shape[2:], strict=True))
-        floored = word(node.get("nearest_mode", "round_prefer_floor")) == "floor"
-        if not whole and not (how == "asymmetric" and floored):
-            raise node.refuse("to sizes that are no multiple, in this mode, is not known")
+        rounding = word(node.get("nearest_mode", "round_prefer_floor"))
+        pairs = zip(x.shape[2:], sizes, strict=True)
+        plain = (how, rounding) == ("asymmetric", "floor")
+        if not plain and not (whole and all(_repeats(how, rounding, *pair) for pair in pairs)):
+            raise node.refuse(f"to the nearest by {how} and {rounding}, to {sizes}, is not known")
         return F.interpolate(x, **to, mode="nearest")
     if mode != "linear" or how not in ("half_pixel", "pytorch_half_pixel", "align_corners"):
         raise node.refuse(f"by {mode} with {how} is not known")

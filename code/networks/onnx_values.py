@@ -46,11 +46,13 @@ def is_static(value: Value) -> bool:
 
 
 def as_tensor(value: Value, like: Tensor) -> Tensor:
-    """A value as a tensor beside `like`."""
+    """A value as a tensor beside `like`, of its precision where both are real numbers."""
     if isinstance(value, Tensor):
         return value
     tensor = torch.from_numpy(np.ascontiguousarray(value)).to(like.device)
-    return tensor.to(like.dtype) if tensor.is_floating_point() else tensor
+    if not tensor.is_floating_point():
+        return tensor
+    return tensor.to(like.dtype if like.is_floating_point() else torch.float32)
 
 
 def as_ints(value: Value, node: OnnxNode) -> list[int]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from networks.program import Node, Program, Ref, Stored, arguments, references
+from common.files import UserError
+from networks.program import Node, Program, Ref, Stored, arguments, inputs_of, references
 
 NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm")
 
@@ -115,10 +116,26 @@ def measure_norms(
 
 def features(program: Program, x: Tensor) -> Tensor:
     """What goes into the last dense layer (else the last operation with parameters), (N, ...)."""
-    with_weights = [node for node in program.nodes if learned(program, node)]
-    dense = [node for node in with_weights if node.kind in ("linear", "addmm", "matmul")]
+    with_weights = _with_weights(program)
+    dense = [node for node in with_weights if node.kind in ("linear", "addmm", "matmul", "mm")]
     last = (dense or with_weights)[-1]
-    source = next(one for one in references([last.args]) if isinstance(one, Ref))
+    source = next(one for one in inputs_of(last) if one.name in program.dependent)
     if source.name == "input":
         return x
     return program.run(x, keep=[source.name])[1][source.name].detach()
+
+
+def _with_weights(program):
+    """The operations on the signals that read parameters, or what is computed from parameters
+    alone (a weight that is turned or normalised first).
+    """
+    found, fixed = [], set()
+    for node in program.nodes:
+        if learned(program, node) or any(ref.name in fixed for ref in inputs_of(node)):
+            if node.name in program.dependent:
+                found.append(node)
+            else:
+                fixed.add(node.name)
+    if not found:
+        raise UserError("the network has no operation with weights, whose input are its features")
+    return found

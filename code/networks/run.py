@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import math
 import sys
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
@@ -29,7 +30,7 @@ from networks.checkpoints import (
 from networks.defaults import DATA_PATH, dataset_note, settle
 from networks.importing import ORIGINS
 from networks.metrics import evaluable
-from networks.models import get_model, last_layer
+from networks.models import MODELS, get_model, last_layer, sharing_copy
 from networks.splits import FOLDS, describe, fingerprint, load_splits
 from networks.testing import counts_of, summary_line, thresholds_of, write_test
 from networks.training import (
@@ -99,7 +100,7 @@ def info_of(args: argparse.Namespace) -> ModelInfo:
         run_name=args.run_name,
         origin=own_architecture(args.modelname),
     )
-    least = getattr(get_model(info.modelname, 1), "min_length", 1)
+    least = getattr(get_model(info.modelname, len(info.labels), len(info.leads)), "min_length", 1)
     if info.crop < least:
         raise UserError(
             f"--crop_seconds {info.crop_seconds:g} is {info.crop} samples: {info.modelname} needs "
@@ -163,8 +164,8 @@ def new_model(info: ModelInfo, finetune: str | None) -> torch.nn.Module:
 
 
 def check_architecture(model: nn.Module, info: ModelInfo) -> None:
-    """UserError where an architecture of one's own fails on crops as it will be trained on, or does
-    not give one number per class of them.
+    """UserError where an architecture of one's own fails on crops as it will be trained on, does
+    not give one number per class of them, or could not be stored after training.
     """
     if info.origin is None:
         return
@@ -189,6 +190,8 @@ def check_architecture(model: nn.Module, info: ModelInfo) -> None:
             f"{len(info.labels)} classes of {info.task}, (2, {len(info.labels)}); a maker with an "
             "argument num_classes is told how many"
         )
+    with torch.random.fork_rng(devices=[]):
+        as_stored(sharing_copy(model), info)
 
 
 def check_trainable(splits: dict[str, Dataset], info: ModelInfo, recipe: Recipe) -> None:
@@ -200,10 +203,19 @@ def check_trainable(splits: dict[str, Dataset], info: ModelInfo, recipe: Recipe)
             "more records or other --val_folds"
         )
     need = max(2, distributed.world())
-    if len(splits["train"]) < need or recipe.batch_size < need:
+    n_records = len(splits["train"])
+    if n_records < need or recipe.batch_size < need:
         raise UserError(
-            f"batch norm needs at least {need} records in each batch: {len(splits['train'])} "
+            f"batch norm needs at least {need} records in each batch: {n_records} "
             f"training records, --batch_size {recipe.batch_size}"
+        )
+    smallest = n_records // math.ceil(n_records / recipe.batch_size)  # TrainingSet.batches
+    need = max(getattr(MODELS[info.modelname], "min_batch", 1), distributed.world())
+    if smallest < need:
+        raise UserError(
+            f"{info.modelname} needs at least {need} records in each batch: {n_records} training "
+            f"records in batches of {recipe.batch_size} leave some of {smallest}; choose another "
+            "--batch_size"
         )
 
 
@@ -372,6 +384,8 @@ def test(args: argparse.Namespace, device: torch.device) -> Outcome | None:
 
     other = external.is_external(place.facts)
     folds = args.test_folds or (range(1, 11) if other else model.info.folds["test"])
+    if not other:
+        _say_seen(model.info, folds)
     info = replace(model.info, folds={**model.info.folds, "test": sorted(folds)})
     part = load_splits(args, info, names=("test",))["test"]
     folder, facts = place.run, place.facts
@@ -387,6 +401,17 @@ def test(args: argparse.Namespace, device: torch.device) -> Outcome | None:
         return None
     words = f"{summary_line(metrics, info.task)} on {len(part)} test records"
     return Outcome(words, folder, written)
+
+
+def _say_seen(info, folds):
+    """Say which of the folds to test the network was trained or chosen on."""
+    known = {fold for name in ("train", "validation") for fold in info.folds.get(name, ())}
+    if (seen := sorted(known.intersection(folds))) and distributed.is_main():
+        print(
+            f"warning: the network was trained or chosen on fold {' '.join(map(str, seen))}: "
+            "scores on what it has seen are too good",
+            file=sys.stderr,
+        )
 
 
 def _write_course(folder, history, splits):

@@ -181,7 +181,7 @@ def _centres(node: Node, values, centres, program, x):
     if node.kind in ("linear", "addmm"):
         return source.nanmean(-1, keepdim=True).expand(shape)
     if node.kind in ("matmul", "mm", "bmm", "scaled_dot_product_attention"):
-        return _multiplied(node, centres, program, shape)
+        return _multiplied(node, centres, shape, x.device)
     if node.kind in REDUCING:
         return _reduced(node, source, value)
     if node.kind in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
@@ -260,7 +260,7 @@ def _read(values, axis, places):
     """Values along an axis at fractional places, going on in a straight line beyond the ends."""
     size = values.shape[axis]
     if size == 1:
-        return values.index_select(axis, torch.zeros(len(places), dtype=torch.long))
+        return values.index_select(axis, torch.zeros_like(places, dtype=torch.long))
     left = places.floor().clamp(0, size - 2).long()
     weight = (places - left).to(values.dtype).view(-1, *[1] * (values.ndim - axis - 1))
     low, high = values.index_select(axis, left), values.index_select(axis, left + 1)
@@ -278,14 +278,14 @@ def _padded(node, source, shape):
     return result
 
 
-def _multiplied(node, centres, program, shape):
+def _multiplied(node, centres, shape, device):
     """A matrix product: where the rows of the first factor lie, else the columns of the second."""
     named = list(arguments(node).values())
     for reference, axis in zip(named[:2], (-1, -2), strict=True):
         known = centres.get(reference.name) if isinstance(reference, Ref) else None
         if isinstance(known, Tensor) and known.ndim == len(shape):
             return known.nanmean(axis, keepdim=True).expand(shape)
-    return torch.full(shape, float("nan"))
+    return torch.full(shape, float("nan"), device=device)
 
 
 def _reduced(node, source, value):

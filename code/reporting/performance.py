@@ -101,15 +101,18 @@ def _metric_name(name):
 
 def _external(run):
     """The test of the run's own fold beside those on other data sets, class by class."""
-    own = run.json("metrics.json").get("windows", {}).get("per_class_auc", {})
+    amplitudes = is_regression(run.info.task)
+    scores, word = ("per_lead_r2", "R²") if amplitudes else ("per_class_auc", "AUC")
+    what = "leads" if amplitudes else "classes"
+    own = run.json("metrics.json").get("windows", {}).get(scores, {})
     for path in run.files("external/*/metrics.json"):
         metrics = read_json(path)
         told = metrics["external"]
-        entries = metrics["windows"]["per_class_auc"]
+        entries = metrics["windows"][scores]
         yield paragraph(
             f"External test on {told['data_set']}: {told['records']} records of "
             f"{told['patients']} patients are tested, "
-            f"{len(told['classes_compared'])} classes are in common. "
+            f"{len(told['classes_compared'])} {what} are in common. "
             + ". ".join(line[:1].upper() + line[1:] for line in told["differences"])
             + "."
         )
@@ -117,10 +120,10 @@ def _external(run):
             yield table(
                 pd.DataFrame(
                     {
-                        "class": label,
-                        "own test, AUC": interval_of(own.get(label)),
-                        "external test, AUC": interval_of(entries[label]),
-                        "positives there": entries[label]["n_positive"],
+                        "lead" if amplitudes else "class": label,
+                        f"own test, {word}": interval_of(own.get(label), not amplitudes),
+                        f"external test, {word}": interval_of(entries[label], not amplitudes),
+                        **({} if amplitudes else {"positives there": entries[label]["n_positive"]}),
                     }
                     for label in told["classes_compared"]
                 )
@@ -179,8 +182,16 @@ def _elsewhere(run):
     """What is left of it on other data sets, class by class."""
     for path in run.files("external/*/metrics.json"):
         metrics = read_json(path)
-        told, entries = metrics["external"], metrics["windows"]["per_class_auc"]
-        source = str(path.relative_to(run.folder))
+        told, source = metrics["external"], str(path.relative_to(run.folder))
+        if is_regression(run.info.task):
+            fit = metrics["windows"]["r2"]
+            good = _above(fit, 0)
+            less = "" if good else ", not shown to be better than one amplitude for all"
+            text = f"on {told['records']} ECGs of {told['data_set']}: R² {interval_of(fit, False)}"
+            kind = "yes" if good else "warn"
+            yield Finding("On other data:", f"{text}{less}.", "performance", source, kind)
+            continue
+        entries = metrics["windows"]["per_class_auc"]
         held, lost, few = [], [], []
         for name in told["classes_compared"]:
             one = entries[name]

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from common.files import UserError
 from networks.onnx_files import read_onnx
+from networks.onnx_operations import OPERATIONS
 from networks.onnx_rarer import RARER
 from networks.onnx_values import OnnxNode
 
@@ -48,6 +49,10 @@ CASES = {
         [None, None, np.array([3, 4, 31])],
     ),
     "Resize nearest": ({"mode": "nearest", **ASYMMETRIC}, [None, SCALES]),
+    "Resize halves": (
+        {"mode": "nearest", "coordinate_transformation_mode": "asymmetric"},
+        [None, np.array([1, 1, 2], np.float32)],
+    ),
     "Resize doubled": ({"mode": "nearest"}, [None, np.array([1, 1, 2], np.float32)]),
     "Round": ({}, []),
     "ScatterElements": ({"axis": 1}, [np.full((3, 1, 20), 2), np.ones((3, 1, 20), np.float32)]),
@@ -115,6 +120,18 @@ def test_operation_is_that_of_onnx(case, tmp_path):
         ("Resize", {"mode": "cubic"}, [None, SCALES]),
         ("Resize", {"mode": "nearest"}, [None, SCALES]),
         ("Resize", {"mode": "linear"}, [None, np.array([1, 2, 2], np.float32)]),
+        # half of the samples are those of a neighbour
+        (
+            "Resize",
+            {"mode": "nearest", "nearest_mode": "floor"},
+            [None, np.array([1, 1, 2], np.float32)],
+        ),
+        (
+            "Resize",
+            {"mode": "nearest", "coordinate_transformation_mode": "asymmetric"},
+            [None, np.array([1, 1, 3], np.float32)],
+        ),
+        ("MaxPool", {"kernel_shape": [2], "strides": [3], "pads": [0, 1], "ceil_mode": 1}, []),
         (
             "Resize",
             {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
@@ -131,6 +148,20 @@ def test_what_is_computed_otherwise_is_refused(kind, attributes, extra, tmp_path
     with pytest.raises(UserError, match=r"is not known") as caught:
         read_onnx(path).network(torch.zeros(2, 4, 20))
     assert "\n" not in str(caught.value)
+
+
+def test_constants_beside_a_mask_keep_their_numbers():
+    node = OnnxNode("Where", "/mask/Where", ("c", "a", "b"), ("y",))
+    got = OPERATIONS["Where"](node, torch.tensor([True, False]), np.float32([2]), np.float32([-1]))
+    assert got.tolist() == [2.0, -1.0]
+
+
+def test_a_constant_in_another_number_format_is_cut_as_onnx_does():
+    node = OnnxNode("Cast", "/Cast", ("c",), ("y",), {"to": TensorProto.INT8})
+    assert OPERATIONS["Cast"](node, np.float32([3.7, -3.7])).tolist() == [3, -3]
+    text = OnnxNode("Cast", "/Cast", ("c",), ("y",), {"to": TensorProto.STRING})
+    with pytest.raises(UserError, match="number format 8 is not known"):
+        OPERATIONS["Cast"](text, np.float32([3.7]))
 
 
 @pytest.mark.parametrize("k", [0, 1, -2])

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 class Net(nn.Module):
     def __init__(self, num_classes, n_leads):
         super().__init__()
+        assert num_classes == 5  # made for this task
         self.conv = nn.Conv1d(n_leads, 16, 9, padding="same")
         self.norm = nn.BatchNorm1d(16)
         self.head = nn.Linear(16, num_classes)
@@ -66,3 +67,16 @@ def test_a_file_named_like_one_of_ours_is_refused(place):
     )  # fmt: skip
     assert done.returncode == 2
     assert "called like the network lenet" in done.stderr
+
+
+def test_what_could_not_be_stored_is_refused_before_training(place):
+    code = "\n".join([
+        "import torch", CODE, "class Bad(Net):", "    def forward(self, x):",
+        "        found = super().forward(x)",
+        "        return found + 0 * torch.linalg.qr(found)[1].sum()",
+    ])  # fmt: skip
+    (place / "bad_net.py").write_text(code)
+    done = train(place, "--modelname", f"{place / 'bad_net.py'}:Bad", check=False)
+    assert done.returncode == 2
+    assert "linalg_qr" in done.stderr
+    assert not (place / "output" / "bad_net_superdiagnostic").exists()

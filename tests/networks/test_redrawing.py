@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from foreign_networks import FOREIGN, foreign
 from networks.capture import capture
@@ -38,7 +39,26 @@ def test_batch_norms_get_the_statistics_of_what_they_see():
 def test_features_are_the_input_of_the_last_dense_layer():
     network = foreign("functional_resnet")
     caught = []
-    last = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
+    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
     last.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0]))
     network(X)
     assert torch.allclose(features(capture(network, X), X), caught[0], atol=1e-6)
+
+
+class Turned(nn.Module):
+    """A dense layer behind another, by a matrix of its own that is turned first."""
+
+    def __init__(self, turn):
+        super().__init__()
+        self.first = nn.Linear(12, 7)
+        self.weight, self.turn = nn.Parameter(torch.randn(3, 7)), turn
+
+    def forward(self, x):
+        return self.first(x.mean(2)).relu() @ self.turn(self.weight)
+
+
+@pytest.mark.parametrize("turn", [lambda w: w.t(), lambda w: w.softmax(0).t()])
+def test_features_go_into_the_last_layer_also_where_its_weights_are_computed(turn):
+    network = Turned(turn)
+    expected = network.first(X.mean(2)).relu()
+    assert torch.allclose(features(capture(network, X), X), expected, atol=1e-6)
