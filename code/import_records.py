@@ -259,7 +259,7 @@ def settings(args: argparse.Namespace) -> dict:
     path = Path(args.records)
     files = [args.records] if path.is_file() else files_below(path)
     listed = "\n".join(f"{os.path.basename(one)} {os.path.getsize(one)}" for one in files)
-    known = hashlib.sha256(listed.encode()).hexdigest()  # of a folder names and sizes
+    known = hashlib.sha256(os.fsencode(listed)).hexdigest()  # of a folder names and sizes
     return {
         **chosen,
         "records": sha256(path) if path.is_file() else known,

@@ -254,11 +254,13 @@ def whole_names(words: Iterable, known: Iterable) -> list:
     hold blanks (a list is split at them), are put together.
     """
     words, known, names = list(words), set(known), []
-    while words:
-        ends = [n for n in range(len(words), 1, -1) if " ".join(map(str, words[:n])) in known]
-        n = 1 if words[0] in known or not ends else ends[0]
-        names.append(words[0] if n == 1 else " ".join(words[:n]))
-        words = words[n:]
+    longest = max((len(str(name).split()) for name in known), default=1)
+    at = 0
+    while at < len(words):
+        ends = range(min(longest, len(words) - at), 1, -1) if words[at] not in known else ()
+        n = next((n for n in ends if " ".join(map(str, words[at : at + n])) in known), 1)
+        names.append(words[at] if n == 1 else " ".join(words[at : at + n]))
+        at += n
     return names
 
 

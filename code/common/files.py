@@ -140,9 +140,45 @@ def plain(value: object) -> object:
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table without its index, bytes depending on its content alone."""
+    """Write a table without its index, bytes depending on its content alone; what a spreadsheet
+    would run is written as text, and `read_csv` gives it back as it was.
+    """
     with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+        _respelled(table, _as_text).to_csv(temporary, index=False, lineterminator="\n")
+
+
+# what a spreadsheet takes for a formula: class names, ids and notes may come from strangers. With
+# ' in front it is text there; what has one of its own gets another, so that reading gives it back
+_FORMULA = re.compile(r"'*[\t\r\n]*(?:[=@]|[+-].*[(|!])", re.DOTALL)
+
+
+def _as_text(cell):
+    """A cell that a spreadsheet would run, with the ' in front that makes it text there."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def _as_it_was(cell):
+    """A cell that `_as_text` wrote, as it was before."""
+    written = isinstance(cell, str) and cell[:1] == "'" and _FORMULA.match(cell, 1)
+    return cell[1:] if written else cell
+
+
+def _respelled(table, spell):
+    """The table with every text, names of columns too, as `spell` has it; itself where that
+    changes nothing.
+    """
+    names = [spell(name) for name in table.columns]
+    columns = {}
+    for k, kind in enumerate(table.dtypes):
+        if not pd.api.types.is_numeric_dtype(kind):
+            cells = list(table.iloc[:, k])
+            spelled = [spell(cell) for cell in cells]
+            if any(one is not other for one, other in zip(spelled, cells, strict=True)):
+                columns[k] = pd.Series(spelled, table.index)
+    if not columns and names == list(table.columns):
+        return table
+    parts = [columns.get(k, table.iloc[:, k]) for k in range(table.shape[1])]
+    return pd.concat(parts, axis=1).set_axis(names, axis=1)
 
 
 def write_npy(path: str | Path, array: np.ndarray, sync: bool = True) -> None:
@@ -278,7 +314,7 @@ def read_csv(path: str | Path, hint: str = "", **options: object) -> pd.DataFram
     if any(re.search(r".\.\d+$", str(name)) for name in table.columns):
         # pandas tells a second `age` from the first as age.1
         _refuse_doubled(path, options.get("encoding", "utf-8-sig"), options.get("sep", ","))
-    return table
+    return _respelled(table, _as_it_was)
 
 
 def _refuse_doubled(path, encoding, separator):

@@ -28,6 +28,8 @@ from common.files import (
     write_text,
 )
 
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, of Linux and macOS
+
 
 def deleted(path: Path, content: dict) -> str | None:
     """The first of the outputs of a finished stage that is not there any more.
@@ -47,19 +49,19 @@ def read_stage(path: str | Path) -> dict:
     content = read_json(path)
     wrong = [
         key
-        for key in ("settings", "counts", "inputs", "outputs")
+        for key in ("settings", "counts", "inputs", "outputs", "versions")
         if not isinstance(content.get(key, {}), dict)
     ]
     for key in ("inputs", "outputs"):
         digests = {} if key in wrong else content.get(key, {})
-        if not all(isinstance(digest, str) for digest in digests.values()):
+        texts = all(isinstance(digest, str) for digest in digests.values())
+        if not texts or not all(map(_can_be_a_path, digests)):
             wrong.append(key)
     written = content.get("written", [])
-    if not isinstance(written, list) or not all(isinstance(name, str) for name in written):
+    if not isinstance(written, list) or not all(map(_can_be_a_path, written)):
         wrong.append("written")
-    if "settings" not in wrong and not isinstance(
-        content.get("settings", {}).get("data_path", ""), str
-    ):
+    settings = {} if "settings" in wrong else content.get("settings", {})
+    if not _can_be_a_path(settings.get("data_path", "")):
         wrong.append("data_path")
     if wrong or content.get("status") not in (None, "running", "finished"):
         raise UserError(
@@ -67,6 +69,15 @@ def read_stage(path: str | Path) -> dict:
             "run the stage again"
         )
     return content
+
+
+def _can_be_a_path(name):
+    """Whether the system can be asked for a name at all."""
+    if not isinstance(name, str) or "\0" in name or len(name) > LONGEST_PATH:
+        return False
+    with contextlib.suppress(UnicodeEncodeError):
+        return all(len(part.encode()) <= LONGEST_NAME for part in name.split("/"))
+    return False
 
 
 def command(stage: str, *flags: str, **options: object) -> str:

@@ -197,7 +197,7 @@ def _run(model, x, recorder=None):
         return model(x)
     except UserError:
         raise
-    except Exception as error:  # whatever the code of others may raise
+    except (Exception, SystemExit) as error:  # whatever the code of others may raise
         if recorder and recorder.refusal:
             raise recorder.refusal from None
         reason = " ".join(str(error).split())[:200]

@@ -332,7 +332,7 @@ def _fitting_layouts(whole, example, expected):
         try:
             with torch.no_grad():
                 twin(Axes(layout)(blank))
-        except Exception:  # whatever the code of others may raise
+        except (Exception, SystemExit):  # whatever the code of others may raise
             continue
         fitting.append(layout)
     return [layout for layout in fitting if layout != expected.layout]

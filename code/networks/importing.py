@@ -114,7 +114,7 @@ def make_network(spec: str, n_classes: int, n_leads: int) -> nn.Module:
             network = maker(**_arguments(spec, maker, n_classes, n_leads))
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # code of others may end the program
         raise UserError(f"{spec} fails: {_where(error)}") from None
     if not isinstance(network, nn.Module):
         raise UserError(f"{spec} gives {type(network).__name__}, not a torch.nn.Module")
@@ -132,7 +132,7 @@ def _maker(spec):
     try:
         with own_neighbours(_folder(spec)):
             known.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # code of others may end the program
         raise UserError(f"{file} cannot be run: {_where(error)}") from None
     maker = getattr(module, name, None)
     if not callable(maker):

@@ -423,6 +423,20 @@ def read_cohort_table(path: str | Path, label_columns: Sequence[str] = ()) -> pd
     return one_row_each(with_our_names(table), label_columns)
 
 
+def warn_of_other_order(table: pd.DataFrame, where: object) -> None:
+    """Say so where ids are the places in an array, in another order than its recordings' own."""
+    column = next((name for name in ID_COLUMNS if name in table), None)
+    ids = pd.to_numeric(table[column], errors="coerce").to_list() if column else []
+    for first in (0, 1):
+        in_order = list(range(first, first + len(ids)))
+        if ids != in_order and sorted(ids) == in_order:
+            print(
+                f"warning: {where}: rows are taken in the order of the array's recordings, in "
+                f"which {column} is not; if it says their places, sort the table by it",
+                file=sys.stderr,
+            )
+
+
 def _cells(line, separator):
     """Cells of a line; what stands in quotes is one."""
     return len(next(csv.reader([line], delimiter=separator), []))

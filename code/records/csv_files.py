@@ -151,6 +151,7 @@ def _columns(path, layout, table, asked):
     if layout.named:
         blank = [k for k in signals if is_index(names[k]) or _is_blank(table[k])]
         signals = [k for k in signals if k not in blank]
+        _refuse_shifted(path, names, table, asked)
     if asked.lead_names is not None:
         given = list(asked.lead_names)
         if len(given) == len(names):
@@ -163,6 +164,21 @@ def _columns(path, layout, table, asked):
         given = _unnamed(path, layout, len(signals))
     chosen = dict(zip(signals, given, strict=True))
     return [chosen.get(k, "-") for k in range(len(names))], time
+
+
+def _refuse_shifted(path, names, table, asked):
+    """UserError where lines have a number that the line of names has no name for: the names may
+    be those of other columns, as where R has left out that of its row numbers.
+    """
+    last = table[len(names) - 1].head(50)
+    if names[-1] or asked.lead_names is not None:
+        return
+    if pd.to_numeric(last.str.replace(",", ".", regex=False), errors="coerce").notna().any():
+        n = max(k + 1 for k, name in enumerate(names) if name)
+        raise UserError(
+            f"{path} names {n} columns, and its lines have {len(names)} values: name every column "
+            "(- for one that is no lead), or say with --lead_names what they are"
+        )
 
 
 def _unnamed(path, layout, n):

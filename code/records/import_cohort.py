@@ -97,12 +97,15 @@ def _in_order(table, source, args):
             f"{args.table} has no row for {len(without)} of the {len(source.names)} recordings of "
             f"{args.records}, the first: {without[0]}; --skip_bad leaves them out"
         )
+    if array:
+        cohort_table.warn_of_other_order(table, args.table)
     if not rows:
         _refuse_other_names(table, source, args, array)
         if len(table) != len(source.names):
             raise UserError(
                 f"{args.records} has {len(source.names)} recordings and {args.table} has "
-                f"{len(table)} rows: expected (rows, T, 12), or a column record_id that names each"
+                f"{len(table)} rows: expected (rows, T, 12), "
+                + ("in that order" if array else "or a column record_id that names each")
             )
         rows, without = {name: row for row, name in enumerate(source.names)}, []
     if without:
@@ -264,22 +267,20 @@ def make(
     wanted = importing.Wanted(
         args.sampling_rate, args.seconds, args.short, args.skip_bad, leads, asked, args.every
     )
-    written = importing.write_records(folder, source, table["ecg_id"].to_numpy(), wanted)
-    written.skipped |= dict.fromkeys(without, "the table has no row for it")
-    table = table.iloc[written.kept].reset_index(drop=True)
-    if args.every:
-        table = _of_stretches(table, written.starts)
-    table = from_files(table, written, args)
-    importing.print_summary(written)
-    labels = label_words.settle_alike(table["labels"].tolist(), args.join_labels)
-    folders = [source.folders[number] for number in written.kept] if source.folders else ()
-    table = _with_folds(table, written, folders, labels, args)
-    table["scp_codes"] = [str(dict.fromkeys(row, 100.0)) for row in labels]
+    ids = table["ecg_id"].to_numpy()
+    with importing.records_aside(folder, source, ids, wanted) as written:
+        # whatever may be refused is, before anything takes the place of what was there
+        written.skipped |= dict.fromkeys(without, "the table has no row for it")
+        table, labels = described(args, source, table, written)
+        beside = {
+            R_PEAKS: r_peaks_at_100(table, written) if "r_peaks" in table else (),
+            SKIPPED: importing.skipped_table(written),
+        }
+        tasks = own_task(table, labels, args)
     rate = written.sampling_rate
-    table = table.assign(**importing.names_of_files(table["ecg_id"].to_numpy(), rate))
-    _write_beside(folder, table, written)
+    _write_beside(folder, beside)
     own = sorted(set().union(*labels) - set(STATEMENTS))
-    write_tasks(folder, own_task(table, labels, args))
+    write_tasks(folder, tasks)
     write_layout(
         folder,
         rate,
@@ -306,18 +307,33 @@ def make(
     }
 
 
-def _write_beside(folder, table, written):
+def _write_beside(folder, beside):
     """R-peaks and recordings that were left out, where there are any; those of an earlier import
     go.
     """
-    beside = {
-        R_PEAKS: r_peaks_at_100(table, written) if "r_peaks" in table else (),
-        SKIPPED: importing.skipped_table(written),
-    }
     for name, rows in beside.items():
         (folder / name).unlink(missing_ok=True)
         if len(rows):
             write_csv(folder / name, rows)
+
+
+def described(
+    args: argparse.Namespace, source: Source, table: pd.DataFrame, written: importing.Written
+) -> tuple[pd.DataFrame, list[list[str]]]:
+    """The table of the records that were written, with what their files say, patients, folds,
+    labels and the names of their files; and the labels of each.
+    """
+    table = table.iloc[written.kept].reset_index(drop=True)
+    if args.every:
+        table = _of_stretches(table, written.starts)
+    table = from_files(table, written, args)
+    importing.print_summary(written)
+    labels = label_words.settle_alike(table["labels"].tolist(), args.join_labels)
+    folders = [source.folders[number] for number in written.kept] if source.folders else ()
+    table = _with_folds(table, written, folders, labels, args)
+    table["scp_codes"] = [str(dict.fromkeys(row, 100.0)) for row in labels]
+    rate = written.sampling_rate
+    return table.assign(**importing.names_of_files(table["ecg_id"].to_numpy(), rate)), labels
 
 
 def own_task(

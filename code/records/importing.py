@@ -1,11 +1,12 @@
 """Recordings of one's own, one after the other, into a data set in PTB-XL's layout."""
 
+import contextlib
 import os
 import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -160,8 +161,17 @@ class Writing:
 
 
 def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted) -> Written:
-    """Read, check, bring to one rate and length, and write every recording. They are written aside
-    and moved into place at the end: an import that is refused leaves what was there before.
+    """Read, check, bring to one rate and length, and write every recording into its place."""
+    with records_aside(folder, source, ids, wanted) as written:
+        return written
+
+
+@contextlib.contextmanager
+def records_aside(
+    folder: Path, source: Source, ids: np.ndarray, wanted: Wanted
+) -> Iterator[Written]:
+    """The same, written aside and moved into place when the block ends: an import that is refused,
+    also within the block, leaves what was there before.
     """
     written = Written(wanted.sampling_rate or 0)
     aside = folder / ASIDE
@@ -187,10 +197,10 @@ def write_records(folder: Path, source: Source, ids: np.ndarray, wanted: Wanted)
             raise UserError(
                 f"none of the {len(source.names)} recordings can be used; of the first: {why}"
             )
+        yield written
         _into_place(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return written
 
 
 def _tried(recording, name, wanted, written, n_names):

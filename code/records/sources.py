@@ -4,6 +4,7 @@ Each source names its recordings and reads one at a time, or stretches of a long
 memory is bounded.
 """
 
+import contextlib
 import fnmatch
 import os
 import re
@@ -114,6 +115,8 @@ def open_source(
         refuse_other_formats(path)
         source = _array(path, asked)
 
+    if unnamed := [name for name in source.names if not _is_utf8(name)]:
+        raise UserError(f"{path}: the name {unnamed[0]!r} is not UTF-8: rename the file")
     if twice := [name for name, count in Counter(source.names).items() if count > 1]:
         raise UserError(f"{path} has the recording {twice[0]} twice")
 
@@ -124,6 +127,13 @@ def open_source(
             raise UserError(str(error).replace("--record_rate", "--signal_rate")) from None
 
     return source._replace(read=read)
+
+
+def _is_utf8(name):
+    """Whether a name can be written into a table."""
+    with contextlib.suppress(UnicodeEncodeError):
+        return name.isascii() or bool(name.encode())
+    return False
 
 
 def files_below(folder: str | Path) -> list[str]:

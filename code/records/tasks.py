@@ -4,6 +4,7 @@
 multihot_<task>.npy's columns; a superclass of each may be given.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
@@ -15,6 +16,7 @@ from common.files import UserError, read_json, write_json
 from common.labels import STATEMENTS, TASKS, slug, superclass
 
 FILE = "tasks.json"
+MOST_LETTERS = 100  # of a class: names of files have 255, and say more than it
 
 
 class Task(NamedTuple):
@@ -74,7 +76,12 @@ def check_classes(
     label_of: dict[str, str] = {}
     for label in classes:
         name = slug(label)
-        if not name:
+        if len(name) > MOST_LETTERS:
+            raise UserError(
+                f"{where}: the class {label[:40]}... has {len(label)} letters, and files are named "
+                f"by it: at most {MOST_LETTERS}"
+            )
+        if not re.search(r"[A-Za-z0-9]", name):
             raise UserError(
                 f"{where}: the {kind[0]} {label} has no Latin letter and no digit, by which its "
                 "files could be named: rename it"

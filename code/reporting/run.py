@@ -249,7 +249,7 @@ def broken_links(folder: Path) -> list[str]:
 def _lost(folder):
     """The json of stages that have left results in the run folder and no json."""
     named = [folder / said for file, said in WRITTEN_BY.items() if (folder / file).is_file()]
-    lost = [path for path in named if not path.is_file()]
+    lost = [path for path in named if not _is_stage(path)]
     for path in sorted(folder.iterdir()):
         stage = path.name.partition("_")[0]  # local_<record>, discovery_<cohort>
         if stage not in ORDER or not path.is_dir() or path.is_symlink():

@@ -11,7 +11,7 @@ import pandas as pd
 from torch import nn
 
 from common.cli import say_results
-from common.files import sha256, write_csv
+from common.files import read_csv, sha256, write_csv
 from common.labels import associated
 from common.stage import Stage
 from ecg.concepts import CONCEPTS
@@ -233,7 +233,7 @@ def draw(folder: Path, path: Path) -> list[Path]:
 
     from tcav.figures import write_figures  # what draws is loaded when all is computed
 
-    scores = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    scores = read_csv(path, keep_default_na=False, na_values=[""])
     events = folder / "tensorboard"
     for earlier in events.glob("events.out.tfevents.*"):  # of the same stage, interrupted
         earlier.unlink()

@@ -1,5 +1,6 @@
 """A run folder that was tampered with: links and pipes are neither followed nor waited for."""
 
+import json
 import os
 import time
 
@@ -7,12 +8,14 @@ import pytest
 import torch
 
 import report
+from common.files import UserError
 from common.labels import LEADS, TASKS
-from common.stage import Stage
+from common.stage import Stage, read_stage
 from mutations import attempt
 from networks.checkpoints import ModelInfo, save_checkpoint
 from networks.models import get_model
 from reporting.page import figure
+from reporting.run import broken_links
 
 TASK = "superdiagnostic"
 
@@ -60,3 +63,32 @@ def test_a_picture_that_is_none_does_not_end_the_report(tmp_path):
     path = tmp_path / "groups_saliency.png"
     path.write_bytes(b"no picture")
     assert "groups_saliency.png is no readable picture" in figure(path, "caption")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("outputs", {"a\0b": "x"}),
+        ("inputs", {"\ud800": "x"}),
+        ("inputs", {"n" * 300: "x"}),
+        ("outputs", {"n/" * 3000: "x"}),
+        ("written", ["a\0b"]),
+        ("settings", {"data_path": "a\0b"}),
+        ("versions", 3),
+    ],
+)
+def test_names_that_no_file_can_have_are_refused_in_one_line(run, key, value):
+    path = run / "glocal" / "glocal.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(UserError, match=r"glocal.json is not what a stage writes"):
+        read_stage(path)
+    line = attempt(report.main, report.get_args_parser(), ["--model_path", run, "--verify"])[1]
+    assert "glocal.json is not what a stage writes" in line
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"stage": ', "\ufeff{}"])
+def test_a_stage_file_that_says_nothing_is_not_passed_over(run, content):
+    """Its results are there: what they should be is no more known."""
+    (run / "log.jsonl").write_text("{}\n")
+    (run / "train.json").write_text(content)
+    assert any("train.json: what the stage says" in line for line in broken_links(run))

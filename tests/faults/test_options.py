@@ -262,6 +262,7 @@ def test_a_checkpoint_on_a_disk_that_fails_is_not_called_unreadable(tmp_path, mo
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 8e9"),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7.45 GiB"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("could not create a primitive"),
         MemoryError(),
     ],
 )
@@ -280,6 +281,17 @@ def test_too_little_memory_says_how_much_was_asked_and_what_to_lower(error):
 
 def test_other_errors_keep_their_traceback():
     assert faults.of_machine(RuntimeError("shapes do not fit")) is None
+
+
+def test_a_current_folder_that_is_gone_is_said_to_be(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    line = attempt(lambda _: os.getcwd())[1]
+    assert line == (
+        "error: the folder that this was started in is not there any more: cd into one that is"
+    )
 
 
 def test_long_messages_are_cut_to_a_line():
