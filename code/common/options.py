@@ -50,6 +50,16 @@ def positive_int(text: str) -> int:
     return _whole(text, 1, 10**15, "a whole number above 0")
 
 
+def threads(text: str) -> int:
+    """How many threads: a machine has fewer than a thousand cores."""
+    return _whole(text, 1, 1000, "a number of threads from 1 to 1000")
+
+
+def dpi(text: str) -> int:
+    """Dots per inch at which letters can be drawn, and a page stays below a gigabyte."""
+    return _whole(text, 20, 1200, "a number of dots per inch from 20 to 1200")
+
+
 def number_up_to(most: float, zero: bool = False) -> Callable[[str], float]:
     """Reads a number above 0, or from 0 on, up to `most`."""
 
@@ -165,7 +175,7 @@ SHARED_OPTIONS = {
     ),
     "threads": (
         ["--threads"],
-        {"type": positive_int, "default": None, "help": "CPU threads (default: all cores)"},
+        {"type": threads, "default": None, "help": "CPU threads (default: all cores)"},
     ),
     "limit": (
         ["--limit"],
@@ -197,7 +207,7 @@ SHARED_OPTIONS = {
     "dpi": (
         ["--dpi"],
         {
-            "type": positive_int,
+            "type": dpi,
             "default": None,
             "metavar": "N",
             "help": "dots per inch of the PNG figures, 300 for print (default: 150, single ECGs "

@@ -76,7 +76,7 @@ def _can_be_a_path(name):
     if not isinstance(name, str) or "\0" in name or len(name) > LONGEST_PATH:
         return False
     with contextlib.suppress(UnicodeEncodeError):
-        return all(len(part.encode()) <= LONGEST_NAME for part in name.split("/"))
+        return all(len(os.fsencode(part)) <= LONGEST_NAME for part in name.split("/"))
     return False
 
 

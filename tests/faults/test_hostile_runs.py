@@ -92,3 +92,10 @@ def test_a_stage_file_that_says_nothing_is_not_passed_over(run, content):
     (run / "log.jsonl").write_text("{}\n")
     (run / "train.json").write_text(content)
     assert any("train.json: what the stage says" in line for line in broken_links(run))
+
+
+def test_files_whose_names_are_not_utf8_are_spelled_out_on_the_page(run):
+    (run / "local_x").mkdir()
+    (run / "local_x" / os.fsdecode(b"\xff.png")).write_bytes(b"x")
+    (run / os.fsdecode(b"\xfe.json")).write_text('{"stage": "x"}')
+    assert "the stage is not finished (\\udcfe.json)" in reported(run)

@@ -53,6 +53,9 @@ WRONG = [
     (discovery, ["--k_max", "1"], "from 2 on"),
     (simulate_ptbxl, ["--seed", "-1"], "is not a seed"),
     (preprocessing, ["--limit", "0"], "whole number above 0"),
+    (glocal_analysis, ["--threads", "1000000000"], "from 1 to 1000"),
+    (glocal_analysis, ["--dpi", "1000000000"], "from 20 to 1200"),
+    (glocal_analysis, ["--dpi", "1"], "from 20 to 1200"),
 ]
 
 
@@ -160,7 +163,7 @@ def test_reproduce_results_hands_paths_over_whole():
     assert "[*]/" not in text
 
 
-@pytest.mark.parametrize("device", ["mps", "cuda:77", "xpu"])
+@pytest.mark.parametrize("device", ["mps", "cuda:77", "xpu", "meta"])
 def test_a_device_that_is_not_there_is_said_to_be(device, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(UserError, match=f"the device {device} is not available here"):
