@@ -85,6 +85,7 @@ from utils import (
     sha256,
     slug,
     stage_parser,
+    stored_segmentations,
     world,
     write_csv,
     write_flag_counts,
@@ -348,7 +349,11 @@ def main(args: argparse.Namespace) -> None:
         settings |= {
             "checkpoint": sha256(find_checkpoint(args.model_path)),
             "data": content_of(args, job),
-            **({"beside": beside_of(args, model.info)} if args.record else {}),
+            **(
+                {"beside": beside_of(args, model.info)}
+                if args.record
+                else stored_segmentations(args.data_path)
+            ),
         }
         stage = on_main(
             lambda: stack.enter_context(

@@ -55,7 +55,7 @@ OFFERED = {
         "window_starts",
     ),
     "records.quality": ("QUALITY_FILE", "write_flag_counts"),
-    "records.segmentations": ("load_segments",),
+    "records.segmentations": ("load_segments", "stored_segmentations"),
     # simulated patients whose causes are known
     "simulation.cohort": ("make_plan", "render_plan"),
     # networks and their checkpoints

@@ -32,6 +32,7 @@ from networks.distributed import from_main, is_main, on_main
 from networks.inference import load_dataset_for
 from records.dataset import TABLE, content_hash
 from records.quality import write_flag_counts
+from records.segmentations import stored_segmentations
 
 FIRST = {
     "groups_*.png": "what each group's records have in common, by beat and by cell",
@@ -125,6 +126,7 @@ def settings_of(args: argparse.Namespace, info: ModelInfo, question: Question) -
         "pathologies": question.pathologies,
         "methods": question.methods,
         "data": content_hash(args.data_path, info.sampling_rate),
+        **stored_segmentations(args.data_path),
         "checkpoints": [sha256(path) for path in checkpoints_of(args)],
         "folds": None if args.cross_fit else args.folds,
         **{name: getattr(args, name) for name in names},

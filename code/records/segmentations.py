@@ -58,6 +58,15 @@ def segmentation_folders(data_path: str | Path) -> list[Path]:
     return [folder for folder in folders if folder.is_dir()]
 
 
+def stored_segmentations(data_path: str | Path) -> dict[str, int]:
+    """The setting of a stage that reads segments: how many of them are files; nothing where all are
+    drawn. With it, files that come after a run are not taken for what the run has read.
+    """
+    folders = segmentation_folders(data_path)
+    names = {path.name for folder in folders for path in folder.glob("*.npy")}
+    return {"segmentations": len(names)} if names else {}
+
+
 def read_segments(path: str | Path) -> np.ndarray:
     """One downloaded segmentation as shares: uint8 (T, 12, 24) -> float32 summing to 1."""
     note_read(path)

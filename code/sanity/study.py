@@ -21,6 +21,7 @@ from networks.distributed import from_main, is_main, on_main, world
 from networks.inference import load_dataset_for
 from records.dataset import PLANTED, TABLE, content_hash, load_table
 from records.quality import write_flag_counts
+from records.segmentations import stored_segmentations
 from sanity import tables
 from sanity.checks import COUNTERFACTUALS, checks_of
 from sanity.controls import control_rows, control_scores, control_table
@@ -125,6 +126,7 @@ def settings_of(
     return {
         "checkpoints": [sha256(find_checkpoint(path)) for path in paths],
         "data": content_hash(args.data_path, sampling_rate),
+        **stored_segmentations(args.data_path),
         "planted": planted and sha256(planted / PLANTED),
         **({"counterfactuals": sha256(turned / "edits.csv")} if turned else {}),
         "checks": checks,

@@ -18,6 +18,7 @@ from networks.defaults import Place
 from networks.distributed import from_main, is_main, on_main, shared
 from records.dataset import TABLE, content_hash
 from records.quality import write_flag_counts
+from records.segmentations import stored_segmentations
 from subgroups.cohort import PAPERS_COHORT, Cohort, default_target, load_cohort
 from subgroups.controls import against_networks, check_control
 from subgroups.findings import (
@@ -90,6 +91,7 @@ def settings_of(args: argparse.Namespace, info: ModelInfo, cohort: Cohort, targe
     return {
         "checkpoint": sha256(find_checkpoint(args.model_path)),
         "data": content_hash(args.data_path, info.sampling_rate),
+        **stored_segmentations(args.data_path),
         "cohort": cohort.names,
         "level": cohort.level,
         "target": target,

@@ -9,10 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import discovery
+import glocal.study
+import glocal_analysis
 import import_records
+import lrp_analysis
 import preprocessing
+import sanity.study
+import sanity_checks
 import simulate_ptbxl
-from common.files import digest_read, forget_reads, note_read, write_text
+import subgroups.study
+from common.files import UserError, digest_read, forget_reads, note_read, write_text
 from common.stage import Stage, broken_link, read_stage
 from mutations import attempt
 from records import origin
@@ -153,6 +160,31 @@ def test_segments_and_signals_are_among_the_inputs(tmp_path):
     assert {"raw100.pkl", *(f"{ecg_id}.npy" for ecg_id in data.ecg_id[:2])} <= names
     write_text(folder / "ptbxl_segmentations" / f"{data.ecg_id[0]}.npy", "other")
     assert "npy has changed since" in broken_link(stage.path)
+
+
+@pytest.mark.parametrize(
+    ("stage", "opens", "words"),
+    [
+        (lrp_analysis, lrp_analysis, ()),
+        (glocal_analysis, glocal.study, ()),
+        (sanity_checks, sanity.study, ("--methods", "saliency")),
+        (discovery, subgroups.study, ("--cohort", "AMI or IMI", "--folds", *range(1, 11))),
+    ],
+)
+def test_segmentations_that_come_later_are_not_taken_for_what_a_run_has_read(
+    stage, opens, words, cohort, trained, tmp_path, monkeypatch
+):
+    """The settings of all stages that read segments say how many of them are files."""
+
+    def told(folder, name, settings, *_):
+        raise UserError(f"segmentations: {settings.get('segmentations')}")
+
+    monkeypatch.setattr(opens, "Stage", told)
+    data = shutil.copytree(cohort, tmp_path / "data")
+    asked = ("--data_path", data, "--model_path", trained, "--output_path", tmp_path / "out")
+    assert "segmentations: 300" in run(stage, *asked, *words)
+    shutil.rmtree(data / "ptbxl_segmentations")
+    assert "segmentations: None" in run(stage, *asked, *words)
 
 
 def test_planted_truth_is_among_the_inputs(tmp_path):
