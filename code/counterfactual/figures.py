@@ -27,6 +27,7 @@ PIECE = 2.5  # s that a figure shows
 MOST_LETTERS = 300  # of all changes in words; edits.csv has more
 MOST_EDITS = 8  # of a group's figure
 PANELS_IN_A_ROW = 2  # of it: a page's width
+TURNED = {"remove": "removed", "add": "added"}  # a decision, by its direction
 SHOWN_INTERVALS = ("II",)  # where a changed interval is marked: it is the same in all leads
 
 
@@ -138,20 +139,19 @@ def _marks(edits, before, after):
 
 
 def group_figure(groups: pd.DataFrame) -> Figure:
-    """Per pathology the edits that turn most records alone: share with interval, median dose; pale
-    behind it the share of records in whose smallest change the edit has a part.
+    """Per pathology (and direction) the edits that turn most records alone: share with interval,
+    median dose; pale behind it the share of records in whose smallest change the edit has a part.
     """
-    names = list(dict.fromkeys(groups["pathology"]))
-    n_rows = math.ceil(len(names) / PANELS_IN_A_ROW)
-    size = (3.1 * min(len(names), PANELS_IN_A_ROW) + 0.6, 2.8 * n_rows + 0.6)
+    panels = _panels(groups)
+    n_rows = math.ceil(len(panels) / PANELS_IN_A_ROW)
+    size = (3.1 * min(len(panels), PANELS_IN_A_ROW) + 0.6, 2.8 * n_rows + 0.6)
     figure, axes = plt.subplots(
-        n_rows, min(len(names), PANELS_IN_A_ROW), figsize=size, squeeze=False, layout="constrained"
+        n_rows, min(len(panels), PANELS_IN_A_ROW), figsize=size, squeeze=False, layout="constrained"
     )
-    for ax in axes.flat[len(names) :]:
+    for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
-    shown = [groups[groups["pathology"] == name].head(MOST_EDITS).iloc[::-1] for name in names]
-    most = max(map(len, shown))
-    for ax, name, own in zip(axes.flat, names, shown, strict=False):
+    most = max(map(len, panels.values()))
+    for ax, (name, own) in zip(axes.flat, panels.items(), strict=False):
         _bars(ax, own, most)
         count = own["n_records"].iloc[-1]
         ax.set_title(f"{name} (n = {count})", fontsize=9, fontweight="bold")
@@ -165,6 +165,18 @@ def group_figure(groups: pd.DataFrame) -> Figure:
     style = {"fontsize": 7.5, "frameon": False, "loc": "outside lower center"}
     figure.legend(handles=key, ncols=1, **style)
     return figure
+
+
+def _panels(groups):
+    """Title of each panel -> its edits, the last one first: a pathology; where the decisions on it
+    were turned both ways, each way by itself.
+    """
+    ways = groups.groupby("pathology")["direction"].nunique()
+    panels = {}
+    for (name, direction), own in groups.groupby(["pathology", "direction"], sort=False):
+        title = name if ways[name] == 1 else f"{name}, {TURNED[direction]}"
+        panels[title] = own.head(MOST_EDITS).iloc[::-1]
+    return panels
 
 
 def _bars(ax, own, most):

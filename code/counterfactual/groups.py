@@ -92,7 +92,8 @@ def _median(doses, patients):
 def cost_map(edits: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """(12, 24) share of the cost of a record's edits by lead and segment, and the same signed by
     the direction of the dose; an edit is shared out evenly over its leads (the limb leads that
-    change by the same millivolts too) and the segments of its wave.
+    change by the same millivolts too) and the segments of its wave. QT and RR intervals lie in no
+    cell: where they are changed, less than 1 is shared out.
     """
     size, signed = np.zeros((2, len(LEADS), len(SEGMENTS)))
     for row in edits.itertuples():
@@ -105,7 +106,7 @@ def cost_map(edits: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         each = row.cost / len(leads) / len(segments)
         size[np.ix_(leads, segments)] += each
         signed[np.ix_(leads, segments)] += each * np.sign(row.dose)
-    total = max(size.sum(), 1e-12)
+    total = max(edits["cost"].sum(), 1e-12)
     return size / total, signed / total
 
 

@@ -43,6 +43,7 @@ SETTINGS = (
     "seed",
     "max_figures",
     "layout",
+    "dpi",
     "add_concept",
     "remove_concept",
 )
@@ -52,7 +53,9 @@ def answer(args: argparse.Namespace, model: nn.Module, place: Place) -> None:
     """Choose records, search in all processes, write tables and figures in the main one."""
     folder = place.run / "counterfactual"
     job = prepare(args, model, folder)
-    cards = cards_for(args.cards, job.data.path, model.info)  # what is wrong with them is said now
+    # what is wrong with cards or flags is said now
+    cards = cards_for(args.cards, job.data.path, model.info)
+    wanted = concepts_to_switch(args, job)
     settings = {name: getattr(args, name) for name in SETTINGS}
     settings |= {
         "checkpoint": sha256(find_checkpoint(args.model_path)),
@@ -69,9 +72,10 @@ def answer(args: argparse.Namespace, model: nn.Module, place: Place) -> None:
         print(f"{n_records} records x pathologies, up to {args.max_edits} changes each")
         sys.stdout.flush()
         compute(job)
-        wanted = switch_concepts(args, job)
+        if wanted:
+            concept_job.compute(job, wanted)
         if distributed.is_main():
-            finish(args, job, stage, write_switched(job, wanted, place.run), cards)
+            finish(args, job, stage, wanted, cards)
 
 
 def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> Job:
@@ -91,35 +95,35 @@ def clear(stage: Stage) -> None:
     shutil.rmtree(stage.folder / ".parts", ignore_errors=True)
 
 
-def switch_concepts(args: argparse.Namespace, job: Job) -> list[concept_job.Switch]:
-    """Switch the concepts asked for, in all processes; what was switched."""
+def concepts_to_switch(args: argparse.Namespace, job: Job) -> list[concept_job.Switch]:
+    """The concepts asked for that have records to be switched in; the others are named."""
     asked = {"add": args.add_concept, "remove": args.remove_concept}
     wanted, left_out = concept_job.switches(job.data, asked, args.n_samples, args.seed)
     say_left_out(left_out)
-    if wanted:
-        concept_job.compute(job, wanted)
     return wanted
 
 
-def write_switched(job: Job, wanted: list[concept_job.Switch], run_folder: Path) -> list[Path]:
-    """Tables of the concepts that were switched; the written paths."""
-    if not wanted:
-        return []
-    scores = run_folder / "tcav" / "scores.csv"
-    tcav = read_csv(scores) if scores.is_file() else None
-    return concept_job.assemble(job, wanted, tcav)
+def scores_beside(folder: Path, wanted: list[concept_job.Switch]) -> list[Path]:
+    """TCAV's table of the same run, which switched concepts are held against, where there is one
+    (and a concept).
+    """
+    scores = folder.parent / "tcav" / "scores.csv"
+    return [scores] if wanted and scores.is_file() else []
 
 
 def finish(
     args: argparse.Namespace,
     job: Job,
     stage: Stage,
-    switched: list[Path],
+    wanted: list[concept_job.Switch],
     cards: dict[str, Card],
 ) -> None:
     """Tables, figures, one line of summary per pathology."""
     from counterfactual import figures  # what draws is loaded when all is computed
 
+    beside = scores_beside(job.folder, wanted)
+    tcav = read_csv(beside[0]) if beside else None
+    switched = concept_job.assemble(job, wanted, tcav) if wanted else []
     tables = assemble(job)
     patients = dict(zip(job.data.ecg_id, job.data.patient_id, strict=True))
     records, edits, alone = (tables[name] for name in (RECORDS, EDITS_MADE, ALONE))
@@ -147,6 +151,7 @@ def finish(
         )
     counts = {target.name: len(target.rows) for target in job.targets}
     inputs = [find_checkpoint(args.model_path), job.data.path / TABLE, *own_cards(args.cards)]
+    inputs += beside
     stage.finish(inputs=inputs, outputs=[*written, *drawn], counts=counts)
     remove_parts(job)
     say_results(job.folder, [*written, *drawn], FIRST)

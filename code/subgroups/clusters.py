@@ -93,7 +93,8 @@ def _kmeans(points, k, seed):
 
 
 def _mixture(points, k, seed):
-    mixture = GaussianMixture(k, reg_covar=1e-3 * points.var(), n_init=3, random_state=seed)
+    least = 1e-3 * points.var() or 1e-6  # where all records are alike, as maps of zeros are
+    mixture = GaussianMixture(k, reg_covar=least, n_init=3, random_state=seed)
     return mixture.fit(points).predict
 
 

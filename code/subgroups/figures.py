@@ -47,9 +47,9 @@ def group_styles(names: Sequence[str], cohort: Cohort) -> dict[str, tuple[str, s
     }
 
 
-def _embed(features, kind, seed):
-    """Two coordinates per record, from the same space that the clusters are found in."""
-    points = fit_space(features).transform(features)
+def _embed(features, kind, seed, variance):
+    """Two coordinates per record, from a space like that in which the clusters are found."""
+    points = fit_space(features, variance).transform(features)
     if kind == "tsne" and len(points) > 10:
         perplexity = min(30, (len(points) - 1) / 3)
         embedding = TSNE(
@@ -64,7 +64,13 @@ def _at_least_two(points):
 
 
 def draw_embedding(
-    features: dict, found: dict, cohort: Cohort, design: Design, kind: str, seed: int
+    features: dict,
+    found: dict,
+    cohort: Cohort,
+    design: Design,
+    kind: str,
+    seed: int,
+    variance: float = 0.8,
 ) -> Figure:
     """One column per representation: records coloured by hidden label (top) and by cluster
     (bottom).
@@ -78,7 +84,7 @@ def draw_embedding(
         layout="constrained",
     )
     for column, (name, values) in enumerate(features.items()):
-        at = _embed(values, kind, seed)
+        at = _embed(values, kind, seed, variance)
         names = cluster_names(found[name], cohort, design)
         clusters = np.array([names[cluster] for cluster in found[name].clusters])
         shown = sorted(names.values())
@@ -296,7 +302,7 @@ def draw_all(
     cohort, design = one.cohort, one.design
     figures = {
         "embedding": draw_embedding(
-            one.features, one.found, cohort, design, args.embedding, args.seed
+            one.features, one.found, cohort, design, args.embedding, args.seed, args.variance
         )
     }
     if cohort.hidden_labels:

@@ -177,7 +177,7 @@ def traits_of(cohort: Cohort, model: nn.Module) -> Traits:
     names, columns = [], []
     if "sex" in data.table:
         names, columns = ["female"], [data.table["sex"].to_numpy(dtype=float)]
-    if "age" in data.table:
+    if "age" in data.table and data.table["age"].notna().any():
         age = data.table["age"].to_numpy(dtype=float)
         middle = np.nanmedian(age)
         names.append(f"age >= {middle:.0f}")

@@ -91,14 +91,14 @@ def test_below_the_title_stands_what_changes_and_how_far_the_network_follows():
     words = what_and_how_far(pd.Series({**answer, "probability_after": 0.31}), edits)
     assert words.split("\n") == [
         "R in V5 and V6 0.42 mV lower, S in V1 0.31 mV less deep, PR interval 24 ms longer",
-        "The network's probability of LVH falls from .93 to .31; it finds LVH from .40 on",
+        "The network's probability of LVH falls from 0.93 to 0.31; it finds LVH from 0.40 on",
     ]
     assert what_and_how_far(
         pd.Series({**answer, "probability_after": 0.31}),
         edits.assign(found_again=[True] * 2 + [False]),
     ).endswith("measured anew, the dark line does not show all of these changes")
     close = what_and_how_far(pd.Series({**answer, "probability_after": 0.398}), edits)
-    assert close.endswith("from .930 to .398; it finds LVH from .400 on")
+    assert close.endswith("from 0.930 to 0.398; it finds LVH from 0.400 on")
 
 
 def test_of_a_record_without_a_wave_to_change_nothing_rises():
@@ -106,7 +106,7 @@ def test_of_a_record_without_a_wave_to_change_nothing_rises():
     edits = pd.DataFrame(columns=["edit", "dose", "found_again"])
     assert what_and_how_far(pd.Series({**answer, "threshold": 0.4}), edits) == (
         "No beat with a wave to change\n"
-        "The network's probability of LVH stays at .93; it finds LVH from .40 on"
+        "The network's probability of LVH stays at 0.93; it finds LVH from 0.40 on"
     )
 
 
@@ -116,4 +116,17 @@ def test_groups_are_drawn_without_an_interval_too():
     [ax] = figure.axes
     assert ax.get_title() == "LVH (n = 2)"
     assert [text.get_text() for text in ax.get_yticklabels()] == ["R V5\n-0.40 mV"]
+    plt.close(figure)
+
+
+def test_decisions_that_were_turned_both_ways_have_a_panel_each():
+    """As --ecg_ids and --strategy all choose them: one n and one bar an edit."""
+    rest = ("R V5", 0.5, 0.2, 0.8, -0.4, np.nan, np.nan, "mV")
+    lines = [("LVH", "remove", *rest, 1, 2, 2), ("LVH", "add", *rest, 1, 7, 7)]
+    lines.append(("AMI", "add", *rest, 1, 5, 5))
+    figure = group_figure(pd.DataFrame(lines, columns=GROUP_COLUMNS))
+    drawn = [ax for ax in figure.axes if ax.get_title()]
+    titles = ["LVH, removed (n = 2)", "LVH, added (n = 7)", "AMI (n = 5)"]
+    assert [ax.get_title() for ax in drawn] == titles
+    assert [len(ax.get_yticklabels()) for ax in drawn] == [1, 1, 1]
     plt.close(figure)

@@ -75,6 +75,15 @@ def test_a_change_of_a_limb_lead_counts_for_those_that_follow_it():
     assert signed.sum() == pytest.approx(-1)
 
 
+def test_a_change_of_an_interval_that_lies_in_no_cell_is_none_inside_the_card():
+    lines = edit_lines(["R V5", "QT interval"]).assign(ecg_id=0, cost=[1.0, 3.0])
+    assert cost_map(lines)[0].sum() == pytest.approx(1 / 4)
+    card = {"LVH": card_of(("V5",), "R", 1)}
+    assert card_table(records(1), lines, card, PATIENTS, 500)["inside"][0] == pytest.approx(1 / 4)
+    assert cost_map(edit_lines(["RR interval"]))[0].sum() == 0
+    assert cost_map(edit_lines(["QRS duration"]))[0].sum() == pytest.approx(1)
+
+
 def test_groups_count_each_edit_that_suffices():
     table, lines = records(20), edit_lines(["R V5"] * 20)
     own = [(number, "LVH", "R V5", -0.1 * (number + 1), 1.0) for number in range(10)]

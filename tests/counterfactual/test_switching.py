@@ -1,11 +1,15 @@
 """Concepts switched by waves alone, and the answer beside TCAV's."""
 
+from argparse import Namespace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import ecg
 from common.files import UserError
+from counterfactual import study
 from counterfactual.body import bodies_of
 from counterfactual.edits import EDITS
 from counterfactual.recipes import RECIPES, check_recipes
@@ -13,6 +17,7 @@ from counterfactual.switching import SWITCHED_COLUMNS, answers, flags_of, in_wor
 from ecg.concepts import CONCEPTS
 from known_ecg import known_ecg, regular
 from known_limits import limits_around
+from records.dataset import Dataset
 
 PERSON = {"sex": 0, "age": 60}
 
@@ -104,3 +109,27 @@ def test_answers_stand_beside_tcavs_and_say_whether_they_agree():
     unclear = switched_lines(rng.normal(0, 0.2, 30))
     assert answers(unclear, {"LVH": 0.5}, patients, tcav)["agrees"].iloc[0] is None
     assert answers(up, {"LVH": 0.5}, patients, None)["agrees"].iloc[0] is None
+
+
+def test_flags_that_are_none_are_said_before_the_folder_is_claimed(monkeypatch, tmp_path):
+    """An error after the search lost what hours had found: its file went, and with it the parts."""
+    table = pd.DataFrame({"SLI-LVH": ["maybe"]})
+    data = Dataset(table, np.zeros((1, 1000, 12), np.float32), 100, tmp_path)
+    job = SimpleNamespace(data=data)
+    monkeypatch.setattr(study, "prepare", lambda *_: job)
+    monkeypatch.setattr(study, "cards_for", lambda *_: {})
+    args = Namespace(cards="auto", add_concept=["SLI-LVH"], remove_concept=[], n_samples=1, seed=0)
+    model = SimpleNamespace(info=None)
+    with pytest.raises(UserError, match="column SLI-LVH holds maybe"):
+        study.answer(args, model, SimpleNamespace(run=tmp_path / "run"))
+    assert not any(tmp_path.iterdir())
+
+
+def test_tcavs_scores_are_an_input_where_a_concept_is_held_against_them(tmp_path):
+    folder = tmp_path / "counterfactual"
+    assert study.scores_beside(folder, ["a concept"]) == []
+    scores = tmp_path / "tcav" / "scores.csv"
+    scores.parent.mkdir()
+    scores.touch()
+    assert study.scores_beside(folder, ["a concept"]) == [scores]
+    assert study.scores_beside(folder, []) == []

@@ -49,6 +49,14 @@ def test_planted_groups_are_found_and_assigned_to_new_records(clusterer):
     assert score("accuracy", assign(features[60:]), labels[60:]) == 1
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("clusterer", CLUSTERERS)
+def test_records_that_are_all_alike_are_one_group(clusterer):
+    zeros = np.zeros((40, 30))  # maps of a network that answers all alike
+    assert len(set(fit_clusters(zeros, 2, clusterer)(zeros))) == 1
+    assert find_structure(zeros, np.arange(40), n_halvings=2).k == 1
+
+
 def test_space_keeps_the_components_that_hold_the_variance():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(500, 4)) * [10, 5, 1, 0.1]

@@ -51,6 +51,21 @@ def test_every_panel_has_its_own_counts_and_the_same_colours(cohort):
     plt.close(figure)
 
 
+def test_records_lie_in_a_space_of_the_variance_that_is_asked_for(cohort):
+    rng = np.random.default_rng(0)
+    features = {"signal": rng.normal(size=(20, 4)) * [4, 3, 1, 1]}
+    found = {"signal": Found(2, np.arange(20) % 2, None, "")}
+    design = Design(*(np.ones(20, bool),) * 2, False, "")
+    spread = []
+    for variance in (0.4, 0.95):  # one component, and more
+        figure = draw_embedding(features, found, cohort, design, "pca", 0, variance)
+        points = np.concatenate([one.get_offsets() for one in figure.axes[0].collections])
+        spread.append(points[:, 1].std())
+        plt.close(figure)
+    assert spread[0] == pytest.approx(0)
+    assert spread[1] > 1
+
+
 def test_a_cluster_without_a_reported_record_leaves_the_others_their_names(cohort):
     cohort.labels, cohort.names = np.array(["AMI"] * 12 + ["IMI"] * 8), ["AMI", "IMI"]
     clusters = np.array([0] * 12 + [2] * 8)
