@@ -44,7 +44,7 @@ def test_more_changes_than_a_line_holds_stand_above_the_paper_too(piece):
         [below] = [text for text in ax.texts if text.get_text().endswith("\nThe network")]
         assert below.get_text().replace("\n", " ") == f"{words} The network"
         assert max(map(len, below.get_text().split("\n"))) <= 150
-        extent = below.get_window_extent(figure.canvas.get_renderer())
+        extent = below.get_window_extent()
         [key] = [text for text in ax.texts if text.get_text().startswith("blue")]
         assert extent.x1 < key.get_window_extent().x0
         heights.append(figure.get_figheight())
@@ -56,8 +56,7 @@ def test_marks_of_one_lead_do_not_touch(piece):
     marks = [Mark(10, sample, "R -2.76 mV") for sample in (40, 55, 40, 150)]
     figure = before_after(Record(piece, 100, "If", "R"), piece.copy(), marks)
     [ax] = figure.axes
-    drawn = figure.canvas.get_renderer()
-    boxes = [text.get_window_extent(drawn) for text in ax.texts if text.get_text() == "R -2.76 mV"]
+    boxes = [text.get_window_extent() for text in ax.texts if text.get_text() == "R -2.76 mV"]
     assert len(boxes) == 4
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
     plt.close(figure)
