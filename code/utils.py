@@ -123,7 +123,7 @@ FOR_STAGES = {
         "path_item",
         "positive_int",
     ),
-    "common.files": ("read_csv", "sha256", "write_csv"),
+    "common.files": ("sha256", "write_csv"),
     "common.words": ("area_in_words",),
     "common.labels": ("COLUMN", "LAYOUTS", "OWN_TASK"),
     "attribution.selection": ("refuse_more_than_one",),

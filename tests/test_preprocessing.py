@@ -177,7 +177,7 @@ def test_every_offender_is_listed_and_nothing_is_written(broken, tmp_path):
         "scp_codes: ecg_id 7",
     ):
         assert part in message
-    assert files(tmp_path / "out") == {}
+    assert not (tmp_path / "out").exists()
     # and what was wrong does not stand in the way of the next run
     preprocess("--data_path", broken, "--output_path", tmp_path / "out", "--skip_bad")
 
