@@ -100,7 +100,7 @@ def test_a_trailing_slash_makes_no_other_settings():
             ["--pathologies=[AMI,", "IMI", "--folds", "9"],
             "a list is not closed by ]: --pathologies=[AMI, IMI --folds 9",
         ),
-        (["--threads", "two"], "two is not a whole number above 0"),
+        (["--threads", "two"], "two is not a number of threads from 1 to 1000"),
     ],
 )
 def test_a_mistyped_option_is_told_what_would_be_right(words, said, capsys):
