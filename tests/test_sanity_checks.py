@@ -14,6 +14,7 @@ from attribution.methods import METHODS
 from common.cli import run
 from common.files import UserError, read_npz
 from common.labels import LABEL_MAPPINGS, LEADS
+from common.stage import read_stage
 from conftest import run_script
 from networks.checkpoints import ModelInfo, load_checkpoint, load_model, save_checkpoint
 from networks.models import get_model
@@ -231,6 +232,18 @@ def test_other_settings_are_refused(finished, cohort, trained):
     assert done.returncode == 2
     assert "n_samples" in done.stderr
     assert "--overwrite" in done.stderr
+
+
+def test_a_run_anew_leaves_no_figure_or_table_of_the_earlier_one(cohort, trained, tmp_path):
+    folder = tmp_path / trained.name / "sanity"
+    for checks in (("randomisation", "axioms"), ("axioms",)):
+        options = arguments(cohort, trained, tmp_path, "--checks", *checks, "--overwrite")
+        sanity_checks.main(sanity_checks.get_args_parser().parse_args(options))
+        drawn = (folder / "randomisation.png").exists()
+        assert drawn == ("randomisation" in checks)
+    outputs = read_stage(folder / "sanity.json")["outputs"]
+    there = {path.name for path in folder.iterdir() if path.is_file() and path.name[0] != "."}
+    assert there - {"sanity.json"} <= outputs.keys()
 
 
 def test_strict_fails_on_a_claim_that_does_not_hold(cohort, trained, tmp_path, monkeypatch, capsys):

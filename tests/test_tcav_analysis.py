@@ -187,6 +187,8 @@ def test_same_seed_same_bytes_and_another_seed_others(finished, workplace, tmp_p
         "hidden",
     )
     assert (folder / "scores.csv").read_bytes() != (finished[0] / "scores.csv").read_bytes()
+    shown = {path.name for path in folder.glob("*.png")}
+    assert shown == {"concept_SLI-LVH.png", "summary_concept.png"}  # none of the earlier run
 
 
 def test_figures_need_nothing_but_the_table(finished, tmp_path):

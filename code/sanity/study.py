@@ -163,12 +163,15 @@ def compute(args: argparse.Namespace, stage: Stage | None, job: Job) -> pd.DataF
     return tables.broken_claims(found.get("axioms", pd.DataFrame()))
 
 
+SHOWN = ("*.csv", "*.png", "*.pdf")  # tables and figures beside what a Store holds
+
+
 def begin(
     args: argparse.Namespace, stage: Stage, job: Job, work: Work, seeds: list[Subject]
 ) -> None:
     """Clear the folder, name the files that processes will write into it, say how long it takes."""
     if not stage.resumed:
-        stage.clear(*PATTERNS)
+        stage.clear(*PATTERNS, *SHOWN)
     stage.expect(files_of(job.parts, work, job.store))
     for one, method in product(seeds, args.methods):
         stage.expect([job.store.map_path(method, one.name, "full")])
