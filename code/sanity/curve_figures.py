@@ -93,9 +93,16 @@ def draw_removal(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
                 ax.set_ylabel(f"change of the logit\n({what})")
         title = textwrap.fill(method_in_words(method), 17)
         axes[2 * block, column].set_title(title, fontsize=7.5)
+    cut = False
+    for line, reading in enumerate(("absolute", "signed")):
+        drawn = rows[rows["check"].str.startswith(f"removal_{reading}_")]
+        low, high = curve_limits(drawn)
+        axes[line, 0].set_ylim(low, high)
+        cut |= bool((drawn["low"].min() < low) | (drawn["high"].max() > high))
     figure.supxlabel(
         "share of the samples removed (lead × segment cells, physiological fill;\n"
-        f"{int(rows['n'].max())} records; bands: 95 % intervals over patients)",
+        f"{int(rows['n'].max())} records; bands: 95 % intervals over patients"
+        f"{', the widest cut at the frame' if cut else ''})",
         fontsize=9,
     )
     figure.legend(
@@ -106,6 +113,20 @@ def draw_removal(tables: dict[str, pd.DataFrame], _records: pd.DataFrame | None)
         frameon=False,
     )
     return figure
+
+
+def curve_limits(rows: pd.DataFrame) -> tuple[float, float]:
+    """Ends of an axis on which all curves (value) and their bands (low, high) lie, but for the 2 %
+    of the bands that reach farthest where these would take more than half of the height again: the
+    interval of a few patients may be as wide as twenty curves.
+    """
+    low = min(rows["value"].min(), rows["low"].quantile(0.02))
+    high = max(rows["value"].max(), rows["high"].quantile(0.98))
+    farthest = rows["low"].min(), rows["high"].max()
+    if farthest[1] - farthest[0] < 1.5 * (high - low):
+        low, high = farthest
+    margin = 0.05 * (high - low)
+    return low - margin, high + margin
 
 
 def _removal_curves(ax, values, reading):

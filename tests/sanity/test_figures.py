@@ -48,6 +48,19 @@ def test_removal_shows_the_intervals_of_its_table_and_says_whose_they_are():
     plt.close(figure)
 
 
+def test_one_wide_interval_does_not_flatten_every_curve():
+    table = removal_table()
+    whole = draw_removal({"details": table}, None)
+    assert "cut" not in whole._supxlabel.get_text()
+    table.loc[1, ["low", "high"]] = -20, 40
+    figure = draw_removal({"details": table}, None)
+    low, high = figure.axes[0].get_ylim()
+    assert low <= -0.1
+    assert 1.1 <= high < 2
+    assert "the widest cut at the frame" in figure._supxlabel.get_text()
+    plt.close("all")
+
+
 def test_many_methods_stand_in_several_rows_and_share_their_scales():
     table = removal_table()
     few = table[table["method"] == "ig"]
