@@ -34,6 +34,8 @@ class FigureFoot:
 
 
 FORMATS = ("png", "pdf")  # of every figure: to look at, and to print with its fonts embedded
+# tables and figures, which the report shows: of an earlier run none may stand beside a later one's
+SHOWN = ("*.csv", *(f"*.{suffix}" for suffix in FORMATS))
 FOOT_SIZE = 6.0  # points, of the caption line
 _FOOT = FigureFoot()
 

@@ -11,7 +11,7 @@ from torch import nn
 from attribution.cards import Card, cards_for, own_cards
 from attribution.plan import choose_targets
 from common.cli import say_left_out, say_results
-from common.figure_files import write_figure
+from common.figure_files import SHOWN, write_figure
 from common.files import read_csv, read_npz, sha256, write_csv
 from common.labels import COLUMN
 from common.stage import Stage
@@ -91,7 +91,7 @@ def prepare(args: argparse.Namespace, model: nn.Module, folder: Path) -> Job:
 
 def clear(stage: Stage) -> None:
     """Remove what an earlier run with other settings left."""
-    stage.clear("*.npz", "*.png", "*.pdf", "*.csv")
+    stage.clear(*SHOWN, "*.npz")
     shutil.rmtree(stage.folder / ".parts", ignore_errors=True)
 
 

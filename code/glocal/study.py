@@ -11,6 +11,7 @@ from torch import nn
 
 from attribution.cards import Card, cards_for, own_cards
 from common.cli import say_results
+from common.figure_files import SHOWN
 from common.files import sha256
 from common.stage import Stage
 from glocal import tables
@@ -57,7 +58,7 @@ def answer(
         stage = on_main(lambda: stack.enter_context(Stage(*of_stage)))
         if from_main(lambda: stage.finished_before()):
             return
-        from_main(lambda: stage.clear(*tables.PATTERNS))
+        from_main(lambda: stage.clear(*SHOWN))
         twins = explain(args, job)
         lifts = lifts_of_controls(args, job, place) if args.control else None
         if is_main():

@@ -13,7 +13,6 @@ import pandas as pd
 
 from attribution.cards import Card
 from attribution.methods import get_method
-from common.figure_files import FORMATS
 from common.files import write_csv
 from common.labels import LEADS
 from common.stats import holm, patient_weights
@@ -239,10 +238,6 @@ def _with_holm(table):
 
 
 # ---------------------------------------------------------------- all of them
-
-
-# of an earlier or interrupted run: other groups must not lie among those of this one
-PATTERNS = ("*.csv", *(f"*.{suffix}" for suffix in FORMATS))
 
 
 def write_tables(

@@ -12,6 +12,7 @@ from torch import nn
 
 from attribution.methods import make_explainers
 from common.cli import say_results
+from common.figure_files import SHOWN
 from common.files import UserError, sha256, write_csv
 from common.stage import Stage
 from networks.checkpoints import find_checkpoint
@@ -161,9 +162,6 @@ def compute(args: argparse.Namespace, stage: Stage | None, job: Job) -> pd.DataF
         found["controls"] = beside
     finish(args, stage, job, found, records)
     return tables.broken_claims(found.get("axioms", pd.DataFrame()))
-
-
-SHOWN = ("*.csv", "*.png", "*.pdf")  # tables and figures beside what a Store holds
 
 
 def begin(

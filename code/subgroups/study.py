@@ -9,7 +9,7 @@ import pandas as pd
 from torch import nn
 
 from common.cli import say_left_out, say_results
-from common.figure_files import FORMATS
+from common.figure_files import SHOWN
 from common.files import UserError, sha256, write_csv
 from common.labels import slug
 from common.stage import Stage
@@ -39,8 +39,6 @@ FIRST = {
     "enrichment.png": "what the clusters differ in",
     "table.csv": "agreement with the labels, structure, stability, each with its interval",
 }
-# of an earlier run: the report would show clusters of representations that this one does not have
-PATTERNS = ("*.csv", *(f"*.{suffix}" for suffix in FORMATS))
 
 
 def answer(args: argparse.Namespace, model: nn.Module, place: Place) -> None:
@@ -58,7 +56,7 @@ def answer(args: argparse.Namespace, model: nn.Module, place: Place) -> None:
         stage = on_main(lambda: stack.enter_context(Stage(*of_stage)))
         if from_main(lambda: stage.finished_before()):
             return
-        from_main(lambda: stage.clear(*PATTERNS))
+        from_main(lambda: stage.clear(*SHOWN))
         discover(args, model, cohort, target, stage, place.run)
 
 

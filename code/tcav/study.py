@@ -11,6 +11,7 @@ import pandas as pd
 from torch import nn
 
 from common.cli import say_results
+from common.figure_files import SHOWN
 from common.files import read_csv, sha256, write_csv
 from common.labels import associated
 from common.stage import Stage
@@ -80,10 +81,6 @@ def settings_of(args: argparse.Namespace, info: ModelInfo, question: Question) -
     }
 
 
-# what runs of the stage leave: none of an earlier one may stand beside the tables of a later one
-PATTERNS = ("*.csv", "*.npz", "*.png", "*.pdf")
-
-
 def answer(
     args: argparse.Namespace, model: nn.Module, data: Dataset, place: Place, question: Question
 ) -> None:
@@ -98,7 +95,7 @@ def answer(
         stage = distributed.on_main(lambda: stack.enter_context(Stage(*of_stage)))
         if distributed.from_main(lambda: stage.finished_before()):
             return
-        distributed.from_main(lambda: stage.clear(*PATTERNS))
+        distributed.from_main(lambda: stage.clear(*SHOWN, "*.npz"))
         if distributed.is_main():  # the others begin with the controls meanwhile
             outcomes, means = explain(args, model, question, question.plan)
         device = next(model.parameters()).device
